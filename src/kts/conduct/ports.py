@@ -1,0 +1,101 @@
+"""What the conductor needs from the edges. Each Protocol has one contract test suite in tests/contract."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import msgspec
+
+from kts.model.plan import Plan
+from kts.model.records import Records
+from kts.model.run import BlockOutcome, Outcome, WorkerInfo
+
+
+class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
+    """Where workers find the conductor."""
+
+    host: str
+    port: int
+    token: str
+
+
+class WorkerExit(msgspec.Struct, frozen=True, kw_only=True):
+    """A worker process ended. ``reason``: one line for people (exit code or signal, last log line)."""
+
+    tenant: str
+    code: int
+    reason: str
+
+
+class Backend(Protocol):
+    """Starts and ends the worker of each tenant, and nothing else."""
+
+    name: str
+
+    def start(self, plan: Plan, endpoint: Endpoint) -> None:
+        """Starts one worker per tenant; returns at once. SetupError if that cannot be."""
+
+    def poll(self) -> list[WorkerExit]:
+        """Workers that ended since the last call. Never blocks."""
+
+    def stop(self, grace_s: float) -> None:
+        """Ends every worker still alive (politely, then after ``grace_s`` by force) and reaps it. Idempotent."""
+
+
+class Sink(Protocol):
+    """Keeps what is measured, at once and durably. Methods may raise MeasurementError (disk full)."""
+
+    def event(self, kind: str, **fields: str | int | float | bool | None) -> None:
+        """One line for events.jsonl; time stamps are added."""
+
+    def worker(self, info: WorkerInfo) -> None:
+        """A worker's device is open, or its calibration is known (then called again, replacing)."""
+
+    def frozen(self, plan: Plan) -> None:
+        """The plan with every size filled in, before the first block."""
+
+    def records(self, tenant: str, block: int, seq: int, records: Records) -> None:
+        """One checked chunk."""
+
+    def block(self, outcome: BlockOutcome) -> None:
+        """A block ended, valid or not. Everything up to here is made durable."""
+
+    def close(self, outcome: Outcome) -> None:
+        """The run ended. Idempotent: only the first call counts."""
+
+
+class TenantProgress(msgspec.Struct, frozen=True, kw_only=True):
+    """One tenant in the block that runs now."""
+
+    tenant: str
+    active: bool
+    iterations: int
+
+
+class Progress(msgspec.Struct, frozen=True, kw_only=True):
+    """Where the run stands, for a person who waits. ``left_s`` None: not known yet."""
+
+    phase: str  # "starting", "calibrating", "measuring", "finishing"
+    text: str
+    done_s: float
+    left_s: float | None
+    round: int = 0
+    rounds: int = 0
+    tenants: tuple[TenantProgress, ...] = ()
+
+
+class Watcher(Protocol):
+    """Told about progress; must not block."""
+
+    def progress(self, progress: Progress) -> None:
+        """Called a few times a second at most."""
+
+
+class StopRule(Protocol):
+    """Decides between rounds whether the asked precision is reached."""
+
+    def add(self, tenant: str, block: BlockOutcome, records: Records) -> None:
+        """All records of a tenant in a block that ended valid."""
+
+    def reached(self) -> bool:
+        """True once every tenant's DF99 interval is narrow enough. May take 100 ms: called between blocks only."""

@@ -1,0 +1,153 @@
+"""The frozen plan of a run: who runs, how large the work is, which tenants are active in which block.
+
+A plan is made by `kts.plan` from an experiment file, completed once by the conductor (sizes that
+calibration found), written to run.json, and never changed after that.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+Design = Literal["classic", "interleaved"]
+WorkloadName = Literal["fft", "gemm", "command"]
+Library = Literal["auto", "torch", "cupy", "numpy"]
+DeviceChoice = Literal["auto", "cuda", "cpu"]
+
+
+class Slo(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What the tenant's owner was promised. ``p99_ms``: response p99 at most; ``deadline_ms``: an
+    iteration whose response is longer is a miss (goodput counts the others)."""
+
+    p99_ms: float | None = None
+    deadline_ms: float | None = None
+
+
+class Closed(msgspec.Struct, frozen=True, kw_only=True, tag="closed"):
+    """Closed loop: the next iteration starts a think time after the last one ended.
+
+    Each think time is uniform in ``think_ms * [1 - jitter, 1 + jitter]``.
+    """
+
+    think_ms: float = 0.0
+    jitter: float = 0.5
+
+
+Arrivals = Closed
+"""Union of the arrival processes; open loop joins here, told apart by the tag ``type``."""
+
+
+class Work(msgspec.Struct, frozen=True, kw_only=True):
+    """What one tenant runs.
+
+    ``size`` is the edge of the square problem (elements). Exactly one of ``size`` and
+    ``target_ms`` is given for fft and gemm; calibration fills ``size`` for a ``target_ms``.
+    ``command`` (argv) and ``env`` are for the workload ``command`` alone.
+    """
+
+    workload: WorkloadName
+    size: int | None = None
+    target_ms: float | None = None
+    library: Library = "auto"
+    warmup: int = 5
+    command: tuple[str, ...] = ()
+    env: dict[str, str] = {}
+
+
+class Tenant(msgspec.Struct, frozen=True, kw_only=True):
+    """One tenant. ``iterations`` or ``seconds`` is the amount wanted per condition, over all rounds."""
+
+    name: str
+    work: Work
+    arrivals: Arrivals = Closed()
+    iterations: int | None = None
+    seconds: float | None = None
+    slo: Slo = Slo()
+    seed: int = 0
+
+
+class Condition(msgspec.Struct, frozen=True, kw_only=True):
+    """A set of tenants active together. ``name``: ``solo-fft``, ``shared-fft+gemm``."""
+
+    name: str
+    tenants: tuple[str, ...]
+
+    @property
+    def is_solo(self) -> bool:
+        """True where one tenant has the device to itself."""
+        return len(self.tenants) == 1
+
+
+class Quota(msgspec.Struct, frozen=True, kw_only=True):
+    """How much one tenant does in one block: a number of iterations, or a time, never both.
+
+    With ``linger`` the tenant goes on after its iterations until it is told to stop, so that its
+    neighbours never run alone in a shared block; without (classic design) it stops at once.
+    """
+
+    iterations: int | None = None
+    seconds: float | None = None
+    linger: bool = True
+
+
+class Block(msgspec.Struct, frozen=True, kw_only=True):
+    """A stretch of time with a fixed set of active tenants. ``index`` is unique within the run."""
+
+    index: int
+    round: int
+    condition: str
+    quotas: dict[str, Quota]
+
+    @property
+    def tenants(self) -> tuple[str, ...]:
+        """The active tenants, in the plan's order."""
+        return tuple(self.quotas)
+
+
+class Plan(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything that is decided before the first timed iteration.
+
+    ``rounds`` is the number of rounds always run; with ``precision`` set, more follow (up to
+    ``max_rounds`` and ``max_seconds`` of measuring) until the 95 % interval of every tenant's
+    response DF99 is within +-``precision`` (relative). ``precision`` None: exactly ``rounds``.
+    """
+
+    name: str
+    design: Design
+    tenants: tuple[Tenant, ...]
+    conditions: tuple[Condition, ...]
+    rounds: int
+    max_rounds: int
+    precision: float | None = None
+    max_seconds: float | None = None
+    device: DeviceChoice = "auto"
+    seed: int = 0
+    allow_different_gpus: bool = False
+
+    def tenant(self, name: str) -> Tenant:
+        """The tenant of that name. KeyError if there is none."""
+        for tenant in self.tenants:
+            if tenant.name == name:
+                return tenant
+        raise KeyError(name)
+
+    def condition(self, name: str) -> Condition:
+        """The condition of that name. KeyError if there is none."""
+        for condition in self.conditions:
+            if condition.name == name:
+                return condition
+        raise KeyError(name)
+
+    def solo(self, tenant: str) -> Condition:
+        """The condition in which ``tenant`` runs alone. KeyError if the plan has none."""
+        return next((c for c in self.conditions if c.tenants == (tenant,)), None) or _missing(tenant)
+
+    @property
+    def full_house(self) -> Condition:
+        """The condition with the most tenants: the one that the headline's "shared" means."""
+        return max(self.conditions, key=lambda c: len(c.tenants))
+
+
+def _missing(tenant: str) -> Condition:
+    raise KeyError(f"no solo condition for {tenant}")

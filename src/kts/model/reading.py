@@ -1,0 +1,28 @@
+"""What analysis and reports need of a run that was read back. Implemented by `kts.store` and by test doubles."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from kts.model.records import Records
+from kts.model.run import BlockOutcome, RunInfo
+
+
+class RunData(Protocol):
+    """A run, readable block by block so that its records never have to be in memory at once."""
+
+    @property
+    def info(self) -> RunInfo:
+        """run.json, or what stands for it (a directory of KTS_APP logs)."""
+
+    @property
+    def blocks(self) -> Sequence[BlockOutcome]:
+        """Blocks that hold records, in order of time; ``valid`` says which may be analysed."""
+
+    @property
+    def damage(self) -> Sequence[str]:
+        """What could not be read, one line each: torn tails, gaps, foreign lines. Empty if all is well."""
+
+    def records(self, tenant: str, block: int) -> Records:
+        """The records of a tenant in a block, in order of ``i``. Empty array if it has none."""

@@ -1,0 +1,98 @@
+"""What is known of a run besides its records: the content of run.json. Versioned; see docs/formats.md."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+from kts.model.plan import Plan
+
+SCHEMA_VERSION = 1
+"""Of the run directory. Raised when an older kts could misread a newer directory."""
+
+OutcomeKind = Literal["running", "complete", "undetermined", "incomplete", "interrupted", "failed"]
+
+
+class DeviceInfo(msgspec.Struct, frozen=True, kw_only=True):
+    """The accelerator as the worker itself found it.
+
+    ``uuid`` is the driver's (``GPU-...``) for CUDA; for the CPU device it names host and core.
+    ``label`` is the honest name for tables and pictures, e.g. ``NVIDIA H200`` or
+    ``CPU core 1 (AMD EPYC), not a GPU``.
+    """
+
+    kind: Literal["cuda", "cpu", "other"]
+    uuid: str
+    name: str
+    label: str
+    library: str
+    library_version: str = ""
+    driver: str = ""
+    memory_bytes: int | None = None
+    stopwatch: str = ""  # what device_ms is: "CUDA events", "thread CPU time", ...
+
+
+class ClockPair(msgspec.Struct, frozen=True, kw_only=True):
+    """CLOCK_REALTIME and CLOCK_MONOTONIC read together; ``error_ns`` bounds the time between the two reads."""
+
+    realtime_ns: int
+    monotonic_ns: int
+    error_ns: int = 0
+
+
+class WorkerInfo(msgspec.Struct, frozen=True, kw_only=True):
+    """One worker process, as recorded for whoever must repeat the measurement."""
+
+    tenant: str
+    pid: int
+    hostname: str
+    device: DeviceInfo
+    cores: tuple[int, ...] = ()
+    solo_ms: float | None = None  # what calibration measured for the frozen size
+
+
+class BlockOutcome(msgspec.Struct, frozen=True, kw_only=True):
+    """How a block went. ``counts``: records announced per tenant. Invalid blocks are kept, never analysed."""
+
+    index: int
+    round: int
+    condition: str
+    start_ns: int
+    end_ns: int
+    valid: bool
+    counts: dict[str, int] = {}
+    reason: str = ""
+    clocks: tuple[ClockPair, ...] = ()
+
+
+class Outcome(msgspec.Struct, frozen=True, kw_only=True):
+    """How the run ended.
+
+    complete: all that was planned (or asked precision reached). undetermined: ended at its limits
+    before the asked precision. incomplete: a tenant died or hung. interrupted: by the user.
+    failed: nothing measured. running: never closed (still running, or killed).
+    """
+
+    kind: OutcomeKind
+    reason: str = ""
+    remedy: str = ""
+    exit_code: int = 0
+
+
+class RunInfo(msgspec.Struct, frozen=True, kw_only=True):
+    """run.json. Times are CLOCK_REALTIME nanoseconds since the epoch."""
+
+    schema: int
+    id: str
+    kts: str
+    backend: str
+    mode: str  # exclusive, time-slicing, mps, mig, dra, cpu-scheduler, unknown
+    created_ns: int
+    plan: Plan
+    workers: tuple[WorkerInfo, ...] = ()
+    blocks: tuple[BlockOutcome, ...] = ()
+    outcome: Outcome = Outcome(kind="running")
+    environment: dict[str, str] = {}
+    experiment: str = ""  # text of the experiment file, as given
+    notes: tuple[str, ...] = ()

@@ -1,0 +1,174 @@
+"""The figures of a report: the content of summary.json. Documented, with a JSON Schema, in docs/formats.md."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+SUMMARY_VERSION = 1
+
+
+class Estimate(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=False):
+    """A figure with its 95 % interval. All three are None where the data do not support it; ``refused`` says why."""
+
+    estimate: float | None
+    lo: float | None
+    hi: float | None
+    refused: str = ""
+
+
+class Latency(msgspec.Struct, frozen=True, kw_only=True):
+    """One clock in one condition: milliseconds, except ``n`` (iterations) and ``jitter`` (p99/p50)."""
+
+    n: int
+    mean: float | None
+    p50: Estimate
+    p95: Estimate
+    p99: Estimate
+    p999: Estimate
+    jitter: Estimate
+
+
+class Degradation(msgspec.Struct, frozen=True, kw_only=True):
+    """DF: shared quantile / solo quantile, on one clock."""
+
+    p50: Estimate
+    p95: Estimate
+    p99: Estimate
+    p999: Estimate
+
+
+class ClockSummary(msgspec.Struct, frozen=True, kw_only=True):
+    """One tenant on one clock."""
+
+    solo: Latency
+    shared: Latency
+    df: Degradation
+
+
+class Rate(msgspec.Struct, frozen=True, kw_only=True):
+    """Iterations per second: ``real`` = completed / wall; ``proxy`` = 1000 / mean device latency (the reference's)."""
+
+    real: float | None
+    proxy: float | None
+
+
+class Throughput(msgspec.Struct, frozen=True, kw_only=True):
+    """Solo and shared rates of a tenant."""
+
+    solo: Rate
+    shared: Rate
+
+
+class Goodput(msgspec.Struct, frozen=True, kw_only=True):
+    """Fraction of iterations whose response met ``deadline_ms``; Clopper-Pearson 95 % intervals."""
+
+    deadline_ms: float
+    solo: Estimate
+    shared: Estimate
+
+
+class SloResult(msgspec.Struct, frozen=True, kw_only=True):
+    """Whether response p99 keeps ``p99_ms``: yes or no only where the whole interval says so."""
+
+    p99_ms: float
+    solo: Literal["kept", "broken", "undetermined"]
+    shared: Literal["kept", "broken", "undetermined"]
+
+
+class Overlap(msgspec.Struct, frozen=True, kw_only=True):
+    """Shared iterations kept (they overlap every neighbour's active window) and dropped."""
+
+    kept: int
+    dropped: int
+
+
+class Waiting(msgspec.Struct, frozen=True, kw_only=True):
+    """Where the tail's added service time comes from, means over the slowest 1 % (ms).
+
+    ``added_ms`` = ``wait_ms`` + ``device_ms``: shared minus solo; ``factor`` is what waiting alone
+    adds to solo p99 as a multiple of it.
+    """
+
+    added_ms: float
+    wait_ms: float
+    device_ms: float
+    factor: float
+
+
+class Verdict(msgspec.Struct, frozen=True, kw_only=True):
+    """What it means, from response DF99 and its interval. ``kind`` is for programs, ``sentence`` for people.
+
+    worse / better: the whole interval is above / below 1. no-change: it holds 1 and is within the asked
+    precision. undetermined: it holds 1 and is wider. refused: no interval. ``precise``: the interval is
+    within the asked precision, so that not only the direction but the amount is settled.
+    """
+
+    kind: Literal["worse", "better", "no-change", "undetermined", "refused"]
+    precise: bool
+    sentence: str
+
+
+class ReferenceFigures(msgspec.Struct, frozen=True, kw_only=True):
+    """The published system's own analysis (device time, every sample, no intervals); milliseconds, iterations/s."""
+
+    n: int
+    p50: float
+    p95: float
+    p99: float
+    jitter: float
+    throughput: float
+
+
+class ReferenceTable(msgspec.Struct, frozen=True, kw_only=True):
+    """Reference figures of a tenant, and its DF (ratios)."""
+
+    solo: ReferenceFigures
+    shared: ReferenceFigures
+    df: dict[str, float]
+
+
+class TenantSummary(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything reported about one tenant."""
+
+    workload: str
+    size: int | None
+    response: ClockSummary
+    service: ClockSummary
+    device: ClockSummary
+    throughput: Throughput
+    overlap: Overlap
+    verdict: Verdict
+    waiting: Waiting | None = None
+    goodput: Goodput | None = None
+    slo: SloResult | None = None
+    reference: ReferenceTable | None = None
+
+
+class Caution(msgspec.Struct, frozen=True, kw_only=True):
+    """Something that limits what the figures mean. ``code`` is stable, ``text`` is for people."""
+
+    code: str
+    text: str
+    tenant: str = ""
+
+
+class Summary(msgspec.Struct, frozen=True, kw_only=True):
+    """summary.json."""
+
+    schema: int
+    run: str
+    experiment: str
+    design: str
+    device: str  # the honest label
+    is_gpu: bool
+    backend: str
+    mode: str
+    outcome: str
+    confidence: float
+    headline_clock: str
+    rounds: int
+    tenants: dict[str, TenantSummary]
+    warnings: tuple[Caution, ...] = ()
+    notes: tuple[str, ...] = ()

@@ -1,0 +1,1 @@
+"""From an experiment to the frozen plan and its blocks. Pure."""

@@ -1,0 +1,1 @@
+"""Quantiles, intervals, degradation: arrays in, figures out. Pure."""

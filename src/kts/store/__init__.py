@@ -1,0 +1,1 @@
+"""The run directory: written while measuring, read back for reports."""

@@ -1,0 +1,51 @@
+"""Units. Names of values end in their unit (``_ns``, ``_ms``, ``_s``, ``_bytes``); this converts and prints them."""
+
+from __future__ import annotations
+
+NS_PER_US = 1_000
+NS_PER_MS = 1_000_000
+NS_PER_S = 1_000_000_000
+
+
+def ms_to_ns(ms: float) -> int:
+    """Milliseconds to whole nanoseconds, rounded to nearest."""
+    return round(ms * NS_PER_MS)
+
+
+def s_to_ns(seconds: float) -> int:
+    """Seconds to whole nanoseconds, rounded to nearest."""
+    return round(seconds * NS_PER_S)
+
+
+def ns_to_ms(ns: int) -> float:
+    """Nanoseconds to milliseconds."""
+    return ns / NS_PER_MS
+
+
+def ns_to_s(ns: int) -> float:
+    """Nanoseconds to seconds."""
+    return ns / NS_PER_S
+
+
+def format_ms(ms: float) -> str:
+    """A latency for people: three significant digits and a unit, e.g. ``3.60 ms``, ``412 us``, ``1.25 s``."""
+    for limit, factor, unit in ((1e-3, 1e6, "ns"), (1.0, 1e3, "us"), (1e3, 1.0, "ms")):
+        if abs(ms) < limit:
+            return f"{_three_digits(ms * factor)} {unit}"
+    return f"{_three_digits(ms / 1e3)} s"
+
+
+def format_duration(seconds: float) -> str:
+    """A stretch of time for people: ``48 s``, ``2 min 05 s``, ``1 h 12 min``."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+
+
+def _three_digits(value: float) -> str:
+    magnitude = abs(value)
+    decimals = 2 if magnitude < 9.995 else 1 if magnitude < 99.95 else 0
+    return f"{value:.{decimals}f}"

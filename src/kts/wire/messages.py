@@ -1,0 +1,183 @@
+"""Messages between conductor and worker.
+
+A worker's life::
+
+    worker                       conductor
+    Hello            ->
+                     <-          Welcome           (or Refuse, and the connection closes)
+    Opened           ->                            device is open; same-device check
+                     <-          Calibrate         one tenant at a time, device otherwise idle
+    Ready            ->
+                     <-          Start             to active tenants, once every tenant is ready
+    Chunk*, Heartbeat*, QuotaReached ->
+                     <-          Stop              lingering tenants end after the current iteration
+    Chunk*, BlockDone ->
+                     ... next block ...
+                     <-          Finish
+    (worker closes the connection and exits 0)
+
+A worker that cannot go on sends Failed and exits. Heartbeats come from the measuring thread, between
+iterations and while idle, so that a hung iteration is a missing heartbeat.
+"""
+
+from __future__ import annotations
+
+from typing import Literal, TypeVar
+
+import msgspec
+
+from kts.errors import DataError
+from kts.model.plan import DeviceChoice, Quota, Tenant
+from kts.model.run import ClockPair, DeviceInfo
+
+PROTOCOL = 1
+
+FailureKind = Literal["setup", "out-of-memory", "device-lost", "command", "internal"]
+
+
+class Message(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """Base of all messages; the tag ``type`` is the class name."""
+
+
+class Hello(Message, frozen=True, kw_only=True):
+    """First message. ``token`` must be the run's; ``protocol`` must be ``PROTOCOL``."""
+
+    protocol: int
+    token: str
+    tenant: str
+    pid: int
+    hostname: str
+
+
+class Opened(Message, frozen=True, kw_only=True):
+    """The device is open. ``cores``: the CPU cores this worker may run on."""
+
+    device: DeviceInfo
+    cores: tuple[int, ...]
+
+
+class Ready(Message, frozen=True, kw_only=True):
+    """Warm, calibrated and waiting for its first block. ``size`` None for a command."""
+
+    size: int | None
+    solo_ms: float | None
+
+
+class Chunk(Message, frozen=True, kw_only=True):
+    """A run of consecutive records of one tenant and block. Chunks of a block are numbered from 0.
+
+    ``payload`` is ``count`` packed `kts.model.records.RECORD`; ``crc32`` is zlib.crc32 of it.
+    """
+
+    block: int
+    seq: int
+    count: int
+    crc32: int
+    payload: bytes
+
+
+class Heartbeat(Message, frozen=True, kw_only=True):
+    """Still making progress: ``iterations`` finished in the current block (0 while idle)."""
+
+    monotonic_ns: int
+    iterations: int
+
+
+class QuotaReached(Message, frozen=True, kw_only=True):
+    """The wanted amount of this block is done; the tenant lingers."""
+
+    block: int
+
+
+class BlockDone(Message, frozen=True, kw_only=True):
+    """The tenant is idle again and all chunks of the block are sent: ``chunks`` with ``count`` records in all.
+
+    ``clocks``: pairs read just before and just after the block. ``skipped``: iterations not recorded
+    (a command's that were not wholly inside the block).
+    """
+
+    block: int
+    chunks: int
+    count: int
+    clocks: tuple[ClockPair, ...] = ()
+    skipped: int = 0
+
+
+class Failed(Message, frozen=True, kw_only=True):
+    """The worker cannot go on. ``what`` and ``remedy`` as in `kts.errors`."""
+
+    kind: FailureKind
+    what: str
+    remedy: str = ""
+
+
+FromWorker = Hello | Opened | Ready | Chunk | Heartbeat | QuotaReached | BlockDone | Failed
+
+
+class Welcome(Message, frozen=True, kw_only=True):
+    """Accepted; what to run and where."""
+
+    tenant: Tenant
+    device: DeviceChoice
+
+
+class Refuse(Message, frozen=True, kw_only=True):
+    """Not accepted. The worker prints ``what`` and exits with code 4."""
+
+    what: str
+
+
+class Calibrate(Message, frozen=True, kw_only=True):
+    """Warm up; find the size for ``target_ms`` (if asked) or time the given size. Answered by Ready."""
+
+
+class Start(Message, frozen=True, kw_only=True):
+    """Run a block. The first iteration is submitted at ``start_ns`` (CLOCK_MONOTONIC), not before.
+
+    ``seed`` seeds the think times of this block.
+    """
+
+    block: int
+    start_ns: int
+    quota: Quota
+    seed: int
+
+
+class Stop(Message, frozen=True, kw_only=True):
+    """End the block after the current iteration. Ignored if that block is over."""
+
+    block: int
+
+
+class Finish(Message, frozen=True, kw_only=True):
+    """The run is over; exit 0."""
+
+
+FromConductor = Welcome | Refuse | Calibrate | Start | Stop | Finish
+
+_T = TypeVar("_T")
+_encoder = msgspec.msgpack.Encoder()
+_from_worker: msgspec.msgpack.Decoder[FromWorker] = msgspec.msgpack.Decoder(FromWorker)
+_from_conductor: msgspec.msgpack.Decoder[FromConductor] = msgspec.msgpack.Decoder(FromConductor)
+
+
+def encode(message: Message) -> bytes:
+    """One message as MessagePack."""
+    return _encoder.encode(message)
+
+
+def decode_from_worker(data: bytes) -> FromWorker:
+    """A message sent by a worker. DataError if the bytes are not one."""
+    return _decode(_from_worker, data)
+
+
+def decode_from_conductor(data: bytes) -> FromConductor:
+    """A message sent by the conductor. DataError if the bytes are not one."""
+    return _decode(_from_conductor, data)
+
+
+def _decode(decoder: msgspec.msgpack.Decoder[_T], data: bytes) -> _T:
+    try:
+        return decoder.decode(data)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise DataError(f"not a kts message: {error}", "both ends must run the same kts version") from error

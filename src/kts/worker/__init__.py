@@ -1,0 +1,1 @@
+"""One tenant: opens the device, runs timed iterations, sends records."""
