@@ -35,6 +35,12 @@ class Backend(Protocol):
     def start(self, plan: Plan, endpoint: Endpoint) -> None:
         """Starts one worker per tenant; returns at once. SetupError if that cannot be."""
 
+    def notes(self) -> list[str]:
+        """What a reader of the results must know of where the workers run, as things are now, one line each.
+
+        After `start`. Asked again after each block, so it must be quick.
+        """
+
     def poll(self) -> list[WorkerExit]:
         """Workers that ended since the last call. Never blocks."""
 
@@ -46,7 +52,7 @@ class Sink(Protocol):
     """Keeps what is measured, at once and durably. Methods may raise MeasurementError (disk full)."""
 
     def event(self, kind: str, **fields: str | int | float | bool | None) -> None:
-        """One line for events.jsonl; time stamps are added."""
+        """One line for events.jsonl; time stamps are added. A ``note`` (field ``text``) also goes to RunInfo.notes."""
 
     def worker(self, info: WorkerInfo) -> None:
         """A worker's device is open, or its calibration is known (then called again, replacing)."""

@@ -85,10 +85,11 @@ class Overlap(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Waiting(msgspec.Struct, frozen=True, kw_only=True):
-    """Where the tail's added service time comes from, means over the slowest 1 % (ms).
+    """Where the tail's added service time comes from, means over the slowest 1 % and at least 30 (ms).
 
-    ``added_ms`` = ``wait_ms`` + ``device_ms``: shared minus solo; ``factor`` is what waiting alone
-    adds to solo p99 as a multiple of it.
+    ``added_ms`` = ``wait_ms`` + ``device_ms``, shared minus solo: the wait before the device's stopwatch
+    starts, and what that stopwatch shows. A GPU's stopwatch also runs through the turns of others, thread
+    CPU time does not. ``factor`` is what the wait alone adds to solo p99 as a multiple of it.
     """
 
     added_ms: float
