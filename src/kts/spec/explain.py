@@ -1,0 +1,129 @@
+"""Validation mistakes in plain English."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from difflib import get_close_matches
+from typing import TYPE_CHECKING, Any
+
+from kts.spec.yamltree import Path
+
+if TYPE_CHECKING:
+    from pydantic import ValidationError
+    from pydantic_core import ErrorDetails
+
+_KINDS = {
+    "int_type": "must be a whole number",
+    "int_from_float": "must be a whole number",
+    "float_type": "must be a number",
+    "finite_number": "must be a finite number",
+    "string_type": "must be text",
+    "bool_type": "must be true or false",
+    "bool_parsing": "must be true or false",
+    "dict_type": "must be a mapping of keys to values",
+    "model_type": "must be a mapping of keys to values",
+    "model_attributes_type": "must be a mapping of keys to values",
+    "tuple_type": "must be a list of words, or one string",
+    "string_too_short": "must not be empty",
+    "too_short": "must not be empty",
+    "string_pattern_mismatch": "is no name of an environment variable",
+}
+_LIMITS = {
+    "greater_than": ("greater than", "gt"),
+    "greater_than_equal": ("at least", "ge"),
+    "less_than": ("less than", "lt"),
+    "less_than_equal": ("at most", "le"),
+}
+
+
+def explain(error: ValidationError, data: Any) -> list[tuple[Path, str]]:
+    """(path, message) of each mistake, in pydantic's order. ``data`` is what was validated."""
+    return [(_path(detail), _message(detail, data)) for detail in error.errors(include_url=False)]
+
+
+def show_path(path: Path) -> str:
+    """``tenants.fft.size``; list positions count from 0 in brackets."""
+    text = ""
+    for part in path:
+        text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else str(part)
+    return text
+
+
+def did_you_mean(word: object, known: Iterable[str]) -> str:
+    """``; did you mean 'X'?``, or nothing if no known word is near."""
+    near = get_close_matches(word.lower(), list(known), n=1, cutoff=0.6) if isinstance(word, str) else []
+    return f"; did you mean {near[0]!r}?" if near else ""
+
+
+def _path(detail: ErrorDetails) -> Path:
+    """pydantic's place without the workload that it puts after a tenant's name."""
+    loc = detail["loc"]
+    if loc[:1] == ("tenants",) and len(loc) > 2:
+        loc = (*loc[:2], *loc[3:])
+    return tuple(part for part in loc if part != "[key]")
+
+
+def _message(detail: ErrorDetails, data: Any) -> str:
+    kind, given, context = detail["type"], detail["input"], detail.get("ctx", {})
+    special: dict[str, Callable[[], str]] = {
+        "missing": lambda: "is missing",
+        "extra_forbidden": lambda: _unknown_key(_path(detail), data),
+        "literal_error": lambda: _choice(given, context["expected"]),
+        "union_tag_invalid": lambda: _unknown_workload(given),
+        "union_tag_not_found": _no_workload,
+        "value_error": lambda: str(context["error"]),
+    }
+    if kind in special:
+        return special[kind]()
+    if kind in _LIMITS:
+        words, key = _LIMITS[kind]
+        return f"must be {words} {context[key]:g} (is {_shown(given)})"
+    return f"{_KINDS.get(kind, detail['msg'])} (is {_shown(given)})"
+
+
+def _choice(given: object, expected: str) -> str:
+    known = [word.strip("'") for word in expected.replace(" or ", ", ").split(", ")]
+    return f"must be {expected.replace(chr(39), '')} (is {_shown(given)}){did_you_mean(given, known)}"
+
+
+def _unknown_workload(tenant: dict[str, object]) -> str:
+    from kts.spec.models import WORKLOADS
+
+    given = tenant.get("workload")
+    known = ", ".join(WORKLOADS)
+    return f"unknown workload {_shown(given)}; known: {known}{did_you_mean(given, WORKLOADS)}"
+
+
+def _no_workload() -> str:
+    from kts.spec.models import WORKLOADS
+
+    return f"workload is missing; known: {', '.join(WORKLOADS)}"
+
+
+def _unknown_key(path: Path, data: Any) -> str:
+    from kts.spec.models import ArrayTenant, CommandTenant, Experiment, SloSpec
+
+    key = str(path[-1])
+    if path[:1] != ("tenants",):
+        return f"unknown key {key!r}{did_you_mean(key, Experiment.model_fields)}"
+    if len(path) == 4:
+        return f"unknown key {key!r}{did_you_mean(key, SloSpec.model_fields)}"
+    workload = str(data["tenants"][path[1]]["workload"])
+    here, there = (CommandTenant, ArrayTenant) if workload == "command" else (ArrayTenant, CommandTenant)
+    if key in there.model_fields:
+        owner = "fft and gemm" if there is ArrayTenant else "command"
+        return f"{key!r} is for the workload {owner} only (this one is {workload})"
+    return f"unknown key {key!r}{did_you_mean(key, here.model_fields)}"
+
+
+def _shown(value: object) -> str:
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, dict):
+        return "a mapping"
+    if isinstance(value, (list, tuple)):
+        return "a list"
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."

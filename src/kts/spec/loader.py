@@ -1,0 +1,125 @@
+"""From a file or a ready-made name to a validated experiment, with every mistake and its line."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from difflib import get_close_matches
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from kts.errors import SpecError
+from kts.spec.ready_made import names, ready_made_text
+
+if TYPE_CHECKING:
+    from kts.spec.models import Experiment
+    from kts.spec.yamltree import Tree
+
+MAX_BYTES = 1 << 20
+_SEE = "see docs/experiments.md for the keys, or `kts schema experiment` for the JSON Schema"
+
+
+@dataclass(frozen=True)
+class LoadedExperiment:
+    """A validated experiment, its text as given, and where that came from (a path, or ``ready-made NAME``)."""
+
+    experiment: Experiment
+    text: str
+    source: str
+
+
+def load(path_or_name: str) -> LoadedExperiment:
+    """The experiment in a file, or the ready-made one of that name (a file of that name wins).
+
+    SpecError if it cannot be read or holds mistakes: one line per mistake, ``FILE:LINE: key: what is wrong``.
+    """
+    path = Path(path_or_name)
+    if path_or_name in names() and not path.is_file():
+        return load_text(ready_made_text(path_or_name), source=f"ready-made {path_or_name}", default_name=path_or_name)
+    return load_text(_read(path, path_or_name), source=path_or_name, default_name=path.stem)
+
+
+def load_text(text: str, *, source: str, default_name: str = "experiment") -> LoadedExperiment:
+    """The experiment in ``text``; ``source`` stands in messages where a file name would. SpecError as `load`."""
+    from pydantic import ValidationError
+
+    from kts.spec.explain import explain, show_path
+    from kts.spec.models import Experiment
+    from kts.spec.yamltree import TreeError, parse
+
+    try:
+        tree = parse(text)
+    except TreeError as error:
+        place = f":{error.line}:{error.column}" if error.column else f":{error.line}" if error.line else ""
+        raise SpecError(f"{source}{place}: not YAML: {error.message}", "mind indentation, ':' and quotes") from error
+    if tree.data is None:
+        raise SpecError(f"{source}: the file is empty", f"start from `kts experiments {names()[0]}`")
+    if not isinstance(tree.data, dict):
+        raise SpecError(f"{source}:1: must be a mapping of keys to values, with name and tenants", _SEE)
+    tree.data.setdefault("name", _usable_name(default_name))
+    mistakes = _own_mistakes(tree)
+    experiment = None
+    try:
+        experiment = Experiment.model_validate(tree.data)
+    except ValidationError as error:
+        for place_of, message in explain(error, tree.data):
+            if place_of == ("tenants",) and any(path[:-1] == place_of for path, _, _ in tree.repeated):
+                continue  # tenants of one name count as one; that they do is said already
+            shown = show_path(place_of)
+            mistakes.append((tree.line(place_of), f"{shown}: {message}" if shown else message))
+    if mistakes or experiment is None:
+        lines = [f"{source}:{line}: {message}" for line, message in sorted(mistakes)]
+        raise SpecError("\n".join(lines), _SEE)
+    return LoadedExperiment(experiment=experiment, text=text, source=source)
+
+
+def _own_mistakes(tree: Tree) -> list[tuple[int, str]]:
+    """What the models cannot see: keys given twice, and names of tenants."""
+    from kts.spec.models import TENANT_NAME
+
+    mistakes = []
+    for path, first, second in tree.repeated:
+        what = "tenant" if len(path) == 2 and path[0] == "tenants" else "key"
+        mistakes.append((second, f"{what} {path[-1]!r} is given twice: lines {first} and {second}"))
+    tenants: Any = tree.data.get("tenants")
+    for name in tenants if isinstance(tenants, dict) else ():
+        if not TENANT_NAME.fullmatch(name):
+            rule = "1 to 40 lower-case letters, digits or '-', with a letter or digit at both ends"
+            mistakes.append((tree.line(("tenants", name)), f"tenants.{name}: a tenant's name must be {rule}"))
+    return mistakes
+
+
+def _read(path: Path, given: str) -> str:
+    try:
+        with path.open("rb") as file:
+            raw = file.read(MAX_BYTES + 1)
+    except FileNotFoundError as error:
+        raise SpecError(f"{given}: no such file, and no ready-made experiment of that name", _nearest(given)) from error
+    except IsADirectoryError as error:
+        raise SpecError(f"{given}: is a directory, not an experiment file", _hint_for_directory(path)) from error
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        raise SpecError(f"{given}: cannot be read: {reason}", "give a file that you may read") from error
+    if len(raw) > MAX_BYTES:
+        raise SpecError(f"{given}: larger than {MAX_BYTES >> 20} MiB: not an experiment file", _SEE)
+    try:
+        return raw.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = raw.count(b"\n", 0, error.start) + 1
+        raise SpecError(f"{given}:{line}: not UTF-8 text", "save the file as UTF-8") from error
+
+
+def _nearest(given: str) -> str:
+    near = get_close_matches(Path(given).stem, names(), n=1, cutoff=0.5)
+    hint = f"did you mean {near[0]!r}? " if near else ""
+    return f"{hint}ready-made ones: {', '.join(names())}"
+
+
+def _hint_for_directory(path: Path) -> str:
+    if (path / "run.json").exists():
+        return f"`kts report {path}` reports a run; `kts run {path} --on replay` replays it"
+    return "give a file, or a name from `kts experiments`"
+
+
+def _usable_name(stem: str) -> str:
+    return re.sub(r"[^A-Za-z0-9]+", "-", stem)[:60].strip("-") or "experiment"

@@ -1,0 +1,206 @@
+"""The experiment as the user writes it: pydantic models, frozen, unknown keys refused.
+
+Field descriptions become the published JSON Schema (`kts schema experiment`). Units are in the
+names: ``_ms`` milliseconds, ``seconds``. docs/experiments.md explains each key at more length.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, Strict, field_validator, model_validator
+
+from kts.model.plan import Design, DeviceChoice, Library
+
+DEFAULT_SIZE = 4096
+DEFAULT_ITERATIONS = 800
+MAX_TENANTS = 32
+WORKLOADS = ("fft", "gemm", "command")
+TENANT_NAME = re.compile(r"[a-z0-9](?:[-a-z0-9]{0,38}[a-z0-9])?")
+EXPERIMENT_NAME = re.compile(r"[A-Za-z0-9](?:[-A-Za-z0-9._]{0,58}[A-Za-z0-9])?")
+
+
+def _whole(value: object) -> object:
+    """1e3 is a whole number to people and a float to YAML; true is 1 to Python and not to people."""
+    if isinstance(value, float) and value.is_integer() and abs(value) < 2**53:
+        return int(value)
+    return value
+
+
+def _words(value: object) -> object:
+    """A command line in one string, split as a shell would split it."""
+    if isinstance(value, str):
+        try:
+            return tuple(shlex.split(value))
+        except ValueError as error:
+            raise ValueError(f"cannot be split into words: {error}") from error
+    return value
+
+
+def _env_text(value: object) -> object:
+    """Whole numbers are welcome as values of environment variables: ``ITERATIONS: 800``."""
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+
+
+_AsWhole = BeforeValidator(_whole)
+Size = Annotated[int, Strict(), Field(gt=0, le=131_072), _AsWhole]
+Iterations = Annotated[int, Strict(), Field(gt=0, le=100_000_000), _AsWhole]
+Warmup = Annotated[int, Strict(), Field(ge=0, le=100_000), _AsWhole]
+Rounds = Annotated[int, Strict(), Field(gt=0, le=10_000), _AsWhole]
+Seed = Annotated[int, Strict(), Field(ge=0, lt=2**63), _AsWhole]
+Real = Annotated[float, Strict(), Field(allow_inf_nan=False)]
+Word = Annotated[str, Field(min_length=1)]
+
+
+class Model(BaseModel):
+    """Base: frozen, and a key that is not known is a mistake, not a comment."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class SloSpec(Model):
+    """What the tenant's owner was promised."""
+
+    p99_ms: Real | None = Field(default=None, gt=0, description="Response p99 at most this long (ms).")
+    deadline_ms: Real | None = Field(
+        default=None,
+        gt=0,
+        description="An iteration whose response takes longer is a miss; goodput counts the others (ms).",
+    )
+
+
+class TenantBase(Model):
+    """What every workload has."""
+
+    arrivals: Literal["closed"] = Field(
+        default="closed", description="closed: the next iteration starts a think time after the last one ended."
+    )
+    think_ms: Real = Field(default=0.0, ge=0, le=3.6e6, description="Mean think time between iterations (ms).")
+    jitter: Real = Field(
+        default=0.5,
+        ge=0,
+        le=1,
+        description="Think times are uniform in think_ms * [1 - jitter, 1 + jitter]; 0: fixed.",
+    )
+    iterations: Iterations | None = Field(
+        default=None,
+        description=f"Iterations per condition, over all rounds. Default {DEFAULT_ITERATIONS}. Not with seconds.",
+    )
+    seconds: Real | None = Field(
+        default=None,
+        gt=0,
+        le=86_400,
+        description="Time wanted per condition, over all rounds, instead of iterations (s).",
+    )
+    warmup: Warmup = Field(default=5, description="Untimed iterations before anything is measured.")
+    slo: SloSpec = Field(default_factory=SloSpec, description="What the tenant's owner was promised.")
+
+    @model_validator(mode="after")
+    def _one_amount(self) -> TenantBase:
+        if self.iterations is not None and self.seconds is not None:
+            raise ValueError("give iterations or seconds, not both")
+        return self
+
+    @property
+    def wanted_iterations(self) -> int | None:
+        """``iterations``, or its default where neither amount is given; None with ``seconds``."""
+        return self.iterations or (DEFAULT_ITERATIONS if self.seconds is None else None)
+
+
+class ArrayTenant(TenantBase):
+    """A tenant that computes: fft (2-D FFT, complex64) or gemm (matrix product, float32)."""
+
+    workload: Literal["fft", "gemm"] = Field(description="What the tenant runs.")
+    size: Size | None = Field(
+        default=None,
+        description=f"Edge of the square problem. Default {DEFAULT_SIZE}. Not with target_ms.",
+    )
+    target_ms: Real | None = Field(
+        default=None,
+        gt=0,
+        le=60_000,
+        description="Calibrate the size so that one iteration alone takes this long (ms).",
+    )
+    library: Library | None = Field(default=None, description="Array library; default: the experiment's.")
+
+    @model_validator(mode="after")
+    def _one_size(self) -> ArrayTenant:
+        if self.size is not None and self.target_ms is not None:
+            raise ValueError("give size or target_ms, not both")
+        return self
+
+    @property
+    def wanted_size(self) -> int | None:
+        """``size``, or its default where neither is given; None with ``target_ms``."""
+        return self.size or (DEFAULT_SIZE if self.target_ms is None else None)
+
+
+class CommandTenant(TenantBase):
+    """A tenant that is the user's own program. KTS_APP v1 lines on its output are its iterations."""
+
+    workload: Literal["command"] = Field(description="What the tenant runs.")
+    command: Annotated[tuple[Word, ...], BeforeValidator(_words, json_schema_input_type=list[str] | str)] = Field(
+        min_length=1, description="The program and its arguments, as a list or as one string."
+    )
+    env: dict[Annotated[str, Field(pattern=r"^[^=\x00]+$")], Annotated[str, BeforeValidator(_env_text)]] = Field(
+        default_factory=dict, description="Environment variables added for the program."
+    )
+
+
+TenantSpec = Annotated[ArrayTenant | CommandTenant, Field(discriminator="workload")]
+
+
+class Experiment(Model):
+    """One experiment: who shares the device, how much of it is measured, and how precisely."""
+
+    name: str = Field(default="experiment", description="Names the run and its folder. Default: the file's name.")
+    description: str = Field(default="", description="One line for `kts experiments` and the report.")
+    design: Design = Field(
+        default="interleaved",
+        description="interleaved: randomised rounds of every solo and shared block; classic: solo, solo, shared, once.",
+    )
+    rounds: Rounds = Field(
+        default=10, description="Rounds always run; iterations are spread over them. classic has one."
+    )
+    precision: Real | None = Field(
+        default=0.05,
+        gt=0,
+        lt=1,
+        description="Go on until the 95 % interval of every tenant's DF99 is within +- this fraction of it. "
+        "null: exactly `rounds` rounds. classic ignores it.",
+    )
+    max_seconds: Real | None = Field(
+        default=600.0, gt=0, description="No further round starts after this much measuring (s). null: no limit."
+    )
+    max_rounds: Rounds | None = Field(default=None, description="Never more rounds than this.")
+    device: DeviceChoice = Field(default="auto", description="auto: the GPU if there is one, otherwise one CPU core.")
+    library: Library = Field(default="auto", description="Array library of all tenants that name none.")
+    seed: Seed = Field(default=1, description="Seeds the order of blocks and the think times.")
+    allow_different_gpus: bool = Field(
+        default=False, description="Measure even if the tenants sit on different GPUs, and so do not share one."
+    )
+    tenants: dict[str, TenantSpec] = Field(description=f"Tenants by name: 2 to {MAX_TENANTS}.")
+
+    @field_validator("name")
+    @classmethod
+    def _name_is_a_folder_name(cls, name: str) -> str:
+        if not EXPERIMENT_NAME.fullmatch(name):
+            raise ValueError("must be 1 to 60 letters, digits, '-', '_' or '.', with a letter or digit at both ends")
+        return name
+
+    @field_validator("tenants", mode="after")
+    @classmethod
+    def _enough_tenants(cls, tenants: dict[str, TenantSpec]) -> dict[str, TenantSpec]:
+        if len(tenants) < 2:
+            raise ValueError(f"sharing needs at least 2 tenants (there {'is 1' if tenants else 'are none'})")
+        if len(tenants) > MAX_TENANTS:
+            raise ValueError(f"at most {MAX_TENANTS} tenants (there are {len(tenants)})")
+        return tenants
+
+    @model_validator(mode="after")
+    def _rounds_fit(self) -> Experiment:
+        if self.max_rounds is not None and self.max_rounds < self.rounds:
+            raise ValueError(f"max_rounds ({self.max_rounds}) must not be less than rounds ({self.rounds})")
+        return self

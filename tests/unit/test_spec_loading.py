@@ -1,0 +1,92 @@
+"""Experiment files that are right: what is read from them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from kts.plan import build
+from kts.spec import catalog, load, load_text, names, override, ready_made_text
+
+PAIR = "tenants:\n  a: {workload: fft}\n  b: {workload: gemm, target_ms: 20.7}\n"
+
+
+def test_defaults_are_the_references_size_and_amount() -> None:
+    """Else a file that names only workloads would not measure what the documentation says."""
+    plan = build(load_text(PAIR, source="x").experiment)
+    a, b = plan.tenants
+    assert (a.work.size, a.work.target_ms, a.iterations, a.seconds, a.work.warmup) == (4096, None, 800, None, 5)
+    assert (b.work.size, b.work.target_ms) == (None, 20.7)
+    assert (a.arrivals.think_ms, a.arrivals.jitter) == (0.0, 0.5)
+    assert (plan.design, plan.rounds, plan.precision, plan.max_seconds, plan.seed) == (
+        "interleaved",
+        10,
+        0.05,
+        600.0,
+        1,
+    )
+
+
+def test_scalars_follow_yaml_1_2() -> None:
+    """Else a tenant called `on` would be the boolean True, and 1e3 a piece of text."""
+    text = (
+        "tenants:\n  on: {workload: fft, iterations: 1e3}\n  no: {workload: command, command: x, env: {A: 1, B: on}}\n"
+    )
+    tenants = load_text(text, source="x").experiment.tenants
+    assert list(tenants) == ["on", "no"]
+    assert tenants["on"].iterations == 1000
+    assert tenants["no"].model_dump()["env"] == {"A": "1", "B": "on"}
+
+
+@pytest.mark.parametrize("command", ["prog --flag 'two words'", ["prog", "--flag", "two words"]])
+def test_a_command_is_a_string_or_a_list(command: object) -> None:
+    """Else one of the two documented ways of writing a command would run another program."""
+    data = {"tenants": {"a": {"workload": "command", "command": command}, "b": {"workload": "fft"}}}
+    plan = build(load_text(yaml.safe_dump(data), source="x").experiment)
+    assert plan.tenant("a").work.command == ("prog", "--flag", "two words")
+
+
+def test_anchors_and_merge_keys_work() -> None:
+    """Else files that share settings between tenants would be refused."""
+    text = "tenants:\n  a: &x {workload: fft, size: 64, think_ms: 2}\n  b:\n    <<: *x\n    size: 32\n"
+    experiment = load_text(text, source="x").experiment
+    sizes = [(t.model_dump()["size"], t.think_ms) for t in experiment.tenants.values()]
+    assert sizes == [(64, 2.0), (32, 2.0)]
+
+
+def test_the_file_name_is_the_default_name(tmp_path: Path) -> None:
+    """Else every run of an unnamed experiment would be called the same."""
+    file = tmp_path / "my pair (2).yaml"
+    file.write_text(PAIR, encoding="utf-8")
+    assert load(str(file)).experiment.name == "my-pair-2"
+
+
+def test_a_file_wins_over_a_ready_made_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else a user's own file `demo` could not be run."""
+    (tmp_path / "demo").write_text(PAIR, encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    assert list(load("demo").experiment.tenants) == ["a", "b"]
+
+
+@pytest.mark.parametrize("name", names())
+def test_ready_made_experiments_are_valid_and_named_after_their_file(name: str) -> None:
+    """Else `kts run NAME` would fail, or file its runs under another name."""
+    loaded = load(name)
+    assert loaded.experiment.name == name
+    assert loaded.text == ready_made_text(name)
+    assert dict(catalog())[name] == loaded.experiment.description != ""
+    build(loaded.experiment)
+
+
+def test_overrides_replace_settings_of_the_file() -> None:
+    """Else the command line would not have the last word."""
+    text = PAIR.replace("{workload: fft}", "{workload: fft, seconds: 3, library: torch}")
+    experiment = override(
+        load_text(text, source="x").experiment,
+        {"iterations": 40, "rounds": 2, "precision": None, "library": "numpy", "design": "classic"},
+    )
+    plan = build(experiment)
+    assert [(t.iterations, t.seconds, t.work.library) for t in plan.tenants] == [(40, None, "numpy")] * 2
+    assert (plan.design, plan.rounds) == ("classic", 1)

@@ -1,0 +1,196 @@
+"""Experiment files that are wrong: every mistake at once, each with its line, in plain English."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from kts.errors import SpecError, UsageError
+from kts.spec import load, load_text, override
+
+A = "tenants:\n  a: {workload: fft}\n"
+B = "  b: {workload: gemm}\n"
+
+MISTAKES = {
+    "unknown workload": (
+        A + "  b:\n    workload: gem\n",
+        "x:3: tenants.b: unknown workload 'gem'; known: fft, gemm, command; did you mean 'gemm'?",
+    ),
+    "workload of a wrong type": (
+        A + "  b: {workload: [gemm]}\n",
+        "x:3: tenants.b: unknown workload a list; known: fft, gemm, command",
+    ),
+    "no workload": (A + "  b: {size: 3}\n", "x:3: tenants.b: workload is missing; known: fft, gemm, command"),
+    "size 0": (
+        A + "  b:\n    workload: gemm\n    size: 0\n",
+        "x:5: tenants.b.size: must be greater than 0 (is 0)",
+    ),
+    "negative think time": (
+        A + "  b: {workload: gemm,\n      think_ms: -1}\n",
+        "x:4: tenants.b.think_ms: must be at least 0 (is -1)",
+    ),
+    "unknown key of a tenant": (
+        A + "  b: {workload: gemm, thinkms: 3}\n",
+        "x:3: tenants.b.thinkms: unknown key 'thinkms'; did you mean 'think_ms'?",
+    ),
+    "unknown key": ("presicion: 0.1\n" + A + B, "x:1: presicion: unknown key 'presicion'; did you mean 'precision'?"),
+    "unknown key of an slo": (
+        A + "  b: {workload: gemm, slo: {p99: 3}}\n",
+        "x:3: tenants.b.slo.p99: unknown key 'p99'; did you mean 'p99_ms'?",
+    ),
+    "a key of another workload": (
+        A + "  b: {workload: gemm, command: ls}\n",
+        "x:3: tenants.b.command: 'command' is for the workload command only (this one is gemm)",
+    ),
+    "two tenants of one name": (A + B + A[9:], "x:4: tenant 'a' is given twice: lines 2 and 4"),
+    "two tenants of one name and no other": (
+        A + A[9:],
+        "x:3: tenant 'a' is given twice: lines 2 and 3",
+    ),
+    "a key given twice": ("seed: 1\n" + A + B + "seed: 2\n", "x:5: key 'seed' is given twice: lines 1 and 5"),
+    "size and target_ms": (
+        A + "  b: {workload: gemm, size: 3, target_ms: 2}\n",
+        "x:3: tenants.b: give size or target_ms, not both",
+    ),
+    "iterations and seconds": (
+        A + "  b: {workload: gemm, iterations: 3, seconds: 2}\n",
+        "x:3: tenants.b: give iterations or seconds, not both",
+    ),
+    "no whole number": ("rounds: 1.5\n" + A + B, "x:1: rounds: must be a whole number (is 1.5)"),
+    "true is no number": ("seed: true\n" + A + B, "x:1: seed: must be a whole number (is true)"),
+    "text is no number": ("max_seconds: long\n" + A + B, "x:1: max_seconds: must be a number (is 'long')"),
+    "not finite": ("max_seconds: .nan\n" + A + B, "x:1: max_seconds: must be a finite number (is nan)"),
+    "unknown design": (
+        "design: clasic\n" + A + B,
+        "x:1: design: must be classic or interleaved (is 'clasic'); did you mean 'classic'?",
+    ),
+    "one tenant": (A, "x:1: tenants: sharing needs at least 2 tenants (there is 1)"),
+    "no tenants": ("name: y\n", "x:1: tenants: is missing"),
+    "tenants are no mapping": (
+        "name: y\ntenants: [a, b]\n",
+        "x:2: tenants: must be a mapping of keys to values (is a list)",
+    ),
+    "an empty tenant": (A + "  b:\n", "x:3: tenants.b: must be a mapping of keys to values (is null)"),
+    "a tenant's name": (
+        A + "  B_1: {workload: fft}\n",
+        "x:3: tenants.B_1: a tenant's name must be 1 to 40 lower-case letters, digits or '-', "
+        "with a letter or digit at both ends",
+    ),
+    "fewer rounds than rounds": (
+        "max_rounds: 3\n" + A + B,
+        "x:1: max_rounds (3) must not be less than rounds (10)",
+    ),
+    "open quote in a command": (
+        A + '  b: {workload: command, command: "a \'b"}\n',
+        "x:3: tenants.b.command: cannot be split into words: No closing quotation",
+    ),
+    "an empty command": (
+        A + "  b: {workload: command, command: []}\n",
+        "x:3: tenants.b.command: must not be empty (is a list)",
+    ),
+    "YAML syntax": (
+        "tenants:\n  a: [1,\n",
+        "x:3:1: not YAML: expected the node content, but found '<stream end>' (while parsing a flow node)",
+    ),
+    "YAML tab": (
+        "a:\n\tb: 1\n",
+        "x:2:1: not YAML: found character '\\t' that cannot start any token (while scanning for the next token)",
+    ),
+    "YAML control character": ("a: 1\nb: \x00\n", "x:2: not YAML: character 0 is not allowed in YAML"),
+    "two documents": (
+        "a: 1\n---\nb: 1\n",
+        "x:2:1: not YAML: but found another document (expected a single document in the stream)",
+    ),
+    "a Python object": ("a: !!python/object:x 1\n", "x:1:4: not YAML: tag !!python/object:x is not supported"),
+    "an alias of itself": ("a: &a [*a]\n", "x:1:4: not YAML: nested deeper than 20 levels"),
+    "nesting": ("[" * 5000, "x: not YAML: nested deeper than 20 levels"),
+    "no mapping": ("- a\n", "x:1: must be a mapping of keys to values, with name and tenants"),
+    "empty": ("# nothing\n", "x: the file is empty"),
+}
+
+
+@pytest.mark.parametrize(("text", "line"), MISTAKES.values(), ids=MISTAKES.keys())
+def test_a_mistake_is_one_line_with_its_place(text: str, line: str) -> None:
+    """Else the user would have to guess what to change, and where."""
+    with pytest.raises(SpecError) as caught:
+        load_text(text, source="x")
+    assert caught.value.what == line
+    assert caught.value.remedy
+    assert caught.value.exit_code == 3
+
+
+def test_all_mistakes_are_told_at_once_in_order_of_lines() -> None:
+    """Else a file with five mistakes would take five attempts."""
+    text = "design: x\ntenants:\n  a: {workload: fft, size: 0}\n  b: {workload: ftt}\n  a: {}\nseed: -1\n"
+    with pytest.raises(SpecError) as caught:
+        load_text(text, source="x")
+    assert [line.split(": ")[0] for line in caught.value.what.splitlines()] == ["x:1", "x:3", "x:4", "x:5", "x:6"]
+
+
+def test_aliases_cannot_blow_up() -> None:
+    """Else a small file could take all memory."""
+    levels = [f"l{n}: &l{n} [{', '.join([f'*l{n - 1}'] * 10)}]" for n in range(1, 10)]
+    with pytest.raises(SpecError, match="aliases expand to more than"):
+        load_text("\n".join(["l0: &l0 x", *levels]), source="x")
+
+
+def _missing(folder: Path) -> Path:
+    return folder / "agnets.yaml"
+
+
+def _folder(folder: Path) -> Path:
+    return folder
+
+
+def _latin(folder: Path) -> Path:
+    path = folder / "latin.yaml"
+    path.write_bytes(b"name: x\n# caf\xe9\n")
+    return path
+
+
+def _huge(folder: Path) -> Path:
+    path = folder / "huge.yaml"
+    path.write_bytes(b"#" * (1 << 20) + b"\n")
+    return path
+
+
+def _behind_a_file(folder: Path) -> Path:
+    (folder / "file").write_text("", encoding="utf-8")
+    return folder / "file" / "x.yaml"
+
+
+@pytest.mark.parametrize(
+    ("make", "what", "remedy"),
+    [
+        (_missing, "no such file, and no ready-made experiment of that name", "did you mean 'agents'?"),
+        (_folder, "is a directory, not an experiment file", "give a file"),
+        (_latin, "not UTF-8 text", "UTF-8"),
+        (_huge, "larger than 1 MiB", "kts schema"),
+        (_behind_a_file, "cannot be read: Not a directory", "give a file"),
+    ],
+)
+def test_a_file_that_cannot_be_read_is_named_with_a_remedy(
+    tmp_path: Path, make: object, what: str, remedy: str
+) -> None:
+    """Else a wrong path would end in a traceback."""
+    assert callable(make)
+    path = make(tmp_path)
+    with pytest.raises(SpecError) as caught:
+        load(str(path))
+    assert caught.value.what.startswith(str(path))
+    assert what in caught.value.what
+    assert remedy in caught.value.remedy
+
+
+def test_a_wrong_option_is_named_as_the_option() -> None:
+    """Else the user would look for the mistake in the file."""
+    experiment = load("demo").experiment
+    with pytest.raises(UsageError) as caught:
+        override(experiment, {"rounds": 0, "iterations": 0, "device": "gpu", "max_seconds": -1.0})
+    assert caught.value.what.splitlines() == [
+        "--rounds: must be greater than 0 (is 0)",
+        "--max-seconds: must be greater than 0 (is -1.0)",
+        "--device: must be auto, cuda or cpu (is 'gpu'); did you mean 'cpu'?",
+        "--iterations: must be greater than 0 (is 0)",
+    ]
