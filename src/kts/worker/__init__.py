@@ -1,1 +1,4 @@
-"""One tenant: opens the device, runs timed iterations, sends records."""
+"""The worker: one process per tenant. It opens the device, finds the size, runs blocks and reports every iteration.
+
+Light on purpose: of our own code only `kts.model`, `kts.wire`, `kts.units` and `kts.errors`.
+"""

@@ -1,0 +1,74 @@
+"""``python -m kts.worker fft|gemm`` runs alone; ``python -m kts.worker --join`` joins a run.
+
+Nothing here may import numpy: `kts.worker.prepare` must come first.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from typing import NoReturn
+
+from kts.errors import KtsError
+from kts.worker.prepare import prepare
+
+
+class _StoppedBySignal(BaseException):
+    """SIGTERM or SIGINT came. A BaseException, so that nothing on the way takes it for a failure of the work."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The exit code: 0, those of `kts.errors`, or 128 + signal."""
+    arguments = _parser().parse_args(argv)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, _on_signal)
+    try:
+        prepare(os.environ)
+        if arguments.join:
+            from kts.worker.session import join
+
+            return join(os.environ)
+        from kts.worker.standalone import run_alone
+
+        return run_alone(arguments.workload, arguments.device, arguments.library, os.environ)
+    except _StoppedBySignal as stop:
+        number = signal.Signals(stop.args[0])
+        _say(f"stopped by {number.name}")
+        return 128 + number
+    except KtsError as error:
+        _say(f"error: {error.what}")
+        if error.remedy:
+            _say(f"  try: {error.remedy}")
+        if os.environ.get("KTS_DEBUG") == "1":
+            raise
+        return error.exit_code
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m kts.worker",
+        description="One tenant. Alone it prints a KTS_APP v1 line per iteration; ITERATIONS, MATRIX_SIZE, SLEEP_MS "
+        "and KTS_PHASE in the environment tune it.",
+    )
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument("workload", nargs="?", choices=("fft", "gemm"), help="run alone")
+    what.add_argument("--join", action="store_true", help="join the run that KTS_CONDUCTOR names (used by kts run)")
+    parser.add_argument("--device", choices=("auto", "cuda", "cpu"), default="auto")
+    parser.add_argument("--library", choices=("auto", "torch", "cupy", "numpy"), default="auto")
+    return parser
+
+
+def _on_signal(number: int, _frame: object) -> NoReturn:
+    signal.signal(number, signal.SIG_IGN)
+    raise _StoppedBySignal(number)
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,20 @@
+"""Reading the clocks of this host."""
+
+from __future__ import annotations
+
+import time
+
+from kts.model.run import ClockPair
+
+
+def clock_pair() -> ClockPair:
+    """CLOCK_REALTIME and CLOCK_MONOTONIC at one moment: the best of five bracketed readings."""
+    best: ClockPair | None = None
+    for _ in range(5):
+        before = time.monotonic_ns()
+        realtime = time.time_ns()
+        after = time.monotonic_ns()
+        if best is None or after - before < best.error_ns:
+            best = ClockPair(realtime_ns=realtime, monotonic_ns=(before + after) // 2, error_ns=after - before)
+    assert best is not None
+    return best

@@ -1,0 +1,182 @@
+"""The user's own program as a tenant.
+
+It runs all the time and is stopped (SIGSTOP to its process group) outside the blocks in which it is active. Each
+``KTS_APP,v1,...`` line it prints is an iteration; one that does not lie wholly inside the block is left out and
+counted. A program that prints none serves as a neighbour: it has no records, and its quota counts as reached at once.
+"""
+
+from __future__ import annotations
+
+import os
+import statistics
+import time
+from collections.abc import Callable
+
+import numpy as np
+
+from kts.errors import SetupError
+from kts.model.plan import DeviceChoice, Tenant
+from kts.model.records import RECORD
+from kts.model.run import DeviceInfo
+from kts.units import NS_PER_MS, NS_PER_S, s_to_ns
+from kts.wire.appline import AppLine
+from kts.wire.framing import CHUNK_RECORDS
+from kts.wire.messages import Ready, Start
+from kts.worker.clocks import clock_pair
+from kts.worker.detect import choose_kind
+from kts.worker.failures import CommandError
+from kts.worker.loop import FLUSH_NS, HEARTBEAT_NS, Every, Outlet
+from kts.worker.own_program import OwnProgram
+
+SETTLE_S = 3.0
+"""How long a program that prints nothing must live to count as ready; KTS_SETTLE_S in the tenant's env replaces it."""
+
+STOPWATCH = "as the program reports it"
+_LISTEN_S = 0.02
+_TIMED_LINES = 5
+_NOT_ITS_BUSINESS = ("KTS_TOKEN", "KTS_CONDUCTOR")
+
+
+class CommandTenant:
+    """Implements `kts.worker.session.Program`."""
+
+    def __init__(self, tenant: Tenant, choice: DeviceChoice) -> None:
+        self._tenant = tenant
+        self._choice = choice
+        self._program: OwnProgram | None = None
+
+    def open(self) -> DeviceInfo:
+        """The device that the program is taken to use: the first GPU, or these cores. Nothing is started yet."""
+        if choose_kind(self._choice) == "cuda":
+            from kts.worker.devices.cuda_info import cuda_info
+
+            return cuda_info("command", "", STOPWATCH)
+        from kts.worker.devices.cpu import cpu_info
+
+        return cpu_info("command", STOPWATCH)
+
+    def calibrate(self, pulse: Callable[[], None]) -> Ready:
+        """Starts the program; ready when it has printed some iterations, or lived for the settling time in silence.
+
+        A program that speaks is timed by its first iterations after the warm-up, for at most the settling time.
+        CommandError if it cannot be started, dies, or prints only broken lines.
+        """
+        work = self._tenant.work
+        deadline_ns = time.monotonic_ns() + s_to_ns(_settle_s(self._tenant))
+        env = {key: value for key, value in os.environ.items() if key not in _NOT_ITS_BUSINESS}
+        program = self._program = OwnProgram(work.command, env | {"PYTHONUNBUFFERED": "1"} | work.env)
+        lines: list[AppLine] = []
+        while time.monotonic_ns() < deadline_ns and len(lines) < work.warmup + _TIMED_LINES:
+            pulse()
+            lines += program.read(_LISTEN_S)
+        program.pause()
+        lines += program.drain()
+        if program.misspoke and not lines:
+            raise CommandError(
+                f"command {work.command[0]} prints lines that cannot be read: {program.misspoke!r}",
+                "print KTS_APP,v1,NAME,i,start_ns,end_ns,device_ms,phase with six decimals (or nan) for device_ms",
+            )
+        timed = lines[work.warmup :] or lines[-1:]
+        durations_ms = [(line.end_ns - line.start_ns) / NS_PER_MS for line in timed]
+        return Ready(size=None, solo_ms=statistics.median(durations_ms) if durations_ms else None)
+
+    def run(self, start: Start, outlet: Outlet) -> int:
+        """Runs one block; returns how many iterations were not wholly inside it."""
+        assert self._program is not None
+        return _CommandBlock(self._program, start, outlet).run()
+
+    def close(self) -> None:
+        """Ends the program and its process group."""
+        if self._program is not None:
+            self._program.end()
+
+
+class _CommandBlock:
+    def __init__(self, program: OwnProgram, start: Start, outlet: Outlet) -> None:
+        pair = clock_pair()
+        self._offset_ns = pair.monotonic_ns - pair.realtime_ns
+        self._program = program
+        self._start = start
+        self._quota = start.quota
+        self._end_ns = None if start.quota.seconds is None else start.start_ns + s_to_ns(start.quota.seconds)
+        self._outlet = outlet
+        self._silent = not program.speaks
+        self._rows: list[tuple[int, int, int, int, float]] = []
+        self._count = 0
+        self._skipped = 0
+        self._heartbeat = Every(HEARTBEAT_NS, time.monotonic_ns())
+        self._flush_due = Every(FLUSH_NS, time.monotonic_ns())
+
+    def run(self) -> int:
+        if self._stopped_before_start():
+            return 0
+        self._program.resume()
+        try:
+            self._measure()
+        finally:
+            self._program.pause()
+            end_ns = time.monotonic_ns()
+            self._add(self._program.drain(), end_ns)
+            self._flush()
+        return self._skipped
+
+    def _stopped_before_start(self) -> bool:
+        while (left_ns := self._start.start_ns - time.monotonic_ns()) > 0:
+            if self._between():
+                return True
+            time.sleep(min(left_ns / NS_PER_S, _LISTEN_S))
+        return False
+
+    def _measure(self) -> None:
+        said = False
+        while not self._between():
+            if not said and self._reached():
+                if not self._quota.linger and not self._waits_for_others():
+                    return
+                self._outlet.quota_reached()
+                said = True
+            self._add(self._program.read(_LISTEN_S), time.monotonic_ns())
+
+    def _reached(self) -> bool:
+        if self._end_ns is not None:
+            return time.monotonic_ns() >= self._end_ns
+        return self._silent or self._count >= (self._quota.iterations or 0)
+
+    def _waits_for_others(self) -> bool:
+        """A silent program cannot know its own end; it goes on until the conductor says so."""
+        return self._silent and self._end_ns is None
+
+    def _between(self) -> bool:
+        """Sends what is due; True if the block is to end."""
+        now_ns = time.monotonic_ns()
+        if self._heartbeat.due(now_ns):
+            self._outlet.heartbeat(now_ns, self._count)
+        if len(self._rows) >= CHUNK_RECORDS or self._flush_due.due(now_ns):
+            self._flush()
+        return self._outlet.stopped()
+
+    def _add(self, lines: list[AppLine], latest_ns: int) -> None:
+        limit = None if self._quota.linger else self._quota.iterations
+        for line in lines:
+            submit_ns, retire_ns = line.start_ns + self._offset_ns, line.end_ns + self._offset_ns
+            if self._count == limit or submit_ns < self._start.start_ns or retire_ns > latest_ns:
+                self._skipped += 1
+                continue
+            self._rows.append((self._count, submit_ns, submit_ns, retire_ns, line.device_ms))
+            self._count += 1
+
+    def _flush(self) -> None:
+        rows, self._rows = self._rows, []
+        for first in range(0, len(rows), CHUNK_RECORDS):
+            self._outlet.records(np.array(rows[first : first + CHUNK_RECORDS], dtype=RECORD))
+
+
+def _settle_s(tenant: Tenant) -> float:
+    text = tenant.work.env.get("KTS_SETTLE_S", str(SETTLE_S))
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = -1.0
+    if not 0 < seconds <= 3600:
+        raise SetupError(f"KTS_SETTLE_S={text!r} is not a number of seconds above 0", "for example KTS_SETTLE_S: '20'")
+    return seconds

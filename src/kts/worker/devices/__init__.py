@@ -1,0 +1,62 @@
+"""Devices: how work is timed and waited for. One contract, tests/contract/test_worker_device.py, holds for all."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+from kts.errors import SetupError
+from kts.model.run import DeviceInfo
+from kts.worker.detect import DeviceKind, LibraryName
+
+
+class Device(Protocol):
+    """An open device with one stopwatch.
+
+    One iteration: ``begin()``, the work, ``end()``, ``wait()``, and only then ``device_ms()``. Of these,
+    ``wait`` alone may block on the device.
+    """
+
+    xp: Any
+    """The array API namespace of its library."""
+
+    def info(self) -> DeviceInfo:
+        """What it is, by its honest name."""
+
+    def begin(self) -> None:
+        """Starts the stopwatch, in the device's own order of work."""
+
+    def end(self) -> None:
+        """Stops the stopwatch, likewise."""
+
+    def wait(self) -> None:
+        """Returns once all work up to ``end`` is complete."""
+
+    def device_ms(self) -> float:
+        """What the stopwatch shows, milliseconds. Only after ``wait``."""
+
+    def place(self, host_array: Any) -> Any:
+        """A copy of a numpy array on the device."""
+
+    def free_bytes(self) -> int:
+        """Memory that can still be taken."""
+
+    def release(self) -> None:
+        """Gives back what the library keeps of arrays that nobody refers to."""
+
+
+def open_device(kind: DeviceKind, library: LibraryName) -> Device:
+    """The device, opened. SetupError if library or driver do not work."""
+    try:
+        if kind == "cpu":
+            from kts.worker.devices.cpu import Cpu
+
+            return Cpu()
+        if library == "torch":
+            from kts.worker.devices.torch_cuda import TorchCuda
+
+            return TorchCuda()
+        from kts.worker.devices.cupy_cuda import CupyCuda
+
+        return CupyCuda()
+    except ImportError as error:
+        raise SetupError(f"library {library} cannot be imported: {error}", f"reinstall {library}") from error

@@ -1,0 +1,111 @@
+"""The CPU as a stand-in where there is no GPU: the kernel's scheduler shares it. Always labelled as not a GPU."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import platform
+import socket
+import time
+from pathlib import Path
+from typing import Any
+
+import array_api_compat.numpy as xp
+import numpy as np
+
+from kts.model.run import DeviceInfo
+
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
+_KEEP_BYTES = 2**30
+_libc = ctypes.CDLL(None)
+
+
+def cpu_info(library: str, stopwatch: str) -> DeviceInfo:
+    """The cores that this process may run on, as a device. Processes on the same cores get the same ``uuid``."""
+    cores = ",".join(map(str, sorted(os.sched_getaffinity(0))))
+    name = _model_name()
+    return DeviceInfo(
+        kind="cpu",
+        uuid=f"cpu:{socket.gethostname()}:{cores}",
+        name=name,
+        label=f"CPU core{'s' if ',' in cores else ''} {cores} ({name}), not a GPU",
+        library=library,
+        library_version=np.__version__ if library == "numpy" else "",
+        memory_bytes=_meminfo_bytes("MemTotal"),
+        stopwatch=stopwatch,
+    )
+
+
+class Cpu:
+    """numpy in the calling thread; the stopwatch is that thread's CPU time, so time spent descheduled is left out."""
+
+    xp: Any = xp
+
+    def __init__(self) -> None:
+        _keep_freed_memory()
+        self._begin_ns = 0
+        self._end_ns = 0
+
+    def info(self) -> DeviceInfo:
+        """The pinned cores."""
+        return cpu_info("numpy", "thread CPU time")
+
+    def begin(self) -> None:
+        """Reads the thread's CPU time."""
+        self._begin_ns = time.thread_time_ns()
+
+    def end(self) -> None:
+        """Reads it again."""
+        self._end_ns = time.thread_time_ns()
+
+    def wait(self) -> None:
+        """Nothing to wait for: numpy returns when the work is done."""
+
+    def device_ms(self) -> float:
+        """CPU time between ``begin`` and ``end``."""
+        return (self._end_ns - self._begin_ns) / 1e6
+
+    def place(self, host_array: Any) -> Any:
+        """A copy."""
+        return np.array(host_array)
+
+    def free_bytes(self) -> int:
+        """What the kernel can give without swapping."""
+        return _meminfo_bytes("MemAvailable") or 2**62
+
+    def release(self) -> None:
+        """Gives the freed part of the heap back to the system."""
+        with contextlib.suppress(AttributeError):
+            _libc.malloc_trim(0)
+
+
+def _keep_freed_memory() -> None:
+    """Lets malloc reuse large blocks, as the GPU libraries' allocators do.
+
+    Otherwise each result comes from fresh pages, and zeroing them takes most of a fft's time.
+    """
+    with contextlib.suppress(AttributeError):  # glibc only
+        _libc.mallopt(_M_MMAP_THRESHOLD, _KEEP_BYTES)
+        _libc.mallopt(_M_TRIM_THRESHOLD, _KEEP_BYTES)
+
+
+def _model_name() -> str:
+    try:
+        for line in Path("/proc/cpuinfo").read_text(errors="replace").splitlines():
+            key, _, value = line.partition(":")
+            if key.strip() == "model name" and value.strip():
+                return value.strip()
+    except OSError:
+        pass
+    return platform.machine() or "unknown processor"
+
+
+def _meminfo_bytes(field: str) -> int | None:
+    try:
+        for line in Path("/proc/meminfo").read_text().splitlines():
+            if line.startswith(f"{field}:"):
+                return int(line.split()[1]) * 1024
+    except OSError:
+        pass
+    return None

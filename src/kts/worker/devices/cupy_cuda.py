@@ -1,0 +1,63 @@
+"""A CUDA device through cupy."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import array_api_compat.cupy as xp
+import cupy
+
+from kts.errors import SetupError
+from kts.model.run import DeviceInfo
+from kts.worker.devices.cuda_info import cuda_info
+
+
+class CupyCuda:
+    """The first visible GPU. The stopwatch is a pair of CUDA events on the current stream."""
+
+    xp: Any = xp
+
+    def __init__(self) -> None:
+        try:
+            cupy.cuda.Device(0).use()
+            self._start = cupy.cuda.Event()
+            self._stop = cupy.cuda.Event()
+        except cupy.cuda.runtime.CUDARuntimeError as error:
+            raise SetupError(
+                f"cupy {cupy.__version__} cannot use the GPU: {error}",
+                "install the cupy package for this driver's CUDA version, or set device: cpu",
+            ) from error
+
+    def info(self) -> DeviceInfo:
+        """The GPU as the driver names it."""
+        return cuda_info("cupy", str(cupy.__version__), "CUDA events")
+
+    def begin(self) -> None:
+        """Records the first event."""
+        self._start.record()
+
+    def end(self) -> None:
+        """Records the second event."""
+        self._stop.record()
+
+    def wait(self) -> None:
+        """Blocks until the second event is complete."""
+        self._stop.synchronize()
+
+    def device_ms(self) -> float:
+        """Time between the events, on the GPU's clock."""
+        return float(cupy.cuda.get_elapsed_time(self._start, self._stop))
+
+    def place(self, host_array: Any) -> Any:
+        """An array on the GPU."""
+        return cupy.asarray(host_array)
+
+    def free_bytes(self) -> int:
+        """Free on the GPU, with what cupy itself holds in reserve."""
+        return int(cupy.cuda.runtime.memGetInfo()[0]) + int(cupy.get_default_memory_pool().free_bytes())
+
+    def release(self) -> None:
+        """Empties the memory pool and the FFT plan cache (plans own workspaces)."""
+        cupy.cuda.runtime.deviceSynchronize()
+        cupy.fft.config.get_plan_cache().clear()
+        cupy.get_default_memory_pool().free_all_blocks()

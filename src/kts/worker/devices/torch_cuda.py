@@ -1,0 +1,65 @@
+"""A CUDA device through torch."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import array_api_compat.torch as xp
+import torch
+
+from kts.errors import SetupError
+from kts.model.run import DeviceInfo
+from kts.worker.devices.cuda_info import cuda_info
+
+
+class TorchCuda:
+    """The first visible GPU. The stopwatch is a pair of CUDA events on the current stream."""
+
+    xp: Any = xp
+
+    def __init__(self) -> None:
+        if not torch.cuda.is_available():
+            built_for = torch.version.cuda or "no CUDA"
+            raise SetupError(
+                f"torch {torch.__version__} (built for {built_for}) cannot use the GPU",
+                "install a torch build for this driver's CUDA version, or set device: cpu",
+            )
+        torch.cuda.set_device(0)
+        torch.set_float32_matmul_precision("highest")  # no TF32: fp32 as in the published system
+        self._start = torch.cuda.Event(enable_timing=True)
+        self._stop = torch.cuda.Event(enable_timing=True)
+
+    def info(self) -> DeviceInfo:
+        """The GPU as the driver names it."""
+        return cuda_info("torch", str(torch.__version__), "CUDA events")
+
+    def begin(self) -> None:
+        """Records the first event."""
+        self._start.record()
+
+    def end(self) -> None:
+        """Records the second event."""
+        self._stop.record()
+
+    def wait(self) -> None:
+        """Blocks until the second event is complete."""
+        self._stop.synchronize()
+
+    def device_ms(self) -> float:
+        """Time between the events, on the GPU's clock."""
+        return float(self._start.elapsed_time(self._stop))
+
+    def place(self, host_array: Any) -> Any:
+        """A tensor on the GPU."""
+        return torch.asarray(host_array).to("cuda")
+
+    def free_bytes(self) -> int:
+        """Free on the GPU, with what torch itself holds in reserve."""
+        free: int = torch.cuda.mem_get_info()[0]
+        return free + int(torch.cuda.memory_reserved() - torch.cuda.memory_allocated())
+
+    def release(self) -> None:
+        """Empties the caching allocator and the FFT plan cache (plans own workspaces)."""
+        torch.cuda.synchronize()
+        torch.backends.cuda.cufft_plan_cache.clear()
+        torch.cuda.empty_cache()

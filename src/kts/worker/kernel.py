@@ -1,0 +1,58 @@
+"""A fft or gemm tenant."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import cast
+
+from kts.model.plan import DeviceChoice, Tenant
+from kts.model.run import DeviceInfo
+from kts.wire.messages import Ready, Start
+from kts.worker.calibrate import Bench, calibrate
+from kts.worker.detect import choose
+from kts.worker.devices import Device, open_device
+from kts.worker.loop import Block, Outlet
+from kts.worker.workloads import KernelName, Operation
+
+
+class KernelTenant:
+    """Implements `kts.worker.session.Program`. ``device`` may be given open; otherwise `open` opens one."""
+
+    def __init__(self, tenant: Tenant, choice: DeviceChoice, device: Device | None = None) -> None:
+        self._tenant = tenant
+        self._choice = choice
+        self._device = device
+        self._operation: Operation | None = None
+
+    def open(self) -> DeviceInfo:
+        """Opens the device. SetupError if that cannot be."""
+        if self._device is None:
+            self._device = open_device(*choose(self._choice, self._tenant.work.library))
+        return self._device.info()
+
+    def calibrate(self, pulse: Callable[[], None]) -> Ready:
+        """Warms up and settles the size."""
+        assert self._device is not None
+        kernel = cast(KernelName, self._tenant.work.workload)
+        bench = Bench(self._device, kernel, pulse)
+        size, solo_ms = calibrate(bench, kernel, self._tenant.work, self._tenant.arrivals.think_ms)
+        self._operation = bench.operation
+        return Ready(size=size, solo_ms=solo_ms)
+
+    def run(self, start: Start, outlet: Outlet) -> int:
+        """Runs one block; returns the number of iterations left out, here always 0."""
+        assert self._device is not None
+        assert self._operation is not None
+        Block(
+            device=self._device,
+            operation=self._operation,
+            arrivals=self._tenant.arrivals,
+            quota=start.quota,
+            start_ns=start.start_ns,
+            seed=start.seed,
+            outlet=outlet,
+        ).run()
+        return 0
+
+    def close(self) -> None:
+        """Nothing outlives the process."""

@@ -1,0 +1,200 @@
+"""The timed loop: one tenant, one block, every iteration on all four clocks.
+
+Inside an iteration nothing happens but the work and the reading of clocks. Sending, heartbeats, listening
+and sleeping come between iterations. `bench/observer.py` measures what the loop costs.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import struct
+import time
+from collections.abc import Callable, Iterator
+from typing import Protocol
+
+import numpy as np
+
+from kts.model.plan import Closed, Quota
+from kts.model.records import RECORD, Records
+from kts.units import NS_PER_MS, NS_PER_S, s_to_ns
+from kts.wire.framing import CHUNK_RECORDS
+from kts.worker.devices import Device
+from kts.worker.workloads import Operation
+
+HEARTBEAT_NS = 250 * NS_PER_MS
+FLUSH_NS = NS_PER_S  # a killed run loses at most this much
+LISTEN_NS = 10 * NS_PER_MS  # how often back-to-back iterations look for Stop
+NAP_NS = 50 * NS_PER_MS  # a think time is slept in pieces of this, looking for Stop between them
+SPIN_NS = NS_PER_MS  # a sleep may end this late; the start of a block must not
+
+_PACK = struct.Struct("<Iqqqd")  # RECORD as bytes: half the cost of assigning to a structured array
+_NEVER_NS = 2**63 - 1
+_UNBOUNDED = 2**62
+_DRAWS = 4096
+
+assert _PACK.size == RECORD.itemsize
+
+
+class Outlet(Protocol):
+    """Where a block's records go, and where the wish to end it comes from."""
+
+    def records(self, records: Records) -> None:
+        """Sends consecutive records. They are copied before it returns."""
+
+    def heartbeat(self, now_ns: int, iterations: int) -> None:
+        """Sends a sign of life."""
+
+    def quota_reached(self) -> None:
+        """Says that the wanted amount is done."""
+
+    def stopped(self) -> bool:
+        """True once the block is to end. Never blocks."""
+
+
+class Every:
+    """True once per period."""
+
+    def __init__(self, period_ns: int, now_ns: int) -> None:
+        self._period_ns = period_ns
+        self._next_ns = now_ns + period_ns
+
+    def due(self, now_ns: int) -> bool:
+        """True if a period is over; the next begins now."""
+        if now_ns < self._next_ns:
+            return False
+        self._next_ns = now_ns + self._period_ns
+        return True
+
+
+def think_times_ns(arrivals: Closed, seed: int) -> Iterator[int]:
+    """Endless think times, whole nanoseconds, uniform in ``think_ms * [1 - jitter, 1 + jitter]``."""
+    rng = np.random.default_rng(seed)
+    low = arrivals.think_ms * (1 - arrivals.jitter) * NS_PER_MS
+    high = arrivals.think_ms * (1 + arrivals.jitter) * NS_PER_MS
+    while True:
+        yield from rng.uniform(low, high, _DRAWS).astype(np.int64).tolist()
+
+
+@contextlib.contextmanager
+def no_garbage_collection() -> Iterator[None]:
+    """Collects once, then not at all until the end of the context."""
+    gc.collect()
+    gc.freeze()
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
+        gc.unfreeze()
+
+
+class Block:
+    """One block of a fft or gemm tenant. ``now`` (monotonic ns) and ``sleep`` (seconds) can be replaced in tests."""
+
+    def __init__(
+        self,
+        *,
+        device: Device,
+        operation: Operation,
+        arrivals: Closed,
+        quota: Quota,
+        start_ns: int,
+        seed: int,
+        outlet: Outlet,
+        now: Callable[[], int] = time.monotonic_ns,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self.count = 0
+        self._device = device
+        self._operation = operation
+        self._thinks = think_times_ns(arrivals, seed) if arrivals.think_ms > 0 else None
+        self._quota = quota
+        self._start_ns = start_ns
+        self._quota_end_ns = _NEVER_NS if quota.seconds is None else start_ns + s_to_ns(quota.seconds)
+        self._outlet = outlet
+        self._now = now
+        self._sleep = sleep
+        self._buffer = bytearray(CHUNK_RECORDS * RECORD.itemsize)
+        self._view = np.frombuffer(self._buffer, RECORD)
+        self._pending = 0
+        self._heartbeat = Every(HEARTBEAT_NS, now())
+        self._flush_due = Every(FLUSH_NS, now())
+        self._next_between_ns = 0
+
+    def run(self) -> int:
+        """Runs the block from ``start_ns`` to its end; returns the number of iterations, all handed to the outlet.
+
+        What the work raises is raised again, after the records made before it were handed over.
+        """
+        with no_garbage_collection():
+            if self._pause(self._start_ns - SPIN_NS):
+                return 0
+            while self._now() < self._start_ns:
+                pass
+            try:
+                self._iterate()
+            finally:
+                self._flush()
+        return self.count
+
+    def _iterate(self) -> None:
+        now, operation, thinks = self._now, self._operation, self._thinks
+        begin, end, wait, device_ms = self._device.begin, self._device.end, self._device.wait, self._device.device_ms
+        pack, buffer, record_bytes = _PACK.pack_into, self._buffer, _PACK.size
+        wanted = _UNBOUNDED if self._quota.iterations is None else self._quota.iterations
+        while True:
+            submit_ns = now()
+            begin()
+            operation()
+            end()
+            wait()
+            retire_ns = now()
+            pack(buffer, self._pending * record_bytes, self.count, submit_ns, submit_ns, retire_ns, device_ms())
+            self.count += 1
+            self._pending += 1
+            if self._pending == CHUNK_RECORDS:
+                self._flush()
+            if self.count == wanted and self._reached():
+                return
+            if thinks is not None:
+                if self._pause(retire_ns + next(thinks)):
+                    return
+            elif retire_ns >= self._next_between_ns and self._between(now()):
+                return
+
+    def _pause(self, until_ns: int) -> bool:
+        """Sleeps; True if the block is to end."""
+        while True:
+            now_ns = self._now()
+            if self._between(now_ns):
+                return True
+            if now_ns >= until_ns:
+                return False
+            self._sleep((min(until_ns, now_ns + NAP_NS, self._quota_end_ns) - now_ns) / NS_PER_S)
+
+    def _between(self, now_ns: int) -> bool:
+        """All that must not happen inside an iteration; True if the block is to end."""
+        if self._outlet.stopped():
+            return True
+        if now_ns >= self._quota_end_ns:
+            self._quota_end_ns = _NEVER_NS
+            if self._reached():
+                return True
+        if self._heartbeat.due(now_ns):
+            self._outlet.heartbeat(now_ns, self.count)
+        if self._flush_due.due(now_ns):
+            self._flush()
+        self._next_between_ns = min(now_ns + LISTEN_NS, self._quota_end_ns)
+        return False
+
+    def _reached(self) -> bool:
+        if not self._quota.linger:
+            return True
+        self._outlet.quota_reached()
+        return False
+
+    def _flush(self) -> None:
+        pending, self._pending = self._pending, 0  # first, so that no record is sent twice after an interruption
+        if pending:
+            self._outlet.records(self._view[:pending])

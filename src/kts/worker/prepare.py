@@ -1,0 +1,40 @@
+"""What must be settled before numpy is imported: the CPU cores of this process and the threads of its libraries."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import MutableMapping
+
+from kts.errors import SetupError, UsageError
+
+THREAD_VARIABLES = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
+
+
+def parse_cores(text: str) -> frozenset[int]:
+    """The core numbers in ``text``, e.g. ``1`` or ``2,3``. UsageError if it is not such a list."""
+    parts = [part.strip() for part in text.split(",")]
+    if not all(part.isdecimal() and part.isascii() for part in parts):
+        raise UsageError(f"KTS_CORES={text!r} is not a list of core numbers", "give numbers, e.g. KTS_CORES=2,3")
+    return frozenset(int(part) for part in parts)
+
+
+def prepare(env: MutableMapping[str, str]) -> tuple[int, ...]:
+    """Pins the process to KTS_CORES (if set) and gives numeric libraries one thread per core.
+
+    Thread counts that are already set in ``env`` are respected. Returns the cores, in order.
+    UsageError for a bad list, SetupError where the system has no such core or is not Linux.
+    """
+    if not sys.platform.startswith("linux"):
+        raise SetupError(f"measuring needs Linux; this is {sys.platform}", "measure on Linux, report anywhere")
+    if wanted := env.get("KTS_CORES", ""):
+        cores = parse_cores(wanted)
+        try:
+            os.sched_setaffinity(0, cores)
+        except (OSError, ValueError) as error:
+            allowed = ",".join(map(str, sorted(os.sched_getaffinity(0))))
+            raise SetupError(f"KTS_CORES={wanted}: {error}", f"choose among the cores {allowed}") from error
+    allowed_cores = tuple(sorted(os.sched_getaffinity(0)))
+    for variable in THREAD_VARIABLES:
+        env.setdefault(variable, str(len(allowed_cores)))
+    return allowed_cores

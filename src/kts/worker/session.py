@@ -1,0 +1,153 @@
+"""A worker that joined a run: does what the conductor says, until Finish."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import sys
+from collections.abc import Callable, Mapping
+from typing import Protocol
+
+from kts.errors import DataError, SetupError, UsageError
+from kts.model.plan import DeviceChoice, Tenant
+from kts.model.run import DeviceInfo
+from kts.wire.messages import (
+    PROTOCOL,
+    BlockDone,
+    Calibrate,
+    Finish,
+    Hello,
+    Opened,
+    Ready,
+    Refuse,
+    Start,
+    Stop,
+    Welcome,
+)
+from kts.worker.clocks import clock_pair
+from kts.worker.failures import failed
+from kts.worker.link import BlockOutlet, Link, LinkLostError
+from kts.worker.loop import Outlet
+
+_IDLE_S = 0.25  # between heartbeats
+
+
+class Program(Protocol):
+    """What a tenant runs, whichever workload it is. Called in this order, ``run`` once per block."""
+
+    def open(self) -> DeviceInfo:
+        """Opens the device, and nothing more."""
+
+    def calibrate(self, pulse: Callable[[], None]) -> Ready:
+        """Gets ready for the first block. ``pulse`` is called often enough to show that it is alive."""
+
+    def run(self, start: Start, outlet: Outlet) -> int:
+        """Runs a block; all its records go to ``outlet``. Returns how many iterations were left out."""
+
+    def close(self) -> None:
+        """Ends all that must not outlive the worker. Always called."""
+
+
+def program_for(tenant: Tenant, device: DeviceChoice) -> Program:
+    """The program of the tenant's workload."""
+    if tenant.work.workload == "command":
+        from kts.worker.command import CommandTenant
+
+        return CommandTenant(tenant, device)
+    from kts.worker.kernel import KernelTenant
+
+    return KernelTenant(tenant, device)
+
+
+def join(env: Mapping[str, str], make_program: Callable[[Tenant, DeviceChoice], Program] = program_for) -> int:
+    """Joins the run that KTS_CONDUCTOR, KTS_TOKEN and KTS_TENANT name; the exit code once it is over.
+
+    0 after Finish; 4 if refused or not set up; 5 if the conductor vanished or the work failed.
+    UsageError if a variable is missing.
+    """
+    host, port = _address(_required(env, "KTS_CONDUCTOR"))
+    token, name = _required(env, "KTS_TOKEN"), _required(env, "KTS_TENANT")
+    try:
+        with contextlib.closing(Link.connect(host, port)) as link:
+            return _attend(link, token, name, make_program)
+    except LinkLostError as error:
+        _say(f"tenant {name}: {error.what}")
+        return error.exit_code
+
+
+def _attend(link: Link, token: str, name: str, make_program: Callable[[Tenant, DeviceChoice], Program]) -> int:
+    link.send(Hello(protocol=PROTOCOL, token=token, tenant=name, pid=os.getpid(), hostname=socket.gethostname()))
+    answer = link.receive(_IDLE_S)
+    while answer is None:
+        answer = link.receive(_IDLE_S)
+    if isinstance(answer, Refuse):
+        _say(f"tenant {name}: refused: {answer.what}")
+        return SetupError.exit_code
+    if not isinstance(answer, Welcome):
+        raise LinkLostError(f"the conductor answers Hello with {type(answer).__name__}")
+    program = make_program(answer.tenant, answer.device)
+    try:
+        _serve(link, program)
+    except LinkLostError:
+        raise
+    except Exception as error:
+        message = failed(name, error)
+        with contextlib.suppress(LinkLostError):
+            link.send(message)
+        _say(message.what)
+        if os.environ.get("KTS_DEBUG") == "1":
+            raise
+        return SetupError.exit_code if message.kind == "setup" else 5
+    finally:
+        program.close()
+    return 0
+
+
+def _serve(link: Link, program: Program) -> None:
+    info = program.open()
+    link.send(Opened(device=info, cores=tuple(sorted(os.sched_getaffinity(0)))))
+    while True:
+        match link.receive(_IDLE_S):
+            case None:
+                link.pulse()
+            case Finish():
+                return
+            case Stop():
+                pass  # of a block that is over
+            case Calibrate():
+                link.send(program.calibrate(link.pulse))
+            case Start() as start:
+                link.send(_block(link, program, start))
+            case unexpected:
+                raise DataError(f"the conductor sent {type(unexpected).__name__} after Welcome")
+
+
+def _block(link: Link, program: Program, start: Start) -> BlockDone:
+    before = clock_pair()
+    outlet = BlockOutlet(link, start.block)
+    skipped = program.run(start, outlet)
+    return BlockDone(
+        block=start.block,
+        chunks=outlet.chunks,
+        count=outlet.count,
+        clocks=(before, clock_pair()),
+        skipped=skipped,
+    )
+
+
+def _required(env: Mapping[str, str], name: str) -> str:
+    if value := env.get(name, ""):
+        return value
+    raise UsageError(f"{name} is not set", "--join is used by kts run; to run alone: python -m kts.worker fft")
+
+
+def _address(text: str) -> tuple[str, int]:
+    host, _, port = text.rpartition(":")
+    if not host or not (port.isascii() and port.isdecimal()) or not 0 < int(port) < 65536:
+        raise UsageError(f"KTS_CONDUCTOR={text!r} is not host:port", "for example KTS_CONDUCTOR=127.0.0.1:7000")
+    return host.removeprefix("[").removesuffix("]"), int(port)
+
+
+def _say(line: str) -> None:
+    print(f"kts.worker: {line}", file=sys.stderr, flush=True)
