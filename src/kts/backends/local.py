@@ -1,0 +1,180 @@
+"""Workers as processes of this machine."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Literal
+
+from kts.backends.placement import Placement, pin_conductor, place, topology
+from kts.backends.strangers import STRANGERS_NOTE, strangers
+from kts.conduct.ports import Endpoint, WorkerExit
+from kts.errors import SetupError
+from kts.model.plan import DeviceChoice, Plan, Work
+from kts.wire.appline import PREFIX
+from kts.worker.detect import choose, choose_kind
+
+WORKER = ("-m", "kts.worker", "--join")
+THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS")
+TAIL_BYTES = 8192
+REASON_CHARACTERS = 300
+POLL_S = 0.02
+
+# Becomes the worker, after asking the kernel to kill it when the thread that started it ends: so a `kill -9` of
+# kts leaves no worker on the device, even one that is stuck and never looks at its connection. Done in the
+# child's own program, because code between fork and exec may deadlock in a process that has threads.
+_LAUNCHER = """
+import ctypes, os, signal, sys
+PR_SET_PDEATHSIG = 1
+ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+if os.getppid() != int(sys.argv[1]):
+    sys.exit("kts ended before its worker started")
+os.execv(sys.argv[2], sys.argv[2:])
+"""
+
+
+class LocalBackend:
+    """One process per tenant, each in a session of its own, so that Ctrl-C reaches kts alone.
+
+    ``worker`` is what ``python`` is told to run. What a worker prints goes to ``log_dir/<tenant>.log``.
+    `start` moves the calling thread to cores that no tenant has, `stop` moves it back. `start` must be
+    called by the thread that lives through the run: the workers die with it.
+    """
+
+    name = "local"
+
+    def __init__(self, log_dir: Path, *, python: str = sys.executable, worker: Sequence[str] = WORKER) -> None:
+        self._log_dir = log_dir
+        self._command = (python, *worker)
+        self._workers: dict[str, subprocess.Popen[bytes]] = {}
+        self._reported: set[str] = set()
+        self._placement: Placement | None = None
+        self._former_cores: tuple[int, ...] = ()
+
+    def start(self, plan: Plan, endpoint: Endpoint) -> None:
+        """Starts one worker per tenant; returns at once. SetupError if that cannot be."""
+        cores = tuple(sorted(os.sched_getaffinity(0)))
+        tenants = [tenant.name for tenant in plan.tenants]
+        self._placement = place(tenants, tenants_device(plan), cores, topology(cores))
+        try:
+            self._log_dir.mkdir(parents=True, exist_ok=True)
+            for name in tenants:
+                self._workers[name] = self._spawn(name, endpoint, self._placement.tenants[name])
+            self._former_cores = pin_conductor(self._placement.conductor)
+        except OSError as error:
+            raise SetupError(f"cannot start the workers: {error}", "see the message; nothing was measured") from error
+
+    def notes(self) -> list[str]:
+        """What a reader of the results must know of where the workers run, as things are now."""
+        known = (self._placement.note if self._placement else "", STRANGERS_NOTE if strangers() else "")
+        return [note for note in known if note]
+
+    def _spawn(self, name: str, endpoint: Endpoint, cores: tuple[int, ...]) -> subprocess.Popen[bytes]:
+        env = dict(os.environ)
+        env.update(dict.fromkeys(THREAD_VARIABLES, str(len(cores))))
+        env["KTS_CONDUCTOR"] = f"{endpoint.host}:{endpoint.port}"
+        env["KTS_TOKEN"] = endpoint.token
+        env["KTS_TENANT"] = name
+        env["KTS_CORES"] = ",".join(map(str, cores))
+        launcher = [self._command[0], "-I", "-S", "-c", _LAUNCHER, str(os.getpid())]
+        with (self._log_dir / f"{name}.log").open("wb") as log:
+            return subprocess.Popen(
+                [*launcher, *self._command],
+                env=env,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+
+    def poll(self) -> list[WorkerExit]:
+        """Workers that ended since the last call. Never blocks."""
+        ended = []
+        for name, process in self._workers.items():
+            if name not in self._reported and _reap(process):
+                self._reported.add(name)
+                ended.append(WorkerExit(tenant=name, code=process.returncode, reason=self._reason(name, process)))
+        return ended
+
+    def _reason(self, name: str, process: subprocess.Popen[bytes]) -> str:
+        code = process.returncode
+        how = f"exit code {code}"
+        if code < 0:
+            with suppress(ValueError):
+                how = f"killed by {signal.Signals(-code).name}"
+        last = _last_line(self._log_dir / f"{name}.log")
+        return f"{how}: {last}" if last else how
+
+    def stop(self, grace_s: float) -> None:
+        """Ends every worker still alive (politely, then after ``grace_s`` by force) and reaps it. Idempotent."""
+        try:
+            if not self._all_ended():
+                self._signal(signal.SIGTERM)
+                deadline = time.monotonic() + grace_s
+                while not self._all_ended() and time.monotonic() < deadline:
+                    time.sleep(POLL_S)
+        finally:
+            self._signal(signal.SIGKILL)
+            for process in self._workers.values():
+                process.wait()
+            if self._former_cores:
+                pin_conductor(self._former_cores)
+                self._former_cores = ()
+
+    def _all_ended(self) -> bool:
+        ended = [_reap(process) for process in self._workers.values()]
+        return all(ended)
+
+    def _signal(self, number: signal.Signals) -> None:
+        for process in self._workers.values():
+            if process.returncode is None:
+                _signal_group(process, number)
+
+
+def tenants_device(plan: Plan) -> Literal["cuda", "cpu"]:
+    """What the tenants will share; ``cpu`` if any of them needs it. SetupError where one cannot run."""
+    kinds = {_kind_of(plan.device, tenant.work) for tenant in plan.tenants}
+    return "cpu" if "cpu" in kinds else "cuda"
+
+
+def _kind_of(device: DeviceChoice, work: Work) -> Literal["cuda", "cpu"]:
+    """SetupError where the tenant cannot run; the user's own program needs no array library of ours."""
+    return choose_kind(device) if work.workload == "command" else choose(device, work.library)[0]
+
+
+def _reap(process: subprocess.Popen[bytes]) -> bool:
+    """True if the worker has ended. What it left behind in its group is killed before its number is free again."""
+    if process.returncode is not None:
+        return True
+    if os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
+        return False
+    _signal_group(process, signal.SIGKILL)
+    process.wait()
+    return True
+
+
+def _signal_group(process: subprocess.Popen[bytes], number: signal.Signals) -> None:
+    """To the worker and the programs it started."""
+    with suppress(ProcessLookupError, PermissionError):
+        os.killpg(process.pid, number)
+
+
+def _last_line(path: Path) -> str:
+    """The last line for people, shortened; empty if there is none."""
+    try:
+        with path.open("rb") as log:
+            log.seek(max(0, path.stat().st_size - TAIL_BYTES))
+            lines = log.read().decode(errors="replace").splitlines()
+    except OSError:
+        return ""
+    for line in reversed(lines):
+        text = "".join(c for c in line if c.isprintable()).strip()
+        if text and not text.startswith(PREFIX):
+            return text[:REASON_CHARACTERS]
+    return ""

@@ -1,0 +1,222 @@
+"""A recorded run, fed through the real protocol again: for tests and demonstrations. Not in real time."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from collections import deque
+from contextlib import suppress
+
+import msgspec
+
+from kts.conduct.ports import Endpoint, WorkerExit
+from kts.errors import KtsError, SetupError
+from kts.model.plan import Plan
+from kts.model.reading import RunData
+from kts.model.records import Records
+from kts.model.run import BlockOutcome, DeviceInfo, WorkerInfo
+from kts.wire import messages as msg
+from kts.wire.framing import CHUNK_RECORDS, Deframer, frame, make_chunk
+
+HEARTBEAT_S = 0.25
+READ_BYTES = 64 * 1024
+CONNECT_S = 10.0
+
+
+class ReplayedTenant(threading.Thread):
+    """A worker that does no work: it sends what was recorded of a tenant. Its times are the recorded ones."""
+
+    def __init__(self, run: RunData, lock: threading.Lock, tenant: str, endpoint: Endpoint) -> None:
+        super().__init__(name=f"replay-{tenant}", daemon=True)
+        self.tenant = tenant
+        self.exit: WorkerExit | None = None
+        self._run, self._lock, self._endpoint = run, lock, endpoint
+        self._blocks = {block.index: block for block in run.blocks}
+        self._inbox: deque[msg.FromConductor] = deque()
+        self._deframer = Deframer()
+        self._socket: socket.socket | None = None
+
+    def run(self) -> None:
+        """The life of a worker; ends with ``exit`` set."""
+        code, reason = 1, "internal error"
+        try:
+            self._live()
+            code, reason = 0, "exit code 0"
+        except KtsError as error:
+            code, reason = error.exit_code, error.what
+        except OSError as error:
+            code, reason = 5, f"the conductor is gone: {error}"
+        finally:
+            self.hang_up()
+            self.exit = WorkerExit(tenant=self.tenant, code=code, reason=reason)
+
+    def hang_up(self) -> None:
+        """Closes the connection, from any thread."""
+        if self._socket is not None:
+            with suppress(OSError):
+                self._socket.shutdown(socket.SHUT_RDWR)
+            self._socket.close()
+
+    def _live(self) -> None:
+        self._socket = socket.create_connection((self._endpoint.host, self._endpoint.port), timeout=CONNECT_S)
+        self._socket.settimeout(HEARTBEAT_S)
+        self.send(self.hello(self._endpoint.token))
+        while True:
+            match self.receive():
+                case msg.Welcome():
+                    self.send(self.opened())
+                case msg.Refuse(what=what):
+                    raise SetupError(f"refused: {what}")
+                case msg.Calibrate():
+                    self.send(self.ready())
+                case msg.Start() as start:
+                    if not self.play(start):
+                        return
+                case msg.Finish():
+                    return
+
+    def hello(self, token: str) -> msg.Hello:
+        """The first message."""
+        return msg.Hello(protocol=msg.PROTOCOL, token=token, tenant=self.tenant, pid=0, hostname=self._info.hostname)
+
+    def opened(self) -> msg.Opened:
+        """The recorded device."""
+        return msg.Opened(device=self._info.device, cores=self._info.cores)
+
+    def ready(self) -> msg.Ready:
+        """The recorded calibration."""
+        size = self._run.info.plan.tenant(self.tenant).work.size
+        return msg.Ready(size=size, solo_ms=self._info.solo_ms)
+
+    def play(self, start: msg.Start) -> bool:
+        """Sends what is recorded of a block, as the worker did. False if nothing is, and the run is over."""
+        recorded = self._blocks.get(start.block)
+        if recorded is None or not recorded.valid or self.tenant not in recorded.counts:
+            what = f"tenant {self.tenant}: the recording holds no block {start.block}"
+            self.send(msg.Failed(kind="setup", what=what, remedy="replay it with the plan of the recording"))
+            return False
+        with self._lock:
+            records = self._run.records(self.tenant, start.block)
+        chunks = self.send_records(start.block, records)
+        if start.quota.linger:
+            self.send(msg.QuotaReached(block=start.block))
+            self.await_stop(start.block)
+        self.send(self.done(recorded, chunks, len(records)))
+        return True
+
+    def send_records(self, block: int, records: Records) -> int:
+        """Sends ``records`` in chunks; how many."""
+        chunks = [records[first : first + CHUNK_RECORDS] for first in range(0, len(records), CHUNK_RECORDS)]
+        for seq, chunk in enumerate(chunks):
+            self.send(make_chunk(block, seq, chunk))
+        return len(chunks)
+
+    def await_stop(self, block: int) -> None:
+        """Returns when Stop for ``block``, or Finish, has come; nothing else comes within a block."""
+        while True:
+            message = self.receive()
+            if isinstance(message, msg.Stop) and message.block == block:
+                return
+            if isinstance(message, msg.Finish):
+                self._inbox.appendleft(message)
+                return
+
+    def done(self, recorded: BlockOutcome, chunks: int, count: int) -> msg.BlockDone:
+        """The end of a block. The recorded clock pairs are sent once, by the block's first tenant."""
+        clocks = recorded.clocks if self.tenant == next(iter(recorded.counts)) else ()
+        return msg.BlockDone(block=recorded.index, chunks=chunks, count=count, clocks=clocks)
+
+    def send(self, message: msg.FromWorker) -> None:
+        """Sends one message."""
+        assert self._socket is not None
+        data = frame(msg.encode(message))
+        self._socket.settimeout(CONNECT_S)
+        self._socket.sendall(data)
+        self._socket.settimeout(HEARTBEAT_S)
+
+    def receive(self) -> msg.FromConductor:
+        """The next message; heartbeats are sent while waiting. OSError when the conductor is gone."""
+        assert self._socket is not None
+        while not self._inbox:
+            try:
+                data = self._socket.recv(READ_BYTES)
+            except TimeoutError:
+                self.send(msg.Heartbeat(monotonic_ns=0, iterations=0))
+                continue
+            if not data:
+                raise ConnectionResetError("connection closed")
+            self._inbox.extend(msg.decode_from_conductor(body) for body in self._deframer.feed(data))
+        return self._inbox.popleft()
+
+    @property
+    def _info(self) -> WorkerInfo:
+        for info in self._run.info.workers:
+            if info.tenant == self.tenant:
+                return info
+        device = DeviceInfo(kind="other", uuid="replay", name="unknown", label="unknown device (replayed)", library="")
+        return WorkerInfo(tenant=self.tenant, pid=0, hostname="replay", device=device)
+
+
+class ReplayBackend:
+    """Tenants as threads of this process that replay ``run``. Conduct it with ``plan``, not with the recorded one."""
+
+    name = "replay"
+
+    def __init__(self, run: RunData) -> None:
+        self._run = run
+        self._tenants: list[ReplayedTenant] = []
+        self._reported: set[str] = set()
+
+    @property
+    def plan(self) -> Plan:
+        """The recorded plan, with as many rounds as were recorded whole, and without limits of time.
+
+        DataError is not raised here for an empty recording: it has 0 whole rounds, and at least one is planned.
+        """
+        plan = self._run.info.plan
+        wanted = {condition.name for condition in plan.conditions}
+        by_round: dict[int, set[str]] = {}
+        for block in self._run.blocks:
+            if block.valid:
+                by_round.setdefault(block.round, set()).add(block.condition)
+        whole = 0
+        while by_round.get(whole) == wanted:
+            whole += 1
+        rounds = max(whole, 1)
+        return msgspec.structs.replace(plan, rounds=min(plan.rounds, rounds), max_rounds=rounds, max_seconds=None)
+
+    def start(self, plan: Plan, endpoint: Endpoint) -> None:
+        """Starts one thread per tenant; returns at once. SetupError if the recording lacks a tenant."""
+        recorded = {tenant.name for tenant in self._run.info.plan.tenants}
+        missing = [tenant.name for tenant in plan.tenants if tenant.name not in recorded]
+        if missing:
+            raise SetupError(f"the recording has no tenant {', '.join(missing)}", "replay the plan of the recording")
+        lock = threading.Lock()
+        self._tenants = [self.make_tenant(self._run, lock, tenant.name, endpoint) for tenant in plan.tenants]
+        for tenant in self._tenants:
+            tenant.start()
+
+    def make_tenant(self, run: RunData, lock: threading.Lock, tenant: str, endpoint: Endpoint) -> ReplayedTenant:
+        """The thread of one tenant; ``lock`` guards reading from ``run``."""
+        return ReplayedTenant(run, lock, tenant, endpoint)
+
+    def notes(self) -> list[str]:
+        """That nothing was measured here."""
+        return [f"replayed from run {self._run.info.id}: nothing was measured"]
+
+    def poll(self) -> list[WorkerExit]:
+        """Threads that ended since the last call."""
+        ended = []
+        for tenant in self._tenants:
+            if tenant.exit is not None and tenant.tenant not in self._reported:
+                self._reported.add(tenant.tenant)
+                ended.append(tenant.exit)
+        return ended
+
+    def stop(self, grace_s: float) -> None:
+        """Waits ``grace_s`` for the threads, then closes their connections, which ends them. Idempotent."""
+        for tenant in self._tenants:
+            tenant.join(grace_s)
+        for tenant in self._tenants:
+            tenant.hang_up()
+            tenant.join()

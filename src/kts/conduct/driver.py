@@ -1,0 +1,227 @@
+"""Does for the machine what it asks: sockets, signals, the clock, the backend and the sink."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import signal
+import threading
+import time
+from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from kts.conduct import events as ev
+from kts.conduct.keeper import Keeper
+from kts.conduct.machine import Machine
+from kts.conduct.ports import Backend, Endpoint, Sink, StopRule, Watcher
+from kts.conduct.roster import Limits
+from kts.conduct.server import Server
+from kts.errors import KtsError
+from kts.model.plan import Plan
+from kts.model.run import Outcome
+
+TICK_S = 0.1
+PROGRESS_S = 0.25
+LEAVE_S = 5.0
+"""For workers to go by themselves after Finish."""
+HURRY_S = 1.0
+"""The same when the run ended badly: who is stuck will not go, and the others end within an iteration."""
+GRACE_S = 1.0
+"""Between asking a worker's process to end and ending it."""
+
+_BROKEN = Outcome(kind="failed", reason="ended by an internal error", exit_code=1)
+
+
+def conduct(
+    plan: Plan,
+    backend: Backend,
+    sink: Sink,
+    watcher: Watcher,
+    rule: StopRule | None,
+    *,
+    host: str = "127.0.0.1",
+    port: int = 0,
+    limits: Limits | None = None,
+) -> Outcome:
+    """Runs ``plan`` to its end, whichever it is, and returns it; blocks until then.
+
+    Everything measured goes to ``sink`` at once. Workers are ended and the sink is closed in any case,
+    also when an exception passes through here. SIGINT, SIGTERM and SIGHUP end the run in order, a second
+    one at once; their former handlers are put back. Errors of kts become an Outcome, they are not raised.
+    """
+    keeper = Keeper(sink, rule)
+    driver = _Driver(plan, backend, keeper, watcher, asks=rule is not None, limits=limits)
+    outcome = _BROKEN
+    try:
+        outcome = asyncio.run(driver.run(host, port))
+    except KtsError as error:
+        outcome = Outcome(kind="failed", reason=error.what, remedy=error.remedy, exit_code=error.exit_code)
+    except KeyboardInterrupt:
+        outcome = Outcome(kind="interrupted", reason="stopped by the user", exit_code=130)
+    finally:
+        try:
+            backend.stop(0.0 if driver.forced else GRACE_S)
+        finally:
+            outcome = keeper.close(outcome)
+    return outcome
+
+
+class _Driver:
+    """One run's event loop. ``forced``: the user asked twice."""
+
+    def __init__(
+        self,
+        plan: Plan,
+        backend: Backend,
+        keeper: Keeper,
+        watcher: Watcher,
+        *,
+        asks: bool,
+        limits: Limits | None,
+    ) -> None:
+        self.forced = False
+        self._plan, self._backend, self._keeper, self._watcher = plan, backend, keeper, watcher
+        self._token = secrets.token_urlsafe(32)
+        self._machine = Machine(plan, token=self._token, asks=asks, now_ns=time.monotonic_ns(), limits=limits)
+        self._events: deque[ev.Event] = deque()
+        self._handling = False
+        self._next_progress = 0.0
+        self._gone: set[str] = set()
+        self._noted: set[str] = set()
+        self._over = asyncio.Event()
+        self._crash: Exception | None = None
+        self._server: Server | None = None
+
+    async def run(self, host: str, port: int) -> Outcome:
+        """Serves until the machine concludes and the workers have left, or are given up."""
+        self._server = Server(host, port, self._feed)
+        await self._server.open()
+        try:
+            with self._signals():
+                self._backend.start(self._plan, Endpoint(host=host, port=self._server.port, token=self._token))
+                self._note()
+                while not self._over.is_set():
+                    self._look_around()
+                    await self._wait(TICK_S)
+                await self._see_off()
+        finally:
+            await self._server.close()
+        if self._crash is not None:
+            raise self._crash
+        assert self._machine.outcome is not None
+        return self._machine.outcome
+
+    def _note(self) -> None:
+        """Notes what is new. Asked at the start and after each block: the next begins only after this."""
+        for note in self._backend.notes():
+            if note not in self._noted:
+                self._noted.add(note)
+                self._do(ev.Log(kind="note", fields={"text": note}))
+
+    async def _see_off(self) -> None:
+        """Waits for the workers to leave, but not for long."""
+        if self._machine.outcome is None or self._server is None:
+            return
+        patience_s = LEAVE_S if self._machine.outcome.exit_code == 0 else HURRY_S
+        deadline = time.monotonic() + patience_s
+        while not self.forced and time.monotonic() < deadline:
+            self._look_around()
+            if self._server.empty and self._gone.issuperset(tenant.name for tenant in self._plan.tenants):
+                return
+            await asyncio.sleep(TICK_S / 4)
+
+    async def _wait(self, seconds: float) -> None:
+        try:
+            async with asyncio.timeout(seconds):
+                await self._over.wait()
+        except TimeoutError:
+            pass
+
+    def _look_around(self) -> None:
+        for gone in self._backend.poll():
+            self._gone.add(gone.tenant)
+            self._feed(ev.Exited(tenant=gone.tenant, code=gone.code, reason=gone.reason))
+        self._feed(ev.Tick())
+        now = time.monotonic()
+        if now >= self._next_progress:
+            self._next_progress = now + PROGRESS_S
+            self._watcher.progress(self._machine.progress(time.monotonic_ns()))
+
+    def _feed(self, event: ev.Event) -> None:
+        """Handles ``event`` and all that follow from it. Actions may bring new events; these wait their turn.
+
+        An unforeseen exception ends the run in `run`, not in the connection that happened to bring the event.
+        """
+        self._events.append(event)
+        if self._handling:
+            return
+        self._handling = True
+        try:
+            while self._events:
+                following = self._events.popleft()
+                for action in self._machine.handle(following, time.monotonic_ns()):
+                    self._do(action)
+                self._close_door(following)
+        except Exception as error:
+            self._crash = self._crash or error
+            self._over.set()
+        finally:
+            self._handling = False
+
+    def _close_door(self, event: ev.Event) -> None:
+        """Who comes when the run is over gets an answer too."""
+        if isinstance(event, ev.Greeted) and self._machine.outcome is not None:
+            self._do(ev.Reject(peer=event.peer, what="the run is over"))
+
+    def _do(self, action: ev.Action) -> None:
+        assert self._server is not None
+        match action:
+            case ev.Send():
+                self._server.send(action.tenant, action.message)
+            case ev.Accept():
+                self._server.accept(action.peer, action.tenant)
+            case ev.Reject():
+                self._server.reject(action.peer, action.what)
+            case ev.Settle():
+                self._events.append(ev.Settled())
+            case ev.AskRule():
+                self._ask_rule()
+            case ev.Conclude():
+                self._over.set()
+            case _:
+                error = self._keeper.keep(action)
+                if error is not None:
+                    self._events.append(ev.SinkFailed(what=error.what, remedy=error.remedy))
+                if isinstance(action, ev.EndBlock):
+                    self._note()
+
+    def _ask_rule(self) -> None:
+        reached, widths = self._keeper.ask()
+        if widths:
+            fields = {f"{tenant}.half_width": width for tenant, width in widths.items()}
+            self._do(ev.Log(kind="precision", fields=dict(fields)))
+        self._events.append(ev.Decided(reached=reached))
+
+    def _interrupt(self, number: signal.Signals) -> None:
+        self.forced = self._machine.outcome is not None
+        self._feed(ev.Interrupted(signal=number.name))
+
+    @contextmanager
+    def _signals(self) -> Iterator[None]:
+        """SIGINT, SIGTERM and SIGHUP become events; only the main thread may ask for that."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        loop = asyncio.get_running_loop()
+        asked = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+        former = {number: signal.getsignal(number) for number in asked}
+        wanted = [number for number in asked if former[number] is not signal.SIG_IGN]  # nohup stays nohup
+        for number in wanted:
+            loop.add_signal_handler(number, self._interrupt, number)
+        try:
+            yield
+        finally:
+            for number in wanted:
+                loop.remove_signal_handler(number)
+                signal.signal(number, former[number])

@@ -1,0 +1,89 @@
+"""Carries out the machine's actions on the sink and the stop rule, until the sink fails."""
+
+from __future__ import annotations
+
+import contextlib
+
+import numpy as np
+
+from kts.conduct import events as ev
+from kts.conduct.ports import Sink, StopRule
+from kts.errors import KtsError, MeasurementError
+from kts.model.records import Records
+from kts.model.run import BlockOutcome, Outcome
+
+
+class Keeper:
+    """Everything that is kept goes through here. After a first failure only the ends of blocks are.
+
+    The records of the running block are held in memory only if there is a ``rule`` to feed.
+    """
+
+    def __init__(self, sink: Sink, rule: StopRule | None) -> None:
+        self._sink = sink
+        self._rule = rule
+        self._held: dict[str, list[Records]] = {}
+        self._error: KtsError | None = None
+
+    def keep(self, action: ev.Introduce | ev.Freeze | ev.Keep | ev.EndBlock | ev.Log) -> KtsError | None:
+        """Carries out ``action``; the error if the sink failed at it, for the first time."""
+        if self._error is not None:
+            self._still_keep(action)
+            return None
+        try:
+            self._keep(action)
+        except KtsError as error:
+            self._error = error
+            return error
+        return None
+
+    def _still_keep(self, action: ev.Action) -> None:
+        """That a block ended badly may still fit where its records did not."""
+        if isinstance(action, ev.EndBlock):
+            with contextlib.suppress(KtsError):
+                self._sink.block(action.outcome)
+
+    def _keep(self, action: ev.Introduce | ev.Freeze | ev.Keep | ev.EndBlock | ev.Log) -> None:
+        match action:
+            case ev.Keep():
+                self._sink.records(action.tenant, action.block, action.seq, action.records)
+                if self._rule is not None:
+                    self._held.setdefault(action.tenant, []).append(action.records)
+            case ev.EndBlock():
+                self._sink.block(action.outcome)
+                self._feed_rule(action.outcome)
+            case ev.Log():
+                self._sink.event(action.kind, **action.fields)
+            case ev.Introduce():
+                self._sink.worker(action.info)
+            case ev.Freeze():
+                self._sink.frozen(action.plan)
+
+    def _feed_rule(self, outcome: BlockOutcome) -> None:
+        held, self._held = self._held, {}
+        if self._rule is not None and outcome.valid:
+            for tenant, chunks in held.items():
+                self._rule.add(tenant, outcome, np.concatenate(chunks))
+
+    def ask(self) -> tuple[bool, dict[str, float | None]]:
+        """What the rule says, and the half-widths that it goes by where it tells them."""
+        if self._rule is None:
+            return False, {}
+        reached = self._rule.reached()
+        widths = getattr(self._rule, "widths", None)
+        return reached, dict(widths()) if callable(widths) else {}
+
+    def close(self, outcome: Outcome) -> Outcome:
+        """Closes the sink; the outcome, which is worse than the given one if something was not kept."""
+        outcome = self._honest(outcome)
+        try:
+            self._sink.close(outcome)
+        except KtsError as error:
+            self._error = self._error or error
+        return self._honest(outcome)
+
+    def _honest(self, outcome: Outcome) -> Outcome:
+        if self._error is None or outcome.exit_code != 0:
+            return outcome
+        code = MeasurementError.exit_code
+        return Outcome(kind="incomplete", reason=self._error.what, remedy=self._error.remedy, exit_code=code)

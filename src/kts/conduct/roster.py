@@ -1,0 +1,160 @@
+"""Who is there: one seat per tenant, who may take it, what its worker told, and whether it lives. Pure."""
+
+from __future__ import annotations
+
+import hmac
+
+import msgspec
+
+from kts.model.plan import Plan
+from kts.model.run import WorkerInfo
+from kts.units import ms_to_ns, ns_to_s, s_to_ns
+from kts.wire import messages as msg
+
+HANG_SOLO_DURATIONS = 50
+HANG_THINK_TIMES = 4
+
+
+class Limits(msgspec.Struct, frozen=True, kw_only=True):
+    """How long the conductor waits for what.
+
+    ``hang_s``: shortest silence that counts as a hang. ``settle_s``: for the other half of a death
+    (connection lost, process ended), so that the reason given is the best there is. ``lead_ms``: from
+    sending Start to the start. ``block_factor``: a block that lasts that many times what was expected is given up.
+    """
+
+    join_s: float = 120.0
+    calibrate_s: float = 120.0
+    hang_s: float = 10.0
+    settle_s: float = 1.0
+    lead_ms: float = 100.0
+    block_factor: float = 10.0
+
+
+class Seat:
+    """What is known of one tenant's worker."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.hello: msg.Hello | None = None
+        self.opened: msg.Opened | None = None
+        self.ready: msg.Ready | None = None
+        self.seen_ns = 0
+        self.lost_ns: int | None = None
+        self.exit_ns: int | None = None
+        self.exit_reason = ""
+
+    @property
+    def connected(self) -> bool:
+        """True while messages can be sent to it."""
+        return self.hello is not None and self.lost_ns is None
+
+    @property
+    def solo_ms(self) -> float | None:
+        """What calibration measured; None before, and where the tenant cannot tell."""
+        return self.ready.solo_ms if self.ready else None
+
+    def info(self) -> WorkerInfo:
+        """For the run directory. Only after Opened."""
+        assert self.hello is not None
+        assert self.opened is not None
+        return WorkerInfo(
+            tenant=self.name,
+            pid=self.hello.pid,
+            hostname=self.hello.hostname,
+            device=self.opened.device,
+            cores=self.opened.cores,
+            solo_ms=self.solo_ms,
+        )
+
+    def death(self, now_ns: int, settle_s: float) -> str:
+        """Why the worker is dead; empty while it lives or the reason may still arrive.
+
+        A process that ended may have sent Failed, which is still to be read; a connection that closed
+        may belong to a process whose end tells more.
+        """
+        known = [ns for ns in (self.exit_ns, self.lost_ns) if ns is not None]
+        if not known or (len(known) == 1 and now_ns - known[0] <= s_to_ns(settle_s)):
+            return ""
+        if self.exit_ns is not None:
+            return f"ended before the run did: {self.exit_reason}"
+        return "closed its connection before the run was over"
+
+
+class Roster:
+    """The seats of a plan, in its order."""
+
+    def __init__(self, plan: Plan, token: str, limits: Limits) -> None:
+        self.limits = limits
+        self.seats = {tenant.name: Seat(tenant.name) for tenant in plan.tenants}
+        self._plan = plan
+        self._token = token.encode()
+
+    def objection(self, hello: msg.Hello) -> str:
+        """Why ``hello`` is not accepted; empty if it is. The token comes first: strangers learn nothing else."""
+        if not hmac.compare_digest(hello.token.encode(), self._token):
+            return "the token is not this run's"
+        if hello.protocol != msg.PROTOCOL:
+            return f"the worker speaks protocol {hello.protocol}, this conductor {msg.PROTOCOL}: use one kts version"
+        seat = self.seats.get(hello.tenant)
+        if seat is None:
+            return f"this run has no tenant {hello.tenant[:64]!r}"
+        return f"tenant {hello.tenant} has joined already" if seat.hello else ""
+
+    @property
+    def missing(self) -> tuple[str, ...]:
+        """Tenants whose device is not open yet."""
+        return tuple(name for name, seat in self.seats.items() if seat.opened is None)
+
+    @property
+    def uncalibrated(self) -> str | None:
+        """The next tenant to calibrate, in the plan's order; None when all are ready."""
+        return next((name for name, seat in self.seats.items() if seat.ready is None), None)
+
+    @property
+    def solo_ms(self) -> dict[str, float | None]:
+        """Solo duration of an iteration by tenant, as calibrated."""
+        return {name: seat.solo_ms for name, seat in self.seats.items()}
+
+    def different_devices(self) -> str:
+        """Who sits where, if not all tenants are on one device; empty if they are."""
+        devices = {name: seat.opened.device for name, seat in self.seats.items() if seat.opened}
+        if len({device.uuid for device in devices.values()}) <= 1:
+            return ""
+        return ", ".join(f"{name} on {device.label} ({device.uuid})" for name, device in devices.items())
+
+    def frozen_plan(self) -> Plan:
+        """The plan with the sizes that calibration found."""
+        tenants = []
+        for tenant in self._plan.tenants:
+            ready = self.seats[tenant.name].ready
+            size = tenant.work.size if ready is None or ready.size is None else ready.size
+            work = msgspec.structs.replace(tenant.work, size=size)
+            tenants.append(msgspec.structs.replace(tenant, work=work))
+        return msgspec.structs.replace(self._plan, tenants=tuple(tenants))
+
+    def hang_ns(self, name: str) -> int:
+        """The longest silence of a tenant that is no hang."""
+        solo_ms = self.seats[name].solo_ms or 0.0
+        think_ms = self._plan.tenant(name).arrivals.think_ms
+        longest_ms = max(HANG_SOLO_DURATIONS * solo_ms, HANG_THINK_TIMES * think_ms)
+        return max(s_to_ns(self.limits.hang_s), ms_to_ns(longest_ms))
+
+    def forgive(self, pause_ns: int) -> None:
+        """The conductor itself was away that long: nobody could be heard."""
+        for seat in self.seats.values():
+            seat.seen_ns += pause_ns
+
+    def silent(self, now_ns: int, calibrating: str | None, since_ns: int) -> str:
+        """Which tenant gave no sign of life for too long, and how long; empty if none.
+
+        ``calibrating`` (asked at ``since_ns``) is allowed ``calibrate_s``: finding a size may compile kernels.
+        """
+        for name, seat in self.seats.items():
+            heard_ns, limit_ns = seat.seen_ns, self.hang_ns(name)
+            if name == calibrating:
+                heard_ns, limit_ns = max(heard_ns, since_ns), max(limit_ns, s_to_ns(self.limits.calibrate_s))
+            if now_ns - heard_ns > limit_ns:
+                doing = " while calibrating" if name == calibrating else ""
+                return f"tenant {name} gave no sign of life for {ns_to_s(now_ns - heard_ns):.0f} s{doing}"
+        return ""

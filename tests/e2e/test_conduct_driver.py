@@ -1,0 +1,268 @@
+"""The driver over real sockets, with replayed tenants that are healthy or faulty."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+from tests.helpers_conduct import (
+    AfterRounds,
+    Fault,
+    MemoryRun,
+    MemorySink,
+    ScriptedBackend,
+    SilentWatcher,
+    make_plan,
+)
+
+from kts.backends.replay import ReplayBackend
+from kts.conduct.driver import conduct
+from kts.conduct.ports import Endpoint, Progress
+from kts.conduct.roster import Limits
+from kts.errors import SetupError
+from kts.model.plan import Plan
+from kts.wire.framing import Deframer, frame
+from kts.wire.messages import PROTOCOL, Hello, Refuse, decode_from_conductor, encode
+
+LIMITS = Limits(hang_s=1.5, join_s=5, lead_ms=1, settle_s=0.3)
+PLAN = make_plan(rounds=2)
+
+
+def test_a_replayed_run_arrives_whole() -> None:
+    """Otherwise records are lost between socket and sink."""
+    sink, watcher = MemorySink(), SilentWatcher()
+    outcome = conduct(PLAN, ReplayBackend(MemoryRun(PLAN, 5000)), sink, watcher, None, limits=LIMITS)
+    assert outcome.kind == "complete"
+    assert len(sink.blocks) == 6
+    for block in sink.blocks:
+        assert block.valid
+        for tenant, count in block.counts.items():
+            assert sink.count(tenant, block.index) == count == 5000
+    assert sink.outcomes == [outcome]
+    assert sink.plan is not None
+    assert watcher.seen
+    assert {"note", "joined", "opened", "calibrated", "block-started", "quota-reached", "block-ended"} <= set(
+        sink.kinds()
+    )
+
+
+class Disturbed(ReplayBackend):
+    """Something to note comes up during the run, and stays."""
+
+    def __init__(self, sink: MemorySink) -> None:
+        super().__init__(MemoryRun(PLAN))
+        self._sink = sink
+
+    def notes(self) -> list[str]:
+        return ["replayed", *(["a stranger came"] if len(self._sink.blocks) >= 2 else [])]
+
+
+def test_what_comes_up_during_the_run_is_noted_once() -> None:
+    """Otherwise another measurement that begins after ours spoils it unseen."""
+    sink = MemorySink()
+    conduct(PLAN, Disturbed(sink), sink, SilentWatcher(), None, limits=LIMITS)
+    notes = [fields["text"] for kind, fields in sink.events if kind == "note"]
+    assert notes == ["replayed", "a stranger came"]
+
+
+def test_rounds_follow_until_the_rule_is_satisfied() -> None:
+    """Otherwise the rule is not fed, or not asked."""
+    plan = make_plan(rounds=2, max_rounds=5, precision=0.05)
+    sink, rule = MemorySink(), AfterRounds(2)
+    outcome = conduct(plan, ReplayBackend(MemoryRun(plan, rounds=5)), sink, SilentWatcher(), rule, limits=LIMITS)
+    assert outcome.kind == "complete"
+    assert len(sink.blocks) == 9
+    assert rule.asked == 2
+    assert len(rule.added) == 3 * 4
+    assert ("precision", {"fft.half_width": None, "gemm.half_width": 0.04}) in sink.events
+
+
+@pytest.mark.parametrize(
+    ("fault", "words", "code"),
+    [
+        (Fault(tenant="gemm", die_in=4), "ended before the run did", 5),
+        (Fault(tenant="gemm", hang_in=4), "no sign of life", 5),
+        (Fault(tenant="gemm", fail_in=4), "out of memory", 5),
+        (Fault(tenant="gemm", gap_in=4), "where 0 was due", 5),
+        (Fault(tenant="gemm", corrupt_in=4), "checksum", 5),
+        (Fault(tenant="gemm", short_in=4), "announced", 5),
+        (Fault(tenant="gemm", garbage_in=4), "something else than messages", 5),
+    ],
+)
+def test_a_fault_in_a_block_keeps_the_earlier_blocks(fault: Fault, words: str, code: int) -> None:
+    """Otherwise one bad worker costs the whole run, or its damage is counted as data."""
+    plan = make_plan(rounds=3, design="classic")  # classic: every block index is known
+    sink = MemorySink()
+    backend = ScriptedBackend(MemoryRun(plan), fault)
+    outcome = conduct(plan, backend, sink, SilentWatcher(), None, limits=LIMITS)
+    assert (outcome.kind, outcome.exit_code) == ("incomplete", code), outcome
+    assert words in outcome.reason
+    assert "gemm" in outcome.reason
+    assert [b.valid for b in sink.blocks] == [True] * 4 + [False]
+    assert sink.outcomes == [outcome]
+    assert all(not thread.name.startswith("replay") for thread in threading.enumerate())
+
+
+@pytest.mark.parametrize(
+    ("fault", "words"),
+    [
+        (Fault(tenant="gemm", uuid="GPU-2"), "not on one device"),
+        (Fault(tenant="gemm", token="wrong"), "token"),
+        (Fault(tenant="gemm", protocol=99), "protocol"),
+    ],
+)
+def test_a_fault_while_joining_measures_nothing(fault: Fault, words: str) -> None:
+    """Otherwise a run goes on without a tenant, or on two devices."""
+    sink = MemorySink()
+    outcome = conduct(PLAN, ScriptedBackend(MemoryRun(PLAN), fault), sink, SilentWatcher(), None, limits=LIMITS)
+    assert (outcome.kind, outcome.exit_code) == ("failed", 4)
+    assert words in outcome.reason
+    assert sink.blocks == []
+
+
+@pytest.mark.parametrize("method", ["event", "worker", "frozen", "records", "block", "close"])
+def test_a_full_disk_ends_the_run_in_order(method: str) -> None:
+    """Otherwise a full disk is a traceback, or a success without data."""
+    sink = MemorySink(fail_at=method)
+    outcome = conduct(PLAN, ReplayBackend(MemoryRun(PLAN)), sink, SilentWatcher(), None, limits=LIMITS)
+    assert outcome.exit_code == 5
+    assert (outcome.reason, outcome.remedy) == ("disk full", "free some space")
+    assert len(sink.outcomes) == 1
+    expected = 6 if method == "close" else 0
+    assert sum(block.valid for block in sink.blocks) == expected, "the run went on after its disk was full"
+
+
+def test_a_backend_that_cannot_start_is_an_outcome() -> None:
+    """Otherwise the run directory stays 'running' for ever."""
+    run = MemoryRun(PLAN)
+    sink = MemorySink()
+    outcome = conduct(make_plan("x", "y"), ReplayBackend(run), sink, SilentWatcher(), None, limits=LIMITS)
+    assert (outcome.kind, outcome.exit_code) == ("failed", SetupError.exit_code)
+    assert sink.outcomes == [outcome]
+
+
+def test_a_port_that_is_taken_is_an_outcome() -> None:
+    """Otherwise a second conductor on a fixed port ends in a traceback."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        outcome = conduct(PLAN, ReplayBackend(MemoryRun(PLAN)), MemorySink(), SilentWatcher(), None, port=port)
+    assert outcome.exit_code == 4
+    assert str(port) in outcome.reason
+
+
+def test_an_unforeseen_exception_passes_through_and_closes_everything() -> None:
+    """Otherwise a fault of kts hangs the run and leaves workers."""
+
+    def burst(progress: Progress) -> None:
+        del progress
+        raise RuntimeError("a fault of kts")
+
+    sink, backend = MemorySink(), ReplayBackend(MemoryRun(PLAN))
+    with pytest.raises(RuntimeError, match="a fault of kts"):
+        conduct(PLAN, backend, sink, SilentWatcher(burst), None, limits=LIMITS)
+    assert sink.outcomes[0].kind == "failed"
+    assert all(not thread.name.startswith("replay") for thread in threading.enumerate())
+
+
+class Knocking(ReplayBackend):
+    """Before its workers come, strangers do."""
+
+    answer: bytes = b""
+
+    def start(self, plan: Plan, endpoint: Endpoint) -> None:
+        self.strangers = [socket.create_connection((endpoint.host, endpoint.port)) for _ in range(3)]
+        self.strangers[0].sendall(b"GET / HTTP/1.1\r\n\r\n")
+        self.strangers[1].sendall(b"\x00" * 100_000)
+        hello = Hello(protocol=PROTOCOL, token="guess", tenant="fft", pid=1, hostname="x")
+        self.strangers[2].sendall(frame(encode(hello)))
+        super().start(plan, endpoint)
+
+    def stop(self, grace_s: float) -> None:
+        for stranger in self.strangers:
+            stranger.settimeout(5)
+        if not self.answer:
+            self.answer = self.strangers[2].recv(4096)
+        for stranger in self.strangers:
+            stranger.close()
+        super().stop(grace_s)
+
+
+def test_strangers_do_not_disturb_a_run() -> None:
+    """Otherwise a port scanner could end a measurement, or be let in."""
+    sink, backend = MemorySink(), Knocking(MemoryRun(PLAN))
+    outcome = conduct(PLAN, backend, sink, SilentWatcher(), None, limits=LIMITS)
+    assert outcome.kind == "complete"
+    (body,) = Deframer().feed(backend.answer)
+    assert decode_from_conductor(body) == Refuse(what="the token is not this run's")
+
+
+PROGRAM = """
+import signal
+from kts.backends.replay import ReplayBackend
+from kts.conduct.driver import conduct
+from kts.conduct.roster import Limits
+from tests.helpers_conduct import Fault, MemoryRun, MemorySink, ScriptedBackend, SilentWatcher, make_plan
+
+def mine(number, frame):
+    print("former handler")
+
+signal.signal(signal.SIGTERM, mine)
+plan = make_plan(rounds=2, design="classic")
+sink = MemorySink()
+told = []
+
+def tell(progress):
+    if len(sink.blocks) == 4 and not told:
+        told.append(print("block 4 runs", flush=True))
+    if progress.phase == "finishing":
+        print("finishing", flush=True)
+
+class Backend(ScriptedBackend):
+    def stop(self, grace_s):
+        print("grace", grace_s)
+        super().stop(0.0)
+
+backend = Backend(MemoryRun(plan), Fault(tenant="gemm", hang_in=4))
+outcome = conduct(plan, backend, sink, SilentWatcher(tell), None, limits=Limits(hang_s=60))
+print(outcome.kind, outcome.exit_code, [b.valid for b in sink.blocks], len(sink.outcomes))
+print(signal.getsignal(signal.SIGTERM) is mine, signal.getsignal(signal.SIGINT) is signal.default_int_handler)
+"""
+
+
+def start_program() -> subprocess.Popen[str]:
+    """The program above, in the block in which gemm hangs."""
+    root = Path(__file__).parents[2]
+    env = {**os.environ, "PYTHONPATH": f"{root / 'src'}:{root}"}
+    command = [sys.executable, "-c", PROGRAM]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=env, cwd=root)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "block 4 runs\n"
+    return process
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_ends_the_run_in_order_and_handlers_come_back(number: signal.Signals) -> None:
+    """Otherwise Ctrl-C loses the run, or kts keeps the signal afterwards."""
+    with start_program() as process:
+        process.send_signal(number)
+        out, _ = process.communicate(timeout=20)
+    lines = [line for line in out.splitlines() if line != "finishing"]
+    assert lines == ["grace 1.0", "interrupted 130 [True, True, True, True, False] 1", "True True"]
+
+
+def test_a_second_signal_does_not_wait_for_a_stuck_tenant() -> None:
+    """Otherwise a user who insists has to use kill -9, and loses the outcome."""
+    with start_program() as process:
+        assert process.stdout is not None
+        process.send_signal(signal.SIGINT)
+        assert process.stdout.readline() == "finishing\n"
+        process.send_signal(signal.SIGINT)
+        out, _ = process.communicate(timeout=20)
+    lines = [line for line in out.splitlines() if line != "finishing"]
+    assert lines[:2] == ["grace 0.0", "interrupted 130 [True, True, True, True, False] 1"]
