@@ -1,0 +1,207 @@
+"""A directory of KTS_APP v1 logs as a run: which lines were solo and which shared, and the plan that they imply."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from kts import __version__
+from kts.errors import DataError
+from kts.model.plan import Condition, Plan, Tenant, Work, WorkloadName
+from kts.model.records import RECORD, Records
+from kts.model.run import SCHEMA_VERSION, BlockOutcome, DeviceInfo, Outcome, RunInfo, WorkerInfo
+from kts.store.logfiles import Stretch, log_files, read_file
+
+CLOCK_NOTE = "times are CLOCK_REALTIME as printed in the logs; response and service are end - start of each line"
+UNRECORDED = DeviceInfo(
+    kind="other",
+    uuid="",
+    name="not recorded",
+    label="device not recorded in the logs",
+    library="not recorded",
+    stopwatch="as printed in the logs",
+)
+
+
+@dataclass(frozen=True)
+class LogRecords:
+    """Records in memory, by tenant and block."""
+
+    by_key: dict[tuple[str, int], Records]
+
+    @property
+    def counts(self) -> dict[tuple[str, int], int]:
+        """Records per tenant and block."""
+        return {key: len(records) for key, records in self.by_key.items()}
+
+    def read(self, tenant: str, block: int) -> Records:
+        """The records; empty if there are none."""
+        return self.by_key.get((tenant, block), np.empty(0, RECORD))
+
+
+@dataclass(frozen=True)
+class Group:
+    """What becomes a block: stretches of different apps that ran at the same time, or one that ran alone."""
+
+    shared: bool
+    stretches: tuple[Stretch, ...]
+
+    @property
+    def start_ns(self) -> int:
+        """Start of the first iteration."""
+        return min(stretch.start_ns for stretch in self.stretches)
+
+
+def open_logs(directory: Path, trim: int = 0) -> tuple[RunInfo, LogRecords, list[str]]:
+    """(what stands for run.json, the records, damage lines). DataError if no line is left.
+
+    A line is solo or shared by its phase, else by the name of its file or folder, else by whether
+    another app's log overlaps in time. ``trim`` drops the first iterations of each execution.
+    """
+    stretches: list[Stretch] = []
+    damage: list[str] = []
+    files = 0
+    for path in log_files(directory):
+        files += 1
+        found, faults = read_file(path, directory)
+        stretches += found
+        damage += faults
+    stretches, faults = _trimmed(stretches, trim)
+    damage += faults
+    if not stretches:
+        raise DataError(
+            f"{directory}: neither a kts run nor KTS_APP v1 lines to report in {files} text files below it"
+            + (f" ({damage[0]})" if damage else ""),
+            "give a directory made by `kts run`, or logs with lines KTS_APP,v1,APP,I,START_NS,END_NS,MS",
+        )
+    groups, faults = group(stretches)
+    info, records = _as_run(directory, groups, trim)
+    return info, LogRecords(records), [*damage, *faults]
+
+
+def group(stretches: Sequence[Stretch]) -> tuple[list[Group], list[str]]:
+    """(groups in order of time, damage lines). Every stretch that is not dropped is in exactly one group."""
+    damage: list[str] = []
+    groups: list[Group] = []
+    sharing: list[list[Stretch]] = []
+    reach = 0
+    for stretch in sorted(stretches, key=lambda s: (s.start_ns, s.app)):
+        if not _is_shared(stretch, stretches):
+            groups.append(Group(False, (stretch,)))
+        elif sharing and stretch.start_ns < reach:
+            sharing[-1].append(stretch)
+            reach = max(reach, stretch.end_ns)
+        else:
+            sharing.append([stretch])
+            reach = stretch.end_ns
+    for together in sharing:
+        joined, faults = _join_same_app(together)
+        groups.append(Group(True, joined))
+        damage += faults
+    return sorted(groups, key=lambda g: (g.start_ns, g.stretches[0].app)), damage
+
+
+def _is_shared(stretch: Stretch, stretches: Sequence[Stretch]) -> bool:
+    if stretch.label:
+        return stretch.label == "shared"
+    return any(
+        other.app != stretch.app and other.start_ns < stretch.end_ns and stretch.start_ns < other.end_ns
+        for other in stretches
+    )
+
+
+def _join_same_app(stretches: Sequence[Stretch]) -> tuple[tuple[Stretch, ...], list[str]]:
+    """One stretch per app: executions after each other are joined and renumbered, one beside another is dropped."""
+    damage: list[str] = []
+    by_app: dict[str, Stretch] = {}
+    for stretch in stretches:
+        before = by_app.get(stretch.app)
+        if before is None:
+            by_app[stretch.app] = stretch
+        elif stretch.start_ns < before.end_ns:
+            damage.append(f"{stretch.place}: dropped, {before.place} is of the same app at the same time")
+        else:
+            records = np.concatenate([before.records, stretch.records])
+            records["i"] = np.arange(len(records))
+            by_app[stretch.app] = Stretch(stretch.app, stretch.label, records, before.place)
+            damage.append(f"{stretch.place}: {stretch.app} joined to {before.place} in one shared block, renumbered")
+    return tuple(by_app.values()), damage
+
+
+def _trimmed(stretches: Sequence[Stretch], trim: int) -> tuple[list[Stretch], list[str]]:
+    kept = [Stretch(s.app, s.label, s.records[trim:], s.place) for s in stretches if len(s.records) > trim]
+    lost = [f"{s.place}: {s.app} has no more than the {trim} trimmed iterations" for s in stretches if trim]
+    return kept, [text for text, s in zip(lost, stretches, strict=False) if len(s.records) <= trim]
+
+
+def _as_run(directory: Path, groups: Sequence[Group], trim: int) -> tuple[RunInfo, dict[tuple[str, int], Records]]:
+    tenants = list(dict.fromkeys(s.app for g in groups for s in g.stretches))
+    conditions: dict[str, Condition] = {}
+    rounds: dict[str, int] = {}
+    blocks: list[BlockOutcome] = []
+    records: dict[tuple[str, int], Records] = {}
+    largest = max((g for g in groups if g.shared), key=lambda g: len(g.stretches), default=None)
+    for index, part in enumerate(groups):
+        alone_in_shared = part.shared and len(part.stretches) == 1
+        apps = {s.app for s in (largest.stretches if largest and alone_in_shared else part.stretches)}
+        if alone_in_shared and len(apps) == 1:
+            apps = set(tenants)
+        condition = _condition([name for name in tenants if name in apps], shared=part.shared)
+        conditions[condition.name] = condition
+        rounds[condition.name] = rounds.get(condition.name, -1) + 1
+        blocks.append(_block(index, rounds[condition.name], condition.name, part, valid=not alone_in_shared))
+        records.update({(s.app, index): s.records for s in part.stretches})
+    repeats = 1 + max(rounds.values())
+    plan = Plan(
+        name=directory.absolute().name,
+        design="classic",
+        tenants=tuple(_tenant(name, records) for name in tenants),
+        conditions=tuple(conditions.values()),
+        rounds=repeats,
+        max_rounds=repeats,
+    )
+    return _info(directory, plan, blocks, trim), records
+
+
+def _condition(apps: list[str], *, shared: bool) -> Condition:
+    return Condition(name=("shared-" if shared else "solo-") + "+".join(apps), tenants=tuple(apps))
+
+
+def _block(index: int, number: int, condition: str, part: Group, *, valid: bool) -> BlockOutcome:
+    return BlockOutcome(
+        index=index,
+        round=number,
+        condition=condition,
+        start_ns=part.start_ns,
+        end_ns=max(stretch.end_ns for stretch in part.stretches),
+        valid=valid,
+        counts={stretch.app: len(stretch.records) for stretch in part.stretches},
+        reason="" if valid else "its log says shared, but no other log overlaps it in time",
+    )
+
+
+def _tenant(name: str, records: dict[tuple[str, int], Any]) -> Tenant:
+    workloads: dict[str, WorkloadName] = {"fft": "fft", "gemm": "gemm"}
+    most = max(len(rows) for (tenant, _), rows in records.items() if tenant == name)
+    return Tenant(name=name, work=Work(workload=workloads.get(name, "command")), iterations=most)
+
+
+def _info(directory: Path, plan: Plan, blocks: list[BlockOutcome], trim: int) -> RunInfo:
+    notes = (CLOCK_NOTE, *((f"the first {trim} iterations of each log are left out",) if trim else ()))
+    return RunInfo(
+        schema=SCHEMA_VERSION,
+        id=directory.absolute().name,
+        kts=__version__,
+        backend="logs",
+        mode="unknown",
+        created_ns=blocks[0].start_ns,
+        plan=plan,
+        workers=tuple(WorkerInfo(tenant=t.name, pid=0, hostname="", device=UNRECORDED) for t in plan.tenants),
+        blocks=tuple(blocks),
+        outcome=Outcome(kind="complete"),
+        notes=notes,
+    )

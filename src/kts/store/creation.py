@@ -1,0 +1,112 @@
+"""Making a run directory: never over a file that is not ours, never beside a live writer."""
+
+from __future__ import annotations
+
+import errno
+import shutil
+import time
+from pathlib import Path
+
+from kts import __version__
+from kts.errors import SetupError, UsageError
+from kts.model.plan import Plan
+from kts.model.run import SCHEMA_VERSION, RunInfo
+from kts.store import durable, layout, runfile
+from kts.store.writer import RunWriter
+
+
+def create(
+    directory: Path,
+    *,
+    plan: Plan,
+    backend: str,
+    mode: str,
+    experiment_text: str,
+    environment: dict[str, str],
+    overwrite: bool = False,
+) -> RunWriter:
+    """A new run directory and its writer. Its parents are made as needed.
+
+    ``overwrite`` replaces a run that is there (files of other names stay). UsageError if something is
+    there that may not be replaced; SetupError if the directory cannot be written or a run is live in it.
+    """
+    directory = directory.absolute()
+    try:
+        existed = _check_free(directory, overwrite=overwrite)
+        directory.mkdir(parents=True, exist_ok=True)
+        lock = durable.Lock(directory)
+    except BlockingIOError as error:
+        raise SetupError(
+            f"{directory}: another kts is measuring into it", "wait for it, or choose another directory with --out"
+        ) from error
+    except OSError as error:
+        raise _setup_error(directory, error) from error
+    info = RunInfo(
+        schema=SCHEMA_VERSION,
+        id=directory.name,
+        kts=__version__,
+        backend=backend,
+        mode=mode,
+        created_ns=time.time_ns(),
+        plan=plan,
+        environment=environment,
+        experiment=experiment_text,
+    )
+    try:
+        _clear(directory)
+        (directory / layout.LOGS).mkdir(exist_ok=True)
+        runfile.write(directory, info)
+        return RunWriter(directory, info, lock)
+    except OSError as error:
+        _give_up(directory, lock, remove=not existed)
+        raise _setup_error(directory, error) from error
+
+
+def _check_free(directory: Path, *, overwrite: bool) -> bool:
+    """True if the directory exists (and may be used), False if not. UsageError if it may not be used."""
+    if not directory.exists():
+        return False
+    if not directory.is_dir():
+        raise NotADirectoryError(errno.ENOTDIR, "is not a directory")
+    names = {path.name for path in directory.iterdir()} - layout.SCAFFOLD
+    if not names:
+        return True
+    if not runfile.is_run(directory):
+        raise UsageError(
+            f"{directory}: holds files and is not a kts run ({min(names)})",
+            "choose a new directory with --out; kts deletes only its own runs",
+        )
+    if not overwrite:
+        raise UsageError(f"{directory}: holds a run already", "choose another directory with --out, or add --overwrite")
+    return True
+
+
+def _clear(directory: Path) -> None:
+    """Removes the run that is there; run.json last, so that until then the rest is recognised as ours."""
+    names = sorted(layout.REPLACEABLE - {layout.LOCK, layout.RUN})
+    for path in [directory / name for name in (*names, layout.RUN)]:
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
+
+
+def _give_up(directory: Path, lock: durable.Lock, *, remove: bool) -> None:
+    """Leaves nothing of a run that could not be created."""
+    try:
+        _clear(directory)
+        lock.release()
+        if remove:
+            directory.rmdir()
+    except OSError:
+        return
+
+
+def _setup_error(directory: Path, error: OSError) -> SetupError:
+    if isinstance(error, PermissionError):
+        return SetupError(f"{directory}: no permission to write", "choose a directory of yours with --out")
+    if isinstance(error, (NotADirectoryError, FileExistsError)):
+        return SetupError(f"{directory}: a file is in the way", "choose another directory with --out")
+    if error.errno in {errno.ENOSPC, errno.EDQUOT}:
+        return SetupError(f"{directory}: no space left", "free some, or choose another disk with --out")
+    return SetupError(f"{directory}: {error.strerror or error}", "choose another directory with --out")

@@ -1,0 +1,90 @@
+"""Small files that are either the old or the new after a crash, and the lock that marks a live run."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from kts.store import layout
+
+
+def write_atomically(path: Path, data: bytes) -> None:
+    """Replaces the content of ``path`` durably: a reader, now or after power loss, sees all of it or none. OSError."""
+    temporary = path.with_name(path.name + layout.TEMPORARY)
+    try:
+        with temporary.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError:
+        temporary.unlink(missing_ok=True)
+        raise
+    sync_directory(path.parent)
+
+
+def sync_file(path: Path) -> None:
+    """Makes the content of a written file durable. OSError."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def sync_directory(path: Path) -> None:
+    """Makes creations, renames and deletions in a directory durable. OSError."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def write_all(descriptor: int, data: bytes) -> None:
+    """Writes all of ``data``; the system may take it in portions. OSError."""
+    view = memoryview(data)
+    while view:
+        view = view[os.write(descriptor, view) :]
+
+
+class Lock:
+    """Held by the one writer of a run directory; given back by the system if the writer dies."""
+
+    def __init__(self, directory: Path) -> None:
+        """Takes the lock. BlockingIOError if another process holds it, OSError if it cannot be made."""
+        import fcntl
+
+        self._path = directory / layout.LOCK
+        self._descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o644)
+        try:
+            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if not os.path.samestat(os.fstat(self._descriptor), self._path.stat()):
+                raise BlockingIOError  # the file was removed by a writer that ended just now
+        except OSError:
+            os.close(self._descriptor)
+            raise
+
+    def release(self) -> None:
+        """Gives the lock back and removes its file."""
+        self._path.unlink(missing_ok=True)
+        os.close(self._descriptor)
+
+
+def is_locked(directory: Path) -> bool:
+    """True while a process writes this run. False where the system has no such locks."""
+    try:
+        import fcntl
+
+        descriptor = os.open(directory / layout.LOCK, os.O_RDONLY)
+    except (ImportError, OSError):
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    finally:
+        os.close(descriptor)
+    return False

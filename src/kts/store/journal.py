@@ -1,0 +1,212 @@
+"""records.journal: what arrives while measuring, one checked frame per chunk, only ever appended to.
+
+Little-endian frame::
+
+    magic         4 bytes  "KTSJ"
+    crc32         u32      of everything behind it in the frame
+    tenant_bytes  u16
+    record_bytes  u16      size of one record: 36
+    block         i32
+    seq           u32      number of the chunk within its tenant and block, from 0
+    count         u32      records in the frame
+    tenant        UTF-8, tenant_bytes
+    payload       count packed kts.model.records.RECORD
+"""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import BinaryIO, NamedTuple
+
+import numpy as np
+
+from kts.model.records import RECORD, Records
+from kts.store import layout
+
+MAX_FRAME_RECORDS = 1 << 20
+"""Bounds what a damaged header can make a reader load."""
+
+MAX_TENANT_BYTES = 1024
+
+_MAGIC = b"KTSJ"
+_HEAD = struct.Struct("<4sIHHiII")
+_CHECKED_FROM = 8
+_SEARCH_BYTES = 1 << 20
+
+
+class Frame(NamedTuple):
+    """One whole, checked frame. ``start`` and ``end``: of the frame; ``payload``: where its records begin (bytes)."""
+
+    tenant: str
+    block: int
+    seq: int
+    rows: int
+    start: int
+    payload: int
+    end: int
+
+
+@dataclass(frozen=True)
+class Scan:
+    """What a journal holds: its whole frames in file order, and what was skipped, one line each.
+
+    ``torn``: of these, the line on an unfinished last frame, empty if there is none. It is damage
+    in a dead run, and nothing unusual in a live one.
+    """
+
+    frames: tuple[Frame, ...]
+    damaged: tuple[str, ...] = field(default=())
+    torn: str = ""
+
+
+def encode_frame(tenant: str, block: int, seq: int, records: Records) -> bytes:
+    """One frame. ValueError if the records are not ``RECORD``, are too many, or the tenant's name is too long."""
+    name = tenant.encode()
+    if records.dtype != RECORD:
+        raise ValueError(f"records of dtype {records.dtype}")
+    if len(records) > MAX_FRAME_RECORDS or len(name) > MAX_TENANT_BYTES:
+        raise ValueError(f"a frame of {len(records)} records of a tenant with a name of {len(name)} bytes")
+    head = _HEAD.pack(_MAGIC, 0, len(name), RECORD.itemsize, block, seq, len(records))
+    checked = head[_CHECKED_FROM:] + name + records.tobytes()
+    return _MAGIC + zlib.crc32(checked).to_bytes(4, "little") + checked
+
+
+def scan(path: Path) -> Scan:
+    """Finds and checks every frame; goes on behind a damaged place at the next whole frame. OSError."""
+    frames: list[Frame] = []
+    damaged: list[str] = []
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        offset = 0
+        while offset < size:
+            frame = _frame_at(file, offset, size)
+            if frame is None:
+                frame = _next_frame(file, offset + 1, size)
+                if frame is None:
+                    break
+                damaged.append(f"{path.name}: {frame.start - offset} damaged bytes at offset {offset} skipped")
+            frames.append(frame)
+            offset = frame.end
+        left = size - offset
+        if left and not _is_torn(file, offset, size):
+            damaged.append(f"{path.name}: {left} damaged bytes at offset {offset} dropped")
+            left = 0
+    torn = f"{path.name}: 1 torn frame of {left} bytes at offset {offset} dropped" if left else ""
+    return Scan(tuple(frames), tuple(damaged), torn)
+
+
+def _frame_at(file: BinaryIO, offset: int, size: int) -> Frame | None:
+    """The frame that starts at ``offset``, None if none whole does."""
+    head = _sane_head(file, offset)
+    if head is None:
+        return None
+    crc, tenant_bytes, block, seq, count, packed = head
+    payload = offset + _HEAD.size + tenant_bytes
+    end = payload + count * RECORD.itemsize
+    if end > size:
+        return None
+    body = file.read(end - offset - _HEAD.size)
+    if zlib.crc32(body, zlib.crc32(packed[_CHECKED_FROM:])) != crc:
+        return None
+    return Frame(body[:tenant_bytes].decode(), block, seq, count, offset, payload, end)
+
+
+def _sane_head(file: BinaryIO, offset: int) -> tuple[int, int, int, int, int, bytes] | None:
+    """(crc32, tenant_bytes, block, seq, count, packed head) at ``offset``, if sane. ``file`` is then behind it."""
+    file.seek(offset)
+    packed = file.read(_HEAD.size)
+    if len(packed) < _HEAD.size:
+        return None
+    magic, crc, tenant_bytes, record_bytes, block, seq, count = _HEAD.unpack(packed)
+    sane = magic == _MAGIC and record_bytes == RECORD.itemsize
+    if not sane or count > MAX_FRAME_RECORDS or tenant_bytes > MAX_TENANT_BYTES:
+        return None
+    return crc, tenant_bytes, block, seq, count, packed
+
+
+def _next_frame(file: BinaryIO, offset: int, size: int) -> Frame | None:
+    """The first whole frame at ``offset`` or behind it."""
+    while offset < size:
+        file.seek(offset)
+        window = file.read(_SEARCH_BYTES)
+        at = window.find(_MAGIC)
+        if at < 0:
+            offset += max(1, len(window) - len(_MAGIC) + 1)
+            continue
+        frame = _frame_at(file, offset + at, size)
+        if frame is not None:
+            return frame
+        offset += at + 1
+    return None
+
+
+def _is_torn(file: BinaryIO, offset: int, size: int) -> bool:
+    """True if the rest of the file is the beginning of a frame, as a write that was cut short leaves it."""
+    file.seek(offset)
+    start = file.read(_HEAD.size)
+    if len(start) < _HEAD.size:
+        return start[: len(_MAGIC)] == _MAGIC[: len(start)]
+    head = _sane_head(file, offset)
+    return head is not None and offset + _HEAD.size + head[1] + head[4] * RECORD.itemsize > size
+
+
+class Journal:
+    """A scanned journal, readable by tenant and block."""
+
+    def __init__(self, path: Path) -> None:
+        """Scans ``path``: reads it once. OSError."""
+        found = scan(path)
+        self.path = path
+        self.torn = found.torn
+        self._frames: dict[tuple[str, int], list[Frame]] = {}
+        for frame in found.frames:
+            self._frames.setdefault((frame.tenant, frame.block), []).append(frame)
+        self.broken: dict[tuple[str, int], str] = {}
+        for key, frames in self._frames.items():
+            frames.sort(key=lambda frame: frame.seq)
+            if [frame.seq for frame in frames] != list(range(len(frames))):
+                self.broken[key] = f"{path.name}: chunks of {key[0]} in block {key[1]} are missing or there twice"
+        self.damage = (*found.damaged, *self.broken.values())
+        self.counts = {key: sum(frame.rows for frame in frames) for key, frames in self._frames.items()}
+
+    def read(self, tenant: str, block: int) -> Records:
+        """All records of a tenant in a block, in the order of their chunks. Empty if it has none. OSError."""
+        return self._load(self._frames.get((tenant, block), []))
+
+    def batches(self, tenant: str, block: int, most: int) -> Iterator[Records]:
+        """The same in portions of at most ``most`` records (at least one chunk). OSError."""
+        portion: list[Frame] = []
+        rows = 0
+        for frame in self._frames.get((tenant, block), []):
+            if rows and rows + frame.rows > most:
+                yield self._load(portion)
+                portion, rows = [], 0
+            portion.append(frame)
+            rows += frame.rows
+        if rows:
+            yield self._load(portion)
+
+    def _load(self, frames: list[Frame]) -> Records:
+        records = np.empty(sum(frame.rows for frame in frames), RECORD)
+        target = records.view(np.uint8).data
+        at = 0
+        with self.path.open("rb", buffering=0) as file:
+            for frame in frames:
+                end = at + frame.rows * RECORD.itemsize
+                file.seek(frame.payload)
+                while at < end:
+                    got = file.readinto(target[at:end])
+                    if not got:
+                        raise OSError(f"{self.path.name} became shorter while it was read")
+                    at += got
+        return records
+
+
+def journal_in(directory: Path) -> Journal | None:
+    """The journal of a run directory, None if there is none. OSError."""
+    path = directory / layout.JOURNAL
+    return Journal(path) if path.exists() else None

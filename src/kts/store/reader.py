@@ -1,0 +1,159 @@
+"""Opening what was measured: a finished run, one that was killed, one still running, or plain logs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import msgspec
+import numpy as np
+
+from kts.errors import DataError, UsageError
+from kts.model.records import Records
+from kts.model.run import BlockOutcome, Outcome, RunInfo
+from kts.store import durable, layout, runfile
+from kts.store.blocks import Source, reconcile
+from kts.store.journal import Journal, journal_in
+
+KILLED = "kts was killed while measuring"
+
+
+class Run:
+    """Implements `kts.model.reading.RunData`."""
+
+    def __init__(self, info: RunInfo, source: Source, damage: Sequence[str]) -> None:
+        """``info.blocks`` are the blocks as they may be reported, in order of time."""
+        self._info = info
+        self._source = source
+        self._damage = list(damage)
+        self._repeats: set[tuple[str, int]] = set()
+
+    @property
+    def info(self) -> RunInfo:
+        """See RunData. ``blocks`` in it are this object's ``blocks``."""
+        return self._info
+
+    @property
+    def blocks(self) -> Sequence[BlockOutcome]:
+        """See RunData."""
+        return self._info.blocks
+
+    @property
+    def damage(self) -> Sequence[str]:
+        """See RunData. Repeated iterations join the list when their block is read."""
+        return tuple(self._damage)
+
+    def records(self, tenant: str, block: int) -> Records:
+        """See RunData. DataError if the file turns out damaged there."""
+        records = self._source.read(tenant, block)
+        numbers = records["i"]
+        if np.all(numbers[1:] > numbers[:-1]):
+            return records
+        _, first = np.unique(numbers, return_index=True)
+        repeated = len(records) - len(first)
+        if repeated and (tenant, block) not in self._repeats:
+            self._repeats.add((tenant, block))
+            self._damage.append(f"{tenant}, block {block}: {repeated} repeated iterations dropped")
+        return records[first]
+
+
+def open_run(path: Path, trim: int = 0) -> Run:
+    """The run in directory ``path``: kts's own, finished or not, or KTS_APP v1 logs.
+
+    ``trim`` drops the first iterations of each log. DataError if there is nothing to report, UsageError
+    if a kts run is to be trimmed (its warm-up was never recorded).
+    """
+    names = _names(path)
+    if layout.RUN not in names and not names & {layout.JOURNAL, layout.PARQUET}:
+        from kts.store.applogs import open_logs
+
+        return Run(*open_logs(path, trim))
+    if trim:
+        raise UsageError(f"{path}: a kts run has no warm-up to trim", "leave the option out")
+    if layout.RUN not in names:
+        raise DataError(
+            f"{path}: run.json is missing{_what_is_there(path)}",
+            "restore run.json from a copy: without it nobody knows what the records are of",
+        )
+    live = durable.is_locked(path)
+    info = runfile.read(path)
+    try:
+        source, damage, broken = _source(path, live=live)
+        return _assemble(info, source, damage, broken, live=live)
+    except PermissionError as error:
+        raise DataError(f"{error.filename}: no permission to read", "ask its owner for read permission") from error
+    except OSError as error:
+        raise DataError(f"{path}: {error.strerror or error}", "check the disk") from error
+
+
+def _names(path: Path) -> set[str]:
+    """Names in the directory. DataError if it is none, is empty, or may not be read."""
+    try:
+        names = {entry.name for entry in path.iterdir()}
+    except FileNotFoundError as error:
+        raise DataError(f"{path}: no such directory", "check the path; runs are under runs/ by default") from error
+    except NotADirectoryError as error:
+        raise DataError(f"{path}: is a file", "give the directory that holds it") from error
+    except PermissionError as error:
+        raise DataError(f"{path}: no permission to read", "ask its owner for read permission") from error
+    except OSError as error:
+        raise DataError(f"{path}: {error.strerror or error}", "check the path and the disk") from error
+    if not names:
+        raise DataError(f"{path}: is empty", "give a run directory, or one with KTS_APP logs")
+    return names
+
+
+def _what_is_there(path: Path) -> str:
+    """What the records beside a missing run.json hold, for the error text."""
+    try:
+        journal = journal_in(path)
+    except OSError:
+        journal = None
+    if journal is None:
+        return f" ({layout.PARQUET} is there)"
+    return f" ({layout.JOURNAL} is there with {sum(journal.counts.values())} whole records)"
+
+
+def _source(path: Path, *, live: bool) -> tuple[Source, list[str], dict[tuple[str, int], str]]:
+    """Where to read the records, what is damaged there, and in which parts chunks are missing."""
+    refused: DataError | None = None
+    if (path / layout.PARQUET).exists():
+        from kts.store.parquet import ParquetRecords
+
+        try:
+            return ParquetRecords(path / layout.PARQUET), [], {}
+        except DataError as error:
+            if not (path / layout.JOURNAL).exists():
+                raise
+            refused = error
+    journal = _journal(path)
+    damage = [f"{refused.what}; {layout.JOURNAL} is read instead"] if refused else []
+    damage += journal.damage
+    if journal.torn and not live:
+        damage.append(journal.torn)
+    return journal, damage, journal.broken
+
+
+def _journal(path: Path) -> Journal:
+    journal = journal_in(path)
+    if journal is None:
+        raise DataError(
+            f"{path}: neither {layout.PARQUET} nor {layout.JOURNAL} is there", "restore the records from a copy"
+        )
+    return journal
+
+
+def _assemble(
+    info: RunInfo, source: Source, damage: list[str], broken: dict[tuple[str, int], str], *, live: bool
+) -> Run:
+    """The run with its blocks checked against its records and its outcome as it is now."""
+    ended = "run ended inside this block"
+    outcome, notes = info.outcome, info.notes
+    if outcome.kind == "running" and live:
+        ended = "this block is still running"
+        notes = (*notes, "still running: this is what had been recorded so far")
+    elif outcome.kind == "running":
+        outcome = Outcome(kind="incomplete", reason=KILLED, remedy="measure again for the rest", exit_code=5)
+    blocks, mismatches = reconcile(info, source, broken, ended)
+    whole = msgspec.structs.replace(info, blocks=blocks, outcome=outcome, notes=notes)
+    return Run(whole, source, [*damage, *mismatches])

@@ -1,0 +1,204 @@
+"""The writer of a run directory: all that was acknowledged survives the death of this process."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import time
+from pathlib import Path
+
+import msgspec
+
+from kts.errors import DataError, MeasurementError
+from kts.model.plan import Plan
+from kts.model.records import Records
+from kts.model.run import BlockOutcome, Outcome, RunInfo, WorkerInfo
+from kts.store import durable, layout, runfile
+from kts.store.journal import Journal, encode_frame
+from kts.units import NS_PER_S
+
+RESERVE_BYTES = 4 << 20
+"""Set aside at the start and given up when the disk is full, so that run.json can still say so."""
+
+SYNC_EVERY_NS = NS_PER_S
+"""Power loss costs at most about this much of measuring; a killed process costs nothing."""
+
+
+class RunWriter:
+    """Implements `kts.conduct.ports.Sink`. Made by `kts.store.create`.
+
+    After the first failed write every ``records`` and ``frozen`` raises again, events are dropped,
+    and ``block`` and ``close`` keep what they are told for run.json alone.
+    """
+
+    def __init__(self, directory: Path, info: RunInfo, lock: durable.Lock) -> None:
+        """For a directory that holds run.json and no records. OSError."""
+        self.directory = directory
+        self._info = info
+        self._lock = lock
+        self._failure: MeasurementError | None = None
+        self._closed = False
+        self._next_seq: dict[tuple[str, int], int] = {}
+        self._kept_bytes = 0
+        self._synced_ns = time.monotonic_ns()
+        _reserve(directory / layout.RESERVE)
+        append = os.O_WRONLY | os.O_CREAT | os.O_APPEND
+        self._journal = os.open(directory / layout.JOURNAL, append, 0o644)
+        self._events = os.open(directory / layout.EVENTS, append, 0o644)
+        durable.sync_directory(directory)
+
+    def event(self, kind: str, **fields: str | int | float | bool | None) -> None:
+        """See Sink."""
+        if self._failure or self._closed:
+            return
+        stamps = {"realtime_ns": time.time_ns(), "monotonic_ns": time.monotonic_ns(), "kind": kind}
+        try:
+            durable.write_all(self._events, msgspec.json.encode({**stamps, **fields}) + b"\n")
+        except OSError as error:
+            raise self._failed(layout.EVENTS, error) from error
+        if kind == "note":
+            self._note(str(fields.get("text", "")))  # reaches run.json with its next version
+
+    def worker(self, info: WorkerInfo) -> None:
+        """See Sink."""
+        others = tuple(worker for worker in self._info.workers if worker.tenant != info.tenant)
+        self._update(msgspec.structs.replace(self._info, workers=(*others, info)))
+
+    def frozen(self, plan: Plan) -> None:
+        """See Sink."""
+        if self._failure:
+            raise self._failure
+        self._update(msgspec.structs.replace(self._info, plan=plan))
+
+    def records(self, tenant: str, block: int, seq: int, records: Records) -> None:
+        """See Sink. MeasurementError if a chunk is missing or comes twice."""
+        if self._failure:
+            raise self._failure
+        due = self._next_seq.get((tenant, block), 0)
+        if seq != due or self._closed:
+            problem = f"chunk {seq} came where {due} was due" if seq != due else "the run is closed"
+            raise MeasurementError(
+                f"{tenant}, block {block}: {problem}; records were lost on the way",
+                f"what came before is kept: kts report {self.directory}",
+            )
+        frame = encode_frame(tenant, block, seq, records)
+        try:
+            durable.write_all(self._journal, frame)
+            self._kept_bytes += len(frame)
+            if time.monotonic_ns() - self._synced_ns >= SYNC_EVERY_NS:
+                self._sync()
+        except OSError as error:
+            raise self._failed(layout.JOURNAL, error) from error
+        self._next_seq[tenant, block] = due + 1
+
+    def block(self, outcome: BlockOutcome) -> None:
+        """See Sink."""
+        try:
+            if not self._failure:
+                self._sync()
+                os.fsync(self._events)
+        except OSError as error:
+            self._info = _with_block(self._info, outcome)
+            raise self._failed(layout.JOURNAL, error) from error
+        self._update(_with_block(self._info, outcome))
+
+    def close(self, outcome: Outcome) -> None:
+        """See Sink. Turns the journal into records.parquet; keeps the journal, and says so, if that cannot be.
+
+        MeasurementError if the outcome itself cannot be written and no failure was told before.
+        """
+        if self._closed:
+            return
+        told = self._failure is not None
+        self._closed = True
+        self._info = msgspec.structs.replace(self._info, outcome=outcome)
+        self._release_reserve()
+        try:
+            if not told:
+                self._sync()
+                runfile.write(self.directory, self._info)
+                self._convert()
+        except OSError as error:
+            self._failed(layout.RUN, error)
+        with contextlib.suppress(OSError):
+            if self._failure:
+                runfile.write(self.directory, self._info)
+        os.close(self._journal)
+        os.close(self._events)
+        self._lock.release()
+        if self._failure and not told:
+            raise self._failure
+
+    def _update(self, info: RunInfo) -> None:
+        self._info = info
+        if self._failure or self._closed:
+            return
+        try:
+            runfile.write(self.directory, info)
+        except OSError as error:
+            raise self._failed(layout.RUN, error) from error
+
+    def _sync(self) -> None:
+        os.fdatasync(self._journal)
+        self._synced_ns = time.monotonic_ns()
+
+    def _failed(self, name: str, error: OSError) -> MeasurementError:
+        """Stops writing, leaves only whole frames, and makes room for the last words."""
+        self._failure = _measurement_error(self.directory, name, error)
+        self._note(f"writing stopped: {self._failure.what}")
+        with contextlib.suppress(OSError):
+            os.ftruncate(self._journal, self._kept_bytes)
+        self._release_reserve()
+        return self._failure
+
+    def _note(self, text: str) -> None:
+        self._info = msgspec.structs.replace(self._info, notes=(*self._info.notes, text))
+
+    def _release_reserve(self) -> None:
+        with contextlib.suppress(OSError):
+            (self.directory / layout.RESERVE).unlink(missing_ok=True)
+
+    def _convert(self) -> None:
+        """records.parquet in place of the journal. OSError only where run.json cannot be written."""
+        import pyarrow as pa
+
+        from kts.store.parquet import convert
+
+        path = self.directory / layout.JOURNAL
+        try:
+            journal = Journal(path)
+            if journal.damage or journal.torn:
+                raise OSError("the journal is damaged: " + "; ".join((*journal.damage, journal.torn)))
+            convert(journal, self.directory)
+        except (OSError, pa.ArrowException, DataError) as error:
+            self._note(f"{layout.PARQUET} could not be written ({error}); {layout.JOURNAL} is kept and read instead")
+            runfile.write(self.directory, self._info)
+            return
+        path.unlink()
+        durable.sync_directory(self.directory)
+
+
+def _with_block(info: RunInfo, outcome: BlockOutcome) -> RunInfo:
+    return msgspec.structs.replace(info, blocks=(*info.blocks, outcome))
+
+
+def _reserve(path: Path) -> None:
+    with path.open("wb") as file:
+        try:
+            os.posix_fallocate(file.fileno(), 0, RESERVE_BYTES)
+        except OSError as error:
+            if error.errno not in {errno.EOPNOTSUPP, errno.EINVAL}:
+                raise
+            file.write(bytes(RESERVE_BYTES))
+
+
+def _measurement_error(directory: Path, name: str, error: OSError) -> MeasurementError:
+    kept = f"what was recorded is kept: kts report {directory}"
+    if error.errno in {errno.ENOSPC, errno.EDQUOT}:
+        return MeasurementError(f"disk full while recording ({directory / name})", f"free some space; {kept}")
+    if error.errno == errno.EFBIG:
+        return MeasurementError(
+            f"{directory / name}: larger than files may be here", f"raise the limit (ulimit -f unlimited); {kept}"
+        )
+    return MeasurementError(f"{directory / name}: {error.strerror or error}", f"check the disk; {kept}")
