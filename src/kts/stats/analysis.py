@@ -1,0 +1,268 @@
+"""From a run to its figures: one pass over the records, then everything from sorted samples."""
+
+from __future__ import annotations
+
+import zlib
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kts.model.plan import Plan
+from kts.model.reading import RunData
+from kts.model.records import Clock
+from kts.model.summary import (
+    SUMMARY_VERSION,
+    Caution,
+    ClockSummary,
+    Degradation,
+    Estimate,
+    Goodput,
+    Latency,
+    Overlap,
+    Rate,
+    ReferenceTable,
+    SloResult,
+    Summary,
+    TenantSummary,
+    Throughput,
+)
+from kts.stats import cautions
+from kts.stats.degradation import Bootstrap
+from kts.stats.gathering import SideData, TenantData, gather, origin_ns
+from kts.stats.proportions import fraction_within
+from kts.stats.quantiles import QUANTILES, quantile_estimate
+from kts.stats.reference import reference_table
+from kts.stats.sample import MIN_ROUNDS, Sample, make_sample
+from kts.stats.series import SIDES, TAIL_POINTS, Analysis, BlockSpan, OverTime, Side, TailCurve, TenantSeries
+from kts.stats.verdict import verdict
+from kts.stats.waiting import waiting
+
+Samples = dict[Side, dict[Clock, Sample | None]]
+
+
+def analyse(run: RunData, *, confidence: float = 0.95, seed: int = 0) -> Analysis:
+    """Figures with ``confidence`` intervals, cautions, and the series for the pictures.
+
+    Same run, confidence and seed: same result. Reads every record once. Figures that the data do not
+    support are refused inside the summary; nothing is raised for a run that holds too little.
+    """
+    info = run.info
+    gathered = gather(run)
+    tenants: dict[str, TenantSummary] = {}
+    series: dict[str, TenantSeries] = {}
+    warnings: list[Caution] = list(cautions.of_run(run))
+    is_gpu = bool(info.workers) and all(worker.device.kind == "cuda" for worker in info.workers)
+    on_cpu = any(worker.device.kind == "cpu" for worker in info.workers)
+    for name in list(gathered):
+        data = gathered[name]
+        view = _TenantView(name, info.plan, data, confidence, seed)
+        tenants[name] = view.summary(on_cpu)
+        series[name] = TenantSeries(tails=view.tails(), over_time=_joined(data.points), strip=data.strip)
+        warnings += cautions.of_tenant(name, info.plan, data, tenants[name], view.samples["solo"]["service"])
+        gathered[name] = TenantData()  # its arrays can go
+    labels = sorted({worker.device.label for worker in info.workers})
+    summary = Summary(
+        schema=SUMMARY_VERSION,
+        run=info.id,
+        experiment=info.plan.name,
+        design=info.plan.design,
+        device=", ".join(labels) or "unknown device",
+        is_gpu=is_gpu,
+        backend=info.backend,
+        mode=info.mode,
+        outcome=info.outcome.kind,
+        confidence=confidence,
+        headline_clock="response",
+        rounds=len({block.round for block in run.blocks if block.valid}),
+        tenants=tenants,
+        warnings=tuple(warnings),
+        notes=info.notes,
+    )
+    return Analysis(summary=summary, series=series, spans=_spans(run))
+
+
+def split_blocks(solo_rounds: set[int], shared_rounds: set[int]) -> bool:
+    """True where there are too few rounds to be the units of the bootstrap, so that blocks are cut into segments."""
+    present = [len(rounds) for rounds in (solo_rounds, shared_rounds) if rounds]
+    return bool(present) and min(present) < MIN_ROUNDS
+
+
+@dataclass
+class _TenantView:
+    """One tenant's samples and everything computed from them."""
+
+    name: str
+    plan: Plan
+    data: TenantData
+    confidence: float
+    seed: int
+
+    def __post_init__(self) -> None:
+        solo, shared = self.data.solo, self.data.shared
+        split = split_blocks(solo.rounds, shared.rounds)
+        self.samples: Samples = {side: _samples(self.data.side(side), split) for side in SIDES}
+        self.bootstrap = Bootstrap(
+            rounds=tuple(sorted(solo.rounds | shared.rounds)),
+            confidence=self.confidence,
+            seed=self.seed + zlib.crc32(self.name.encode()),
+        )
+
+    def summary(self, on_cpu: bool) -> TenantSummary:
+        tenant = self.plan.tenant(self.name)
+        solo, shared = self.data.solo, self.data.shared
+        response, device = self._clock("response"), self._clock("device")
+        closed = all(self.samples[side]["service"] is self.samples[side]["response"] for side in SIDES)
+        service = response if closed else self._clock("service")
+        waits = waiting(solo, shared, service.solo.p99.estimate)
+        return TenantSummary(
+            workload=tenant.work.workload,
+            size=tenant.work.size,
+            response=response,
+            service=service,
+            device=device,
+            throughput=Throughput(solo=self._rate("solo"), shared=self._rate("shared")),
+            overlap=Overlap(kept=sum(len(v) for _, v in shared.service), dropped=shared.dropped),
+            verdict=verdict(
+                self.name,
+                response,
+                device,
+                waits,
+                is_gpu=not on_cpu,
+                precision=self.plan.precision,
+                confidence=self.confidence,
+            ),
+            waiting=waits,
+            goodput=self._goodput(tenant.slo.deadline_ms),
+            slo=_slo(tenant.slo.p99_ms, response),
+            reference=self._reference(),
+        )
+
+    def tails(self) -> dict[Side, dict[Clock, TailCurve]]:
+        """Tail curves of every side and clock that has samples."""
+        return {
+            side: {clock: _tail(sample) for clock, sample in clocks.items() if sample is not None}
+            for side, clocks in self.samples.items()
+        }
+
+    def _clock(self, clock: Clock) -> ClockSummary:
+        solo, shared = self.samples["solo"][clock], self.samples["shared"][clock]
+        missing = self._missing("solo") if solo is None else self._missing("shared")
+        names = ("shared", "solo")
+        df = {
+            field: self.bootstrap.ratio(shared, p, solo, p, missing=missing, names=names)
+            for field, p in QUANTILES.items()
+        }
+        return ClockSummary(
+            solo=self._latency("solo", solo), shared=self._latency("shared", shared), df=Degradation(**df)
+        )
+
+    def _latency(self, side: Side, sample: Sample | None) -> Latency:
+        missing = self._missing(side)
+        figures = {field: quantile_estimate(sample, p, self.confidence, missing) for field, p in QUANTILES.items()}
+        return Latency(
+            n=sample.n if sample else 0,
+            mean=sample.mean if sample else None,
+            jitter=self.bootstrap.ratio(sample, 0.99, sample, 0.5, missing=missing),
+            **figures,
+        )
+
+    def _missing(self, side: Side) -> str:
+        if self.data.side(side).service:
+            return "no device stopwatch"
+        silent = not (self.data.solo.service or self.data.shared.service)
+        if silent and self.plan.tenant(self.name).work.workload == "command":
+            return "the program reports no iterations: a neighbour without figures of its own"
+        return f"no valid {side} iterations"
+
+    def _rate(self, side: Side) -> Rate:
+        """Cycles per second from first to last submission in each block: think time is part of a cycle."""
+        data, device = self.data.side(side), self.samples[side]["device"]
+        real = data.cycles * 1e9 / data.cycles_ns if data.cycles_ns > 0 else None
+        return Rate(real=real, proxy=1000 / device.mean if device is not None and device.mean > 0 else None)
+
+    def _goodput(self, deadline_ms: float | None) -> Goodput | None:
+        if deadline_ms is None:
+            return None
+        solo, shared = (
+            fraction_within(self.samples[side]["response"], deadline_ms, self.confidence, self._missing(side))
+            for side in SIDES
+        )
+        return Goodput(deadline_ms=deadline_ms, solo=solo, shared=shared)
+
+    def _reference(self) -> ReferenceTable | None:
+        alone = [sample for sample in (self.samples["solo"]["device"],) if sample is not None]
+        dropped = make_sample(self.data.shared.dropped_device, split=False)
+        together = [sample for sample in (self.samples["shared"]["device"], dropped) if sample is not None]
+        return reference_table(alone, together)
+
+
+def _samples(side: SideData, split: bool) -> dict[Clock, Sample | None]:
+    """Samples of the three clocks; response is the very object of service where all due times are submissions."""
+    service = make_sample(side.service, split=split)
+    closed = all(a is b for (_, a), (_, b) in zip(side.response, side.service, strict=True))
+    return {
+        "response": service if closed else make_sample(side.response, split=split),
+        "service": service,
+        "device": make_sample(side.device, split=split),
+    }
+
+
+def _slo(p99_ms: float | None, response: ClockSummary) -> SloResult | None:
+    if p99_ms is None:
+        return None
+    return SloResult(p99_ms=p99_ms, solo=_kept(response.solo.p99, p99_ms), shared=_kept(response.shared.p99, p99_ms))
+
+
+def _kept(p99: Estimate, limit_ms: float) -> Literal["kept", "broken", "undetermined"]:
+    if p99.lo is None or p99.hi is None:
+        return "undetermined"
+    return "kept" if p99.hi <= limit_ms else "broken" if p99.lo > limit_ms else "undetermined"
+
+
+def _tail(sample: Sample) -> TailCurve:
+    """Values at log-spaced tail fractions in every unit, thinned, each with its exact pooled fraction."""
+    fractions = np.concatenate([np.linspace(1, 0.1, 100), np.geomspace(0.1, 1 / sample.n, TAIL_POINTS - 100)])
+    values = np.concatenate(
+        [
+            unit[np.clip(np.floor((1 - fractions) * len(unit)).astype(np.int64), 0, len(unit) - 1)]
+            for unit in sample.units
+        ]
+    )
+    values = np.unique(values)
+    slower = np.array([len(u) - u.searchsorted(values, side="left") for u in sample.units]).sum(axis=0) / sample.n
+    if len(values) > TAIL_POINTS:  # nearest to the wanted fractions, the maximum always among them
+        picked = np.unique(np.searchsorted(-slower, -fractions).clip(0, len(values) - 1))
+        picked = np.unique(np.append(picked[: TAIL_POINTS - 1], len(values) - 1))
+        values, slower = values[picked], slower[picked]
+    return TailCurve(ms=values.astype(np.float64), fraction_slower=slower)
+
+
+def _joined(points: list[OverTime]) -> OverTime:
+    def column(name: str, dtype: type) -> NDArray[Any]:
+        arrays = [getattr(part, name) for part in points]
+        return np.concatenate(arrays) if arrays else np.empty(0, dtype=dtype)
+
+    return OverTime(
+        t_s=column("t_s", np.float64),
+        service_ms=column("service_ms", np.float64),
+        device_ms=column("device_ms", np.float64),
+        block=column("block", np.int64),
+        shared=column("shared", np.bool_),
+    )
+
+
+def _spans(run: RunData) -> tuple[BlockSpan, ...]:
+    origin = origin_ns(run)
+    return tuple(
+        BlockSpan(
+            block=block.index,
+            condition=block.condition,
+            round=block.round,
+            start_s=(block.start_ns - origin) / 1e9,
+            end_s=(block.end_ns - origin) / 1e9,
+            valid=block.valid,
+        )
+        for block in run.blocks
+    )

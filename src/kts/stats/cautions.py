@@ -1,0 +1,128 @@
+"""What limits the meaning of the figures, in words. Codes are stable; docs/measuring.md lists them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import ndtr
+
+from kts.model.plan import Plan
+from kts.model.reading import RunData
+from kts.model.summary import Caution, TenantSummary
+from kts.stats.gathering import TenantData
+from kts.stats.phase import LOCKED
+from kts.stats.sample import MIN_ROUNDS, Sample
+from kts.stats.verdict import half_width
+
+DROPPED = 0.05
+DRIFT = 0.05
+DRIFT_P_VALUE = 0.01
+VARIES = 0.10
+FASTER = 0.97
+
+
+def of_run(run: RunData) -> Iterator[Caution]:
+    """Cautions about the run as a whole."""
+    plan = run.info.plan
+    cpu = [worker.device.label for worker in run.info.workers if worker.device.kind == "cpu"]
+    if cpu:
+        text = f"Measured on {cpu[0]}: what shares is a CPU core under the kernel's scheduler, not a GPU."
+        yield Caution(code="not-a-gpu", text=text)
+    bad = [block for block in (run.info.blocks or run.blocks) if not block.valid]
+    if bad:
+        reasons = "; ".join(sorted({block.reason for block in bad if block.reason})) or "no reason recorded"
+        yield Caution(code="invalid-blocks", text=f"{_count(len(bad), 'block')} left out as invalid: {reasons}.")
+    for line in run.damage:
+        yield Caution(code="damage", text=f"Not read: {line}.")
+    rounds = {block.round for block in run.blocks if block.valid}
+    if plan.design == "classic" or len(rounds) < 2:
+        text = (
+            "Each condition was measured in one block: drift between blocks (clocks, temperature, other load) cannot "
+            "be told from the effect of sharing, and no interval covers it. The interleaved design can."
+        )
+        yield Caution(code="classic-one-block", text=text)
+    elif len(rounds) < MIN_ROUNDS:
+        text = (
+            f"Only {len(rounds)} rounds: blocks were cut into segments; drift between rounds is not in the intervals."
+        )
+        yield Caution(code="few-rounds", text=text)
+
+
+def of_tenant(
+    name: str, plan: Plan, data: TenantData, summary: TenantSummary, solo: Sample | None
+) -> Iterator[Caution]:
+    """Cautions about one tenant. ``solo``: its service times alone."""
+    refusals = {"solo": summary.response.solo.p99.refused, "shared": summary.response.shared.p99.refused}
+    texts = [why if side in why else f"{side} {why}" for side, why in refusals.items() if why]
+    if texts:
+        yield Caution(code="few-samples", tenant=name, text=f"{name}: {'; '.join(texts)}.")
+    kept, dropped = summary.overlap.kept, summary.overlap.dropped
+    if dropped > DROPPED * (kept + dropped):
+        text = (
+            f"{name}: {dropped} of {kept + dropped} shared iterations ({100 * dropped / (kept + dropped):.0f} %) "
+            "ran while a neighbour was idle and do not count as shared."
+        )
+        yield Caution(code="overlap-dropped", tenant=name, text=text)
+    for other, strengths in data.locks.items():
+        if np.median(strengths) >= LOCKED:
+            text = (
+                f"{name} starts in step with {other} (phase strength {np.median(strengths):.2f} of 1): the tail is "
+                "that of one phase. Jitter the think times or give them periods without a common multiple."
+            )
+            yield Caution(code="phase-lock", tenant=name, text=text)
+    width = half_width(summary.response.df.p99)
+    has_records = summary.response.solo.n + summary.response.shared.n > 0
+    if has_records and plan.precision is not None and (width is None or width > plan.precision):
+        text = f"{name}: DF99 is known to {_percent(width)}, asked was {_percent(plan.precision)}."
+        yield Caution(code="precision-not-reached", tenant=name, text=text)
+    if solo is not None:
+        yield from _stability(name, solo)
+    for clock in ("service", "device"):
+        df = getattr(summary, clock).df.p50
+        if df.hi is not None and df.hi < 1 and df.estimate < FASTER:
+            text = (
+                f"{name}: the median {clock} time is lower when shared ({df.estimate:.2f}x): a neighbour keeps the "
+                "clocks up that fall when the tenant is alone. Its solo figures, and so every DF, flatter sharing."
+            )
+            yield Caution(code="faster-when-shared", tenant=name, text=text)
+            break
+
+
+def _stability(name: str, solo: Sample) -> Iterator[Caution]:
+    """Drift and spread of the medians of the solo units."""
+    medians = np.array([float(np.median(unit)) for unit in solo.units])
+    if len(medians) < 5 or not medians.mean() > 0:
+        return
+    unit = "round" if solo.rounds else "segment"
+    change, p_value = trend(medians)
+    if abs(change) > DRIFT and p_value < DRIFT_P_VALUE:
+        text = f"{name}: the solo median drifts by {100 * change:+.0f} % from the first {unit} to the last."
+        yield Caution(code="drift", tenant=name, text=text)
+    spread = float(medians.std(ddof=1) / medians.mean())
+    if spread > VARIES:
+        text = f"{name}: the solo median differs from {unit} to {unit} by {spread * 100:.0f} % (standard deviation)."
+        yield Caution(code="solo-varies", tenant=name, text=text)
+
+
+def trend(values: NDArray[np.float64]) -> tuple[float, float]:
+    """Relative change from first to last value, and how likely chance alone orders them so.
+
+    Theil-Sen slope (Sen 1968) over the median; two-sided Mann-Kendall p-value (Kendall 1975), normal
+    approximation with continuity correction. Needs two values or more.
+    """
+    k = len(values)
+    first, second = np.triu_indices(k, 1)
+    slope = float(np.median((values[second] - values[first]) / (second - first)))
+    score = abs(float(np.sign(values[second] - values[first]).sum()))
+    deviation = np.sqrt(k * (k - 1) * (2 * k + 5) / 18)
+    return slope * (k - 1) / float(np.median(values)), float(2 * ndtr(-max(score - 1, 0) / deviation))
+
+
+def _percent(width: float | None) -> str:
+    return "no interval at all" if width is None else f"+-{100 * width:.3g} %"
+
+
+def _count(n: int, word: str) -> str:
+    return f"{n} {word}" if n == 1 else f"{n} {word}s"

@@ -1,0 +1,206 @@
+"""The one pass over a run's records: what the statistics and the figures need, and nothing else, stays in memory."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from itertools import pairwise
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+from kts.model.reading import RunData
+from kts.model.records import Records
+from kts.model.run import BlockOutcome
+from kts.stats.overlap import Window, active_window, overlapping
+from kts.stats.phase import lock_strength
+from kts.stats.sample import FloatArray
+from kts.stats.series import OVER_TIME_POINTS, STRIP_INTERVALS, OverTime, Side, Strip
+
+SINGLE_PRECISION_FROM = 4_000_000
+"""Runs with more records than this are held in float32 (7 digits), to halve memory and sorting time."""
+
+SLOWEST_KEPT = 20_000
+STRIP_ITERATIONS = 30
+PORTION = 1_000_000
+
+
+@dataclass
+class SideData:
+    """One tenant, alone or in the full house. Arrays per block, in order of time, as ``(round, ms)``.
+
+    ``response`` holds the same array objects as ``service`` where every due time is the submission.
+    ``dropped_device``: shared iterations that did not overlap. ``cycles`` start-to-start cycles took
+    ``cycles_ns``. ``slowest``: (service, device) of at least each block's slowest 5 %.
+    """
+
+    response: list[tuple[int, FloatArray]] = field(default_factory=list)
+    service: list[tuple[int, FloatArray]] = field(default_factory=list)
+    device: list[tuple[int, FloatArray]] = field(default_factory=list)
+    dropped_device: list[tuple[int, FloatArray]] = field(default_factory=list)
+    slowest: list[tuple[FloatArray, FloatArray]] = field(default_factory=list)
+    dropped: int = 0
+    cycles: int = 0
+    cycles_ns: int = 0
+
+    @property
+    def rounds(self) -> set[int]:
+        """Rounds that hold iterations."""
+        return {number for number, _ in self.service}
+
+
+@dataclass
+class TenantData:
+    """Everything kept of one tenant. ``locks``: strength of phase lock to each neighbour, one per shared block."""
+
+    solo: SideData = field(default_factory=SideData)
+    shared: SideData = field(default_factory=SideData)
+    points: list[OverTime] = field(default_factory=list)
+    strip: Strip | None = None
+    locks: dict[str, list[float]] = field(default_factory=dict)
+
+    def side(self, side: Side) -> SideData:
+        """The data of one side."""
+        return self.solo if side == "solo" else self.shared
+
+
+@dataclass(frozen=True)
+class _Rows:
+    """One tenant in one block, compact: ``retire_ns`` is rebuilt from the service time when asked for."""
+
+    submit_ns: NDArray[np.int64]
+    response: FloatArray
+    service: FloatArray
+    device: FloatArray
+    window: Window | None
+
+    @property
+    def retire_ns(self) -> NDArray[np.int64]:
+        return self.submit_ns + (self.service * 1e6).astype(np.int64)
+
+
+def gather(run: RunData) -> dict[str, TenantData]:
+    """All tenants of the plan, from the valid blocks of the solo and the full-house conditions.
+
+    Reads the records of each tenant and block once. Invalid blocks and other conditions are not read.
+    """
+    plan = run.info.plan
+    tenants = {tenant.name: TenantData() for tenant in plan.tenants}
+    house = plan.full_house
+    wanted = {c.name: c.tenants for c in plan.conditions if c.is_solo or c.name == house.name}
+    blocks = [block for block in run.blocks if block.valid and block.condition in wanted]
+    rows_in_all = sum(sum(block.counts.values()) for block in blocks)
+    dtype: DTypeLike = np.float32 if rows_in_all > SINGLE_PRECISION_FROM else np.float64
+    budget = {
+        name: max(1, OVER_TIME_POINTS // max(1, sum(name in wanted[b.condition] for b in blocks))) for name in tenants
+    }
+    origin = origin_ns(run)
+    shared_blocks = [block.index for block in blocks if block.condition == house.name and not house.is_solo]
+    strip_block = shared_blocks[len(shared_blocks) // 2] if shared_blocks else None
+    for block in blocks:
+        house_full = block.condition == house.name and not house.is_solo
+        rows = {name: _compact(run.records(name, block.index), dtype) for name in wanted[block.condition]}
+        for name, row in rows.items():
+            if len(row.submit_ns):
+                tenants[name].points.append(_thinned(row, block, budget[name], origin, house_full))
+        if block.index == strip_block:
+            _add_strips(tenants, rows)
+        _add_block(tenants, rows, block.round, house_full)
+        rows.clear()  # before the next block's are read
+    return tenants
+
+
+def origin_ns(run: RunData) -> int:
+    """Zero of the figures' time axis: the start of the run's first block."""
+    return min((block.start_ns for block in run.blocks), default=0)
+
+
+def _compact(records: Records, dtype: DTypeLike) -> _Rows:
+    submit = np.ascontiguousarray(records["submit_ns"])
+    service = _until_retired_ms(records, "submit_ns", dtype)
+    closed = bool(np.array_equal(records["due_ns"], submit))
+    return _Rows(
+        submit_ns=submit,
+        response=service if closed else _until_retired_ms(records, "due_ns", dtype),
+        service=service,
+        device=records["device_ms"].astype(dtype),
+        window=active_window(submit, records["retire_ns"]),
+    )
+
+
+def _until_retired_ms(records: Records, begin: str, dtype: DTypeLike) -> FloatArray:
+    """Milliseconds from ``begin`` to completion, in portions: the temporary arrays would outweigh the result."""
+    spans = np.empty(len(records), dtype=dtype)
+    for first in range(0, len(records), PORTION):
+        part = records[first : first + PORTION]
+        spans[first : first + PORTION] = (part["retire_ns"] - part[begin]) / 1e6
+    return spans
+
+
+def _add_block(tenants: dict[str, TenantData], rows: dict[str, _Rows], number: int, shared: bool) -> None:
+    windows = {name: row.window for name, row in rows.items()}
+    for name, row in rows.items():
+        data = tenants[name]
+        if not shared:
+            _add(data.solo, row, number, slice(None))
+            continue
+        keep = overlapping(row.submit_ns, row.retire_ns, name, windows)
+        kept = int(keep.sum())
+        _add(data.shared, row, number, slice(None) if kept == len(keep) else keep)
+        if kept < len(keep):
+            data.shared.dropped += len(keep) - kept
+            data.shared.dropped_device.append((number, row.device[~keep]))
+        for other, others in rows.items():
+            if other != name:
+                strength = lock_strength(row.submit_ns, row.retire_ns, others.submit_ns)
+                data.locks.setdefault(other, []).append(strength)
+
+
+def _add(side: SideData, row: _Rows, number: int, keep: slice | NDArray[np.bool_]) -> None:
+    submit = row.submit_ns[keep]
+    if not len(submit):
+        return
+    service, device = row.service[keep], row.device[keep]
+    side.service.append((number, service))
+    side.response.append((number, service if row.response is row.service else row.response[keep]))
+    side.device.append((number, device))
+    side.cycles += len(submit) - 1
+    side.cycles_ns += int(submit[-1] - submit[0])
+    most = max(SLOWEST_KEPT, len(service) // 20)
+    top = slice(None) if most >= len(service) else np.argpartition(service, len(service) - most)[-most:]
+    side.slowest.append((service[top].copy(), device[top].copy()))
+
+
+def _thinned(row: _Rows, block: BlockOutcome, budget: int, origin: int, shared: bool) -> OverTime:
+    n = len(row.submit_ns)
+    edges = np.linspace(0, n, min(budget, n) + 1).astype(np.int64)
+    chosen = np.array([a + int(np.argmax(row.service[a:b])) for a, b in pairwise(edges)])
+    return OverTime(
+        t_s=(row.submit_ns[chosen] - origin) / 1e9,
+        service_ms=row.service[chosen].astype(np.float64),
+        device_ms=row.device[chosen].astype(np.float64),
+        block=np.full(len(chosen), block.index, dtype=np.int64),
+        shared=np.full(len(chosen), shared, dtype=np.bool_),
+    )
+
+
+def _add_strips(tenants: dict[str, TenantData], rows: dict[str, _Rows]) -> None:
+    """A window of some 30 iterations of the slowest tenant, fewer where that would be over 400 of another."""
+    found = {name: row for name, row in rows.items() if len(row.submit_ns) > 1}
+    if not found:
+        return
+    cycle = {name: float(np.diff(row.submit_ns).mean()) for name, row in found.items()}
+    span = min(STRIP_ITERATIONS * max(cycle.values()), STRIP_INTERVALS * 0.8 * min(cycle.values()))
+    first = max(row.window.first_submit_ns for row in found.values() if row.window)
+    last = min(row.window.last_retire_ns for row in found.values() if row.window)
+    begin = int(max(first, (first + last - span) / 2))
+    for name, row in found.items():
+        a, b = np.searchsorted(row.submit_ns, [begin, begin + int(span)])
+        picked = slice(max(int(a) - 1, 0), min(int(b), int(a) + STRIP_INTERVALS - 1))
+        submit = row.submit_ns[picked]
+        retire = submit + (row.service[picked] * 1e6).astype(np.int64)
+        inside = retire >= begin
+        tenants[name].strip = Strip(
+            submit_s=(submit[inside] - begin) / 1e9,
+            retire_s=(retire[inside] - begin) / 1e9,
+            device_ms=row.device[picked][inside].astype(np.float64),
+        )

@@ -1,0 +1,85 @@
+"""What the figures need of a run, condensed: small arrays, whatever the number of iterations."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kts.model.records import Clock
+from kts.model.summary import Summary
+
+Side = Literal["solo", "shared"]
+SIDES: tuple[Side, ...] = ("solo", "shared")
+
+TAIL_POINTS = 400
+OVER_TIME_POINTS = 3000
+STRIP_INTERVALS = 400
+
+
+@dataclass(frozen=True)
+class TailCurve:
+    """Points of the empirical tail on one clock: ``fraction_slower[j]`` of the iterations took at least ``ms[j]``.
+
+    Both shape ``(m,)``, m <= `TAIL_POINTS`, ``ms`` rising; the last point is the maximum, with fraction 1/n.
+    """
+
+    ms: NDArray[np.float64]
+    fraction_slower: NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class OverTime:
+    """Latency over the run, thinned so that the slowest iteration of every bin survives. All of shape ``(m,)``.
+
+    ``t_s``: submission, seconds since the run's first block; ``device_ms`` NaN without a device stopwatch;
+    ``block``: block index; ``shared``: True where the block is the full house.
+    """
+
+    t_s: NDArray[np.float64]
+    service_ms: NDArray[np.float64]
+    device_ms: NDArray[np.float64]
+    block: NDArray[np.int64]
+    shared: NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Strip:
+    """Iterations of one tenant in a short window of a shared block, shape ``(m,)``; seconds since the window began."""
+
+    submit_s: NDArray[np.float64]
+    retire_s: NDArray[np.float64]
+    device_ms: NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class BlockSpan:
+    """One block on the time axis, seconds since the run's first block."""
+
+    block: int
+    condition: str
+    round: int
+    start_s: float
+    end_s: float
+    valid: bool
+
+
+@dataclass(frozen=True)
+class TenantSeries:
+    """Series of one tenant. ``tails[side][clock]`` is missing where there are no samples; ``strip`` is None
+    where no shared block holds records of the tenant."""
+
+    tails: dict[Side, dict[Clock, TailCurve]]
+    over_time: OverTime
+    strip: Strip | None = None
+
+
+@dataclass(frozen=True)
+class Analysis:
+    """Result of `kts.stats.analyse`: the figures, and per tenant and for the run what the pictures need."""
+
+    summary: Summary
+    series: dict[str, TenantSeries]
+    spans: tuple[BlockSpan, ...] = field(default=())

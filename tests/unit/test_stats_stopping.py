@@ -1,0 +1,82 @@
+"""If these fail, a run stops before its answer is as precise as asked, or never."""
+
+from __future__ import annotations
+
+import msgspec
+import numpy as np
+import pytest
+from tests.helpers_stats import Array, FakeRun, make_plan, make_run
+
+from kts.model.plan import Plan, Work
+from kts.stats import PrecisionRule, analyse
+from kts.stats.verdict import half_width
+
+
+def latencies(tenant: str, side: str, number: int) -> tuple[Array, Array]:
+    rng = np.random.default_rng([number, len(tenant), len(side)])
+    device = rng.lognormal(0, 0.02, 300 if tenant == "fft" else 280) * 4.0
+    return device + 0.1, device
+
+
+def fed(run: FakeRun, precision: float, rounds: int = 99) -> PrecisionRule:
+    plan = run.info.plan
+    rule = PrecisionRule(plan, precision)
+    for block in run.blocks:
+        if block.round < rounds:
+            for tenant in plan.condition(block.condition).tenants:
+                rule.add(tenant, block, run.records(tenant, block.index))
+    return rule
+
+
+def test_what_stops_the_run_is_what_the_report_prints() -> None:
+    run = make_run(make_plan(), latencies)
+    widths = fed(run, 0.05).widths()
+    for name, tenant in analyse(run).summary.tenants.items():
+        assert widths[name] == pytest.approx(half_width(tenant.response.df.p99), rel=1e-3)
+
+
+def test_not_reached_while_df_is_refused() -> None:
+    rule = fed(make_run(make_plan(), latencies), 0.5, rounds=1)
+    assert rule.widths() == {"fft": None, "gemm": None}
+    assert not rule.reached()
+
+
+def as_programs(plan: Plan, *names: str) -> Plan:
+    """The plan with these tenants as programs of the user's."""
+    work = Work(workload="command", command=("true",))
+    return msgspec.structs.replace(
+        plan,
+        tenants=tuple(msgspec.structs.replace(t, work=work) if t.name in names else t for t in plan.tenants),
+    )
+
+
+def test_a_neighbour_without_iterations_does_not_keep_the_run_going() -> None:
+    def silent(tenant: str, side: str, number: int) -> tuple[Array, Array]:
+        service, device = latencies(tenant, side, number)
+        return (service[:0], device[:0]) if tenant == "gemm" else (service, device)
+
+    rule = fed(make_run(as_programs(make_plan(), "gemm"), silent), 0.05)
+    assert list(rule.widths()) == ["fft"]
+    assert rule.reached()
+    assert not fed(make_run(make_plan(), silent), 0.05).reached()
+    assert not fed(make_run(as_programs(make_plan(), "gemm", "fft"), latencies), 0.05, rounds=0).reached()
+
+
+def test_reached_when_narrow_and_not_when_more_is_asked() -> None:
+    run = make_run(make_plan(), latencies)
+    assert fed(run, 0.05).reached()
+    assert not fed(run, 0.0001).reached()
+
+
+def test_more_rounds_narrow_the_interval() -> None:
+    run = make_run(make_plan(rounds=12), latencies)
+    few, many = fed(run, 0.05, rounds=3).widths()["fft"], fed(run, 0.05).widths()["fft"]
+    assert few is not None
+    assert many is not None
+    assert many < few
+
+
+def test_invalid_blocks_do_not_count() -> None:
+    run = make_run(make_plan(), latencies)
+    run.blocks = [msgspec.structs.replace(block, valid=False) for block in run.blocks]
+    assert fed(run, 0.5).widths() == {"fft": None, "gemm": None}
