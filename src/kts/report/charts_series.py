@@ -1,0 +1,248 @@
+"""Pictures made from series: the tail, latency over time, and who was on the device when."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+
+import altair as alt
+import numpy as np
+from numpy.typing import NDArray
+
+from kts.report.charts import SIDES, WIDTH, AnyChart, Drawing, Rows, side_colour
+from kts.report.theme import LIGHT
+from kts.stats.series import SIDES as SERIES_SIDES
+from kts.stats.series import BlockSpan, OverTime, Strip, TailCurve, TenantSeries
+
+POINTS_PER_PICTURE = 3600
+POINTS_PER_TENANT = 1500
+STRIP_MS = 400.0
+STRIP_BARS = 60
+"""Most bars of one tenant in the strip: more are too thin to see."""
+
+
+def tail(series: dict[str, TenantSeries]) -> Drawing:
+    """Per tenant: fraction of iterations at least as slow as x, response solid and device dashed, p99 marked."""
+    panels, data = [], {}
+    width = (WIDTH - 110) // 2 if len(series) > 1 else WIDTH
+    for k, (name, tenant) in enumerate(series.items()):
+        rows = _tail_rows(tenant)
+        data[f"tail{k}"] = rows
+        panels.append(_tail_panel(name, f"tail{k}", rows, width))
+    data["p99"] = [{"fraction": 0.01, "label": "p99"}]
+    chart = alt.concat(*panels, columns=2, spacing=30)
+    return chart.resolve_legend(color="shared", strokeDash="shared"), data
+
+
+def over_time(series: dict[str, TenantSeries], spans: Sequence[BlockSpan]) -> Drawing:
+    """Per tenant: every kept iteration at its time, shared blocks shaded, invalid blocks grey."""
+    shared = {int(b) for s in series.values() for b in np.unique(s.over_time.block[s.over_time.shared])}
+    end_s = max((span.end_s for span in spans), default=1.0)
+    data: dict[str, Rows] = {
+        "spans": [
+            {"start": s.start_s, "end": s.end_s, "kind": "shared" if s.valid else "invalid"}
+            for s in spans
+            if s.block in shared or not s.valid
+        ]
+    }
+    cap = min(POINTS_PER_TENANT, POINTS_PER_PICTURE // max(1, len(series)))
+    panels = []
+    for k, (name, tenant) in enumerate(series.items()):
+        data[f"time{k}"] = _time_rows(tenant.over_time, cap)
+        panels.append(_time_panel(name, f"time{k}", data[f"time{k}"], end_s, last=k == len(series) - 1))
+    return alt.vconcat(*panels, spacing=14).resolve_legend(color="shared"), data
+
+
+def timeline(series: dict[str, TenantSeries], *, on_cpu: bool) -> Drawing:
+    """One row per tenant: each iteration a bar from submit to retire, its device time in full colour at the end."""
+    strips = {name: s.strip for name, s in series.items() if s.strip is not None and len(s.strip.submit_s)}
+    start_ms, end_ms = _busiest_stretch(list(strips.values()))
+    parts = ["waiting", "CPU time" if on_cpu else "on the device", "device time unknown"]
+    rows = [row for name, strip in strips.items() for row in _strip_rows(name, strip, start_ms, end_ms, parts)]
+    colours = [LIGHT["wait"], LIGHT["shared"], LIGHT["solo"]]
+    used = [(p, c) for p, c in zip(parts, colours, strict=True) if any(row["part"] == p for row in rows)]
+    chart = (
+        alt.Chart(alt.NamedData(name="strip"))
+        .mark_bar(height=26, stroke=LIGHT["background"], strokeWidth=0.7)
+        .encode(
+            x=alt.X(
+                "start:Q",
+                scale=alt.Scale(domain=[0, end_ms - start_ms], nice=False),
+                axis=alt.Axis(title="milliseconds"),
+            ),
+            x2="end:Q",
+            y=alt.Y(
+                "tenant:N",
+                sort=list(strips),
+                axis=alt.Axis(title=None, ticks=False, domain=False, labelFontSize=13, labelPadding=6),
+            ),
+            color=alt.Color(
+                "part:N",
+                scale=alt.Scale(domain=[p for p, _ in used], range=[c for _, c in used]),
+                legend=alt.Legend(title=None),
+            ),
+        )
+        .properties(width=WIDTH, height=46 * max(1, len(strips)))
+    )
+    return chart, {"strip": rows}
+
+
+def _tail_rows(tenant: TenantSeries) -> Rows:
+    rows: Rows = []
+    for side in SERIES_SIDES:
+        curves = tenant.tails.get(side, {})
+        for clock in ("response", "device"):
+            curve = curves.get(clock)
+            if curve is not None and len(curve.ms):
+                rows += _curve_rows(curve, side, clock)
+    return rows
+
+
+def _curve_rows(curve: TailCurve, side: str, clock: str) -> Rows:
+    points = zip(curve.ms, curve.fraction_slower, strict=True)
+    return [{"ms": float(ms), "fraction": float(slower), "side": side, "clock": clock} for ms, slower in points]
+
+
+def _tail_panel(name: str, data: str, rows: Rows, width: int) -> AnyChart:
+    x_scale = _latency_scale(np.array([row["ms"] for row in rows], dtype=float), log_from=6)
+    lowest = min((float(str(row["fraction"])) for row in rows), default=1e-3)
+    y = alt.Y(
+        "fraction:Q",
+        scale=alt.Scale(type="log", domain=[min(lowest, 5e-3), 1.0], nice=False),
+        axis=alt.Axis(
+            title="iterations at least this slow",
+            values=[10.0**-k for k in range(8)],
+            labelExpr="format(datum.value * 100, '~g') + ' %'",
+        ),
+    )
+    mark = alt.Chart(alt.NamedData(name="p99"))
+    lines = (
+        alt.Chart(alt.NamedData(name=data))
+        .mark_line(interpolate="step-before", strokeWidth=2)
+        .encode(
+            x=alt.X("ms:Q", scale=x_scale, axis=alt.Axis(title="ms", tickCount=6)),
+            y=y,
+            color=side_colour(),
+            strokeDash=alt.StrokeDash(
+                "clock:N",
+                scale=alt.Scale(domain=["response", "device"], range=[[1, 0], [5, 3]]),
+                legend=alt.Legend(title=None, symbolStrokeColor=LIGHT["ink"]),
+            ),
+        )
+    )
+    return alt.layer(
+        mark.mark_rule(color=LIGHT["muted"], strokeDash=[2, 3]).encode(y="fraction:Q"),
+        mark.mark_text(align="left", dx=4, color=LIGHT["muted"]).encode(
+            y="fraction:Q", x=alt.value(width), text="label:N"
+        ),
+        lines,
+    ).properties(width=width, height=230, title=alt.TitleParams(name, limit=width))
+
+
+def _time_rows(points: OverTime, cap: int) -> Rows:
+    picked = _thin(points.t_s, points.service_ms, cap)
+    return [
+        {
+            "t": round(float(points.t_s[j]), 4),
+            "ms": float(f"{points.service_ms[j]:.5g}"),
+            "side": SIDES[int(points.shared[j])],
+        }
+        for j in picked
+    ]
+
+
+def _thin(t_s: NDArray[np.float64], ms: NDArray[np.float64], cap: int) -> NDArray[np.intp]:
+    """Indices of at most ``cap`` points: of each stretch of time the slowest, and the first for the bulk."""
+    if len(t_s) <= cap:
+        return np.arange(len(t_s))
+    edges = np.linspace(0, len(t_s), cap // 2 + 1).astype(int)
+    order = np.argsort(t_s, kind="stable")
+    picked = [j for a, b in pairwise(edges) if b > a for j in (order[a], order[a:b][np.argmax(ms[order[a:b]])])]
+    return np.unique(picked)
+
+
+def _time_panel(name: str, data: str, rows: Rows, end_s: float, *, last: bool) -> AnyChart:
+    x = alt.X(
+        "t:Q",
+        scale=alt.Scale(domain=[0, end_s], nice=False),
+        axis=alt.Axis(title="seconds since the first block", grid=False)
+        if last
+        else alt.Axis(labels=False, ticks=False, title=None, grid=False),
+    )
+    y_scale = _latency_scale(np.array([row["ms"] for row in rows], dtype=float), log_from=20)
+    blocks = (
+        alt.Chart(alt.NamedData(name="spans"))
+        .mark_rect()
+        .encode(
+            x="start:Q",
+            x2="end:Q",
+            color=alt.Color("kind:N", scale=alt.Scale(domain=["shared", "invalid"]), legend=None),
+        )
+    )
+    shade, grey = (
+        blocks.transform_filter(alt.datum.kind == kind).encode(color=alt.value(LIGHT[colour]))
+        for kind, colour in (("shared", "shade"), ("invalid", "invalid"))
+    )
+    points = (
+        alt.Chart(alt.NamedData(name=data))
+        .mark_point(filled=True, size=9, opacity=0.75)
+        .encode(
+            x=x,
+            y=alt.Y("ms:Q", scale=y_scale, axis=alt.Axis(title="service ms", tickCount=5)),
+            color=side_colour(),
+            shape=alt.Shape("side:N", scale=alt.Scale(domain=SIDES, range=["circle", "diamond"]), legend=None),
+        )
+    )
+    return alt.layer(shade, grey, points).properties(
+        width=WIDTH, height=130, title=alt.TitleParams(name, limit=WIDTH, offset=4)
+    )
+
+
+def _latency_scale(ms: NDArray[np.float64], *, log_from: float) -> alt.Scale:
+    """Logarithmic where the slowest is ``log_from`` times the fastest or more, else linear, with a little room."""
+    ms = ms[np.isfinite(ms) & (ms > 0)]
+    if not len(ms):
+        return alt.Scale(zero=False)
+    low, high = float(ms.min()), float(ms.max())
+    if high / low >= log_from:
+        return alt.Scale(type="log", domain=[low * 0.93, high * 1.1], nice=False)
+    room = 0.04 * (high - low) or 0.1 * high
+    return alt.Scale(domain=[max(0.0, low - room), high + room], nice=False, zero=False)
+
+
+def _busiest_stretch(strips: list[Strip]) -> tuple[float, float]:
+    """Begin and end (ms) of the stretch in which tenants waited longest, short enough to see single iterations."""
+    if not strips:
+        return 0.0, STRIP_MS
+    ends_ms = [float(s.retire_s.max()) * 1e3 for s in strips]
+    length_ms = min(STRIP_MS, max(ends_ms))
+    for strip in strips:
+        rate_per_ms = len(strip.submit_s) / max(1e-9, float(strip.retire_s.max() - strip.submit_s.min()) * 1e3)
+        length_ms = min(length_ms, STRIP_BARS / rate_per_ms)
+    submit_ms = np.concatenate([s.submit_s for s in strips]) * 1e3
+    wait_ms = np.concatenate([(s.retire_s - s.submit_s) * 1e3 - s.device_ms for s in strips])
+    wait_ms = np.nan_to_num(wait_ms, nan=0.0)
+    starts = np.arange(0.0, max(1e-9, max(ends_ms) - length_ms) + length_ms / 2, length_ms / 2)
+    waited = [float(wait_ms[(submit_ms >= a) & (submit_ms < a + length_ms)].sum()) for a in starts]
+    start_ms = min(float(starts[int(np.argmax(waited))]), max(0.0, max(ends_ms) - length_ms))
+    return start_ms, start_ms + length_ms
+
+
+def _strip_rows(name: str, strip: Strip, start_ms: float, end_ms: float, parts: Sequence[str]) -> Rows:
+    waiting, running, unknown = parts
+    rows: Rows = []
+
+    def add(begin: float, end: float, part: str) -> None:
+        begin, end = max(begin, start_ms), min(end, end_ms)
+        if end > begin:
+            rows.append({"tenant": name, "start": begin - start_ms, "end": end - start_ms, "part": part})
+
+    for submit_s, retire_s, device_ms in zip(strip.submit_s, strip.retire_s, strip.device_ms, strict=True):
+        submit, retire = float(submit_s) * 1e3, float(retire_s) * 1e3
+        if np.isnan(device_ms):
+            add(submit, retire, unknown)
+            continue
+        begin = max(submit, retire - float(device_ms))
+        add(submit, begin, waiting)
+        add(begin, retire, running)
+    return rows

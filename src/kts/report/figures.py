@@ -1,0 +1,184 @@
+"""The pictures of a report: title, words for those who cannot see them, and rendering to SVG and PNG."""
+
+from __future__ import annotations
+
+import html
+import textwrap
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import altair as alt
+import vl_convert
+
+from kts.model.summary import ClockSummary, Summary, TenantSummary
+from kts.report import cells, charts, charts_series
+from kts.report.theme import LIGHT, config, darken
+from kts.stats.series import Analysis
+
+PNG_SCALE = 2
+TITLE_CHARACTERS = 92
+SUBTITLE_CHARACTERS = 128
+NAME_CHARACTERS = 24
+NAMED = 3
+"""Tenants named in a title; the picture shows all."""
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One picture. ``name``: file name without suffix; ``alt``: what it shows, in words; ``svg``: in light colours."""
+
+    name: str
+    title: str
+    alt: str
+    svg: str
+
+    def rendered(self) -> dict[str, bytes]:
+        """File name to content: SVG and PNG, light and dark."""
+        files = {}
+        for suffix, svg in (("", self.svg), ("-dark", darken(self.svg))):
+            files[f"{self.name}{suffix}.svg"] = svg.encode()
+            files[f"{self.name}{suffix}.png"] = bytes(vl_convert.svg_to_png(svg, scale=PNG_SCALE))
+        return files
+
+
+def draw(analysis: Analysis, kts_version: str) -> list[Figure]:
+    """All pictures that the data allow, headline first. Offline: fonts come with the renderer."""
+    summary, series = analysis.summary, analysis.series
+    footer = (
+        f"{cells.device_label(summary)} | {summary.mode} | {summary.experiment}, run {summary.run} | kts {kts_version}"
+    )
+    figures = []
+
+    def add(name: str, title: str, note: str, text: str, make: Callable[[], charts.Drawing]) -> None:
+        words = f"{title}. {text} {footer}"
+        svg = _describe(_svg(make(), title, [note, footer]), words)
+        figures.append(Figure(name=name, title=title, alt=words, svg=svg))
+
+    add(
+        "degradation",
+        degradation_title(summary),
+        f"Dot: estimate; bar: {100 * summary.confidence:g} % interval; round dot: headline clock. "
+        + cells.device_clock_note(summary),
+        _degradation_words(summary),
+        lambda: charts.degradation(summary),
+    )
+    add(
+        "four-panel",
+        _four_panel_title(summary),
+        f"Bars: estimates; whiskers: {100 * summary.confidence:g} % intervals. Left: latency; right: throughput.",
+        "Bars of p50, p95, p99 and throughput per tenant, solo against shared; the table has the numbers.",
+        lambda: charts.four_panel(summary),
+    )
+    if any(s.tails for s in series.values()):
+        add(
+            "tail",
+            _tail_title(summary),
+            "How far right a curve reaches at the p99 line is its p99. Solid: response; dashed: device.",
+            "Curves of the fraction of iterations at least as slow as x, per tenant, solo and shared.",
+            lambda: charts_series.tail(series),
+        )
+    if any(len(s.over_time.t_s) for s in series.values()):
+        add(
+            "over-time",
+            "Latency over the run",
+            "Shaded: shared blocks; grey: invalid blocks, not analysed. Thinned; the slowest of each stretch is kept.",
+            "One point per iteration against time, per tenant.",
+            lambda: charts_series.over_time(series, analysis.spans),
+        )
+    if any(s.strip is not None and len(s.strip.submit_s) for s in series.values()):
+        add(
+            "timeline",
+            "Who was on the device: a stretch of a shared block",
+            _timeline_note(summary),
+            "One row per tenant, one bar per iteration, its waiting part pale.",
+            lambda: charts_series.timeline(series, on_cpu=cells.on_cpu(summary)),
+        )
+    return figures
+
+
+def degradation_title(summary: Summary) -> str:
+    """The finding in plain words, from the verdicts: the tenants shown to be worse, worst first."""
+    worse = sorted(
+        (
+            (df.estimate, name)
+            for name, tenant in summary.tenants.items()
+            if tenant.verdict.kind == "worse" and (df := _headline(summary, tenant).df.p99).estimate is not None
+        ),
+        reverse=True,
+    )
+    if not worse:
+        refused = all(tenant.verdict.kind == "refused" for tenant in summary.tenants.values())
+        return "Too few data for a DF99" if refused else "No tenant's p99 is shown to be worse when sharing"
+    parts = [f"{_short(name)} {cells.ratio(factor)}x" for factor, name in worse[:NAMED]]
+    more = f" and {len(worse) - NAMED} more" if len(worse) > NAMED else ""
+    return f"Sharing makes the p99 worse: {', '.join(parts)}{more}"
+
+
+def _timeline_note(summary: Summary) -> str:
+    full = (
+        "Full colour: CPU time, drawn at the end although it came in pieces."
+        if cells.on_cpu(summary)
+        else "Full colour: the device's own stopwatch, which also runs through the turns of others."
+    )
+    return f"Bars: iterations, submit to retire, where they waited most. {full}"
+
+
+def _headline(summary: Summary, tenant: TenantSummary) -> ClockSummary:
+    return dict(cells.clocks(tenant))[summary.headline_clock]
+
+
+def _short(name: str) -> str:
+    return textwrap.shorten(name, NAME_CHARACTERS, placeholder="...") if " " in name else name[:NAME_CHARACTERS]
+
+
+def _degradation_words(summary: Summary) -> str:
+    parts = [
+        f"{name} {clock} DF99 {cells.ratio_with_interval(figures.df.p99)}"
+        for name, tenant in summary.tenants.items()
+        for clock, figures in cells.clocks(tenant)
+    ]
+    return "; ".join(parts) + "."
+
+
+def _four_panel_title(summary: Summary) -> str:
+    parts = []
+    for name, tenant in summary.tenants.items():
+        df = _headline(summary, tenant).df
+        if df.p50.estimate is not None and df.p99.estimate is not None:
+            parts.append(f"{_short(name)} median {cells.ratio(df.p50.estimate)}x, p99 {cells.ratio(df.p99.estimate)}x")
+    return f"Shared against solo: {'; '.join(parts[:NAMED])}" if parts else "Shared against solo"
+
+
+def _tail_title(summary: Summary) -> str:
+    known = []
+    for name, tenant in summary.tenants.items():
+        figures = _headline(summary, tenant)
+        solo, shared, df = figures.solo.p99.estimate, figures.shared.p99.estimate, figures.df.p99.estimate
+        if solo is not None and shared is not None and df is not None:
+            known.append((df, name, solo, shared))
+    if not known:
+        return "How often iterations are slow"
+    _, name, solo, shared = max(known)
+    times = f"{cells.number(solo)} ms solo, {cells.number(shared)} ms shared"
+    return f"1 in 100 iterations of {_short(name)} takes at least {times}"
+
+
+def _svg(drawing: charts.Drawing, title: str, subtitle: list[str]) -> str:
+    chart, rows = drawing
+    params = alt.TitleParams(
+        textwrap.wrap(title, TITLE_CHARACTERS),
+        subtitle=[line for part in subtitle for line in textwrap.wrap(part, SUBTITLE_CHARACTERS)],
+        fontSize=16,
+        color=LIGHT["ink"],
+        offset=16,
+    )
+    spec: dict[str, Any] = chart.properties(title=params).to_dict()
+    spec["config"] = config()
+    spec["datasets"] = rows
+    return str(vl_convert.vegalite_to_svg(spec, allowed_base_urls=[]))
+
+
+def _describe(svg: str, words: str) -> str:
+    """Gives the root element a role and a description for those who cannot see it."""
+    return svg.replace("<svg ", f'<svg role="img" aria-label="{html.escape(words)}" ', 1)

@@ -1,0 +1,82 @@
+"""summary.csv, summary.json and its JSON Schema. Pure: text out, no files."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterator
+from typing import Any
+
+import msgspec
+
+from kts.model.summary import Estimate, Latency, Summary, TenantSummary
+from kts.report import cells
+
+COLUMNS = ("tenant", "clock", "condition", "figure", "estimate", "lo", "hi", "unit", "refused")
+Where = tuple[str, str, str]
+"""Tenant, clock, condition."""
+Row = tuple[str, str, str, str, float | None, float | None, float | None, str, str]
+_ALL_QUANTILES = ("p50", "p95", "p99", "p999")
+
+
+def summary_json(summary: Summary) -> str:
+    """The text of summary.json, indented, with a newline at its end."""
+    return msgspec.json.format(msgspec.json.encode(summary), indent=2).decode() + "\n"
+
+
+def summary_schema() -> dict[str, Any]:
+    """JSON Schema (2020-12) of summary.json; descriptions are the docstrings of `kts.model.summary`."""
+    schema = msgspec.json.schema(Summary)
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "summary.json of kts", **schema}
+
+
+def summary_csv(summary: Summary) -> str:
+    """The text of summary.csv: one figure per line, columns `COLUMNS`.
+
+    ``condition`` is solo, shared or df; figures that belong to no clock have an empty ``clock``.
+    Refused figures have empty cells and the reason in ``refused``.
+    """
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(COLUMNS)
+    for name, tenant in summary.tenants.items():
+        for row in _tenant_rows(name, tenant):
+            writer.writerow(_short(cell) for cell in row)
+    return out.getvalue()
+
+
+def _tenant_rows(name: str, tenant: TenantSummary) -> Iterator[Row]:
+    for clock, figures in cells.clocks(tenant):
+        for side, latency in (("solo", figures.solo), ("shared", figures.shared)):
+            yield from _latency_rows(name, clock, side, latency)
+        for quantile in _ALL_QUANTILES:
+            yield _row((name, clock, "df"), quantile, getattr(figures.df, quantile), "ratio")
+    for side, rate in (("solo", tenant.throughput.solo), ("shared", tenant.throughput.shared)):
+        yield _plain((name, "", side), "throughput", rate.real, "1/s")
+        yield _plain((name, "", side), "throughput_1000_over_mean", rate.proxy, "1/s")
+    if tenant.goodput is not None:
+        yield _row((name, "response", "solo"), "goodput", tenant.goodput.solo, "fraction")
+        yield _row((name, "response", "shared"), "goodput", tenant.goodput.shared, "fraction")
+    yield _plain((name, "", "shared"), "overlap_kept", tenant.overlap.kept, "iterations")
+    yield _plain((name, "", "shared"), "overlap_dropped", tenant.overlap.dropped, "iterations")
+
+
+def _latency_rows(name: str, clock: str, side: str, latency: Latency) -> Iterator[Row]:
+    yield _plain((name, clock, side), "n", latency.n, "iterations")
+    yield _plain((name, clock, side), "mean", latency.mean, "ms")
+    for quantile in _ALL_QUANTILES:
+        yield _row((name, clock, side), quantile, getattr(latency, quantile), "ms")
+    yield _row((name, clock, side), "jitter", latency.jitter, "ratio")
+
+
+def _row(where: Where, figure: str, value: Estimate, unit: str) -> Row:
+    return (*where, figure, value.estimate, value.lo, value.hi, unit, value.refused)
+
+
+def _plain(where: Where, figure: str, value: float | None, unit: str) -> Row:
+    return (*where, figure, value, None, None, unit, "")
+
+
+def _short(cell: str | float | None) -> str:
+    """Nine digits: below a nanosecond in a second, and the same on every machine."""
+    return "" if cell is None else f"{cell:.9g}" if isinstance(cell, float) else str(cell)

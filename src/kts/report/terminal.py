@@ -1,0 +1,191 @@
+"""Tables for a terminal: all figures from 80 columns, the p99s below that."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from kts.model.summary import Summary, TenantSummary, Verdict
+from kts.report import cells
+
+if TYPE_CHECKING:
+    from kts.stats.comparison import Change, Comparison
+
+WIDE_COLUMNS = 100
+"""From this width on the table also shows DF50 and DF95."""
+FULL_COLUMNS = 80
+"""Below this width the tables keep to the p99s and to completed iterations, instead of cutting figures short."""
+
+_VERDICT_STYLE = {
+    "worse": "bold red",
+    "better": "bold green",
+    "no-change": "green",
+    "undetermined": "yellow",
+    "refused": "yellow",
+}
+
+_CHANGE_STYLE = {"higher": "bold red", "lower": "bold green", "within-noise": "dim", "unknown": "yellow"}
+
+
+def print_summary(summary: Summary, console: Console) -> None:
+    """Prints device and run, latency and rate tables, verdicts, refusals and cautions."""
+    _print_title(console, summary.run, cells.device_label(summary), is_gpu=summary.is_gpu)
+    console.print(Text(cells.how_measured(summary), style="dim"))
+    console.print()
+    console.print(_latency_table(summary, console.width))
+    console.print()
+    console.print(_rate_table(summary, console.width))
+    promises = [f"{name}: {line}" for name, tenant in summary.tenants.items() for line in cells.promises(tenant)]
+    _print_section(console, "Promises", promises, "*")
+    console.print()
+    for name, tenant in summary.tenants.items():
+        console.print(verdict_text(name, tenant.verdict))
+    _print_section(console, "Refused (-)", cells.refusals(summary), "-")
+    _print_section(console, "Cautions", (caution_line(c.tenant, c.text) for c in summary.warnings), "!")
+    _print_section(console, "Notes", summary.notes, "*")
+
+
+def print_comparison(comparison: Comparison, console: Console) -> None:
+    """Prints run B against run A: the figures that matter, ratios with intervals, and what else differs."""
+    console.print(Text.assemble(("A  ", "bold"), comparison.a))
+    console.print(Text.assemble(("B  ", "bold"), comparison.b))
+    shown = [change for change in comparison.changes if _is_shown(change)]
+    if shown:
+        console.print()
+        console.print(_comparison_table(shown))
+        console.print()
+        differ = sum(change.change in {"higher", "lower"} for change in shown)
+        console.print(
+            Text(f"{differ} of {len(shown)} figures differ by more than their intervals explain.", style="bold")
+        )
+    unknown = dict.fromkeys(f"{c.tenant} {_place(c)}: {c.ratio.refused}" for c in shown if c.change == "unknown")
+    _print_section(console, "Refused (-)", unknown, "-")
+    missing = [f"only in A: {name}" for name in comparison.only_in_a]
+    missing += [f"only in B: {name}" for name in comparison.only_in_b]
+    _print_section(console, "What else differs", [*missing, *comparison.notes], "!")
+
+
+def _is_shown(change: Change) -> bool:
+    if change.clock == "response":
+        return change.quantile == "p99" or (change.quantile == "p50" and change.figure != "df")
+    return change.clock == "device" and change.figure == "df" and change.quantile == "p99"
+
+
+def _place(change: Change) -> str:
+    figure = f"DF{change.quantile[1:]}" if change.figure == "df" else f"{change.figure} {change.quantile} ms"
+    return f"{change.clock} {figure}"
+
+
+def _comparison_table(shown: Iterable[Change]) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
+    table.add_column("tenant", overflow="fold", max_width=30)
+    table.add_column("figure", no_wrap=True)
+    for label in ("A", "B", "B/A (interval)"):
+        table.add_column(label, justify="right", no_wrap=True)
+    table.add_column("B is", no_wrap=True)
+    before = ""
+    for change in shown:
+        if before and change.tenant != before:
+            table.add_section()
+        write = cells.ratio if change.figure == "df" else cells.number
+        table.add_row(
+            Text(change.tenant if change.tenant != before else "", style="bold"),
+            _place(change),
+            write(change.a.estimate),
+            write(change.b.estimate),
+            cells.ratio_with_interval(change.ratio),
+            Text(change.change.replace("-", " "), style=_CHANGE_STYLE[change.change]),
+        )
+        before = change.tenant
+    return table
+
+
+def verdict_text(tenant: str, verdict: Verdict) -> Text:
+    """``WORSE  fft: p99 ...``: kind and sentence, so that colour says nothing alone."""
+    sentence = verdict.sentence if verdict.sentence.startswith(tenant) else f"{tenant}: {verdict.sentence}"
+    return Text.assemble((verdict.kind.upper(), _VERDICT_STYLE[verdict.kind]), "  ", sentence)
+
+
+def caution_line(tenant: str, text: str) -> str:
+    """The caution with the tenant it is about, if any."""
+    return f"{tenant}: {text}" if tenant and not text.startswith(tenant) else text
+
+
+def _print_title(console: Console, run: str, label: str, *, is_gpu: bool) -> None:
+    console.print(Text.assemble((run, "bold"), "  on  ", (label, "bold" if is_gpu else "bold yellow")))
+
+
+def _latency_table(summary: Summary, width: int) -> Table:
+    quantiles = cells.QUANTILES if width >= FULL_COLUMNS else cells.QUANTILES[-1:]
+    wide = width >= WIDE_COLUMNS
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
+    table.add_column("ms", no_wrap=False, overflow="fold", max_width=30)
+    for side in ("solo", "shared"):
+        for quantile in quantiles:
+            table.add_column(f"{side}\n{quantile}", justify="right", no_wrap=True)
+    for label in ("DF50", "DF95") if wide else ():
+        table.add_column(f"\n{label}", justify="right", no_wrap=True)
+    table.add_column(f"DF99 ({100 * summary.confidence:g} %)", justify="right", no_wrap=True)
+    for name, tenant in summary.tenants.items():
+        table.add_section()
+        table.add_row(Text(name, style="bold"), *_spread_blank(table))
+        for row in _clock_rows(summary, tenant, quantiles, wide=wide):
+            table.add_row(*row)
+    return table
+
+
+def _clock_rows(
+    summary: Summary, tenant: TenantSummary, quantiles: Sequence[str], *, wide: bool
+) -> Iterable[list[Text]]:
+    for clock, figures in cells.clocks(tenant):
+        headline = clock == summary.headline_clock
+        sides = (figures.solo, figures.shared)
+        row = [f"  {clock}", *(cell for side in sides for cell in cells.quantile_cells(side, quantiles))]
+        if wide:
+            row += [cells.ratio(figures.df.p50.estimate), cells.ratio(figures.df.p95.estimate)]
+        row.append(cells.ratio_with_interval(figures.df.p99))
+        styled = [Text(cell, style="" if headline else "dim") for cell in row]
+        if headline:
+            styled[-1].stylize("bold")
+        yield styled
+
+
+def _spread_blank(table: Table) -> list[str]:
+    return [""] * (len(table.columns) - 1)
+
+
+def _rate_table(summary: Summary, width: int) -> Table:
+    kinds = {"done/wall": "real", "1000/mean": "proxy"} if width >= FULL_COLUMNS else {"done/wall": "real"}
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
+    table.add_column("iterations/s", overflow="fold", max_width=30)
+    for label in (label for kind in kinds for label in (f"{kind}\nsolo", "\nshared", "\nchange")):
+        table.add_column(label, justify="right", no_wrap=True)
+    table.add_column("no overlap\ndropped", justify="right", no_wrap=True)
+    for name, tenant in summary.tenants.items():
+        rates = tenant.throughput
+        table.add_row(
+            Text(name, style="bold"),
+            *(cell for kind in kinds.values() for cell in cells.rate_pair(rates.solo, rates.shared, kind)),
+            str(tenant.overlap.dropped),
+        )
+    return table
+
+
+def _print_section(console: Console, title: str, lines: Iterable[str], mark: str) -> None:
+    lines = list(lines)
+    if lines:
+        console.print()
+        console.print(Text(title, style="bold"))
+        _print_bullets(console, lines, mark)
+
+
+def _print_bullets(console: Console, lines: Iterable[str], mark: str) -> None:
+    for line in lines:
+        wrapped = textwrap.fill(line, console.width, initial_indent=f" {mark} ", subsequent_indent="   ")
+        console.print(Text(wrapped, no_wrap=True, overflow="ignore"))

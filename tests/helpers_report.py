@@ -1,0 +1,337 @@
+"""Fixed summaries and seeded series for the tests of `kts.report`: nothing here is measured.
+
+`python -m tests.helpers_report` writes the golden files anew; review them like code.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+from rich.console import Console
+
+from kts.model.plan import Condition, Plan, Slo, Tenant, Work
+from kts.model.records import RECORD, Records
+from kts.model.run import BlockOutcome, DeviceInfo, Outcome, RunInfo, WorkerInfo
+from kts.model.summary import (
+    Caution,
+    ClockSummary,
+    Degradation,
+    Estimate,
+    Goodput,
+    Latency,
+    Overlap,
+    Rate,
+    ReferenceFigures,
+    ReferenceTable,
+    SloResult,
+    Summary,
+    TenantSummary,
+    Throughput,
+    Verdict,
+    Waiting,
+)
+from kts.report import print_comparison, print_summary, summary_schema
+from kts.report.markdown import results_md
+from kts.report.tables import summary_csv
+from kts.stats import compare
+from kts.stats.series import Analysis, BlockSpan, OverTime, Side, Strip, TailCurve, TenantSeries
+
+NONE = Estimate(estimate=None, lo=None, hi=None, refused="120 iterations are too few: p99 needs 368")
+NO_STOPWATCH = Estimate(estimate=None, lo=None, hi=None, refused="the tenant has no device stopwatch")
+HOSTILE = '<script>alert("x")</script>|`&'
+GPU = "NVIDIA H200"
+CPU = "CPU core 1 (AMD EPYC), not a GPU"
+
+
+def estimate(value: float, spread: float = 0.04) -> Estimate:
+    """An estimate with an interval of +-``spread`` around it."""
+    return Estimate(estimate=value, lo=value * (1 - spread), hi=value * (1 + spread * 1.3))
+
+
+def latency(p50: float, p95: float, p99: float, n: int = 800) -> Latency:
+    """A latency whose p99.9 is refused, as it is below 3,688 iterations."""
+    return Latency(
+        n=n,
+        mean=p50 * 1.02,
+        p50=estimate(p50, 0.005),
+        p95=estimate(p95, 0.02),
+        p99=estimate(p99),
+        p999=Estimate(estimate=None, lo=None, hi=None, refused=f"{n} iterations are too few: p99.9 needs 3688"),
+        jitter=estimate(p99 / p50),
+    )
+
+
+def refused_latency(n: int, why: Estimate) -> Latency:
+    """A latency without a single figure."""
+    return Latency(n=n, mean=None, p50=why, p95=why, p99=why, p999=why, jitter=why)
+
+
+def clock(solo: Latency, shared: Latency) -> ClockSummary:
+    """Both conditions and their ratios; a ratio is refused where either side is."""
+
+    def ratio(quantile: str) -> Estimate:
+        above, below = getattr(shared, quantile), getattr(solo, quantile)
+        if above.estimate is None or below.estimate is None:
+            return above if above.estimate is None else below
+        return estimate(above.estimate / below.estimate, 0.05)
+
+    return ClockSummary(
+        solo=solo,
+        shared=shared,
+        df=Degradation(p50=ratio("p50"), p95=ratio("p95"), p99=ratio("p99"), p999=ratio("p999")),
+    )
+
+
+def fft_summary() -> TenantSummary:
+    """The small tenant: hurt in its tail, with a limit and a deadline."""
+    response = clock(latency(3.68, 3.75, 3.84), latency(3.69, 6.52, 8.29))
+    device = clock(latency(3.6, 3.65, 3.679), latency(3.593, 5.868, 6.101))
+    return TenantSummary(
+        workload="fft",
+        size=16384,
+        response=response,
+        service=response,
+        device=device,
+        throughput=Throughput(solo=Rate(real=9.64, proxy=278.1), shared=Rate(real=9.57, proxy=257.9)),
+        overlap=Overlap(kept=800, dropped=12),
+        verdict=Verdict(
+            kind="worse",
+            precise=False,
+            sentence="fft: p99 2.16x worse, CI 2.05-2.30; 1.9 of it is waiting for its turn.",
+        ),
+        waiting=Waiting(added_ms=4.45, wait_ms=2.03, device_ms=2.42, factor=0.53),
+        goodput=Goodput(deadline_ms=5.0, solo=estimate(1.0, 0.0), shared=estimate(0.874, 0.02)),
+        slo=SloResult(p99_ms=8.0, solo="kept", shared="undetermined"),
+        reference=reference(3.598, 3.645, 3.679, 3.593, 5.868, 6.101),
+    )
+
+
+def gemm_summary() -> TenantSummary:
+    """The heavy tenant: hardly hurt."""
+    response = clock(latency(20.9, 21.1, 21.3), latency(20.9, 24.9, 25.7))
+    device = clock(latency(20.677, 20.896, 20.985), latency(20.669, 24.505, 24.69))
+    return TenantSummary(
+        workload="gemm",
+        size=8192,
+        response=response,
+        service=response,
+        device=device,
+        throughput=Throughput(solo=Rate(real=5.85, proxy=49.1), shared=Rate(real=5.81, proxy=48.3)),
+        overlap=Overlap(kept=800, dropped=0),
+        verdict=Verdict(kind="worse", precise=True, sentence="gemm: p99 1.21x worse, CI 1.15-1.29."),
+        reference=reference(20.677, 20.896, 20.985, 20.669, 24.505, 24.69),
+    )
+
+
+def reference(*quantiles: float) -> ReferenceTable:
+    """The published system's analysis from p50, p95 and p99 alone, then shared."""
+    sides = [
+        ReferenceFigures(n=800, p50=p50, p95=p95, p99=p99, jitter=p99 / p50, throughput=1000 / p50)
+        for p50, p95, p99 in (quantiles[:3], quantiles[3:])
+    ]
+    df = {q: getattr(sides[1], q) / getattr(sides[0], q) for q in ("p50", "p95", "p99")}
+    return ReferenceTable(solo=sides[0], shared=sides[1], df=df)
+
+
+def bare_summary(sentence: str = "refused: 120 iterations are too few.") -> TenantSummary:
+    """A command that prints no device time and ran alone, too shortly."""
+    response = clock(
+        msgspec.structs.replace(latency(12.0, 13.0, 14.0, n=120), p99=NONE, jitter=NONE), refused_latency(0, NONE)
+    )
+    return TenantSummary(
+        workload="command",
+        size=None,
+        response=response,
+        service=response,
+        device=clock(refused_latency(120, NO_STOPWATCH), refused_latency(0, NO_STOPWATCH)),
+        throughput=Throughput(solo=Rate(real=80.0, proxy=None), shared=Rate(real=None, proxy=None)),
+        overlap=Overlap(kept=0, dropped=0),
+        verdict=Verdict(kind="refused", precise=False, sentence=sentence),
+    )
+
+
+def summary(tenants: dict[str, TenantSummary] | None = None, *, gpu: bool = True) -> Summary:
+    """A run of the published pair, or of ``tenants``."""
+    return Summary(
+        schema=1,
+        run="20260301-120000-agents",
+        experiment="agents",
+        design="interleaved",
+        device=GPU if gpu else CPU,
+        is_gpu=gpu,
+        backend="local",
+        mode="time-slicing" if gpu else "cpu-scheduler",
+        outcome="complete",
+        confidence=0.95,
+        headline_clock="response",
+        rounds=10,
+        tenants={"fft": fft_summary(), "gemm": gemm_summary()} if tenants is None else tenants,
+        warnings=(
+            Caution(code="cold-clocks", text="The SM clock was lower solo than shared.", tenant=""),
+            Caution(code="few-samples", text="800 iterations hold 8 beyond the p99.", tenant="fft"),
+        ),
+        notes=("Measured closed loop: response equals service.",),
+    )
+
+
+def tail(values_ms: NDArray[np.float64]) -> TailCurve:
+    """The tail curve of a sample."""
+    ms = np.sort(values_ms)[np.unique(np.geomspace(1, len(values_ms), 120).astype(int) * -1)]
+    return TailCurve(ms=ms, fraction_slower=np.array([np.mean(values_ms >= x) for x in ms]))
+
+
+def series(seed: int, solo_ms: float, *, device: bool = True, shared: bool = True, spans: int = 10) -> TenantSeries:
+    """Series of a tenant whose shared iterations sometimes wait for a slice."""
+    rng = np.random.default_rng(seed)
+    n = 800
+    alone = solo_ms * rng.lognormal(0.0, 0.01, n)
+    waits = np.where(rng.random(n) < 0.15, rng.uniform(0.3, 4.6, n), 0.02)
+    sides: list[tuple[Side, NDArray[np.float64], NDArray[np.float64]]] = [("solo", alone, alone * 0.98)]
+    if shared:
+        sides.append(("shared", alone + waits, alone * 0.98 + waits * 0.5))
+    tails: dict[Side, dict[str, TailCurve]] = {
+        side: {"response": tail(host), "service": tail(host), **({"device": tail(on_device)} if device else {})}
+        for side, host, on_device in sides
+    }
+    block = np.repeat(np.arange(2 * spans if shared else spans), n // (2 * spans))
+    is_shared = (block % 2 == 1) & shared
+    m = len(block)
+    service = alone[:m] + np.where(is_shared, waits[:m], 0.0)
+    took_s = (solo_ms + rng.uniform(0, 4, 24)) / 1e3
+    submit = np.cumsum(rng.uniform(0.005, 0.02, 24) + took_s) - took_s
+    strip = Strip(
+        submit_s=submit,
+        retire_s=submit + took_s,
+        device_ms=np.full(24, solo_ms if device else np.nan),
+    )
+    return TenantSeries(
+        tails=tails,  # type: ignore[arg-type]
+        over_time=OverTime(
+            t_s=block * 2.0 + rng.uniform(0.05, 1.9, m),
+            service_ms=service,
+            device_ms=service * 0.97 if device else np.full(m, np.nan),
+            block=block,
+            shared=is_shared,
+        ),
+        strip=strip if shared else None,
+    )
+
+
+def spans(count: int = 20) -> tuple[BlockSpan, ...]:
+    """Alternating solo and shared blocks of two seconds."""
+    return tuple(
+        BlockSpan(
+            block=k,
+            condition="shared-fft+gemm" if k % 2 else "solo-fft",
+            round=k // 2,
+            start_s=2.0 * k,
+            end_s=2.0 * k + 1.95,
+            valid=k != 6,
+        )
+        for k in range(count)
+    )
+
+
+def analysis(of: Summary | None = None, *, partial: bool = False) -> Analysis:
+    """Summary and series; with ``partial`` the tenants have no device clock and no shared samples."""
+    of = of or summary()
+    solo_ms = {"fft": 3.68, "gemm": 20.9}
+    return Analysis(
+        summary=of,
+        series={
+            name: series(k, solo_ms.get(name, 8.0 + k), device=not partial, shared=not partial)
+            for k, name in enumerate(of.tenants)
+        },
+        spans=spans(),
+    )
+
+
+class FakeRun:
+    """A `kts.model.reading.RunData` without a directory behind it."""
+
+    def __init__(self, of: Summary | None = None, damage: tuple[str, ...] = ()) -> None:
+        of = of or summary()
+        self.damage = damage
+        self.blocks: tuple[BlockOutcome, ...] = ()
+        tenants = tuple(
+            Tenant(name=n, work=Work(workload="fft", size=16), iterations=800, slo=Slo()) for n in of.tenants
+        )
+        device = DeviceInfo(
+            kind="cuda" if of.is_gpu else "cpu",
+            uuid="GPU-1",
+            name=of.device,
+            label=of.device,
+            library="torch",
+            library_version="2.5",
+            driver="580.1",
+            stopwatch="CUDA events",
+        )
+        self.info = RunInfo(
+            schema=1,
+            id=of.run,
+            kts="0.1.0",
+            backend="local",
+            mode=of.mode,
+            created_ns=1_772_366_400_000_000_000,
+            plan=Plan(
+                name=of.experiment,
+                design="interleaved",
+                tenants=tenants,
+                conditions=(
+                    *(Condition(name=f"solo-{n}", tenants=(n,)) for n in of.tenants),
+                    Condition(name="shared", tenants=tuple(of.tenants)),
+                ),
+                rounds=10,
+                max_rounds=100,
+            ),
+            workers=tuple(
+                WorkerInfo(tenant=n, pid=1, hostname="host", device=device, cores=(k,))
+                for k, n in enumerate(of.tenants)
+            ),
+            outcome=Outcome(kind="complete"),
+            environment={"python": "3.11.7", "kernel": "6.1"},
+            experiment="name: agents\n",
+        )
+
+    def records(self, tenant: str, block: int) -> Records:  # noqa: ARG002
+        """No records: reports need the analysis alone."""
+        return np.zeros(0, dtype=RECORD)
+
+
+def terminal_text(print_it: Callable[[Console], None], width: int) -> str:
+    """What a terminal of that width would show, without colours and trailing blanks."""
+    out = io.StringIO()
+    print_it(Console(file=out, width=width, color_system=None, force_terminal=False))
+    return "\n".join(line.rstrip() for line in out.getvalue().splitlines()) + "\n"
+
+
+def golden_texts() -> dict[str, str]:
+    """File name in tests/golden/report to what it must hold."""
+    whole = summary()
+    poor = summary(
+        {"fft": fft_summary(), "mine": bare_summary("mine: no verdict: 120 iterations are too few.")}, gpu=False
+    )
+    slower = msgspec.structs.replace(whole, run="b", tenants={"fft": fft_summary(), "gemm": fft_summary()})
+    figures = [("degradation", "Sharing makes the p99 worse."), ("tail", "How often iterations are slow.")]
+    return {
+        **{f"summary-{w}.txt": terminal_text(partial(print_summary, whole), w) for w in (80, 120)},
+        **{f"refused-{w}.txt": terminal_text(partial(print_summary, poor), w) for w in (80, 120)},
+        "comparison-80.txt": terminal_text(partial(print_comparison, compare(whole, slower)), 80),
+        "summary.csv": summary_csv(whole),
+        "results.md": results_md(FakeRun(whole, damage=("records.journal: torn after byte 8812",)), whole, figures),
+        "refused.md": results_md(FakeRun(poor), poor, []),
+        "summary.schema.json": json.dumps(summary_schema(), indent=2) + "\n",
+    }
+
+
+if __name__ == "__main__":
+    directory = Path(__file__).parent / "golden" / "report"
+    for file_name, text in golden_texts().items():
+        (directory / file_name).write_text(text, encoding="utf-8")
