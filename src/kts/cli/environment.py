@@ -1,0 +1,89 @@
+"""The machine as found: recorded with every run, because a figure without it cannot be repeated."""
+
+from __future__ import annotations
+
+import os
+import platform
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from kts.model.plan import DeviceChoice
+
+LIBRARIES = {"numpy": ("numpy",), "torch": ("torch",), "cupy": ("cupy-cuda12x", "cupy-cuda13x", "cupy")}
+_GOVERNOR = Path("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor")
+_MPS_PIPE = "/tmp/nvidia-mps"
+
+
+def environment() -> dict[str, str]:
+    """Python, platform, kernel, CPU, load, governor, driver and library versions; empty values are left out."""
+    from kts.worker.detect import driver_version
+
+    found = {
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "kernel": platform.release(),
+        "cpu_model": cpu_model(),
+        "cpu_cores": str(len(usable_cores())),
+        "load_average": load_average(),
+        "cpu_governor": governor(),
+        "nvidia_driver": driver_version(),
+        **{f"library_{name}": library_version(name) for name in LIBRARIES},
+    }
+    return {key: value for key, value in found.items() if value}
+
+
+def sharing_mode(device: DeviceChoice) -> str:
+    """How local tenants will share the device: cpu-scheduler, mps, mig or time-slicing.
+
+    Seen from outside: an MPS daemon's pipe, and the names of the devices that the driver offers.
+    """
+    from kts.worker.detect import choose_kind, cuda_devices
+
+    if choose_kind(device) == "cpu":
+        return "cpu-scheduler"
+    if (Path(os.environ.get("CUDA_MPS_PIPE_DIRECTORY", _MPS_PIPE)) / "control").exists():
+        return "mps"
+    return "mig" if any(" MIG " in gpu.name for gpu in cuda_devices()) else "time-slicing"
+
+
+def cpu_model() -> str:
+    """The CPU's name, or its architecture where the system does not tell."""
+    for line in _read(Path("/proc/cpuinfo")).splitlines():
+        key, _, value = line.partition(":")
+        if key.strip() == "model name":
+            return value.strip()
+    return platform.machine()
+
+
+def usable_cores() -> list[int]:
+    """The cores that this process may run on; numbered from 0 where the system does not tell."""
+    if hasattr(os, "sched_getaffinity"):
+        return sorted(os.sched_getaffinity(0))
+    return list(range(os.cpu_count() or 1))
+
+
+def load_average() -> str:
+    """Runnable processes over the last 1, 5 and 15 minutes."""
+    return " ".join(f"{load:.2f}" for load in os.getloadavg()) if hasattr(os, "getloadavg") else ""
+
+
+def governor() -> str:
+    """The first core's frequency governor; empty where there is none (most virtual machines)."""
+    return _read(_GOVERNOR).strip()
+
+
+def library_version(name: str) -> str:
+    """The installed version of an array library, without importing it; empty if it is not there."""
+    for package in LIBRARIES[name]:
+        try:
+            return version(package)
+        except PackageNotFoundError:
+            continue
+    return ""
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""

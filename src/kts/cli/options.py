@@ -1,0 +1,14 @@
+"""Options and arguments that several commands share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+Json = Annotated[bool, typer.Option("--json", help="Only JSON on stdout; everything else on stderr.")]
+NoFigures = Annotated[bool, typer.Option("--no-figures", help="Write tables and pages, draw nothing.")]
+RunDirectory = Annotated[
+    Path, typer.Argument(metavar="DIR", help="A run directory, or a directory of KTS_APP v1 logs.", show_default=False)
+]

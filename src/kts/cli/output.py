@@ -1,0 +1,37 @@
+"""What goes to stdout and what to stderr."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+
+def console(*, stderr: bool) -> Console:
+    """A console for people, plain where it is not a terminal. Wide enough for tables when piped."""
+    from rich.console import Console
+
+    out = Console(stderr=stderr, highlight=False, soft_wrap=False)
+    if not out.is_terminal:
+        out = Console(stderr=stderr, highlight=False, width=120)
+    return out
+
+
+def print_json(value: Any) -> None:
+    """One JSON document on stdout. msgspec structs and plain data; NaN becomes null."""
+    import msgspec
+
+    sys.stdout.write(msgspec.json.format(msgspec.json.encode(value), indent=2).decode() + "\n")
+
+
+def print_plain_json(value: Any) -> None:
+    """One JSON document on stdout, of plain data only; loads nothing."""
+    sys.stdout.write(json.dumps(value, indent=2) + "\n")
+
+
+def say(text: str) -> None:
+    """One line for people on stderr."""
+    sys.stderr.write(text + "\n")

@@ -1,0 +1,236 @@
+"""`kts run`: measure an experiment and report it."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from kts.cli.experiments import complete_name
+from kts.cli.options import Json, NoFigures
+from kts.errors import KtsError, SetupError, UsageError
+
+if TYPE_CHECKING:
+    from kts.conduct.ports import Backend
+    from kts.model.plan import Plan
+    from kts.model.run import Outcome
+
+BACKENDS = ("local", "replay")
+
+
+def _choice(*words: str) -> Callable[[str], list[str]]:
+    """Completes one of ``words`` in the shell; which are allowed is checked elsewhere."""
+
+    def complete(incomplete: str) -> list[str]:
+        return [word for word in words if word.startswith(incomplete)]
+
+    return complete
+
+
+@dataclass(frozen=True)
+class Setting:
+    """All that is decided before measuring. ``make_backend`` is given the folder for what workers print."""
+
+    backend: str
+    make_backend: Callable[[Path], Backend]
+    plan: Plan
+    text: str
+    mode: str
+    environment: dict[str, str]
+
+
+def run(  # noqa: PLR0917 - typer turns parameters into options
+    experiment: Annotated[
+        str,
+        typer.Argument(
+            help="An experiment file, or a name from `kts experiments`. With --on replay: a run directory.",
+            autocompletion=complete_name,
+            show_default=False,
+        ),
+    ],
+    out: Annotated[
+        Path | None, typer.Option(help="The run directory. Default: runs/TIME-NAME.", show_default=False)
+    ] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a run that is already there.")] = False,
+    on: Annotated[
+        str,
+        typer.Option(
+            help="local: processes on this machine; replay: a recorded run again.",
+            metavar="BACKEND",
+            autocompletion=_choice(*BACKENDS),
+        ),
+    ] = "local",
+    design: Annotated[
+        str | None,
+        typer.Option(
+            help="interleaved or classic.", autocompletion=_choice("interleaved", "classic"), show_default=False
+        ),
+    ] = None,
+    rounds: Annotated[int | None, typer.Option(help="Rounds always run.", show_default=False)] = None,
+    iterations: Annotated[
+        int | None, typer.Option(help="Iterations per condition, of every tenant.", show_default=False)
+    ] = None,
+    precision: Annotated[
+        str | None,
+        typer.Option(help="Relative half-width of DF99's 95 % interval, e.g. 0.05, or none.", show_default=False),
+    ] = None,
+    max_seconds: Annotated[float | None, typer.Option(help="Measure no longer than this.", show_default=False)] = None,
+    device: Annotated[
+        str | None,
+        typer.Option(help="auto, cuda or cpu.", autocompletion=_choice("auto", "cuda", "cpu"), show_default=False),
+    ] = None,
+    library: Annotated[
+        str | None,
+        typer.Option(
+            help="auto, torch, cupy or numpy.",
+            autocompletion=_choice("auto", "torch", "cupy", "numpy"),
+            show_default=False,
+        ),
+    ] = None,
+    seed: Annotated[int | None, typer.Option(help="Order of blocks and think times.", show_default=False)] = None,
+    allow_different_gpus: Annotated[
+        bool, typer.Option("--allow-different-gpus", help="Measure even if the tenants do not share one GPU.")
+    ] = False,
+    no_figures: NoFigures = False,
+    as_json: Json = False,
+) -> None:
+    """Measure an experiment and report what sharing cost.
+
+    Every tenant runs alone and all run together, in blocks; the report says how much slower sharing made each.
+    """
+    given = {
+        "design": design,
+        "rounds": rounds,
+        "iterations": iterations,
+        "max_seconds": max_seconds,
+        "device": device,
+        "library": library,
+        "seed": seed,
+        "allow_different_gpus": allow_different_gpus or None,
+    }
+    changes: dict[str, object] = {key: value for key, value in given.items() if value is not None}
+    if precision is not None:
+        changes["precision"] = _number_or_none(precision)
+    if on not in BACKENDS:
+        raise UsageError(f"--on: no backend {on!r}", f"known: {', '.join(BACKENDS)}")
+    setting = _replay(Path(experiment), changes) if on == "replay" else _local(experiment, changes)
+    directory = out or _default_directory(setting.plan.name)
+    outcome = _measure(setting, directory, overwrite=overwrite)
+    _report(directory, outcome, figures=not no_figures, as_json=as_json)
+
+
+def _local(experiment: str, changes: dict[str, object]) -> Setting:
+    """The setting of an experiment on this machine."""
+    from kts.cli.environment import environment, sharing_mode
+    from kts.plan import build
+    from kts.spec import load, override
+
+    loaded = load(experiment)
+    plan = build(override(loaded.experiment, changes) if changes else loaded.experiment)
+    if not sys.platform.startswith("linux"):
+        raise SetupError(f"measuring needs Linux (this is {sys.platform}); reporting runs anywhere", "kts report DIR")
+    from kts.backends.local import LocalBackend
+
+    return Setting(
+        backend=LocalBackend.name,
+        make_backend=LocalBackend,
+        plan=plan,
+        text=loaded.text,
+        mode=sharing_mode(plan.device),
+        environment=environment(),
+    )
+
+
+def _replay(directory: Path, changes: dict[str, object]) -> Setting:
+    """The setting of a recorded run, to be played again."""
+    if changes:
+        options = ", ".join("--" + key.replace("_", "-") for key in changes)
+        raise UsageError(f"{options}: a replay is what was recorded and cannot be changed", "leave them out")
+    from kts.backends.replay import ReplayBackend
+    from kts.store import open_run
+
+    recorded = open_run(directory)
+    backend, info = ReplayBackend(recorded), recorded.info
+    return Setting(
+        backend=ReplayBackend.name,
+        make_backend=lambda _: backend,
+        plan=backend.plan,
+        text=info.experiment,
+        mode=info.mode,
+        environment=info.environment,
+    )
+
+
+def _measure(setting: Setting, directory: Path, *, overwrite: bool) -> Outcome:
+    from kts.cli.output import console
+    from kts.conduct.driver import conduct
+    from kts.report import RichWatcher
+    from kts.stats import PrecisionRule
+    from kts.store import create
+    from kts.store.layout import LOGS
+
+    plan = setting.plan
+    writer = create(
+        directory,
+        plan=plan,
+        backend=setting.backend,
+        mode=setting.mode,
+        experiment_text=setting.text,
+        environment=setting.environment,
+        overwrite=overwrite,
+    )
+    rule = PrecisionRule(plan, plan.precision) if plan.precision is not None else None
+    with RichWatcher(console(stderr=True)) as watcher:
+        return conduct(plan, setting.make_backend(directory / LOGS), writer, watcher, rule)
+
+
+def _report(directory: Path, outcome: Outcome, *, figures: bool, as_json: bool) -> None:
+    """Reports what there is, whatever the outcome, and then lets the outcome decide the exit code."""
+    from kts.cli.report import has_figures, show
+    from kts.stats import analyse
+    from kts.store import open_run
+
+    failure = _as_error(outcome)
+    try:
+        recorded = open_run(directory)
+        if failure is None or has_figures(recorded):
+            analysis = analyse(recorded)
+            show(recorded, analysis, directory, figures=figures, as_json=as_json, failed=failure is not None)
+    except KtsError:
+        if failure is None:
+            raise
+    if failure is not None:
+        raise failure
+    if outcome.kind != "complete":
+        from kts.cli.output import say
+
+        say(f"{outcome.kind}: {outcome.reason}")
+        say(f"  try: {outcome.remedy}")
+
+
+def _as_error(outcome: Outcome) -> KtsError | None:
+    if outcome.exit_code == 0:
+        return None
+    error = KtsError(outcome.reason or f"the run is {outcome.kind}", outcome.remedy)
+    error.exit_code = outcome.exit_code
+    return error
+
+
+def _number_or_none(text: str) -> object:
+    """``none`` as None, a number as float; anything else as it is, for the checks to name."""
+    if text.lower() in ("none", "null"):
+        return None
+    try:
+        return float(text)
+    except ValueError:
+        return text
+
+
+def _default_directory(name: str) -> Path:
+    from datetime import UTC, datetime
+
+    return Path("runs") / f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{name}"

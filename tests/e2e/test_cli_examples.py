@@ -1,0 +1,56 @@
+"""The examples run as their README says."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from tests.helpers_cli import DEADLINE_S, kts
+
+pytestmark = pytest.mark.e2e
+
+ROOT = Path(__file__).parents[2]
+
+
+def _python(*arguments: str | Path) -> str:
+    done = subprocess.run(
+        [sys.executable, *map(str, arguments)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=DEADLINE_S,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_a_run_in_python(tmp_path: Path) -> None:
+    """Else the first thing that a reader copies would not work."""
+    lines = _python("examples/01_first_run.py", tmp_path / "run").splitlines()
+    assert [line.split(":")[0] for line in lines[1:]] == ["small", "heavy"]
+
+
+def test_a_program_of_ones_own(tmp_path: Path) -> None:
+    """Else the user's own programs could not be measured as the example promises."""
+    file = ROOT / "examples" / "02_own_program" / "experiment.yaml"
+    options = ("--rounds", "2", "--iterations", "60", "--precision", "none", "--no-figures", "--json")
+    done = kts("run", file, "--out", tmp_path / "run", *options, cwd=ROOT)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["tenants"]["sorter"]["response"]["shared"]["n"] > 30
+
+
+def test_a_plan_before_measuring() -> None:
+    """Else nobody could see what an experiment will do without running it."""
+    shown = _python("examples/03_plan_first.py", "agents")
+    assert "round 1, block 0: " in shown
+    assert re.search(r"about \d+ min.* of measuring", shown)
+
+
+def test_the_readme_holds_the_table_of_the_recorded_runs() -> None:
+    """Else README could claim figures that no run in the repository gives."""
+    _python("examples/04_results_table.py", "--check")

@@ -1,0 +1,184 @@
+"""`kts run`, whole: real workers, real files."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import jsonschema
+import pytest
+from tests.helpers_cli import DEADLINE_S, TINY, kts, start
+
+from kts.cli.main import main
+from kts.report import summary_schema
+
+pytestmark = pytest.mark.e2e
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, subprocess.CompletedProcess[str]]:
+    """A tiny experiment that has run once."""
+    folder = tmp_path_factory.mktemp("tiny")
+    (folder / "tiny.yaml").write_text(TINY, encoding="utf-8")
+    return folder / "out", kts("run", "tiny.yaml", "--out", "out", "--device", "cpu", "--json", cwd=folder)
+
+
+def test_a_run_ends_with_a_summary_that_fits_the_published_schema(
+    finished: tuple[Path, subprocess.CompletedProcess[str]],
+) -> None:
+    """Else nothing that kts promises to other programs would hold."""
+    directory, done = finished
+    assert done.returncode == 0, done.stderr
+    summary = json.loads(done.stdout)
+    jsonschema.validate(summary, summary_schema())
+    assert json.loads((directory / "summary.json").read_text(encoding="utf-8")) == summary
+    assert list(summary["tenants"]) == ["fft", "gemm"]
+    for tenant in summary["tenants"].values():
+        assert tenant["response"]["solo"]["n"] >= 400
+        assert tenant["response"]["df"]["p99"]["estimate"] > 0
+        assert tenant["verdict"]["sentence"]
+    assert summary["is_gpu"] is False
+    assert summary["mode"] == "cpu-scheduler"
+    assert summary["outcome"] == "complete"
+
+
+def test_the_run_directory_says_how_it_was_made(finished: tuple[Path, subprocess.CompletedProcess[str]]) -> None:
+    """Else nobody could repeat the measurement."""
+    info = json.loads((finished[0] / "run.json").read_text(encoding="utf-8"))
+    assert info["experiment"] == TINY
+    assert {"python", "kernel", "cpu_model", "library_numpy"} <= set(info["environment"])
+    assert info["plan"]["rounds"] == 2
+
+
+def test_figures_tables_and_pages_are_written(finished: tuple[Path, subprocess.CompletedProcess[str]]) -> None:
+    """Else a run would end without the picture that it promises."""
+    names = {path.name for path in finished[0].rglob("*")}
+    assert {"records.parquet", "summary.csv", "results.md"} <= names
+    assert any(name.endswith(".png") for name in names)
+
+
+def test_a_report_of_the_same_run_has_the_same_figures(
+    finished: tuple[Path, subprocess.CompletedProcess[str]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Else a figure could not be reproduced from its run."""
+    directory, done = finished
+    assert main(["report", str(directory), "--out", str(tmp_path / "again"), "--no-figures", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == json.loads(done.stdout)
+    assert not list((tmp_path / "again").rglob("*.png"))
+
+
+def test_a_run_compared_with_itself_shows_no_change(
+    finished: tuple[Path, subprocess.CompletedProcess[str]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Else differences between runs could not be trusted."""
+    directory = finished[0]
+    assert main(["compare", str(directory), str(directory / "summary.json"), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)
+
+
+def test_a_run_is_never_replaced_unasked(
+    finished: tuple[Path, subprocess.CompletedProcess[str]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Else a second run of the same command would destroy the first one's data."""
+    directory = finished[0]
+    before = (directory / "records.parquet").read_bytes()
+    assert main(["run", "demo", "--out", str(directory)]) == 2
+    assert "holds a run already" in capsys.readouterr().err
+    assert (directory / "records.parquet").read_bytes() == before
+
+
+def test_a_recorded_run_replays_to_the_same_figures(
+    finished: tuple[Path, subprocess.CompletedProcess[str]], tmp_path: Path
+) -> None:
+    """Else the path from worker to report would change what it carries."""
+    directory, original = finished
+    done = kts("run", directory, "--on", "replay", "--out", tmp_path / "again", "--no-figures", "--json")
+    assert done.returncode == 0, done.stderr
+    replayed, first = json.loads(done.stdout), json.loads(original.stdout)
+    assert replayed["backend"] == "replay"
+    for name, tenant in first["tenants"].items():
+        assert replayed["tenants"][name]["response"]["df"] == tenant["response"]["df"]
+
+
+# Killed and stopped runs
+
+
+LONG = TINY.replace("rounds: 2", "rounds: 40").replace("iterations: 400", "iterations: 8000")
+
+
+@pytest.fixture
+def running(tmp_path: Path) -> Iterator[tuple[Path, subprocess.Popen[str]]]:
+    """A run of which at least two rounds are recorded, and which would go on for minutes."""
+    (tmp_path / "long.yaml").write_text(LONG, encoding="utf-8")
+    process = start("run", "long.yaml", "--out", "out", "--device", "cpu", "--no-figures", cwd=tmp_path)
+    try:
+        events = tmp_path / "out" / "events.jsonl"
+        _wait_for(lambda: _blocks_ended(events) >= 6, process)
+        yield tmp_path / "out", process
+    finally:
+        for pid in (process.pid, *_workers(tmp_path / "out")):
+            _end(pid)
+        process.communicate(timeout=DEADLINE_S)
+
+
+def test_ctrl_c_keeps_and_reports_what_was_measured(running: tuple[Path, subprocess.Popen[str]]) -> None:
+    """Else an impatient user would lose everything, or leave workers that disturb the next run."""
+    directory, process = running
+    process.send_signal(signal.SIGINT)
+    _, shown = process.communicate(timeout=DEADLINE_S)
+    assert process.returncode == 130, shown
+    assert "error: " in shown
+    assert "Traceback" not in shown
+    summary = json.loads((directory / "summary.json").read_text(encoding="utf-8"))
+    assert summary["outcome"] == "interrupted"
+    assert summary["tenants"]["fft"]["response"]["solo"]["n"] > 100
+    _wait_for(lambda: not any(_alive(pid) for pid in _workers(directory)), None)
+
+
+def test_a_run_that_was_killed_can_be_reported(running: tuple[Path, subprocess.Popen[str]]) -> None:
+    """Else a crash or a power failure would cost the whole measurement."""
+    directory, process = running
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait(timeout=DEADLINE_S)
+    _wait_for(lambda: not any(_alive(pid) for pid in _workers(directory)), None)
+    done = kts("report", directory, "--no-figures", "--json")
+    assert done.returncode == 0, done.stderr
+    summary = json.loads(done.stdout)
+    assert summary["outcome"] == "incomplete"
+    assert summary["tenants"]["gemm"]["response"]["solo"]["n"] > 100
+
+
+def _wait_for(condition: Callable[[], bool], process: subprocess.Popen[str] | None) -> None:
+    deadline_s = time.monotonic() + DEADLINE_S
+    while not condition():
+        assert time.monotonic() < deadline_s, "waited in vain"
+        assert process is None or process.poll() is None, "the run ended before its time"
+        time.sleep(0.02)
+
+
+def _blocks_ended(events: Path) -> int:
+    return events.read_text(encoding="utf-8").count('"block-ended"') if events.exists() else 0
+
+
+def _workers(directory: Path) -> list[int]:
+    run = directory / "run.json"
+    if not run.exists():
+        return []
+    return [worker["pid"] for worker in json.loads(run.read_text(encoding="utf-8"))["workers"]]
+
+
+def _alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rsplit(")", 1)[1].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def _end(pid: int) -> None:
+    if _alive(pid):
+        os.kill(pid, signal.SIGKILL)
