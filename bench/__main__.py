@@ -1,0 +1,45 @@
+"""Runs measurements: all, one after another and each in a process of its own, or one with its own options.
+
+python -m bench                            # all, in a few minutes
+python -m bench observer --size 512        # one
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Sequence
+
+BENCHES: dict[str, tuple[str, tuple[str, ...]]] = {
+    "help": ("time of kts --help", ()),
+    "observer": ("what measuring costs each iteration", ()),
+    "ingest": ("records of four fast tenants, received without loss", ()),
+    "report_scale": ("time and memory of kts report on a large run", ("--iterations", "10000000")),
+    "coverage": ("how often the intervals hold the truth", ("--repetitions", "100")),
+}
+"""Name to (what it measures, options that keep it short when all are run)."""
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Runs what ``arguments`` name; returns the exit code: of the one, or 1 if any of all failed."""
+    if not arguments:
+        for name, (what, _) in BENCHES.items():
+            print(f"{name:<14}{what}")
+        failed = [name for name, (_, short) in BENCHES.items() if _run(name, short)]
+        if failed:
+            print(f"failed: {', '.join(failed)}", file=sys.stderr)
+        return 1 if failed else 0
+    name, *options = arguments
+    if name not in BENCHES:
+        print(f"error: no benchmark {name!r}; there are: {', '.join(BENCHES)}", file=sys.stderr)
+        return 2
+    return _run(name, options)
+
+
+def _run(name: str, options: Sequence[str]) -> int:
+    print(f"\n== {' '.join(['python -m bench', name, *options])}", flush=True)
+    return subprocess.run([sys.executable, "-m", f"bench.{name}", *options], check=False).returncode
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,217 @@
+"""What measuring costs: the worker's loop against a bare loop over the same operation, side by side in one process.
+
+The bare loop submits, waits, and reads the clock at both ends, which p99 cannot do without. The worker's loop also
+runs the device's stopwatch, makes records and sends them over a loopback socket to another process. Blocks of both
+alternate (A B B A), back to back, so that drift cancels. The bar: at most 1 % of throughput and of p99.
+
+The cost is per iteration and hardly depends on its length, so it is measured by itself first, with an operation that
+does nothing: on the CPU it is mostly two readings of the thread's CPU time. Shorter iterations than a hundred times it
+lie over the bar (``--size 128`` shows it). Other load on the machine widens the intervals; "undecided" means that the
+bar lies within one.
+
+    python -m bench observer --device cuda --size 2048
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from kts.model.plan import Closed, Quota
+from kts.model.records import Records, clock_ms
+from kts.units import NS_PER_MS, NS_PER_S
+from kts.worker.detect import choose
+from kts.worker.devices import Device, open_device
+from kts.worker.link import BlockOutlet, Link
+from kts.worker.loop import SPIN_NS, Block, no_garbage_collection
+from kts.worker.workloads import KernelName, Operation, build
+
+BAR = 0.01
+LEAST_ITERATIONS = 200
+"""In a block: the first one after the pause before it is slow in both loops, and must stay out of p99."""
+RESAMPLES = 2000
+EMPTY_SECONDS = 0.04
+_CPU_SIZES = (256, 512)  # about 0.7 and 4 ms
+_CUDA_SIZES = (1024, 8192)
+_LEAD_NS = 20 * NS_PER_MS
+_DRAIN = (
+    "import socket, sys; s = socket.create_connection(('127.0.0.1', int(sys.argv[1])))\nwhile s.recv(1 << 20): pass"
+)
+
+
+Interval = tuple[float, float, float]
+"""Estimate, and the ends of its 95 % interval."""
+
+_latencies = np.zeros(1_000_000)  # made once: an array made per block would move the operation's own buffers
+
+
+class Arm(msgspec.Struct):
+    """Latencies (ms) and rate (iterations/s) of each block of one loop."""
+
+    latencies: list[NDArray[np.float64]] = []
+    rates: list[float] = []
+
+    def add(self, latencies_ms: NDArray[np.float64], wall_ns: int) -> None:
+        """One more block."""
+        self.latencies.append(latencies_ms)
+        self.rates.append(len(latencies_ms) / (wall_ns / NS_PER_S))
+
+
+class _KeepingOutlet(BlockOutlet):
+    """Sends as the worker does, and keeps a copy for p99."""
+
+    def __init__(self, link: Link, block: int) -> None:
+        super().__init__(link, block)
+        self.kept: list[Records] = []
+
+    def records(self, records: Records) -> None:
+        super().records(records)
+        self.kept.append(records.copy())
+
+
+def _nothing() -> None:
+    pass
+
+
+def bare(device: Device, operation: Operation, seconds: float, arm: Arm) -> None:
+    """One block of the bare loop."""
+    latencies = _latencies
+    now = time.monotonic_ns
+    on_gpu = device.info().kind != "cpu"
+    end, wait = (device.end, device.wait) if on_gpu else (_nothing, _nothing)
+    count = 0
+    with no_garbage_collection():
+        start_ns = now() + _LEAD_NS
+        time.sleep((_LEAD_NS - SPIN_NS) / NS_PER_S)  # as the worker does: a pause changes what the scheduler owes us
+        while now() < start_ns:
+            pass
+        first_ns = last_ns = now()
+        end_ns = first_ns + round(seconds * NS_PER_S)
+        while last_ns < end_ns:
+            submit_ns = now()
+            operation()
+            end()  # what wait() waits for
+            wait()
+            last_ns = now()
+            latencies[count] = last_ns - submit_ns
+            count += 1
+    arm.add(latencies[:count] / NS_PER_MS, last_ns - first_ns)
+
+
+def instrumented(device: Device, operation: Operation, seconds: float, arm: Arm, link: Link) -> None:
+    """One block of the worker's loop."""
+    outlet = _KeepingOutlet(link, len(arm.rates))
+    start_ns = time.monotonic_ns() + _LEAD_NS
+    Block(
+        device=device,
+        operation=operation,
+        arrivals=Closed(),
+        quota=Quota(seconds=seconds, linger=False),
+        start_ns=start_ns,
+        seed=0,
+        outlet=outlet,
+    ).run()
+    records = np.concatenate(outlet.kept)
+    arm.add(clock_ms(records, "service"), int(records["retire_ns"][-1] - records["submit_ns"][0]))
+
+
+def compare(device: Device, operation: Operation, pairs: int, seconds: float, link: Link) -> tuple[Arm, Arm]:
+    """Both loops, ``pairs`` blocks each, alternating."""
+    plain, observed = Arm(), Arm()
+    bare(device, operation, seconds, Arm())  # warm
+    for pair in range(pairs):
+        for arm in (plain, observed) if pair % 2 == 0 else (observed, plain):
+            if arm is plain:
+                bare(device, operation, seconds, plain)
+            else:
+                instrumented(device, operation, seconds, observed, link)
+    return plain, observed
+
+
+def cost(plain: Arm, observed: Arm) -> dict[str, Interval]:
+    """Per figure the relative cost of observing; positive: worse."""
+    return {
+        "throughput": _over_pairs(1 - np.array(observed.rates) / np.array(plain.rates)),
+        "p50": _over_pairs(_per_block(observed, 0.5) / _per_block(plain, 0.5) - 1),
+        "p99": _over_pairs(_per_block(observed, 0.99) / _per_block(plain, 0.99) - 1),
+    }
+
+
+def extra_us(plain: Arm, observed: Arm) -> Interval:
+    """What observing adds to one iteration, in microseconds of wall time."""
+    return _over_pairs(1e6 / np.array(observed.rates) - 1e6 / np.array(plain.rates))
+
+
+def _over_pairs(costs: NDArray[np.float64]) -> Interval:
+    """The median over pairs, whose two blocks are neighbours in time, and its interval from resampled pairs."""
+    chosen = np.random.default_rng(0).integers(0, len(costs), (RESAMPLES, len(costs)))
+    low, high = np.quantile(np.median(costs[chosen], axis=1), [0.025, 0.975])
+    return float(np.median(costs)), float(low), float(high)
+
+
+def _per_block(arm: Arm, level: float) -> NDArray[np.float64]:
+    return np.array([np.quantile(latencies, level) for latencies in arm.latencies])
+
+
+def main(argv: Sequence[str] = ()) -> None:
+    """Prints a table of costs, one row per size and figure."""
+    parser = argparse.ArgumentParser(prog="python -m bench observer")
+    parser.add_argument("--device", choices=("auto", "cuda", "cpu"), default="auto")
+    parser.add_argument("--kernel", choices=("fft", "gemm"), default="fft")
+    parser.add_argument("--size", type=int, action="append")
+    parser.add_argument("--pairs", type=int, default=60)
+    parser.add_argument("--block-seconds", type=float, default=0.12, help="longer where an iteration takes long")
+    options = parser.parse_args(argv)
+    kernel: KernelName = options.kernel
+    cores = sorted(os.sched_getaffinity(0))
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        drain = subprocess.Popen([sys.executable, "-c", _DRAIN, str(listener.getsockname()[1])])
+        link = Link(listener.accept()[0])
+    os.sched_setaffinity(drain.pid, set(cores[:-1] or cores))
+    os.sched_setaffinity(0, {cores[-1]})
+    try:
+        device = open_device(*choose(options.device, "auto"))
+        sizes = options.size or (_CUDA_SIZES if device.info().kind == "cuda" else _CPU_SIZES)
+        print(f"observer cost on {device.info().label}; positive: the worker's loop is worse; bar {BAR:.0%}")
+        arms = compare(device, _nothing, options.pairs, EMPTY_SECONDS, link)
+        fixed, low, high = extra_us(*arms)
+        share = f"{BAR:.0%} of {fixed / 1e3 / BAR:.2f} ms"
+        print(f"empty operation: {fixed:+.1f} us [{low:+.1f}, {high:+.1f}] per iteration, {share}")
+        for size in sizes:
+            operation = build(kernel, size, device)
+            seconds = max(options.block_seconds, LEAST_ITERATIONS * _iteration_s(device, operation))
+            arms = compare(device, operation, options.pairs, seconds, link)
+            _print_rows(f"{kernel} {size}", *arms)
+    finally:
+        os.sched_setaffinity(0, cores)
+        link.close()
+        drain.wait()
+
+
+def _iteration_s(device: Device, operation: Operation) -> float:
+    arm = Arm()
+    bare(device, operation, 0.05, arm)
+    return float(np.median(arm.latencies[0])) / 1e3
+
+
+def _print_rows(title: str, plain: Arm, observed: Arm) -> None:
+    pooled = np.concatenate(plain.latencies)
+    print(f"{title}: p50 {np.median(pooled):.3f} ms, {len(pooled)} and {sum(map(len, observed.latencies))} iterations")
+    for name, (estimate, low, high) in cost(plain, observed).items():
+        verdict = "ok" if high <= BAR else "over" if low > BAR else "undecided"
+        print(f"  {name:<10} {estimate:+7.2%}  [{low:+.2%}, {high:+.2%}]  {verdict}")
+    extra, low, high = extra_us(plain, observed)
+    print(f"  {'wall time':<10} {extra:+6.1f} us [{low:+.1f}, {high:+.1f}] per iteration")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
