@@ -98,8 +98,8 @@ class MemoryRun:
         self._count = count
 
     def records(self, tenant: str, block: int) -> Records:
-        del tenant
-        return make_records(self._count, start_ns=block * S)
+        active = any(b.index == block and tenant in b.counts for b in self.blocks)
+        return make_records(self._count if active else 0, start_ns=block * S)
 
 
 class MemorySink:
