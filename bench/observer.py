@@ -7,9 +7,11 @@ alternate (A B B A), back to back, so that drift cancels. The bar: at most 1 % o
 The cost is per iteration and hardly depends on its length, so it is measured by itself first, with an operation that
 does nothing: on the CPU it is mostly two readings of the thread's CPU time. Shorter iterations than a hundred times it
 lie over the bar (``--size 128`` shows it). Other load on the machine widens the intervals; "undecided" means that the
-bar lies within one.
+bar lies within one. Real work on a shared machine varies by more than the cost; ``--spin-ms`` takes an operation that
+only waits for the clock instead, whose p99 hardly varies by itself.
 
     python -m bench observer --device cuda --size 2048
+    python -m bench observer --spin-ms 0.7 --spin-ms 3.6
 """
 
 from __future__ import annotations
@@ -21,6 +23,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from functools import partial
 
 import msgspec
 import numpy as np
@@ -28,7 +31,7 @@ from numpy.typing import NDArray
 
 from kts.model.plan import Closed, Quota
 from kts.model.records import Records, clock_ms
-from kts.units import NS_PER_MS, NS_PER_S
+from kts.units import NS_PER_MS, NS_PER_S, ms_to_ns
 from kts.worker.detect import choose
 from kts.worker.devices import Device, open_device
 from kts.worker.link import BlockOutlet, Link
@@ -168,6 +171,7 @@ def main(argv: Sequence[str] = ()) -> None:
     parser.add_argument("--device", choices=("auto", "cuda", "cpu"), default="auto")
     parser.add_argument("--kernel", choices=("fft", "gemm"), default="fft")
     parser.add_argument("--size", type=int, action="append")
+    parser.add_argument("--spin-ms", type=float, action="append", help="wait for the clock instead of working")
     parser.add_argument("--pairs", type=int, default=60)
     parser.add_argument("--block-seconds", type=float, default=0.12, help="longer where an iteration takes long")
     options = parser.parse_args(argv)
@@ -180,21 +184,36 @@ def main(argv: Sequence[str] = ()) -> None:
     os.sched_setaffinity(0, {cores[-1]})
     try:
         device = open_device(*choose(options.device, "auto"))
-        sizes = options.size or (_CUDA_SIZES if device.info().kind == "cuda" else _CPU_SIZES)
+        usual = _CUDA_SIZES if device.info().kind == "cuda" else _CPU_SIZES
+        sizes = options.size or (() if options.spin_ms else usual)
+        operations = [(f"{kernel} {size}", partial(build, kernel, size, device)) for size in sizes]
+        operations += [(f"spin {ms:g} ms", partial(spin, ms)) for ms in options.spin_ms or ()]
         print(f"observer cost on {device.info().label}; positive: the worker's loop is worse; bar {BAR:.0%}")
         arms = compare(device, _nothing, options.pairs, EMPTY_SECONDS, link)
         fixed, low, high = extra_us(*arms)
         share = f"{BAR:.0%} of {fixed / 1e3 / BAR:.2f} ms"
         print(f"empty operation: {fixed:+.1f} us [{low:+.1f}, {high:+.1f}] per iteration, {share}")
-        for size in sizes:
-            operation = build(kernel, size, device)
+        for title, make in operations:
+            operation = make()
             seconds = max(options.block_seconds, LEAST_ITERATIONS * _iteration_s(device, operation))
             arms = compare(device, operation, options.pairs, seconds, link)
-            _print_rows(f"{kernel} {size}", *arms)
+            _print_rows(title, *arms)
     finally:
         os.sched_setaffinity(0, cores)
         link.close()
         drain.wait()
+
+
+def spin(ms: float) -> Operation:
+    """An operation that takes ``ms`` by the clock and touches next to no memory."""
+    length_ns, now = ms_to_ns(ms), time.monotonic_ns
+
+    def operation() -> None:
+        end_ns = now() + length_ns
+        while now() < end_ns:
+            pass
+
+    return operation
 
 
 def _iteration_s(device: Device, operation: Operation) -> float:
