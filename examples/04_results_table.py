@@ -11,7 +11,8 @@ import re
 import sys
 from pathlib import Path
 
-from kts.model.summary import Estimate, Summary
+from kts.model.summary import Summary
+from kts.report.cells import ratio_with_interval
 from kts.stats import analyse
 from kts.store import open_run
 
@@ -21,21 +22,19 @@ BETWEEN = re.compile(r"(?<=<!-- results -->\n).*(?=<!-- /results -->)", re.DOTAL
 PUBLISHED = {"fft": ("3.68", "6.10", "1.66"), "gemm": ("21.0", "24.7", "1.18")}  # GTX 1080, device time
 
 
-def cell(figure: Estimate) -> str:
-    """``2.06 (2.02-2.15)``, or a dash where the run does not support a figure."""
-    if figure.estimate is None:
-        return "-"
-    return f"{figure.estimate:.2f} ({figure.lo:.2f}-{figure.hi:.2f})"
-
-
 def rows(summary: Summary) -> list[str]:
     """One row per tenant."""
     lines = []
     for name, tenant in summary.tenants.items():
         response, device = tenant.response, tenant.device
         times = [f"{f.estimate:.2f}" if f.estimate else "-" for f in (response.solo.p99, response.shared.p99)]
-        cells = [f"[{summary.run}](examples/results/{summary.run})", name, *times, f"**{cell(response.df.p99)}**"]
-        cells += [cell(device.df.p99), f"{response.solo.n} / {response.shared.n}"]
+        cells = [
+            f"[{summary.run}](examples/results/{summary.run})",
+            name,
+            *times,
+            f"**{ratio_with_interval(response.df.p99)}**",
+        ]
+        cells += [ratio_with_interval(device.df.p99), f"{response.solo.n} / {response.shared.n}"]
         lines.append("| " + " | ".join(cells) + " |")
     return lines
 

@@ -19,9 +19,10 @@ from kts.errors import SetupError
 from kts.model.plan import DeviceChoice, Plan, Work
 from kts.wire.appline import PREFIX
 from kts.worker.detect import choose, choose_kind
+from kts.worker.prepare import THREAD_VARIABLES
 
+COMMAND_VARIABLES = (*THREAD_VARIABLES, "NUMEXPR_NUM_THREADS")  # a user's program may use more than our workloads
 WORKER = ("-m", "kts.worker", "--join")
-THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS")
 TAIL_BYTES = 8192
 REASON_CHARACTERS = 300
 POLL_S = 0.02
@@ -77,7 +78,7 @@ class LocalBackend:
 
     def _spawn(self, name: str, endpoint: Endpoint, cores: tuple[int, ...]) -> subprocess.Popen[bytes]:
         env = dict(os.environ)
-        env.update(dict.fromkeys(THREAD_VARIABLES, str(len(cores))))
+        env.update(dict.fromkeys(COMMAND_VARIABLES, str(len(cores))))
         env["KTS_CONDUCTOR"] = f"{endpoint.host}:{endpoint.port}"
         env["KTS_TOKEN"] = endpoint.token
         env["KTS_TENANT"] = name

@@ -75,7 +75,8 @@ def _system() -> Check:
 
 
 def _cores() -> Check:
-    from kts.cli.environment import cpu_model, usable_cores
+    from kts.cli.environment import usable_cores
+    from kts.worker.detect import cpu_model
 
     count = len(usable_cores())
     found = f"{count} usable ({cpu_model()})"

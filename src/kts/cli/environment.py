@@ -16,7 +16,7 @@ _MPS_PIPE = "/tmp/nvidia-mps"
 
 def environment() -> dict[str, str]:
     """Python, platform, kernel, CPU, load, governor, driver and library versions; empty values are left out."""
-    from kts.worker.detect import driver_version
+    from kts.worker.detect import cpu_model, driver_version
 
     found = {
         "python": platform.python_version(),
@@ -44,15 +44,6 @@ def sharing_mode(device: DeviceChoice) -> str:
     if (Path(os.environ.get("CUDA_MPS_PIPE_DIRECTORY", _MPS_PIPE)) / "control").exists():
         return "mps"
     return "mig" if any(" MIG " in gpu.name for gpu in cuda_devices()) else "time-slicing"
-
-
-def cpu_model() -> str:
-    """The CPU's name, or its architecture where the system does not tell."""
-    for line in _read(Path("/proc/cpuinfo")).splitlines():
-        key, _, value = line.partition(":")
-        if key.strip() == "model name":
-            return value.strip()
-    return platform.machine()
 
 
 def usable_cores() -> list[int]:

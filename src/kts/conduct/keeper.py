@@ -66,12 +66,10 @@ class Keeper:
                 self._rule.add(tenant, outcome, np.concatenate(chunks))
 
     def ask(self) -> tuple[bool, dict[str, float | None]]:
-        """What the rule says, and the half-widths that it goes by where it tells them."""
+        """What the rule says, and the half-widths that it goes by."""
         if self._rule is None:
             return False, {}
-        reached = self._rule.reached()
-        widths = getattr(self._rule, "widths", None)
-        return reached, dict(widths()) if callable(widths) else {}
+        return self._rule.reached(), self._rule.widths()
 
     def close(self, outcome: Outcome) -> Outcome:
         """Closes the sink; the outcome, which is worse than the given one if something was not kept."""

@@ -10,14 +10,14 @@ from typing import Any
 
 import msgspec
 
-from kts.model.summary import Estimate, Latency, Summary, TenantSummary
+from kts.model.summary import Degradation, Estimate, Latency, Summary, TenantSummary
 from kts.report import cells
 
 COLUMNS = ("tenant", "clock", "condition", "figure", "estimate", "lo", "hi", "unit", "refused")
 Where = tuple[str, str, str]
 """Tenant, clock, condition."""
 Row = tuple[str, str, str, str, float | None, float | None, float | None, str, str]
-_ALL_QUANTILES = ("p50", "p95", "p99", "p999")
+_ALL_QUANTILES = Degradation.__struct_fields__
 
 
 def summary_json(summary: Summary) -> str:

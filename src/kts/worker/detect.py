@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import ctypes
 import importlib.util
+import platform
 import uuid
+from pathlib import Path
 from typing import Literal
 
 import msgspec
@@ -94,6 +96,18 @@ def driver_version() -> str:
         return ""
     nvml.nvmlShutdown()
     return text.value.decode(errors="replace")
+
+
+def cpu_model() -> str:
+    """The CPU's name, or its architecture where the system does not tell."""
+    try:
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines():
+            key, _, value = line.partition(":")
+            if key.strip() == "model name" and value.strip():
+                return value.strip()
+    except OSError:
+        pass
+    return platform.machine() or "unknown processor"
 
 
 def installed(library: str) -> bool:

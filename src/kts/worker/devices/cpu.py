@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import os
-import platform
 import socket
 import time
 from pathlib import Path
@@ -15,6 +14,7 @@ import array_api_compat.numpy as xp
 import numpy as np
 
 from kts.model.run import DeviceInfo
+from kts.worker.detect import cpu_model
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 _KEEP_BYTES = 2**30
@@ -24,7 +24,7 @@ _libc = ctypes.CDLL(None)
 def cpu_info(library: str, stopwatch: str) -> DeviceInfo:
     """The cores that this process may run on, as a device. Processes on the same cores get the same ``uuid``."""
     cores = ",".join(map(str, sorted(os.sched_getaffinity(0))))
-    name = _model_name()
+    name = cpu_model()
     return DeviceInfo(
         kind="cpu",
         uuid=f"cpu:{socket.gethostname()}:{cores}",
@@ -88,17 +88,6 @@ def _keep_freed_memory() -> None:
     with contextlib.suppress(AttributeError):  # glibc only
         _libc.mallopt(_M_MMAP_THRESHOLD, _KEEP_BYTES)
         _libc.mallopt(_M_TRIM_THRESHOLD, _KEEP_BYTES)
-
-
-def _model_name() -> str:
-    try:
-        for line in Path("/proc/cpuinfo").read_text(errors="replace").splitlines():
-            key, _, value = line.partition(":")
-            if key.strip() == "model name" and value.strip():
-                return value.strip()
-    except OSError:
-        pass
-    return platform.machine() or "unknown processor"
 
 
 def _meminfo_bytes(field: str) -> int | None:
