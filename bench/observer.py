@@ -45,7 +45,7 @@ RESAMPLES = 2000
 EMPTY_SECONDS = 0.04
 _CPU_SIZES = (256, 512)  # about 0.7 and 4 ms
 _CUDA_SIZES = (1024, 8192)
-_LEAD_NS = 20 * NS_PER_MS
+_LEAD_NS = 400 * NS_PER_MS  # the collection before a block takes 100 ms and more once torch is loaded
 _DRAIN = (
     "import socket, sys; s = socket.create_connection(('127.0.0.1', int(sys.argv[1])))\nwhile s.recv(1 << 20): pass"
 )

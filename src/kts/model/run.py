@@ -49,6 +49,7 @@ class WorkerInfo(msgspec.Struct, frozen=True, kw_only=True):
     hostname: str
     device: DeviceInfo
     cores: tuple[int, ...] = ()
+    gpus: tuple[str, ...] = ()  # UUIDs that NVML shows the worker, whatever device it computes on
     solo_ms: float | None = None  # what calibration measured for the frozen size
 
 

@@ -30,7 +30,7 @@ from kts.errors import DataError
 from kts.model.plan import DeviceChoice, Quota, Tenant
 from kts.model.run import ClockPair, DeviceInfo
 
-PROTOCOL = 1
+PROTOCOL = 2
 
 FailureKind = Literal["setup", "out-of-memory", "device-lost", "command", "internal"]
 
@@ -50,10 +50,11 @@ class Hello(Message, frozen=True, kw_only=True):
 
 
 class Opened(Message, frozen=True, kw_only=True):
-    """The device is open. ``cores``: the CPU cores this worker may run on."""
+    """The device is open. ``cores``: the CPU cores this worker may run on. ``gpus``: UUIDs that NVML shows here."""
 
     device: DeviceInfo
     cores: tuple[int, ...]
+    gpus: tuple[str, ...] = ()
 
 
 class Ready(Message, frozen=True, kw_only=True):
@@ -77,10 +78,16 @@ class Chunk(Message, frozen=True, kw_only=True):
 
 
 class Heartbeat(Message, frozen=True, kw_only=True):
-    """Still making progress: ``iterations`` finished in the current block (0 while idle)."""
+    """Still making progress: ``iterations`` finished in the current block (0 while idle).
+
+    ``run_ns``, ``wait_ns``: what the kernel's scheduler says the measuring thread ran and waited for a core since
+    it began (schedstat); None where it does not tell, or was not asked to.
+    """
 
     monotonic_ns: int
     iterations: int
+    run_ns: int | None = None
+    wait_ns: int | None = None
 
 
 class QuotaReached(Message, frozen=True, kw_only=True):

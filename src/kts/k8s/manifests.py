@@ -1,0 +1,1 @@
+"""From a plan to Kubernetes objects. Pure."""

@@ -1,0 +1,54 @@
+"""Where and how a run is placed on a cluster: what the user may choose, and nothing about the experiment."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import msgspec
+
+Extra = Literal["cpu", "torch", "cupy"]
+
+DEFAULT_NAMESPACE = "kts"
+DEFAULT_REPOSITORY = "localhost/kts-worker"
+DEFAULT_IMAGE = f"{DEFAULT_REPOSITORY}:v1"
+
+LABEL_RUN = "kts.dev/run"
+LABEL_TENANT = "kts.dev/tenant"
+LABEL_ROLE = "kts.dev/role"
+"""``owner``, ``conductor`` or ``tenant``."""
+LABEL_APP = "app.kubernetes.io/name"
+APP = "kts"
+"""Value of `LABEL_APP` on every object that kts makes."""
+
+WORKER_PORT = 7077
+STATUS_PORT = 7078
+TOKEN_HEADER = "X-Kts-Token"
+
+
+class ClusterSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """The user's choices.
+
+    ``node``: host name of the one node to use; empty: the scheduler chooses. ``resource``: what one tenant asks one
+    of; empty: none (no device plugin, or a claim). ``claim``: name of a DRA ResourceClaim that all tenants share, in
+    place of ``resource``. ``runtime_class`` empty: the cluster's default. ``pod_template``: merged into every pod
+    (strategic merge for containers by name). ``keep_s``: how long the conductor's pod waits for its results to be
+    fetched. ``create_namespace``: render the Namespace too.
+    """
+
+    namespace: str = DEFAULT_NAMESPACE
+    create_namespace: bool = True
+    image: str = DEFAULT_IMAGE
+    pull_policy: Literal["Never", "IfNotPresent", "Always"] = "Never"
+    runtime_class: str = "nvidia"
+    resource: str = "nvidia.com/gpu"
+    claim: str = ""
+    node: str = ""
+    node_selector: dict[str, str] = {}
+    tolerations: tuple[dict[str, Any], ...] = ()
+    cpu: str = ""
+    """CPUs of a tenant's pod, limit and request; empty: 1 whole CPU on a GPU, a small request without limit on device
+    cpu (a limit would be enforced by throttling, which looks like sharing)."""
+    memory: str = ""
+    pod_template: dict[str, Any] = {}
+    keep_s: int = 3600
+    join_s: int = 300
