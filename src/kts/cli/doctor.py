@@ -75,8 +75,8 @@ def _system() -> Check:
 
 
 def _cores() -> Check:
-    from kts.cli.environment import usable_cores
     from kts.worker.detect import cpu_model
+    from kts.worker.environment import usable_cores
 
     count = len(usable_cores())
     found = f"{count} usable ({cpu_model()})"
@@ -88,8 +88,8 @@ def _cores() -> Check:
 
 
 def _libraries() -> list[Check]:
-    from kts.cli.environment import LIBRARIES, library_version
     from kts.worker.detect import cuda_devices, installed
+    from kts.worker.environment import LIBRARIES, library_version
 
     needed = bool(cuda_devices())
     rows = []
@@ -103,7 +103,7 @@ def _libraries() -> list[Check]:
 
 
 def _governor() -> Check:
-    from kts.cli.environment import governor
+    from kts.worker.environment import governor
 
     found = governor()
     if found in ("", "performance"):
@@ -112,7 +112,7 @@ def _governor() -> Check:
 
 
 def _load() -> Check:
-    from kts.cli.environment import load_average, usable_cores
+    from kts.worker.environment import load_average, usable_cores
 
     found = load_average()
     busy = float(found.split()[0]) if found else 0.0

@@ -20,6 +20,7 @@ from kts.cli.doctor import doctor
 from kts.cli.experiments import experiments
 from kts.cli.report import report
 from kts.cli.run import run
+from kts.cli.runs import attach, clean, collect, runs
 from kts.cli.schema import schema
 from kts.errors import Interrupted, KtsError, SetupError, UsageError
 
@@ -30,7 +31,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
-for command in (run, report, compare, experiments, schema, doctor):
+for command in (run, report, compare, experiments, runs, attach, collect, clean, schema, doctor):
     app.command()(command)
 
 

@@ -10,16 +10,33 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from kts.cli.cluster_options import (
+    PANEL,
+    Claim,
+    Context,
+    Image,
+    Namespace,
+    Node,
+    NodeSelector,
+    PodTemplate,
+    PullPolicy,
+    Resource,
+    RuntimeClass,
+    Toleration,
+    settings_from,
+)
 from kts.cli.experiments import complete_name
 from kts.cli.options import Json, NoFigures
 from kts.errors import KtsError, SetupError, UsageError
+from kts.k8s.settings import DEFAULT_NAMESPACE
 
 if TYPE_CHECKING:
     from kts.conduct.ports import Backend
+    from kts.k8s.settings import ClusterSettings
     from kts.model.plan import Plan
     from kts.model.run import Outcome
 
-BACKENDS = ("local", "replay")
+BACKENDS = ("local", "k8s", "replay")
 
 
 def _choice(*words: str) -> Callable[[str], list[str]]:
@@ -59,7 +76,7 @@ def run(  # noqa: PLR0917 - typer turns parameters into options
     on: Annotated[
         str,
         typer.Option(
-            help="local: processes on this machine; replay: a recorded run again.",
+            help="local: processes on this machine; k8s: pods of a cluster; replay: a recorded run again.",
             metavar="BACKEND",
             autocompletion=_choice(*BACKENDS),
         ),
@@ -95,6 +112,23 @@ def run(  # noqa: PLR0917 - typer turns parameters into options
     allow_different_gpus: Annotated[
         bool, typer.Option("--allow-different-gpus", help="Measure even if the tenants do not share one GPU.")
     ] = False,
+    namespace: Namespace = DEFAULT_NAMESPACE,
+    context: Context = None,
+    image: Image = None,
+    extra: Annotated[
+        str, typer.Option(help="Variant of the image built here: cpu, torch or cupy.", rich_help_panel=PANEL)
+    ] = "torch",
+    pull_policy: PullPolicy = "Never",
+    runtime_class: RuntimeClass = "nvidia",
+    resource: Resource = "nvidia.com/gpu",
+    claim: Claim = "",
+    node: Node = "",
+    node_selector: NodeSelector = None,
+    toleration: Toleration = None,
+    pod_template: PodTemplate = None,
+    keep: Annotated[
+        bool, typer.Option("--keep", help="Leave the run's objects in the cluster.", rich_help_panel=PANEL)
+    ] = False,
     no_figures: NoFigures = False,
     as_json: Json = False,
 ) -> None:
@@ -117,17 +151,33 @@ def run(  # noqa: PLR0917 - typer turns parameters into options
         changes["precision"] = _number_or_none(precision)
     if on not in BACKENDS:
         raise UsageError(f"--on: no backend {on!r}", f"known: {', '.join(BACKENDS)}")
-    setting = _replay(Path(experiment), changes) if on == "replay" else _local(experiment, changes)
-    directory = out or _default_directory(setting.plan.name)
-    outcome = _measure(setting, directory, overwrite=overwrite)
-    _report(directory, outcome, figures=not no_figures, as_json=as_json)
+    if on == "k8s":
+        settings = settings_from(
+            namespace=namespace,
+            image=image,
+            pull_policy=pull_policy,
+            runtime_class=runtime_class,
+            resource=resource,
+            claim=claim,
+            node=node,
+            node_selector=node_selector,
+            toleration=toleration,
+            pod_template=pod_template,
+        )
+        cluster = _Cluster(settings, context, image, extra, keep)
+        directory, outcome = _on_cluster(experiment, changes, cluster, out, overwrite=overwrite)
+    else:
+        setting = _replay(Path(experiment), changes) if on == "replay" else _local(experiment, changes)
+        directory = out or _default_directory(setting.plan.name)
+        outcome = _measure(setting, directory, overwrite=overwrite)
+    report_outcome(directory, outcome, figures=not no_figures, as_json=as_json)
 
 
 def _local(experiment: str, changes: dict[str, object]) -> Setting:
     """The setting of an experiment on this machine."""
-    from kts.cli.environment import environment, sharing_mode
     from kts.plan import build
     from kts.spec import load, override
+    from kts.worker.environment import environment, sharing_mode
 
     loaded = load(experiment)
     plan = build(override(loaded.experiment, changes) if changes else loaded.experiment)
@@ -143,6 +193,40 @@ def _local(experiment: str, changes: dict[str, object]) -> Setting:
         mode=sharing_mode(plan.device),
         environment=environment(),
     )
+
+
+@dataclass(frozen=True)
+class _Cluster:
+    """Where on a cluster, and with which image: ``image`` None is built here, in the variant ``extra``."""
+
+    settings: ClusterSettings
+    context: str | None
+    image: str | None
+    extra: str
+    keep: bool
+
+
+def _on_cluster(
+    experiment: str, changes: dict[str, object], cluster: _Cluster, out: Path | None, *, overwrite: bool
+) -> tuple[Path, Outcome]:
+    """Measures in pods; (the run directory, how it ended)."""
+    import msgspec
+
+    from kts.cli.on_k8s import conclude, decided, ensured_image, extra_from, start
+    from kts.k8s.api import Api
+    from kts.plan import build
+    from kts.spec import load, override
+
+    loaded = load(experiment)
+    extra = extra_from(cluster.extra)
+    plan = decided(build(override(loaded.experiment, changes) if changes else loaded.experiment), extra)
+    api = Api.connect(cluster.context)
+    settings = cluster.settings
+    if cluster.image is None:
+        settings = msgspec.structs.replace(settings, image=ensured_image(api, extra, None))
+    directory = out or _default_directory(plan.name)
+    _, session = start(api, plan, settings, loaded.text, directory, overwrite=overwrite)
+    return directory, conclude(api, session, keep=cluster.keep)
 
 
 def _replay(directory: Path, changes: dict[str, object]) -> Setting:
@@ -188,7 +272,7 @@ def _measure(setting: Setting, directory: Path, *, overwrite: bool) -> Outcome:
         return conduct(plan, setting.make_backend(directory / LOGS), writer, watcher, rule)
 
 
-def _report(directory: Path, outcome: Outcome, *, figures: bool, as_json: bool) -> None:
+def report_outcome(directory: Path, outcome: Outcome, *, figures: bool, as_json: bool) -> None:
     """Reports what there is, whatever the outcome, and then lets the outcome decide the exit code."""
     from kts.cli.report import has_figures, show
     from kts.stats import analyse

@@ -43,15 +43,17 @@ def conduct(
     host: str = "127.0.0.1",
     port: int = 0,
     limits: Limits | None = None,
+    token: str = "",
 ) -> Outcome:
     """Runs ``plan`` to its end, whichever it is, and returns it; blocks until then.
 
-    Everything measured goes to ``sink`` at once. Workers are ended and the sink is closed in any case,
-    also when an exception passes through here. SIGINT, SIGTERM and SIGHUP end the run in order, a second
-    one at once; their former handlers are put back. Errors of kts become an Outcome, they are not raised.
+    ``token`` is what workers must show; empty: one is made here, and ``backend`` hands it on. Everything
+    measured goes to ``sink`` at once. Workers are ended and the sink is closed in any case, also when an
+    exception passes through here. SIGINT, SIGTERM and SIGHUP end the run in order, a second one at once;
+    their former handlers are put back. Errors of kts become an Outcome, they are not raised.
     """
     keeper = Keeper(sink, rule)
-    driver = _Driver(plan, backend, keeper, watcher, asks=rule is not None, limits=limits)
+    driver = _Driver(plan, backend, keeper, watcher, asks=rule is not None, limits=limits, token=token)
     outcome = _BROKEN
     try:
         outcome = asyncio.run(driver.run(host, port))
@@ -79,10 +81,11 @@ class _Driver:
         *,
         asks: bool,
         limits: Limits | None,
+        token: str,
     ) -> None:
         self.forced = False
         self._plan, self._backend, self._keeper, self._watcher = plan, backend, keeper, watcher
-        self._token = secrets.token_urlsafe(32)
+        self._token = token or secrets.token_urlsafe(32)
         self._machine = Machine(plan, token=self._token, asks=asks, now_ns=time.monotonic_ns(), limits=limits)
         self._events: deque[ev.Event] = deque()
         self._handling = False

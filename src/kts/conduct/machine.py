@@ -142,7 +142,10 @@ class Machine:
             return
         where = self._roster.different_devices()
         if where and not self.plan.allow_different_gpus:
-            remedy = "give all tenants one device (CUDA_VISIBLE_DEVICES), or allow it with --allow-different-gpus"
+            remedy = (
+                "give all tenants one device (CUDA_VISIBLE_DEVICES; on Kubernetes a node with one GPU, or the device "
+                "plugin's sharedDevicesAllocationPolicy: packed), or allow it with --allow-different-gpus"
+            )
             self._abort("failed", f"the tenants are not on one device: {where}", remedy, SetupError.exit_code)
             return
         if where:

@@ -64,6 +64,7 @@ class Seat:
             hostname=self.hello.hostname,
             device=self.opened.device,
             cores=self.opened.cores,
+            gpus=self.opened.gpus,
             solo_ms=self.solo_ms,
         )
 
@@ -118,10 +119,19 @@ class Roster:
 
     def different_devices(self) -> str:
         """Who sits where, if not all tenants are on one device; empty if they are."""
-        devices = {name: seat.opened.device for name, seat in self.seats.items() if seat.opened}
+        opened = {name: seat.opened for name, seat in self.seats.items() if seat.opened}
+        devices = {name: told.device for name, told in opened.items()}
         if len({device.uuid for device in devices.values()}) <= 1:
-            return ""
+            return self._different_gpus(opened)
         return ", ".join(f"{name} on {device.label} ({device.uuid})" for name, device in devices.items())
+
+    @staticmethod
+    def _different_gpus(opened: dict[str, msg.Opened]) -> str:
+        """The same for the one GPU each container was given, which it need not compute on."""
+        given = {name: told.gpus for name, told in opened.items() if len(told.gpus) == 1}
+        if len({gpus[0] for gpus in given.values()}) <= 1:
+            return ""
+        return ", ".join(f"{name} was given {gpus[0]}" for name, gpus in given.items())
 
     def frozen_plan(self) -> Plan:
         """The plan with the sizes that calibration found."""

@@ -1,1 +1,330 @@
-"""From a plan to Kubernetes objects. Pure."""
+"""From a plan to Kubernetes objects. Pure: the same arguments give the same objects.
+
+A run is a ConfigMap that owns the rest (`owned`), a Secret with the run's token, a Service, the conductor's Pod,
+one Job per tenant and a NetworkPolicy. Tenants find the conductor by the Service's environment variable, which
+needs neither DNS nor the pod's address, so that ``kubectl apply`` of the objects alone runs the experiment.
+
+All pods of a run must be on one node: they share its CLOCK_MONOTONIC, by which blocks start. Tenants attract each
+other, and the conductor follows them, since only they ask for what the node must have.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from kts import __version__
+from kts.k8s.settings import (
+    APP,
+    LABEL_APP,
+    LABEL_ROLE,
+    LABEL_RUN,
+    LABEL_TENANT,
+    STATUS_PORT,
+    WORKER_PORT,
+    ClusterSettings,
+)
+from kts.model.plan import Plan
+
+Object = dict[str, Any]
+
+PLAN_MOUNT = "/etc/kts/run"
+TOKEN_MOUNT = "/etc/kts/token"
+DATA_MOUNT = "/var/lib/kts"
+USER_ID = 10001
+LONGEST_NAME = 63
+SPARE_S = 3600
+"""On top of what a run may take, before Kubernetes ends its pods by itself."""
+TTL_S = 86_400
+_CLAIM = "gpu"
+
+
+def object_name(run: str) -> str:
+    """Name of a run's ConfigMap (its owner), Secret, Service and NetworkPolicy."""
+    return f"kts-{run}"
+
+
+def conductor_name(run: str) -> str:
+    """Name of the conductor's Pod."""
+    return f"kts-{run}-conductor"
+
+
+def job_name(run: str, tenant: str) -> str:
+    """Name of a tenant's Job: unique in the run, and short enough for the label that Kubernetes makes of it."""
+    name = f"kts-{run}-{tenant}"
+    if len(name) <= LONGEST_NAME:
+        return name
+    digest = hashlib.sha256(tenant.encode()).hexdigest()[:6]
+    return f"{name[: LONGEST_NAME - 7].rstrip('-')}-{digest}"
+
+
+def service_variable(run: str) -> str:
+    """The environment variable in which Kubernetes gives pods the address of the run's Service."""
+    return f"{object_name(run).replace('-', '_').upper()}_SERVICE_HOST"
+
+
+def render(
+    plan: Plan, *, run: str, token: str, settings: ClusterSettings, experiment_text: str, created: str
+) -> list[Object]:
+    """All objects of a run, in the order in which they must be created; the first of kind ConfigMap is the owner.
+
+    ``plan.device`` must be decided (cpu or cuda). ``created``: RFC 3339, kept as an annotation.
+    """
+    objects = [_namespace(settings)] if settings.create_namespace else []
+    objects += [
+        _owner(plan, run, settings, experiment_text, created),
+        _secret(run, token, settings),
+        _service(run, settings),
+        _network_policy(run, settings),
+        _conductor(plan, run, settings),
+    ]
+    return objects + [_job(plan, tenant.name, run, settings) for tenant in plan.tenants]
+
+
+def owned(objects: Sequence[Object], uid: str) -> list[Object]:
+    """The objects without Namespace and owner, each owned by the run's ConfigMap of that ``uid``."""
+    owner = next(o for o in objects if o["kind"] == "ConfigMap")
+    reference = {"apiVersion": "v1", "kind": "ConfigMap", "name": owner["metadata"]["name"], "uid": uid}
+    rest = [o for o in objects if o["kind"] != "Namespace" and o is not owner]
+    return [{**o, "metadata": {**o["metadata"], "ownerReferences": [reference]}} for o in rest]
+
+
+def merged(base: Any, patch: Any) -> Any:
+    """Strategic merge: maps are merged (None removes), lists of named items by name, all else is replaced."""
+    if isinstance(base, Mapping) and isinstance(patch, Mapping):
+        result = dict(base)
+        for key, value in patch.items():
+            if value is None:
+                result.pop(key, None)
+            else:
+                result[key] = merged(base[key], value) if key in base else value
+        return result
+    if _named(base) and _named(patch):
+        by_name = {item["name"]: item for item in base}
+        for item in patch:
+            by_name[item["name"]] = merged(by_name.get(item["name"], {}), item)
+        return list(by_name.values())
+    return patch
+
+
+def to_yaml(objects: Sequence[Object]) -> str:
+    """The objects as one YAML stream for ``kubectl apply -f -``."""
+    import yaml
+
+    return yaml.safe_dump_all(objects, sort_keys=False, width=120)
+
+
+def _named(value: Any) -> bool:
+    return isinstance(value, list) and bool(value) and all(isinstance(i, Mapping) and "name" in i for i in value)
+
+
+def _labels(run: str, role: str, tenant: str = "") -> dict[str, str]:
+    labels = {
+        LABEL_APP: APP,
+        "app.kubernetes.io/managed-by": "kts",
+        "app.kubernetes.io/component": role,
+        LABEL_RUN: run,
+        LABEL_ROLE: role,
+    }
+    return {**labels, LABEL_TENANT: tenant} if tenant else labels
+
+
+def _meta(name: str, run: str, role: str, settings: ClusterSettings, tenant: str = "") -> Object:
+    return {"name": name, "namespace": settings.namespace, "labels": _labels(run, role, tenant)}
+
+
+def _namespace(settings: ClusterSettings) -> Object:
+    return {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": settings.namespace}}
+
+
+def _owner(plan: Plan, run: str, settings: ClusterSettings, text: str, created: str) -> Object:
+    meta = _meta(object_name(run), run, "owner", settings)
+    meta["annotations"] = {"kts.dev/created": created, "kts.dev/experiment": plan.name, "kts.dev/version": __version__}
+    data = {
+        "plan.json": msgspec.json.encode(plan).decode(),
+        "experiment.yaml": text,
+        "settings.json": msgspec.json.encode(settings).decode(),
+    }
+    return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": meta, "data": data}
+
+
+def _secret(run: str, token: str, settings: ClusterSettings) -> Object:
+    meta = _meta(object_name(run), run, "token", settings)
+    return {"apiVersion": "v1", "kind": "Secret", "metadata": meta, "type": "Opaque", "stringData": {"token": token}}
+
+
+def _service(run: str, settings: ClusterSettings) -> Object:
+    return {
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": _meta(object_name(run), run, "service", settings),
+        "spec": {
+            "selector": {LABEL_RUN: run, LABEL_ROLE: "conductor"},
+            "ports": [{"name": "worker", "port": WORKER_PORT, "targetPort": WORKER_PORT}],
+            "publishNotReadyAddresses": True,
+        },
+    }
+
+
+def _network_policy(run: str, settings: ClusterSettings) -> Object:
+    """Only the run's tenants reach the workers' port. The API server's address is unknown, so the token guards the
+    other port."""
+    tenants = {"podSelector": {"matchLabels": {LABEL_RUN: run, LABEL_ROLE: "tenant"}}}
+    return {
+        "apiVersion": "networking.k8s.io/v1",
+        "kind": "NetworkPolicy",
+        "metadata": _meta(object_name(run), run, "policy", settings),
+        "spec": {
+            "podSelector": {"matchLabels": {LABEL_RUN: run, LABEL_ROLE: "conductor"}},
+            "policyTypes": ["Ingress"],
+            "ingress": [
+                {"from": [tenants], "ports": [{"protocol": "TCP", "port": WORKER_PORT}]},
+                {"ports": [{"protocol": "TCP", "port": STATUS_PORT}]},
+            ],
+        },
+    }
+
+
+def _conductor(plan: Plan, run: str, settings: ClusterSettings) -> Object:
+    mode = "cpu-scheduler" if plan.device == "cpu" else "dra" if settings.claim else "time-slicing"
+    container = {
+        **_container("conductor", ["python3", "-m", "kts.k8s.conductor"], settings),
+        "env": [
+            {"name": "KTS_RUN", "value": run},
+            {"name": "KTS_MODE", "value": mode},
+            {"name": "KTS_JOIN_S", "value": str(settings.join_s)},
+            {"name": "KTS_KEEP_S", "value": str(settings.keep_s)},
+            _node_name(),
+        ],
+        "ports": [{"name": "worker", "containerPort": WORKER_PORT}, {"name": "status", "containerPort": STATUS_PORT}],
+        "resources": {"requests": {"cpu": "100m", "memory": "256Mi"}, "limits": {"memory": "2Gi"}},
+        "volumeMounts": [
+            {"name": "run", "mountPath": PLAN_MOUNT, "readOnly": True},
+            {"name": "token", "mountPath": TOKEN_MOUNT, "readOnly": True},
+            {"name": "data", "mountPath": DATA_MOUNT},
+            {"name": "tmp", "mountPath": "/tmp"},
+        ],
+    }
+    volumes = [
+        {"name": "run", "configMap": {"name": object_name(run)}},
+        {"name": "token", "secret": {"secretName": object_name(run)}},
+        {"name": "data", "emptyDir": {}},
+        {"name": "tmp", "emptyDir": {}},
+    ]
+    spec = _pod_spec(run, container, volumes, settings)
+    spec["activeDeadlineSeconds"] = _deadline_s(plan) + settings.keep_s
+    template = {"metadata": _meta(conductor_name(run), run, "conductor", settings), "spec": spec}
+    return {"apiVersion": "v1", "kind": "Pod", **merged(template, settings.pod_template)}
+
+
+def _job(plan: Plan, tenant: str, run: str, settings: ClusterSettings) -> Object:
+    container = {
+        **_container("worker", ["python3", "-m", "kts.worker", "--join"], settings),
+        "env": _tenant_env(plan, tenant, run, settings),
+        "resources": _resources(plan, settings),
+        "volumeMounts": [{"name": "tmp", "mountPath": "/tmp"}],
+    }
+    spec = _pod_spec(run, container, [{"name": "tmp", "emptyDir": {}}], settings)
+    if settings.runtime_class:
+        spec["runtimeClassName"] = settings.runtime_class
+    if settings.claim:
+        spec["resourceClaims"] = [{"name": _CLAIM, "resourceClaimName": settings.claim}]
+    template = {"metadata": {"labels": _labels(run, "tenant", tenant)}, "spec": spec}
+    return {
+        "apiVersion": "batch/v1",
+        "kind": "Job",
+        "metadata": _meta(job_name(run, tenant), run, "tenant", settings, tenant),
+        "spec": {
+            "backoffLimit": 0,
+            "completions": 1,
+            "parallelism": 1,
+            "activeDeadlineSeconds": _deadline_s(plan),
+            "ttlSecondsAfterFinished": TTL_S,
+            "template": merged(template, settings.pod_template),
+        },
+    }
+
+
+def _tenant_env(plan: Plan, tenant: str, run: str, settings: ClusterSettings) -> list[Object]:
+    env: list[Object] = [
+        {"name": "KTS_TENANT", "value": tenant},
+        {"name": "KTS_CONDUCTOR", "value": f"$({service_variable(run)}):{WORKER_PORT}"},
+        {"name": "KTS_TOKEN", "valueFrom": {"secretKeyRef": {"name": object_name(run), "key": "token"}}},
+        {"name": "KTS_JOIN_S", "value": str(settings.join_s)},
+        {"name": "HOME", "value": "/tmp"},
+        _node_name(),
+    ]
+    # On the CPU device the node's last core is what the tenants share.
+    return [*env, {"name": "KTS_CORES", "value": "last"}] if plan.device == "cpu" else env
+
+
+def _node_name() -> Object:
+    return {"name": "KTS_NODE", "valueFrom": {"fieldRef": {"fieldPath": "spec.nodeName"}}}
+
+
+def _container(name: str, command: list[str], settings: ClusterSettings) -> Object:
+    return {
+        "name": name,
+        "image": settings.image,
+        "imagePullPolicy": settings.pull_policy,
+        "command": command,
+        "securityContext": {
+            "allowPrivilegeEscalation": False,
+            "readOnlyRootFilesystem": True,
+            "capabilities": {"drop": ["ALL"]},
+        },
+    }
+
+
+def _resources(plan: Plan, settings: ClusterSettings) -> Object:
+    """Guaranteed, with a whole CPU, beside a GPU. On the CPU device a small request and no limit: a limit is enforced
+    by throttling, which looks like sharing."""
+    if plan.device == "cpu":
+        limits = {"memory": settings.memory or "512Mi", **({"cpu": settings.cpu} if settings.cpu else {})}
+        requests = {"cpu": settings.cpu or "100m", "memory": limits["memory"]}
+    else:
+        limits = {"cpu": settings.cpu or "1", "memory": settings.memory or "4Gi"}
+        requests = dict(limits)
+    if settings.claim:
+        return {"limits": limits, "requests": requests, "claims": [{"name": _CLAIM}]}
+    if settings.resource:
+        limits, requests = {**limits, settings.resource: "1"}, {**requests, settings.resource: "1"}
+    return {"limits": limits, "requests": requests}
+
+
+def _pod_spec(run: str, container: Object, volumes: list[Object], settings: ClusterSettings) -> Object:
+    together = {"labelSelector": {"matchLabels": {LABEL_RUN: run, LABEL_ROLE: "tenant"}}}
+    selector = dict(settings.node_selector)
+    if settings.node:
+        selector["kubernetes.io/hostname"] = settings.node
+    return {
+        "restartPolicy": "Never",
+        "automountServiceAccountToken": False,
+        "enableServiceLinks": True,
+        "terminationGracePeriodSeconds": 5,
+        **({"nodeSelector": selector} if selector else {}),
+        **({"tolerations": list(settings.tolerations)} if settings.tolerations else {}),
+        "affinity": {
+            "podAffinity": {
+                "requiredDuringSchedulingIgnoredDuringExecution": [
+                    {**together, "topologyKey": "kubernetes.io/hostname"}
+                ]
+            }
+        },
+        "securityContext": {
+            "runAsNonRoot": True,
+            "runAsUser": USER_ID,
+            "runAsGroup": USER_ID,
+            "fsGroup": USER_ID,
+            "seccompProfile": {"type": "RuntimeDefault"},
+        },
+        "containers": [container],
+        "volumes": volumes,
+    }
+
+
+def _deadline_s(plan: Plan) -> int:
+    return round(2 * (plan.max_seconds or 6 * 3600)) + SPARE_S

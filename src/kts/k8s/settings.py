@@ -7,6 +7,7 @@ from typing import Any, Literal
 import msgspec
 
 Extra = Literal["cpu", "torch", "cupy"]
+PullPolicyName = Literal["Never", "IfNotPresent", "Always"]
 
 DEFAULT_NAMESPACE = "kts"
 DEFAULT_REPOSITORY = "localhost/kts-worker"
@@ -38,7 +39,7 @@ class ClusterSettings(msgspec.Struct, frozen=True, kw_only=True):
     namespace: str = DEFAULT_NAMESPACE
     create_namespace: bool = True
     image: str = DEFAULT_IMAGE
-    pull_policy: Literal["Never", "IfNotPresent", "Always"] = "Never"
+    pull_policy: PullPolicyName = "Never"
     runtime_class: str = "nvidia"
     resource: str = "nvidia.com/gpu"
     claim: str = ""

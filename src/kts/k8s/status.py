@@ -6,7 +6,8 @@ Every request carries the run's token in the header `kts.k8s.settings.TOKEN_HEAD
 GET  /v1/status                  `Status`
 GET  /v1/files/NAME?offset=N     up to `PART_BYTES` of that file from byte N (NAME from ``Status.files``)
 POST /v1/exits                   list of `PodExit`: pods of tenants that ended, as the API server tells
-POST /v1/stop                    `StopRequest`: end the run in order, as Ctrl-C does
+POST /v1/note                    a line of text for the run's notes
+POST /v1/stop                    end the run in order, as Ctrl-C does
 POST /v1/done                    everything was fetched: the pod may go
 =============================== =========================================================
 """
@@ -39,10 +40,3 @@ class PodExit(msgspec.Struct, frozen=True, kw_only=True):
     tenant: str
     code: int
     reason: str
-
-
-class StopRequest(msgspec.Struct, frozen=True, kw_only=True):
-    """``reason`` empty: the user asked. Otherwise why the run must not go on, and what to do (``remedy``)."""
-
-    reason: str = ""
-    remedy: str = ""

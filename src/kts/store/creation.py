@@ -24,10 +24,12 @@ def create(
     experiment_text: str,
     environment: dict[str, str],
     overwrite: bool = False,
+    keep_journal: bool = False,
 ) -> RunWriter:
     """A new run directory and its writer. Its parents are made as needed.
 
-    ``overwrite`` replaces a run that is there (files of other names stay). UsageError if something is
+    ``overwrite`` replaces a run that is there (files of other names stay). ``keep_journal``: closing makes no
+    records.parquet, so that a copy can follow the growing journal to its end. UsageError if something is
     there that may not be replaced; SetupError if the directory cannot be written or a run is live in it.
     """
     directory = directory.absolute()
@@ -56,7 +58,7 @@ def create(
         _clear(directory)
         (directory / layout.LOGS).mkdir(exist_ok=True)
         runfile.write(directory, info)
-        return RunWriter(directory, info, lock)
+        return RunWriter(directory, info, lock, keep_journal=keep_journal)
     except OSError as error:
         _give_up(directory, lock, remove=not existed)
         raise _setup_error(directory, error) from error

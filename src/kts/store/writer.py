@@ -32,9 +32,10 @@ class RunWriter:
     and ``block`` and ``close`` keep what they are told for run.json alone.
     """
 
-    def __init__(self, directory: Path, info: RunInfo, lock: durable.Lock) -> None:
+    def __init__(self, directory: Path, info: RunInfo, lock: durable.Lock, *, keep_journal: bool = False) -> None:
         """For a directory that holds run.json and no records. OSError."""
         self.directory = directory
+        self._keep_journal = keep_journal
         self._info = info
         self._lock = lock
         self._failure: MeasurementError | None = None
@@ -118,7 +119,8 @@ class RunWriter:
             if not told:
                 self._sync()
                 runfile.write(self.directory, self._info)
-                self._convert()
+                if not self._keep_journal:
+                    self._info = finish(self.directory, self._info)
         except OSError as error:
             self._failed(layout.RUN, error)
         with contextlib.suppress(OSError):
@@ -159,24 +161,30 @@ class RunWriter:
         with contextlib.suppress(OSError):
             (self.directory / layout.RESERVE).unlink(missing_ok=True)
 
-    def _convert(self) -> None:
-        """records.parquet in place of the journal. OSError only where run.json cannot be written."""
-        import pyarrow as pa
 
-        from kts.store.parquet import convert
+def finish(directory: Path, info: RunInfo) -> RunInfo:
+    """Puts records.parquet in place of a complete journal; ``info`` as it then is in run.json.
 
-        path = self.directory / layout.JOURNAL
-        try:
-            journal = Journal(path)
-            if journal.damage or journal.torn:
-                raise OSError("the journal is damaged: " + "; ".join((*journal.damage, journal.torn)))
-            convert(journal, self.directory)
-        except (OSError, pa.ArrowException, DataError) as error:
-            self._note(f"{layout.PARQUET} could not be written ({error}); {layout.JOURNAL} is kept and read instead")
-            runfile.write(self.directory, self._info)
-            return
-        path.unlink()
-        durable.sync_directory(self.directory)
+    Where that cannot be, the journal is kept and a note says why. OSError only where run.json cannot be written.
+    """
+    import pyarrow as pa
+
+    from kts.store.parquet import convert
+
+    path = directory / layout.JOURNAL
+    try:
+        journal = Journal(path)
+        if journal.damage or journal.torn:
+            raise OSError("the journal is damaged: " + "; ".join((*journal.damage, journal.torn)))
+        convert(journal, directory)
+    except (OSError, pa.ArrowException, DataError) as error:
+        note = f"{layout.PARQUET} could not be written ({error}); {layout.JOURNAL} is kept and read instead"
+        info = msgspec.structs.replace(info, notes=(*info.notes, note))
+        runfile.write(directory, info)
+        return info
+    path.unlink()
+    durable.sync_directory(directory)
+    return info
 
 
 def _with_block(info: RunInfo, outcome: BlockOutcome) -> RunInfo:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import importlib.util
 import platform
@@ -153,3 +154,28 @@ def choose(device: DeviceChoice, library: Library) -> tuple[DeviceKind, LibraryN
         "a CUDA device is here, but neither torch nor cupy is installed",
         f"{_INSTALL['torch']}, or set device: cpu",
     )
+
+
+def visible_gpus() -> tuple[str, ...]:
+    """UUIDs of the GPUs that NVML shows this process, whatever device it computes on; empty without NVML.
+
+    In a container these are the GPUs that it was given: unlike NVIDIA_VISIBLE_DEVICES, which is ``void`` in CDI mode.
+    """
+    try:
+        import pynvml
+
+        pynvml.nvmlInit()
+    except Exception:  # absent, broken, or of another driver: there is then nothing to tell
+        return ()
+    try:
+        handles = [pynvml.nvmlDeviceGetHandleByIndex(i) for i in range(pynvml.nvmlDeviceGetCount())]
+        return tuple(sorted(_text(pynvml.nvmlDeviceGetUUID(handle)) for handle in handles))
+    except pynvml.NVMLError:
+        return ()
+    finally:
+        with contextlib.suppress(pynvml.NVMLError):
+            pynvml.nvmlShutdown()
+
+
+def _text(value: str | bytes) -> str:
+    return value.decode() if isinstance(value, bytes) else value

@@ -10,6 +10,7 @@ from collections import deque
 
 from kts.errors import DataError, MeasurementError
 from kts.model.records import Records
+from kts.units import s_to_ns
 from kts.wire.framing import Deframer, frame, make_chunk
 from kts.wire.messages import (
     Finish,
@@ -22,8 +23,10 @@ from kts.wire.messages import (
     encode,
 )
 from kts.worker.loop import HEARTBEAT_NS, Every
+from kts.worker.schedstat import scheduled_ns
 
 _CONNECT_S = 10.0
+_RETRY_S = 0.2
 _SEND_BUFFER_BYTES = 4 * 1024 * 1024  # several chunks: a conductor that is busy for a moment does not hold us up
 _DEAD_PEER_MS = 30_000
 _READ_BYTES = 65536
@@ -51,13 +54,16 @@ class Link:
         self._torn = False
 
     @classmethod
-    def connect(cls, host: str, port: int) -> Link:
-        """A link to the conductor at ``host``:``port``."""
-        try:
-            connection = socket.create_connection((host, port), timeout=_CONNECT_S)
-        except OSError as error:
-            raise LinkLostError(f"no conductor at {host}:{port}: {error}") from error
-        return cls(connection)
+    def connect(cls, host: str, port: int, patience_s: float = 0.0) -> Link:
+        """A link to the conductor at ``host``:``port``; tried again for ``patience_s`` where it is not there yet."""
+        deadline_ns = time.monotonic_ns() + s_to_ns(patience_s)
+        while True:
+            try:
+                return cls(socket.create_connection((host, port), timeout=_CONNECT_S))
+            except OSError as error:
+                if time.monotonic_ns() >= deadline_ns:
+                    raise LinkLostError(f"no conductor at {host}:{port}: {error}") from error
+            time.sleep(_RETRY_S)
 
     def send(self, message: FromWorker) -> None:
         """Sends one message; returns when the kernel has it."""
@@ -128,7 +134,8 @@ class BlockOutlet:
 
     def heartbeat(self, now_ns: int, iterations: int) -> None:
         """Sends a heartbeat."""
-        self._link.send(Heartbeat(monotonic_ns=now_ns, iterations=iterations))
+        run_ns, wait_ns = scheduled_ns()
+        self._link.send(Heartbeat(monotonic_ns=now_ns, iterations=iterations, run_ns=run_ns, wait_ns=wait_ns))
 
     def quota_reached(self) -> None:
         """Sends QuotaReached."""

@@ -19,16 +19,21 @@ def parse_cores(text: str) -> frozenset[int]:
     return frozenset(int(part) for part in parts)
 
 
+LAST_CORE = "last"
+"""Value of KTS_CORES where nobody outside knows the cores (a pod): the highest that this process may use."""
+
+
 def prepare(env: MutableMapping[str, str]) -> tuple[int, ...]:
     """Pins the process to KTS_CORES (if set) and gives numeric libraries one thread per core.
 
-    Thread counts that are already set in ``env`` are respected. Returns the cores, in order.
+    KTS_CORES is a list of core numbers, or `LAST_CORE`. Thread counts that are already set in ``env`` are
+    respected. Returns the cores, in order.
     UsageError for a bad list, SetupError where the system has no such core or is not Linux.
     """
     if not sys.platform.startswith("linux"):
         raise SetupError(f"measuring needs Linux; this is {sys.platform}", "measure on Linux, report anywhere")
     if wanted := env.get("KTS_CORES", ""):
-        cores = parse_cores(wanted)
+        cores = frozenset({max(os.sched_getaffinity(0))}) if wanted == LAST_CORE else parse_cores(wanted)
         try:
             os.sched_setaffinity(0, cores)
         except (OSError, ValueError) as error:

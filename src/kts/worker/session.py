@@ -26,6 +26,7 @@ from kts.wire.messages import (
     Welcome,
 )
 from kts.worker.clocks import clock_pair
+from kts.worker.detect import visible_gpus
 from kts.worker.failures import failed
 from kts.worker.link import BlockOutlet, Link, LinkLostError
 from kts.worker.loop import Outlet
@@ -69,7 +70,7 @@ def join(env: Mapping[str, str], make_program: Callable[[Tenant, DeviceChoice], 
     host, port = _address(_required(env, "KTS_CONDUCTOR"))
     token, name = _required(env, "KTS_TOKEN"), _required(env, "KTS_TENANT")
     try:
-        with contextlib.closing(Link.connect(host, port)) as link:
+        with contextlib.closing(Link.connect(host, port, _patience_s(env))) as link:
             return _attend(link, token, name, make_program)
     except LinkLostError as error:
         _say(f"tenant {name}: {error.what}")
@@ -106,7 +107,7 @@ def _attend(link: Link, token: str, name: str, make_program: Callable[[Tenant, D
 
 def _serve(link: Link, program: Program) -> None:
     info = program.open()
-    link.send(Opened(device=info, cores=tuple(sorted(os.sched_getaffinity(0)))))
+    link.send(Opened(device=info, cores=tuple(sorted(os.sched_getaffinity(0))), gpus=visible_gpus()))
     while True:
         match link.receive(_IDLE_S):
             case None:
@@ -142,8 +143,20 @@ def _required(env: Mapping[str, str], name: str) -> str:
     raise UsageError(f"{name} is not set", "--join is used by kts run; to run alone: python -m kts.worker fft")
 
 
+def _patience_s(env: Mapping[str, str]) -> float:
+    text = env.get("KTS_JOIN_S", "0")
+    if not text.isdecimal():
+        raise UsageError(f"KTS_JOIN_S={text!r} is not a whole number of seconds", "for example KTS_JOIN_S=120")
+    return float(text)
+
+
 def _address(text: str) -> tuple[str, int]:
     host, _, port = text.rpartition(":")
+    if host.startswith("$("):
+        raise SetupError(
+            f"this pod was started before its node knew the run's Service ({host} was not filled in)",
+            "delete the pod's Job and apply it again",
+        )
     if not host or not (port.isascii() and port.isdecimal()) or not 0 < int(port) < 65536:
         raise UsageError(f"KTS_CONDUCTOR={text!r} is not host:port", "for example KTS_CONDUCTOR=127.0.0.1:7000")
     return host.removeprefix("[").removesuffix("]"), int(port)

@@ -25,9 +25,10 @@ def cpu_info(library: str, stopwatch: str) -> DeviceInfo:
     """The cores that this process may run on, as a device. Processes on the same cores get the same ``uuid``."""
     cores = ",".join(map(str, sorted(os.sched_getaffinity(0))))
     name = cpu_model()
+    host = os.environ.get("KTS_NODE") or socket.gethostname()  # pods of one node have host names of their own
     return DeviceInfo(
         kind="cpu",
-        uuid=f"cpu:{socket.gethostname()}:{cores}",
+        uuid=f"cpu:{host}:{cores}",
         name=name,
         label=f"CPU core{'s' if ',' in cores else ''} {cores} ({name}), not a GPU",
         library=library,

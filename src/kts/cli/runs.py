@@ -1,0 +1,102 @@
+"""`kts runs`, `kts attach`, `kts collect`, `kts clean`: runs that are in a cluster."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from kts.cli.cluster_options import Context, Namespace
+from kts.cli.options import Json, NoFigures
+from kts.errors import UsageError
+from kts.k8s.settings import DEFAULT_NAMESPACE
+
+RunId = Annotated[str, typer.Argument(help="A run's ID, from `kts runs --on k8s`.", show_default=False)]
+Out = Annotated[Path | None, typer.Option(help="The run directory. Default: runs/ID.", show_default=False)]
+
+
+def runs(
+    on: Annotated[str, typer.Option(help="k8s.", metavar="BACKEND")] = "k8s",
+    namespace: Annotated[str, typer.Option(help="Namespace; '' for all.")] = DEFAULT_NAMESPACE,
+    context: Context = None,
+    as_json: Json = False,
+) -> None:
+    """List the runs that are in a cluster: going on, or waiting to be collected."""
+    from kts.cli.output import print_plain_json
+    from kts.k8s import session
+    from kts.k8s.api import Api
+
+    if on != "k8s":
+        raise UsageError(f"--on: runs of {on!r} are not listed", "local runs are folders under runs/")
+    found = session.runs(Api.connect(context), namespace or None)
+    if as_json:
+        import msgspec
+
+        print_plain_json([msgspec.structs.asdict(state) for state in found])
+        return
+    if not found:
+        sys.stdout.write(f"no runs in {f'namespace {namespace}' if namespace else 'any namespace'}\n")
+    for state in found:
+        sys.stdout.write(f"{state.run:<30} {state.experiment:<16} {state.state:<22} {state.age_s / 60:.0f} min old\n")
+
+
+def attach(  # noqa: PLR0917 - typer turns parameters into options
+    run: RunId,
+    out: Out = None,
+    namespace: Namespace = DEFAULT_NAMESPACE,
+    context: Context = None,
+    keep: Annotated[bool, typer.Option("--keep", help="Leave the run's objects in the cluster.")] = False,
+    no_figures: NoFigures = False,
+    as_json: Json = False,
+) -> None:
+    """Go on with a run whose kts was closed: follow it, fetch it, report it."""
+    from kts.cli.on_k8s import conclude
+    from kts.cli.run import report_outcome
+    from kts.k8s import session
+    from kts.k8s.api import Api
+
+    api = Api.connect(context)
+    directory = out or Path("runs") / run
+    outcome = conclude(api, session.attach(api, run, namespace, directory), keep=keep)
+    report_outcome(directory, outcome, figures=not no_figures, as_json=as_json)
+
+
+def collect(  # noqa: PLR0917 - as above
+    run: RunId,
+    out: Out = None,
+    namespace: Namespace = DEFAULT_NAMESPACE,
+    context: Context = None,
+    no_figures: NoFigures = False,
+    as_json: Json = False,
+) -> None:
+    """Fetch what a run in a cluster has measured so far, and report it; the run is left as it is."""
+    from kts.cli.run import report_outcome
+    from kts.k8s import session
+    from kts.k8s.api import Api
+
+    api = Api.connect(context)
+    directory = out or Path("runs") / run
+    attached = session.attach(api, run, namespace, directory)
+    try:
+        info = attached.collect()
+    finally:
+        attached.close()
+    report_outcome(directory, info.outcome, figures=not no_figures, as_json=as_json)
+
+
+def clean(
+    run: RunId,
+    namespace: Namespace = DEFAULT_NAMESPACE,
+    context: Context = None,
+) -> None:
+    """Remove everything of a run from a cluster. What was fetched stays."""
+    from kts.errors import SetupError
+    from kts.k8s import session
+    from kts.k8s.api import Api
+
+    removed = session.clean(Api.connect(context), run, namespace)
+    if not removed:
+        raise SetupError(f"no run {run} in namespace {namespace}", "kts runs --on k8s lists the runs that are there")
+    sys.stdout.write(f"{run}: {removed} objects removed, nothing is left\n")

@@ -1,0 +1,249 @@
+"""The API server, as plain Kubernetes JSON: lightkube finds the credentials and speaks HTTP, we name the errors."""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import msgspec
+
+from kts.errors import KtsError, SetupError
+
+Object = dict[str, Any]
+
+FIELD_MANAGER = "kts"
+_TIMEOUT_S = 10.0
+_PATHS = {
+    "Namespace": ("api/v1", "namespaces"),
+    "Node": ("api/v1", "nodes"),
+    "Pod": ("api/v1", "pods"),
+    "ConfigMap": ("api/v1", "configmaps"),
+    "Secret": ("api/v1", "secrets"),
+    "Service": ("api/v1", "services"),
+    "Event": ("api/v1", "events"),
+    "Job": ("apis/batch/v1", "jobs"),
+    "DaemonSet": ("apis/apps/v1", "daemonsets"),
+    "NetworkPolicy": ("apis/networking.k8s.io/v1", "networkpolicies"),
+    "RuntimeClass": ("apis/node.k8s.io/v1", "runtimeclasses"),
+    "ResourceClaim": ("apis/resource.k8s.io/v1", "resourceclaims"),
+}
+_CLUSTER_WIDE = frozenset({"Namespace", "Node", "RuntimeClass"})
+
+
+class Unavailable(SetupError):  # noqa: N818 - a state, which passes
+    """The server cannot be reached, or cannot answer, right now. Whoever measures tries again."""
+
+
+class Conflict(SetupError):  # noqa: N818 - what is there already
+    """An object of that name is there already, or was changed meanwhile."""
+
+
+class Missing(SetupError):  # noqa: N818 - what is not there
+    """There is no such object."""
+
+
+class Api:
+    """One cluster, as one user. Every method may raise SetupError, and Unavailable where trying again may help."""
+
+    def __init__(self, client: Any, server: str, namespace: str) -> None:
+        """Made by `connect`. ``client``: an HTTP client with base URL and credentials."""
+        self.server = server
+        self.namespace = namespace
+        self._client = client
+
+    @classmethod
+    def connect(cls, context: str | None = None) -> Api:
+        """The cluster of the kubeconfig (KUBECONFIG, ~/.kube/config), or of the pod this runs in. Sends nothing yet."""
+        from lightkube import KubeConfig
+        from lightkube.config.client_adapter import Client, ConnectionParams
+        from lightkube.core.exceptions import ConfigError
+
+        remedy = "set KUBECONFIG, or give --context; kubectl config get-contexts lists them"
+        try:
+            single = KubeConfig.from_env().get(context_name=context)
+            if single is None:
+                raise SetupError("the kubeconfig has no current context", remedy)
+            return cls(Client(single, ConnectionParams()), single.cluster.server, single.namespace)
+        except (ConfigError, OSError, ssl.SSLError) as error:
+            raise SetupError(f"no cluster to talk to: {error}", remedy) from error
+
+    def version(self) -> str:
+        """The server's version, e.g. ``v1.34.2``."""
+        return str(self._json("GET", "version")["gitVersion"])
+
+    def get(self, kind: str, name: str, namespace: str = "") -> Object | None:
+        """The object; None if there is none."""
+        try:
+            return self._json("GET", _path(kind, namespace, name))
+        except Missing:
+            return None
+
+    def list(self, kind: str, namespace: str | None = None, labels: Mapping[str, str] | None = None) -> list[Object]:
+        """Objects of a namespace (None: of all) that have all ``labels``."""
+        params = {"labelSelector": ",".join(f"{k}={v}" if v else k for k, v in labels.items())} if labels else {}
+        items: list[Object] = []
+        while True:
+            page = self._json("GET", _path(kind, namespace or ""), params={**params, "limit": "500"})
+            items += page.get("items") or []
+            following = page.get("metadata", {}).get("continue")
+            if not following:
+                return items
+            params = {**params, "continue": following}
+
+    def create(self, obj: Object) -> Object:
+        """Creates it; as the server then has it. Conflict if there is one already."""
+        meta = obj["metadata"]
+        return self._json("POST", _path(obj["kind"], meta.get("namespace", "")), body=obj)
+
+    def apply(self, obj: Object) -> Object:
+        """Server-side apply."""
+        meta = obj["metadata"]
+        return self._json(
+            "PATCH",
+            _path(obj["kind"], meta.get("namespace", ""), meta["name"]),
+            params={"fieldManager": FIELD_MANAGER, "force": "true"},
+            body=obj,
+            content_type="application/apply-patch+yaml",
+        )
+
+    def patch(self, kind: str, name: str, namespace: str, body: Object) -> Object:
+        """JSON merge patch."""
+        return self._json("PATCH", _path(kind, namespace, name), body=body, content_type="application/merge-patch+json")
+
+    def delete(self, kind: str, name: str, namespace: str = "", propagation: str = "Background") -> bool:
+        """Deletes it and what it owns; False if there was none."""
+        body = {"kind": "DeleteOptions", "apiVersion": "v1", "propagationPolicy": propagation}
+        try:
+            self._json("DELETE", _path(kind, namespace, name), body=body)
+        except Missing:
+            return False
+        return True
+
+    def logs(self, pod: str, namespace: str, *, follow: bool = False) -> Iterator[bytes]:
+        """What the pod's container printed, in pieces; with ``follow`` until it ends."""
+        import httpx2
+
+        timeout = httpx2.Timeout(_TIMEOUT_S, read=None if follow else 60.0)
+        path = f"{_path('Pod', namespace, pod)}/log"
+        with (
+            self._named(path),
+            self._client.stream("GET", path, params={"follow": str(follow).lower()}, timeout=timeout) as answer,
+        ):
+            if answer.status_code >= 400:
+                answer.read()
+                _check(answer, "GET", path)
+            yield from answer.iter_bytes()
+
+    def proxy(
+        self,
+        method: str,
+        namespace: str,
+        pod: str,
+        port: int,
+        path: str,
+        *,
+        headers: Mapping[str, str] | None = None,
+        params: Mapping[str, str] | None = None,
+        body: bytes = b"",
+    ) -> bytes:
+        """An HTTP request to a port of a pod, through the API server. Unavailable while the pod does not answer."""
+        full = f"{_path('Pod', namespace, f'http:{pod}:{port}')}/proxy{path}"
+        with self._named(full):
+            answer = self._client.request(
+                method, full, headers=dict(headers or {}), params=dict(params or {}), content=body
+            )
+        _check(answer, method, full)
+        return bytes(answer.content)
+
+    def allowed(self, verb: str, group: str, resource: str, namespace: str = "", subresource: str = "") -> bool:
+        """Whether this user may (SelfSubjectAccessReview)."""
+        attributes = {"verb": verb, "group": group, "resource": resource}
+        attributes |= {"namespace": namespace} if namespace else {}
+        attributes |= {"subresource": subresource} if subresource else {}
+        body = {
+            "apiVersion": "authorization.k8s.io/v1",
+            "kind": "SelfSubjectAccessReview",
+            "spec": {"resourceAttributes": attributes},
+        }
+        answer = self._json("POST", "apis/authorization.k8s.io/v1/selfsubjectaccessreviews", body=body)
+        return bool(answer.get("status", {}).get("allowed"))
+
+    def _json(
+        self,
+        method: str,
+        path: str,
+        *,
+        params: Mapping[str, str] | None = None,
+        body: Object | None = None,
+        content_type: str = "application/json",
+    ) -> Object:
+        headers = {"Accept": "application/json", "Content-Type": content_type}
+        content = msgspec.json.encode(body) if body is not None else None
+        with self._named(path):
+            answer = self._client.request(method, path, params=dict(params or {}), content=content, headers=headers)
+        _check(answer, method, path)
+        try:
+            return dict(msgspec.json.decode(answer.content))
+        except (msgspec.DecodeError, TypeError, ValueError) as error:
+            raise SetupError(
+                f"{self.server} does not answer as Kubernetes does: {error}", "check the server's address"
+            ) from error
+
+    @contextmanager
+    def _named(self, path: str) -> Iterator[None]:
+        """HTTP's and the credentials' errors as ours."""
+        import httpx2
+        from lightkube.core.exceptions import ConfigError
+
+        try:
+            yield
+        except ConfigError as error:
+            raise SetupError(
+                f"the kubeconfig's credentials cannot be had: {error}", "log in to the cluster again"
+            ) from error
+        except httpx2.TransportError as error:
+            why = str(error) or type(error).__name__
+            raise Unavailable(
+                f"{self.server} cannot be reached: {why}", "check that the cluster is up: kubectl version"
+            ) from error
+        except (httpx2.HTTPError, httpx2.InvalidURL) as error:
+            raise SetupError(f"{self.server}/{path}: {error}", "check the kubeconfig") from error
+
+
+def _path(kind: str, namespace: str, name: str = "") -> str:
+    group, plural = _PATHS[kind]
+    place = "" if kind in _CLUSTER_WIDE or not namespace else f"/namespaces/{namespace}"
+    return f"/{group}{place}/{plural}" + (f"/{name}" if name else "")
+
+
+def _check(answer: Any, method: str, path: str) -> None:
+    """The error that an HTTP status stands for."""
+    code = int(answer.status_code)
+    if code < 400:
+        return
+    raise _error(code, f"{method} {path}", _message(answer))
+
+
+def _message(answer: Any) -> str:
+    try:
+        return str(msgspec.json.decode(answer.content).get("message") or answer.reason_phrase)
+    except (msgspec.DecodeError, AttributeError):
+        return " ".join(answer.text.split())[:200] or str(answer.reason_phrase)
+
+
+def _error(code: int, what: str, message: str) -> KtsError:
+    if code == 401:
+        return SetupError(f"the cluster does not know you: {message}", "log in again, or renew the kubeconfig")
+    if code == 403:
+        return SetupError(
+            f"not allowed: {message}", "kts doctor --on k8s lists what is missing; deploy/rbac.yaml grants it"
+        )
+    if code == 404:
+        return Missing(f"not found: {message}", "check the name and the namespace")
+    if code == 409:
+        return Conflict(f"in the way: {message}", "delete it, or choose another name")
+    if code == 429 or code >= 500:
+        return Unavailable(f"the cluster cannot answer now ({code}): {message}", "wait, and try again")
+    return SetupError(f"refused ({code}) {what}: {message}", "see the message; nothing was changed")

@@ -1,0 +1,125 @@
+"""The worker's image: built once per content, and brought to the cluster by whatever way there is."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shlex
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from kts.errors import SetupError
+from kts.k8s.settings import DEFAULT_REPOSITORY, Extra
+
+ENGINES = ("podman", "docker", "nerdctl")
+DEFAULT_BASE = "docker.io/library/python:3.12-slim"
+_HASH_DIGITS = 12
+_TAIL_LINES = 12
+
+Say = Callable[[str], None]
+
+
+def checkout() -> Path:
+    """The project's folder, of which the image is made. SetupError where kts was installed without it."""
+    root = Path(__file__).resolve().parents[3]
+    if not (root / "Containerfile").exists():
+        raise SetupError(
+            "this kts was installed without its sources, and an image is made of those",
+            "run it from a clone of the project, or name an image that the cluster can get: --image",
+        )
+    return root
+
+
+def content_tag(root: Path, extra: Extra, base: str) -> str:
+    """The image's name with the hash of all that goes into it."""
+    digest = hashlib.sha256(f"{extra}\n{base}\n".encode())
+    sources = sorted(p for p in (root / "src" / "kts").rglob("*") if p.is_file() and "__pycache__" not in p.parts)
+    for path in (root / "Containerfile", root / "requirements" / "image.txt", *sources):
+        digest.update(f"{path.relative_to(root)}\n".encode())
+        digest.update(hashlib.sha256(path.read_bytes()).digest())
+    return f"{DEFAULT_REPOSITORY}:{extra}-{digest.hexdigest()[:_HASH_DIGITS]}"
+
+
+def engine() -> str:
+    """The first container engine that is installed. SetupError if there is none."""
+    for name in ENGINES:
+        if shutil.which(name):
+            return name
+    raise SetupError(
+        f"no container engine is installed (looked for {', '.join(ENGINES)})",
+        "install podman, or name an image that the cluster can get: --image",
+    )
+
+
+def build(extra: Extra, base: str, say: Say) -> str:
+    """Builds the image unless it is there; its name. The tag ``v1`` follows. SetupError with the build's last lines.
+
+    KTS_BUILD_ARGS: further arguments of the engine's ``build``, as a shell would read them.
+    """
+    root, tool = checkout(), engine()
+    name = content_tag(root, extra, base)
+    if _quiet([tool, "image", "inspect", name]):
+        return name
+    say(f"building {name} with {tool}")
+    further = shlex.split(os.environ.get("KTS_BUILD_ARGS", ""))
+    arguments = [f"--build-arg=BASE={base}", f"--build-arg=EXTRA={extra}", f"--build-arg=CONTENT={name.split(':')[-1]}"]
+    tags = ["--tag", name, "--tag", f"{DEFAULT_REPOSITORY}:v1"]
+    command = [tool, "build", *further, *arguments, *tags, "--file", str(root / "Containerfile"), str(root)]
+    _run(command, "the image could not be built", "see the lines above; KTS_BUILD_ARGS adds arguments to the build")
+    return name
+
+
+def loader(engine_name: str) -> Callable[[str], Sequence[Sequence[str]]]:
+    """How an image archive gets into the cluster here: commands for a given file. SetupError if no way is known."""
+    own = os.environ.get("KTS_IMAGE_LOADER", "")
+    if own:
+        return lambda archive: [[*shlex.split(own), archive]]
+    if shutil.which("k3s"):
+        return lambda archive: [["k3s", "ctr", "images", "import", archive]]
+    if shutil.which("kind"):
+        return lambda archive: [["kind", "load", "image-archive", archive]]
+    if shutil.which("ctr"):
+        return lambda archive: [["ctr", "-n", "k8s.io", "images", "import", archive]]
+    raise SetupError(
+        f"{engine_name} has the image, and there is no known way into the cluster (no k3s, kind or ctr here)",
+        "set KTS_IMAGE_LOADER to a command that takes an image archive, or push it and give --image",
+    )
+
+
+def load(name: str, say: Say) -> None:
+    """Brings the image from the engine to the cluster. SetupError if that fails."""
+    tool = engine()
+    commands = loader(tool)
+    say(f"loading {name}")
+    with tempfile.TemporaryDirectory(prefix="kts-image-") as folder:
+        archive = str(Path(folder) / "image.tar")
+        form = ["--format", "docker-archive"] if tool == "podman" else []
+        _run([tool, "save", *form, "--output", archive, name], f"{tool} could not save {name}", "see the lines above")
+        for command in commands(archive):
+            _run(command, f"{command[0]} could not load the image", "see the lines above; it may need root")
+
+
+def ensure(extra: Extra, base: str, present: Callable[[str], bool], say: Say) -> str:
+    """The image's name, built and loaded only where it is not there. ``present``: whether the cluster has a name."""
+    name = content_tag(checkout(), extra, base)
+    if not present(name):
+        build(extra, base, say)
+        load(name, say)
+    return name
+
+
+def _quiet(command: Sequence[str]) -> bool:
+    return subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False).returncode == 0
+
+
+def _run(command: Sequence[str], what: str, remedy: str) -> None:
+    try:
+        done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
+    except OSError as error:
+        raise SetupError(f"{what}: {command[0]}: {error.strerror}", remedy) from error
+    if done.returncode:
+        tail = "\n".join(done.stdout.splitlines()[-_TAIL_LINES:])
+        raise SetupError(f"{what} (exit code {done.returncode})\n{tail}", remedy)

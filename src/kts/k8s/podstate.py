@@ -1,0 +1,143 @@
+"""What a pod's status means for a run. Pure: Kubernetes JSON in, words out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from typing import Any
+
+from kts.k8s.settings import LABEL_ROLE, LABEL_RUN, LABEL_TENANT
+from kts.k8s.status import PodExit
+
+Object = dict[str, Any]
+
+HOPELESS = {
+    "ErrImageNeverPull": "load the image on the node: kts k8s image; or let it be pulled: --pull-policy IfNotPresent",
+    "ErrImagePull": "check the image's name and the registry's credentials",
+    "ImagePullBackOff": "check the image's name and the registry's credentials",
+    "InvalidImageName": "check --image",
+    "CreateContainerConfigError": "see kubectl describe pod",
+    "CreateContainerError": "see kubectl describe pod; a missing runtime handler looks like this",
+    "RunContainerError": "see kubectl describe pod",
+}
+"""Reasons for which a container waits that waiting does not mend, and what does."""
+
+
+def name(pod: Object) -> str:
+    """The object's name."""
+    return str(pod["metadata"]["name"])
+
+
+def labelled(pod: Object, label: str) -> str:
+    """The value of a label; empty if it has none."""
+    return str((pod["metadata"].get("labels") or {}).get(label, ""))
+
+
+def tenant(pod: Object) -> str:
+    """The tenant whose pod it is; empty for the conductor's."""
+    return labelled(pod, LABEL_TENANT)
+
+
+def is_conductor(pod: Object) -> bool:
+    """True for the conductor's pod."""
+    return labelled(pod, LABEL_ROLE) == "conductor"
+
+
+def phase(pod: Object) -> str:
+    """Pending, Running, Succeeded, Failed or Unknown."""
+    return str((pod.get("status") or {}).get("phase", "Unknown"))
+
+
+def over(pod: Object) -> bool:
+    """True once it has ended, or is being deleted."""
+    return phase(pod) in ("Succeeded", "Failed") or "deletionTimestamp" in pod["metadata"]
+
+
+def exit_of(pod: Object) -> PodExit | None:
+    """How a tenant's pod ended, in words; None while it has not."""
+    if not over(pod) or not tenant(pod):
+        return None
+    code, reason = _container_end(pod)
+    status = pod.get("status") or {}
+    if status.get("reason"):
+        told = " ".join(str(status.get("message", "")).split())
+        reason = f"{status['reason']}{': ' + told if told else ''}"
+    elif disruption := _condition(pod, "DisruptionTarget"):
+        reason = f"{disruption.get('reason')}: {disruption.get('message')}"
+    elif "deletionTimestamp" in pod["metadata"] and phase(pod) == "Running":
+        code, reason = 143, "its pod is being deleted"
+    return PodExit(tenant=tenant(pod), code=code, reason=f"pod {name(pod)}: {reason or f'exit code {code}'}")
+
+
+def hopeless(pod: Object) -> tuple[str, str] | None:
+    """(what, remedy) for a pod that will never start; None if it may."""
+    for status in _container_statuses(pod):
+        waiting = (status.get("state") or {}).get("waiting") or {}
+        if waiting.get("reason") in HOPELESS:
+            told = " ".join(str(waiting.get("message", "")).split())
+            what = f"pod {name(pod)} cannot start: {waiting['reason']}{': ' + told if told else ''}"
+            return what, HOPELESS[waiting["reason"]]
+    if phase(pod) == "Failed" and pod["status"].get("reason") == "UnexpectedAdmissionError":
+        told = str(pod["status"].get("message", ""))
+        return f"pod {name(pod)} was refused by its node: {told}", "ask for one slot per pod: the plugin allows no more"
+    return None
+
+
+def unschedulable(pod: Object) -> str:
+    """Why the scheduler finds no place, in its words; empty if it has one or has not looked yet."""
+    condition = _condition(pod, "PodScheduled")
+    if phase(pod) != "Pending" or not condition or condition.get("status") != "False":
+        return ""
+    return str(condition.get("message", "")) if condition.get("reason") == "Unschedulable" else ""
+
+
+def gpus(pod: Object) -> tuple[str, ...]:
+    """UUIDs of the devices that the kubelet says it gave the pod (without the slot's number); empty if it does not."""
+    found: list[str] = []
+    for status in _container_statuses(pod):
+        for resource in status.get("allocatedResourcesStatus") or ():
+            found += [str(item.get("resourceID", "")).split("::")[0] for item in resource.get("resources") or ()]
+    return tuple(sorted(set(filter(None, found))))
+
+
+def requested(pod: Object, resource: str) -> int:
+    """How many of an extended resource the pod holds; 0 once it has ended."""
+    if phase(pod) in ("Succeeded", "Failed"):
+        return 0
+    containers = (pod.get("spec") or {}).get("containers") or ()
+    return sum(int(((c.get("resources") or {}).get("requests") or {}).get(resource, 0)) for c in containers)
+
+
+def neighbours(pods: Iterable[Object], run: str, node: str, resource: str) -> list[str]:
+    """Pods of others on ``node`` that share what the run measures: holders of the resource, and other kts runs."""
+    found = []
+    for pod in pods:
+        if (pod.get("spec") or {}).get("nodeName") != node or over(pod) or labelled(pod, LABEL_RUN) == run:
+            continue
+        other = labelled(pod, LABEL_RUN) if labelled(pod, LABEL_ROLE) == "tenant" else ""
+        if other or (resource and requested(pod, resource)):
+            found.append(f"{pod['metadata'].get('namespace', '')}/{name(pod)}")
+    return sorted(found)
+
+
+def age_s(obj: Mapping[str, Any], now_s: float) -> float:
+    """Seconds since the object was created, by the API server's clock against ours."""
+    created = datetime.fromisoformat(obj["metadata"]["creationTimestamp"].replace("Z", "+00:00"))
+    return max(0.0, now_s - created.timestamp())
+
+
+def _container_statuses(pod: Object) -> list[Object]:
+    return list((pod.get("status") or {}).get("containerStatuses") or ())
+
+
+def _container_end(pod: Object) -> tuple[int, str]:
+    for status in _container_statuses(pod):
+        ended = (status.get("state") or {}).get("terminated")
+        if ended:
+            code, reason = int(ended.get("exitCode", 1)), str(ended.get("reason", ""))
+            return code, f"{reason} (exit code {code})" if reason not in ("", "Error", "Completed") else ""
+    return 1, ""
+
+
+def _condition(pod: Object, kind: str) -> Object | None:
+    return next((c for c in (pod.get("status") or {}).get("conditions") or () if c.get("type") == kind), None)

@@ -1,0 +1,121 @@
+"""A copy of a run directory that grows elsewhere, made piece by piece."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from pathlib import Path
+
+import msgspec
+
+from kts.errors import DataError, SetupError
+from kts.model.plan import Plan
+from kts.model.run import Outcome, RunInfo
+from kts.store import durable, layout, runfile
+from kts.store.creation import create
+from kts.store.writer import finish
+
+GROWING = (layout.EVENTS, layout.JOURNAL)
+"""Files that are only appended to, so that their new bytes are all that must travel."""
+
+
+class Mirror:
+    """The copy in ``directory``. Cut off at any byte it is a killed run, and `kts.store.open_run` reads it."""
+
+    def __init__(self, directory: Path, lock: durable.Lock) -> None:
+        """Made by `Mirror.create` or `Mirror.resume`."""
+        self.directory = directory
+        self._lock = lock
+        self._notes: tuple[str, ...] = ()
+
+    @classmethod
+    def create(cls, directory: Path, *, plan: Plan, mode: str, experiment_text: str, overwrite: bool = False) -> Mirror:
+        """A new run directory, empty but for what is known before the run. Errors as in `kts.store.create`."""
+        writer = create(
+            directory,
+            plan=plan,
+            backend="k8s",
+            mode=mode,
+            experiment_text=experiment_text,
+            environment={},
+            overwrite=overwrite,
+            keep_journal=True,
+        )
+        writer.close(Outcome(kind="running"))
+        return cls.resume(directory)
+
+    @classmethod
+    def resume(cls, directory: Path) -> Mirror:
+        """Goes on with a copy that was begun. SetupError if another kts is at it, or it cannot be written."""
+        directory = directory.absolute()
+        try:
+            directory.mkdir(parents=True, exist_ok=True)
+            (directory / layout.LOGS).mkdir(exist_ok=True)
+            return cls(directory, durable.Lock(directory))
+        except BlockingIOError as error:
+            raise SetupError(
+                f"{directory}: another kts writes into it", "wait for it, or choose another --out"
+            ) from error
+        except OSError as error:
+            raise SetupError(
+                f"{directory}: {error.strerror or error}", "choose another directory with --out"
+            ) from error
+
+    def size(self, name: str) -> int:
+        """Bytes of a growing file that are here already."""
+        path = self.directory / name
+        return path.stat().st_size if path.exists() else 0
+
+    def append(self, name: str, data: bytes) -> None:
+        """The next bytes of a growing file. SetupError if they cannot be written."""
+        if name not in GROWING:
+            raise ValueError(f"{name} is not a growing file")
+        try:
+            with (self.directory / name).open("ab") as file:
+                file.write(data)
+        except OSError as error:
+            raise SetupError(
+                f"{self.directory / name}: {error.strerror}", "free some space; kts attach goes on"
+            ) from error
+
+    def replace_run(self, data: bytes) -> None:
+        """The newest run.json. DataError if it is none; the last one then stays."""
+        try:
+            info = msgspec.json.decode(data, type=RunInfo)
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            raise DataError(f"the conductor's run.json cannot be read ({error})", "use one kts version") from error
+        self._write(info)
+
+    def note(self, text: str) -> None:
+        """Something found out here that a reader must know; kept through every `replace_run`."""
+        if text not in self._notes:
+            self._notes = (*self._notes, text)
+
+    def finish(self, outcome: Outcome | None) -> RunInfo:
+        """Ends the copy: ``outcome`` replaces the conductor's own if given; records.parquet replaces the journal.
+
+        A run.json that was never fetched leaves what `create` wrote. Idempotent but for the outcome.
+        """
+        info = runfile.read(self.directory)
+        if outcome is not None:
+            info = msgspec.structs.replace(info, outcome=outcome)
+        self._write(info)
+        info = runfile.read(self.directory)
+        if (self.directory / layout.JOURNAL).exists() and info.outcome.kind != "running":
+            info = finish(self.directory, info)
+        return info
+
+    def close(self) -> None:
+        """Lets others write the directory."""
+        with contextlib.suppress(OSError):
+            self._lock.release()
+
+    def _write(self, info: RunInfo) -> None:
+        notes = (*info.notes, *(note for note in self._notes if note not in info.notes))
+        named = msgspec.structs.replace(
+            info, id=self.directory.name, notes=notes, created_ns=info.created_ns or time.time_ns()
+        )
+        try:
+            runfile.write(self.directory, named)
+        except OSError as error:
+            raise SetupError(f"{self.directory}: {error.strerror}", "free some space; kts attach goes on") from error
