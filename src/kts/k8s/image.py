@@ -16,6 +16,8 @@ from kts.k8s.settings import DEFAULT_REPOSITORY, Extra
 
 ENGINES = ("podman", "docker", "nerdctl")
 DEFAULT_BASE = "docker.io/library/python:3.12-slim"
+STAYS_OUT = frozenset({"cli", "report", "spec"})
+"""Subpackages that no pod needs; .dockerignore leaves them out, too. A change of them makes no new image."""
 _HASH_DIGITS = 12
 _TAIL_LINES = 12
 
@@ -36,7 +38,8 @@ def checkout() -> Path:
 def content_tag(root: Path, extra: Extra, base: str) -> str:
     """The image's name with the hash of all that goes into it."""
     digest = hashlib.sha256(f"{extra}\n{base}\n".encode())
-    sources = sorted(p for p in (root / "src" / "kts").rglob("*") if p.is_file() and "__pycache__" not in p.parts)
+    package = root / "src" / "kts"
+    sources = sorted(p for p in package.rglob("*.py") if not STAYS_OUT & set(p.relative_to(package).parts))
     for path in (root / "Containerfile", root / "requirements" / "image.txt", *sources):
         digest.update(f"{path.relative_to(root)}\n".encode())
         digest.update(hashlib.sha256(path.read_bytes()).digest())

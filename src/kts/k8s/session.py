@@ -32,8 +32,9 @@ POLL_S = 1.0
 LOOK_S = 1.0
 """Between looks at the pods."""
 NEIGHBOURS_S = 5.0
-NO_SLOT_S = 8.0
-"""How long a pod may lack a place before that is final: a slot of a run that just ended is free again sooner."""
+STUCK_S = 6.0
+"""How long a pod may lack a place, or fail to start, before that is final: a slot of a run that just ended is free
+again sooner, and so is a Secret that the node has not seen yet."""
 PATIENCE_S = 120.0
 """For an API server that is away."""
 STOPPING_S = 20.0
@@ -113,7 +114,7 @@ class Session:
         self._told: set[str] = set()
         self._noted: set[str] = set()
         self._started = time.monotonic()
-        self._homeless: dict[str, float] = {}
+        self._stuck: dict[str, float] = {}
         self._verdict: Outcome | None = None
 
     # following
@@ -203,13 +204,11 @@ class Session:
         """Sets the verdict where a pod will never run."""
         name = podstate.name(pod)
         never = podstate.hopeless(pod)
-        if never is not None:
-            self._decide(*never)
         why = podstate.unschedulable(pod) if podstate.tenant(pod) else ""
-        if not why:
-            self._homeless.pop(name, None)
-        elif now - self._homeless.setdefault(name, now) >= NO_SLOT_S:
-            self._decide(*self._no_place(podstate.tenant(pod), why))
+        if not (never or why):
+            self._stuck.pop(name, None)
+        elif now - self._stuck.setdefault(name, now) >= STUCK_S:
+            self._decide(*(never or self._no_place(podstate.tenant(pod), why)))
 
     def _no_place(self, tenant: str, why: str) -> tuple[str, str]:
         resource = self.settings.resource
