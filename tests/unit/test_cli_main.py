@@ -37,7 +37,19 @@ def test_every_command_is_in_the_help(capsys: pytest.CaptureFixture[str]) -> Non
     """Else a user would not find it; and no command at all means help."""
     assert main([]) == 0
     text = capsys.readouterr().out
-    for command in ("run", "report", "compare", "experiments", "schema", "doctor"):
+    for command in (
+        "run",
+        "report",
+        "compare",
+        "experiments",
+        "runs",
+        "attach",
+        "collect",
+        "clean",
+        "schema",
+        "doctor",
+        "k8s",
+    ):
         assert f"\n  {command} " in text
     assert "..." not in text.split("Commands:")[1]
 

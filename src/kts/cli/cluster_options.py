@@ -57,7 +57,8 @@ def settings_from(
     pod_template: Path | None,
 ) -> ClusterSettings:
     """The settings that the options ask for. UsageError naming the option that is wrong."""
-    from kts.k8s.settings import DEFAULT_IMAGE, ClusterSettings, PullPolicyName
+    from kts.k8s.names import DEFAULT_IMAGE
+    from kts.k8s.settings import ClusterSettings, PullPolicyName
 
     if pull_policy not in get_args(PullPolicyName):
         raise UsageError(f"--pull-policy: no policy {pull_policy!r}", f"known: {', '.join(get_args(PullPolicyName))}")

@@ -18,6 +18,7 @@ from kts import __version__
 from kts.cli.compare import compare
 from kts.cli.doctor import doctor
 from kts.cli.experiments import experiments
+from kts.cli.k8s import app as k8s_app
 from kts.cli.report import report
 from kts.cli.run import run
 from kts.cli.runs import attach, clean, collect, runs
@@ -33,6 +34,7 @@ app = typer.Typer(
 )
 for command in (run, report, compare, experiments, runs, attach, collect, clean, schema, doctor):
     app.command()(command)
+app.add_typer(k8s_app)
 
 
 def _version(wanted: bool) -> None:

@@ -28,7 +28,7 @@ from kts.cli.cluster_options import (
 from kts.cli.experiments import complete_name
 from kts.cli.options import Json, NoFigures
 from kts.errors import KtsError, SetupError, UsageError
-from kts.k8s.settings import DEFAULT_NAMESPACE
+from kts.k8s.names import DEFAULT_NAMESPACE
 
 if TYPE_CHECKING:
     from kts.conduct.ports import Backend

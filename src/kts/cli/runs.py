@@ -11,7 +11,7 @@ import typer
 from kts.cli.cluster_options import Context, Namespace
 from kts.cli.options import Json, NoFigures
 from kts.errors import UsageError
-from kts.k8s.settings import DEFAULT_NAMESPACE
+from kts.k8s.names import DEFAULT_NAMESPACE
 
 RunId = Annotated[str, typer.Argument(help="A run's ID, from `kts runs --on k8s`.", show_default=False)]
 Out = Annotated[Path | None, typer.Option(help="The run directory. Default: runs/ID.", show_default=False)]
@@ -23,7 +23,7 @@ def runs(
     context: Context = None,
     as_json: Json = False,
 ) -> None:
-    """List the runs that are in a cluster: going on, or waiting to be collected."""
+    """List the runs that are in a cluster."""
     from kts.cli.output import print_plain_json
     from kts.k8s import session
     from kts.k8s.api import Api
@@ -51,7 +51,7 @@ def attach(  # noqa: PLR0917 - typer turns parameters into options
     no_figures: NoFigures = False,
     as_json: Json = False,
 ) -> None:
-    """Go on with a run whose kts was closed: follow it, fetch it, report it."""
+    """Follow, fetch and report a run in a cluster."""
     from kts.cli.on_k8s import conclude
     from kts.cli.run import report_outcome
     from kts.k8s import session
@@ -71,7 +71,10 @@ def collect(  # noqa: PLR0917 - as above
     no_figures: NoFigures = False,
     as_json: Json = False,
 ) -> None:
-    """Fetch what a run in a cluster has measured so far, and report it; the run is left as it is."""
+    """Report what a run in a cluster has so far.
+
+    The run is left as it is, and goes on.
+    """
     from kts.cli.run import report_outcome
     from kts.k8s import session
     from kts.k8s.api import Api
@@ -91,7 +94,10 @@ def clean(
     namespace: Namespace = DEFAULT_NAMESPACE,
     context: Context = None,
 ) -> None:
-    """Remove everything of a run from a cluster. What was fetched stays."""
+    """Remove a run from a cluster.
+
+    What was fetched of it stays.
+    """
     from kts.errors import SetupError
     from kts.k8s import session
     from kts.k8s.api import Api

@@ -69,6 +69,10 @@ class Api:
         except (ConfigError, OSError, ssl.SSLError) as error:
             raise SetupError(f"no cluster to talk to: {error}", remedy) from error
 
+    def close(self) -> None:
+        """Closes its connections."""
+        self._client.close()
+
     def version(self) -> str:
         """The server's version, e.g. ``v1.34.2``."""
         return str(self._json("GET", "version")["gitVersion"])

@@ -27,7 +27,7 @@ from kts.conduct.driver import conduct
 from kts.conduct.ports import Progress, WorkerExit
 from kts.conduct.roster import Limits
 from kts.errors import KtsError, SetupError
-from kts.k8s.settings import STATUS_PORT, TOKEN_HEADER, WORKER_PORT
+from kts.k8s.names import STATUS_PORT, TOKEN_HEADER, WORKER_PORT
 from kts.k8s.status import BODY_BYTES, PART_BYTES, PodExit, Status
 from kts.model.plan import Plan
 from kts.model.run import Outcome

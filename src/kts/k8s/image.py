@@ -12,7 +12,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from kts.errors import SetupError
-from kts.k8s.settings import DEFAULT_REPOSITORY, Extra
+from kts.k8s.names import DEFAULT_REPOSITORY
+from kts.k8s.settings import Extra
 
 ENGINES = ("podman", "docker", "nerdctl")
 DEFAULT_BASE = "docker.io/library/python:3.12-slim"

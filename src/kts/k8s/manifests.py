@@ -11,22 +11,16 @@ other, and the conductor follows them, since only they ask for what the node mus
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
 
 from kts import __version__
-from kts.k8s.settings import (
-    APP,
-    LABEL_APP,
-    LABEL_ROLE,
-    LABEL_RUN,
-    LABEL_TENANT,
-    STATUS_PORT,
-    WORKER_PORT,
-    ClusterSettings,
-)
+from kts.errors import UsageError
+from kts.k8s.names import APP, LABEL_APP, LABEL_ROLE, LABEL_RUN, LABEL_TENANT, STATUS_PORT, WORKER_PORT
+from kts.k8s.settings import ClusterSettings
 from kts.model.plan import Plan
 
 Object = dict[str, Any]
@@ -36,10 +30,18 @@ TOKEN_MOUNT = "/etc/kts/token"
 DATA_MOUNT = "/var/lib/kts"
 USER_ID = 10001
 LONGEST_NAME = 63
+RUN_ID = re.compile(r"[a-z0-9](?:[-a-z0-9]{0,28}[a-z0-9])?")
 SPARE_S = 3600
 """On top of what a run may take, before Kubernetes ends its pods by itself."""
 TTL_S = 86_400
 _CLAIM = "gpu"
+
+
+def checked_run_id(run: str) -> str:
+    """``run``. UsageError if Kubernetes could not name objects by it."""
+    if not RUN_ID.fullmatch(run):
+        raise UsageError(f"--run-id: {run!r} is no ID", "use 1 to 30 of a-z, 0-9 and '-', with no '-' at an end")
+    return run
 
 
 def object_name(run: str) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any
 
-from kts.k8s.settings import LABEL_ROLE, LABEL_RUN, LABEL_TENANT
+from kts.k8s.names import LABEL_ROLE, LABEL_RUN, LABEL_TENANT
 from kts.k8s.status import PodExit
 
 Object = dict[str, Any]

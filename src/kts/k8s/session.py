@@ -19,7 +19,8 @@ from kts.conduct.ports import Progress, Watcher
 from kts.errors import DataError, Interrupted, MeasurementError, SetupError
 from kts.k8s import evidence, manifests, podstate, slots
 from kts.k8s.api import Api, Conflict, Missing, Unavailable
-from kts.k8s.settings import APP, LABEL_APP, LABEL_ROLE, LABEL_RUN, STATUS_PORT, TOKEN_HEADER, ClusterSettings
+from kts.k8s.names import APP, LABEL_APP, LABEL_ROLE, LABEL_RUN, STATUS_PORT, TOKEN_HEADER
+from kts.k8s.settings import ClusterSettings
 from kts.k8s.status import PodExit, Status
 from kts.model.plan import Plan
 from kts.model.run import Outcome, RunInfo

@@ -6,24 +6,10 @@ from typing import Any, Literal
 
 import msgspec
 
+from kts.k8s.names import DEFAULT_IMAGE, DEFAULT_NAMESPACE
+
 Extra = Literal["cpu", "torch", "cupy"]
 PullPolicyName = Literal["Never", "IfNotPresent", "Always"]
-
-DEFAULT_NAMESPACE = "kts"
-DEFAULT_REPOSITORY = "localhost/kts-worker"
-DEFAULT_IMAGE = f"{DEFAULT_REPOSITORY}:v1"
-
-LABEL_RUN = "kts.dev/run"
-LABEL_TENANT = "kts.dev/tenant"
-LABEL_ROLE = "kts.dev/role"
-"""``owner``, ``conductor`` or ``tenant``."""
-LABEL_APP = "app.kubernetes.io/name"
-APP = "kts"
-"""Value of `LABEL_APP` on every object that kts makes."""
-
-WORKER_PORT = 7077
-STATUS_PORT = 7078
-TOKEN_HEADER = "X-Kts-Token"
 
 
 class ClusterSettings(msgspec.Struct, frozen=True, kw_only=True):

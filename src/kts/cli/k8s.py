@@ -1,0 +1,114 @@
+"""`kts k8s`: what a run makes of a cluster, without running it."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+from kts.cli.cluster_options import (
+    Claim,
+    Context,
+    Image,
+    Namespace,
+    Node,
+    NodeSelector,
+    PodTemplate,
+    PullPolicy,
+    Resource,
+    RuntimeClass,
+    Toleration,
+    settings_from,
+)
+from kts.cli.experiments import complete_name
+from kts.k8s.names import DEFAULT_NAMESPACE
+
+app = typer.Typer(name="k8s", help="Objects and image of runs on Kubernetes.", rich_markup_mode=None)
+
+Extra = Annotated[str, typer.Option(help="Variant of the image: cpu, torch or cupy.")]
+
+
+@app.command()
+def render(  # noqa: PLR0917 - typer turns parameters into options
+    experiment: Annotated[
+        str,
+        typer.Argument(help="An experiment file, or a name from `kts experiments`.", autocompletion=complete_name),
+    ],
+    namespace: Namespace = DEFAULT_NAMESPACE,
+    image: Image = None,
+    extra: Extra = "torch",
+    pull_policy: PullPolicy = "Never",
+    runtime_class: RuntimeClass = "nvidia",
+    resource: Resource = "nvidia.com/gpu",
+    claim: Claim = "",
+    node: Node = "",
+    node_selector: NodeSelector = None,
+    toleration: Toleration = None,
+    pod_template: PodTemplate = None,
+    run_id: Annotated[str | None, typer.Option(help="ID of the run. Default: a new one.", show_default=False)] = None,
+    token: Annotated[str | None, typer.Option(help="The run's token. Default: a new one.", show_default=False)] = None,
+) -> None:
+    """Print the objects of a run, for review or GitOps; `kubectl apply -f -` of them runs it.
+
+    `kts attach ID` then fetches and reports it.
+    """
+    import secrets
+    from datetime import UTC, datetime
+
+    from kts.cli.on_k8s import decided, extra_from
+    from kts.k8s import manifests
+    from kts.k8s.session import new_run_id
+    from kts.plan import build
+    from kts.spec import load
+
+    settings = settings_from(
+        namespace=namespace,
+        image=image,
+        pull_policy=pull_policy,
+        runtime_class=runtime_class,
+        resource=resource,
+        claim=claim,
+        node=node,
+        node_selector=node_selector,
+        toleration=toleration,
+        pod_template=pod_template,
+    )
+    loaded = load(experiment)
+    plan = decided(build(loaded.experiment), extra_from(extra))
+    run = run_id or new_run_id(plan.name)
+    objects = manifests.render(
+        plan,
+        run=manifests.checked_run_id(run),
+        token=token or secrets.token_urlsafe(32),
+        settings=settings,
+        experiment_text=loaded.text,
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+    )
+    sys.stdout.write(f"# Run {run} of {plan.name}. Holds the run's token (Secret): keep it out of public places.\n")
+    sys.stdout.write(f"# Afterwards: kts attach {run} --namespace {namespace}\n")
+    sys.stdout.write(manifests.to_yaml(objects))
+
+
+@app.command()
+def image(
+    extra: Extra = "torch",
+    base: Annotated[
+        str | None, typer.Option(help="Base image with Python 3.11 or newer. Default: $KTS_IMAGE_BASE, or Debian's.")
+    ] = None,
+    context: Context = None,
+    name_only: Annotated[bool, typer.Option("--name", help="Print the image's name, and build nothing.")] = False,
+) -> None:
+    """Build the worker's image and load it into the cluster, where it is not there yet; print its name."""
+    import os
+
+    from kts.cli.on_k8s import IMAGE_BASE, ensured_image, extra_from
+    from kts.k8s.api import Api
+    from kts.k8s.image import DEFAULT_BASE, checkout, content_tag
+
+    variant = extra_from(extra)
+    if name_only:
+        name = content_tag(checkout(), variant, base or os.environ.get(IMAGE_BASE) or DEFAULT_BASE)
+    else:
+        name = ensured_image(Api.connect(context), variant, base)
+    sys.stdout.write(f"{name}\n")

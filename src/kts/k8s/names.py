@@ -1,0 +1,19 @@
+"""Names that all parts agree on. Imports nothing, so that the command line can show its defaults at once."""
+
+from __future__ import annotations
+
+DEFAULT_NAMESPACE = "kts"
+DEFAULT_REPOSITORY = "localhost/kts-worker"
+DEFAULT_IMAGE = f"{DEFAULT_REPOSITORY}:v1"
+
+LABEL_RUN = "kts.dev/run"
+LABEL_TENANT = "kts.dev/tenant"
+LABEL_ROLE = "kts.dev/role"
+"""``owner``, ``conductor`` or ``tenant``."""
+LABEL_APP = "app.kubernetes.io/name"
+APP = "kts"
+"""Value of `LABEL_APP` on every object that kts makes."""
+
+WORKER_PORT = 7077
+STATUS_PORT = 7078
+TOKEN_HEADER = "X-Kts-Token"

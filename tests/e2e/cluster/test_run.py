@@ -1,0 +1,231 @@
+"""`kts run --on k8s` on a real cluster: every end is a true result or a true refusal, and leaves nothing behind.
+
+KTS_E2E_IMAGE names a worker image that the cluster has; without it the image is built and loaded.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import signal
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from tests.helpers_cli import kts, start
+
+from kts.k8s.api import Api
+from kts.k8s.names import APP, LABEL_APP, LABEL_RUN, LABEL_TENANT
+
+NAMESPACE = "kts-e2e"
+NO_SLOT_S = 15.0
+NEEDED = ("KUBECONFIG", "KTS_IMAGE_LOADER")
+pytestmark = [
+    pytest.mark.cluster,
+    pytest.mark.e2e,
+    pytest.mark.skipif(not all(map(os.environ.get, NEEDED)), reason=f"needs a cluster: {' and '.join(NEEDED)}"),
+]
+
+
+def experiment(folder: Path, tenants: int, iterations: int = 300) -> Path:
+    """A small experiment file."""
+    names = "".join(
+        f"  t{i}: {{workload: fft, size: 32, think_ms: 1, iterations: {iterations}}}\n" for i in range(tenants)
+    )
+    path = folder / "small.yaml"
+    path.write_text(f"name: small\nrounds: 2\nprecision: null\ntenants:\n{names}", encoding="utf-8")
+    return path
+
+
+def options() -> list[str]:
+    """Where to run."""
+    image = os.environ.get("KTS_E2E_IMAGE")
+    return [
+        "--on",
+        "k8s",
+        "--namespace",
+        NAMESPACE,
+        "--device",
+        "cpu",
+        "--extra",
+        "cpu",
+        *(["--image", image] if image else []),
+    ]
+
+
+def left(api: Api) -> list[str]:
+    """What kts has in the namespace."""
+    kinds = ("ConfigMap", "Job", "Pod", "Secret", "Service", "NetworkPolicy")
+    return [f"{k}/{o['metadata']['name']}" for k in kinds for o in api.list(k, NAMESPACE, {LABEL_APP: APP})]
+
+
+@pytest.fixture
+def api() -> Iterator[Api]:
+    """The cluster; the test fails if it leaves anything there."""
+    api = Api.connect()
+    yield api
+    remaining = left(api)
+    api.close()
+    assert remaining == []
+
+
+@pytest.mark.usefixtures("api")
+def test_four_tenants_share_one_gpu_end_to_end(tmp_path: Path) -> None:
+    """Else the command would not do what it is for, or its proof would prove nothing."""
+    done = kts("run", experiment(tmp_path, 4), *options(), "--out", tmp_path / "out", "--no-figures")
+    assert done.returncode == 0, done.stderr
+    info = json.loads((tmp_path / "out" / "run.json").read_text(encoding="utf-8"))
+    assert (info["backend"], info["outcome"]["kind"]) == ("k8s", "complete")
+    proven = json.loads((tmp_path / "out" / "cluster.json").read_text(encoding="utf-8"))["gpus"]
+    assert len(proven) == 4
+    assert len({gpu for entry in proven.values() for gpu in (*entry["worker"], *entry["kubelet"])}) == 1
+    assert {"conductor.log", "t0.log", "t3.log"} <= {path.name for path in (tmp_path / "out" / "logs").iterdir()}
+
+
+@pytest.mark.usefixtures("api")
+def test_a_tenant_too_many_is_refused_at_once(tmp_path: Path) -> None:
+    """Else the user would wait for a timeout that does not say what is wrong."""
+    began = time.monotonic()
+    done = kts("run", experiment(tmp_path, 5), *options(), "--out", tmp_path / "out")
+    took_s = time.monotonic() - began
+    assert done.returncode == 4, done.stderr
+    assert "no free slot" in done.stderr
+    if os.environ.get("KTS_E2E_IMAGE"):  # building is not part of it
+        assert took_s <= NO_SLOT_S
+
+
+def test_a_run_whose_kts_was_killed_is_listed_attached_to_and_finished(tmp_path: Path, api: Api) -> None:
+    """Else a closed laptop would cost the measurement."""
+    path = experiment(tmp_path, 2, iterations=4000)
+    process = start("run", path, *options(), "--out", tmp_path / "lost")
+    run = _run_id(process)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()
+    assert run in kts("runs", "--on", "k8s", "--namespace", NAMESPACE).stdout
+    done = kts("attach", run, "--namespace", NAMESPACE, "--out", tmp_path / "found", "--no-figures")
+    assert done.returncode == 0, done.stderr
+    info = json.loads((tmp_path / "found" / "run.json").read_text(encoding="utf-8"))
+    assert info["outcome"]["kind"] == "complete"
+    assert left(api) == []
+
+
+@pytest.mark.parametrize("command", ["attach", "collect", "clean"])
+def test_an_unknown_run_is_named(command: str, tmp_path: Path) -> None:
+    """Else a typing mistake would look like a fault of the cluster."""
+    done = kts(command, "nothing-here", "--namespace", NAMESPACE, cwd=tmp_path)
+    assert done.returncode == 4
+    assert "no run nothing-here" in done.stderr
+
+
+def test_a_tenant_over_its_memory_limit_is_named(tmp_path: Path, api: Api) -> None:
+    """Else the user would look for the fault in the GPU."""
+    path = tmp_path / "fat.yaml"
+    path.write_text(
+        "name: fat\nrounds: 2\nprecision: null\ntenants:\n"
+        "  thin: {workload: fft, size: 32, think_ms: 1, iterations: 100}\n"
+        "  fat: {workload: fft, size: 8192, think_ms: 1, iterations: 100}\n",
+        encoding="utf-8",
+    )
+    done = kts("run", path, *options(), "--out", tmp_path / "out", "--no-figures")
+    assert done.returncode in (4, 5), done.stderr
+    assert "fat" in done.stderr
+    assert "OOMKilled" in done.stderr
+    assert left(api) == []
+
+
+def test_a_deleted_pod_ends_the_run_and_keeps_what_was_measured(tmp_path: Path, api: Api) -> None:
+    """Else a drained node would look like a hung tenant, or cost the rounds before it."""
+    process, run = running(tmp_path, iterations=40_000)
+    _when(lambda: _blocks(tmp_path / "out") >= 3)
+    pod = api.list("Pod", NAMESPACE, {LABEL_RUN: run, LABEL_TENANT: "t1"})[0]
+    api.delete("Pod", pod["metadata"]["name"], NAMESPACE)
+    _, errors = process.communicate(timeout=90)
+    assert process.returncode == 5, errors
+    assert "t1" in errors
+    info = json.loads((tmp_path / "out" / "run.json").read_text(encoding="utf-8"))
+    assert info["outcome"]["kind"] == "incomplete"
+    assert sum(block["valid"] for block in info["blocks"]) >= 3
+
+
+def test_two_runs_at_once_do_not_mix_and_know_of_each_other(tmp_path: Path, api: Api) -> None:
+    """Else a figure would hold a neighbour that nobody invited, and nobody would know."""
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+    first, first_id = running(tmp_path / "a", iterations=15_000)
+    second, second_id = running(tmp_path / "b", iterations=3_000)
+    for process, folder, other in ((second, "b", first_id), (first, "a", second_id)):
+        _, errors = process.communicate(timeout=120)
+        assert process.returncode == 0, errors
+        info = json.loads((tmp_path / folder / "out" / "run.json").read_text(encoding="utf-8"))
+        assert any("uninvited neighbour" in note and other in note for note in info["notes"])
+    assert left(api) == []
+
+
+@pytest.mark.usefixtures("api")
+def test_ctrl_c_keeps_what_was_measured_and_cleans_up(tmp_path: Path) -> None:
+    """Else stopping a run would cost it, or leave pods on the GPU."""
+    process, _ = running(tmp_path, iterations=40_000)
+    _when(lambda: _blocks(tmp_path / "out") >= 3)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=90)
+    assert process.returncode == 130, errors
+    info = json.loads((tmp_path / "out" / "run.json").read_text(encoding="utf-8"))
+    assert info["outcome"]["kind"] == "interrupted"
+    assert sum(block["valid"] for block in info["blocks"]) >= 3
+
+
+@pytest.mark.usefixtures("api")
+@pytest.mark.skipif(not os.environ.get("KTS_CLUSTER_FAULTS"), reason="needs KTS_CLUSTER_FAULTS, which breaks the node")
+@pytest.mark.parametrize("component", ["apiserver", "kubelet"])
+def test_a_run_outlives_the_control_plane(component: str, tmp_path: Path) -> None:
+    """Else every hiccup of a cluster would cost a measurement that does not need it."""
+    process, _ = running(tmp_path, iterations=60_000)
+    _when(lambda: _blocks(tmp_path / "out") >= 2)
+    fault = shlex.split(os.environ["KTS_CLUSTER_FAULTS"])
+    subprocess.run([*fault, f"stop-{component}"], check=True)
+    try:
+        over = time.monotonic() + 20
+        _when(lambda: time.monotonic() > over or process.poll() is not None)
+    finally:
+        subprocess.run([*fault, f"start-{component}"], check=True)
+    _, errors = process.communicate(timeout=200)
+    assert process.returncode == 0, errors
+    info = json.loads((tmp_path / "out" / "run.json").read_text(encoding="utf-8"))
+    assert info["outcome"]["kind"] == "complete"
+
+
+def running(folder: Path, iterations: int) -> tuple[subprocess.Popen[str], str]:
+    """A run of two tenants that is in the cluster, into ``folder/out``; and its ID."""
+    path = experiment(folder, 2, iterations=iterations)
+    path.write_text(path.read_text(encoding="utf-8").replace("rounds: 2", "rounds: 10"), encoding="utf-8")
+    process = start("run", path, *options(), "--out", folder / "out", "--no-figures")
+    return process, _run_id(process)
+
+
+def _blocks(directory: Path) -> int:
+    """Blocks that the local copy knows of."""
+    try:
+        return len(json.loads((directory / "run.json").read_text(encoding="utf-8"))["blocks"])
+    except (OSError, ValueError):
+        return 0
+
+
+def _when(condition: Callable[[], bool], patience_s: float = 60.0) -> None:
+    """Waits for ``condition``."""
+    deadline = time.monotonic() + patience_s
+    while not condition():
+        assert time.monotonic() < deadline, "waited in vain"
+        threading.Event().wait(0.2)
+
+
+def _run_id(process: subprocess.Popen[str]) -> str:
+    """From the line that `kts run` prints once the run is in the cluster."""
+    assert process.stderr is not None
+    for line in process.stderr:
+        if line.startswith("run "):
+            return line.split()[1]
+    raise AssertionError("kts ended without starting a run")

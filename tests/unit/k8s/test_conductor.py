@@ -1,0 +1,110 @@
+"""The HTTP door of the conductor's pod."""
+
+from __future__ import annotations
+
+import http.client
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from kts.backends.pods import PodsBackend
+from kts.conduct.ports import Endpoint
+from kts.k8s.conductor import Desk, serve
+from kts.k8s.names import TOKEN_HEADER
+from kts.k8s.status import BODY_BYTES, PART_BYTES, PodExit, Status
+from kts.plan import build
+from kts.spec import load_text
+from kts.store import layout
+
+TOKEN = "secret"
+PLAN = build(
+    load_text(
+        "name: x\ntenants:\n  a: {workload: fft, size: 8}\n  b: {workload: fft, size: 8}\n", source="test"
+    ).experiment
+)
+
+
+class Door:
+    """A server on a free port, and requests to it."""
+
+    def __init__(self, desk: Desk) -> None:
+        self.desk = desk
+        self.server = serve(desk, "127.0.0.1", 0)
+
+    def ask(self, method: str, path: str, body: bytes = b"", token: str = TOKEN) -> tuple[int, bytes]:
+        """(status, body)."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.server.server_port, timeout=10)
+        try:
+            connection.request(method, path, body=body, headers={TOKEN_HEADER: token})
+            answer = connection.getresponse()
+            return answer.status, answer.read()
+        finally:
+            connection.close()
+
+
+@pytest.fixture
+def door(tmp_path: Path) -> Iterator[Door]:
+    backend = PodsBackend()
+    backend.start(PLAN, Endpoint(host="", port=1, token=TOKEN))
+    made = Door(Desk("r1", tmp_path, TOKEN, backend))
+    yield made
+    made.server.shutdown()
+    made.server.server_close()
+
+
+@pytest.mark.parametrize("path", ["/v1/status", "/v1/files/run.json", "/v1/stop", "/nothing"])
+@pytest.mark.parametrize("method", ["GET", "POST"])
+def test_who_has_no_token_learns_and_does_nothing(door: Door, method: str, path: str) -> None:
+    """Else any pod of the cluster could read or stop the run."""
+    assert door.ask(method, path, token="guess") == (401, b"")
+    assert not door.desk.done.is_set()
+
+
+def test_files_come_in_parts_from_any_byte(door: Door) -> None:
+    """Else a copy could not go on where it stopped."""
+    content = bytes(range(256)) * 8192
+    (door.desk.directory / layout.JOURNAL).write_bytes(content)
+    status = msgspec.json.decode(door.ask("GET", "/v1/status")[1], type=Status)
+    assert status.files == {layout.JOURNAL: len(content)}
+    code, part = door.ask("GET", f"/v1/files/{layout.JOURNAL}?offset=1000")
+    assert (code, part) == (200, content[1000 : 1000 + PART_BYTES])
+    assert door.ask("GET", f"/v1/files/{layout.JOURNAL}?offset={len(content)}") == (200, b"")
+
+
+@pytest.mark.parametrize("name", ["../token", "logs", "run.lock", "%2e%2e/token", "/etc/passwd"])
+def test_other_files_are_not_there(door: Door, name: str) -> None:
+    """Else the door would hand out the pod's files, its token among them."""
+    assert door.ask("GET", f"/v1/files/{name}")[0] == 404
+
+
+def test_ends_of_pods_reach_the_run_once(door: Door) -> None:
+    """Else a killed pod would only be a connection that closed, or end the run twice."""
+    body = msgspec.json.encode(
+        [PodExit(tenant="a", code=137, reason="OOMKilled"), PodExit(tenant="zz", code=1, reason="")]
+    )
+    for _ in range(2):
+        assert door.ask("POST", "/v1/exits", body)[0] == 204
+    assert [(e.tenant, e.reason) for e in door.desk.backend.poll()] == [("a", "OOMKilled")]
+    assert door.desk.backend.poll() == []
+
+
+def test_a_body_too_long_is_refused_unread(door: Door) -> None:
+    """Else a request could fill the pod's memory."""
+    assert door.ask("POST", "/v1/exits", b"x" * (BODY_BYTES + 1))[0] == 413
+
+
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(
+    st.sampled_from(["GET", "POST"]),
+    st.text(st.characters(min_codepoint=33, max_codepoint=126), max_size=40),
+    st.binary(max_size=200),
+)
+def test_whatever_is_asked_is_answered(door: Door, method: str, path: str, body: bytes) -> None:
+    """Else one odd request could take the door away from the run."""
+    code, _ = door.ask(method, "/v1/exits" if len(path) % 3 == 0 else f"/{path}", body)
+    assert code in (200, 204, 400, 404, 413)
+    assert door.ask("GET", "/v1/status")[0] == 200
