@@ -34,6 +34,9 @@ from kts.model.run import Outcome
 from kts.store import create, layout
 
 FILES = (layout.RUN, layout.EVENTS, layout.JOURNAL)
+SETTLE_S = 6.0
+"""For the API server to tell why a pod ended, which takes longer than to see its connection close."""
+
 _CONNECTION_S = 30
 _RUN_ID = re.compile(r"[a-z0-9][-a-z0-9]{0,40}")
 
@@ -180,7 +183,7 @@ def main(env: Mapping[str, str]) -> int:
         )
     plan_file = Path(env.get("KTS_PLAN", "/etc/kts/run/plan.json"))
     plan = _read_plan(plan_file)
-    token = Path(env.get("KTS_TOKEN_FILE", "/etc/kts/token/token")).read_text(encoding="utf-8").strip()
+    token = _read_token(Path(env.get("KTS_TOKEN_FILE", "/etc/kts/token/token")))
     directory = Path(env.get("KTS_DATA", "/var/lib/kts")) / run
     text = plan_file.with_name("experiment.yaml")
     writer = create(
@@ -195,16 +198,16 @@ def main(env: Mapping[str, str]) -> int:
     )
     backend = PodsBackend()
     desk = Desk(run, directory, token, backend)
-    server = serve(desk, "0.0.0.0", int(env.get("KTS_STATUS_PORT", STATUS_PORT)))
+    server = serve(desk, "0.0.0.0", _number(env, "KTS_STATUS_PORT", STATUS_PORT))
     rule = PrecisionRule(plan, plan.precision) if plan.precision is not None else None
-    limits = Limits(join_s=float(env.get("KTS_JOIN_S", "300")))
-    port = int(env.get("KTS_PORT", WORKER_PORT))
+    limits = Limits(join_s=_number(env, "KTS_JOIN_S", 300), settle_s=SETTLE_S)
+    port = _number(env, "KTS_PORT", WORKER_PORT)
     _say(f"run {run}: waiting for {len(plan.tenants)} tenants")
     try:
         outcome = conduct(plan, backend, writer, desk, rule, host="0.0.0.0", port=port, limits=limits, token=token)
         desk.outcome = outcome
         _say(f"run {run}: {outcome.kind}{': ' + outcome.reason if outcome.reason else ''}")
-        _linger(desk, float(env.get("KTS_KEEP_S", "3600")))
+        _linger(desk, _number(env, "KTS_KEEP_S", 3600))
     finally:
         server.shutdown()
     return outcome.exit_code
@@ -217,6 +220,24 @@ def _read_plan(path: Path) -> Plan:
         raise SetupError(f"{path}: {error.strerror}", "the run's ConfigMap is mounted there") from error
     except msgspec.DecodeError as error:
         raise SetupError(f"{path}: {error}", "the image and the kts that made the plan must be one version") from error
+
+
+def _read_token(path: Path) -> str:
+    """SetupError also for an empty one, which would let everybody in."""
+    try:
+        token = path.read_text(encoding="utf-8").strip()
+    except OSError as error:
+        raise SetupError(f"{path}: {error.strerror}", "the run's Secret is mounted there") from error
+    if not token:
+        raise SetupError(f"{path}: is empty", "the run's Secret must hold a token")
+    return token
+
+
+def _number(env: Mapping[str, str], name: str, default: int) -> int:
+    text = env.get(name, str(default))
+    if not (text.isascii() and text.isdecimal()):
+        raise SetupError(f"{name}={text!r} is not a whole number", f"for example {name}={default}")
+    return int(text)
 
 
 def _linger(desk: Desk, seconds: float) -> None:

@@ -29,6 +29,7 @@ PLAN_MOUNT = "/etc/kts/run"
 TOKEN_MOUNT = "/etc/kts/token"
 DATA_MOUNT = "/var/lib/kts"
 USER_ID = 10001
+CONTAINERS = ("conductor", "worker")
 LONGEST_NAME = 63
 RUN_ID = re.compile(r"[a-z0-9](?:[-a-z0-9]{0,28}[a-z0-9])?")
 SPARE_S = 3600
@@ -219,7 +220,7 @@ def _conductor(plan: Plan, run: str, settings: ClusterSettings) -> Object:
     spec = _pod_spec(run, container, volumes, settings)
     spec["activeDeadlineSeconds"] = _deadline_s(plan) + settings.keep_s
     template = {"metadata": _meta(conductor_name(run), run, "conductor", settings), "spec": spec}
-    return {"apiVersion": "v1", "kind": "Pod", **merged(template, settings.pod_template)}
+    return {"apiVersion": "v1", "kind": "Pod", **_templated(template, settings)}
 
 
 def _job(plan: Plan, tenant: str, run: str, settings: ClusterSettings) -> Object:
@@ -245,9 +246,21 @@ def _job(plan: Plan, tenant: str, run: str, settings: ClusterSettings) -> Object
             "parallelism": 1,
             "activeDeadlineSeconds": _deadline_s(plan),
             "ttlSecondsAfterFinished": TTL_S,
-            "template": merged(template, settings.pod_template),
+            "template": _templated(template, settings),
         },
     }
+
+
+def _templated(template: Object, settings: ClusterSettings) -> Object:
+    """The pod with the user's template merged in; what that says of the other role's container is not for this pod."""
+    patch = settings.pod_template
+    containers = (patch.get("spec") or {}).get("containers")
+    if _named(containers):
+        mine = {container["name"] for container in template["spec"]["containers"]}
+        kept = [c for c in containers if c["name"] in mine or c["name"] not in CONTAINERS]
+        spec = {key: value for key, value in patch["spec"].items() if key != "containers"}
+        patch = {**patch, "spec": {**spec, **({"containers": kept} if kept else {})}}
+    return dict(merged(template, patch))
 
 
 def _tenant_env(plan: Plan, tenant: str, run: str, settings: ClusterSettings) -> list[Object]:

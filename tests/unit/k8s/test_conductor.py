@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from kts.backends.pods import PodsBackend
 from kts.conduct.ports import Endpoint
-from kts.k8s.conductor import Desk, serve
+from kts.errors import SetupError
+from kts.k8s.conductor import Desk, main, serve
 from kts.k8s.names import TOKEN_HEADER
 from kts.k8s.status import BODY_BYTES, PART_BYTES, PodExit, Status
 from kts.plan import build
@@ -108,3 +109,41 @@ def test_whatever_is_asked_is_answered(door: Door, method: str, path: str, body:
     code, _ = door.ask(method, "/v1/exits" if len(path) % 3 == 0 else f"/{path}", body)
     assert code in (200, 204, 400, 404, 413)
     assert door.ask("GET", "/v1/status")[0] == 200
+
+
+@pytest.mark.parametrize(
+    ("changed", "what"),
+    [
+        ({"KTS_RUN": "Not An Id"}, "KTS_RUN"),
+        ({"KTS_PLAN": "nowhere.json"}, "nowhere.json"),
+        ({"KTS_TOKEN_FILE": "nowhere"}, "nowhere"),
+        ({"KTS_STATUS_PORT": "many"}, "KTS_STATUS_PORT"),
+    ],
+)
+def test_a_pod_that_is_set_up_wrongly_says_what_is_wrong(tmp_path: Path, changed: dict[str, str], what: str) -> None:
+    """Else its log would hold a traceback, which says nothing to who made the pod."""
+    with pytest.raises(SetupError, match=what):
+        main(environment(tmp_path) | changed)
+
+
+def test_an_empty_token_is_refused(tmp_path: Path) -> None:
+    """Else the door would be open to all who send none."""
+    env = environment(tmp_path)
+    Path(env["KTS_TOKEN_FILE"]).write_text("\n", encoding="utf-8")
+    with pytest.raises(SetupError, match="empty"):
+        main(env)
+
+
+def environment(folder: Path) -> dict[str, str]:
+    """What the pod is given, in files of its own."""
+    (folder / "plan.json").write_bytes(msgspec.json.encode(PLAN))
+    (folder / "token").write_text(TOKEN, encoding="utf-8")
+    return {
+        "KTS_RUN": "r1",
+        "KTS_PLAN": str(folder / "plan.json"),
+        "KTS_TOKEN_FILE": str(folder / "token"),
+        "KTS_DATA": str(folder / "data"),
+        "KTS_PORT": "0",
+        "KTS_STATUS_PORT": "0",
+        "KTS_KEEP_S": "0",
+    }

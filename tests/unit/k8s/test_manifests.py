@@ -124,6 +124,14 @@ def test_the_users_template_is_merged_by_container_name() -> None:
     assert "runtimeClassName" not in spec
 
 
+def test_what_the_users_template_says_of_the_worker_is_not_for_the_conductor() -> None:
+    """Else the conductor's pod would get a container without an image, and be refused."""
+    template = {"spec": {"containers": [{"name": "worker", "env": [{"name": "A", "value": "b"}]}]}}
+    objects = rendered(plan("fft", "gemm"), ClusterSettings(pod_template=template))
+    pod = next(o for o in objects if o["kind"] == "Pod")
+    assert [container["name"] for container in pod["spec"]["containers"]] == ["conductor"]
+
+
 names = st.from_regex(r"\A[a-z0-9](?:[-a-z0-9]{0,38}[a-z0-9])?\Z")
 
 
