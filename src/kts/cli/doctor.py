@@ -1,49 +1,133 @@
-"""`kts doctor`: what can be measured on this machine, and what to do about the rest."""
+"""`kts doctor`: what can be measured on this machine or on a cluster, and what to do about the rest."""
 
 from __future__ import annotations
 
 import sys
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from kts.cli.cluster_options import (
+    PANEL,
+    Claim,
+    Context,
+    Image,
+    Namespace,
+    Node,
+    NodeSelector,
+    Resource,
+    RuntimeClass,
+    Toleration,
+    settings_from,
+)
 from kts.cli.options import Json
-from kts.errors import SetupError
+from kts.errors import SetupError, UsageError
+from kts.k8s.names import DEFAULT_NAMESPACE
+
+if TYPE_CHECKING:
+    from kts.k8s.preflight import Check, Status
+    from kts.k8s.settings import ClusterSettings
+
+PLACES = ("local", "k8s")
 
 
-@dataclass(frozen=True)
-class Check:
-    """One thing looked at. ``status``: ok; note: works, with a limit; missing: cannot be used."""
-
-    name: str
-    status: str
-    found: str
-    remedy: str = ""
-
-
-def doctor(as_json: Json = False) -> None:
+def doctor(  # noqa: PLR0917 - typer turns parameters into options
+    on: Annotated[str, typer.Option(help="local: this machine; k8s: a cluster.", metavar="BACKEND")] = "local",
+    tenants: Annotated[int, typer.Option(help="Tenants that a run would have.", min=1, rich_help_panel=PANEL)] = 2,
+    namespace: Namespace = DEFAULT_NAMESPACE,
+    context: Context = None,
+    image: Image = None,
+    runtime_class: RuntimeClass = "nvidia",
+    resource: Resource = "nvidia.com/gpu",
+    claim: Claim = "",
+    node: Node = "",
+    node_selector: NodeSelector = None,
+    toleration: Toleration = None,
+    as_json: Json = False,
+) -> None:
     """Say what can be measured here, and what is missing."""
-    from kts.cli.output import print_plain_json
+    if on not in PLACES:
+        raise UsageError(f"--on: no backend {on!r}", f"known: {', '.join(PLACES)}")
+    if on == "local":
+        _here(as_json)
+        return
+    settings = settings_from(
+        namespace=namespace,
+        image=image,
+        pull_policy="Never",
+        runtime_class=runtime_class,
+        resource=resource,
+        claim=claim,
+        node=node,
+        node_selector=node_selector,
+        toleration=toleration,
+        pod_template=None,
+    )
+    _on_cluster(settings, context, tenants, as_json)
 
-    devices = [asdict(check) for check in _devices()]
-    checks = [asdict(check) for check in _checks()]
-    usable = sys.platform.startswith("linux") and any(device["status"] != "missing" for device in devices)
+
+def _here(as_json: bool) -> None:
+    """This machine."""
+    devices, checks = _devices(), _checks()
+    usable = sys.platform.startswith("linux") and any(device.status != "missing" for device in devices)
     if as_json:
-        print_plain_json({"can_measure": usable, "devices": devices, "checks": checks})
+        _print({"can_measure": usable, "devices": devices, "checks": checks})
     else:
-        for row in devices + checks:
-            sys.stdout.write(f"{row['status']:<8} {row['name']:<12} {row['found']}\n")
-            if row["remedy"]:
-                sys.stdout.write(f"{'':<21} try: {row['remedy']}\n")
-        sys.stdout.write(f"\n{_conclusion(usable, devices)}\n")
+        _show([*devices, *checks], _conclusion(usable, devices))
     if not usable:
         raise typer.Exit(SetupError.exit_code)
 
 
-def _conclusion(usable: bool, devices: list[dict[str, str]]) -> str:
+def _on_cluster(settings: ClusterSettings, context: str | None, tenants: int, as_json: bool) -> None:
+    """A cluster, as this user sees it."""
+    from kts.k8s import preflight
+    from kts.k8s.api import Api
+
+    api = Api.connect(context)
+    try:
+        checks = preflight.check(api, settings, tenants)
+    finally:
+        api.close()
+    usable = preflight.can_start(checks)
+    if as_json:
+        _print({"can_measure": usable, "checks": checks})
+    elif usable:
+        _show(checks, f"A run of {tenants} tenants can start: kts run demo --on k8s")
+    else:
+        _show(checks, f"A run of {tenants} tenants cannot start here yet.")
+    if not usable:
+        raise typer.Exit(SetupError.exit_code)
+
+
+def _print(found: dict[str, object]) -> None:
+    import msgspec
+
+    from kts.cli.output import print_plain_json
+
+    print_plain_json(msgspec.to_builtins(found))
+
+
+def _show(rows: Sequence[Check], conclusion: str) -> None:
+    width = max(12, *(len(row.name) for row in rows))
+    for row in rows:
+        sys.stdout.write(f"{row.status:<8} {row.name:<{width}} {row.found}\n")
+        if row.remedy:
+            sys.stdout.write(f"{'':<{width + 9}} try: {row.remedy}\n")
+    sys.stdout.write(f"\n{conclusion}\n")
+
+
+def _check(name: str, status: Status, found: str, remedy: str = "") -> Check:
+    """Loads what a check is made of only now, so that `kts --help` stays fast."""
+    from kts.k8s.preflight import Check
+
+    return Check(name, status, found, remedy)
+
+
+def _conclusion(usable: bool, devices: Sequence[Check]) -> str:
     if not usable:
         return "Nothing can be measured here; `kts report` and `kts compare` work on runs made elsewhere."
-    if devices[0]["status"] == "missing":
+    if devices[0].status == "missing":
         return "This machine can measure sharing of one CPU core (not of a GPU): kts run demo"
     return "This machine can measure sharing of its GPU: kts run demo"
 
@@ -53,15 +137,15 @@ def _devices() -> list[Check]:
 
     driver = cuda_driver()
     gpus = "; ".join(f"{gpu.name}, {gpu.memory_bytes / 2**30:.0f} GiB" for gpu in driver.devices)
-    cpu = Check("device cpu", "ok", "one core shared by all tenants, labelled as such; needs numpy only")
+    cpu = _check("device cpu", "ok", "one core shared by all tenants, labelled as such; needs numpy only")
     if not driver.devices:
         remedy = "install the NVIDIA driver, and give the container the GPU; without one, device cpu is used"
-        return [Check("device cuda", "missing", driver.problem, remedy), cpu]
+        return [_check("device cuda", "missing", driver.problem, remedy), cpu]
     try:
         library = choose("cuda", "auto")[1]
     except SetupError as error:
-        return [Check("device cuda", "missing", f"{gpus}; {error.what}", error.remedy), cpu]
-    return [Check("device cuda", "ok", f"{gpus}; CUDA {driver.cuda_version}, through {library}"), cpu]
+        return [_check("device cuda", "missing", f"{gpus}; {error.what}", error.remedy), cpu]
+    return [_check("device cuda", "ok", f"{gpus}; CUDA {driver.cuda_version}, through {library}"), cpu]
 
 
 def _checks() -> list[Check]:
@@ -70,8 +154,8 @@ def _checks() -> list[Check]:
 
 def _system() -> Check:
     if sys.platform.startswith("linux"):
-        return Check("system", "ok", f"Linux, Python {sys.version.split()[0]}")
-    return Check("system", "missing", f"{sys.platform}: measuring needs Linux; reporting runs anywhere")
+        return _check("system", "ok", f"Linux, Python {sys.version.split()[0]}")
+    return _check("system", "missing", f"{sys.platform}: measuring needs Linux; reporting runs anywhere")
 
 
 def _cores() -> Check:
@@ -81,10 +165,10 @@ def _cores() -> Check:
     count = len(usable_cores())
     found = f"{count} usable ({cpu_model()})"
     if count == 1:
-        return Check("cores", "note", found, "a second core keeps kts itself off the tenants' core")
+        return _check("cores", "note", found, "a second core keeps kts itself off the tenants' core")
     if count < 3:
-        return Check("cores", "note", found, "3 or more give each of two tenants on a GPU a core of its own")
-    return Check("cores", "ok", f"{found}: up to {count - 1} tenants on a GPU get a core of their own")
+        return _check("cores", "note", found, "3 or more give each of two tenants on a GPU a core of its own")
+    return _check("cores", "ok", f"{found}: up to {count - 1} tenants on a GPU get a core of their own")
 
 
 def _libraries() -> list[Check]:
@@ -95,10 +179,10 @@ def _libraries() -> list[Check]:
     rows = []
     for name in LIBRARIES:
         if installed(name):
-            rows.append(Check(name, "ok", library_version(name) or "installed"))
+            rows.append(_check(name, "ok", library_version(name) or "installed"))
         else:
             remedy = f"pip install 'kube-timeslice-profiler[{name}]'" if needed else ""
-            rows.append(Check(name, "missing" if needed else "note", "not installed (only a GPU needs it)", remedy))
+            rows.append(_check(name, "missing" if needed else "note", "not installed (only a GPU needs it)", remedy))
     return rows
 
 
@@ -107,8 +191,8 @@ def _governor() -> Check:
 
     found = governor()
     if found in ("", "performance"):
-        return Check("governor", "ok", found or "not offered by this system")
-    return Check("governor", "note", found, "cpupower frequency-set -g performance makes CPU figures steadier")
+        return _check("governor", "ok", found or "not offered by this system")
+    return _check("governor", "note", found, "cpupower frequency-set -g performance makes CPU figures steadier")
 
 
 def _load() -> Check:
@@ -117,7 +201,7 @@ def _load() -> Check:
     found = load_average()
     busy = float(found.split()[0]) if found else 0.0
     if busy > 0.5 * len(usable_cores()):
-        return Check(
+        return _check(
             "load", "note", f"load average {found}", "other programs disturb tails; stop them before measuring"
         )
-    return Check("load", "ok", f"load average {found}" if found else "not told by this system")
+    return _check("load", "ok", f"load average {found}" if found else "not told by this system")

@@ -22,9 +22,11 @@ from kts.cli.cluster_options import (
     settings_from,
 )
 from kts.cli.experiments import complete_name
+from kts.cli.k8s_time_slicing import time_slicing
 from kts.k8s.names import DEFAULT_NAMESPACE
 
 app = typer.Typer(name="k8s", help="Objects and image of runs on Kubernetes.", rich_markup_mode=None)
+app.command("time-slicing")(time_slicing)
 
 Extra = Annotated[str, typer.Option(help="Variant of the image: cpu, torch or cupy.")]
 

@@ -44,6 +44,10 @@ class Missing(SetupError):  # noqa: N818 - what is not there
     """There is no such object."""
 
 
+class Forbidden(SetupError):  # noqa: N818 - what this user may do
+    """This user may not do that."""
+
+
 class Api:
     """One cluster, as one user. Every method may raise SetupError, and Unavailable where trying again may help."""
 
@@ -241,7 +245,7 @@ def _error(code: int, what: str, message: str) -> KtsError:
     if code == 401:
         return SetupError(f"the cluster does not know you: {message}", "log in again, or renew the kubeconfig")
     if code == 403:
-        return SetupError(
+        return Forbidden(
             f"not allowed: {message}", "kts doctor --on k8s lists what is missing; deploy/rbac.yaml grants it"
         )
     if code == 404:

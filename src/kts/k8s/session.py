@@ -18,7 +18,7 @@ import msgspec
 from kts.conduct.ports import Progress, Watcher
 from kts.errors import DataError, Interrupted, MeasurementError, SetupError
 from kts.k8s import evidence, manifests, podstate, slots
-from kts.k8s.api import Api, Conflict, Missing, Unavailable
+from kts.k8s.api import Api, Conflict, Forbidden, Missing, Unavailable
 from kts.k8s.names import APP, LABEL_APP, LABEL_ROLE, LABEL_RUN, STATUS_PORT, TOKEN_HEADER
 from kts.k8s.settings import ClusterSettings
 from kts.k8s.status import PodExit, Status
@@ -38,6 +38,9 @@ STUCK_S = 6.0
 again sooner, and so is a Secret that the node has not seen yet."""
 PATIENCE_S = 120.0
 """For an API server that is away."""
+FRESH_S = 15.0
+"""For a new namespace to become usable."""
+
 STOPPING_S = 20.0
 """For a run that was told to stop."""
 
@@ -70,13 +73,26 @@ def start(
         owner = next(o for o in objects if o["kind"] == "ConfigMap")
         uid = api.create(owner)["metadata"]["uid"]
         for obj in manifests.owned(objects, uid):
-            api.create(obj)
+            _create(api, obj)
     except BaseException:
         mirror.close()
         with contextlib.suppress(SetupError):
             clean(api, run, settings.namespace)
         raise
     return session
+
+
+def _create(api: Api, obj: Object) -> None:
+    """Creates it; a namespace made a moment ago refuses pods until it has its service account."""
+    deadline = time.monotonic() + FRESH_S
+    while True:
+        try:
+            api.create(obj)
+            return
+        except Forbidden as error:
+            if "serviceaccount" not in error.what or time.monotonic() > deadline:
+                raise
+        time.sleep(POLL_S / 4)
 
 
 def attach(api: Api, run: str, namespace: str, directory: Path) -> Session:

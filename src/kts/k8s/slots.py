@@ -67,7 +67,7 @@ def choose(found: Sequence[Room], wanted: int, settings: ClusterSettings) -> str
             f"no node offers {settings.resource}",
             "install NVIDIA's device plugin; where sharing renames the resource: --resource nvidia.com/gpu.shared",
         )
-    best = found[0]
+    best = next(room for room in found if room.slots)
     if best.free >= wanted:
         return best.node
     if max(room.slots for room in found) < wanted:

@@ -1,0 +1,99 @@
+"""`kts k8s time-slicing`: how many tenants one GPU of a cluster takes."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from kts.cli.cluster_options import Context
+from kts.errors import UsageError
+
+if TYPE_CHECKING:
+    from kts.k8s.api import Api
+    from kts.k8s.sharing import Plugin
+
+
+def time_slicing(
+    replicas: Annotated[
+        int | None, typer.Option(help="Slots to make of each GPU, 2 or more.", show_default=False)
+    ] = None,
+    apply: Annotated[
+        bool, typer.Option("--apply", help="Change the cluster. Without it the change is only shown.")
+    ] = False,
+    restore: Annotated[
+        bool, typer.Option("--restore", help="Put back the config that --apply first replaced.")
+    ] = False,
+    key: Annotated[
+        str, typer.Option(help="Config to change, where nodes use different ones.", show_default=False)
+    ] = "",
+    context: Context = None,
+) -> None:
+    """Change how many slots NVIDIA's device plugin makes of each GPU.
+
+    Shows the change to the plugin's config. --apply makes it, restarts the plugin, and waits until the nodes offer
+    the slots. It takes an administrator's rights, and disturbs whoever measures on those nodes.
+    """
+    from kts.k8s import sharing
+    from kts.k8s.api import Api
+
+    if restore and (replicas is not None or apply):
+        raise UsageError("--restore stands alone", "give --restore, or --replicas N with or without --apply")
+    if not restore and replicas is None:
+        raise UsageError("neither --replicas nor --restore is given", "kts k8s time-slicing --replicas 4")
+    if replicas is not None and replicas < sharing.LEAST:
+        raise UsageError(
+            f"--replicas: {replicas} is too few, the device plugin takes {sharing.LEAST} or more",
+            "--restore puts back the config from before",
+        )
+    api = Api.connect(context)
+    plugin = sharing.find(api, key)
+    if replicas is None:
+        _restore(api, plugin)
+    else:
+        _change(api, plugin, replicas, apply=apply)
+
+
+def _change(api: Api, plugin: Plugin, replicas: int, *, apply: bool) -> None:
+    from kts.cli.output import say
+    from kts.k8s import sharing
+
+    text = sharing.with_replicas(plugin.text, replicas)
+    say(plugin.words())
+    sys.stdout.write(sharing.difference(plugin.text, text, plugin.key))
+    if text == plugin.text:
+        lacking = sharing.missing(api, plugin, text)
+        if not lacking:
+            say(f"nothing to change: {_offered(plugin, text)}")
+            return
+        say(f"the config says {replicas} already, but the cluster lags: waiting for {lacking}")
+    if not apply:
+        say("nothing was changed; --apply does it")
+        return
+    # A text that is there already needs only a plugin that reads it.
+    generation = sharing.apply(api, plugin, text) if text != plugin.text else sharing.restart(api, plugin)
+    sharing.wait(api, plugin, text, generation, say)
+    say(_offered(plugin, text))
+    say("kts k8s time-slicing --restore puts the old config back")
+
+
+def _restore(api: Api, plugin: Plugin) -> None:
+    from kts.cli.output import say
+    from kts.k8s import sharing
+
+    text = sharing.to_restore(plugin)
+    if plugin.previous_key != plugin.key:
+        plugin = sharing.find(api, plugin.previous_key)
+    say(plugin.words())
+    sys.stdout.write(sharing.difference(plugin.text, text, plugin.key))
+    sharing.wait(api, plugin, text, sharing.restore(api, plugin), say)
+    say(f"the old config is back; {_offered(plugin, text)}")
+
+
+def _offered(plugin: Plugin, text: str) -> str:
+    from kts.k8s import sharing
+
+    each = sharing.replicas_of(text)
+    nodes = ", ".join(f"node {node} offers {gpus * each}" for node, gpus in plugin.gpus.items())
+    return f"{nodes or 'no node'} of {sharing.resource_of(text)}"

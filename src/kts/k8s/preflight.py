@@ -1,0 +1,301 @@
+"""Whether a run could start on a cluster, looked at before anything is created there. Changes nothing."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal, NamedTuple
+
+import msgspec
+
+from kts.errors import SetupError
+from kts.k8s import slots
+from kts.k8s.api import Api, Forbidden
+from kts.k8s.names import DEFAULT_IMAGE, DEFAULT_REPOSITORY
+from kts.k8s.settings import ClusterSettings
+
+Object = dict[str, Any]
+Status = Literal["ok", "note", "missing"]
+
+OLDEST = (1, 31)
+"""The oldest Kubernetes that is supported."""
+UNKNOWN = "unknown: may not be read"
+RBAC = "kubectl apply -f deploy/rbac.yaml"
+POD_SECURITY = "pod-security.kubernetes.io/enforce"
+ONE_GPU = (
+    "use a node with one GPU (--node), or device plugin 0.20 or newer with sharedDevicesAllocationPolicy: packed, "
+    "or a DRA claim that the tenants share (--claim)"
+)
+
+
+class Check(msgspec.Struct, frozen=True):
+    """One thing looked at. ``status``: ok; note: works, with a limit, or is not known; missing: cannot be used."""
+
+    name: str
+    status: Status
+    found: str
+    remedy: str = ""
+
+
+class Permission(NamedTuple):
+    """What a run does with one kind of object."""
+
+    verbs: tuple[str, ...]
+    group: str
+    resource: str
+    subresource: str = ""
+
+    def words(self, verbs: Sequence[str]) -> str:
+        """For people: e.g. ``get, create pods/proxy``."""
+        return f"{', '.join(verbs)} {self.resource}{'/' + self.subresource if self.subresource else ''}"
+
+
+_OWN = ("create", "list", "delete")
+NEEDED = (
+    Permission((*_OWN, "get"), "", "configmaps"),
+    Permission((*_OWN, "get"), "", "secrets"),
+    Permission(_OWN, "", "services"),
+    Permission(_OWN, "batch", "jobs"),
+    Permission(_OWN, "", "pods"),
+    Permission(_OWN, "networking.k8s.io", "networkpolicies"),
+    Permission(("get",), "", "pods", "log"),
+    Permission(("get", "create"), "", "pods", "proxy"),
+    Permission(("list",), "", "events"),
+    Permission(("get",), "", "namespaces"),  # a Role in the namespace may grant it, of this one namespace
+)
+"""In the run's namespace: what the Role in deploy/rbac.yaml grants, and no more."""
+HELPFUL = (
+    (Permission(("list",), "", "nodes"), "the scheduler chooses the node, and the image must be named (--image)"),
+    (Permission(("list",), "", "pods"), "free slots and neighbours in other namespaces are not seen"),
+)
+"""In the whole cluster: a run can do without, and what it then lacks."""
+
+
+def check(api: Api, settings: ClusterSettings, wanted: int) -> list[Check]:
+    """Everything that a run of ``wanted`` tenants needs; it can start unless one is missing.
+
+    What may not be read is a note that says so. Unavailable, or another SetupError, if the server stops to answer.
+    """
+    try:
+        version = api.version()
+    except SetupError as error:
+        return [Check("API server", "missing", error.what, error.remedy)]
+    nodes = _readable(lambda: api.list("Node"))
+    pods = _readable(lambda: api.list("Pod"))
+    return [
+        _version(api.server, version),
+        *_permissions(api, settings.namespace),
+        _namespace(api, settings),
+        *_places(nodes, pods, settings, wanted),
+        *_claim(api, settings),
+        _runtime_class(api, settings),
+    ]
+
+
+def can_start(checks: Sequence[Check]) -> bool:
+    """True if nothing that a run needs is missing."""
+    return all(one.status != "missing" for one in checks)
+
+
+def _readable(read: Callable[[], list[Object]]) -> list[Object] | None:
+    """What ``read`` gives; None if this user may not."""
+    try:
+        return read()
+    except Forbidden:
+        return None
+
+
+def _version(server: str, version: str) -> Check:
+    found = f"{server}, Kubernetes {version}"
+    match = re.match(r"v?(\d+)\.(\d+)", version)
+    if match and (int(match[1]), int(match[2])) >= OLDEST:
+        return Check("API server", "ok", found)
+    oldest = ".".join(map(str, OLDEST))
+    return Check("API server", "note", f"{found}: not tried", f"Kubernetes {oldest} or newer is supported")
+
+
+def _permissions(api: Api, namespace: str) -> list[Check]:
+    try:
+        lacking = [(one, _refused(api, one, namespace)) for one in NEEDED]
+        unseen = [(one, loss) for one, loss in HELPFUL if _refused(api, one, "")]
+    except Forbidden:
+        return [Check("permissions", "note", UNKNOWN, "kubectl auth can-i --list")]
+    missing = [one.words(verbs) for one, verbs in lacking if verbs]
+    if missing:
+        found = f"in namespace {namespace} you may not: {'; '.join(missing)}"
+        first = Check("permissions", "missing", found, RBAC)
+    else:
+        first = Check("permissions", "ok", f"all that a run needs in namespace {namespace}")
+    notes = [
+        Check("permissions", "note", f"in the whole cluster you may not {one.words(one.verbs)}: {loss}", RBAC)
+        for one, loss in unseen
+    ]
+    return [first, *notes]
+
+
+def _refused(api: Api, one: Permission, namespace: str) -> list[str]:
+    """The verbs that are not allowed."""
+    return [v for v in one.verbs if not api.allowed(v, one.group, one.resource, namespace, one.subresource)]
+
+
+def _namespace(api: Api, settings: ClusterSettings) -> Check:
+    name = settings.namespace
+    try:
+        found = api.get("Namespace", name)
+        creatable = found is None and settings.create_namespace and api.allowed("create", "", "namespaces")
+    except Forbidden:
+        return Check("namespace", "note", f"{name}: {UNKNOWN}", RBAC)
+    if found is None:
+        create = f"kubectl create namespace {name}"
+        if creatable:
+            return Check("namespace", "ok", f"{name} is not there; a run creates it")
+        return Check("namespace", "missing", f"{name} is not there, and a run may not create it", create)
+    level = _labels(found).get(POD_SECURITY)
+    if level is None:
+        return Check("namespace", "ok", f"{name}; it enforces no Pod Security level of its own")
+    return Check("namespace", "ok", f"{name} enforces Pod Security level {level}; pods of a run meet all levels")
+
+
+def _places(
+    nodes: Sequence[Object] | None, pods: Sequence[Object] | None, settings: ClusterSettings, wanted: int
+) -> list[Check]:
+    """Node, slots, sharing and image."""
+    if nodes is None:
+        unseen = [Check(name, "note", UNKNOWN, RBAC) for name in ("node", "slots", "sharing")]
+        must = "; kts run needs --image, since it cannot see whether to load one"
+        found = UNKNOWN + (must if settings.image == DEFAULT_IMAGE else "")
+        return [*unseen, Check("image", "note", found, RBAC)]
+    rooms = slots.rooms(nodes, pods or [], settings)
+    offering = [room for room in rooms if room.slots or not settings.resource]
+    if not offering:
+        try:
+            slots.choose(rooms, wanted, settings)
+        except SetupError as error:
+            return [Check("node", "missing", error.what, error.remedy)]
+    by_name = {node["metadata"]["name"]: node for node in nodes}
+    chosen = by_name[offering[0].node]
+    offer = f" with {settings.resource}" if settings.resource else ""
+    ready = Check("node", "ok", f"Ready{offer}: {', '.join(room.node for room in offering)}")
+    return [
+        ready,
+        *_taints(chosen, settings),
+        _slots(offering, settings, wanted, all_pods_seen=pods is not None),
+        _sharing(chosen) if settings.resource else _unshared(settings),
+        _image(chosen, settings),
+    ]
+
+
+def _taints(node: Object, settings: ClusterSettings) -> list[Check]:
+    """A note if pods of a run do not tolerate the node; some clusters add what GPUs need by themselves."""
+    taints = [t for t in node.get("spec", {}).get("taints") or () if t.get("effect") in ("NoSchedule", "NoExecute")]
+    left = [t for t in taints if not any(_tolerates(one, t) for one in settings.tolerations)]
+    if not left:
+        return []
+    words = [f"{t['key']}{'=' + t['value'] if t.get('value') else ''}:{t['effect']}" for t in left]
+    found = f"{node['metadata']['name']} has the taint {', '.join(words)}, which the run does not tolerate"
+    return [Check("node", "note", found, " ".join(f"--toleration {word}" for word in words))]
+
+
+def _tolerates(toleration: Mapping[str, Any], taint: Mapping[str, Any]) -> bool:
+    same = toleration.get("operator") == "Exists" or toleration.get("value", "") == taint.get("value", "")
+    return (
+        same and toleration.get("key") in (None, taint["key"]) and toleration.get("effect") in (None, taint["effect"])
+    )
+
+
+def _slots(found: Sequence[slots.Room], settings: ClusterSettings, wanted: int, *, all_pods_seen: bool) -> Check:
+    if not settings.resource:
+        how = f"claim {settings.claim}" if settings.claim else "no resource is asked for"
+        return Check("slots", "ok", f"{how}: tenants take no slots")
+    try:
+        node = slots.choose(found, wanted, settings)
+    except SetupError as error:
+        return Check("slots", "missing", error.what, error.remedy)
+    room = next(room for room in found if room.node == node)
+    if not all_pods_seen:
+        return Check("slots", "note", f"node {node} offers {room.slots}; in use {UNKNOWN}", RBAC)
+    return Check("slots", "ok", f"{room.words()}; {wanted} wanted")
+
+
+def _sharing(node: Object) -> Check:
+    """What the plugin's labels say of how a GPU is shared."""
+    name, labels = node["metadata"]["name"], _labels(node)
+    strategy, replicas = labels.get("nvidia.com/gpu.sharing-strategy"), labels.get("nvidia.com/gpu.replicas")
+    count = labels.get("nvidia.com/gpu.count", "")
+    if strategy is None and replicas is None and not count:
+        discovery = "install NVIDIA's GPU feature discovery; a run proves by itself which GPU each tenant had"
+        return Check("sharing", "note", f"unknown: node {name} has no labels that tell", discovery)
+    found = f"node {name}: {strategy or 'strategy not told'}, {replicas or 'unknown'} slots per GPU"
+    found += f", {count} GPU{'' if count == '1' else 's'}" if count else ", number of GPUs not told"
+    if count.isdigit() and int(count) > 1:
+        return Check("sharing", "note", f"{found}: tenants may land on different GPUs", ONE_GPU)
+    if strategy == "none" or replicas == "1":
+        return Check("sharing", "note", f"{found}: not shared", "kts k8s time-slicing --replicas 4")
+    if strategy == "mps":
+        return Check("sharing", "note", f"{found}: by MPS, so that tenants run at once and not in turns")
+    return Check("sharing", "ok" if count and strategy and replicas else "note", found)
+
+
+def _unshared(settings: ClusterSettings) -> Check:
+    """Where tenants ask for no slots of a plugin."""
+    if settings.claim:
+        return Check("sharing", "ok", f"all tenants share claim {settings.claim}")
+    return Check("sharing", "note", "no resource is asked for: which GPU a tenant gets is not arranged")
+
+
+def _image(node: Object, settings: ClusterSettings) -> Check:
+    """A note at most: a run builds or pulls what is not there, and a kubelet tells only some images."""
+    name = node["metadata"]["name"]
+    images = [known for image in node.get("status", {}).get("images") or () for known in image.get("names") or ()]
+    if settings.image in images:
+        return Check("image", "ok", f"{settings.image} is on node {name}")
+    found = f"{settings.image} is not among the {len(images)} image names that node {name} tells"
+    built = sorted(known for known in images if known.startswith(f"{DEFAULT_REPOSITORY}:"))
+    if settings.image == DEFAULT_IMAGE and built:
+        found = f"on node {name}: {', '.join(built)}; whether one is of this very kts is seen when a run starts"
+    return Check("image", "note", found, "kts k8s image builds and loads it; so does kts run unless --image is given")
+
+
+def _claim(api: Api, settings: ClusterSettings) -> list[Check]:
+    """Nothing where none is used."""
+    if not settings.claim:
+        return []
+    try:
+        found = api.get("ResourceClaim", settings.claim, settings.namespace)
+    except Forbidden:
+        return [
+            Check(
+                "claim",
+                "note",
+                f"{settings.claim}: {UNKNOWN}",
+                "a run needs not read it; ask: kubectl get resourceclaim",
+            )
+        ]
+    where = f"ResourceClaim {settings.claim} in namespace {settings.namespace}"
+    if found is None:
+        return [
+            Check("claim", "missing", f"there is no {where}", "create it; it needs Kubernetes 1.34 and a DRA driver")
+        ]
+    return [Check("claim", "ok", where)]
+
+
+def _runtime_class(api: Api, settings: ClusterSettings) -> Check:
+    name = settings.runtime_class
+    if not name:
+        return Check("runtime class", "ok", "none asked for: the cluster's default")
+    try:
+        found = api.get("RuntimeClass", name)
+    except Forbidden:
+        return Check(
+            "runtime class", "note", f"{name}: {UNKNOWN}", "a run needs not read it; ask: kubectl get runtimeclass"
+        )
+    if found is None:
+        remedy = (
+            "install NVIDIA's container toolkit and a RuntimeClass; where nvidia is the default: --runtime-class ''"
+        )
+        return Check("runtime class", "missing", f"there is no RuntimeClass {name}", remedy)
+    return Check("runtime class", "ok", f"{name}, handler {found.get('handler', 'not told')}")
+
+
+def _labels(obj: Object) -> dict[str, str]:
+    return dict(obj["metadata"].get("labels") or {})

@@ -1,0 +1,252 @@
+"""deploy/rbac.yaml on a real cluster: it suffices for a run, and nothing in it can be left out."""
+
+from __future__ import annotations
+
+import copy
+import json
+import os
+import shutil
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from tests.helpers_cli import kts
+
+from kts.errors import SetupError
+from kts.k8s import manifests, session
+from kts.k8s.api import Api
+from kts.k8s.names import APP, LABEL_APP, STATUS_PORT
+from kts.k8s.settings import ClusterSettings
+from kts.plan import build
+from kts.spec import load
+
+NAMESPACE = "kts-e2e-rbac"
+USER = "tester"
+ADMIN = os.environ.get("KUBECONFIG", "")
+EXPERIMENT = """\
+name: small
+rounds: 2
+precision: null
+tenants:
+  t0: {workload: fft, size: 32, think_ms: 1, iterations: 200}
+  t1: {workload: fft, size: 32, think_ms: 1, iterations: 200}
+"""
+RULES = Path(__file__).parents[3] / "deploy" / "rbac.yaml"
+NEEDED = ("KUBECONFIG", "KTS_IMAGE_LOADER")
+pytestmark = [
+    pytest.mark.cluster,
+    pytest.mark.e2e,
+    pytest.mark.skipif(not all(map(os.environ.get, NEEDED)), reason=f"needs a cluster: {' and '.join(NEEDED)}"),
+    pytest.mark.skipif(not shutil.which("kubectl"), reason="needs kubectl"),
+]
+
+Object = dict[str, Any]
+Rule = tuple[str, str, str, str]  # the role's name, API group, resource, verb
+
+
+def objects() -> list[Object]:
+    """What deploy/rbac.yaml creates, in the tests' namespace, with names of its own, for the tests' user."""
+    made = []
+    for obj in yaml.safe_load_all(RULES.read_text(encoding="utf-8")):
+        meta = obj["metadata"]
+        if obj["kind"] == "Namespace":
+            meta["name"] = NAMESPACE
+        elif "namespace" in meta:
+            meta["namespace"] = NAMESPACE
+        else:
+            meta["name"] += "-e2e"
+        if obj["kind"] == "ClusterRoleBinding":
+            obj["roleRef"]["name"] += "-e2e"
+        if "subjects" in obj:
+            obj["subjects"] = [{"kind": "ServiceAccount", "name": USER, "namespace": NAMESPACE}]
+        made.append(obj)
+    return made
+
+
+def kubectl(*arguments: str, given: object = None) -> str:
+    """Its output, as the administrator, whatever KUBECONFIG is now."""
+    text = json.dumps(given) if given is not None else None
+    done = subprocess.run(
+        ["kubectl", "--kubeconfig", ADMIN, *arguments],
+        input=text,
+        capture_output=True,
+        text=True,
+        timeout=90,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def kubeconfig(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The kubeconfig of a user who has these rules only."""
+    account = {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": USER, "namespace": NAMESPACE}}
+    made = [*objects(), account]
+    try:
+        for obj in made:
+            kubectl("apply", "-f", "-", given=obj)
+        # Pods are refused in a namespace so new that it has no account of its own.
+        kubectl("-n", NAMESPACE, "wait", "--for=create", "serviceaccount/default", "--timeout=30s")
+        config = yaml.safe_load(kubectl("config", "view", "--raw", "--flatten", "--minify"))
+        config["users"][0]["user"] = {"token": kubectl("-n", NAMESPACE, "create", "token", USER).strip()}
+        path = tmp_path_factory.mktemp("rbac") / "kubeconfig"
+        path.touch(0o600)
+        path.write_text(yaml.safe_dump(config), encoding="utf-8")
+        yield path
+    finally:
+        for obj in made:
+            if obj["kind"].startswith("ClusterRole"):
+                kubectl("delete", obj["kind"].lower(), obj["metadata"]["name"], "--ignore-not-found")
+        kubectl("delete", "namespace", NAMESPACE, "--ignore-not-found", "--wait=true", "--timeout=60s")
+
+
+@pytest.fixture
+def user(kubeconfig: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Api]:
+    """The cluster, as that user."""
+    monkeypatch.setenv("KUBECONFIG", str(kubeconfig))
+    api = Api.connect()
+    yield api
+    api.close()
+
+
+def settled(condition: Callable[[], bool], what: str) -> None:
+    """Waits for ``condition``: the API server learns of changed rules a moment later."""
+    deadline = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < deadline, what
+        threading.Event().wait(0.02)
+
+
+def test_the_rules_suffice_for_a_run(kubeconfig: Path, tmp_path: Path) -> None:
+    """Else an administrator would have to grant more than was said."""
+    path = tmp_path / "small.yaml"
+    path.write_text(EXPERIMENT, encoding="utf-8")
+    image = os.environ.get("KTS_E2E_IMAGE")
+    done = kts(
+        *("run", path, "--on", "k8s", "--namespace", NAMESPACE, "--device", "cpu", "--extra", "cpu"),
+        *("--out", tmp_path / "out", "--no-figures", *(["--image", image] if image else [])),
+        KUBECONFIG=str(kubeconfig),
+    )
+    assert done.returncode == 0, done.stderr
+    info = json.loads((tmp_path / "out" / "run.json").read_text(encoding="utf-8"))
+    cluster = json.loads((tmp_path / "out" / "cluster.json").read_text(encoding="utf-8"))
+    assert info["outcome"]["kind"] == "complete"
+    assert not [note for note in info["notes"] if "could not" in note]
+    assert cluster["node"]
+    assert cluster["events"]
+    logs = [file for file in (tmp_path / "out" / "logs").iterdir() if file.suffix == ".log"]
+    assert {"conductor.log", "t0.log", "t1.log"} <= {file.name for file in logs}
+    listed = kts("runs", "--on", "k8s", "--namespace", NAMESPACE, KUBECONFIG=str(kubeconfig))
+    assert (listed.returncode, listed.stdout) == (0, f"no runs in namespace {NAMESPACE}\n")  # so it was cleaned up
+
+
+def uses(api: Api, folder: Path) -> dict[Rule, Callable[[], object]]:
+    """What kts does by each rule; what is not there is asked for, so that it changes nothing even where allowed."""
+    plan = build(load(str(folder / "small.yaml")).experiment)
+    made = manifests.render(
+        plan,
+        run="never",
+        token="x",
+        settings=ClusterSettings(namespace=NAMESPACE),
+        experiment_text=EXPERIMENT,
+        created="2026-01-01T00:00:00Z",
+    )
+    examples = {obj["kind"]: obj for obj in made}
+
+    def proxy(method: str) -> Callable[[], object]:
+        return lambda: api.proxy(method, NAMESPACE, manifests.conductor_name("never"), STATUS_PORT, "/v1/status")
+
+    def attach() -> object:
+        return session.attach(api, "never", NAMESPACE, folder / "attached")
+
+    found: dict[Rule, Callable[[], object]] = {
+        ("kts", "", "configmaps", "get"): attach,
+        ("kts", "", "secrets", "get"): attach,
+        ("kts", "", "namespaces", "get"): lambda: api.get("Namespace", NAMESPACE),
+        ("kts", "", "events", "list"): lambda: api.list("Event", NAMESPACE),
+        ("kts", "", "pods/log", "get"): lambda: b"".join(api.logs(manifests.conductor_name("never"), NAMESPACE)),
+        ("kts", "", "pods/proxy", "get"): proxy("GET"),
+        ("kts", "", "pods/proxy", "create"): proxy("POST"),
+        ("kts-nodes-e2e", "", "nodes", "list"): lambda: api.list("Node"),
+        ("kts-nodes-e2e", "", "nodes", "get"): lambda: api.get("Node", "never"),
+        ("kts-neighbours-e2e", "", "pods", "list"): lambda: api.list("Pod"),
+    }
+    kinds = {
+        "ConfigMap": ("", "configmaps"),
+        "Secret": ("", "secrets"),
+        "Service": ("", "services"),
+        "Pod": ("", "pods"),
+        "Job": ("batch", "jobs"),
+        "NetworkPolicy": ("networking.k8s.io", "networkpolicies"),
+    }
+    assert kinds.keys() == examples.keys() - {"Namespace"}
+    for kind, (group, resource) in kinds.items():
+        found["kts", group, resource, "list"] = lambda: session.clean(api, "never", NAMESPACE)
+        found["kts", group, resource, "create"] = lambda kind=kind: api.create(examples[kind])
+        found["kts", group, resource, "delete"] = lambda kind=kind: api.delete(kind, "never", NAMESPACE)
+    return found
+
+
+def without(role: Object, rule: Rule) -> Object:
+    """The role, less one verb on one resource."""
+    _, group, resource, verb = rule
+    left = []
+    for entry in role["rules"]:
+        if group in entry["apiGroups"] and resource in entry["resources"] and verb in entry["verbs"]:
+            others = [name for name in entry["resources"] if name != resource]
+            verbs = [name for name in entry["verbs"] if name != verb]
+            left += [{**entry, "resources": others}] if others else []
+            left += [{**entry, "resources": [resource], "verbs": verbs}] if verbs else []
+        else:
+            left.append(entry)
+    return {**copy.deepcopy(role), "rules": left}
+
+
+def test_no_rule_can_be_left_out(user: Api, tmp_path: Path) -> None:
+    """Else users would be given more than they need."""
+    (tmp_path / "small.yaml").write_text(EXPERIMENT, encoding="utf-8")
+    roles = {obj["metadata"]["name"]: obj for obj in objects() if obj["kind"] in ("Role", "ClusterRole")}
+    stated = {
+        (name, group, resource, verb)
+        for name, role in roles.items()
+        for entry in role["rules"]
+        for group in entry["apiGroups"]
+        for resource in entry["resources"]
+        for verb in entry["verbs"]
+    }
+    calls = uses(user, tmp_path)
+    assert calls.keys() == stated
+    # The role that may be left out grants some of what the first one does.
+    optional = roles["kts-neighbours-e2e"]
+    kubectl("apply", "-f", "-", given={**optional, "rules": []})
+    for rule, call in sorted(calls.items(), key=lambda item: item[0]):
+        name, group, resource, verb = rule
+        namespace = NAMESPACE if name == "kts" else ""
+        plain, _, subresource = resource.partition("/")
+        if name == optional["metadata"]["name"]:
+            kubectl("apply", "-f", "-", given=optional)
+
+        def allowed() -> bool:
+            return user.allowed(verb, group, plain, namespace, subresource)  # noqa: B023 - called in this round only
+
+        settled(allowed, f"{rule} is not granted")
+        kubectl("apply", "-f", "-", given=without(roles[name], rule))
+        settled(lambda: not allowed(), f"{rule} is granted by something else, too")
+        with pytest.raises(SetupError, match="not allowed"):
+            call()
+        kubectl("apply", "-f", "-", given=roles[name])
+
+
+def test_more_is_not_granted(user: Api) -> None:
+    """Else the role would reach beyond its namespace, or could make one."""
+    assert not user.allowed("create", "", "namespaces")
+    assert not user.allowed("get", "", "secrets", "default")
+    assert not user.allowed("create", "", "pods", "default")
+    assert not user.allowed("create", "", "pods", NAMESPACE, "exec")
+    assert user.list("ConfigMap", NAMESPACE, {LABEL_APP: APP}) == []
