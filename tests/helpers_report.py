@@ -26,6 +26,8 @@ from kts.model.summary import (
     Estimate,
     Goodput,
     Latency,
+    Mix,
+    MixTenant,
     Overlap,
     Rate,
     ReferenceFigures,
@@ -181,6 +183,36 @@ def summary(tenants: dict[str, TenantSummary] | None = None, *, gpu: bool = True
     )
 
 
+def mix_cell(df: Estimate, kind: str, *, device: float | None = 1.01) -> MixTenant:
+    """A tenant in a mix."""
+    of_device = estimate(device) if device is not None else NO_STOPWATCH
+    return MixTenant(
+        n=800 if df.estimate else 120,
+        df_p50=estimate(df.estimate * 0.9) if df.estimate else df,
+        df_p99=df,
+        device_df_p99=of_device,
+        kind=kind,  # type: ignore[arg-type]
+        precise=kind in {"worse", "better", "no-change"},
+    )
+
+
+def matrix_summary() -> Summary:
+    """Three tenants in pairs on a CPU core: worse, better, no change, undetermined and refused cells."""
+    none = mix_cell(NONE, "refused", device=None)
+    unsure = mix_cell(Estimate(estimate=1.03, lo=0.9, hi=1.2), "undetermined")
+    pairs = (
+        ("fft", mix_cell(estimate(1.66), "worse"), "gemm", mix_cell(estimate(1.04, 0.05), "no-change")),
+        ("fft", unsure, "mine", none),
+        ("gemm", mix_cell(estimate(0.7), "better"), "mine", none),
+    )
+    mixes = [Mix(condition=f"shared-{a}+{b}", tenants={a: of_a, b: of_b}) for a, of_a, b, of_b in pairs]
+    house = {"fft": mix_cell(estimate(2.16), "worse"), "gemm": mix_cell(estimate(4.8), "worse"), "mine": none}
+    tenants = {"fft": fft_summary(), "gemm": gemm_summary(), "mine": bare_summary()}
+    return msgspec.structs.replace(
+        summary(tenants, gpu=False), mixes=(*mixes, Mix(condition="shared-fft+gemm+mine", tenants=house))
+    )
+
+
 def tail(values_ms: NDArray[np.float64]) -> TailCurve:
     """The tail curve of a sample."""
     ms = np.sort(values_ms)[np.unique(np.geomspace(1, len(values_ms), 120).astype(int) * -1)]
@@ -318,11 +350,15 @@ def golden_texts() -> dict[str, str]:
     poor = summary(
         {"fft": fft_summary(), "mine": bare_summary("mine: no verdict: 120 iterations are too few.")}, gpu=False
     )
+    matrix = matrix_summary()
     slower = msgspec.structs.replace(whole, run="b", tenants={"fft": fft_summary(), "gemm": fft_summary()})
     figures = [("degradation", "Sharing makes the p99 worse."), ("tail", "How often iterations are slow.")]
     return {
         **{f"summary-{w}.txt": terminal_text(partial(print_summary, whole), w) for w in (80, 120)},
         **{f"refused-{w}.txt": terminal_text(partial(print_summary, poor), w) for w in (80, 120)},
+        **{f"matrix-{w}.txt": terminal_text(partial(print_summary, matrix), w) for w in (50, 80, 120)},
+        "matrix.csv": summary_csv(matrix),
+        "matrix.md": results_md(FakeRun(matrix), matrix, []),
         "comparison-80.txt": terminal_text(partial(print_comparison, compare(whole, slower)), 80),
         "summary.csv": summary_csv(whole),
         "results.md": results_md(FakeRun(whole, damage=("records.journal: torn after byte 8812",)), whole, figures),

@@ -18,7 +18,7 @@ def test_reports_change_only_on_purpose(name: str) -> None:
 
 
 @pytest.mark.parametrize("width", [80, 120])
-@pytest.mark.parametrize("name", ["summary", "refused"])
+@pytest.mark.parametrize("name", ["summary", "refused", "matrix"])
 def test_no_line_is_wider_than_the_terminal(name: str, width: int) -> None:
     """Else the table would wrap into something nobody can read."""
     assert max(map(len, TEXTS[f"{name}-{width}.txt"].splitlines())) <= width

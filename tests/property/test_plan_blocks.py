@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from itertools import combinations
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -19,7 +20,7 @@ _names = st.from_regex(r"[a-z0-9]([-a-z0-9]{0,8}[a-z0-9])?", fullmatch=True)
 
 
 @st.composite
-def plans(draw: st.DrawFn) -> Plan:
+def plans(draw: st.DrawFn, mixes: str | None = None) -> Plan:
     tenants = {
         name: {"workload": "fft", "think_ms": draw(st.floats(0, 200)), **draw(_amounts)}
         for name in draw(st.lists(_names, min_size=2, max_size=8, unique=True))
@@ -32,6 +33,7 @@ def plans(draw: st.DrawFn) -> Plan:
                 "precision": draw(st.sampled_from([None, 0.05])),
                 "seed": draw(st.integers(0, 2**63 - 1)),
                 "tenants": tenants,
+                "mixes": mixes or draw(st.sampled_from(["full", "full", "pairs"])),
             }
         )
     )
@@ -47,6 +49,16 @@ def test_a_round_holds_every_condition_exactly_once(plan: Plan, number: int) -> 
     assert blocks == blocks_of_round(plan, number)
     if plan.design == "classic":
         assert [b.condition for b in blocks] == [c.name for c in plan.conditions]
+
+
+@settings(max_examples=40, deadline=None)
+@given(plans(mixes="pairs"), st.integers(0, 50))
+def test_a_round_of_pairs_holds_every_pair_exactly_once(plan: Plan, number: int) -> None:
+    """Else a cell of the matrix would stay empty, or count twice."""
+    found = Counter(b.tenants for b in blocks_of_round(plan, number) if len(b.tenants) == 2)
+    assert found == Counter(combinations([t.name for t in plan.tenants], 2))
+    names = [c.name for c in plan.conditions]
+    assert len(set(names)) == len(names)
 
 
 @settings(max_examples=40, deadline=None)

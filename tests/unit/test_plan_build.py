@@ -29,6 +29,57 @@ def test_the_shared_condition_of_many_tenants_has_a_short_name() -> None:
     assert len(plan.full_house.tenants) == 8
 
 
+def test_replicas_become_tenants_with_solos_and_seeds_of_their_own() -> None:
+    """Else replicas would think in step, or have nothing to be compared with."""
+    text = "tenants: {a: {workload: fft, replicas: 3}, b: {workload: gemm}}"
+    plan = build(load_text(text, source="x").experiment)
+    assert [t.name for t in plan.tenants] == ["a-1", "a-2", "a-3", "b"]
+    assert len({t.seed for t in plan.tenants}) == 4
+    assert [c.name for c in plan.conditions] == ["solo-a-1", "solo-a-2", "solo-a-3", "solo-b", "shared-a-1+a-2+a-3+b"]
+
+
+def test_one_entry_with_replicas_is_enough() -> None:
+    """Else two equal tenants would have to be written twice."""
+    plan = build(load_text("tenants: {a: {workload: fft, replicas: 2}}", source="x").experiment)
+    assert plan.full_house.tenants == ("a-1", "a-2")
+
+
+@pytest.mark.parametrize(
+    ("mixes", "wanted"),
+    [
+        ("full", [("a", "b", "c")]),
+        ("pairs", [("a", "b"), ("a", "c"), ("b", "c"), ("a", "b", "c")]),
+        ("all", [("a", "b"), ("a", "c"), ("b", "c"), ("a", "b", "c")]),
+        ("[[c, a]]", [("a", "c"), ("a", "b", "c")]),
+        ("[[c, b, a], [b, a]]", [("a", "b"), ("a", "b", "c")]),
+    ],
+)
+def test_mixes_are_measured_once_each_with_the_full_house_last(mixes: str, wanted: list[tuple[str, ...]]) -> None:
+    """Else a pair would be measured twice or never, or the headline would be of another condition."""
+    tenants = "".join(f"  {name}: {{workload: fft}}\n" for name in "abc")
+    plan = build(load_text(f"mixes: {mixes}\ntenants:\n{tenants}", source="x").experiment)
+    assert [c.tenants for c in plan.mixes] == wanted
+    assert plan.full_house == plan.mixes[-1]
+    assert [c.name for c in plan.conditions if c.is_solo] == ["solo-a", "solo-b", "solo-c"]
+
+
+def test_names_of_long_mixes_are_short_and_differ() -> None:
+    """Else two mixes with the same beginning would be taken for one."""
+    tenants = "".join(f"  {'t' * 39}{n}: {{workload: fft}}\n" for n in range(6))
+    plan = build(load_text("mixes: all\ntenants:\n" + tenants, source="x").experiment)
+    names = [c.name for c in plan.conditions]
+    assert len(set(names)) == len(names) == 6 + 57
+    assert max(map(len, names)) <= 80
+
+
+def test_the_ready_made_matrix_fits_its_time() -> None:
+    """Else it would end undetermined for lack of time wherever it is run."""
+    plan = build(load("matrix").experiment)
+    assert len(plan.mixes) == 7
+    assert plan.max_seconds is not None
+    assert plan.rounds * expected_seconds(plan, {}) < plan.max_seconds
+
+
 def test_classic_is_one_round_in_order_without_sequential_stopping() -> None:
     """Else the reference's procedure would not be repeated to the letter."""
     plan = build(load("reference").experiment)

@@ -57,6 +57,52 @@ MISTAKES = {
         A + "  b: {workload: gemm, iterations: 3, seconds: 2}\n",
         "x:3: tenants.b: give iterations or seconds, not both",
     ),
+    "a replica of another's name": (
+        A + "  b: {workload: gemm, replicas: 2}\n  b-2: {workload: fft}\n",
+        "x:1: tenants: a replica of 'b' would be named 'b-2', as another tenant is",
+    ),
+    "replicas of two tenants of one name": (
+        A + "  b: {workload: gemm, replicas: 12}\n  b-1: {workload: fft, replicas: 2}\n  b-1-2: {workload: fft}\n",
+        "x:1: tenants: a replica of 'b' would be named 'b-1', as another tenant is",
+    ),
+    "a replica's name too long": (
+        A + f"  {'b' * 39}: {{workload: gemm, replicas: 2}}\n",
+        f"x:1: tenants: a replica's name, '{'b' * 39}-2', would be longer than 40 characters",
+    ),
+    "too many replicas in all": (
+        A + "  b: {workload: gemm, replicas: 32}\n",
+        "x:1: tenants: at most 32 tenants (there are 33, replicas counted)",
+    ),
+    "no replica": (
+        A + "  b: {workload: gemm, replicas: 0}\n",
+        "x:3: tenants.b.replicas: must be greater than 0 (is 0)",
+    ),
+    "an unknown word for mixes": (
+        "mixes: pair\n" + A + B,
+        "x:1: mixes: must be full, pairs, all, or a list of lists of tenants' names",
+    ),
+    "a flat list of mixes": (
+        "mixes: [a, b]\n" + A + B,
+        "x:1: mixes: must be full, pairs, all, or a list of lists of tenants' names",
+    ),
+    "a mix of a stranger": (
+        "mixes: [[a, c]]\n" + A + B,
+        "x:1: mixes: [a, c] names 'c', which is no tenant; tenants: a, b",
+    ),
+    "a mix of an entry with replicas": (
+        "mixes: [[a, gem]]\n" + A + "  gem: {workload: gemm, replicas: 2}\n",
+        "x:1: mixes: [a, gem] names 'gem', which is no tenant; did you mean 'gem-2'?",
+    ),
+    "a mix of one": (
+        "mixes: [[a]]\n" + A + B,
+        "x:1: mixes: [a] is no mix of 2 tenants or more; every tenant is measured alone anyway",
+    ),
+    "a tenant twice in a mix": ("mixes: [[a, a]]\n" + A + B, "x:1: mixes: [a, a] names a tenant twice"),
+    "a mix twice": ("mixes: [[a, b], [b, a]]\n" + A + B, "x:1: mixes: [b, a] is given twice"),
+    "too many mixes": (
+        "mixes: all\n" + A + "  b: {workload: gemm, replicas: 7}\n",
+        "x:1: mixes: at most 128 mixes (8 tenants make 247)",
+    ),
     "no whole number": ("rounds: 1.5\n" + A + B, "x:1: rounds: must be a whole number (is 1.5)"),
     "true is no number": ("seed: true\n" + A + B, "x:1: seed: must be a whole number (is true)"),
     "text is no number": ("max_seconds: long\n" + A + B, "x:1: max_seconds: must be a number (is 'long')"),

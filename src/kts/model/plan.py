@@ -110,7 +110,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
 
     ``rounds`` is the number of rounds always run; with ``precision`` set, more follow (up to
     ``max_rounds`` and ``max_seconds`` of measuring) until the 95 % interval of every tenant's
-    response DF99 is within +-``precision`` (relative). ``precision`` None: exactly ``rounds``.
+    response DF99, in every shared condition, is within +-``precision`` (relative). ``precision``
+    None: exactly ``rounds``.
     """
 
     name: str
@@ -142,6 +143,13 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     def solo(self, tenant: str) -> Condition:
         """The condition in which ``tenant`` runs alone. KeyError if the plan has none."""
         return next((c for c in self.conditions if c.tenants == (tenant,)), None) or _missing(tenant)
+
+    @property
+    def mixes(self) -> tuple[Condition, ...]:
+        """The shared conditions, the full house last; empty where every tenant only runs alone."""
+        house = self.full_house
+        together = [c for c in self.conditions if not c.is_solo and c.name != house.name]
+        return tuple(together) if house.is_solo else (*together, house)
 
     @property
     def full_house(self) -> Condition:

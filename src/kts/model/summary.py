@@ -155,8 +155,34 @@ class Caution(msgspec.Struct, frozen=True, kw_only=True):
     tenant: str = ""
 
 
+class MixTenant(msgspec.Struct, frozen=True, kw_only=True):
+    """One tenant in one mix, against itself alone. ``n``: iterations that count; DF: mix / solo.
+
+    ``df_p50`` and ``df_p99`` are of the response, ``device_df_p99`` of the device's stopwatch; ``kind`` as in
+    `Verdict`, from ``df_p99``.
+    """
+
+    n: int
+    df_p50: Estimate
+    df_p99: Estimate
+    device_df_p99: Estimate
+    kind: Literal["worse", "better", "no-change", "undetermined", "refused"]
+    precise: bool
+
+
+class Mix(msgspec.Struct, frozen=True, kw_only=True):
+    """Tenants measured together in one condition, in the plan's order."""
+
+    condition: str
+    tenants: dict[str, MixTenant]
+
+
 class Summary(msgspec.Struct, frozen=True, kw_only=True):
-    """summary.json."""
+    """summary.json.
+
+    ``mixes``: the shared conditions, the full house last; absent where the full house is the only one. Every
+    other figure called "shared" is of the full house.
+    """
 
     schema: int
     run: str
@@ -173,3 +199,4 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     tenants: dict[str, TenantSummary]
     warnings: tuple[Caution, ...] = ()
     notes: tuple[str, ...] = ()
+    mixes: tuple[Mix, ...] | msgspec.UnsetType = msgspec.UNSET

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from hashlib import blake2b
+from itertools import combinations
 from typing import TYPE_CHECKING
 
 from kts.model.plan import Closed, Condition, Plan, Slo, Tenant, Work
@@ -15,8 +17,9 @@ _LONGEST_NAME = 80
 
 
 def build(experiment: Experiment) -> Plan:
-    """The plan of an experiment: every tenant alone, and all of them together.
+    """The plan of an experiment: every tenant alone, the mixes asked for, and all tenants together.
 
+    Replicas become tenants of their own, each with its solo: a tenant is only ever compared with itself alone.
     Sizes stay None where calibration has yet to find them. The classic design has exactly one round.
     """
     classic = experiment.design == "classic"
@@ -25,8 +28,8 @@ def build(experiment: Experiment) -> Plan:
     return Plan(
         name=experiment.name,
         design=experiment.design,
-        tenants=tuple(_tenant(experiment, name, spec) for name, spec in experiment.tenants.items()),
-        conditions=_conditions(tuple(experiment.tenants)),
+        tenants=tuple(_tenant(experiment, name, spec) for name, spec in experiment.expanded.items()),
+        conditions=_conditions(tuple(experiment.expanded), experiment.mixes),
         rounds=rounds,
         max_rounds=max(rounds, experiment.max_rounds or DEFAULT_MAX_ROUNDS) if sequential else rounds,
         precision=experiment.precision if sequential else None,
@@ -37,12 +40,30 @@ def build(experiment: Experiment) -> Plan:
     )
 
 
-def _conditions(names: tuple[str, ...]) -> tuple[Condition, ...]:
+def _conditions(names: tuple[str, ...], mixes: str | tuple[tuple[str, ...], ...]) -> tuple[Condition, ...]:
+    """Solos, then mixes by size, the full house last."""
     alone = tuple(Condition(name=f"solo-{name}", tenants=(name,)) for name in names)
-    together = f"shared-{'+'.join(names)}"
-    if len(together) > _LONGEST_NAME:
-        together = f"shared-all-{len(names)}"
-    return (*alone, Condition(name=together, tenants=names))
+    if mixes == "pairs":
+        wanted: list[tuple[str, ...]] = list(combinations(names, 2))
+    elif mixes == "all":
+        wanted = [mix for size in range(2, len(names)) for mix in combinations(names, size)]
+    else:
+        listed = () if isinstance(mixes, str) else mixes
+        wanted = sorted((tuple(name for name in names if name in mix) for mix in listed), key=len)
+    together = [Condition(name=_mix_name(mix), tenants=mix) for mix in wanted if mix != names]
+    house = f"shared-{'+'.join(names)}"
+    if len(house) > _LONGEST_NAME:
+        house = f"shared-all-{len(names)}"
+    return (*alone, *together, Condition(name=house, tenants=names))
+
+
+def _mix_name(mix: tuple[str, ...]) -> str:
+    """``shared-a+b``; what is too long is cut, and told apart by a digest of the whole."""
+    name = f"shared-{'+'.join(mix)}"
+    if len(name) <= _LONGEST_NAME:
+        return name
+    digest = blake2b(name.encode(), digest_size=4).hexdigest()
+    return f"{name[: _LONGEST_NAME - len(digest) - 1]}+{digest}"
 
 
 def _tenant(experiment: Experiment, name: str, spec: TenantSpec) -> Tenant:

@@ -12,7 +12,7 @@ import altair as alt
 import vl_convert
 
 from kts.model.summary import ClockSummary, Summary, TenantSummary
-from kts.report import cells, charts, charts_series
+from kts.report import cells, charts, charts_matrix, charts_series, mixes
 from kts.report.theme import LIGHT, config, darken
 from kts.stats.series import Analysis
 
@@ -63,6 +63,14 @@ def draw(analysis: Analysis, kts_version: str) -> list[Figure]:
         _degradation_words(summary),
         lambda: charts.degradation(summary),
     )
+    if mixes.grid(summary) is not None:
+        add(
+            "matrix",
+            _matrix_title(summary),
+            mixes.legend(summary),
+            mixes.words(summary),
+            lambda: charts_matrix.heat_map(summary),
+        )
     add(
         "four-panel",
         _four_panel_title(summary),
@@ -113,6 +121,15 @@ def degradation_title(summary: Summary) -> str:
     parts = [f"{_short(name)} {cells.ratio(factor)}x" for factor, name in worse[:NAMED]]
     more = f" and {len(worse) - NAMED} more" if len(worse) > NAMED else ""
     return f"Sharing makes the p99 worse: {', '.join(parts)}{more}"
+
+
+def _matrix_title(summary: Summary) -> str:
+    """The worst pair shown to be worse."""
+    worst = mixes.worst(summary)
+    if worst is None:
+        return "Who hurts whom: no pair is shown to make a p99 worse"
+    factor, name, cause = worst
+    return f"Who hurts whom: worst is {_short(name)} beside {_short(cause)}, {cells.ratio(factor)}x"
 
 
 def _timeline_note(summary: Summary) -> str:

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 
 from kts.model.reading import RunData
 from kts.model.summary import ReferenceTable, Summary
-from kts.report import cells
+from kts.report import cells, mixes
 from kts.report.terminal import caution_line
 
 _SPECIAL = re.compile(r"([\\`*_{}\[\]|~#])")
@@ -26,9 +26,10 @@ def results_md(run: RunData, summary: Summary, figures: Sequence[tuple[str, str]
         f"{escape(summary.headline_clock)}. {cells.device_clock_note(summary)}",
         rate_table(summary),
         _bullets(f"{name}: {line}" for name, tenant in summary.tenants.items() for line in cells.promises(tenant)),
+        _section("Who hurts whom", mixes_tables(summary)),
         *(_picture(plots, name, words) for name, words in figures),
         _section("In the terms of the published system", reference_table(summary), _REFERENCE_NOTE),
-        _section("Refused figures", _bullets(cells.refusals(summary))),
+        _section("Refused figures", _bullets([*cells.refusals(summary), *mixes.refusals(summary)])),
         _section("Cautions", _bullets(caution_line(c.tenant, c.text) for c in summary.warnings)),
         _section("Notes", _bullets(summary.notes)),
         _section("What could not be read", _bullets(run.damage)),
@@ -76,6 +77,21 @@ def rate_table(summary: Summary) -> str:
     ]
     note = "Iterations per second; kept and dropped: shared iterations that overlap their neighbours, and the others."
     return f"{_table(heads, rows)}\n\n{note}"
+
+
+def mixes_tables(summary: Summary) -> str:
+    """Row suffers, column causes, and the mixes that such a grid cannot show. Empty for the full house alone."""
+    parts = []
+    if (table := mixes.grid(summary)) is not None:
+        rows = [[escape(name), *(f"{c.text} {_small(c.interval)}".strip() for c in row)] for name, row in table.rows]
+        parts += [_table(["suffers, beside", *map(escape, table.heads)], rows), mixes.legend(summary)]
+    if rows := [[escape(cell) for cell in row] for row in mixes.other_rows(summary)]:
+        parts.append(_table(mixes.OTHER_HEADS, rows, left=2))
+    return "\n\n".join(parts)
+
+
+def _small(text: str) -> str:
+    return f"({text})" if text else ""
 
 
 def reference_table(summary: Summary) -> str:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from kts.model.reading import RunData
 from kts.model.summary import Summary
-from kts.report import cells, theme
+from kts.report import cells, mixes, theme
 from kts.report.markdown import measured_rows, reference_rows
 from kts.report.terminal import caution_line
 
@@ -33,7 +33,9 @@ def page(run: RunData, summary: Summary, figures: Sequence[Figure]) -> str:
         how=escape(f"Run {summary.run}: {cells.how_measured(summary)}"),
         dark_css=theme.dark_css("figure svg"),
         verdicts=_verdicts(summary),
-        tables="\n".join((_latency_table(summary), _rate_table(summary), _reference_table(summary))),
+        tables="\n".join(
+            (_latency_table(summary), _mixes_tables(summary), _rate_table(summary), _reference_table(summary))
+        ),
         promises=_bullets(f"{name}: {line}" for name, t in summary.tenants.items() for line in cells.promises(t)),
         pictures="\n".join(map(_picture, figures)) or "<p>None were drawn.</p>",
         lists=_lists(run, summary),
@@ -66,6 +68,22 @@ def _latency_table(summary: Summary) -> str:
         f"{summary.headline_clock}. {cells.device_clock_note(summary)}"
     )
     return _table(caption, ["tenant", "clock"], heads, rows)
+
+
+def _mixes_tables(summary: Summary) -> str:
+    parts = []
+    if (table := mixes.grid(summary)) is not None:
+        rows = [
+            _row(name, (f"{c.text} ({c.interval})" if c.interval else c.text for c in row)) for name, row in table.rows
+        ]
+        caption = f"Who hurts whom. {mixes.legend(summary)}"
+        parts.append(_table(caption, ["suffers, beside"], list(map(escape, table.heads)), rows))
+    if others := mixes.other_rows(summary):
+        body = [_row(row[0], row[1:]) for row in others]
+        parts.append(
+            _table("Tenants measured together, each against itself alone.", ["mix"], mixes.OTHER_HEADS[1:], body)
+        )
+    return "\n".join(parts)
 
 
 def _rate_table(summary: Summary) -> str:
@@ -117,7 +135,7 @@ def _picture(figure: Figure) -> str:
 
 def _lists(run: RunData, summary: Summary) -> str:
     sections = (
-        ("refused", "Refused figures", cells.refusals(summary)),
+        ("refused", "Refused figures", [*cells.refusals(summary), *mixes.refusals(summary)]),
         ("cautions", "Cautions", [caution_line(c.tenant, c.text) for c in summary.warnings]),
         ("notes", "Notes", list(summary.notes)),
         ("damage", "What could not be read", list(run.damage)),

@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 
 from kts.model.summary import Degradation, Estimate, Latency, Summary, TenantSummary
-from kts.report import cells
+from kts.report import cells, mixes
 
 COLUMNS = ("tenant", "clock", "condition", "figure", "estimate", "lo", "hi", "unit", "refused")
 Where = tuple[str, str, str]
@@ -37,7 +37,8 @@ def summary_schema() -> dict[str, Any]:
 def summary_csv(summary: Summary) -> str:
     """The text of summary.csv: one figure per line, columns `COLUMNS`.
 
-    ``condition`` is solo, shared or df; figures that belong to no clock have an empty ``clock``.
+    ``condition`` is solo, shared or df, or the name of a mix besides the full house; figures that belong to
+    no clock have an empty ``clock``.
     Refused figures have empty cells and the reason in ``refused``.
     """
     out = io.StringIO()
@@ -46,6 +47,8 @@ def summary_csv(summary: Summary) -> str:
     for name, tenant in summary.tenants.items():
         for row in _tenant_rows(name, tenant):
             writer.writerow(_short(cell) for cell in row)
+    for row in _mix_rows(summary):
+        writer.writerow(_short(cell) for cell in row)
     return out.getvalue()
 
 
@@ -63,6 +66,15 @@ def _tenant_rows(name: str, tenant: TenantSummary) -> Iterator[Row]:
         yield _row((name, "response", "shared"), "goodput", tenant.goodput.shared, "fraction")
     yield _plain((name, "", "shared"), "overlap_kept", tenant.overlap.kept, "iterations")
     yield _plain((name, "", "shared"), "overlap_dropped", tenant.overlap.dropped, "iterations")
+
+
+def _mix_rows(summary: Summary) -> Iterator[Row]:
+    for mix in mixes.measured(summary)[:-1]:
+        for name, figures in mix.tenants.items():
+            yield _plain((name, "response", mix.condition), "n", figures.n, "iterations")
+            yield _row((name, "response", mix.condition), "df_p50", figures.df_p50, "ratio")
+            yield _row((name, "response", mix.condition), "df_p99", figures.df_p99, "ratio")
+            yield _row((name, "device", mix.condition), "df_p99", figures.device_df_p99, "ratio")
 
 
 def _latency_rows(name: str, clock: str, side: str, latency: Latency) -> Iterator[Row]:

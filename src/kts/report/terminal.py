@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from kts.model.summary import Summary, TenantSummary, Verdict
-from kts.report import cells
+from kts.report import cells, mixes
 
 if TYPE_CHECKING:
     from kts.stats.comparison import Change, Comparison
@@ -41,12 +41,13 @@ def print_summary(summary: Summary, console: Console) -> None:
     console.print(_latency_table(summary, console.width))
     console.print()
     console.print(_rate_table(summary, console.width))
+    _print_mixes(summary, console)
     promises = [f"{name}: {line}" for name, tenant in summary.tenants.items() for line in cells.promises(tenant)]
     _print_section(console, "Promises", promises, "*")
     console.print()
     for name, tenant in summary.tenants.items():
         console.print(verdict_text(name, tenant.verdict))
-    _print_section(console, "Refused (-)", cells.refusals(summary), "-")
+    _print_section(console, "Refused (-)", [*cells.refusals(summary), *mixes.refusals(summary)], "-")
     _print_section(console, "Cautions", (caution_line(c.tenant, c.text) for c in summary.warnings), "!")
     _print_section(console, "Notes", summary.notes, "*")
 
@@ -174,6 +175,53 @@ def _rate_table(summary: Summary, width: int) -> Table:
             *(cell for kind in kinds.values() for cell in cells.rate_pair(rates.solo, rates.shared, kind)),
             str(tenant.overlap.dropped),
         )
+    return table
+
+
+def _print_mixes(summary: Summary, console: Console) -> None:
+    """Who hurts whom: the grid where it fits, else a row per mix and tenant."""
+    grid = mixes.grid(summary)
+    fits = grid is not None and _grid_width(grid) <= console.width
+    if grid is not None and fits:
+        console.print()
+        console.print(_grid_table(grid))
+        console.print(Text(mixes.legend(summary), style="dim"))
+    if rows := mixes.other_rows(summary) if fits else mixes.all_rows(summary):
+        console.print()
+        console.print(_long_table(rows, console.width))
+
+
+def _grid_width(grid: mixes.Grid) -> int:
+    columns = [
+        max(len(head), *(len(line) for _, row in grid.rows for line in (row[k].text, row[k].interval)))
+        for k, head in enumerate(grid.heads)
+    ]
+    return max(len("suffers"), *(len(name) for name, _ in grid.rows)) + sum(2 + width for width in columns)
+
+
+def _grid_table(grid: mixes.Grid) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 2, 0, 0), pad_edge=False, show_edge=False)
+    table.add_column("DF99\nsuffers", no_wrap=True)
+    for k, head in enumerate(grid.heads):
+        table.add_column(f"{'beside' if k == 0 else ''}\n{head}", justify="right", no_wrap=True)
+    for name, row in grid.rows:
+        lines = (
+            Text.assemble((c.text, _VERDICT_STYLE[c.figures.kind] if c.figures else "dim"), "\n", (c.interval, "dim"))
+            for c in row
+        )
+        table.add_row(Text(name, style="bold"), *lines)
+    return table
+
+
+def _long_table(rows: Sequence[Sequence[str]], width: int) -> Table:
+    """DF50, device DF99 and the count give way first."""
+    kept = range(len(mixes.OTHER_HEADS)) if width >= WIDE_COLUMNS else (0, 1, 3, 6)
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
+    for k in kept:
+        right = 2 <= k <= 5
+        table.add_column(mixes.OTHER_HEADS[k], justify="right" if right else "left", no_wrap=k >= 2, overflow="fold")
+    for row in rows:
+        table.add_row(*(Text(row[k]) for k in kept))
     return table
 
 

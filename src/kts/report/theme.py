@@ -24,6 +24,13 @@ LIGHT = {
     "wait": "#f0c4a6",
     "shade": "#fbefe6",
     "invalid": "#d5d9de",
+    "much better": "#7fb0de",
+    "better": "#b9d5ef",
+    "same": "#f4f4ef",
+    "little worse": "#fbe0c4",
+    "worse": "#f3b57e",
+    "much worse": "#e08a4a",
+    "far worse": "#8f3000",
 }
 DARK = {
     "background": "#0d1117",
@@ -35,12 +42,23 @@ DARK = {
     "wait": "#74492a",
     "shade": "#2b1f15",
     "invalid": "#2d333b",
+    "much better": "#2f5f93",
+    "better": "#1f3a57",
+    "same": "#1a2129",
+    "little worse": "#432f1d",
+    "worse": "#6e4118",
+    "much worse": "#9a5413",
+    "far worse": "#ffb877",
 }
 _DARK_OF = {LIGHT[role]: DARK[role] for role in LIGHT}
 _COLOUR = re.compile("|".join(LIGHT.values()))
 
 SIDE_COLOURS = [LIGHT["solo"], LIGHT["shared"]]
 """In the order solo, shared."""
+HEAT = [LIGHT[role] for role in ("much better", "better", "same", "little worse", "worse", "much worse", "far worse")]
+"""Steps of a scale around 1: blue below, orange above, both away from the page's own lightness."""
+HEAT_STRONG = (LIGHT["far worse"],)
+"""On these, text takes the background's colour."""
 
 
 def darken(svg: str) -> str:

@@ -8,16 +8,28 @@ from __future__ import annotations
 
 import re
 import shlex
+from difflib import get_close_matches
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, Strict, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    Strict,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 from kts.model.plan import Design, DeviceChoice, Library
 
 DEFAULT_SIZE = 4096
 DEFAULT_ITERATIONS = 800
 MAX_TENANTS = 32
+MAX_MIXES = 128
 WORKLOADS = ("fft", "gemm", "command")
+MAX_NAME = 40
 TENANT_NAME = re.compile(r"[a-z0-9](?:[-a-z0-9]{0,38}[a-z0-9])?")
 EXPERIMENT_NAME = re.compile(r"[A-Za-z0-9](?:[-A-Za-z0-9._]{0,58}[A-Za-z0-9])?")
 
@@ -44,10 +56,23 @@ def _env_text(value: object) -> object:
     return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
 
 
+def _listed(value: object) -> object:
+    """What ``mixes`` may be, told in one line instead of one per alternative."""
+    if isinstance(value, str) and value in MIX_WORDS:
+        return value
+    if isinstance(value, (list, tuple)) and value and all(isinstance(mix, (list, tuple)) for mix in value):
+        if all(isinstance(name, str) for mix in value for name in mix):
+            return tuple(tuple(mix) for mix in value)
+        raise ValueError("every mix must be a list of tenants' names")
+    raise ValueError("must be full, pairs, all, or a list of lists of tenants' names")
+
+
+MIX_WORDS = ("full", "pairs", "all")
 _AsWhole = BeforeValidator(_whole)
 Size = Annotated[int, Strict(), Field(gt=0, le=131_072), _AsWhole]
 Iterations = Annotated[int, Strict(), Field(gt=0, le=100_000_000), _AsWhole]
 Warmup = Annotated[int, Strict(), Field(ge=0, le=100_000), _AsWhole]
+Replicas = Annotated[int, Strict(), Field(gt=0, le=MAX_TENANTS), _AsWhole]
 Rounds = Annotated[int, Strict(), Field(gt=0, le=10_000), _AsWhole]
 Seed = Annotated[int, Strict(), Field(ge=0, lt=2**63), _AsWhole]
 Real = Annotated[float, Strict(), Field(allow_inf_nan=False)]
@@ -96,6 +121,11 @@ class TenantBase(Model):
     )
     warmup: Warmup = Field(default=5, description="Untimed iterations before anything is measured.")
     slo: SloSpec = Field(default_factory=SloSpec, description="What the tenant's owner was promised.")
+    replicas: Replicas = Field(
+        default=1,
+        description="That many tenants of this kind, named NAME-1, NAME-2 and so on, each with seeds of its own. "
+        "1: one tenant, named NAME.",
+    )
 
     @model_validator(mode="after")
     def _one_amount(self) -> TenantBase:
@@ -150,6 +180,21 @@ class CommandTenant(TenantBase):
 
 
 TenantSpec = Annotated[ArrayTenant | CommandTenant, Field(discriminator="workload")]
+Mixes = Annotated[Literal["full", "pairs", "all"] | tuple[tuple[Word, ...], ...], BeforeValidator(_listed)]
+
+
+def replica_names(name: str, replicas: int) -> tuple[str, ...]:
+    """Names of the tenants that one entry of the file stands for."""
+    return (name,) if replicas == 1 else tuple(f"{name}-{k}" for k in range(1, replicas + 1))
+
+
+def count_mixes(mixes: str | tuple[tuple[str, ...], ...], tenants: int) -> int:
+    """How many shared conditions a round has, the full house included."""
+    if mixes == "pairs":
+        return tenants * (tenants - 1) // 2 + (tenants > 2)
+    if mixes == "all":
+        return (1 << tenants) - tenants - 1
+    return 1 if isinstance(mixes, str) else len(mixes) + all(len(mix) < tenants for mix in mixes)
 
 
 class Experiment(Model):
@@ -181,7 +226,15 @@ class Experiment(Model):
     allow_different_gpus: bool = Field(
         default=False, description="Measure even if the tenants sit on different GPUs, and so do not share one."
     )
-    tenants: dict[str, TenantSpec] = Field(description=f"Tenants by name: 2 to {MAX_TENANTS}.")
+    tenants: dict[str, TenantSpec] = Field(
+        description=f"Tenants by name: 2 to {MAX_TENANTS}, each of its replicas counted."
+    )
+    mixes: Mixes = Field(
+        default="full",
+        description="Which tenants are measured together, besides each alone. full: all of them; pairs: every two, "
+        "and all; all: every set of two or more; or a list of lists of tenants' names, and all. "
+        f"At most {MAX_MIXES}.",
+    )
 
     @field_validator("name")
     @classmethod
@@ -193,14 +246,62 @@ class Experiment(Model):
     @field_validator("tenants", mode="after")
     @classmethod
     def _enough_tenants(cls, tenants: dict[str, TenantSpec]) -> dict[str, TenantSpec]:
-        if len(tenants) < 2:
+        total = sum(spec.replicas for spec in tenants.values())
+        if total < 2:
             raise ValueError(f"sharing needs at least 2 tenants (there {'is 1' if tenants else 'are none'})")
-        if len(tenants) > MAX_TENANTS:
-            raise ValueError(f"at most {MAX_TENANTS} tenants (there are {len(tenants)})")
+        if total > MAX_TENANTS:
+            replicas = ", replicas counted" if total > len(tenants) else ""
+            raise ValueError(f"at most {MAX_TENANTS} tenants (there are {total}{replicas})")
+        for name, spec in tenants.items():
+            for replica in replica_names(name, spec.replicas) if spec.replicas > 1 else ():
+                if replica in tenants or _is_replica_of_another(replica, name, tenants):
+                    raise ValueError(f"a replica of {name!r} would be named {replica!r}, as another tenant is")
+            longest = replica_names(name, spec.replicas)[-1]
+            if spec.replicas > 1 and len(longest) > MAX_NAME:
+                raise ValueError(f"a replica's name, {longest!r}, would be longer than {MAX_NAME} characters")
         return tenants
+
+    @field_validator("mixes", mode="after")
+    @classmethod
+    def _mixes_of_tenants(cls, mixes: Mixes, info: ValidationInfo) -> Mixes:
+        if "tenants" not in info.data:
+            return mixes  # wrong themselves, and said so
+        known = _all_names(info.data["tenants"])
+        seen: set[frozenset[str]] = set()
+        for mix in () if isinstance(mixes, str) else mixes:
+            shown = f"[{', '.join(mix)}]"
+            for name in mix:
+                if name not in known:
+                    near = get_close_matches(name, known, n=1, cutoff=0.6)
+                    hint = f"; did you mean {near[0]!r}?" if near else f"; tenants: {', '.join(known)}"
+                    raise ValueError(f"{shown} names {name!r}, which is no tenant{hint}")
+            if len(set(mix)) < len(mix):
+                raise ValueError(f"{shown} names a tenant twice")
+            if len(mix) < 2:
+                raise ValueError(f"{shown} is no mix of 2 tenants or more; every tenant is measured alone anyway")
+            if frozenset(mix) in seen:
+                raise ValueError(f"{shown} is given twice")
+            seen.add(frozenset(mix))
+        if (count := count_mixes(mixes, len(known))) > MAX_MIXES:
+            raise ValueError(f"at most {MAX_MIXES} mixes ({len(known)} tenants make {count})")
+        return mixes
 
     @model_validator(mode="after")
     def _rounds_fit(self) -> Experiment:
         if self.max_rounds is not None and self.max_rounds < self.rounds:
             raise ValueError(f"max_rounds ({self.max_rounds}) must not be less than rounds ({self.rounds})")
         return self
+
+    @property
+    def expanded(self) -> dict[str, ArrayTenant | CommandTenant]:
+        """The tenants by name, each replica one of its own, in the file's order."""
+        return {name: spec for key, spec in self.tenants.items() for name in replica_names(key, spec.replicas)}
+
+
+def _all_names(tenants: dict[str, ArrayTenant | CommandTenant]) -> tuple[str, ...]:
+    return tuple(name for key, spec in tenants.items() for name in replica_names(key, spec.replicas))
+
+
+def _is_replica_of_another(name: str, key: str, tenants: dict[str, ArrayTenant | CommandTenant]) -> bool:
+    others = (replica_names(k, spec.replicas) for k, spec in tenants.items() if k != key and spec.replicas > 1)
+    return any(name in names for names in others)

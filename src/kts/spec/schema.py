@@ -16,7 +16,7 @@ def json_schema() -> dict[str, Any]:
     schema = Experiment.model_json_schema(mode="validation")
     tenants = schema["properties"]["tenants"]
     tenants |= {
-        "minProperties": 2,
+        "minProperties": 1,  # one tenant with replicas will do
         "maxProperties": MAX_TENANTS,
         "propertyNames": {"pattern": f"^{TENANT_NAME.pattern}$"},
     }

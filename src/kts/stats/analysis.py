@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
+from msgspec import UNSET
 from numpy.typing import NDArray
 
 from kts.model.plan import Plan
@@ -20,6 +21,8 @@ from kts.model.summary import (
     Estimate,
     Goodput,
     Latency,
+    Mix,
+    MixTenant,
     Overlap,
     Rate,
     ReferenceTable,
@@ -36,7 +39,7 @@ from kts.stats.quantiles import QUANTILES, quantile_estimate
 from kts.stats.reference import reference_table
 from kts.stats.sample import MIN_ROUNDS, Sample, make_sample
 from kts.stats.series import SIDES, TAIL_POINTS, Analysis, BlockSpan, OverTime, Side, TailCurve, TenantSeries
-from kts.stats.verdict import verdict
+from kts.stats.verdict import asked_of, judge, verdict
 from kts.stats.waiting import waiting
 
 Samples = dict[Side, dict[Clock, Sample | None]]
@@ -52,6 +55,7 @@ def analyse(run: RunData, *, confidence: float = 0.95, seed: int = 0) -> Analysi
     gathered = gather(run)
     tenants: dict[str, TenantSummary] = {}
     series: dict[str, TenantSeries] = {}
+    in_mixes: dict[str, dict[str, MixTenant]] = {}
     warnings: list[Caution] = list(cautions.of_run(run))
     is_gpu = bool(info.workers) and all(worker.device.kind == "cuda" for worker in info.workers)
     on_cpu = any(worker.device.kind == "cpu" for worker in info.workers)
@@ -61,6 +65,8 @@ def analyse(run: RunData, *, confidence: float = 0.95, seed: int = 0) -> Analysi
         tenants[name] = view.summary(on_cpu)
         series[name] = TenantSeries(tails=view.tails(), over_time=_joined(data.points), strip=data.strip)
         warnings += cautions.of_tenant(name, info.plan, data, tenants[name], view.samples["solo"]["service"])
+        in_mixes[name] = view.in_mixes(tenants[name])
+        warnings += cautions.of_mixes(name, info.plan, in_mixes[name])
         gathered[name] = TenantData()  # its arrays can go
     labels = sorted({worker.device.label for worker in info.workers})
     summary = Summary(
@@ -79,8 +85,15 @@ def analyse(run: RunData, *, confidence: float = 0.95, seed: int = 0) -> Analysi
         tenants=tenants,
         warnings=tuple(warnings),
         notes=info.notes,
+        mixes=_mixes(info.plan, in_mixes) if len(info.plan.mixes) > 1 else UNSET,
     )
     return Analysis(summary=summary, series=series, spans=_spans(run))
+
+
+def _mixes(plan: Plan, figures: dict[str, dict[str, MixTenant]]) -> tuple[Mix, ...]:
+    return tuple(
+        Mix(condition=mix.name, tenants={name: figures[name][mix.name] for name in mix.tenants}) for mix in plan.mixes
+    )
 
 
 def split_blocks(solo_rounds: set[int], shared_rounds: set[int]) -> bool:
@@ -103,8 +116,11 @@ class _TenantView:
         solo, shared = self.data.solo, self.data.shared
         split = split_blocks(solo.rounds, shared.rounds)
         self.samples: Samples = {side: _samples(self.data.side(side), split) for side in SIDES}
-        self.bootstrap = Bootstrap(
-            rounds=tuple(sorted(solo.rounds | shared.rounds)),
+        self.bootstrap = self._bootstrap(shared)
+
+    def _bootstrap(self, shared: SideData) -> Bootstrap:
+        return Bootstrap(
+            rounds=tuple(sorted(self.data.solo.rounds | shared.rounds)),
             confidence=self.confidence,
             seed=self.seed + zlib.crc32(self.name.encode()),
         )
@@ -139,6 +155,39 @@ class _TenantView:
             reference=self._reference(),
         )
 
+    def in_mixes(self, summary: TenantSummary) -> dict[str, MixTenant]:
+        """Figures of the tenant by shared condition; those of the full house are the headline's own."""
+        figures = {
+            mix.name: self._in_mix(self.data.mixes.pop(mix.name, SideData()))
+            for mix in self.plan.mixes[:-1]
+            if self.name in mix.tenants
+        }
+        response, device = summary.response, summary.device
+        house = self._mix_tenant(response.shared.n, response.df.p50, response.df.p99, device.df.p99)
+        return {**figures, self.plan.full_house.name: house}
+
+    def _in_mix(self, side: SideData) -> MixTenant:
+        """As the headline's estimator, with solo samples cut as these need it."""
+        solo = self.data.solo
+        split = split_blocks(solo.rounds, side.rounds)
+        same_cut = split == split_blocks(solo.rounds, self.data.shared.rounds)
+        alone = self.samples["solo"] if same_cut else _samples(solo, split)
+        together = _samples(side, split)
+        bootstrap = self._bootstrap(side)
+        missing = self._missing("shared", side) if solo.service else self._missing("solo")
+
+        def df(clock: Clock, p: float) -> Estimate:
+            above, below = together[clock], alone[clock]
+            return bootstrap.ratio(above, p, below, p, missing=missing, names=("shared", "solo"))
+
+        p50, p99 = df("response", 0.5), df("response", 0.99)
+        n = sum(len(values) for _, values in side.service)
+        return self._mix_tenant(n, p50, p99, df("device", 0.99))
+
+    def _mix_tenant(self, n: int, p50: Estimate, p99: Estimate, device: Estimate) -> MixTenant:
+        kind, precise = judge(p99, asked_of(self.plan.precision))
+        return MixTenant(n=n, df_p50=p50, df_p99=p99, device_df_p99=device, kind=kind, precise=precise)
+
     def tails(self) -> dict[Side, dict[Clock, TailCurve]]:
         """Tail curves of every side and clock that has samples."""
         return {
@@ -168,8 +217,8 @@ class _TenantView:
             **figures,
         )
 
-    def _missing(self, side: Side) -> str:
-        if self.data.side(side).service:
+    def _missing(self, side: Side, data: SideData | None = None) -> str:
+        if (data or self.data.side(side)).service:
             return "no device stopwatch"
         silent = not (self.data.solo.service or self.data.shared.service)
         if silent and self.plan.tenant(self.name).work.workload == "command":

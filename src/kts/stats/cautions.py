@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,7 +10,7 @@ from scipy.special import ndtr
 
 from kts.model.plan import Plan
 from kts.model.reading import RunData
-from kts.model.summary import Caution, TenantSummary
+from kts.model.summary import Caution, MixTenant, TenantSummary
 from kts.stats.gathering import TenantData
 from kts.stats.phase import LOCKED
 from kts.stats.sample import MIN_ROUNDS, Sample
@@ -21,6 +21,7 @@ DRIFT = 0.05
 DRIFT_P_VALUE = 0.01
 VARIES = 0.10
 FASTER = 0.97
+MIXES_NAMED = 4
 
 
 def of_run(run: RunData) -> Iterator[Caution]:
@@ -90,6 +91,20 @@ def of_tenant(
             break
 
 
+def of_mixes(name: str, plan: Plan, mixes: Mapping[str, MixTenant]) -> Iterator[Caution]:
+    """Cautions about one tenant in the mixes besides the full house, by condition."""
+    house = plan.full_house.name
+    known = {condition: mix for condition, mix in mixes.items() if condition != house and mix.n}
+    wide = [condition.removeprefix("shared-") for condition, mix in known.items() if not mix.precise]
+    if wide and plan.precision is not None:
+        shown = ", ".join(wide[:MIXES_NAMED]) + (f" and {len(wide) - MIXES_NAMED} more" if wide[MIXES_NAMED:] else "")
+        text = (
+            f"{name}: in {len(wide)} of {_count(len(known), 'mix', 'mixes')} DF99 is known less well than the asked "
+            f"{_percent(plan.precision)}: {shown}."
+        )
+        yield Caution(code="mix-precision", tenant=name, text=text)
+
+
 def _stability(name: str, solo: Sample) -> Iterator[Caution]:
     """Drift and spread of the medians of the solo units."""
     medians = np.array([float(np.median(unit)) for unit in solo.units])
@@ -124,5 +139,5 @@ def _percent(width: float | None) -> str:
     return "no interval at all" if width is None else f"+-{100 * width:.3g} %"
 
 
-def _count(n: int, word: str) -> str:
-    return f"{n} {word}" if n == 1 else f"{n} {word}s"
+def _count(n: int, word: str, words: str = "") -> str:
+    return f"{n} {word}" if n == 1 else f"{n} {words or word + 's'}"

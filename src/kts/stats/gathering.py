@@ -26,11 +26,11 @@ PORTION = 1_000_000
 
 @dataclass
 class SideData:
-    """One tenant, alone or in the full house. Arrays per block, in order of time, as ``(round, ms)``.
+    """One tenant, alone, in the full house or in another mix. Arrays per block, in order of time, as ``(round, ms)``.
 
     ``response`` holds the same array objects as ``service`` where every due time is the submission.
     ``dropped_device``: shared iterations that did not overlap. ``cycles`` start-to-start cycles took
-    ``cycles_ns``. ``slowest``: (service, device) of at least each block's slowest 5 %.
+    ``cycles_ns``. ``slowest``: (service, device) of at least each block's slowest 5 %; not kept of a mix.
     """
 
     response: list[tuple[int, FloatArray]] = field(default_factory=list)
@@ -50,10 +50,14 @@ class SideData:
 
 @dataclass
 class TenantData:
-    """Everything kept of one tenant. ``locks``: strength of phase lock to each neighbour, one per shared block."""
+    """Everything kept of one tenant. ``mixes``: by condition, those besides the full house that it is part of.
+
+    ``locks``: strength of phase lock to each neighbour, one per block of the full house.
+    """
 
     solo: SideData = field(default_factory=SideData)
     shared: SideData = field(default_factory=SideData)
+    mixes: dict[str, SideData] = field(default_factory=dict)
     points: list[OverTime] = field(default_factory=list)
     strip: Strip | None = None
     locks: dict[str, list[float]] = field(default_factory=dict)
@@ -79,14 +83,13 @@ class _Rows:
 
 
 def gather(run: RunData) -> dict[str, TenantData]:
-    """All tenants of the plan, from the valid blocks of the solo and the full-house conditions.
-
-    Reads the records of each tenant and block once. Invalid blocks and other conditions are not read.
-    """
+    """All tenants of the plan, from the valid blocks. Reads the records of each tenant and block once, invalid
+    blocks not at all."""
     plan = run.info.plan
     tenants = {tenant.name: TenantData() for tenant in plan.tenants}
     house = plan.full_house
-    wanted = {c.name: c.tenants for c in plan.conditions if c.is_solo or c.name == house.name}
+    wanted = {c.name: c.tenants for c in plan.conditions}
+    alone = {c.name for c in plan.conditions if c.is_solo}
     blocks = [block for block in run.blocks if block.valid and block.condition in wanted]
     rows_in_all = sum(sum(block.counts.values()) for block in blocks)
     dtype: DTypeLike = np.float32 if rows_in_all > SINGLE_PRECISION_FROM else np.float64
@@ -97,14 +100,17 @@ def gather(run: RunData) -> dict[str, TenantData]:
     shared_blocks = [block.index for block in blocks if block.condition == house.name and not house.is_solo]
     strip_block = shared_blocks[len(shared_blocks) // 2] if shared_blocks else None
     for block in blocks:
-        house_full = block.condition == house.name and not house.is_solo
+        shared = block.condition not in alone
         rows = {name: _compact(run.records(name, block.index), dtype) for name in wanted[block.condition]}
         for name, row in rows.items():
             if len(row.submit_ns):
-                tenants[name].points.append(_thinned(row, block, budget[name], origin, house_full))
+                tenants[name].points.append(_thinned(row, block, budget[name], origin, shared))
         if block.index == strip_block:
             _add_strips(tenants, rows)
-        _add_block(tenants, rows, block.round, house_full)
+        if shared and block.condition != house.name:
+            _add_mix(tenants, rows, block)
+        else:
+            _add_block(tenants, rows, block.round, shared)
         rows.clear()  # before the next block's are read
     return tenants
 
@@ -153,6 +159,14 @@ def _add_block(tenants: dict[str, TenantData], rows: dict[str, _Rows], number: i
             if other != name:
                 strength = lock_strength(row.submit_ns, row.retire_ns, others.submit_ns)
                 data.locks.setdefault(other, []).append(strength)
+
+
+def _add_mix(tenants: dict[str, TenantData], rows: dict[str, _Rows], block: BlockOutcome) -> None:
+    windows = {name: row.window for name, row in rows.items()}
+    for name, row in rows.items():
+        side = tenants[name].mixes.setdefault(block.condition, SideData())
+        _add(side, row, block.round, overlapping(row.submit_ns, row.retire_ns, name, windows))
+        side.slowest.clear()  # what waiting adds is told of the full house alone
 
 
 def _add(side: SideData, row: _Rows, number: int, keep: slice | NDArray[np.bool_]) -> None:

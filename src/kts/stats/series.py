@@ -35,7 +35,7 @@ class OverTime:
     """Latency over the run, thinned so that the slowest iteration of every bin survives. All of shape ``(m,)``.
 
     ``t_s``: submission, seconds since the run's first block; ``device_ms`` NaN without a device stopwatch;
-    ``block``: block index; ``shared``: True where the block is the full house.
+    ``block``: block index; ``shared``: True where others were active in the block, too.
     """
 
     t_s: NDArray[np.float64]

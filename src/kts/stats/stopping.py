@@ -22,27 +22,31 @@ from kts.stats.verdict import half_width
 class _Pending:
     """A shared block whose overlap is not yet known: (submit_ns, retire_ns, response) by tenant."""
 
+    condition: str
     round: int
     rows: dict[str, tuple[NDArray[np.int64], NDArray[np.int64], FloatArray]] = field(default_factory=dict)
 
 
 class PrecisionRule:
-    """Reached once the 95 % interval of every tenant's response DF99 is within +-``precision`` (relative).
+    """Reached once the 95 % interval of every tenant's response DF99 is within +-``precision`` (relative), in
+    the full house and in every other mix that the plan measures.
 
     A program of the user's that has no records is a neighbour, and nothing is asked of it.
 
     A `kts.conduct.ports.StopRule`. The estimator is the final one, so what stops the run is what the
-    report prints. Keeps 4 bytes per iteration of the blocks that count (response times).
+    report prints. Keeps 4 bytes per iteration of the blocks that count (response times). Of a tenant's mixes
+    the one that was widest last time is looked at first, and no other while that one is too wide.
     """
 
     def __init__(self, plan: Plan, precision: float, *, confidence: float = 0.95, seed: int = 0) -> None:
         self._precision, self._confidence, self._seed = precision, confidence, seed
         self._names = tuple(tenant.name for tenant in plan.tenants)
         self._programs = {tenant.name for tenant in plan.tenants if tenant.work.workload == "command"}
-        self._house = plan.full_house
+        self._mixes_of = {name: [mix.name for mix in plan.mixes if name in mix.tenants] for name in self._names}
+        self._mix_names = {mix.name for mix in plan.mixes}
         self._solo_of = {c.name: c.tenants[0] for c in plan.conditions if c.is_solo}
         self._solo: dict[str, list[tuple[int, FloatArray]]] = {name: [] for name in self._names}
-        self._shared: dict[str, list[tuple[int, FloatArray]]] = {name: [] for name in self._names}
+        self._shared: dict[tuple[str, str], list[tuple[int, FloatArray]]] = {}
         self._pending: dict[int, _Pending] = {}
         self._widths: dict[str, float | None] | None = None
 
@@ -53,8 +57,8 @@ class PrecisionRule:
         response = clock_ms(records, "response").astype(np.float32)
         if self._solo_of.get(block.condition) == tenant:
             self._solo[tenant].append((block.round, response))
-        elif block.condition == self._house.name:
-            pending = self._pending.setdefault(block.index, _Pending(block.round))
+        elif block.condition in self._mix_names:
+            pending = self._pending.setdefault(block.index, _Pending(block.condition, block.round))
             submit, retire = (np.ascontiguousarray(records[name]) for name in ("submit_ns", "retire_ns"))
             pending.rows[tenant] = submit, retire, response
         else:
@@ -67,25 +71,43 @@ class PrecisionRule:
         return bool(widths) and all(width is not None and width <= self._precision for width in widths)
 
     def widths(self) -> dict[str, float | None]:
-        """Relative half-width of each tenant's DF99 interval so far; None while it is refused. Neighbours have none."""
+        """Relative half-width of each tenant's DF99 interval so far, in a mix that is too wide if there is one.
+
+        None while it is refused. Neighbours have none.
+        """
         if self._widths is None:
             self._settle()
             self._widths = {name: self._width(name) for name in self._names if self._counts(name)}
         return dict(self._widths)
 
     def _counts(self, name: str) -> bool:
-        return name not in self._programs or bool(self._solo[name] or self._shared[name])
+        shared = any(self._shared.get((name, mix)) for mix in self._mixes_of[name])
+        return name not in self._programs or bool(self._solo[name]) or shared
 
     def _settle(self) -> None:
         for pending in self._pending.values():
             windows = {name: active_window(rows[0], rows[1]) for name, rows in pending.rows.items()}
             for name, (submit, retire, response) in pending.rows.items():
                 kept = response[overlapping(submit, retire, name, windows)]
-                self._shared[name].append((pending.round, kept))
+                self._shared.setdefault((name, pending.condition), []).append((pending.round, kept))
         self._pending.clear()
 
     def _width(self, name: str) -> float | None:
-        solo, shared = ([(r, v) for r, v in blocks if len(v)] for blocks in (self._solo[name], self._shared[name]))
+        """Of the first mix that is refused or too wide, or of the widest."""
+        mixes = self._mixes_of[name]
+        widest: float | None = None
+        for mix in list(mixes):
+            width = self._width_in(name, mix)
+            if width is None or width > self._precision:
+                mixes.remove(mix)
+                mixes.insert(0, mix)
+                return width
+            widest = max(widest or 0.0, width)
+        return widest
+
+    def _width_in(self, name: str, mix: str) -> float | None:
+        blocks = self._solo[name], self._shared.get((name, mix), [])
+        solo, shared = ([(r, v) for r, v in side if len(v)] for side in blocks)
         rounds = {r for r, _ in solo}, {r for r, _ in shared}
         split = split_blocks(*rounds)
         bootstrap = Bootstrap(
@@ -93,5 +115,5 @@ class PrecisionRule:
             confidence=self._confidence,
             seed=self._seed + zlib.crc32(name.encode()),
         )
-        samples = [make_sample(blocks, split=split) for blocks in (shared, solo)]
+        samples = [make_sample(values, split=split) for values in (shared, solo)]
         return half_width(bootstrap.ratio(samples[0], 0.99, samples[1], 0.99))

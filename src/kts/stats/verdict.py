@@ -33,6 +33,11 @@ def judge(df: Estimate, precision: float) -> tuple[Kind, bool]:
     return ("no-change" if precise else "undetermined"), precise
 
 
+def asked_of(precision: float | None) -> float:
+    """The precision that figures are judged by: the plan's, or the design's default."""
+    return DEFAULT_PRECISION if precision is None else precision
+
+
 def verdict(
     name: str,
     response: ClockSummary,
@@ -44,7 +49,7 @@ def verdict(
     confidence: float,
 ) -> Verdict:
     """The verdict on one tenant, from response DF99 and its interval."""
-    asked = DEFAULT_PRECISION if precision is None else precision
+    asked = asked_of(precision)
     df = response.df.p99
     kind, precise = judge(df, asked)
     if kind == "refused":

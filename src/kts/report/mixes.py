@@ -1,0 +1,145 @@
+"""Who hurts whom: the mixes of a run as a grid, the same for terminal, Markdown, page and picture. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from kts.model.summary import Mix, MixTenant, Summary
+from kts.report import cells
+
+FULL_HOUSE = "full house"
+OTHER_HEADS = ("mix", "tenant", "n", "DF99", "DF50", "device DF99", "verdict")
+
+
+@dataclass(frozen=True)
+class Cell:
+    """DF99 of one tenant in one mix. ``figures`` None: the mix was not measured, or is the tenant alone."""
+
+    figures: MixTenant | None = None
+    alone: bool = False
+
+    @property
+    def text(self) -> str:
+        """``1.66``; ``1.03 ?`` where undetermined; ``refused``; ``-`` where not measured; empty on the diagonal."""
+        if self.figures is None:
+            return "" if self.alone else cells.REFUSED
+        if self.figures.df_p99.estimate is None:
+            return "refused"
+        mark = " ?" if self.figures.kind == "undetermined" else ""
+        return f"{cells.ratio(self.figures.df_p99.estimate)}{mark}"
+
+    @property
+    def interval(self) -> str:
+        """``1.55-1.78``; empty where there is none."""
+        if self.figures is None or self.figures.df_p99.lo is None:
+            return ""
+        return cells.interval(self.figures.df_p99)
+
+
+@dataclass(frozen=True)
+class Grid:
+    """``rows``: tenant that suffers and its cells, one per head. ``heads``: tenants that cause, then the full house."""
+
+    heads: tuple[str, ...]
+    rows: tuple[tuple[str, tuple[Cell, ...]], ...]
+
+
+def measured(summary: Summary) -> tuple[Mix, ...]:
+    """The mixes of a run that measured more than the full house, that one last; else none."""
+    return summary.mixes or ()
+
+
+def grid(summary: Summary) -> Grid | None:
+    """Row suffers, column causes, from the pairs; the full house is the last column. None without a measured pair."""
+    mixes = measured(summary)
+    pairs = {frozenset(mix.tenants): mix for mix in mixes if len(mix.tenants) == 2}
+    if not pairs:
+        return None
+    names = tuple(summary.tenants)
+    house = mixes[-1].tenants
+    rows = []
+    for name in names:
+        row = [_cell(name, other, pairs.get(frozenset((name, other)))) for other in names]
+        rows.append((name, (*row, Cell(house.get(name)))))
+    return Grid(heads=(*names, FULL_HOUSE), rows=tuple(rows))
+
+
+def other_rows(summary: Summary) -> list[list[str]]:
+    """The mixes that the grid does not show, a row per tenant, cells as `OTHER_HEADS`."""
+    table = grid(summary)
+    left = [mix for mix in measured(summary) if table is None or 2 < len(mix.tenants) < len(summary.tenants)]
+    return [row for mix in left for row in _long(mix)]
+
+
+def all_rows(summary: Summary) -> list[list[str]]:
+    """Every mix, a row per tenant, cells as `OTHER_HEADS`: where the grid has no room."""
+    return [row for mix in measured(summary) for row in _long(mix)]
+
+
+def legend(summary: Summary) -> str:
+    """What a cell of the grid means."""
+    return (
+        "DF99 of the row's tenant beside the column's: response p99 together / p99 alone, with its "
+        f"{100 * summary.confidence:g} % interval. ?: undetermined, the interval holds 1."
+    )
+
+
+def refusals(summary: Summary) -> list[str]:
+    """Why cells are ``refused``: one line per tenant and reason."""
+    found: dict[tuple[str, str], list[str]] = {}
+    for mix in measured(summary)[:-1]:
+        for name, figures in mix.tenants.items():
+            if figures.df_p99.estimate is None:
+                found.setdefault((name, figures.df_p99.refused or "not measured"), []).append(_shown(mix))
+    return [f"{name}: {reason} (DF99 in {', '.join(mixes)})" for (name, reason), mixes in found.items()]
+
+
+def worst(summary: Summary) -> tuple[float, str, str] | None:
+    """(DF99, who suffers, who causes) of the worst pair that is shown to be worse; None if there is none."""
+    found = [
+        (figures.df_p99.estimate, name, next(other for other in mix.tenants if other != name))
+        for mix in measured(summary)
+        if len(mix.tenants) == 2
+        for name, figures in mix.tenants.items()
+        if figures.kind == "worse" and figures.df_p99.estimate is not None
+    ]
+    return max(found, default=None)
+
+
+def words(summary: Summary) -> str:
+    """Every cell in words, for those who cannot see the picture."""
+    table = grid(summary)
+    return "; ".join(_spoken(table)) + "." if table else ""
+
+
+def _spoken(table: Grid) -> Iterator[str]:
+    for name, row in table.rows:
+        for head, cell in zip(table.heads, row, strict=True):
+            if cell.figures is not None:
+                where = "in the full house" if head == FULL_HOUSE else f"beside {head}"
+                note = f" ({cell.figures.kind})" if cell.figures.kind in {"undetermined", "refused"} else ""
+                yield f"{name} {where} {cells.ratio_with_interval(cell.figures.df_p99)}{note}"
+
+
+def _cell(name: str, other: str, pair: Mix | None) -> Cell:
+    return Cell(pair.tenants[name] if pair else None, alone=name == other)
+
+
+def _shown(mix: Mix) -> str:
+    return "+".join(mix.tenants)
+
+
+def _long(mix: Mix) -> list[list[str]]:
+    return [
+        [
+            _shown(mix),
+            name,
+            str(figures.n),
+            cells.ratio_with_interval(figures.df_p99),
+            cells.ratio(figures.df_p50.estimate),
+            cells.ratio(figures.device_df_p99.estimate),
+            figures.kind,
+        ]
+        for name, figures in mix.tenants.items()
+    ]
