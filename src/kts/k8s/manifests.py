@@ -254,7 +254,7 @@ def _job(plan: Plan, tenant: str, run: str, settings: ClusterSettings) -> Object
 def _templated(template: Object, settings: ClusterSettings) -> Object:
     """The pod with the user's template merged in; what that says of the other role's container is not for this pod."""
     patch = settings.pod_template
-    containers = (patch.get("spec") or {}).get("containers")
+    containers = (patch.get("spec") or {}).get("containers") or []
     if _named(containers):
         mine = {container["name"] for container in template["spec"]["containers"]}
         kept = [c for c in containers if c["name"] in mine or c["name"] not in CONTAINERS]
