@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 from tests.helpers_cli import kts, start
 
-from kts.k8s.api import Api
+from kts.k8s.api import Api, Unavailable
 from kts.k8s.names import APP, LABEL_APP, LABEL_RUN, LABEL_TENANT
 
 NAMESPACE = "kts-e2e"
@@ -68,8 +68,13 @@ def api() -> Iterator[Api]:
     """The cluster; the test fails if it leaves anything there."""
     api = Api.connect()
     yield api
-    remaining = left(api)
     api.close()
+    fresh = Api.connect()  # a test may have stopped the server under the other one's connections
+    try:
+        _when(lambda: _answers(fresh))
+        remaining = left(fresh)
+    finally:
+        fresh.close()
     assert remaining == []
 
 
@@ -212,6 +217,14 @@ def _blocks(directory: Path) -> int:
         return len(json.loads((directory / "run.json").read_text(encoding="utf-8"))["blocks"])
     except (OSError, ValueError):
         return 0
+
+
+def _answers(api: Api) -> bool:
+    """Whether the API server does."""
+    try:
+        return bool(api.version())
+    except Unavailable:
+        return False
 
 
 def _when(condition: Callable[[], bool], patience_s: float = 60.0) -> None:
