@@ -23,6 +23,8 @@ from kts.k8s.names import APP, LABEL_APP, LABEL_RUN, LABEL_TENANT
 
 NAMESPACE = "kts-e2e"
 NO_SLOT_S = 15.0
+AGENTS_S = 180.0
+GPU_NUMBERS = ("KTS_CLUSTER_TWO_GPUS", "KTS_CLUSTER_ONE_GPU")
 NEEDED = ("KUBECONFIG", "KTS_IMAGE_LOADER")
 pytestmark = [
     pytest.mark.cluster,
@@ -185,7 +187,7 @@ def test_ctrl_c_keeps_what_was_measured_and_cleans_up(tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("api")
 @pytest.mark.skipif(not os.environ.get("KTS_CLUSTER_FAULTS"), reason="needs KTS_CLUSTER_FAULTS, which breaks the node")
-@pytest.mark.parametrize("component", ["kubelet"])
+@pytest.mark.parametrize("component", ["kubelet", "apiserver"])
 def test_a_run_outlives_the_control_plane(component: str, tmp_path: Path) -> None:
     """Else every hiccup of a cluster would cost a measurement that does not need it."""
     process, _ = running(tmp_path, iterations=12_000)
@@ -203,12 +205,68 @@ def test_a_run_outlives_the_control_plane(component: str, tmp_path: Path) -> Non
     assert info["outcome"]["kind"] == "complete"
 
 
+@pytest.mark.usefixtures("api")
+def test_the_reference_pair_takes_three_minutes_from_image_to_report(tmp_path: Path) -> None:
+    """Else the answer would not come from one command while one waits for it."""
+    began = time.monotonic()
+    process = start("run", "agents-fast", *options(), "--max-seconds", "110", "--out", tmp_path / "out")
+    _, errors = process.communicate(timeout=2 * AGENTS_S)
+    took_s = time.monotonic() - began
+    assert process.returncode == 0, errors
+    summary = json.loads((tmp_path / "out" / "summary.json").read_text(encoding="utf-8"))
+    assert not summary["is_gpu"]
+    for name in ("fft", "gemm"):
+        assert summary["tenants"][name]["response"]["df"]["p99"]["lo"] is not None, summary["tenants"][name]["verdict"]
+    assert (tmp_path / "out" / "plots" / "degradation.png").exists()
+    assert took_s <= AGENTS_S
+
+
+def test_an_evicted_tenant_is_named_and_what_was_measured_is_kept(tmp_path: Path, api: Api) -> None:
+    """Else a drained node would look like a fault of the tenant."""
+    process, run = running(tmp_path, iterations=40_000)
+    _when(lambda: _blocks(tmp_path / "out") >= 3)
+    name = api.list("Pod", NAMESPACE, {LABEL_RUN: run, LABEL_TENANT: "t1"})[0]["metadata"]["name"]
+    _evict(name)
+    _, errors = process.communicate(timeout=90)
+    assert process.returncode == 5, errors
+    assert "t1" in errors
+    assert "evict" in errors.lower()
+    info = json.loads((tmp_path / "out" / "run.json").read_text(encoding="utf-8"))
+    assert info["outcome"]["kind"] == "incomplete"
+    assert sum(block["valid"] for block in info["blocks"]) >= 3
+
+
+@pytest.mark.skipif(
+    not all(map(os.environ.get, GPU_NUMBERS)), reason=f"needs {' and '.join(GPU_NUMBERS)}: commands that set the number"
+)
+def test_tenants_on_two_gpus_are_refused_with_the_remedy(tmp_path: Path, api: Api) -> None:
+    """Else a figure would say that sharing costs nothing, of tenants that shared nothing."""
+    two, one = (shlex.split(os.environ[name]) for name in GPU_NUMBERS)
+    subprocess.run(two, check=True)
+    try:
+        done = kts("run", experiment(tmp_path, 4), *options(), "--out", tmp_path / "out", "--no-figures")
+    finally:
+        subprocess.run(one, check=True)
+    assert done.returncode == 4, done.stderr
+    assert "not on one device" in done.stderr
+    assert "packed" in done.stderr
+    assert left(api) == []
+
+
 def running(folder: Path, iterations: int) -> tuple[subprocess.Popen[str], str]:
     """A run of two tenants that is in the cluster, into ``folder/out``; and its ID."""
     path = experiment(folder, 2, iterations=iterations)
     path.write_text(path.read_text(encoding="utf-8").replace("rounds: 2", "rounds: 10"), encoding="utf-8")
     process = start("run", path, *options(), "--out", folder / "out", "--no-figures")
     return process, _run_id(process)
+
+
+def _evict(pod: str) -> None:
+    """Through the eviction API, as `kubectl drain` does."""
+    body = {"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": pod, "namespace": NAMESPACE}}
+    path = f"/api/v1/namespaces/{NAMESPACE}/pods/{pod}/eviction"
+    command = ["kubectl", "create", "--raw", path, "--filename", "-"]
+    subprocess.run(command, input=json.dumps(body), text=True, check=True, capture_output=True)
 
 
 def _blocks(directory: Path) -> int:
