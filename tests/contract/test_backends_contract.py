@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from tests.helpers_conduct import MemoryRun, MemorySink, SilentWatcher, make_plan, until
+from tests.helpers_conductor import PodsHere
 
 from kts.backends.local import LocalBackend
 from kts.backends.replay import ReplayBackend
@@ -24,8 +25,10 @@ Make = Callable[[], Backend]
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="measuring needs Linux")
 
 
-@pytest.fixture(params=["local", "replay"])
+@pytest.fixture(params=["local", "replay", "pods"])
 def make(request: pytest.FixtureRequest, tmp_path: Path) -> Make:
+    if request.param == "pods":
+        return PodsHere
     if request.param == "local":
         return lambda: LocalBackend(tmp_path / "logs")
     return lambda: ReplayBackend(MemoryRun(PLAN))

@@ -10,6 +10,7 @@ import sys
 import threading
 from pathlib import Path
 
+import msgspec
 import pytest
 from tests.helpers_conduct import (
     AfterRounds,
@@ -25,8 +26,10 @@ from kts.backends.replay import ReplayBackend
 from kts.conduct.driver import conduct
 from kts.conduct.ports import Endpoint, Progress
 from kts.conduct.roster import Limits
+from kts.conduct.stop import Stop
 from kts.errors import SetupError
 from kts.model.plan import Plan
+from kts.model.run import Outcome
 from kts.wire.framing import Deframer, frame
 from kts.wire.messages import PROTOCOL, Hello, Refuse, decode_from_conductor, encode
 
@@ -168,6 +171,33 @@ def test_an_unforeseen_exception_passes_through_and_closes_everything() -> None:
         conduct(PLAN, backend, sink, SilentWatcher(burst), None, limits=LIMITS)
     assert sink.outcomes[0].kind == "failed"
     assert all(not thread.name.startswith("replay") for thread in threading.enumerate())
+
+
+def test_a_stop_asked_for_before_the_run_ends_it_at_once() -> None:
+    """Otherwise a pod that is told to end while it starts measures on, and is killed."""
+    sink, stop = MemorySink(), Stop()
+    stop.ask(Outcome(kind="interrupted", reason="told to end", exit_code=130))
+    outcome = conduct(PLAN, ReplayBackend(MemoryRun(PLAN)), sink, SilentWatcher(), None, limits=LIMITS, stop=stop)
+    assert (outcome.kind, outcome.reason, outcome.exit_code) == ("interrupted", "told to end", 130)
+    assert sink.outcomes == [outcome]
+    assert sink.blocks == []
+
+
+def test_a_stop_asked_for_in_a_block_keeps_the_earlier_ones_and_its_reason() -> None:
+    """Otherwise the verdict of who watches the pods is not in the run's own description."""
+    plan = make_plan(rounds=2, design="classic")
+    sink, stop = MemorySink(), Stop()
+    why = Outcome(kind="failed", reason="the node is drained", remedy="choose another", exit_code=4)
+
+    def tell(progress: Progress) -> None:
+        del progress
+        if len(sink.blocks) == 4:
+            threading.Thread(target=stop.ask, args=(why,)).start()
+
+    backend = ScriptedBackend(MemoryRun(plan), Fault(tenant="gemm", hang_in=4))
+    outcome = conduct(plan, backend, sink, SilentWatcher(tell), None, limits=Limits(hang_s=60), stop=stop)
+    assert outcome == msgspec.structs.replace(why, kind="incomplete")
+    assert [block.valid for block in sink.blocks] == [True] * 4 + [False]
 
 
 class Knocking(ReplayBackend):

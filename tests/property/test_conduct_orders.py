@@ -9,7 +9,7 @@ from tests.helpers_conduct import DEVICE, Puppets, S, make_plan, make_records, s
 
 from kts.conduct import events as ev
 from kts.conduct.roster import Limits
-from kts.model.run import DeviceInfo
+from kts.model.run import DeviceInfo, Outcome
 from kts.wire import messages as msg
 from kts.wire.framing import make_chunk
 
@@ -35,6 +35,7 @@ events = st.one_of(
     st.just(ev.Settled()),
     st.builds(ev.Decided, reached=st.booleans()),
     st.builds(ev.Interrupted, signal=st.just("SIGINT")),
+    st.just(ev.Stopped(outcome=Outcome(kind="failed", reason="no free slot", exit_code=4))),
     st.builds(ev.SinkFailed, what=st.just("disk full")),
     st.builds(ev.Garbled, tenant=names, what=st.just("noise")),
 )

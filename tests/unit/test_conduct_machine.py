@@ -8,7 +8,7 @@ from tests.helpers_conduct import DEVICE, Puppets, S, make_plan, make_records, s
 
 from kts.conduct import events as ev
 from kts.conduct.roster import Limits
-from kts.model.run import DeviceInfo
+from kts.model.run import DeviceInfo, Outcome
 from kts.wire import messages as msg
 from kts.wire.framing import make_chunk
 
@@ -302,6 +302,20 @@ def test_ctrl_c_keeps_earlier_blocks_and_sends_everybody_home() -> None:
     assert (puppets.outcome.kind, puppets.outcome.exit_code) == ("interrupted", 130)
     assert [(b.valid, b.reason) for b in puppets.ended] == [(True, ""), (False, "interrupted")]
     assert sent(actions, msg.Finish) == ["fft", "gemm"]
+    assert kinds(actions)[-1] == "Conclude"
+
+
+@pytest.mark.parametrize(("measured", "kind"), [(False, "failed"), (True, "incomplete")])
+def test_a_stop_from_outside_ends_the_run_with_its_reason(measured: bool, kind: str) -> None:
+    """Otherwise run.json says 'stopped by the user' where a tenant found no free slot."""
+    puppets = Puppets(make_plan())
+    if measured:
+        puppets.prepare()
+        puppets.play()
+    why = Outcome(kind="failed", reason="no free slot for tenant gemm", remedy="wait", exit_code=4)
+    actions = puppets.tell(ev.Stopped(outcome=why))
+    assert puppets.outcome == msgspec.structs.replace(why, kind=kind)
+    assert [block.valid for block in puppets.ended] == ([True, False] if measured else [])
     assert kinds(actions)[-1] == "Conclude"
 
 

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from kts.errors import DataError, SetupError
 from kts.model.records import RECORD
@@ -48,7 +50,7 @@ def copied(source: Path, target: Path, journal_bytes: int | None = None) -> Mirr
     mirror = Mirror.create(target, plan=PLAN, mode="m", experiment_text="")
     for name in GROWING:
         data = (source / name).read_bytes()
-        mirror.append(name, data[mirror.size(name) :][: journal_bytes if name == layout.JOURNAL else None])
+        mirror.append(name, data[: journal_bytes if name == layout.JOURNAL else None], 0)
     mirror.replace_run((source / layout.RUN).read_bytes())
     return mirror
 
@@ -90,6 +92,36 @@ def test_what_is_no_run_json_does_not_replace_the_last_one(tmp_path: Path) -> No
         mirror.replace_run(b'{"schema": 1')
     mirror.close()
     assert open_run(tmp_path / "here").info.experiment == "text"
+
+
+@given(st.lists(st.tuples(st.integers(0, 60), st.integers(0, 60)), max_size=12))
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_parts_in_any_order_and_overlapping_never_make_a_wrong_copy(
+    tmp_path_factory: pytest.TempPathFactory, parts: list[tuple[int, int]]
+) -> None:
+    """Else an answer that came twice would be in the journal twice, and its records lost."""
+    content = bytes(range(100))
+    mirror = Mirror.create(tmp_path_factory.mktemp("copy") / "here", plan=PLAN, mode="m", experiment_text="")
+    for offset, length in parts:
+        had = mirror.size(layout.JOURNAL)
+        data = content[offset : offset + length]
+        if offset > had:
+            with pytest.raises(DataError, match=f"do(es)? not continue the {had} bytes"):
+                mirror.append(layout.JOURNAL, data, offset)
+        else:
+            assert mirror.append(layout.JOURNAL, data, offset) == max(had, offset + len(data))
+        assert (mirror.directory / layout.JOURNAL).read_bytes() == content[: mirror.size(layout.JOURNAL)]
+    mirror.close()
+
+
+def test_other_bytes_than_those_that_are_here_are_refused(tmp_path: Path) -> None:
+    """Else the copy of one run would go on with another's."""
+    mirror = Mirror.create(tmp_path / "here", plan=PLAN, mode="m", experiment_text="")
+    assert mirror.append(layout.JOURNAL, b"abcd", 0) == 4
+    with pytest.raises(DataError, match="from byte 2 on"):
+        mirror.append(layout.JOURNAL, b"cx", 2)
+    assert (tmp_path / "here" / layout.JOURNAL).read_bytes() == b"abcd"
+    mirror.close()
 
 
 def test_two_cannot_write_one_copy(tmp_path: Path) -> None:

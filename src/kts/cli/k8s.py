@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import Annotated
 
@@ -23,7 +24,12 @@ from kts.cli.cluster_options import (
 )
 from kts.cli.experiments import complete_name
 from kts.cli.k8s_time_slicing import time_slicing
+from kts.errors import UsageError
 from kts.k8s.names import DEFAULT_NAMESPACE
+
+EPOCH = "SOURCE_DATE_EPOCH"
+_LAST_EPOCH = 253_402_300_799
+"""The last second that RFC 3339 can name."""
 
 app = typer.Typer(name="k8s", help="Objects and image of runs on Kubernetes.", rich_markup_mode=None)
 app.command("time-slicing")(time_slicing)
@@ -53,10 +59,10 @@ def render(  # noqa: PLR0917 - typer turns parameters into options
 ) -> None:
     """Print the objects of a run, for review or GitOps; `kubectl apply -f -` of them runs it.
 
-    `kts attach ID` then fetches and reports it.
+    `kts attach ID` then fetches and reports it. With --run-id and SOURCE_DATE_EPOCH in the environment, two outputs
+    differ in the token alone.
     """
     import secrets
-    from datetime import UTC, datetime
 
     from kts.cli.on_k8s import decided, extra_from
     from kts.k8s import manifests
@@ -85,11 +91,22 @@ def render(  # noqa: PLR0917 - typer turns parameters into options
         token=token or secrets.token_urlsafe(32),
         settings=settings,
         experiment_text=loaded.text,
-        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        created=_created(os.environ.get(EPOCH, "")),
     )
     sys.stdout.write(f"# Run {run} of {plan.name}. Holds the run's token (Secret): keep it out of public places.\n")
     sys.stdout.write(f"# Afterwards: kts attach {run} --namespace {namespace}\n")
     sys.stdout.write(manifests.to_yaml(objects))
+
+
+def _created(epoch: str) -> str:
+    """Now, or what reproducible-builds.org has as the time of everything that is made."""
+    from datetime import UTC, datetime
+
+    if not epoch:
+        return datetime.now(UTC).isoformat(timespec="seconds")
+    if not (epoch.isascii() and epoch.isdecimal()) or int(epoch) > _LAST_EPOCH:
+        raise UsageError(f"{EPOCH}={epoch!r} is not a time in seconds since 1970", f"unset it, or {EPOCH}=$(date +%s)")
+    return datetime.fromtimestamp(int(epoch), UTC).isoformat(timespec="seconds")
 
 
 @app.command()
@@ -102,8 +119,6 @@ def image(
     name_only: Annotated[bool, typer.Option("--name", help="Print the image's name, and build nothing.")] = False,
 ) -> None:
     """Build the worker's image and load it into the cluster, where it is not there yet; print its name."""
-    import os
-
     from kts.cli.on_k8s import IMAGE_BASE, ensured_image, extra_from
     from kts.k8s.api import Api
     from kts.k8s.image import DEFAULT_BASE, checkout, content_tag

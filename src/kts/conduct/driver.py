@@ -17,6 +17,7 @@ from kts.conduct.machine import Machine
 from kts.conduct.ports import Backend, Endpoint, Sink, StopRule, Watcher
 from kts.conduct.roster import Limits
 from kts.conduct.server import Server
+from kts.conduct.stop import Stop
 from kts.errors import KtsError
 from kts.model.plan import Plan
 from kts.model.run import Outcome
@@ -44,16 +45,18 @@ def conduct(
     port: int = 0,
     limits: Limits | None = None,
     token: str = "",
+    stop: Stop | None = None,
 ) -> Outcome:
     """Runs ``plan`` to its end, whichever it is, and returns it; blocks until then.
 
     ``token`` is what workers must show; empty: one is made here, and ``backend`` hands it on. Everything
     measured goes to ``sink`` at once. Workers are ended and the sink is closed in any case, also when an
     exception passes through here. SIGINT, SIGTERM and SIGHUP end the run in order, a second one at once;
-    their former handlers are put back. Errors of kts become an Outcome, they are not raised.
+    their former handlers are put back. Who gives ``stop`` handles signals himself, and ends the run by that.
+    Errors of kts become an Outcome, they are not raised.
     """
     keeper = Keeper(sink, rule)
-    driver = _Driver(plan, backend, keeper, watcher, asks=rule is not None, limits=limits, token=token)
+    driver = _Driver(plan, backend, keeper, watcher, asks=rule is not None, limits=limits, token=token, stop=stop)
     outcome = _BROKEN
     try:
         outcome = asyncio.run(driver.run(host, port))
@@ -66,6 +69,8 @@ def conduct(
             backend.stop(0.0 if driver.forced else GRACE_S)
         finally:
             outcome = keeper.close(outcome)
+            if stop is not None:
+                stop.close()
     return outcome
 
 
@@ -82,9 +87,11 @@ class _Driver:
         asks: bool,
         limits: Limits | None,
         token: str,
+        stop: Stop | None,
     ) -> None:
         self.forced = False
         self._plan, self._backend, self._keeper, self._watcher = plan, backend, keeper, watcher
+        self._stop = stop
         self._token = token or secrets.token_urlsafe(32)
         self._machine = Machine(plan, token=self._token, asks=asks, now_ns=time.monotonic_ns(), limits=limits)
         self._events: deque[ev.Event] = deque()
@@ -141,7 +148,17 @@ class _Driver:
         except TimeoutError:
             pass
 
+    def _heed(self, stop: Stop) -> None:
+        """What was asked in whichever thread reaches the machine here, in the loop's own."""
+        if self._machine.outcome is not None:
+            stop.close()
+        elif (reason := stop.take()) is not None:
+            self._feed(ev.Stopped(outcome=reason))
+        self.forced = self.forced or stop.insisted
+
     def _look_around(self) -> None:
+        if self._stop is not None:
+            self._heed(self._stop)
         for gone in self._backend.poll():
             self._gone.add(gone.tenant)
             self._feed(ev.Exited(tenant=gone.tenant, code=gone.code, reason=gone.reason))
@@ -213,7 +230,7 @@ class _Driver:
     @contextmanager
     def _signals(self) -> Iterator[None]:
         """SIGINT, SIGTERM and SIGHUP become events; only the main thread may ask for that."""
-        if threading.current_thread() is not threading.main_thread():
+        if self._stop is not None or threading.current_thread() is not threading.main_thread():
             yield
             return
         loop = asyncio.get_running_loop()

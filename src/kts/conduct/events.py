@@ -65,6 +65,12 @@ class Interrupted(msgspec.Struct, frozen=True, kw_only=True):
     signal: str
 
 
+class Stopped(msgspec.Struct, frozen=True, kw_only=True):
+    """Whoever watches the run from outside ends it, and says how it is to be called."""
+
+    outcome: Outcome
+
+
 class SinkFailed(msgspec.Struct, frozen=True, kw_only=True):
     """What was measured can no longer be kept (disk full)."""
 
@@ -72,7 +78,7 @@ class SinkFailed(msgspec.Struct, frozen=True, kw_only=True):
     remedy: str = ""
 
 
-Event = Greeted | Received | Garbled | Lost | Exited | Tick | Settled | Decided | Interrupted | SinkFailed
+Event = Greeted | Received | Garbled | Lost | Exited | Tick | Settled | Decided | Interrupted | Stopped | SinkFailed
 
 
 class Accept(msgspec.Struct, frozen=True, kw_only=True):

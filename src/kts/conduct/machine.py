@@ -13,7 +13,7 @@ When a run ends
       ``max_seconds``; it stays valid, only shorter, and the run is undetermined;
     * a tenant that dies, hangs, fails or loses a chunk ends the run as incomplete (failed, if no block had
       begun); the current block is invalid, earlier blocks are kept;
-    * the user's interruption and a sink that fails do the same.
+    * the user's interruption, a stop asked for from outside and a sink that fails do the same.
 
 A pause of the conductor itself (suspended, stuck on a slow disk) is not held against the tenants.
 """
@@ -77,6 +77,9 @@ class Machine:
             case ev.Interrupted():
                 self._log("signal", signal=event.signal)
                 self._abort("interrupted", "stopped by the user", "", Interrupted.exit_code)
+            case ev.Stopped(outcome=outcome):
+                self._log("stopped", outcome=outcome.kind, reason=outcome.reason)
+                self._abort(outcome.kind, outcome.reason, outcome.remedy, outcome.exit_code)
             case ev.SinkFailed():
                 self._abort("incomplete", event.what, event.remedy, MeasurementError.exit_code)
         return self._out
@@ -341,8 +344,8 @@ class Machine:
             running = self._running
             self._stop(running)
             self._end_block(running, valid=False, reason="interrupted" if kind == "interrupted" else reason)
-        if kind == "incomplete" and not self._measured:
-            kind = "failed"
+        if kind in ("incomplete", "failed"):
+            kind = "incomplete" if self._measured else "failed"
         self._conclude(Outcome(kind=kind, reason=reason, remedy=remedy, exit_code=exit_code))
 
     def _conclude(self, outcome: Outcome) -> None:

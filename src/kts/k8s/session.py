@@ -171,17 +171,17 @@ class Session:
                 status = None
                 watcher.progress(_waiting(f"the API server is away ({now - last_answer:.0f} s)", now - self._started))
             if status is not None:
-                self._fetch(status)
+                fetched = self._fetch(status)
                 watcher.progress(status.progress or _waiting("starting", now - self._started))
-                if status.outcome is not None:
-                    return self._verdict or status.outcome
+                if status.outcome is not None and fetched:
+                    return status.outcome
             verdict = self._verdict
             if verdict is None and self._conductor_gone():
                 verdict = self._without_conductor()
-            if verdict is not None and (status is None or fallback is not None):
+            if verdict is not None and status is None:
                 return verdict
             if verdict is not None and stop_by is None:
-                self._post("/v1/stop")
+                self._post("/v1/stop", msgspec.json.encode(verdict))
                 fallback, stop_by = verdict, time.monotonic() + STOPPING_S
             if stop_by is not None and fallback is not None and time.monotonic() > stop_by:
                 return fallback
@@ -292,9 +292,9 @@ class Session:
 
     # fetching
 
-    def _fetch(self, status: Status) -> None:
+    def _fetch(self, status: Status) -> bool:
         """Brings the copy up to what ``status`` says is there: the growing files first, so that run.json, which
-        names their blocks, is never ahead of them."""
+        names their blocks, is never ahead of them. False if an answer failed: the next round brings the rest."""
         try:
             run = self._get(f"/v1/files/{layout.RUN}")
             status = self._status() or status
@@ -304,11 +304,11 @@ class Session:
                     part = self._get(f"/v1/files/{name}", {"offset": str(have)})
                     if not part:
                         break
-                    self._mirror.append(name, part)
-                    have += len(part)
+                    have = self._mirror.append(name, part, have)
             self._mirror.replace_run(run)
         except (Unavailable, Missing):
-            return  # the next round brings it
+            return False
+        return True
 
     def finish(self, outcome: Outcome | None) -> RunInfo:
         """Logs, cluster.json and the end of the copy; what the cluster no longer tells is left out, and named."""

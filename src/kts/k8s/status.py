@@ -1,13 +1,13 @@
-"""What the conductor's pod tells over HTTP, and what it is told. JSON; see `kts.k8s.conductor` for the paths.
+"""What the conductor's pod tells over HTTP, and what it is told. JSON; answered by `kts.k8s.door`.
 
-Every request carries the run's token in the header `kts.k8s.settings.TOKEN_HEADER`.
+Every request carries the run's token in the header `kts.k8s.names.TOKEN_HEADER`.
 
 =============================== =========================================================
 GET  /v1/status                  `Status`
 GET  /v1/files/NAME?offset=N     up to `PART_BYTES` of that file from byte N (NAME from ``Status.files``)
 POST /v1/exits                   list of `PodExit`: pods of tenants that ended, as the API server tells
 POST /v1/note                    a line of text for the run's notes
-POST /v1/stop                    end the run in order, as Ctrl-C does
+POST /v1/stop                    an `Outcome`: end the run in order, with that; empty: as Ctrl-C does
 POST /v1/done                    everything was fetched: the pod may go
 =============================== =========================================================
 """
@@ -17,11 +17,14 @@ from __future__ import annotations
 import msgspec
 
 from kts.conduct.ports import Progress
+from kts.errors import DataError, Interrupted
 from kts.model.run import Outcome
 
 PART_BYTES = 1 << 20
 BODY_BYTES = 1 << 16
 """Longest request body."""
+TEXT_CHARACTERS = 500
+"""Longest text that is kept of what the pod is told."""
 
 
 class Status(msgspec.Struct, frozen=True, kw_only=True):
@@ -40,3 +43,17 @@ class PodExit(msgspec.Struct, frozen=True, kw_only=True):
     tenant: str
     code: int
     reason: str
+
+
+def stop_reason(body: bytes) -> Outcome:
+    """With what a run ends that is told to stop by ``body``. DataError if that is no end of a run that was stopped."""
+    if not body:
+        return Outcome(kind="interrupted", reason="stopped by the user", exit_code=Interrupted.exit_code)
+    try:
+        given = msgspec.json.decode(body, type=Outcome)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise DataError(f"no outcome: {error}", "use one kts version") from error
+    if given.kind not in ("failed", "incomplete", "interrupted") or not 1 <= given.exit_code <= 255:
+        raise DataError(f"no stopped run is {given.kind} with exit code {given.exit_code}", "use one kts version")
+    reason, remedy = given.reason[:TEXT_CHARACTERS], given.remedy[:TEXT_CHARACTERS]
+    return msgspec.structs.replace(given, reason=reason, remedy=remedy)

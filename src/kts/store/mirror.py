@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import time
 from pathlib import Path
+from typing import BinaryIO
 
 import msgspec
 
@@ -66,17 +68,27 @@ class Mirror:
         path = self.directory / name
         return path.stat().st_size if path.exists() else 0
 
-    def append(self, name: str, data: bytes) -> None:
-        """The next bytes of a growing file. SetupError if they cannot be written."""
+    def append(self, name: str, data: bytes, offset: int) -> int:
+        """Bytes of a growing file from ``offset`` on; its size here, afterwards. What is here already is skipped.
+
+        DataError if bytes are missing before them, or are others than those that are here; SetupError if they cannot
+        be written. The copy is never wrong: at worst it is shorter.
+        """
         if name not in GROWING:
             raise ValueError(f"{name} is not a growing file")
+        path = self.directory / name
         try:
-            with (self.directory / name).open("ab") as file:
-                file.write(data)
+            with path.open("a+b") as file:
+                have = file.seek(0, os.SEEK_END)
+                if not _continues(file, data, offset, have):
+                    raise DataError(
+                        f"{path}: what comes from byte {offset} on does not continue the {have} bytes that are here",
+                        "fetch the run anew into another directory: --out",
+                    )
+                file.write(data[have - offset :])
         except OSError as error:
-            raise SetupError(
-                f"{self.directory / name}: {error.strerror}", "free some space; kts attach goes on"
-            ) from error
+            raise SetupError(f"{path}: {error.strerror}", "free some space; kts attach goes on") from error
+        return max(have, offset + len(data))
 
     def replace_run(self, data: bytes) -> None:
         """The newest run.json. DataError if it is none; the last one then stays."""
@@ -119,3 +131,12 @@ class Mirror:
             runfile.write(self.directory, named)
         except OSError as error:
             raise SetupError(f"{self.directory}: {error.strerror}", "free some space; kts attach goes on") from error
+
+
+def _continues(file: BinaryIO, data: bytes, offset: int, have: int) -> bool:
+    """Whether ``data``, of byte ``offset`` on, begins within the ``have`` bytes of ``file`` and agrees with them."""
+    if offset > have:
+        return False
+    file.seek(offset)
+    known = file.read(min(len(data), have - offset))
+    return known == data[: len(known)]

@@ -13,10 +13,13 @@ from hypothesis import strategies as st
 
 from kts.backends.pods import PodsBackend
 from kts.conduct.ports import Endpoint
+from kts.conduct.stop import Stop
 from kts.errors import SetupError
-from kts.k8s.conductor import Desk, main, serve
+from kts.k8s.conductor import main
+from kts.k8s.door import Desk, serve
 from kts.k8s.names import TOKEN_HEADER
-from kts.k8s.status import BODY_BYTES, PART_BYTES, PodExit, Status
+from kts.k8s.status import BODY_BYTES, PART_BYTES, TEXT_CHARACTERS, PodExit, Status, stop_reason
+from kts.model.run import Outcome
 from kts.plan import build
 from kts.spec import load_text
 from kts.store import layout
@@ -51,7 +54,7 @@ class Door:
 def door(tmp_path: Path) -> Iterator[Door]:
     backend = PodsBackend()
     backend.start(PLAN, Endpoint(host="", port=1, token=TOKEN))
-    made = Door(Desk("r1", tmp_path, TOKEN, backend))
+    made = Door(Desk("r1", tmp_path, TOKEN, backend, Stop()))
     yield made
     made.server.shutdown()
     made.server.server_close()
@@ -63,6 +66,7 @@ def test_who_has_no_token_learns_and_does_nothing(door: Door, method: str, path:
     """Else any pod of the cluster could read or stop the run."""
     assert door.ask(method, path, token="guess") == (401, b"")
     assert not door.desk.done.is_set()
+    assert door.desk.stop.take() is None
 
 
 def test_files_come_in_parts_from_any_byte(door: Door) -> None:
@@ -91,6 +95,33 @@ def test_ends_of_pods_reach_the_run_once(door: Door) -> None:
         assert door.ask("POST", "/v1/exits", body)[0] == 204
     assert [(e.tenant, e.reason) for e in door.desk.backend.poll()] == [("a", "OOMKilled")]
     assert door.desk.backend.poll() == []
+
+
+def test_a_stop_carries_its_reason_and_an_empty_one_is_the_users(door: Door) -> None:
+    """Else run.json would blame the user for what the cluster refused."""
+    why = Outcome(kind="failed", reason="no free slot", remedy="wait", exit_code=4)
+    assert door.ask("POST", "/v1/stop", msgspec.json.encode(why))[0] == 204
+    assert door.desk.stop.take() == why
+    assert stop_reason(b"") == Outcome(kind="interrupted", reason="stopped by the user", exit_code=130)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [b"{", b"\xff", b"[]", b'{"kind": "complete"}', b'{"kind": "running"}', b'{"kind": "failed", "exit_code": 0}'],
+)
+def test_what_is_no_end_of_a_stopped_run_stops_nothing(door: Door, body: bytes) -> None:
+    """Else a run could be called complete from outside."""
+    assert door.ask("POST", "/v1/stop", body)[0] == 400
+    assert door.desk.stop.take() is None
+
+
+def test_a_reason_is_cut_to_what_a_reader_reads(door: Door) -> None:
+    """Else whoever has the token could blow up run.json."""
+    long = Outcome(kind="failed", reason="x" * 9000, remedy="y" * 9000, exit_code=4)
+    assert door.ask("POST", "/v1/stop", msgspec.json.encode(long))[0] == 204
+    taken = door.desk.stop.take()
+    assert taken is not None
+    assert (len(taken.reason), len(taken.remedy)) == (TEXT_CHARACTERS, TEXT_CHARACTERS)
 
 
 def test_a_body_too_long_is_refused_unread(door: Door) -> None:
@@ -123,7 +154,7 @@ def test_whatever_is_asked_is_answered(door: Door, method: str, path: str, body:
 def test_a_pod_that_is_set_up_wrongly_says_what_is_wrong(tmp_path: Path, changed: dict[str, str], what: str) -> None:
     """Else its log would hold a traceback, which says nothing to who made the pod."""
     with pytest.raises(SetupError, match=what):
-        main(environment(tmp_path) | changed)
+        main(environment(tmp_path) | changed, Stop())
 
 
 def test_an_empty_token_is_refused(tmp_path: Path) -> None:
@@ -131,7 +162,7 @@ def test_an_empty_token_is_refused(tmp_path: Path) -> None:
     env = environment(tmp_path)
     Path(env["KTS_TOKEN_FILE"]).write_text("\n", encoding="utf-8")
     with pytest.raises(SetupError, match="empty"):
-        main(env)
+        main(env, Stop())
 
 
 def environment(folder: Path) -> dict[str, str]:
