@@ -28,11 +28,15 @@ $(STAMP): requirements/all.txt pyproject.toml
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
 	@touch $@
 
-# Pins and hashes, without the addresses they came from.
+# Pins and hashes, without the addresses they came from. The variants of the image agree with it in what they share.
+PINS := --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header
 lock: $(STAMP)
-	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --extra test pyproject.toml requirements/build.in -o requirements/all.txt
-	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header requirements/image.in -c requirements/all.txt -o requirements/image.txt
-	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header requirements/uv.in -o requirements/uv.txt
+	$(BIN)/uv pip compile $(PINS) --extra test pyproject.toml requirements/build.in -o requirements/all.txt
+	$(BIN)/uv pip compile $(PINS) requirements/image.in -c requirements/all.txt -o requirements/image.txt
+	for extra in torch cupy; do \
+		$(BIN)/uv pip compile $(PINS) requirements/image.in requirements/image-$$extra.in -c requirements/image.txt -c requirements/all.txt -o requirements/image-$$extra.txt || exit; \
+	done
+	$(BIN)/uv pip compile $(PINS) requirements/uv.in -o requirements/uv.txt
 
 clean:
 	rm -rf .venv build dist runs .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -10,7 +10,9 @@ import subprocess
 import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from urllib.parse import urlsplit
 
+from kts import __version__
 from kts.errors import SetupError
 from kts.k8s.names import DEFAULT_REPOSITORY
 from kts.k8s.settings import Extra
@@ -36,12 +38,18 @@ def checkout() -> Path:
     return root
 
 
+def requirements(extra: Extra) -> str:
+    """The file with the pins and hashes of a variant, within the checkout."""
+    return "requirements/image.txt" if extra == "cpu" else f"requirements/image-{extra}.txt"
+
+
 def content_tag(root: Path, extra: Extra, base: str) -> str:
     """The image's name with the hash of all that goes into it."""
     digest = hashlib.sha256(f"{extra}\n{base}\n".encode())
     package = root / "src" / "kts"
-    sources = sorted(p for p in package.rglob("*.py") if not STAYS_OUT & set(p.relative_to(package).parts))
-    for path in (root / "Containerfile", root / "requirements" / "image.txt", *sources):
+    out = STAYS_OUT | {"__pycache__"}
+    sources = [p for p in sorted(package.rglob("*")) if p.is_file() and not out & set(p.relative_to(package).parts)]
+    for path in (root / "Containerfile", root / ".dockerignore", root / requirements(extra), *sources):
         digest.update(f"{path.relative_to(root)}\n".encode())
         digest.update(hashlib.sha256(path.read_bytes()).digest())
     return f"{DEFAULT_REPOSITORY}:{extra}-{digest.hexdigest()[:_HASH_DIGITS]}"
@@ -70,10 +78,28 @@ def build(extra: Extra, base: str, say: Say) -> str:
     say(f"building {name} with {tool}")
     further = shlex.split(os.environ.get("KTS_BUILD_ARGS", ""))
     arguments = [f"--build-arg=BASE={base}", f"--build-arg=EXTRA={extra}", f"--build-arg=CONTENT={name.split(':')[-1]}"]
+    arguments += [f"--label=org.opencontainers.image.{key}={value}" for key, value in labels(root).items()]
     tags = ["--tag", name, "--tag", f"{DEFAULT_REPOSITORY}:v1"]
     command = [tool, "build", *further, *arguments, *tags, "--file", str(root / "Containerfile"), str(root)]
     _run(command, "the image could not be built", "see the lines above; KTS_BUILD_ARGS adds arguments to the build")
     return name
+
+
+def labels(root: Path) -> dict[str, str]:
+    """Version, and where git can tell, commit and address of the sources; without their prefix, none that is unknown.
+
+    A commit that was changed before the image was made is marked ``-modified``. An address is told if it is a plain
+    web address; what stands before its host (a name, a password) is left out.
+    """
+    found = {"version": __version__}
+    commit = _told(["git", "-C", str(root), "rev-parse", "HEAD"])
+    if commit:
+        changed = _told(["git", "-C", str(root), "status", "--porcelain", "--", "Containerfile", "requirements", "src"])
+        found["revision"] = f"{commit}-modified" if changed else commit
+    address = urlsplit(_told(["git", "-C", str(root), "remote", "get-url", "origin"]))
+    if address.scheme == "https" and address.hostname:
+        found["source"] = f"https://{address.hostname}{address.path}"
+    return found
 
 
 def loader(engine_name: str) -> Callable[[str], Sequence[Sequence[str]]]:
@@ -113,6 +139,15 @@ def ensure(extra: Extra, base: str, present: Callable[[str], bool], say: Say) ->
         build(extra, base, say)
         load(name, say)
     return name
+
+
+def _told(command: Sequence[str]) -> str:
+    """What it prints; empty if it fails or is not there."""
+    try:
+        done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, check=False)
+    except OSError:
+        return ""
+    return done.stdout.strip() if done.returncode == 0 else ""
 
 
 def _quiet(command: Sequence[str]) -> bool:

@@ -19,6 +19,8 @@ Status = Literal["ok", "note", "missing"]
 
 OLDEST = (1, 31)
 """The oldest Kubernetes that is supported."""
+TORCH_COMPUTE, TORCH_DRIVER = (7, 5), 580
+"""What the pinned torch needs: CUDA 13 knows no GPU before Turing, and no driver before 580."""
 UNKNOWN = "unknown: may not be read"
 RBAC = "kubectl apply -f deploy/rbac.yaml"
 POD_SECURITY = "pod-security.kubernetes.io/enforce"
@@ -181,6 +183,7 @@ def _places(
         *_taints(chosen, settings),
         _slots(offering, settings, wanted, all_pods_seen=pods is not None),
         _sharing(chosen) if settings.resource else _unshared(settings),
+        *_gpu(chosen, settings),
         _image(chosen, settings),
     ]
 
@@ -234,6 +237,24 @@ def _sharing(node: Object) -> Check:
     if strategy == "mps":
         return Check("sharing", "note", f"{found}: by MPS, so that tenants run at once and not in turns")
     return Check("sharing", "ok" if count and strategy and replicas else "note", found)
+
+
+def _gpu(node: Object, settings: ClusterSettings) -> list[Check]:
+    """Which GPU it is, as far as labels tell, and whether kts's own image can compute on it by torch."""
+    labels = _labels(node)
+    compute = tuple(labels.get(f"nvidia.com/gpu.compute.{part}", "") for part in ("major", "minor"))
+    driver = labels.get("nvidia.com/cuda.driver-version.major", labels.get("nvidia.com/cuda.driver.major", ""))
+    if not all(text.isdecimal() for text in (*compute, driver)):
+        return []
+    product = labels.get("nvidia.com/gpu.product", "a GPU")
+    found = f"{product}, compute capability {'.'.join(compute)}, driver {driver}"
+    fits = tuple(map(int, compute)) >= TORCH_COMPUTE and int(driver) >= TORCH_DRIVER
+    if fits or settings.image != DEFAULT_IMAGE:
+        return [Check("GPU", "ok", found)]
+    needs = (
+        f"torch in kts's image needs compute capability {'.'.join(map(str, TORCH_COMPUTE))} and driver {TORCH_DRIVER}"
+    )
+    return [Check("GPU", "note", f"{found}: {needs}", "kts run --extra cupy has CUDA 12; or give an image: --image")]
 
 
 def _unshared(settings: ClusterSettings) -> Check:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 import yaml
 
@@ -91,6 +92,24 @@ def test_a_cluster_that_has_everything_is_all_ok() -> None:
     checks = check(Cluster(), SETTINGS, 4)
     assert {one.status for one in checks} == {"ok"}
     assert can_start(checks)
+
+
+@pytest.mark.parametrize(
+    ("major", "minor", "driver", "status"),
+    [("9", "0", "580", "ok"), ("7", "5", "595", "ok"), ("6", "1", "580", "note"), ("9", "0", "570", "note")],
+)
+def test_a_gpu_or_driver_too_old_for_the_images_torch_is_told_before_the_run(
+    major: str, minor: str, driver: str, status: str
+) -> None:
+    """Else every tenant would end with 'no kernel image is available', after minutes of loading."""
+    labels = {"nvidia.com/gpu.compute.major": major, "nvidia.com/gpu.compute.minor": minor}
+    told = node()
+    told["metadata"]["labels"] |= {**labels, "nvidia.com/cuda.driver-version.major": driver}
+    found = look(Node=[told])["GPU"]
+    assert (found.status, f"compute capability {major}.{minor}, driver {driver}" in found.found) == (status, True)
+    assert ("--extra cupy" in found.remedy) == (status == "note")
+    own = msgspec.structs.replace(SETTINGS, image="registry.example/mine:1")
+    assert look(own, Node=[told])["GPU"].status == "ok"
 
 
 def test_a_server_that_is_away_is_the_only_thing_said() -> None:

@@ -1,0 +1,297 @@
+"""The worker's image, with stand-ins for container engines and cluster tools: scripts that write down how they ran."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+import kts
+from kts.errors import SetupError
+from kts.k8s import image
+from kts.k8s.image import DEFAULT_BASE, ENGINES, STAYS_OUT, content_tag, labels, requirements
+from kts.k8s.settings import Extra
+
+ROOT = Path(__file__).parents[3]
+ENGINE = """#!/bin/sh
+echo "{name} $*" >> "{log}"
+file() {{ echo "{images}/$(echo "$1" | {tr} /: __)"; }}
+test "$1 $2" = "image inspect" && {{ test -e "$(file "$3")"; exit; }}
+for word in "$@"; do
+    case "$1 $last" in
+        "build --tag") : > "$(file "$word")" ;;
+        "save --output") echo image > "$word" ;;
+    esac
+    last=$word
+done
+"""
+TOOL = """#!/bin/sh
+echo "{name} $*" >> "{log}"
+for word in "$@"; do :; done
+test -s "$word" || {{ echo "no archive $word"; exit 9; }}
+"""
+FAILING = """#!/bin/sh
+echo "{name} $*" >> "{log}"
+test "$1 $2" = "image inspect" && exit 1
+echo first line; echo 'no space left on device'; exit 7
+"""
+
+
+class Machine:
+    """A PATH with these commands alone, and a checkout of its own."""
+
+    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.bin, self.images, self.log, self.root = (folder / name for name in ("bin", "images", "log", "checkout"))
+        self.bin.mkdir()
+        self.images.mkdir()
+        self.said: list[str] = []
+        sources(self.root)
+        monkeypatch.setenv("PATH", str(self.bin))
+        monkeypatch.delenv("KTS_IMAGE_LOADER", raising=False)
+        monkeypatch.delenv("KTS_BUILD_ARGS", raising=False)
+        monkeypatch.setattr(image, "checkout", lambda: self.root)
+        self._tr = shutil.which("tr", path=os.defpath)
+
+    def install(self, script: str, *names: str) -> None:
+        """Commands of these names."""
+        for name in names:
+            text = script.format(name=name, log=self.log, images=self.images, tr=self._tr)
+            (self.bin / name).write_text(text, encoding="utf-8")
+            (self.bin / name).chmod(0o755)
+
+    def ran(self) -> list[str]:
+        """Commands since the last call, without their looking for images."""
+        lines = self.log.read_text(encoding="utf-8").splitlines() if self.log.exists() else []
+        self.log.unlink(missing_ok=True)
+        return [line for line in lines if " image inspect " not in line]
+
+    def ensure(self, *, present: bool) -> str:
+        """As `kts run` does it."""
+        return image.ensure("cpu", DEFAULT_BASE, lambda name: bool(name) and present, self.said.append)
+
+
+@pytest.fixture
+def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Machine:
+    return Machine(tmp_path, monkeypatch)
+
+
+def sources(root: Path) -> None:
+    """A small checkout."""
+    for name in (
+        *("Containerfile", ".dockerignore", "README.md", "pyproject.toml", "tests/test_x.py", "src/kts/__init__.py"),
+        *("requirements/image.txt", "requirements/image-torch.txt", "requirements/image-cupy.txt"),
+        *("src/kts/worker/loop.py", "src/kts/worker/kernel.cu", "src/kts/cli/main.py", "src/kts/report/page.html"),
+        *("src/kts/spec/catalog/demo.yaml", "src/kts/worker/__pycache__/loop.cpython-312.pyc"),
+    ):
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(f"content of {name}\n", encoding="utf-8")
+
+
+@pytest.mark.parametrize("installed", [ENGINES, ENGINES[1:], ENGINES[2:]])
+def test_the_first_engine_that_is_installed_is_taken(installed: tuple[str, ...], machine: Machine) -> None:
+    """Else an image would be built by one engine and looked for in another."""
+    machine.install(ENGINE, *installed)
+    assert image.engine() == installed[0]
+
+
+def test_no_engine_is_named_with_what_to_do(machine: Machine) -> None:
+    """Else the user would learn of a missing program by its name alone."""
+    assert machine.ran() == []
+    with pytest.raises(SetupError, match="podman, docker, nerdctl") as refused:
+        machine.ensure(present=False)
+    assert "--image" in refused.value.remedy
+
+
+@pytest.mark.parametrize(
+    ("installed", "own", "expected"),
+    [
+        (("k3s", "kind", "ctr"), "", "k3s ctr images import FILE"),
+        (("kind", "ctr"), "", "kind load image-archive FILE"),
+        (("ctr",), "", "ctr -n k8s.io images import FILE"),
+        (("k3s", "kind", "ctr", "mine"), "mine --node 'a b'", "mine --node a b FILE"),
+    ],
+)
+def test_the_way_into_the_cluster_is_found(
+    installed: tuple[str, ...], own: str, expected: str, machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else users of one of these clusters would have to load each image by hand."""
+    machine.install(ENGINE, "podman")
+    machine.install(TOOL, *installed)
+    if own:
+        monkeypatch.setenv("KTS_IMAGE_LOADER", own)
+    image.load("localhost/kts-worker:x", machine.said.append)
+    *_, loading = machine.ran()
+    assert re.fullmatch(re.escape(expected).replace("FILE", r"/\S+/image\.tar"), loading)
+
+
+def test_where_no_way_is_known_a_registry_is_named(machine: Machine) -> None:
+    """Else a user of a managed cluster would not learn how an image gets there."""
+    machine.install(ENGINE, "podman")
+    with pytest.raises(SetupError) as refused:
+        image.load("localhost/kts-worker:x", machine.said.append)
+    assert "KTS_IMAGE_LOADER" in refused.value.remedy
+    assert "push" in refused.value.remedy
+
+
+@pytest.mark.parametrize(("tool", "form"), [("podman", "--format docker-archive "), ("docker", ""), ("nerdctl", "")])
+def test_each_engine_saves_what_every_loader_reads(tool: str, form: str, machine: Machine) -> None:
+    """Else podman would write a format that older containerd and kind do not take."""
+    machine.install(ENGINE, tool)
+    machine.install(TOOL, "kind")
+    image.load("localhost/kts-worker:x", machine.said.append)
+    saved = machine.ran()[0]
+    assert saved.startswith(f"{tool} save {form}--output ")
+    assert saved.endswith(" localhost/kts-worker:x")
+
+
+@pytest.mark.parametrize("extra", ["cpu", "torch", "cupy"])
+def test_the_tag_follows_all_that_goes_in_and_nothing_else(extra: Extra, tmp_path: Path) -> None:
+    """Else a pod would run old code under a new name, or every edit of the docs would build an image."""
+    sources(tmp_path)
+    goes_in = {"Containerfile", ".dockerignore", requirements(extra)}
+    goes_in |= {"src/kts/__init__.py", "src/kts/worker/loop.py", "src/kts/worker/kernel.cu"}
+    before = content_tag(tmp_path, extra, DEFAULT_BASE)
+    assert re.fullmatch(rf"localhost/kts-worker:{extra}-[0-9a-f]{{12}}", before)
+    for path in [p for p in tmp_path.rglob("*") if p.is_file()]:
+        kept = path.read_bytes()
+        path.write_bytes(kept + b"more\n")
+        changed = content_tag(tmp_path, extra, DEFAULT_BASE) != before
+        assert changed == (path.relative_to(tmp_path).as_posix() in goes_in), path
+        path.write_bytes(kept)
+    assert content_tag(tmp_path, extra, DEFAULT_BASE) == before
+    assert content_tag(tmp_path, extra, "other/base:1") != before
+    (tmp_path / "src/kts/worker/loop.py").rename(tmp_path / "src/kts/worker/loops.py")
+    assert content_tag(tmp_path, extra, DEFAULT_BASE) != before
+
+
+def test_what_the_tag_leaves_out_the_build_leaves_out_too() -> None:
+    """Else two images of different content would have one name."""
+    ignored = (ROOT / ".dockerignore").read_text(encoding="utf-8").splitlines()
+    assert {line.removeprefix("src/kts/") for line in ignored if line.startswith("src/kts/")} == STAYS_OUT
+    copied = re.findall(r"^COPY (?!--from)(\S+)", (ROOT / "Containerfile").read_text(encoding="utf-8"), re.MULTILINE)
+    assert copied == ["requirements/image*.txt", "src/kts"]
+
+
+def test_nothing_is_built_or_loaded_twice(machine: Machine) -> None:
+    """Else every run would begin with minutes of building."""
+    machine.install(ENGINE, "podman")
+    machine.install(TOOL, "kind")
+    name = machine.ensure(present=False)
+    assert [line.split()[1] for line in machine.ran()] == ["build", "save", "load"]
+    assert machine.ensure(present=False) == name  # the engine has it, the cluster has lost it
+    assert [line.split()[1] for line in machine.ran()] == ["save", "load"]
+    assert machine.ensure(present=True) == name
+    assert machine.ran() == []
+
+
+def test_a_cluster_that_has_the_image_needs_no_engine(machine: Machine) -> None:
+    """Else a run would be refused for a program that it does not use."""
+    assert machine.ensure(present=True) == content_tag(machine.root, "cpu", DEFAULT_BASE)
+
+
+def test_the_build_is_told_all_that_it_must_know(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else the image would be another variant than its name says, or hide what it is made of."""
+    machine.install(ENGINE, "podman")
+    monkeypatch.setenv("KTS_BUILD_ARGS", "--volume '/a b:/c:ro'")
+    name = image.build("torch", "example.org/python:3.12", machine.said.append)
+    (line,) = machine.ran()
+    for part in (
+        "--volume /a b:/c:ro",
+        "--build-arg=BASE=example.org/python:3.12",
+        "--build-arg=EXTRA=torch",
+        f"--build-arg=CONTENT={name.split(':')[-1]}",
+        f"--label=org.opencontainers.image.version={kts.__version__}",
+        f"--tag {name} --tag localhost/kts-worker:v1",
+        f"--file {machine.root / 'Containerfile'} {machine.root}",
+    ):
+        assert f" {part}" in line
+
+
+def test_a_build_that_fails_shows_its_last_lines(machine: Machine) -> None:
+    """Else the user would see an exit code where the engine said what is wrong."""
+    machine.install(FAILING, "podman")
+    with pytest.raises(SetupError, match=r"could not be built \(exit code 7\)\nfirst line\nno space left on device"):
+        machine.ensure(present=False)
+
+
+@pytest.mark.parametrize(
+    ("own", "words"), [("kind load", "no space left on device"), ("/not/there", "No such file or directory")]
+)
+def test_a_loader_that_fails_is_named(own: str, words: str, machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else pods would wait for an image that never came."""
+    machine.install(ENGINE, "podman")
+    machine.install(FAILING, "kind")
+    monkeypatch.setenv("KTS_IMAGE_LOADER", own)
+    with pytest.raises(SetupError, match=words) as refused:
+        machine.ensure(present=False)
+    assert f"{own.split(maxsplit=1)[0]} could not load the image" in refused.value.what
+
+
+def git(root: Path, *arguments: str) -> str:
+    """As a user without a configuration."""
+    own = {"GIT_CONFIG_GLOBAL": "/dev/null", "GIT_CONFIG_SYSTEM": "/dev/null"}
+    who = ["-c", "user.name=x", "-c", "user.email=x@example.org"]
+    done = subprocess.run(
+        ["git", "-C", str(root), *who, *arguments],
+        env={**os.environ, **own},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return done.stdout.strip()
+
+
+@pytest.mark.skipif(not shutil.which("git"), reason="needs git")
+def test_labels_tell_where_the_sources_are_from_but_no_password(tmp_path: Path) -> None:
+    """Else an image could not be traced to its sources, or would publish a credential."""
+    sources(tmp_path)
+    assert labels(tmp_path) == {"version": kts.__version__}
+    git(tmp_path, "init", "--quiet")
+    git(tmp_path, "add", "--all")
+    git(tmp_path, "commit", "--quiet", "--message", "x")
+    commit = git(tmp_path, "rev-parse", "HEAD")
+    assert labels(tmp_path) == {"version": kts.__version__, "revision": commit}
+    git(tmp_path, "remote", "add", "origin", "https://me:secret@example.org/kts.git")
+    (tmp_path / "README.md").write_text("not in the image\n", encoding="utf-8")
+    assert labels(tmp_path) == {
+        "version": kts.__version__,
+        "revision": commit,
+        "source": "https://example.org/kts.git",
+    }
+    (tmp_path / "src/kts/worker/loop.py").write_text("changed\n", encoding="utf-8")
+    assert labels(tmp_path)["revision"] == f"{commit}-modified"
+    git(tmp_path, "remote", "set-url", "origin", "/home/me/kts")
+    assert "source" not in labels(tmp_path)
+
+
+FILES = sorted((ROOT / "requirements").glob("*.txt"))
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
+def test_every_requirement_is_pinned_and_hashed_and_tells_no_address(path: Path) -> None:
+    """Else an image could hold other code than was reviewed, or the file would name somebody's mirror."""
+    text = path.read_text(encoding="utf-8")
+    assert not re.search(r"://|index-url|find-links|trusted-host", text)
+    entries = re.split(r"\n(?=\S)(?!#)", text.replace("\\\n", " "))
+    entries = [entry for entry in entries if entry.strip()]
+    assert len(entries) >= 1
+    for entry in entries:
+        assert re.match(r"[a-z0-9.-]+==[0-9][^ ]* .*--hash=sha256:[0-9a-f]{64}", entry.replace("\n", " ")), entry
+
+
+@pytest.mark.parametrize("extra", ["torch", "cupy"])
+def test_the_variants_agree_with_the_plain_image(extra: Extra) -> None:
+    """Else the same tenant would run on other versions of numpy and kts's own needs."""
+    plain, variant = (pins(ROOT / requirements(name)) for name in ("cpu", extra))
+    assert plain <= variant
+    assert variant - plain
+
+
+def pins(path: Path) -> set[str]:
+    """Lines that name a version, with their conditions."""
+    return set(re.findall(r"^[a-z0-9.-]+==.*?(?= \\$)", path.read_text(encoding="utf-8"), re.MULTILINE))
