@@ -17,6 +17,7 @@ from pathlib import Path
 
 import pytest
 from tests.helpers_cli import kts, start
+from tests.helpers_cluster import has_plugin, tells_devices
 
 from kts.k8s.api import Api, Unavailable
 from kts.k8s.names import APP, LABEL_APP, LABEL_RUN, LABEL_TENANT
@@ -80,8 +81,7 @@ def api() -> Iterator[Api]:
     assert remaining == []
 
 
-@pytest.mark.usefixtures("api")
-def test_four_tenants_share_one_gpu_end_to_end(tmp_path: Path) -> None:
+def test_four_tenants_share_one_gpu_end_to_end(tmp_path: Path, api: Api) -> None:
     """Else the command would not do what it is for, or its proof would prove nothing."""
     done = kts("run", experiment(tmp_path, 4), *options(), "--out", tmp_path / "out", "--no-figures")
     assert done.returncode == 0, done.stderr
@@ -89,7 +89,13 @@ def test_four_tenants_share_one_gpu_end_to_end(tmp_path: Path) -> None:
     assert (info["backend"], info["outcome"]["kind"]) == ("k8s", "complete")
     proven = json.loads((tmp_path / "out" / "cluster.json").read_text(encoding="utf-8"))["gpus"]
     assert len(proven) == 4
-    assert len({gpu for entry in proven.values() for gpu in (*entry["worker"], *entry["kubelet"])}) == 1
+    told = {"worker": has_plugin(api), "kubelet": has_plugin(api) and tells_devices()}
+    for source, tells in told.items():
+        gpus = {gpu for entry in proven.values() for gpu in entry[source]}
+        assert len(gpus) == 1 or not (gpus or tells)
+        silent = f"GPU proof: the {source} does not tell which GPU t0, t1, t2, t3 had"
+        assert (silent in info["notes"]) == (not gpus)
+    assert len({gpu for entry in proven.values() for gpu in (*entry["worker"], *entry["kubelet"])}) <= 1
     assert {"conductor.log", "t0.log", "t3.log"} <= {path.name for path in (tmp_path / "out" / "logs").iterdir()}
 
 

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 
 import pytest
 from tests.helpers_cli import kts
+from tests.helpers_cluster import has_plugin
 
 from kts.k8s import sharing
 from kts.k8s.api import Api
@@ -27,6 +28,9 @@ pytestmark = [
 def api() -> Iterator[Api]:
     """The cluster; its config is afterwards, to the letter, as it was, whatever the test did."""
     api = Api.connect()
+    if not has_plugin(api):
+        api.close()
+        pytest.skip("needs NVIDIA's device plugin, and this cluster has none")
     before = sharing.find(api)
     assert before.previous is None
     yield api
