@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+import yaml
 from tests.helpers_cli import errors, kts
 from tests.helpers_render import CASES, EXPERIMENT, GOLDEN, rendered, token_of, without_token
 
@@ -28,3 +29,27 @@ def test_a_time_that_is_none_is_named(epoch: str) -> None:
     done = kts("k8s", "render", EXPERIMENT, SOURCE_DATE_EPOCH=epoch)
     assert done.returncode == 2
     assert "SOURCE_DATE_EPOCH" in errors(done)[0]
+
+
+def test_every_choice_of_the_command_line_reaches_the_objects() -> None:
+    """Else an option would be taken, and the pods would be as before."""
+    options = ("--pod-cpu", "2", "--pod-memory", "8Gi", "--join-seconds", "77", "--keep-seconds", "88")
+    objects = list(yaml.safe_load_all(rendered(EXPERIMENT, *options, "--toleration", "gpu=yes:NoExecute")))
+    (pod,) = (obj["spec"] for obj in objects if obj["kind"] == "Pod")
+    jobs = [obj["spec"]["template"]["spec"] for obj in objects if obj["kind"] == "Job"]
+    for job in jobs:
+        (container,) = job["containers"]
+        assert container["resources"]["limits"] == {"cpu": "2", "memory": "8Gi", "nvidia.com/gpu": "1"}
+        assert {"name": "KTS_JOIN_S", "value": "77"} in container["env"]
+    conductor = {entry["name"]: entry.get("value") for entry in pod["containers"][0]["env"]}
+    assert (conductor["KTS_JOIN_S"], conductor["KTS_KEEP_S"]) == ("77", "88")
+    tolerated = [{"key": "gpu", "operator": "Equal", "value": "yes", "effect": "NoExecute"}]
+    assert [spec["tolerations"] for spec in (pod, *jobs)] == [tolerated] * 3
+
+
+@pytest.mark.parametrize(("option", "text"), [("--pod-cpu", "two"), ("--pod-memory", "8 GB"), ("--pod-memory", "-1Gi")])
+def test_a_quantity_that_is_none_is_named(option: str, text: str) -> None:
+    """Else the API server would refuse the run half-way, in its own words."""
+    done = kts("k8s", "render", EXPERIMENT, f"{option}={text}")
+    assert done.returncode == 2
+    assert option in errors(done)[0]

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast, get_args
 
 import typer
 
 from kts.errors import UsageError
+from kts.k8s.names import DEFAULT_JOIN_S, DEFAULT_KEEP_S
 
 if TYPE_CHECKING:
     from kts.k8s.settings import ClusterSettings
@@ -42,6 +44,22 @@ PodTemplate = Annotated[
     typer.Option(help="YAML merged into every pod of the run.", show_default=False, rich_help_panel=PANEL),
 ]
 
+PodCpu = Annotated[
+    str,
+    typer.Option(help="CPUs of each tenant's pod. Default: 1, on device cpu no limit.", rich_help_panel=PANEL),
+]
+PodMemory = Annotated[
+    str,
+    typer.Option(help="Memory of each tenant's pod. Default: 4Gi, on device cpu 512Mi.", rich_help_panel=PANEL),
+]
+JoinSeconds = Annotated[
+    int, typer.Option(help="For all tenants to be there, once the conductor is.", min=1, rich_help_panel=PANEL)
+]
+KeepSeconds = Annotated[
+    int, typer.Option(help="How long a run that is over waits to be fetched.", min=0, rich_help_panel=PANEL)
+]
+_QUANTITY = re.compile(r"[0-9]+(\.[0-9]+)?(m|[kMGTPE]|[KMGTPE]i)?")
+
 
 def settings_from(
     *,
@@ -55,6 +73,10 @@ def settings_from(
     node_selector: list[str] | None,
     toleration: list[str] | None,
     pod_template: Path | None,
+    pod_cpu: str = "",
+    pod_memory: str = "",
+    join_seconds: int = DEFAULT_JOIN_S,
+    keep_seconds: int = DEFAULT_KEEP_S,
 ) -> ClusterSettings:
     """The settings that the options ask for. UsageError naming the option that is wrong."""
     from kts.k8s.names import DEFAULT_IMAGE
@@ -72,8 +94,18 @@ def settings_from(
         node=node,
         node_selector=dict(_pair(text) for text in node_selector or ()),
         tolerations=tuple(_toleration(text) for text in toleration or ()),
+        cpu=_quantity("--pod-cpu", pod_cpu, "2"),
+        memory=_quantity("--pod-memory", pod_memory, "8Gi"),
         pod_template=_template(pod_template),
+        keep_s=keep_seconds,
+        join_s=join_seconds,
     )
+
+
+def _quantity(option: str, text: str, example: str) -> str:
+    if text and not _QUANTITY.fullmatch(text):
+        raise UsageError(f"{option}: {text!r} is not a quantity of Kubernetes", f"for example {option} {example}")
+    return text
 
 
 def _pair(text: str) -> tuple[str, str]:

@@ -12,9 +12,13 @@ from kts.cli.cluster_options import (
     Claim,
     Context,
     Image,
+    JoinSeconds,
+    KeepSeconds,
     Namespace,
     Node,
     NodeSelector,
+    PodCpu,
+    PodMemory,
     PodTemplate,
     PullPolicy,
     Resource,
@@ -25,7 +29,7 @@ from kts.cli.cluster_options import (
 from kts.cli.experiments import complete_name
 from kts.cli.k8s_time_slicing import time_slicing
 from kts.errors import UsageError
-from kts.k8s.names import DEFAULT_NAMESPACE
+from kts.k8s.names import DEFAULT_JOIN_S, DEFAULT_KEEP_S, DEFAULT_NAMESPACE
 
 EPOCH = "SOURCE_DATE_EPOCH"
 _LAST_EPOCH = 253_402_300_799
@@ -54,6 +58,10 @@ def render(  # noqa: PLR0917 - typer turns parameters into options
     node_selector: NodeSelector = None,
     toleration: Toleration = None,
     pod_template: PodTemplate = None,
+    pod_cpu: PodCpu = "",
+    pod_memory: PodMemory = "",
+    join_seconds: JoinSeconds = DEFAULT_JOIN_S,
+    keep_seconds: KeepSeconds = DEFAULT_KEEP_S,
     run_id: Annotated[str | None, typer.Option(help="ID of the run. Default: a new one.", show_default=False)] = None,
     token: Annotated[str | None, typer.Option(help="The run's token. Default: a new one.", show_default=False)] = None,
 ) -> None:
@@ -81,6 +89,10 @@ def render(  # noqa: PLR0917 - typer turns parameters into options
         node_selector=node_selector,
         toleration=toleration,
         pod_template=pod_template,
+        pod_cpu=pod_cpu,
+        pod_memory=pod_memory,
+        join_seconds=join_seconds,
+        keep_seconds=keep_seconds,
     )
     loaded = load(experiment)
     plan = decided(build(loaded.experiment), extra_from(extra))

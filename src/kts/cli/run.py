@@ -15,9 +15,13 @@ from kts.cli.cluster_options import (
     Claim,
     Context,
     Image,
+    JoinSeconds,
+    KeepSeconds,
     Namespace,
     Node,
     NodeSelector,
+    PodCpu,
+    PodMemory,
     PodTemplate,
     PullPolicy,
     Resource,
@@ -28,7 +32,7 @@ from kts.cli.cluster_options import (
 from kts.cli.experiments import complete_name
 from kts.cli.options import Json, NoFigures
 from kts.errors import KtsError, SetupError, UsageError
-from kts.k8s.names import DEFAULT_NAMESPACE
+from kts.k8s.names import DEFAULT_JOIN_S, DEFAULT_KEEP_S, DEFAULT_NAMESPACE
 
 if TYPE_CHECKING:
     from kts.conduct.ports import Backend
@@ -126,6 +130,10 @@ def run(  # noqa: PLR0917 - typer turns parameters into options
     node_selector: NodeSelector = None,
     toleration: Toleration = None,
     pod_template: PodTemplate = None,
+    pod_cpu: PodCpu = "",
+    pod_memory: PodMemory = "",
+    join_seconds: JoinSeconds = DEFAULT_JOIN_S,
+    keep_seconds: KeepSeconds = DEFAULT_KEEP_S,
     keep: Annotated[
         bool, typer.Option("--keep", help="Leave the run's objects in the cluster.", rich_help_panel=PANEL)
     ] = False,
@@ -163,6 +171,10 @@ def run(  # noqa: PLR0917 - typer turns parameters into options
             node_selector=node_selector,
             toleration=toleration,
             pod_template=pod_template,
+            pod_cpu=pod_cpu,
+            pod_memory=pod_memory,
+            join_seconds=join_seconds,
+            keep_seconds=keep_seconds,
         )
         cluster = _Cluster(settings, context, image, extra, keep)
         directory, outcome = _on_cluster(experiment, changes, cluster, out, overwrite=overwrite)

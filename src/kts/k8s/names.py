@@ -6,6 +6,9 @@ DEFAULT_NAMESPACE = "kts"
 DEFAULT_REPOSITORY = "localhost/kts-worker"
 DEFAULT_IMAGE = f"{DEFAULT_REPOSITORY}:v1"
 
+DEFAULT_JOIN_S = 300
+DEFAULT_KEEP_S = 3600
+
 LABEL_RUN = "kts.dev/run"
 LABEL_TENANT = "kts.dev/tenant"
 LABEL_ROLE = "kts.dev/role"

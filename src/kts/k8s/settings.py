@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from kts.k8s.names import DEFAULT_IMAGE, DEFAULT_NAMESPACE
+from kts.k8s.names import DEFAULT_IMAGE, DEFAULT_JOIN_S, DEFAULT_KEEP_S, DEFAULT_NAMESPACE
 
 Extra = Literal["cpu", "torch", "cupy"]
 PullPolicyName = Literal["Never", "IfNotPresent", "Always"]
@@ -37,5 +37,5 @@ class ClusterSettings(msgspec.Struct, frozen=True, kw_only=True):
     cpu (a limit would be enforced by throttling, which looks like sharing)."""
     memory: str = ""
     pod_template: dict[str, Any] = {}
-    keep_s: int = 3600
-    join_s: int = 300
+    keep_s: int = DEFAULT_KEEP_S
+    join_s: int = DEFAULT_JOIN_S
