@@ -29,7 +29,7 @@ from kts.worker.clocks import clock_pair
 from kts.worker.detect import visible_gpus
 from kts.worker.failures import failed
 from kts.worker.link import BlockOutlet, Link, LinkLostError
-from kts.worker.loop import Outlet
+from kts.worker.loop import Outlet, exempt_from_collection
 
 _IDLE_S = 0.25  # between heartbeats
 
@@ -117,7 +117,9 @@ def _serve(link: Link, program: Program) -> None:
             case Stop():
                 pass  # of a block that is over
             case Calibrate():
-                link.send(program.calibrate(link.pulse))
+                ready = program.calibrate(link.pulse)
+                exempt_from_collection()
+                link.send(ready)
             case Start() as start:
                 link.send(_block(link, program, start))
             case unexpected:
