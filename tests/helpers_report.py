@@ -39,6 +39,7 @@ from kts.model.summary import (
     Verdict,
     Waiting,
 )
+from kts.model.telemetry import SampleSeries
 from kts.report import print_comparison, print_summary, summary_schema
 from kts.report.markdown import results_md
 from kts.report.tables import summary_csv
@@ -335,6 +336,10 @@ class FakeRun:
     def records(self, tenant: str, block: int) -> Records:  # noqa: ARG002
         """No records: reports need the analysis alone."""
         return np.zeros(0, dtype=RECORD)
+
+    def telemetry(self) -> tuple[SampleSeries, ...]:
+        """No samples either: the analysis has their figures."""
+        return ()
 
 
 def terminal_text(print_it: Callable[[Console], None], width: int) -> str:
