@@ -40,6 +40,8 @@ _SENT = "records sent: "
 class Synthetic:
     """A `kts.worker.session.Program` that makes records up, at a given rate."""
 
+    in_thread = True
+
     def __init__(self, tenant: Tenant, device: DeviceChoice) -> None:
         del tenant, device
         self._rate = int(os.environ[_RATE])

@@ -19,6 +19,7 @@ from kts.model.plan import Closed, Condition, Plan, Tenant, Work
 from kts.model.reading import RunData
 from kts.model.records import RECORD, Records
 from kts.model.run import BlockOutcome, DeviceInfo, Outcome, RunInfo, WorkerInfo
+from kts.model.telemetry import Sample, SampleSeries, SourceState
 from kts.plan import blocks_of_round
 from kts.wire import messages as msg
 from kts.wire.framing import make_chunk
@@ -101,6 +102,9 @@ class MemoryRun:
         active = any(b.index == block and tenant in b.counts for b in self.blocks)
         return make_records(self._count if active else 0, start_ns=block * S)
 
+    def telemetry(self) -> Sequence[SampleSeries]:
+        return ()
+
 
 class MemorySink:
     """A sink that remembers. ``fail_at``: the name of the method that reports a full disk."""
@@ -112,6 +116,8 @@ class MemorySink:
         self.chunks: dict[tuple[str, int], list[Records]] = {}
         self.blocks: list[BlockOutcome] = []
         self.outcomes: list[Outcome] = []
+        self.sources: dict[str, SourceState] = {}
+        self.kept_samples: list[Sample] = []
         self._fail_at = fail_at
 
     def _check(self, method: str) -> None:
@@ -139,6 +145,13 @@ class MemorySink:
     def block(self, outcome: BlockOutcome) -> None:
         self._check("block")
         self.blocks.append(outcome)
+
+    def source(self, state: SourceState) -> None:
+        self._check("source")
+        self.sources[state.source] = state
+
+    def samples(self, samples: Sequence[Sample]) -> None:
+        self.kept_samples += samples
 
     def close(self, outcome: Outcome) -> None:
         self.outcomes.append(outcome)

@@ -20,6 +20,10 @@ from kts.model.plan import Condition, Plan, Slo, Tenant, Work
 from kts.model.records import RECORD, Records
 from kts.model.run import BlockOutcome, DeviceInfo, Outcome, RunInfo, WorkerInfo
 from kts.model.summary import (
+    Activity,
+    ActivityMean,
+    ActivityRole,
+    BlockActivity,
     Caution,
     ClockSummary,
     Degradation,
@@ -39,11 +43,12 @@ from kts.model.summary import (
     Verdict,
     Waiting,
 )
+from kts.model.telemetry import SampleSeries, Scope, SourceState
 from kts.report import print_comparison, print_summary, summary_schema
 from kts.report.markdown import results_md
 from kts.report.tables import summary_csv
 from kts.stats import compare
-from kts.stats.series import Analysis, BlockSpan, OverTime, Side, Strip, TailCurve, TenantSeries
+from kts.stats.series import ActivityTrace, Analysis, BlockSpan, OverTime, Side, Strip, TailCurve, TenantSeries
 
 NONE = Estimate(estimate=None, lo=None, hi=None, refused="120 iterations are too few: p99 needs 368")
 NO_STOPWATCH = Estimate(estimate=None, lo=None, hi=None, refused="the tenant has no device stopwatch")
@@ -213,6 +218,82 @@ def matrix_summary() -> Summary:
     )
 
 
+def activity(  # noqa: PLR0917 - one row of a table
+    role: ActivityRole, source: str, metric: str, scope: Scope, solo: float | None, shared: float, unit: str = "ratio"
+) -> Activity:
+    """One figure, in two blocks if it has a role; without ``solo`` it was not sampled there."""
+
+    def mean(value: float | None) -> ActivityMean:
+        block_mean = None if value is None else value * 0.9
+        return ActivityMean(mean=value, block_mean=block_mean, samples=40, covered=0.0 if value is None else 0.97)
+
+    blocks = tuple(
+        BlockActivity(
+            block=k, condition=where, mean=value, block_mean=value, samples=20, covered=0.0 if value is None else 0.97
+        )
+        for k, (where, value) in enumerate((("solo-fft", solo), ("shared-fft+gemm", shared)))
+    )
+    return Activity(
+        metric=metric,
+        source=source,
+        scope=scope,
+        unit=unit,
+        role=role,
+        solo=mean(solo),
+        shared=mean(shared),
+        blocks=blocks if role else (),
+    )
+
+
+def activity_summary() -> Summary:
+    """The published pair with telemetry: GPM's SM activity, NVML's memory utilisation, one source missing."""
+    of_device = [
+        activity("sm", "gpm", "sm_active_ratio", "device", 0.312, 0.874),
+        activity("dram", "nvml", "memory_busy_ratio", "device", None, 0.41),
+        activity("", "nvml", "sm_clock_mhz", "device", 1755.0, 1980.0, "MHz"),
+    ]
+    of_tenant = [
+        activity("process-sm", "nvml-process", "process_sm_ratio", "tenant", 0.3, 0.25),
+        activity("cpu-wait", "schedstat", "cpu_wait_ratio", "tenant", 0.001, 0.012),
+    ]
+    of = summary()
+    figures = (*of_device[:2], *of_tenant, of_device[2])
+    tenants = {name: msgspec.structs.replace(tenant, activity=figures) for name, tenant in of.tenants.items()}
+    states = (
+        SourceState(source="gpm", metrics=("sm_active_ratio",), note="not given by this GPU: dram_active_ratio"),
+        SourceState(source="nvml", metrics=("memory_busy_ratio", "sm_clock_mhz"), polls=900, poll_mean_us=210.0),
+        SourceState(source="dcgm", missing="no metrics from http://n1:9400/metrics: [Errno 111] Connection refused"),
+    )
+    return msgspec.structs.replace(of, tenants=tenants, telemetry=states)
+
+
+def traces() -> tuple[ActivityTrace, ...]:
+    """SM activity of the device and a tenant's wait, over `spans`, with a gap."""
+    rng = np.random.default_rng(3)
+    t_s = np.array([t for t in np.arange(0.1, 40, 0.2) if not 21 < t < 24])
+    shared = (t_s // 2).astype(int) % 2 == 1
+    return (
+        ActivityTrace(
+            role="sm",
+            source="gpm",
+            metric="sm_active_ratio",
+            scope="device",
+            subject="GPU-1",
+            t_s=t_s,
+            value=np.where(shared, 0.87, 0.31) + rng.normal(0, 0.02, len(t_s)),
+        ),
+        ActivityTrace(
+            role="cpu-wait",
+            source="schedstat",
+            metric="cpu_wait_ratio",
+            scope="tenant",
+            subject="fft",
+            t_s=t_s,
+            value=np.where(shared, 0.5, 0.01) + rng.uniform(0, 0.02, len(t_s)),
+        ),
+    )
+
+
 def tail(values_ms: NDArray[np.float64]) -> TailCurve:
     """The tail curve of a sample."""
     ms = np.sort(values_ms)[np.unique(np.geomspace(1, len(values_ms), 120).astype(int) * -1)]
@@ -282,6 +363,7 @@ def analysis(of: Summary | None = None, *, partial: bool = False) -> Analysis:
             for k, name in enumerate(of.tenants)
         },
         spans=spans(),
+        activity=traces() if of.telemetry else (),
     )
 
 
@@ -336,6 +418,10 @@ class FakeRun:
         """No records: reports need the analysis alone."""
         return np.zeros(0, dtype=RECORD)
 
+    def telemetry(self) -> tuple[SampleSeries, ...]:
+        """No samples either: the analysis has their figures."""
+        return ()
+
 
 def terminal_text(print_it: Callable[[Console], None], width: int) -> str:
     """What a terminal of that width would show, without colours and trailing blanks."""
@@ -351,6 +437,7 @@ def golden_texts() -> dict[str, str]:
         {"fft": fft_summary(), "mine": bare_summary("mine: no verdict: 120 iterations are too few.")}, gpu=False
     )
     matrix = matrix_summary()
+    sampled = activity_summary()
     slower = msgspec.structs.replace(whole, run="b", tenants={"fft": fft_summary(), "gemm": fft_summary()})
     figures = [("degradation", "Sharing makes the p99 worse."), ("tail", "How often iterations are slow.")]
     return {
@@ -358,6 +445,9 @@ def golden_texts() -> dict[str, str]:
         **{f"refused-{w}.txt": terminal_text(partial(print_summary, poor), w) for w in (80, 120)},
         **{f"matrix-{w}.txt": terminal_text(partial(print_summary, matrix), w) for w in (50, 80, 120)},
         "matrix.csv": summary_csv(matrix),
+        **{f"activity-{w}.txt": terminal_text(partial(print_summary, sampled), w) for w in (50, 80)},
+        "activity.csv": summary_csv(sampled),
+        "activity.md": results_md(FakeRun(sampled), sampled, []),
         "matrix.md": results_md(FakeRun(matrix), matrix, []),
         "comparison-80.txt": terminal_text(partial(print_comparison, compare(whole, slower)), 80),
         "summary.csv": summary_csv(whole),

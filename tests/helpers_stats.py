@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from kts.model.plan import Closed, Condition, Plan, Slo, Tenant, Work
 from kts.model.records import RECORD, Records
 from kts.model.run import BlockOutcome, DeviceInfo, Outcome, RunInfo, WorkerInfo
+from kts.model.telemetry import SampleSeries
 
 Array = NDArray[np.float64]
 
@@ -68,11 +69,15 @@ class FakeRun:
     blocks: list[BlockOutcome]
     data: dict[tuple[str, int], Records]
     damage: Sequence[str] = ()
+    samples: Sequence[SampleSeries] = ()
     reads: dict[tuple[str, int], int] = field(default_factory=dict)
 
     def records(self, tenant: str, block: int) -> Records:
         self.reads[tenant, block] = self.reads.get((tenant, block), 0) + 1
         return self.data.get((tenant, block), np.zeros(0, dtype=RECORD))
+
+    def telemetry(self) -> Sequence[SampleSeries]:
+        return self.samples
 
 
 Latencies = Callable[[str, str, int], tuple[Array, Array | None]]

@@ -12,6 +12,7 @@ from kts.errors import MeasurementError
 from kts.model.plan import Closed, Condition, Plan, Tenant, Work
 from kts.model.records import RECORD, Records
 from kts.model.run import BlockOutcome, DeviceInfo, Outcome, WorkerInfo
+from kts.model.telemetry import Sample, SourceState
 from kts.store import RunWriter, create
 from kts.wire.appline import AppLine, format_line
 
@@ -114,6 +115,8 @@ class MemorySink:
         self.plan: Plan | None = None
         self.blocks: list[BlockOutcome] = []
         self.outcome: Outcome | None = None
+        self.sources: dict[str, SourceState] = {}
+        self.kept_samples: list[Sample] = []
         self._chunks: dict[tuple[str, int], list[Records]] = {}
 
     def event(self, kind: str, **fields: str | int | float | bool | None) -> None:
@@ -134,6 +137,13 @@ class MemorySink:
 
     def block(self, outcome: BlockOutcome) -> None:
         self.blocks.append(outcome)
+
+    def source(self, state: SourceState) -> None:
+        self.sources[state.source] = state
+
+    def samples(self, samples: Sequence[Sample]) -> None:
+        if self.outcome is None:
+            self.kept_samples += samples
 
     def close(self, outcome: Outcome) -> None:
         self.outcome = self.outcome or outcome

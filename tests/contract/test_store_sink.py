@@ -9,12 +9,14 @@ from pathlib import Path
 import msgspec
 import pytest
 from tests.helpers_store import CPU, MemorySink, make_outcome, make_plan, make_records, make_writer
+from tests.helpers_telemetry import MS, sample
 
 from kts.conduct.ports import Sink
 from kts.errors import MeasurementError
 from kts.model.plan import Plan
 from kts.model.records import Records
 from kts.model.run import BlockOutcome, Outcome, WorkerInfo
+from kts.model.telemetry import SourceState
 from kts.store import open_run
 
 
@@ -27,6 +29,8 @@ class Kept:
     blocks: list[BlockOutcome]
     outcome: Outcome | None
     read: Callable[[str, int], Records]
+    sources: dict[str, SourceState]
+    values: dict[str, list[float]]
 
 
 @dataclass(frozen=True)
@@ -39,7 +43,14 @@ class Subject:
 
 def _memory(_: Path) -> Subject:
     sink = MemorySink()
-    return Subject(sink, lambda: Kept(sink.plan, sink.workers, sink.blocks, sink.outcome, sink.read))
+
+    def kept() -> Kept:
+        values: dict[str, list[float]] = {}
+        for one in sink.kept_samples:
+            values.setdefault(one.metric, []).append(one.value)
+        return Kept(sink.plan, sink.workers, sink.blocks, sink.outcome, sink.read, sink.sources, values)
+
+    return Subject(sink, kept)
 
 
 def _directory(path: Path) -> Subject:
@@ -48,7 +59,9 @@ def _directory(path: Path) -> Subject:
     def kept() -> Kept:
         run = open_run(path / "run")
         workers = {worker.tenant: worker for worker in run.info.workers}
-        return Kept(run.info.plan, workers, list(run.blocks), run.info.outcome, run.records)
+        sources = {state.source: state for state in run.info.telemetry}
+        values = {series.metric: list(series.value) for series in run.telemetry()}
+        return Kept(run.info.plan, workers, list(run.blocks), run.info.outcome, run.records, sources, values)
 
     return Subject(writer, kept)
 
@@ -119,3 +132,24 @@ def test_records_after_close_are_refused(subject: Subject) -> None:
     subject.sink.close(Outcome(kind="complete"))
     with pytest.raises(MeasurementError):
         subject.sink.records("fft", 0, 0, make_records(2))
+
+
+def test_samples_and_what_became_of_their_sources_are_kept(subject: Subject) -> None:
+    """Telemetry would be lost, or a source that was missing not be named."""
+    subject.sink.source(SourceState(source="nvml", metrics=("gpu_busy_ratio",)))
+    subject.sink.source(SourceState(source="gpm", missing="no GPM"))
+    subject.sink.samples([sample(1 * MS, 0.1), sample(2 * MS, 0.2)])
+    subject.sink.samples([sample(3 * MS, 0.3)])
+    subject.sink.source(SourceState(source="nvml", metrics=("gpu_busy_ratio",), polls=3))
+    subject.sink.close(Outcome(kind="complete"))
+    kept = subject.kept()
+    assert kept.values == {"gpu_busy_ratio": [0.1, 0.2, 0.3]}
+    assert kept.sources["nvml"].polls == 3
+    assert kept.sources["gpm"].missing == "no GPM"
+
+
+def test_samples_after_close_are_dropped_in_silence(subject: Subject) -> None:
+    """A sampler that was late would end the run in an error."""
+    subject.sink.close(Outcome(kind="complete"))
+    subject.sink.samples([sample(1 * MS)])
+    assert subject.kept().values == {}

@@ -21,6 +21,7 @@ from tests.helpers_conduct import (
     SilentWatcher,
     make_plan,
 )
+from tests.helpers_telemetry import sample
 
 from kts.backends.replay import ReplayBackend
 from kts.conduct.driver import conduct
@@ -29,9 +30,10 @@ from kts.conduct.roster import Limits
 from kts.conduct.stop import Stop
 from kts.errors import SetupError
 from kts.model.plan import Plan
-from kts.model.run import Outcome
+from kts.model.run import Outcome, WorkerInfo
+from kts.model.telemetry import Sample, SourceState
 from kts.wire.framing import Deframer, frame
-from kts.wire.messages import PROTOCOL, Hello, Refuse, decode_from_conductor, encode
+from kts.wire.messages import PROTOCOL, Heartbeat, Hello, Refuse, decode_from_conductor, encode
 
 LIMITS = Limits(hang_s=1.5, join_s=5, lead_ms=1, settle_s=0.3)
 PLAN = make_plan(rounds=2)
@@ -296,3 +298,57 @@ def test_a_second_signal_does_not_wait_for_a_stuck_tenant() -> None:
         out, _ = process.communicate(timeout=20)
     lines = [line for line in out.splitlines() if line != "finishing"]
     assert lines[:2] == ["grace 0.0", "interrupted 130 [True, True, True, True, False] 1"]
+
+
+class RecordedTelemetry:
+    """A telemetry that writes down what it is told, and gives one sample per drain."""
+
+    def __init__(self) -> None:
+        self.told: list[str] = []
+        self.closed = 0
+
+    def worker(self, info: WorkerInfo) -> None:
+        self.told.append(f"worker {info.tenant}")
+
+    def heartbeat(self, tenant: str, beat: Heartbeat) -> None:
+        del beat
+        self.told.append(f"heartbeat {tenant}")
+
+    def block_over(self) -> None:
+        self.told.append("block over")
+
+    def drain(self) -> tuple[list[SourceState], list[Sample]]:
+        states = [SourceState(source="nvml", missing="none here")] if self.closed else []
+        return states, [sample(len(self.told))]
+
+    def close(self) -> None:
+        self.closed += 1
+
+
+def test_telemetry_is_told_of_workers_and_blocks_and_drained_to_the_end() -> None:
+    """Otherwise samples belong to no device and no block, or the last ones are lost."""
+    sink, telemetry = MemorySink(), RecordedTelemetry()
+    recorded = MemoryRun(PLAN, 400)
+    outcome = conduct(PLAN, ReplayBackend(recorded), sink, SilentWatcher(), None, limits=LIMITS, telemetry=telemetry)
+    assert outcome.kind == "complete"
+    assert telemetry.closed == 1
+    assert {f"worker {tenant.name}" for tenant in PLAN.tenants} <= set(telemetry.told)
+    assert telemetry.told.count("block over") == len(sink.blocks)
+    assert sink.kept_samples
+    assert sink.sources["nvml"].missing == "none here"
+    assert "telemetry" in sink.kinds()
+
+
+def test_a_sink_that_cannot_keep_a_sources_state_ends_the_run_as_any_other_failure() -> None:
+    """Otherwise a full disk is noticed only when the records are lost."""
+
+    class Talkative(RecordedTelemetry):
+        def drain(self) -> tuple[list[SourceState], list[Sample]]:
+            return [SourceState(source="nvml")], []
+
+    sink = MemorySink(fail_at="source")
+    outcome = conduct(
+        PLAN, ReplayBackend(MemoryRun(PLAN)), sink, SilentWatcher(), None, limits=LIMITS, telemetry=Talkative()
+    )
+    assert outcome.exit_code == 5
+    assert "disk full" in outcome.reason

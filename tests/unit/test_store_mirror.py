@@ -8,10 +8,12 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from tests.helpers_telemetry import sample
 
 from kts.errors import DataError, SetupError
 from kts.model.records import RECORD
 from kts.model.run import BlockOutcome, Outcome
+from kts.model.telemetry import SourceState
 from kts.plan import blocks_of_round, build
 from kts.spec import load_text
 from kts.store import create, layout, open_run
@@ -41,6 +43,8 @@ def original(directory: Path) -> Path:
             index=block.index, round=0, condition=block.condition, start_ns=1, end_ns=2, valid=True, counts=counts
         )
         writer.block(outcome)
+        writer.samples([sample(block.index, 0.5)])
+    writer.source(SourceState(source="nvml", metrics=("gpu_busy_ratio",)))
     writer.close(Outcome(kind="complete"))
     return directory
 
@@ -69,6 +73,24 @@ def test_a_whole_copy_is_the_run(tmp_path: Path) -> None:
     assert "seen from here" in run.info.notes
     assert [len(run.records("a", block.index)) for block in run.blocks] == [20, 0, 20]
     assert (tmp_path / "here" / layout.PARQUET).exists()
+    assert (tmp_path / "here" / layout.TELEMETRY).exists()
+    assert [list(series.value) for series in run.telemetry()] == [[0.5] * 3]
+    assert [state.source for state in run.info.telemetry] == ["nvml"]
+
+
+def test_telemetry_that_cannot_be_copied_is_named_and_costs_nothing_else(tmp_path: Path) -> None:
+    """Else a full disk under the telemetry's copy would end the following of a run that goes on."""
+    source = original(tmp_path / "pod")
+    mirror = copied(source, tmp_path / "here")
+    (tmp_path / "here" / layout.TELEMETRY_JOURNAL).unlink()
+    (tmp_path / "here" / layout.TELEMETRY_JOURNAL).mkdir()
+    for offset in (0, 1, 7):
+        assert mirror.append(layout.TELEMETRY_JOURNAL, b"x", offset) == offset + 1
+    mirror.finish(None)
+    mirror.close()
+    run = open_run(tmp_path / "here")
+    assert any("telemetry.journal could not be copied" in note for note in run.info.notes)
+    assert [len(run.records("a", block.index)) for block in run.blocks] == [20, 0, 20]
 
 
 @pytest.mark.parametrize("cut", [0, 1, 700, 1500, 2900])

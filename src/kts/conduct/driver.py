@@ -14,13 +14,14 @@ from contextlib import contextmanager
 from kts.conduct import events as ev
 from kts.conduct.keeper import Keeper
 from kts.conduct.machine import Machine
-from kts.conduct.ports import Backend, Endpoint, Sink, StopRule, Watcher
+from kts.conduct.ports import Backend, Endpoint, Sink, StopRule, Telemetry, Watcher
 from kts.conduct.roster import Limits
 from kts.conduct.server import Server
 from kts.conduct.stop import Stop
 from kts.errors import KtsError
 from kts.model.plan import Plan
 from kts.model.run import Outcome
+from kts.wire.messages import Heartbeat
 
 TICK_S = 0.1
 PROGRESS_S = 0.25
@@ -46,17 +47,28 @@ def conduct(
     limits: Limits | None = None,
     token: str = "",
     stop: Stop | None = None,
+    telemetry: Telemetry | None = None,
 ) -> Outcome:
     """Runs ``plan`` to its end, whichever it is, and returns it; blocks until then.
 
     ``token`` is what workers must show; empty: one is made here, and ``backend`` hands it on. Everything
     measured goes to ``sink`` at once. Workers are ended and the sink is closed in any case, also when an
-    exception passes through here. SIGINT, SIGTERM and SIGHUP end the run in order, a second one at once;
-    their former handlers are put back. Who gives ``stop`` handles signals himself, and ends the run by that.
-    Errors of kts become an Outcome, they are not raised.
+    exception passes through here. What ``telemetry`` samples goes there, too, between ticks. SIGINT, SIGTERM
+    and SIGHUP end the run in order, a second one at once; their former handlers are put back. Who gives ``stop``
+    handles signals himself, and ends the run by that. Errors of kts become an Outcome, they are not raised.
     """
     keeper = Keeper(sink, rule)
-    driver = _Driver(plan, backend, keeper, watcher, asks=rule is not None, limits=limits, token=token, stop=stop)
+    driver = _Driver(
+        plan,
+        backend,
+        keeper,
+        watcher,
+        telemetry,
+        asks=rule is not None,
+        limits=limits,
+        token=token,
+        stop=stop,
+    )
     outcome = _BROKEN
     try:
         outcome = asyncio.run(driver.run(host, port))
@@ -67,6 +79,9 @@ def conduct(
     finally:
         try:
             backend.stop(0.0 if driver.forced else GRACE_S)
+            if telemetry is not None:
+                telemetry.close()
+                keeper.telemetry(*telemetry.drain())
         finally:
             outcome = keeper.close(outcome)
             if stop is not None:
@@ -83,6 +98,7 @@ class _Driver:
         backend: Backend,
         keeper: Keeper,
         watcher: Watcher,
+        telemetry: Telemetry | None,
         *,
         asks: bool,
         limits: Limits | None,
@@ -92,6 +108,7 @@ class _Driver:
         self.forced = False
         self._plan, self._backend, self._keeper, self._watcher = plan, backend, keeper, watcher
         self._stop = stop
+        self._telemetry = telemetry
         self._token = token or secrets.token_urlsafe(32)
         self._machine = Machine(plan, token=self._token, asks=asks, now_ns=time.monotonic_ns(), limits=limits)
         self._events: deque[ev.Event] = deque()
@@ -163,10 +180,19 @@ class _Driver:
             self._gone.add(gone.tenant)
             self._feed(ev.Exited(tenant=gone.tenant, code=gone.code, reason=gone.reason))
         self._feed(ev.Tick())
+        self._keep_telemetry()
         now = time.monotonic()
         if now >= self._next_progress:
             self._next_progress = now + PROGRESS_S
             self._watcher.progress(self._machine.progress(time.monotonic_ns()))
+
+    def _keep_telemetry(self) -> None:
+        if self._telemetry is not None:
+            self._sink_may_have_failed(self._keeper.telemetry(*self._telemetry.drain()))
+
+    def _sink_may_have_failed(self, error: KtsError | None) -> None:
+        if error is not None:
+            self._feed(ev.SinkFailed(what=error.what, remedy=error.remedy))
 
     def _feed(self, event: ev.Event) -> None:
         """Handles ``event`` and all that follow from it. Actions may bring new events; these wait their turn.
@@ -180,6 +206,7 @@ class _Driver:
         try:
             while self._events:
                 following = self._events.popleft()
+                self._tell_telemetry(following)
                 for action in self._machine.handle(following, time.monotonic_ns()):
                     self._do(action)
                 self._close_door(following)
@@ -210,11 +237,21 @@ class _Driver:
             case ev.Conclude():
                 self._over.set()
             case _:
-                error = self._keeper.keep(action)
-                if error is not None:
-                    self._events.append(ev.SinkFailed(what=error.what, remedy=error.remedy))
+                self._sink_may_have_failed(self._keeper.keep(action))
+                self._tell_telemetry(action)
                 if isinstance(action, ev.EndBlock):
                     self._note()
+
+    def _tell_telemetry(self, told: ev.Event | ev.Action) -> None:
+        if self._telemetry is None:
+            return
+        match told:
+            case ev.Received(message=Heartbeat() as beat):
+                self._telemetry.heartbeat(told.tenant, beat)
+            case ev.Introduce():
+                self._telemetry.worker(told.info)
+            case ev.EndBlock():
+                self._telemetry.block_over()
 
     def _ask_rule(self) -> None:
         reached, widths = self._keeper.ask()

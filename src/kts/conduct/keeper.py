@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -11,6 +12,7 @@ from kts.conduct.ports import Sink, StopRule
 from kts.errors import KtsError, MeasurementError
 from kts.model.records import Records
 from kts.model.run import BlockOutcome, Outcome
+from kts.model.telemetry import Sample, SourceState
 
 
 class Keeper:
@@ -32,6 +34,22 @@ class Keeper:
             return None
         try:
             self._keep(action)
+        except KtsError as error:
+            self._error = error
+            return error
+        return None
+
+    def telemetry(self, states: Sequence[SourceState], samples: Sequence[Sample]) -> KtsError | None:
+        """Hands telemetry to the sink, and logs each source's state; nothing after a failure."""
+        if self._error is not None:
+            return None
+        try:
+            for state in states:
+                self._sink.source(state)
+                fields = {"source": state.source, "metrics": ", ".join(state.metrics), "missing": state.missing}
+                self._sink.event("telemetry", **fields)
+            if samples:
+                self._sink.samples(samples)
         except KtsError as error:
             self._error = error
             return error

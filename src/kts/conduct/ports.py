@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Protocol
 
 import msgspec
@@ -9,6 +10,8 @@ import msgspec
 from kts.model.plan import Plan
 from kts.model.records import Records
 from kts.model.run import BlockOutcome, Outcome, WorkerInfo
+from kts.model.telemetry import Sample, SourceState
+from kts.wire.messages import Heartbeat
 
 
 class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
@@ -66,8 +69,34 @@ class Sink(Protocol):
     def block(self, outcome: BlockOutcome) -> None:
         """A block ended, valid or not. Everything up to here is made durable."""
 
+    def source(self, state: SourceState) -> None:
+        """What became of a telemetry source; told again, it replaces what was told of that source."""
+
+    def samples(self, samples: Sequence[Sample]) -> None:
+        """Telemetry, in order of time within each source. What cannot be kept is dropped and named in the notes:
+        never raises, because records matter more."""
+
     def close(self, outcome: Outcome) -> None:
         """The run ended. Idempotent: only the first call counts."""
+
+
+class Telemetry(Protocol):
+    """Samples taken beside the measuring, off its cores. No method raises or waits, but for `close`."""
+
+    def worker(self, info: WorkerInfo) -> None:
+        """A tenant's device is open, or told again. Device-scoped sources begin with the first."""
+
+    def heartbeat(self, tenant: str, beat: Heartbeat) -> None:
+        """A tenant gave a sign of life."""
+
+    def block_over(self) -> None:
+        """All tenants of the running block are idle again: what follows belongs to the next one."""
+
+    def drain(self) -> tuple[list[SourceState], list[Sample]]:
+        """What is new since the last call: states of sources, and samples."""
+
+    def close(self) -> None:
+        """Stops; what is left can be drained. Idempotent; may take a second."""
 
 
 class TenantProgress(msgspec.Struct, frozen=True, kw_only=True):

@@ -21,7 +21,7 @@ from kts.k8s.status import BODY_BYTES, PART_BYTES, TEXT_CHARACTERS, PodExit, Sta
 from kts.model.run import Outcome
 from kts.store import layout
 
-FILES = (layout.RUN, layout.EVENTS, layout.JOURNAL)
+FILES = (layout.RUN, layout.EVENTS, layout.JOURNAL, layout.TELEMETRY_JOURNAL)
 _CONNECTION_S = 30
 
 

@@ -7,6 +7,7 @@ from typing import Protocol
 
 from kts.model.records import Records
 from kts.model.run import BlockOutcome, RunInfo
+from kts.model.telemetry import SampleSeries
 
 
 class RunData(Protocol):
@@ -26,3 +27,7 @@ class RunData(Protocol):
 
     def records(self, tenant: str, block: int) -> Records:
         """The records of a tenant in a block, in order of ``i``. Empty array if it has none."""
+
+    def telemetry(self) -> Sequence[SampleSeries]:
+        """All samples taken beside the records, one entry per source, metric and subject. Empty if there are none,
+        or if they cannot be read (``damage`` then says so): records never depend on them."""

@@ -7,6 +7,7 @@ from typing import Literal
 import msgspec
 
 from kts.model.plan import Plan
+from kts.model.telemetry import SourceState
 
 SCHEMA_VERSION = 1
 """Of the run directory. Raised when an older kts could misread a newer directory."""
@@ -97,3 +98,4 @@ class RunInfo(msgspec.Struct, frozen=True, kw_only=True):
     environment: dict[str, str] = {}
     experiment: str = ""  # text of the experiment file, as given
     notes: tuple[str, ...] = ()
+    telemetry: tuple[SourceState, ...] = ()  # sources that were asked for, each once; empty without telemetry

@@ -6,6 +6,8 @@ from typing import Literal
 
 import msgspec
 
+from kts.model.telemetry import Scope, SourceState
+
 SUMMARY_VERSION = 1
 
 
@@ -130,8 +132,51 @@ class ReferenceTable(msgspec.Struct, frozen=True, kw_only=True):
     df: dict[str, float]
 
 
+ActivityRole = Literal["sm", "dram", "process-sm", "cpu-run", "cpu-wait", ""]
+
+
+class ActivityMean(msgspec.Struct, frozen=True, kw_only=True):
+    """Time-weighted means of one telemetry metric: ``mean`` over the tenant's iterations (submit to retire),
+    ``block_mean`` over whole blocks; None where no sample covers any. ``samples`` were joined; they cover the share
+    ``covered`` of the iterations' time."""
+
+    mean: float | None
+    block_mean: float | None
+    samples: int
+    covered: float
+
+
+class BlockActivity(msgspec.Struct, frozen=True, kw_only=True):
+    """The same in one block."""
+
+    block: int
+    condition: str
+    mean: float | None
+    block_mean: float | None
+    samples: int
+    covered: float
+
+
+class Activity(msgspec.Struct, frozen=True, kw_only=True):
+    """One telemetry metric, joined to a tenant's iterations by time.
+
+    ``scope``: ``device`` is of the whole device, whoever used it; ``tenant`` of the tenant alone. ``role``: what it
+    stands for in tables and pictures, the best source that was there: SM activity, DRAM activity, its process's SM
+    utilisation, share of time running on a core or waiting for one; empty for all others, which have no ``blocks``.
+    """
+
+    metric: str
+    source: str
+    scope: Scope
+    unit: str
+    role: ActivityRole
+    solo: ActivityMean
+    shared: ActivityMean
+    blocks: tuple[BlockActivity, ...] = ()
+
+
 class TenantSummary(msgspec.Struct, frozen=True, kw_only=True):
-    """Everything reported about one tenant."""
+    """Everything reported about one tenant. ``activity`` is absent where the run has no telemetry."""
 
     workload: str
     size: int | None
@@ -145,6 +190,7 @@ class TenantSummary(msgspec.Struct, frozen=True, kw_only=True):
     goodput: Goodput | None = None
     slo: SloResult | None = None
     reference: ReferenceTable | None = None
+    activity: tuple[Activity, ...] | msgspec.UnsetType = msgspec.UNSET
 
 
 class Caution(msgspec.Struct, frozen=True, kw_only=True):
@@ -181,7 +227,8 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     """summary.json.
 
     ``mixes``: the shared conditions, the full house last; absent where the full house is the only one. Every
-    other figure called "shared" is of the full house.
+    other figure called "shared" is of the full house. ``telemetry``: the sources that were asked for, missing ones
+    included; absent where none was.
     """
 
     schema: int
@@ -200,3 +247,4 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     warnings: tuple[Caution, ...] = ()
     notes: tuple[str, ...] = ()
     mixes: tuple[Mix, ...] | msgspec.UnsetType = msgspec.UNSET
+    telemetry: tuple[SourceState, ...] | msgspec.UnsetType = msgspec.UNSET

@@ -1,10 +1,13 @@
-"""One telemetry sample, and how a source describes itself."""
+"""One telemetry sample, the same in columns, and how a source describes itself."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Literal
 
 import msgspec
+import numpy as np
+from numpy.typing import NDArray
 
 Scope = Literal["device", "tenant"]
 
@@ -26,9 +29,32 @@ class Sample(msgspec.Struct, frozen=True, kw_only=True):
     value: float
 
 
+@dataclass(frozen=True, eq=False)
+class SampleSeries:
+    """All samples of one source, metric and subject, in order of time; ``t_ns``, ``span_ns``, ``value``: shape
+    ``(n,)``, as in `Sample`."""
+
+    source: str
+    metric: str
+    scope: Scope
+    subject: str
+    t_ns: NDArray[np.int64]
+    span_ns: NDArray[np.int64]
+    value: NDArray[np.float64]
+
+
 class SourceState(msgspec.Struct, frozen=True, kw_only=True):
-    """A source that was asked for: ``metrics`` it gives, or ``missing``: why it gives none."""
+    """A source that was asked for, and what became of it.
+
+    ``metrics`` are those it gives. ``missing``: why it gives none, or why it stopped in the middle. ``note``: what
+    a reader must know of what it gave. ``polls`` readings took ``poll_mean_us`` on average and ``poll_max_us``
+    at most (microseconds of wall time, off the tenants' cores); 0 for a source that is not polled.
+    """
 
     source: str
     metrics: tuple[str, ...] = ()
     missing: str = ""
+    note: str = ""
+    polls: int = 0
+    poll_mean_us: float = 0.0
+    poll_max_us: float = 0.0

@@ -9,10 +9,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import altair as alt
+import numpy as np
 import vl_convert
 
 from kts.model.summary import ClockSummary, Summary, TenantSummary
-from kts.report import cells, charts, charts_matrix, charts_series, mixes
+from kts.report import activity, cells, charts, charts_activity, charts_matrix, charts_series, mixes
 from kts.report.theme import LIGHT, config, darken
 from kts.stats.series import Analysis
 
@@ -102,7 +103,21 @@ def draw(analysis: Analysis, kts_version: str) -> list[Figure]:
             "One row per tenant, one bar per iteration, its waiting part pale.",
             lambda: charts_series.timeline(series, on_cpu=cells.on_cpu(summary)),
         )
+    if traces := charts_activity.drawn(analysis.activity):
+        shared = frozenset(span.condition for span in analysis.spans if span.block in _shared_blocks(analysis))
+        add(
+            "activity",
+            "What the device and the tenants did over the run",
+            'Shaded: shared blocks. "device": whoever used it; "tenant": the tenant alone. Means of equal bins.',
+            f"Telemetry against time. Over the iterations: {activity.words(summary)}",
+            lambda: charts_activity.over_time(traces, analysis.spans, shared),
+        )
     return figures
+
+
+def _shared_blocks(analysis: Analysis) -> set[int]:
+    """Blocks in which somebody had company."""
+    return {int(block) for s in analysis.series.values() for block in np.unique(s.over_time.block[s.over_time.shared])}
 
 
 def degradation_title(summary: Summary) -> str:

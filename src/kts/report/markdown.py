@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 
 from kts.model.reading import RunData
 from kts.model.summary import ReferenceTable, Summary
-from kts.report import cells, mixes
+from kts.report import activity, cells, mixes
 from kts.report.terminal import caution_line
 
 _SPECIAL = re.compile(r"([\\`*_{}\[\]|~#])")
@@ -27,10 +27,12 @@ def results_md(run: RunData, summary: Summary, figures: Sequence[tuple[str, str]
         rate_table(summary),
         _bullets(f"{name}: {line}" for name, tenant in summary.tenants.items() for line in cells.promises(tenant)),
         _section("Who hurts whom", mixes_tables(summary)),
+        _section("What the device did", activity_table(summary), activity.NOTE),
         *(_picture(plots, name, words) for name, words in figures),
         _section("In the terms of the published system", reference_table(summary), _REFERENCE_NOTE),
         _section("Refused figures", _bullets([*cells.refusals(summary), *mixes.refusals(summary)])),
         _section("Cautions", _bullets(caution_line(c.tenant, c.text) for c in summary.warnings)),
+        _section("Telemetry", _bullets(activity.sources(summary))),
         _section("Notes", _bullets(summary.notes)),
         _section("What could not be read", _bullets(run.damage)),
         _section("How it was measured", measured_table(run)),
@@ -88,6 +90,12 @@ def mixes_tables(summary: Summary) -> str:
     if rows := [[escape(cell) for cell in row] for row in mixes.other_rows(summary)]:
         parts.append(_table(mixes.OTHER_HEADS, rows, left=2))
     return "\n\n".join(parts)
+
+
+def activity_table(summary: Summary) -> str:
+    """SM, DRAM and CPU activity per tenant, solo and shared, each marked device or tenant. Empty without telemetry."""
+    rows = [[escape(cell) for cell in row] for row in activity.rows(summary)]
+    return _table(activity.HEADS, rows, left=2) if rows else ""
 
 
 def _small(text: str) -> str:

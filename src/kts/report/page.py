@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from kts.model.reading import RunData
 from kts.model.summary import Summary
-from kts.report import cells, mixes, theme
+from kts.report import activity, cells, mixes, theme
 from kts.report.markdown import measured_rows, reference_rows
 from kts.report.terminal import caution_line
 
@@ -34,7 +34,13 @@ def page(run: RunData, summary: Summary, figures: Sequence[Figure]) -> str:
         dark_css=theme.dark_css("figure svg"),
         verdicts=_verdicts(summary),
         tables="\n".join(
-            (_latency_table(summary), _mixes_tables(summary), _rate_table(summary), _reference_table(summary))
+            (
+                _latency_table(summary),
+                _mixes_tables(summary),
+                _rate_table(summary),
+                _activity_table(summary),
+                _reference_table(summary),
+            )
         ),
         promises=_bullets(f"{name}: {line}" for name, t in summary.tenants.items() for line in cells.promises(t)),
         pictures="\n".join(map(_picture, figures)) or "<p>None were drawn.</p>",
@@ -104,6 +110,17 @@ def _rate_table(summary: Summary) -> str:
     return _table(caption, ["tenant"], heads, rows)
 
 
+def _activity_table(summary: Summary) -> str:
+    rows = [
+        f'<tr><th scope="row">{escape(row[0])}</th><td class="text">{escape(row[1])}</td>'
+        + "".join(f"<td>{escape(cell)}</td>" for cell in row[2:])
+        + "</tr>"
+        for row in activity.rows(summary)
+    ]
+    caption = f"What the device did. {activity.NOTE}"
+    return _table(caption, activity.HEADS[:2], activity.HEADS[2:], rows) if rows else ""
+
+
 def _reference_table(summary: Summary) -> str:
     rows = [
         _row(row[0], row[1:])
@@ -137,6 +154,7 @@ def _lists(run: RunData, summary: Summary) -> str:
     sections = (
         ("refused", "Refused figures", [*cells.refusals(summary), *mixes.refusals(summary)]),
         ("cautions", "Cautions", [caution_line(c.tenant, c.text) for c in summary.warnings]),
+        ("telemetry", "Telemetry", activity.sources(summary)),
         ("notes", "Notes", list(summary.notes)),
         ("damage", "What could not be read", list(run.damage)),
     )

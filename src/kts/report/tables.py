@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from kts.model.summary import Degradation, Estimate, Latency, Summary, TenantSummary
+from kts.model.summary import Activity, Degradation, Estimate, Latency, Summary, TenantSummary
 from kts.report import cells, mixes
 
 COLUMNS = ("tenant", "clock", "condition", "figure", "estimate", "lo", "hi", "unit", "refused")
@@ -38,7 +38,9 @@ def summary_csv(summary: Summary) -> str:
     """The text of summary.csv: one figure per line, columns `COLUMNS`.
 
     ``condition`` is solo, shared or df, or the name of a mix besides the full house; figures that belong to
-    no clock have an empty ``clock``.
+    no clock have an empty ``clock``. Telemetry is ``source:scope:metric``, a mean over the tenant's iterations; with
+    ``:block_mean`` over whole blocks; ``:covered`` is the share of the iterations' time that samples cover. Of what
+    has a role there is a line per block, whose condition ends in its number.
     Refused figures have empty cells and the reason in ``refused``.
     """
     out = io.StringIO()
@@ -66,6 +68,22 @@ def _tenant_rows(name: str, tenant: TenantSummary) -> Iterator[Row]:
         yield _row((name, "response", "shared"), "goodput", tenant.goodput.shared, "fraction")
     yield _plain((name, "", "shared"), "overlap_kept", tenant.overlap.kept, "iterations")
     yield _plain((name, "", "shared"), "overlap_dropped", tenant.overlap.dropped, "iterations")
+    for activity in tenant.activity or ():
+        yield from _activity_rows(name, activity)
+
+
+def _activity_rows(name: str, activity: Activity) -> Iterator[Row]:
+    figure = f"{activity.source}:{activity.scope}:{activity.metric}"
+    for side, mean in (("solo", activity.solo), ("shared", activity.shared)):
+        yield _sampled((name, "", side), figure, mean.mean, activity.unit)
+        yield _sampled((name, "", side), f"{figure}:block_mean", mean.block_mean, activity.unit)
+        yield _plain((name, "", side), f"{figure}:covered", mean.covered, "fraction")
+    for block in activity.blocks:
+        yield _sampled((name, "", f"{block.condition} block {block.block}"), figure, block.mean, activity.unit)
+
+
+def _sampled(where: Where, figure: str, value: float | None, unit: str) -> Row:
+    return (*where, figure, value, None, None, unit, "no sample covers it" if value is None else "")
 
 
 def _mix_rows(summary: Summary) -> Iterator[Row]:

@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from kts.model.summary import Summary, TenantSummary, Verdict
-from kts.report import cells, mixes
+from kts.report import activity, cells, mixes
 
 if TYPE_CHECKING:
     from kts.stats.comparison import Change, Comparison
@@ -42,6 +42,9 @@ def print_summary(summary: Summary, console: Console) -> None:
     console.print()
     console.print(_rate_table(summary, console.width))
     _print_mixes(summary, console)
+    if rows := activity.rows(summary):
+        console.print()
+        console.print(_activity_table(rows, console.width))
     promises = [f"{name}: {line}" for name, tenant in summary.tenants.items() for line in cells.promises(tenant)]
     _print_section(console, "Promises", promises, "*")
     console.print()
@@ -49,6 +52,7 @@ def print_summary(summary: Summary, console: Console) -> None:
         console.print(verdict_text(name, tenant.verdict))
     _print_section(console, "Refused (-)", [*cells.refusals(summary), *mixes.refusals(summary)], "-")
     _print_section(console, "Cautions", (caution_line(c.tenant, c.text) for c in summary.warnings), "!")
+    _print_section(console, "Telemetry", activity.sources(summary), "*")
     _print_section(console, "Notes", summary.notes, "*")
 
 
@@ -222,6 +226,20 @@ def _long_table(rows: Sequence[Sequence[str]], width: int) -> Table:
         table.add_column(mixes.OTHER_HEADS[k], justify="right" if right else "left", no_wrap=k >= 2, overflow="fold")
     for row in rows:
         table.add_row(*(Text(row[k]) for k in kept))
+    return table
+
+
+def _activity_table(rows: Sequence[Sequence[str]], width: int) -> Table:
+    """Source and coverage give way first."""
+    kept = range(6) if width >= FULL_COLUMNS else range(5)
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
+    for k in kept:
+        table.add_column(activity.HEADS[k], justify="right" if k in (2, 3) else "left", overflow="fold")
+    before = ""
+    for row in rows:
+        head = Text(row[0] if row[0] != before else "", style="bold")
+        before = row[0]
+        table.add_row(head, *(Text(row[k]) for k in kept[1:]))
     return table
 
 

@@ -6,6 +6,7 @@ import zlib
 from dataclasses import dataclass
 from typing import Any, Literal
 
+import msgspec
 import numpy as np
 from msgspec import UNSET
 from numpy.typing import NDArray
@@ -32,6 +33,7 @@ from kts.model.summary import (
     Throughput,
 )
 from kts.stats import cautions
+from kts.stats.activity import Join, traces
 from kts.stats.degradation import Bootstrap
 from kts.stats.gathering import SideData, TenantData, gather, origin_ns
 from kts.stats.proportions import fraction_within
@@ -52,7 +54,9 @@ def analyse(run: RunData, *, confidence: float = 0.95, seed: int = 0) -> Analysi
     support are refused inside the summary; nothing is raised for a run that holds too little.
     """
     info = run.info
-    gathered = gather(run)
+    samples = run.telemetry()
+    join = Join(samples, info) if samples else None
+    gathered = gather(run, join)
     tenants: dict[str, TenantSummary] = {}
     series: dict[str, TenantSeries] = {}
     in_mixes: dict[str, dict[str, MixTenant]] = {}
@@ -63,6 +67,8 @@ def analyse(run: RunData, *, confidence: float = 0.95, seed: int = 0) -> Analysi
         data = gathered[name]
         view = _TenantView(name, info.plan, data, confidence, seed)
         tenants[name] = view.summary(on_cpu)
+        if join is not None:
+            tenants[name] = msgspec.structs.replace(tenants[name], activity=join.activity(name))
         series[name] = TenantSeries(tails=view.tails(), over_time=_joined(data.points), strip=data.strip)
         warnings += cautions.of_tenant(name, info.plan, data, tenants[name], view.samples["solo"]["service"])
         in_mixes[name] = view.in_mixes(tenants[name])
@@ -86,8 +92,12 @@ def analyse(run: RunData, *, confidence: float = 0.95, seed: int = 0) -> Analysi
         warnings=tuple(warnings),
         notes=info.notes,
         mixes=_mixes(info.plan, in_mixes) if len(info.plan.mixes) > 1 else UNSET,
+        telemetry=info.telemetry or UNSET,
     )
-    return Analysis(summary=summary, series=series, spans=_spans(run))
+    activity = {name: tenant.activity or () for name, tenant in tenants.items()}
+    end_ns = max((block.end_ns for block in run.blocks), default=0)
+    shown = traces(samples, activity, origin_ns(run), end_ns) if samples else ()
+    return Analysis(summary=summary, series=series, spans=_spans(run), activity=shown)
 
 
 def _mixes(plan: Plan, figures: dict[str, dict[str, MixTenant]]) -> tuple[Mix, ...]:

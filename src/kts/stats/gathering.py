@@ -11,6 +11,7 @@ from numpy.typing import DTypeLike, NDArray
 from kts.model.reading import RunData
 from kts.model.records import Records
 from kts.model.run import BlockOutcome
+from kts.stats.activity import Join
 from kts.stats.overlap import Window, active_window, overlapping
 from kts.stats.phase import lock_strength
 from kts.stats.sample import FloatArray
@@ -82,9 +83,9 @@ class _Rows:
         return self.submit_ns + (self.service * 1e6).astype(np.int64)
 
 
-def gather(run: RunData) -> dict[str, TenantData]:
+def gather(run: RunData, join: Join | None = None) -> dict[str, TenantData]:
     """All tenants of the plan, from the valid blocks. Reads the records of each tenant and block once, invalid
-    blocks not at all."""
+    blocks not at all. ``join`` is shown every block's iterations."""
     plan = run.info.plan
     tenants = {tenant.name: TenantData() for tenant in plan.tenants}
     house = plan.full_house
@@ -107,6 +108,10 @@ def gather(run: RunData) -> dict[str, TenantData]:
                 tenants[name].points.append(_thinned(row, block, budget[name], origin, shared))
         if block.index == strip_block:
             _add_strips(tenants, rows)
+        if join is not None:
+            _join(
+                join, rows, block, None if shared and block.condition != house.name else "shared" if shared else "solo"
+            )
         if shared and block.condition != house.name:
             _add_mix(tenants, rows, block)
         else:
@@ -159,6 +164,16 @@ def _add_block(tenants: dict[str, TenantData], rows: dict[str, _Rows], number: i
             if other != name:
                 strength = lock_strength(row.submit_ns, row.retire_ns, others.submit_ns)
                 data.locks.setdefault(other, []).append(strength)
+
+
+def _join(join: Join, rows: dict[str, _Rows], block: BlockOutcome, side: Side | None) -> None:
+    """The iterations that count: in a shared block those that had company."""
+    windows = {name: row.window for name, row in rows.items()}
+    for name, row in rows.items():
+        if join.wants(name):
+            retire_ns = row.retire_ns
+            keep = overlapping(row.submit_ns, retire_ns, name, windows) if side != "solo" else slice(None)
+            join.add(name, block, side, row.submit_ns[keep], retire_ns[keep])
 
 
 def _add_mix(tenants: dict[str, TenantData], rows: dict[str, _Rows], block: BlockOutcome) -> None:

@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kts.model.records import Clock
-from kts.model.summary import Summary
+from kts.model.summary import ActivityRole, Summary
+from kts.model.telemetry import Scope
 
 Side = Literal["solo", "shared"]
 SIDES: tuple[Side, ...] = ("solo", "shared")
@@ -55,6 +56,22 @@ class Strip:
 
 
 @dataclass(frozen=True)
+class ActivityTrace:
+    """One telemetry metric over the run, thinned: ``value`` at ``t_s`` (seconds since the run's first block), ``(m,)``.
+
+    ``subject``: the device's UUID, or the tenant that it is of.
+    """
+
+    role: ActivityRole
+    source: str
+    metric: str
+    scope: Scope
+    subject: str
+    t_s: NDArray[np.float64]
+    value: NDArray[np.float64]
+
+
+@dataclass(frozen=True)
 class BlockSpan:
     """One block on the time axis, seconds since the run's first block."""
 
@@ -83,3 +100,4 @@ class Analysis:
     summary: Summary
     series: dict[str, TenantSeries]
     spans: tuple[BlockSpan, ...] = field(default=())
+    activity: tuple[ActivityTrace, ...] = field(default=())

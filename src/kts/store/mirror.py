@@ -17,7 +17,7 @@ from kts.store import durable, layout, runfile
 from kts.store.creation import create
 from kts.store.writer import finish
 
-GROWING = (layout.EVENTS, layout.JOURNAL)
+GROWING = (layout.EVENTS, layout.JOURNAL, layout.TELEMETRY_JOURNAL)
 """Files that are only appended to, so that their new bytes are all that must travel."""
 
 
@@ -29,6 +29,7 @@ class Mirror:
         self.directory = directory
         self._lock = lock
         self._notes: tuple[str, ...] = ()
+        self._lost = ""
 
     @classmethod
     def create(cls, directory: Path, *, plan: Plan, mode: str, experiment_text: str, overwrite: bool = False) -> Mirror:
@@ -72,8 +73,19 @@ class Mirror:
         """Bytes of a growing file from ``offset`` on; its size here, afterwards. What is here already is skipped.
 
         DataError if bytes are missing before them, or are others than those that are here; SetupError if they cannot
-        be written. The copy is never wrong: at worst it is shorter.
+        be written. The copy is never wrong: at worst it is shorter. Of telemetry all this is only noted, once: records
+        must not wait for it.
         """
+        if name != layout.TELEMETRY_JOURNAL:
+            return self._append(name, data, offset)
+        try:
+            return self._append(name, data, offset)
+        except (DataError, SetupError) as error:
+            self._lost = self._lost or f"{name} could not be copied whole: {error.what}"
+            self.note(self._lost)
+            return offset + len(data)
+
+    def _append(self, name: str, data: bytes, offset: int) -> int:
         if name not in GROWING:
             raise ValueError(f"{name} is not a growing file")
         path = self.directory / name
@@ -104,7 +116,7 @@ class Mirror:
             self._notes = (*self._notes, text)
 
     def finish(self, outcome: Outcome | None) -> RunInfo:
-        """Ends the copy: ``outcome`` replaces the conductor's own if given; records.parquet replaces the journal.
+        """Ends the copy: ``outcome`` replaces the conductor's own if given; Parquet replaces the journals.
 
         A run.json that was never fetched leaves what `create` wrote. Idempotent but for the outcome.
         """

@@ -11,6 +11,7 @@ import numpy as np
 from kts.errors import DataError, UsageError
 from kts.model.records import Records
 from kts.model.run import BlockOutcome, Outcome, RunInfo
+from kts.model.telemetry import SampleSeries
 from kts.store import durable, layout, runfile
 from kts.store.blocks import Source, reconcile
 from kts.store.journal import Journal, journal_in
@@ -21,9 +22,12 @@ KILLED = "kts was killed while measuring"
 class Run:
     """Implements `kts.model.reading.RunData`."""
 
-    def __init__(self, info: RunInfo, source: Source, damage: Sequence[str]) -> None:
-        """``info.blocks`` are the blocks as they may be reported, in order of time."""
+    def __init__(self, info: RunInfo, source: Source, damage: Sequence[str], directory: Path | None = None) -> None:
+        """``info.blocks`` are the blocks as they may be reported, in order of time. ``directory``: where telemetry
+        would be."""
         self._info = info
+        self._directory = directory
+        self._telemetry: Sequence[SampleSeries] | None = None
         self._source = source
         self._damage = list(damage)
         self._repeats: set[tuple[str, int]] = set()
@@ -56,6 +60,13 @@ class Run:
             self._damage.append(f"{tenant}, block {block}: {repeated} repeated iterations dropped")
         return records[first]
 
+    def telemetry(self) -> Sequence[SampleSeries]:
+        """See RunData. Read at the first call; what is damaged joins ``damage`` then."""
+        if self._telemetry is None:
+            self._telemetry, damage = ([], []) if self._directory is None else _telemetry(self._directory)
+            self._damage += damage
+        return self._telemetry
+
 
 def open_run(path: Path, trim: int = 0) -> Run:
     """The run in directory ``path``: kts's own, finished or not, or KTS_APP v1 logs.
@@ -79,7 +90,7 @@ def open_run(path: Path, trim: int = 0) -> Run:
     info = runfile.read(path)
     try:
         source, damage, broken = _source(path, live=live)
-        return _assemble(info, source, damage, broken, live=live)
+        return _assemble(path, info, source, damage, broken, live=live)
     except PermissionError as error:
         raise DataError(f"{error.filename}: no permission to read", "ask its owner for read permission") from error
     except OSError as error:
@@ -143,8 +154,36 @@ def _journal(path: Path) -> Journal:
     return journal
 
 
+def _telemetry(directory: Path) -> tuple[list[SampleSeries], list[str]]:
+    """(samples, damage lines): of telemetry.parquet, else of the journal; none where neither is there."""
+    from kts.store.samples import read_samples
+
+    damage: list[str] = []
+    if (directory / layout.TELEMETRY).exists():
+        from kts.store.samples_parquet import read_parquet
+
+        try:
+            return read_parquet(directory / layout.TELEMETRY), []
+        except DataError as error:
+            damage.append(error.what)
+    path = directory / layout.TELEMETRY_JOURNAL
+    try:
+        if not path.exists():
+            return [], damage
+        series, found = read_samples(path, live=durable.is_locked(directory))
+    except OSError as error:
+        return [], [*damage, f"{path.name}: {error.strerror or error}"]
+    return series, [*damage, *found]
+
+
 def _assemble(
-    info: RunInfo, source: Source, damage: list[str], broken: dict[tuple[str, int], str], *, live: bool
+    path: Path,
+    info: RunInfo,
+    source: Source,
+    damage: list[str],
+    broken: dict[tuple[str, int], str],
+    *,
+    live: bool,
 ) -> Run:
     """The run with its blocks checked against its records and its outcome as it is now."""
     ended = "run ended inside this block"
@@ -156,4 +195,4 @@ def _assemble(
         outcome = Outcome(kind="incomplete", reason=KILLED, remedy="measure again for the rest", exit_code=5)
     blocks, mismatches = reconcile(info, source, broken, ended)
     whole = msgspec.structs.replace(info, blocks=blocks, outcome=outcome, notes=notes)
-    return Run(whole, source, [*damage, *mismatches])
+    return Run(whole, source, [*damage, *mismatches], path)

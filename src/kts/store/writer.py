@@ -6,6 +6,7 @@ import contextlib
 import errno
 import os
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
@@ -14,8 +15,10 @@ from kts.errors import DataError, MeasurementError
 from kts.model.plan import Plan
 from kts.model.records import Records
 from kts.model.run import BlockOutcome, Outcome, RunInfo, WorkerInfo
+from kts.model.telemetry import Sample, SourceState
 from kts.store import durable, layout, runfile
 from kts.store.journal import Journal, encode_frame
+from kts.store.samples import SampleJournal, read_samples
 from kts.units import NS_PER_S
 
 RESERVE_BYTES = 4 << 20
@@ -43,6 +46,7 @@ class RunWriter:
         self._next_seq: dict[tuple[str, int], int] = {}
         self._kept_bytes = 0
         self._synced_ns = time.monotonic_ns()
+        self._samples = SampleJournal(directory)
         _reserve(directory / layout.RESERVE)
         append = os.O_WRONLY | os.O_CREAT | os.O_APPEND
         self._journal = os.open(directory / layout.JOURNAL, append, 0o644)
@@ -104,8 +108,21 @@ class RunWriter:
             raise self._failed(layout.JOURNAL, error) from error
         self._update(_with_block(self._info, outcome))
 
+    def source(self, state: SourceState) -> None:
+        """See Sink. Reaches run.json with its next version."""
+        others = tuple(known for known in self._info.telemetry if known.source != state.source)
+        self._info = msgspec.structs.replace(self._info, telemetry=(*others, state))
+
+    def samples(self, samples: Sequence[Sample]) -> None:
+        """See Sink. Stops at its first failure, and early on a disk that is nearly full."""
+        if self._failure or self._closed or self._samples.problem:
+            return
+        self._samples.append(samples)
+        if self._samples.problem:
+            self._note(self._samples.problem)
+
     def close(self, outcome: Outcome) -> None:
-        """See Sink. Turns the journal into records.parquet; keeps the journal, and says so, if that cannot be.
+        """See Sink. Turns the journals into Parquet; keeps a journal, and says so, if that cannot be.
 
         MeasurementError if the outcome itself cannot be written and no failure was told before.
         """
@@ -115,6 +132,7 @@ class RunWriter:
         self._closed = True
         self._info = msgspec.structs.replace(self._info, outcome=outcome)
         self._release_reserve()
+        self._samples.close()
         try:
             if not told:
                 self._sync()
@@ -148,6 +166,7 @@ class RunWriter:
     def _failed(self, name: str, error: OSError) -> MeasurementError:
         """Stops writing, leaves only whole frames, and makes room for the last words."""
         self._failure = _measurement_error(self.directory, name, error)
+        self._samples.stop(self._failure.what)
         self._note(f"writing stopped: {self._failure.what}")
         with contextlib.suppress(OSError):
             os.ftruncate(self._journal, self._kept_bytes)
@@ -163,10 +182,38 @@ class RunWriter:
 
 
 def finish(directory: Path, info: RunInfo) -> RunInfo:
-    """Puts records.parquet in place of a complete journal; ``info`` as it then is in run.json.
+    """Puts records.parquet and telemetry.parquet in place of complete journals; ``info`` as it then is in run.json.
 
-    Where that cannot be, the journal is kept and a note says why. OSError only where run.json cannot be written.
+    Where that cannot be, a journal is kept and a note says why. OSError only where run.json cannot be written.
     """
+    return _finish_samples(directory, _finish_records(directory, info))
+
+
+def _finish_samples(directory: Path, info: RunInfo) -> RunInfo:
+    path = directory / layout.TELEMETRY_JOURNAL
+    if not path.exists():
+        return info
+    import pyarrow as pa
+
+    from kts.store.samples_parquet import write_parquet
+
+    try:
+        series, damage = read_samples(path)
+        write_parquet(series, directory)
+    except (OSError, pa.ArrowException) as error:
+        note = f"{layout.TELEMETRY} could not be written ({error}); {path.name} is kept and read instead"
+        info = msgspec.structs.replace(info, notes=(*info.notes, note))
+        runfile.write(directory, info)
+        return info
+    if damage:
+        info = msgspec.structs.replace(info, notes=(*info.notes, *damage))
+        runfile.write(directory, info)
+    path.unlink()
+    durable.sync_directory(directory)
+    return info
+
+
+def _finish_records(directory: Path, info: RunInfo) -> RunInfo:
     import pyarrow as pa
 
     from kts.store.parquet import convert

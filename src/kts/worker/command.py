@@ -40,6 +40,8 @@ _NOT_ITS_BUSINESS = ("KTS_TOKEN", "KTS_CONDUCTOR")
 class CommandTenant:
     """Implements `kts.worker.session.Program`."""
 
+    in_thread = False
+
     def __init__(self, tenant: Tenant, choice: DeviceChoice) -> None:
         self._tenant = tenant
         self._choice = choice

@@ -18,6 +18,8 @@ from kts.worker.workloads import KernelName, Operation
 class KernelTenant:
     """Implements `kts.worker.session.Program`. ``device`` may be given open; otherwise `open` opens one."""
 
+    in_thread = True
+
     def __init__(self, tenant: Tenant, choice: DeviceChoice, device: Device | None = None) -> None:
         self._tenant = tenant
         self._choice = choice

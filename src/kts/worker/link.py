@@ -118,13 +118,17 @@ class Link:
 
 
 class BlockOutlet:
-    """A block's `kts.worker.loop.Outlet` on a link: numbers the chunks and counts the records."""
+    """A block's `kts.worker.loop.Outlet` on a link: numbers the chunks and counts the records.
 
-    def __init__(self, link: Link, block: int) -> None:
+    ``schedstat``: heartbeats tell what the scheduler says of the thread that sends them.
+    """
+
+    def __init__(self, link: Link, block: int, *, schedstat: bool = True) -> None:
         self.chunks = 0
         self.count = 0
         self._link = link
         self._block = block
+        self._schedstat = schedstat
 
     def records(self, records: Records) -> None:
         """Sends one chunk."""
@@ -134,7 +138,7 @@ class BlockOutlet:
 
     def heartbeat(self, now_ns: int, iterations: int) -> None:
         """Sends a heartbeat."""
-        run_ns, wait_ns = scheduled_ns()
+        run_ns, wait_ns = scheduled_ns() if self._schedstat else (None, None)
         self._link.send(Heartbeat(monotonic_ns=now_ns, iterations=iterations, run_ns=run_ns, wait_ns=wait_ns))
 
     def quota_reached(self) -> None:

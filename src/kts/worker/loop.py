@@ -138,12 +138,14 @@ class Block:
         with no_garbage_collection():
             if self._pause(self._start_ns - SPIN_NS):
                 return 0
+            self._outlet.heartbeat(self._now(), 0)  # what the scheduler says at both ends of the block
             while self._now() < self._start_ns:
                 pass
             try:
                 self._iterate()
             finally:
                 self._flush()
+            self._outlet.heartbeat(self._now(), self.count)
         return self.count
 
     def _iterate(self) -> None:

@@ -35,7 +35,13 @@ _IDLE_S = 0.25  # between heartbeats
 
 
 class Program(Protocol):
-    """What a tenant runs, whichever workload it is. Called in this order, ``run`` once per block."""
+    """What a tenant runs, whichever workload it is. Called in this order, ``run`` once per block.
+
+    ``in_thread``: the thread that calls ``run`` does the work itself, so that what the kernel's scheduler says of
+    this thread is said of the tenant.
+    """
+
+    in_thread: bool
 
     def open(self) -> DeviceInfo:
         """Opens the device, and nothing more."""
@@ -128,7 +134,7 @@ def _serve(link: Link, program: Program) -> None:
 
 def _block(link: Link, program: Program, start: Start) -> BlockDone:
     before = clock_pair()
-    outlet = BlockOutlet(link, start.block)
+    outlet = BlockOutlet(link, start.block, schedstat=program.in_thread)
     skipped = program.run(start, outlet)
     return BlockDone(
         block=start.block,

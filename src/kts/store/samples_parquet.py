@@ -1,0 +1,106 @@
+"""telemetry.parquet: the samples of a finished run. A row group holds one source, metric and subject."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import cast
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from kts.errors import DataError
+from kts.model.run import SCHEMA_VERSION
+from kts.model.telemetry import SampleSeries, Scope
+from kts.store import durable, layout
+
+ROW_GROUP_SAMPLES = 1 << 20
+_SCHEMA_KEY = "kts.schema"
+_NAMES = ("source", "metric", "scope", "subject")
+_WORD = pa.dictionary(pa.int32(), pa.string())
+_SCHEMA = pa.schema(
+    [
+        pa.field("t_ns", pa.int64(), nullable=False),
+        pa.field("span_ns", pa.int64(), nullable=False),
+        pa.field("source", _WORD, nullable=False),
+        pa.field("metric", _WORD, nullable=False),
+        pa.field("scope", _WORD, nullable=False),
+        pa.field("subject", _WORD, nullable=False),
+        pa.field("value", pa.float64(), nullable=False),
+    ],
+    metadata={_SCHEMA_KEY: str(SCHEMA_VERSION)},
+)
+
+
+def write_parquet(series: Sequence[SampleSeries], directory: Path) -> None:
+    """Writes telemetry.parquet whole or not at all. OSError or pyarrow.ArrowException if it cannot be."""
+    target = directory / layout.TELEMETRY
+    temporary = target.with_name(target.name + layout.TEMPORARY)
+    try:
+        with pq.ParquetWriter(temporary, _SCHEMA, compression="zstd", write_page_checksum=True) as writer:
+            for one in series:
+                for first in range(0, len(one.t_ns), ROW_GROUP_SAMPLES):
+                    part = slice(first, first + ROW_GROUP_SAMPLES)
+                    writer.write_table(_table(one, part), row_group_size=ROW_GROUP_SAMPLES)
+        durable.sync_file(temporary)
+        temporary.replace(target)
+        durable.sync_directory(directory)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _table(series: SampleSeries, part: slice) -> pa.Table:
+    rows = len(series.t_ns[part])
+    index = pa.array(np.zeros(rows, np.int32))
+    words = [pa.DictionaryArray.from_arrays(index, pa.array([getattr(series, name)])) for name in _NAMES]
+    t_ns, span_ns, value = (pa.array(column[part]) for column in (series.t_ns, series.span_ns, series.value))
+    return pa.Table.from_arrays([t_ns, span_ns, *words, value], schema=_SCHEMA)
+
+
+def read_parquet(path: Path) -> list[SampleSeries]:
+    """All series. DataError if the file is damaged, of a newer schema, or not written by kts."""
+    try:
+        file = pq.ParquetFile(path, page_checksum_verification=True)
+        schema = (file.metadata.metadata or {}).get(_SCHEMA_KEY.encode(), b"")
+        if not schema.isdigit() or int(schema) > SCHEMA_VERSION:
+            raise ValueError(f"schema {schema.decode(errors='replace') or 'unknown'}")
+        groups = [_group(file.read_row_group(number)) for number in range(file.num_row_groups)]
+    except (OSError, pa.ArrowException, ValueError, TypeError, KeyError, IndexError) as error:
+        first_line = (str(error).splitlines() or [type(error).__name__])[0]
+        raise DataError(f"{path.name}: damaged, or not written by this kts ({first_line})", "measure again") from error
+    return _joined(groups)
+
+
+def _group(table: pa.Table) -> SampleSeries:
+    words = [str(table.column(name)[0].as_py()) for name in _NAMES]
+    source, metric, scope, subject = words
+    if scope not in ("device", "tenant"):
+        raise ValueError(f"scope {scope}")
+    return SampleSeries(
+        source=source,
+        metric=metric,
+        scope=cast(Scope, scope),
+        subject=subject,
+        t_ns=table.column("t_ns").to_numpy(),
+        span_ns=table.column("span_ns").to_numpy(),
+        value=table.column("value").to_numpy(),
+    )
+
+
+def _joined(groups: Sequence[SampleSeries]) -> list[SampleSeries]:
+    """A long series has several row groups."""
+    parts: dict[tuple[str, str, Scope, str], list[SampleSeries]] = {}
+    for group in groups:
+        parts.setdefault((group.source, group.metric, group.scope, group.subject), []).append(group)
+    return [
+        found[0]
+        if len(found) == 1
+        else SampleSeries(
+            *key,
+            t_ns=np.concatenate([one.t_ns for one in found]),
+            span_ns=np.concatenate([one.span_ns for one in found]),
+            value=np.concatenate([one.value for one in found]),
+        )
+        for key, found in parts.items()
+    ]

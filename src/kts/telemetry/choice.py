@@ -1,0 +1,54 @@
+"""Which sources a run has, and what each says here: the part that knows all of them."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
+
+from kts.model.telemetry import SourceState
+from kts.telemetry.dcgm import DcgmSource
+from kts.telemetry.gpm import GpmSource
+from kts.telemetry.nvml import NvmlSource
+from kts.telemetry.processes import ProcessSource
+from kts.telemetry.sampler import PERIOD_NS, Polling, Sampler
+from kts.telemetry.source import Source
+from kts.units import NS_PER_S
+
+PROBE_S = 0.6
+
+
+class Reading(NamedTuple):
+    """What a source says of a device: its state, and the newest value of each metric."""
+
+    state: SourceState
+    values: dict[str, float]
+
+
+def make_sampler(dcgm: str = "") -> Sampler:
+    """The telemetry of a run. ``dcgm``: URL of a dcgm-exporter to scrape, too. UsageError if it is none."""
+    if dcgm:
+        DcgmSource(dcgm)  # a wrong URL is told before anything is measured
+    return Sampler(lambda tenants: _sources(tenants, dcgm))
+
+
+def probe(uuid: str, dcgm: str = "", *, sleep: Callable[[float], None] = time.sleep) -> list[Reading]:
+    """Opens every polled source of a GPU and samples it for a moment; takes about a second. Raises nothing."""
+    polling = Polling(_sources(lambda: {os.getpid(): "this process"}, dcgm), uuid)
+    states = {state.source: state for state in polling.open()}
+    values: dict[str, dict[str, float]] = {name: {} for name in states}
+    for _ in range(round(PROBE_S * NS_PER_S / PERIOD_NS)):
+        failed, samples = polling.poll()
+        states |= {state.source: state for state in failed}
+        for sample in samples:
+            values[sample.source][sample.metric] = sample.value
+        sleep(PERIOD_NS / NS_PER_S)
+    gone = {name for name, state in states.items() if state.missing}
+    states |= {state.source: state for state in polling.close() if state.source not in gone}
+    return [Reading(state, values[name]) for name, state in states.items()]
+
+
+def _sources(tenants: Callable[[], Mapping[int, str]], dcgm: str) -> list[Source]:
+    sources: list[Source] = [GpmSource(), NvmlSource(), ProcessSource(tenants)]
+    return [*sources, DcgmSource(dcgm)] if dcgm else sources

@@ -1,0 +1,157 @@
+"""NVML: how busy the whole device was, its clocks and its power. Device-scoped, needs no privilege.
+
+Utilisation is the share of NVML's own sample period (between 1/6 s and 1 s, which one it does not tell) in which any
+kernel ran, or device memory was read or written: a device with one busy SM is 100 % busy. It is not SM activity.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+from kts.model.telemetry import Sample, SourceState
+from kts.telemetry.source import SourceMissingError
+
+Readings = dict[str, float]
+"""Metric to value."""
+
+
+def load_nvml() -> Any:
+    """The module ``pynvml`` (nvidia-ml-py). SourceMissingError if it is not installed."""
+    try:
+        import pynvml
+    except ImportError as error:
+        raise SourceMissingError(f"nvidia-ml-py is not installed ({error})") from error
+    return pynvml
+
+
+def open_device(nvml: Any, uuid: str) -> Any:
+    """NVML's handle of the GPU; `nvmlShutdown` is then the caller's to call. SourceMissingError."""
+    try:
+        nvml.nvmlInit()
+    except nvml.NVMLError as error:
+        raise SourceMissingError(f"NVML does not start here: {error}") from error
+    try:
+        return nvml.nvmlDeviceGetHandleByUUID(uuid)
+    except nvml.NVMLError as error:
+        shut_down(nvml)
+        raise SourceMissingError(f"NVML shows no GPU {uuid} here: {error}") from error
+
+
+def shut_down(nvml: Any) -> None:
+    """`nvmlShutdown`, whatever it says: nothing depends on it."""
+    try:
+        nvml.nvmlShutdown()
+    except nvml.NVMLError:
+        return
+
+
+class NvmlSource:
+    """`kts.telemetry.source.Source`. ``nvml``: the module, given in tests."""
+
+    name = "nvml"
+
+    def __init__(self, nvml: Any = None, *, clock: Callable[[], int] = time.monotonic_ns) -> None:
+        self._nvml = nvml
+        self._clock = clock
+        self._handle: Any = None
+        self._uuid = ""
+        self._readers: list[Callable[[], Readings]] = []
+        self._state = SourceState(source=self.name)
+
+    def open(self, uuid: str) -> SourceState:
+        """See Source. Readings that the GPU or its driver does not offer are left out and named."""
+        self._nvml = self._nvml or load_nvml()
+        self._handle, self._uuid = open_device(self._nvml, uuid), uuid
+        offered = {
+            "utilisation": self._utilisation,
+            "SM clock": lambda: self._clock_mhz("sm_clock_mhz", self._nvml.NVML_CLOCK_SM),
+            "memory clock": lambda: self._clock_mhz("memory_clock_mhz", self._nvml.NVML_CLOCK_MEM),
+            "power": self._instant_power,
+            "clock event reasons": self._clocks_limited,
+        }
+        metrics: list[str] = []
+        notes: list[str] = []
+        for what, read in offered.items():
+            try:
+                metrics += read()
+                self._readers.append(read)
+            except self._nvml.NVMLError as error:
+                if what == "power" and (average := self._try(self._average_power)):
+                    metrics += average
+                    self._readers.append(self._average_power)
+                    notes.append("power as NVML averages it, over up to 1 s")
+                else:
+                    notes.append(f"no {what}: {error}")
+        if not metrics:
+            self.close()
+            raise SourceMissingError(f"NVML gives nothing of {uuid}: {'; '.join(notes)}")
+        self._state = SourceState(source=self.name, metrics=tuple(metrics), note="; ".join(notes))
+        return self._state
+
+    def sample(self) -> list[Sample]:
+        """See Source. A reading that fails once is left out; SourceMissingError if all fail."""
+        t_ns = self._clock()
+        values: Readings = {}
+        failure: Exception | None = None
+        for read in self._readers:
+            try:
+                values |= read()
+            except self._nvml.NVMLError as error:
+                failure = error
+        if failure is not None and not values:
+            raise SourceMissingError(f"NVML stopped answering: {failure}")
+        return [
+            Sample(
+                t_ns=t_ns, span_ns=0, source=self.name, metric=metric, scope="device", subject=self._uuid, value=value
+            )
+            for metric, value in values.items()
+        ]
+
+    def state(self) -> SourceState:
+        """See Source."""
+        return self._state
+
+    def close(self) -> None:
+        """See Source."""
+        if self._handle is not None:
+            self._handle = None
+            self._readers.clear()
+            shut_down(self._nvml)
+
+    def _try(self, read: Callable[[], Readings]) -> Readings:
+        try:
+            return read()
+        except self._nvml.NVMLError:
+            return {}
+
+    def _utilisation(self) -> Readings:
+        rates = self._nvml.nvmlDeviceGetUtilizationRates(self._handle)
+        return {"gpu_busy_ratio": rates.gpu / 100, "memory_busy_ratio": rates.memory / 100}
+
+    def _clock_mhz(self, metric: str, which: int) -> Readings:
+        return {metric: float(self._nvml.nvmlDeviceGetClockInfo(self._handle, which))}
+
+    def _instant_power(self) -> Readings:
+        """nvmlDeviceGetPowerUsage is an average over 1 s on most GPUs; this one belongs to its moment."""
+        field = self._nvml.nvmlDeviceGetFieldValues(self._handle, [self._nvml.NVML_FI_DEV_POWER_INSTANT])[0]
+        if field.nvmlReturn != self._nvml.NVML_SUCCESS:
+            raise self._nvml.NVMLError(field.nvmlReturn)
+        return {"power_w": field.value.uiVal / 1000}
+
+    def _average_power(self) -> Readings:
+        return {"power_w": self._nvml.nvmlDeviceGetPowerUsage(self._handle) / 1000}
+
+    def _clocks_limited(self) -> Readings:
+        """1 while power, heat or the hardware itself holds the clocks down, else 0: its mean is a share of time."""
+        nvml = self._nvml
+        limits = (
+            nvml.nvmlClocksEventReasonSwPowerCap
+            | nvml.nvmlClocksEventReasonHwSlowdown
+            | nvml.nvmlClocksEventReasonSwThermalSlowdown
+            | nvml.nvmlClocksEventReasonHwThermalSlowdown
+            | nvml.nvmlClocksEventReasonHwPowerBrakeSlowdown
+        )
+        reasons = nvml.nvmlDeviceGetCurrentClocksEventReasons(self._handle)
+        return {"clocks_limited_ratio": float(bool(reasons & limits))}

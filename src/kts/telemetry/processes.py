@@ -1,0 +1,145 @@
+"""NVML's utilisation per process: tenant-scoped, where its process numbers are known to be the tenants'.
+
+NVML may number processes as another pid namespace does (containers, pods), where a number that looks like a tenant's
+can be a stranger's. So it is believed only once the GPU's list of computing processes holds every tenant.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from kts.model.telemetry import Sample, SourceState
+from kts.telemetry.nvml import load_nvml, open_device, shut_down
+from kts.telemetry.source import SourceMissingError
+from kts.units import NS_PER_S, NS_PER_US
+
+METRICS = ("process_sm_ratio", "process_memory_ratio")
+LONGEST_NS = 2 * NS_PER_S
+"""NVML's sample period is at most 1 s; a longer gap is a pause, not a span."""
+
+
+class ProcessSource:
+    """`kts.telemetry.source.Source`. ``tenants``: pid to name of those in this pid namespace, as known now."""
+
+    name = "nvml-process"
+
+    def __init__(
+        self,
+        tenants: Callable[[], Mapping[int, str]],
+        nvml: Any = None,
+        *,
+        clock: Callable[[], int] = time.monotonic_ns,
+        realtime: Callable[[], int] = time.time_ns,
+    ) -> None:
+        self._tenants = tenants
+        self._nvml = nvml
+        self._clock, self._realtime = clock, realtime
+        self._handle: Any = None
+        self._last_us = 0
+        self._last_ns: dict[str, int] = {}
+        self._matched: frozenset[int] = frozenset()
+        self._listed: frozenset[int] = frozenset()
+        self._gave = False
+
+    def open(self, uuid: str) -> SourceState:
+        """See Source."""
+        self._nvml = self._nvml or load_nvml()
+        self._handle = open_device(self._nvml, uuid)
+        self._last_us = self._realtime() // NS_PER_US
+        try:
+            self._new_samples()
+        except self._nvml.NVMLError as error:
+            self.close()
+            raise SourceMissingError(f"NVML gives no utilisation per process: {error}") from error
+        return SourceState(source=self.name, metrics=METRICS)
+
+    def sample(self) -> list[Sample]:
+        """See Source. A tenant that is not in a batch that NVML made had no utilisation in it."""
+        tenants = dict(self._tenants())
+        try:
+            if not self._known(tenants):
+                return []
+            found = {s.pid: s for s in sorted(self._new_samples(), key=lambda s: s.timeStamp)}
+        except self._nvml.NVMLError as error:
+            raise SourceMissingError(f"NVML's utilisation per process stopped: {error}") from error
+        if not found:
+            return []
+        newest_us = max(s.timeStamp for s in found.values())
+        self._last_us = newest_us
+        samples: list[Sample] = []
+        for pid, name in tenants.items():
+            of = found.get(pid)
+            t_ns = self._monotonic_ns(of.timeStamp if of else newest_us)
+            samples += self._of(name, t_ns, (of.smUtil, of.memUtil) if of else (0, 0))
+        self._gave = self._gave or bool(samples)
+        return samples
+
+    def _known(self, tenants: Mapping[int, str]) -> bool:
+        """True once NVML has listed all ``tenants``; asked again when there is a new one."""
+        if not tenants or self._matched >= tenants.keys():
+            return bool(tenants)
+        listed = self._nvml.nvmlDeviceGetComputeRunningProcesses(self._handle)
+        self._listed = frozenset(process.pid for process in listed)
+        if self._listed >= tenants.keys():
+            self._matched = frozenset(tenants)
+        return self._matched >= tenants.keys()
+
+    def _new_samples(self) -> list[Any]:
+        """Empty where there is nothing new, which NVML reports as an error."""
+        nvml = self._nvml
+        try:
+            return list(nvml.nvmlDeviceGetProcessUtilization(self._handle, self._last_us))
+        except nvml.NVMLError as error:
+            if error.value in {nvml.NVML_SUCCESS, nvml.NVML_ERROR_NOT_FOUND}:
+                return []
+            raise
+
+    def _monotonic_ns(self, stamp_us: int) -> int:
+        """NVML stamps with CLOCK_REALTIME; a stamp of another clock is taken as now."""
+        now_ns, ago_ns = self._clock(), self._realtime() - stamp_us * NS_PER_US
+        return now_ns - ago_ns if 0 <= ago_ns <= LONGEST_NS else now_ns
+
+    def _of(self, name: str, t_ns: int, percents: tuple[int, int]) -> list[Sample]:
+        span_ns = t_ns - self._last_ns.get(name, t_ns)
+        self._last_ns[name] = t_ns
+        if not 0 < span_ns <= LONGEST_NS:
+            return []  # the first, or after a pause: what it covers is not known
+        return [
+            Sample(
+                t_ns=t_ns,
+                span_ns=span_ns,
+                source=self.name,
+                metric=metric,
+                scope="tenant",
+                subject=name,
+                value=percent / 100,
+            )
+            for metric, percent in zip(METRICS, percents, strict=True)
+        ]
+
+    def state(self) -> SourceState:
+        """See Source."""
+        if self._gave:
+            return SourceState(source=self.name, metrics=METRICS)
+        tenants = self._tenants()
+        if not tenants:
+            why = (
+                "the tenants are in other pid namespaces (pods), where NVML's process numbers cannot be matched to them"
+            )
+        elif not self._matched:
+            why = (
+                f"{len(self._listed & tenants.keys())} of {len(tenants)} tenants are in NVML's list of "
+                f"{len(self._listed)} computing processes: it numbers them as another pid namespace does, or the "
+                "tenants' programs compute in processes of their own"
+            )
+        else:
+            why = "NVML gave no sample in this time"
+        return SourceState(source=self.name, missing=why)
+
+    def close(self) -> None:
+        """See Source."""
+        if self._handle is not None:
+            self._handle = None
+            shut_down(self._nvml)

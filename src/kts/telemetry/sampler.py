@@ -1,0 +1,185 @@
+"""Polls the sources in one thread, ten times a second, and never disturbs the run.
+
+The thread is started by the conductor's, whose cores it inherits: those that no tenant has. A source that fails is
+named and dropped, the others go on.
+"""
+
+from __future__ import annotations
+
+import socket
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import msgspec
+
+from kts.model.run import WorkerInfo
+from kts.model.telemetry import Sample, SourceState
+from kts.telemetry.schedstat import SchedstatSource
+from kts.telemetry.source import Source, SourceMissingError
+from kts.units import NS_PER_MS, NS_PER_S, NS_PER_US
+from kts.wire.messages import Heartbeat
+
+PERIOD_NS = 100 * NS_PER_MS
+JOIN_S = 2.0
+MOST_UNDRAINED = 200_000
+"""Samples kept for a driver that does not come for them; then the newest are dropped."""
+
+MakeSources = Callable[[Callable[[], Mapping[int, str]]], Sequence[Source]]
+"""Makes the polled sources, given who the tenants of this pid namespace are (pid to name), as known when asked."""
+
+
+class Sampler:
+    """Implements `kts.conduct.ports.Telemetry`. Sources of the device begin when the first tenant on a GPU is known."""
+
+    def __init__(
+        self, make: MakeSources, *, period_ns: int = PERIOD_NS, clock: Callable[[], int] = time.monotonic_ns
+    ) -> None:
+        self._make = make
+        self._period_ns = period_ns
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._states: list[SourceState] = []
+        self._samples: list[Sample] = []
+        self._pids: dict[int, str] = {}
+        self._uuids: list[str] = []
+        self._others: set[str] = set()
+        self._over = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._schedstat = SchedstatSource()
+        self._closed = False
+
+    def worker(self, info: WorkerInfo) -> None:
+        """See Telemetry."""
+        if self._closed:
+            return
+        with self._lock:
+            if info.hostname == socket.gethostname() and Path(f"/proc/{info.pid}").exists():
+                self._pids[info.pid] = info.tenant
+        if info.device.kind != "cuda":
+            self._others.add(info.device.label)
+            return
+        if info.device.uuid not in self._uuids:
+            self._uuids.append(info.device.uuid)
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._run, args=(info.device.uuid,), name="telemetry", daemon=True)
+            self._thread.start()
+
+    def heartbeat(self, tenant: str, beat: Heartbeat) -> None:
+        """See Telemetry."""
+        self._schedstat.heartbeat(tenant, beat)
+
+    def block_over(self) -> None:
+        """See Telemetry."""
+        self._schedstat.block_over()
+
+    def drain(self) -> tuple[list[SourceState], list[Sample]]:
+        """See Telemetry."""
+        with self._lock:
+            states, self._states = self._states, []
+            samples, self._samples = self._samples, []
+        return states, samples + self._schedstat.sample()
+
+    def close(self) -> None:
+        """See Telemetry. Sources that were never begun are named, too."""
+        if self._closed:
+            return
+        self._closed = True
+        self._over.set()
+        if self._thread is not None:
+            self._thread.join(JOIN_S)
+        else:
+            where = ", ".join(sorted(self._others))
+            why = f"the tenants are on {where}" if where else "no tenant opened its device"
+            for source in self._make(dict):
+                self._tell(SourceState(source=source.name, missing=why))
+        self._tell(self._schedstat.state())
+        self._schedstat.close()
+
+    def _tell(self, state: SourceState) -> None:
+        with self._lock:
+            self._states.append(state)
+
+    def _tenants(self) -> dict[int, str]:
+        with self._lock:
+            return dict(self._pids)
+
+    def _run(self, uuid: str) -> None:
+        """The thread. Whatever a source does, the run goes on."""
+        round_robin = Polling(self._make(self._tenants), uuid, self._clock)
+        for state in round_robin.open():
+            self._tell(state)
+        next_ns = self._clock()
+        while round_robin.live and not self._over.wait(max(0, next_ns - self._clock()) / NS_PER_S):
+            states, samples = round_robin.poll()
+            with self._lock:
+                self._states += states
+                self._samples += samples[: MOST_UNDRAINED - len(self._samples)]
+            now_ns = self._clock()
+            next_ns += self._period_ns * max(1, -((next_ns - now_ns) // self._period_ns))  # what was missed is missed
+        for state in round_robin.close():
+            several = f"of {uuid} only: the tenants are on several GPUs" if len(self._uuids) > 1 else ""
+            self._tell(msgspec.structs.replace(state, note="; ".join(filter(None, (state.note, several)))))
+
+
+class Polling:
+    """The sources of one device, each timed. ``live`` are those that still give something."""
+
+    def __init__(self, sources: Sequence[Source], uuid: str, clock: Callable[[], int] = time.monotonic_ns) -> None:
+        self.live: list[Source] = list(sources)
+        self._uuid = uuid
+        self._clock = clock
+        self._took_ns: dict[str, list[int]] = {source.name: [0, 0, 0] for source in sources}  # polls, sum, longest
+
+    def open(self) -> list[SourceState]:
+        """Opens all; their states, the missing ones included."""
+        states = []
+        for source in tuple(self.live):
+            try:
+                states.append(source.open(self._uuid))
+            except Exception as error:  # a run must not end because a library of the driver's is odd
+                self.live.remove(source)
+                states.append(SourceState(source=source.name, missing=_why(error)))
+        return states
+
+    def poll(self) -> tuple[list[SourceState], list[Sample]]:
+        """One reading of each; states are those of sources that failed just now."""
+        states: list[SourceState] = []
+        samples: list[Sample] = []
+        for source in tuple(self.live):
+            begin_ns = self._clock()
+            try:
+                samples += source.sample()
+            except Exception as error:
+                self.live.remove(source)
+                states.append(self._timed(source, f"stopped during the run: {_why(error)}"))
+                source.close()
+            took_ns = self._clock() - begin_ns
+            took = self._took_ns[source.name]
+            took[:] = took[0] + 1, took[1] + took_ns, max(took[2], took_ns)
+        return states, samples
+
+    def close(self) -> list[SourceState]:
+        """Closes what is live; its final states."""
+        states = [self._timed(source) for source in self.live]
+        for source in self.live:
+            source.close()
+        self.live.clear()
+        return states
+
+    def _timed(self, source: Source, missing: str = "") -> SourceState:
+        state = source.state()
+        polls, total_ns, longest_ns = self._took_ns[source.name]
+        return msgspec.structs.replace(
+            state,
+            missing=missing or state.missing,
+            polls=polls,
+            poll_mean_us=round(total_ns / polls / NS_PER_US, 1) if polls else 0.0,
+            poll_max_us=round(longest_ns / NS_PER_US, 1),
+        )
+
+
+def _why(error: Exception) -> str:
+    text = " ".join(str(error).split())
+    return text if isinstance(error, SourceMissingError) and text else f"{type(error).__name__}: {text}"[:300]

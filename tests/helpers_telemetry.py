@@ -1,0 +1,239 @@
+"""A fake NVML, an exporter on a real socket, and clocks, for the tests of `kts.telemetry`."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pynvml
+
+from kts.model.telemetry import Sample, SampleSeries, Scope
+
+UUID = "GPU-00000000-0000-0000-0000-000000000001"
+OTHER_UUID = "GPU-00000000-0000-0000-0000-000000000002"
+MS = 1_000_000
+S = 1_000_000_000
+
+
+class Clock:
+    """Nanoseconds that pass only when told to."""
+
+    def __init__(self, ns: int = 1000 * S) -> None:
+        self.ns = ns
+
+    def __call__(self) -> int:
+        return self.ns
+
+    def after(self, ns: int) -> int:
+        """Lets time pass; the time then."""
+        self.ns += ns
+        return self.ns
+
+
+class FakeNvml:
+    """Stands for the module ``pynvml``: its own errors, constants and structures, and made-up answers.
+
+    ``refused``: function name to the error code that it answers with. ``busy``: what the device does now.
+    """
+
+    def __init__(self, clock: Clock, realtime: Callable[[], int] | None = None) -> None:
+        self.clock = clock
+        self.realtime = realtime or clock
+        self.refused: dict[str, int] = {}
+        self.busy = {"gpu": 50, "memory": 20, "sm_mhz": 1980, "power_mw": 400_000, "reasons": 0}
+        self.gpm = {1: 90.0, 2: 60.0, 3: 30.0, 5: 10.0, 10: 45.0}
+        self.gpm_refused: set[int] = set()
+        self.gpm_supported = 1
+        self.listed: list[int] = []
+        self.processes: list[tuple[int, int, int, int]] = []  # pid, stamp in us, SM and memory percents
+        self.opened = 0
+        self.samples_held = 0
+        self.gpm_intervals_ns: list[int] = []
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(pynvml, name)
+
+    def _answer(self, name: str) -> None:
+        if name in self.refused:
+            raise pynvml.NVMLError(self.refused[name])
+
+    def nvmlInit(self) -> None:  # noqa: N802
+        self._answer("nvmlInit")
+        self.opened += 1
+
+    def nvmlShutdown(self) -> None:  # noqa: N802
+        self.opened -= 1
+
+    def nvmlDeviceGetHandleByUUID(self, uuid: str) -> str:  # noqa: N802
+        if uuid != UUID:
+            raise pynvml.NVMLError(pynvml.NVML_ERROR_NOT_FOUND)
+        return "handle"
+
+    def nvmlDeviceGetUtilizationRates(self, handle: str) -> Any:  # noqa: ARG002, N802
+        self._answer("nvmlDeviceGetUtilizationRates")
+        return SimpleNamespace(gpu=self.busy["gpu"], memory=self.busy["memory"])
+
+    def nvmlDeviceGetClockInfo(self, handle: str, which: int) -> int:  # noqa: ARG002, N802
+        self._answer("nvmlDeviceGetClockInfo")
+        return self.busy["sm_mhz"] if which == pynvml.NVML_CLOCK_SM else 3201
+
+    def nvmlDeviceGetFieldValues(self, handle: str, fields: list[int]) -> Any:  # noqa: ARG002, N802
+        self._answer("nvmlDeviceGetFieldValues")
+        value = pynvml.c_nvmlFieldValue_t()
+        value.nvmlReturn = self.refused.get("instant", pynvml.NVML_SUCCESS)
+        value.value.uiVal = self.busy["power_mw"]
+        return [value]
+
+    def nvmlDeviceGetPowerUsage(self, handle: str) -> int:  # noqa: ARG002, N802
+        self._answer("nvmlDeviceGetPowerUsage")
+        return 300_000
+
+    def nvmlDeviceGetCurrentClocksEventReasons(self, handle: str) -> int:  # noqa: ARG002, N802
+        self._answer("nvmlDeviceGetCurrentClocksEventReasons")
+        return self.busy["reasons"]
+
+    def nvmlGpmQueryDeviceSupport(self, handle: str) -> Any:  # noqa: ARG002, N802
+        self._answer("nvmlGpmQueryDeviceSupport")
+        return SimpleNamespace(isSupportedDevice=self.gpm_supported)
+
+    def nvmlGpmSampleAlloc(self) -> Any:  # noqa: N802
+        self.samples_held += 1
+        return pynvml.pointer(pynvml.struct_c_nvmlGpmSample_t())
+
+    def nvmlGpmSampleFree(self, sample: Any) -> None:  # noqa: ARG002, N802
+        self.samples_held -= 1
+
+    def nvmlGpmSampleGet(self, handle: str, sample: Any) -> Any:  # noqa: ARG002, N802
+        self._answer("nvmlGpmSampleGet")
+        self.gpm_intervals_ns.append(self.clock())
+        return sample
+
+    def nvmlGpmMetricsGet(self, request: Any) -> Any:  # noqa: N802
+        self._answer("nvmlGpmMetricsGet")
+        assert request.version == pynvml.NVML_GPM_METRICS_GET_VERSION
+        assert request.sample1
+        assert request.sample2
+        for place in range(request.numMetrics):
+            metric = request.metrics[place]
+            refused = metric.metricId in self.gpm_refused
+            metric.nvmlReturn = pynvml.NVML_ERROR_NOT_SUPPORTED if refused else pynvml.NVML_SUCCESS
+            metric.value = 0.0 if refused else self.gpm[metric.metricId]
+        return request
+
+    def nvmlDeviceGetComputeRunningProcesses(self, handle: str) -> Any:  # noqa: ARG002, N802
+        return [SimpleNamespace(pid=pid) for pid in self.listed]
+
+    def nvmlDeviceGetProcessUtilization(self, handle: str, since_us: int) -> Any:  # noqa: ARG002, N802
+        self._answer("nvmlDeviceGetProcessUtilization")
+        found = [p for p in self.processes if p[1] > since_us]
+        if not found:
+            raise pynvml.NVMLError(pynvml.NVML_ERROR_NOT_FOUND)
+        return [SimpleNamespace(pid=p, timeStamp=t, smUtil=sm, memUtil=mem) for p, t, sm, mem in found]
+
+
+RECORDED = """\
+# HELP DCGM_FI_DEV_SM_CLOCK SM clock frequency (in MHz).
+# TYPE DCGM_FI_DEV_SM_CLOCK gauge
+DCGM_FI_DEV_SM_CLOCK{{gpu="0",UUID="{other}",pci_bus_id="00000000:1A:00.0",device="nvidia0",modelName="NVIDIA H200",Hostname="n1"}} 345
+DCGM_FI_DEV_SM_CLOCK{{gpu="1",UUID="{uuid}",pci_bus_id="00000000:3D:00.0",device="nvidia1",modelName="NVIDIA H200",Hostname="n1",container="worker",namespace="kts",pod="kts-x-fft-abcde"}} 1980
+DCGM_FI_DEV_SM_CLOCK{{gpu="1",UUID="{uuid}",pci_bus_id="00000000:3D:00.0",device="nvidia1",modelName="NVIDIA H200",Hostname="n1",container="worker",namespace="kts",pod="kts-x-gemm-fghij"}} 1980
+# HELP DCGM_FI_DEV_MEMORY_TEMP Memory temperature (in C).
+DCGM_FI_DEV_MEMORY_TEMP{{gpu="1",UUID="{uuid}"}} 51
+# HELP DCGM_FI_DEV_GPU_UTIL GPU utilization (in %).
+DCGM_FI_DEV_GPU_UTIL{{gpu="1",UUID="{uuid}",Hostname="n1"}} {util}
+DCGM_FI_DEV_MEM_COPY_UTIL{{gpu="1",UUID="{uuid}",Hostname="n1"}} 9223372036854775794
+DCGM_FI_DEV_POWER_USAGE{{gpu="1",UUID="{uuid}",Hostname="n1"}} 403.118000
+DCGM_FI_PROF_GR_ENGINE_ACTIVE{{gpu="1",UUID="{uuid}",Hostname="n1"}} 0.971234
+DCGM_FI_PROF_SM_ACTIVE{{gpu="1",UUID="{uuid}",GPU_I_PROFILE="1g.18gb",GPU_I_ID="7",Hostname="n1"}} 0.111111
+DCGM_FI_PROF_SM_ACTIVE{{gpu="1",UUID="{uuid}",Hostname="n1"}} {sm}
+DCGM_FI_PROF_DRAM_ACTIVE{{gpu="1",UUID="{uuid}",Hostname="n1",err="a \\"quoted\\" }} word"}} 0.402000
+"""  # noqa: E501
+"""What dcgm-exporter answers, with a second GPU, copies for two pods, a blank and a MIG instance."""
+
+
+def exporter_text(sm: float = 0.6, util: int = 97) -> str:
+    """An answer with these values."""
+    return RECORDED.format(uuid=UUID, other=OTHER_UUID, sm=f"{sm:.6f}", util=util)
+
+
+class Exporter:
+    """A dcgm-exporter on a real socket: ``text`` is its next answer, ``status`` its code."""
+
+    def __init__(self) -> None:
+        self.text = exporter_text()
+        self.status = 200
+        self.asked = 0
+        self.url = ""
+
+
+@contextmanager
+def exporter() -> Iterator[Exporter]:
+    """An exporter that answers until the end of the context."""
+    served = Exporter()
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_GET(self) -> None:
+            served.asked += 1
+            body = served.text.encode()
+            self.send_response(served.status if self.path == "/metrics" else 404)
+            self.send_header("Content-Type", "text/plain; version=0.0.4")
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: Any) -> None:
+            """Nothing."""
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server.daemon_threads = True
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    served.url = f"http://127.0.0.1:{server.server_port}/metrics"
+    try:
+        yield served
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+def series(
+    points: list[tuple[int, int, float]],
+    *,
+    source: str = "gpm",
+    metric: str = "sm_active_ratio",
+    scope: Scope = "device",
+    subject: str = UUID,
+) -> SampleSeries:
+    """A series of (t_ns, span_ns, value)."""
+    t, span, value = (np.array(column) for column in zip(*points, strict=True))
+    return SampleSeries(
+        source=source,
+        metric=metric,
+        scope=scope,
+        subject=subject,
+        t_ns=t.astype(np.int64),
+        span_ns=span.astype(np.int64),
+        value=value.astype(np.float64),
+    )
+
+
+def sample(t_ns: int, value: float = 0.5, **changes: Any) -> Sample:
+    """One sample."""
+    fields: dict[str, Any] = {
+        "t_ns": t_ns,
+        "span_ns": 0,
+        "source": "nvml",
+        "metric": "gpu_busy_ratio",
+        "scope": "device",
+        "subject": UUID,
+        "value": value,
+    }
+    return Sample(**(fields | changes))

@@ -1,0 +1,207 @@
+"""The sampler: one thread, whatever its sources do, and the scheduler's figures from heartbeats."""
+
+from __future__ import annotations
+
+import os
+import socket
+import threading
+from collections.abc import Callable, Mapping
+
+import pytest
+from tests.helpers_conduct import DEVICE, until
+from tests.helpers_telemetry import MS, UUID, S, sample
+
+from kts.model.run import DeviceInfo, WorkerInfo
+from kts.model.telemetry import Sample, SourceState
+from kts.telemetry import make_sampler
+from kts.telemetry.sampler import Polling, Sampler
+from kts.telemetry.schedstat import SchedstatSource
+from kts.telemetry.source import SourceMissingError
+from kts.wire.messages import Heartbeat
+
+GPU = DeviceInfo(kind="cuda", uuid=UUID, name="GPU", label="GPU", library="torch")
+
+
+class Scripted:
+    """A source that gives a sample a time until ``fails_at``."""
+
+    def __init__(
+        self, name: str, *, missing: str = "", fails_at: int | None = None, error: Exception | None = None
+    ) -> None:
+        self.name = name
+        self.polled = 0
+        self.closed = 0
+        self.threads: set[str] = set()
+        self._missing, self._fails_at = missing, fails_at
+        self._error = error or SourceMissingError("gone")
+
+    def open(self, uuid: str) -> SourceState:
+        assert uuid == UUID
+        if self._missing:
+            raise SourceMissingError(self._missing)
+        return self.state()
+
+    def sample(self) -> list[Sample]:
+        self.threads.add(threading.current_thread().name)
+        self.polled += 1
+        if self.polled == self._fails_at:
+            raise self._error
+        return [sample(self.polled * S, source=self.name)]
+
+    def state(self) -> SourceState:
+        return SourceState(source=self.name, metrics=("gpu_busy_ratio",))
+
+    def close(self) -> None:
+        self.closed += 1
+
+
+def worker(tenant: str, device: DeviceInfo = GPU, pid: int | None = None, hostname: str = "") -> WorkerInfo:
+    """A tenant of this host."""
+    return WorkerInfo(tenant=tenant, pid=pid or os.getpid(), hostname=hostname or socket.gethostname(), device=device)
+
+
+def run(*sources: Scripted, until_polls: int = 5) -> tuple[dict[str, SourceState], list[Sample]]:
+    """A short run of a sampler with these sources; states by source (last ones) and samples."""
+    subject = Sampler(lambda _: sources, period_ns=MS)
+    states: dict[str, SourceState] = {}
+    samples: list[Sample] = []
+
+    def drain() -> None:
+        new_states, new_samples = subject.drain()
+        states.update({state.source: state for state in new_states})
+        samples.extend(new_samples)
+
+    def enough() -> bool:
+        drain()
+        return any(source.polled >= until_polls for source in sources)
+
+    subject.worker(worker("fft"))
+    subject.worker(worker("fft"))
+    until(enough)
+    subject.close()
+    subject.close()
+    drain()
+    return states, samples
+
+
+def test_a_missing_source_is_named_and_the_others_are_sampled() -> None:
+    """Else one source that is not there would cost all of them."""
+    good, bad = Scripted("good"), Scripted("bad", missing="not built in")
+    states, samples = run(good, bad)
+    assert states["bad"].missing == "not built in"
+    assert bad.polled == 0
+    assert {s.source for s in samples} == {"good"}
+    assert states["good"].polls == good.polled == len(samples)
+    assert 0 < states["good"].poll_mean_us <= states["good"].poll_max_us
+
+
+@pytest.mark.parametrize("error", [SourceMissingError("gone"), RuntimeError("a bug"), OSError(5, "I/O")])
+def test_a_source_that_fails_in_the_run_is_named_and_dropped(error: Exception) -> None:
+    """Else it would end the run, or go on failing in silence."""
+    good, bad = Scripted("good"), Scripted("bad", fails_at=3, error=error)
+    states, samples = run(good, bad, until_polls=8)
+    assert states["bad"].missing.startswith("stopped during the run")
+    assert bad.polled == 3
+    assert bad.closed == good.closed == 1
+    assert sum(s.source == "bad" for s in samples) == 2
+    assert not states["good"].missing
+
+
+def test_sources_are_polled_by_one_thread_that_is_not_the_drivers() -> None:
+    """Else a slow exporter would hold up the conductor, and NVML be used by two threads at once."""
+    a, b = Scripted("a"), Scripted("b")
+    run(a, b)
+    assert a.threads == b.threads == {"telemetry"}
+    assert not [t for t in threading.enumerate() if t.name == "telemetry"]
+
+
+def test_on_a_cpu_no_source_of_a_gpu_is_opened_and_all_are_named() -> None:
+    """Else a report would pose as if a GPU had been looked at, or not say why nothing is there."""
+    source = Scripted("nvml")
+    subject = Sampler(lambda _: [source], period_ns=MS)
+    subject.worker(worker("fft", DEVICE))
+    subject.close()
+    states = {state.source: state for state in subject.drain()[0]}
+    assert states["nvml"].missing == f"the tenants are on {DEVICE.label}"
+    assert states["schedstat"].missing == "no tenant told it"
+    assert source.polled == 0
+
+
+def test_only_processes_of_this_namespace_are_handed_to_the_sources() -> None:
+    """Else a pod's process number would be looked up among the conductor's."""
+    asked: list[Callable[[], Mapping[int, str]]] = []
+
+    def make(tenants: Callable[[], Mapping[int, str]]) -> list[Scripted]:
+        asked.append(tenants)
+        return []
+
+    subject = Sampler(make, period_ns=MS)
+    subject.worker(worker("here"))
+    subject.worker(worker("pod", hostname="kts-x-fft-abcde"))
+    subject.worker(worker("dead", pid=2**22 + 1))
+    until(lambda: bool(asked))
+    assert asked[0]() == {os.getpid(): "here"}
+    subject.close()
+
+
+def test_an_exporter_that_is_no_url_is_told_before_the_run() -> None:
+    """Else the user would learn of the typing mistake from the report."""
+    from kts.errors import UsageError
+
+    with pytest.raises(UsageError):
+        make_sampler("ftp://x")
+    make_sampler("node:9400").close()
+
+
+def test_the_same_polling_serves_the_doctor() -> None:
+    """Else `kts doctor` could find sources that a run does not."""
+    good, bad = Scripted("good"), Scripted("bad", missing="no")
+    polling = Polling([good, bad], UUID)
+    assert [state.missing for state in polling.open()] == ["", "no"]
+    states, samples = polling.poll()
+    assert (states, len(samples)) == ([], 1)
+    assert [state.polls for state in polling.close()] == [1]
+
+
+def beat(t_ms: int, run_ms: float | None, wait_ms: float = 0.0, iterations: int = 1) -> Heartbeat:
+    """A heartbeat."""
+    run_ns, wait_ns = (None, None) if run_ms is None else (round(run_ms * MS), round(wait_ms * MS))
+    return Heartbeat(monotonic_ns=t_ms * MS, iterations=iterations, run_ns=run_ns, wait_ns=wait_ns)
+
+
+def test_ran_and_waited_are_shares_of_the_time_between_two_heartbeats() -> None:
+    """Else the wait for the core, which is what sharing a CPU costs, would be wrong."""
+    source = SchedstatSource()
+    source.heartbeat("fft", beat(0, 100, 50))
+    source.heartbeat("fft", beat(250, 200, 175))
+    found = {s.metric: s for s in source.sample()}
+    assert found["cpu_run_ratio"].value == pytest.approx(0.4)
+    assert found["cpu_wait_ratio"].value == pytest.approx(0.5)
+    assert found["cpu_run_ratio"].span_ns == 250 * MS
+    assert found["cpu_run_ratio"].t_ns == 250 * MS
+    assert {s.scope for s in found.values()} == {"tenant"}
+
+
+@pytest.mark.parametrize("between", ["block", "idle"])
+def test_no_span_reaches_from_one_block_into_the_next(between: str) -> None:
+    """Else the idle time between blocks would water down both."""
+    source = SchedstatSource()
+    source.heartbeat("fft", beat(0, 100))
+    if between == "block":
+        source.block_over()
+    else:
+        source.heartbeat("fft", beat(100, None, iterations=0))
+    source.heartbeat("fft", beat(250, 200))
+    assert source.sample() == []
+
+
+def test_a_tenant_that_does_not_tell_is_named() -> None:
+    """Else a program in processes of its own would be missing without a word."""
+    source = SchedstatSource()
+    for t_ms in (0, 250):
+        source.heartbeat("fft", beat(t_ms, t_ms))
+        source.heartbeat("mine", beat(t_ms, None))
+    assert source.state().note == "not told by mine"
+    alone = SchedstatSource()
+    alone.heartbeat("mine", beat(0, None))
+    assert "mine" in alone.state().missing
