@@ -155,10 +155,10 @@ def test_asking_for_gpus_never_raises() -> None:
 
 def test_settings_default_to_the_published_ones() -> None:
     """Otherwise a plain run is not the published one."""
-    assert read_settings("fft", {}) == Settings(iterations=800, size=4096, sleep_ms=100, phase="")
+    assert read_settings("fft", {}) == Settings(iterations=800, size=4096, sleep_ms=100, phase="", app="FFT")
     assert read_settings("gemm", {"SLEEP_MS": ""}).sleep_ms == 150
     env = {"ITERATIONS": "3", "MATRIX_SIZE": "64", "SLEEP_MS": "0.5", "KTS_PHASE": "warm"}
-    assert read_settings("gemm", env) == Settings(iterations=3, size=64, sleep_ms=0.5, phase="warm")
+    assert read_settings("gemm", env) == Settings(iterations=3, size=64, sleep_ms=0.5, phase="warm", app="GEMM")
 
 
 @pytest.mark.parametrize(
@@ -194,7 +194,7 @@ def test_alone_each_line_is_flushed_and_pauses_lie_between_iterations() -> None:
     clock, out = FakeClock(), _FlushCounter()
     out.flushed_at = []
     sleeps: list[float] = []
-    settings = Settings(iterations=3, size=16, sleep_ms=7.0, phase="x")
+    settings = Settings(iterations=3, size=16, sleep_ms=7.0, phase="x", app="GEMM")
     measure("gemm", settings, FakeDevice(clock, lambda _: 2.0), out, sleep=sleeps.append, epoch_ns=clock)
     lines = [parse_line(text) for text in out.getvalue().splitlines()]
     assert [line and (line.app, line.i, line.device_ms, line.phase) for line in lines] == [

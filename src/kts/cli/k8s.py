@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -31,6 +31,10 @@ from kts.cli.k8s_time_slicing import time_slicing
 from kts.errors import UsageError
 from kts.k8s.names import DEFAULT_JOIN_S, DEFAULT_KEEP_S, DEFAULT_NAMESPACE
 
+if TYPE_CHECKING:
+    from kts.k8s.settings import ClusterSettings
+    from kts.model.plan import Plan
+
 EPOCH = "SOURCE_DATE_EPOCH"
 _LAST_EPOCH = 253_402_300_799
 """The last second that RFC 3339 can name."""
@@ -47,6 +51,9 @@ def render(  # noqa: PLR0917 - typer turns parameters into options
         str,
         typer.Argument(help="An experiment file, or a name from `kts experiments`.", autocompletion=complete_name),
     ],
+    design: Annotated[
+        str | None, typer.Option(help="interleaved or classic. Default: the experiment's.", show_default=False)
+    ] = None,
     namespace: Namespace = DEFAULT_NAMESPACE,
     image: Image = None,
     extra: Extra = "torch",
@@ -68,7 +75,8 @@ def render(  # noqa: PLR0917 - typer turns parameters into options
     """Print the objects of a run, for review or GitOps; `kubectl apply -f -` of them runs it.
 
     `kts attach ID` then fetches and reports it. With --run-id and SOURCE_DATE_EPOCH in the environment, two outputs
-    differ in the token alone.
+    differ in the token alone. In the classic design there is no token, and only the Jobs of the first block start
+    by themselves: `kts attach ID` runs the others in turn.
     """
     import secrets
 
@@ -76,7 +84,7 @@ def render(  # noqa: PLR0917 - typer turns parameters into options
     from kts.k8s import manifests
     from kts.k8s.session import new_run_id
     from kts.plan import build
-    from kts.spec import load
+    from kts.spec import load, override
 
     settings = settings_from(
         namespace=namespace,
@@ -95,8 +103,14 @@ def render(  # noqa: PLR0917 - typer turns parameters into options
         keep_seconds=keep_seconds,
     )
     loaded = load(experiment)
-    plan = decided(build(loaded.experiment), extra_from(extra))
+    changed = override(loaded.experiment, {"design": design}) if design else loaded.experiment
+    plan = decided(build(changed), extra_from(extra))
     run = run_id or new_run_id(plan.name)
+    if plan.design == "classic":
+        sys.stdout.write(f"# Run {run} of {plan.name}, block by block. Applied at once, only the first runs.\n")
+        sys.stdout.write(f"# The rest, and the report: kts attach {run} --namespace {namespace}\n")
+        sys.stdout.write(_classic(plan, run, settings, loaded.text))
+        return
     objects = manifests.render(
         plan,
         run=manifests.checked_run_id(run),
@@ -108,6 +122,18 @@ def render(  # noqa: PLR0917 - typer turns parameters into options
     sys.stdout.write(f"# Run {run} of {plan.name}. Holds the run's token (Secret): keep it out of public places.\n")
     sys.stdout.write(f"# Afterwards: kts attach {run} --namespace {namespace}\n")
     sys.stdout.write(manifests.to_yaml(objects))
+
+
+def _classic(plan: Plan, run: str, settings: ClusterSettings, text: str) -> str:
+    """The objects of a run in the classic design as YAML, block by block."""
+    from kts.k8s import classic_jobs, manifests
+
+    classic_jobs.check(plan, settings)
+    created = _created(os.environ.get(EPOCH, ""))
+    stages = classic_jobs.stages(
+        plan, run=manifests.checked_run_id(run), settings=settings, experiment_text=text, created=created
+    )
+    return "".join(f"---\n# {what}\n{manifests.to_yaml(objects)}" for what, objects in stages)
 
 
 def _created(epoch: str) -> str:

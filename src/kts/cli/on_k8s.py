@@ -10,7 +10,7 @@ from kts.errors import KtsError, UsageError
 
 if TYPE_CHECKING:
     from kts.k8s.api import Api
-    from kts.k8s.session import Session
+    from kts.k8s.runs import RunSession
     from kts.k8s.settings import ClusterSettings, Extra
     from kts.model.plan import Plan
     from kts.model.run import Outcome
@@ -55,21 +55,22 @@ def _has_image(node: dict[str, object], name: str) -> bool:
 
 def start(
     api: Api, plan: Plan, settings: ClusterSettings, text: str, directory: Path, *, overwrite: bool
-) -> tuple[str, Session]:
+) -> tuple[str, RunSession]:
     """(the run's ID, its session), with one line for the user on how to find it again."""
     from kts.cli.output import say
-    from kts.k8s import session
+    from kts.k8s import runs
+    from kts.k8s.session import new_run_id
 
-    run = session.new_run_id(plan.name)
-    started = session.start(api, plan, settings, text, directory, run=run, overwrite=overwrite)
+    run = new_run_id(plan.name)
+    started = runs.start(api, plan, settings, text, directory, run=run, overwrite=overwrite)
     say(f"run {run} in namespace {settings.namespace} (if this is closed: kts attach {run})")
     return run, started
 
 
-def conclude(api: Api, session: Session, *, keep: bool) -> Outcome:
+def conclude(api: Api, session: RunSession, *, keep: bool) -> Outcome:
     """Follows the session to its end, fetches everything, and leaves nothing in the cluster unless ``keep``."""
     from kts.cli.output import console, say
-    from kts.k8s.session import clean
+    from kts.k8s.objects import clean
     from kts.report import RichWatcher
 
     run, namespace = session.run, session.settings.namespace

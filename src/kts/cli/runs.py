@@ -25,12 +25,12 @@ def runs(
 ) -> None:
     """List the runs that are in a cluster."""
     from kts.cli.output import print_plain_json
-    from kts.k8s import session
     from kts.k8s.api import Api
+    from kts.k8s.runs import runs as runs_in
 
     if on != "k8s":
         raise UsageError(f"--on: runs of {on!r} are not listed", "local runs are folders under runs/")
-    found = session.runs(Api.connect(context), namespace or None)
+    found = runs_in(Api.connect(context), namespace or None)
     if as_json:
         import msgspec
 
@@ -54,12 +54,12 @@ def attach(  # noqa: PLR0917 - typer turns parameters into options
     """Follow, fetch and report a run in a cluster."""
     from kts.cli.on_k8s import conclude
     from kts.cli.run import report_outcome
-    from kts.k8s import session
+    from kts.k8s import runs
     from kts.k8s.api import Api
 
     api = Api.connect(context)
     directory = out or Path("runs") / run
-    outcome = conclude(api, session.attach(api, run, namespace, directory), keep=keep)
+    outcome = conclude(api, runs.attach(api, run, namespace, directory), keep=keep)
     report_outcome(directory, outcome, figures=not no_figures, as_json=as_json)
 
 
@@ -76,12 +76,12 @@ def collect(  # noqa: PLR0917 - as above
     The run is left as it is, and goes on.
     """
     from kts.cli.run import report_outcome
-    from kts.k8s import session
+    from kts.k8s import runs
     from kts.k8s.api import Api
 
     api = Api.connect(context)
     directory = out or Path("runs") / run
-    attached = session.attach(api, run, namespace, directory)
+    attached = runs.attach(api, run, namespace, directory)
     try:
         info = attached.collect()
     finally:
@@ -99,10 +99,10 @@ def clean(
     What was fetched of it stays.
     """
     from kts.errors import SetupError
-    from kts.k8s import session
+    from kts.k8s import objects
     from kts.k8s.api import Api
 
-    removed = session.clean(Api.connect(context), run, namespace)
+    removed = objects.clean(Api.connect(context), run, namespace)
     if not removed:
         raise SetupError(f"no run {run} in namespace {namespace}", "kts runs --on k8s lists the runs that are there")
     sys.stdout.write(f"{run}: {removed} objects removed, nothing is left\n")

@@ -23,6 +23,7 @@ _PATHS = {
     "Secret": ("api/v1", "secrets"),
     "Service": ("api/v1", "services"),
     "Event": ("api/v1", "events"),
+    "ServiceAccount": ("api/v1", "serviceaccounts"),
     "Job": ("apis/batch/v1", "jobs"),
     "DaemonSet": ("apis/apps/v1", "daemonsets"),
     "NetworkPolicy": ("apis/networking.k8s.io/v1", "networkpolicies"),
@@ -34,6 +35,10 @@ _CLUSTER_WIDE = frozenset({"Namespace", "Node", "RuntimeClass"})
 
 class Unavailable(SetupError):  # noqa: N818 - a state, which passes
     """The server cannot be reached, or cannot answer, right now. Whoever measures tries again."""
+
+
+class Silent(Unavailable):
+    """Nothing came for as long as was to be waited."""
 
 
 class Conflict(SetupError):  # noqa: N818 - what is there already
@@ -129,15 +134,30 @@ class Api:
             return False
         return True
 
-    def logs(self, pod: str, namespace: str, *, follow: bool = False) -> Iterator[bytes]:
-        """What the pod's container printed, in pieces; with ``follow`` until it ends."""
+    def logs(
+        self,
+        pod: str,
+        namespace: str,
+        *,
+        follow: bool = False,
+        timestamps: bool = False,
+        since: str = "",
+        silence_s: float | None = None,
+    ) -> Iterator[bytes]:
+        """What the pod's container printed, in pieces; with ``follow`` until it ends.
+
+        ``timestamps``: the node's time before each line. ``since`` (RFC 3339): no lines older than that. Silent after
+        ``silence_s`` without a byte.
+        """
         import httpx2
 
-        timeout = httpx2.Timeout(_TIMEOUT_S, read=None if follow else 60.0)
+        timeout = httpx2.Timeout(_TIMEOUT_S, read=silence_s if follow else 60.0)
         path = f"{_path('Pod', namespace, pod)}/log"
+        params = {"follow": str(follow).lower(), "timestamps": str(timestamps).lower()}
+        params |= {"sinceTime": since} if since else {}
         with (
             self._named(path),
-            self._client.stream("GET", path, params={"follow": str(follow).lower()}, timeout=timeout) as answer,
+            self._client.stream("GET", path, params=params, timeout=timeout) as answer,
         ):
             if answer.status_code >= 400:
                 answer.read()
@@ -211,6 +231,8 @@ class Api:
             raise SetupError(
                 f"the kubeconfig's credentials cannot be had: {error}", "log in to the cluster again"
             ) from error
+        except httpx2.ReadTimeout as error:
+            raise Silent(f"{self.server} does not answer: {path}", "check that the cluster is well") from error
         except httpx2.TransportError as error:
             why = str(error) or type(error).__name__
             raise Unavailable(

@@ -19,7 +19,18 @@ import msgspec
 
 from kts import __version__
 from kts.errors import UsageError
-from kts.k8s.names import APP, LABEL_APP, LABEL_ROLE, LABEL_RUN, LABEL_TENANT, STATUS_PORT, WORKER_PORT
+from kts.k8s.names import (
+    ANNOTATION_CREATED,
+    ANNOTATION_EXPERIMENT,
+    ANNOTATION_VERSION,
+    APP,
+    LABEL_APP,
+    LABEL_ROLE,
+    LABEL_RUN,
+    LABEL_TENANT,
+    STATUS_PORT,
+    WORKER_PORT,
+)
 from kts.k8s.settings import ClusterSettings
 from kts.model.plan import Plan
 
@@ -76,9 +87,9 @@ def render(
 
     ``plan.device`` must be decided (cpu or cuda). ``created``: RFC 3339, kept as an annotation.
     """
-    objects = [_namespace(settings)] if settings.create_namespace else []
+    objects = [namespace_object(settings)] if settings.create_namespace else []
     objects += [
-        _owner(plan, run, settings, experiment_text, created),
+        owner_object(plan, run, settings, experiment_text, created=created),
         _secret(run, token, settings),
         _service(run, settings),
         _network_policy(run, settings),
@@ -90,9 +101,14 @@ def render(
 def owned(objects: Sequence[Object], uid: str) -> list[Object]:
     """The objects without Namespace and owner, each owned by the run's ConfigMap of that ``uid``."""
     owner = next(o for o in objects if o["kind"] == "ConfigMap")
-    reference = {"apiVersion": "v1", "kind": "ConfigMap", "name": owner["metadata"]["name"], "uid": uid}
     rest = [o for o in objects if o["kind"] != "Namespace" and o is not owner]
-    return [{**o, "metadata": {**o["metadata"], "ownerReferences": [reference]}} for o in rest]
+    return [owned_by(o, owner["metadata"]["name"], uid) for o in rest]
+
+
+def owned_by(obj: Object, owner: str, uid: str) -> Object:
+    """The object, owned by the ConfigMap of that name and ``uid``."""
+    reference = {"apiVersion": "v1", "kind": "ConfigMap", "name": owner, "uid": uid}
+    return {**obj, "metadata": {**obj["metadata"], "ownerReferences": [reference]}}
 
 
 def merged(base: Any, patch: Any) -> Any:
@@ -139,13 +155,28 @@ def _meta(name: str, run: str, role: str, settings: ClusterSettings, tenant: str
     return {"name": name, "namespace": settings.namespace, "labels": _labels(run, role, tenant)}
 
 
-def _namespace(settings: ClusterSettings) -> Object:
+def namespace_object(settings: ClusterSettings) -> Object:
+    """The namespace of the run."""
     return {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": settings.namespace}}
 
 
-def _owner(plan: Plan, run: str, settings: ClusterSettings, text: str, created: str) -> Object:
+def owner_object(
+    plan: Plan,
+    run: str,
+    settings: ClusterSettings,
+    text: str,
+    *,
+    created: str,
+    extra_annotations: Mapping[str, str] | None = None,
+) -> Object:
+    """The ConfigMap that holds what the run is, and owns all that it is made of."""
     meta = _meta(object_name(run), run, "owner", settings)
-    meta["annotations"] = {"kts.dev/created": created, "kts.dev/experiment": plan.name, "kts.dev/version": __version__}
+    meta["annotations"] = {
+        ANNOTATION_CREATED: created,
+        ANNOTATION_EXPERIMENT: plan.name,
+        ANNOTATION_VERSION: __version__,
+        **(extra_annotations or {}),
+    }
     data = {
         "plan.json": msgspec.json.encode(plan).decode(),
         "experiment.yaml": text,
@@ -191,13 +222,17 @@ def _network_policy(run: str, settings: ClusterSettings) -> Object:
     }
 
 
+def mode_of(plan: Plan, settings: ClusterSettings) -> str:
+    """How the tenants share the device, for run.json."""
+    return "cpu-scheduler" if plan.device == "cpu" else "dra" if settings.claim else "time-slicing"
+
+
 def _conductor(plan: Plan, run: str, settings: ClusterSettings) -> Object:
-    mode = "cpu-scheduler" if plan.device == "cpu" else "dra" if settings.claim else "time-slicing"
     container = {
         **_container("conductor", ["python3", "-m", "kts.k8s.conductor"], settings),
         "env": [
             {"name": "KTS_RUN", "value": run},
-            {"name": "KTS_MODE", "value": mode},
+            {"name": "KTS_MODE", "value": mode_of(plan, settings)},
             {"name": "KTS_JOIN_S", "value": str(settings.join_s)},
             {"name": "KTS_KEEP_S", "value": str(settings.keep_s)},
             _node_name(),
@@ -224,9 +259,34 @@ def _conductor(plan: Plan, run: str, settings: ClusterSettings) -> Object:
 
 
 def _job(plan: Plan, tenant: str, run: str, settings: ClusterSettings) -> Object:
+    return worker_job(
+        plan,
+        run,
+        settings,
+        name=job_name(run, tenant),
+        tenant=tenant,
+        command=["python3", "-m", "kts.worker", "--join"],
+        env=_tenant_env(tenant, run, settings),
+    )
+
+
+def worker_job(
+    plan: Plan,
+    run: str,
+    settings: ClusterSettings,
+    *,
+    name: str,
+    tenant: str,
+    command: list[str],
+    env: list[Object],
+    args: Sequence[str] = (),
+    extra_labels: Mapping[str, str] | None = None,
+) -> Object:
+    """A Job of one pod that runs a worker of ``tenant`` once; ``env`` on top of what every worker gets."""
     container = {
-        **_container("worker", ["python3", "-m", "kts.worker", "--join"], settings),
-        "env": _tenant_env(plan, tenant, run, settings),
+        **_container("worker", command, settings),
+        **({"args": list(args)} if args else {}),
+        "env": [*env, *_worker_env(plan)],
         "resources": _resources(plan, settings),
         "volumeMounts": [{"name": "tmp", "mountPath": "/tmp"}],
     }
@@ -235,11 +295,12 @@ def _job(plan: Plan, tenant: str, run: str, settings: ClusterSettings) -> Object
         spec["runtimeClassName"] = settings.runtime_class
     if settings.claim:
         spec["resourceClaims"] = [{"name": _CLAIM, "resourceClaimName": settings.claim}]
-    template = {"metadata": {"labels": _labels(run, "tenant", tenant)}, "spec": spec}
+    labels = {**_labels(run, "tenant", tenant), **(extra_labels or {})}
+    template = {"metadata": {"labels": dict(labels)}, "spec": spec}
     return {
         "apiVersion": "batch/v1",
         "kind": "Job",
-        "metadata": _meta(job_name(run, tenant), run, "tenant", settings, tenant),
+        "metadata": {"name": name, "namespace": settings.namespace, "labels": labels},
         "spec": {
             "backoffLimit": 0,
             "completions": 1,
@@ -263,15 +324,17 @@ def _templated(template: Object, settings: ClusterSettings) -> Object:
     return dict(merged(template, patch))
 
 
-def _tenant_env(plan: Plan, tenant: str, run: str, settings: ClusterSettings) -> list[Object]:
-    env: list[Object] = [
+def _tenant_env(tenant: str, run: str, settings: ClusterSettings) -> list[Object]:
+    return [
         {"name": "KTS_TENANT", "value": tenant},
         {"name": "KTS_CONDUCTOR", "value": f"$({service_variable(run)}):{WORKER_PORT}"},
         {"name": "KTS_TOKEN", "valueFrom": {"secretKeyRef": {"name": object_name(run), "key": "token"}}},
         {"name": "KTS_JOIN_S", "value": str(settings.join_s)},
-        {"name": "HOME", "value": "/tmp"},
-        _node_name(),
     ]
+
+
+def _worker_env(plan: Plan) -> list[Object]:
+    env = [{"name": "HOME", "value": "/tmp"}, _node_name()]
     # On the CPU device the node's last core is what the tenants share.
     return [*env, {"name": "KTS_CORES", "value": "last"}] if plan.device == "cpu" else env
 

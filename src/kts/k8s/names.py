@@ -13,9 +13,17 @@ LABEL_RUN = "kts.dev/run"
 LABEL_TENANT = "kts.dev/tenant"
 LABEL_ROLE = "kts.dev/role"
 """``owner``, ``conductor`` or ``tenant``."""
+LABEL_BLOCK = "kts.dev/block"
+"""Of a Job of the classic design: the block's index."""
 LABEL_APP = "app.kubernetes.io/name"
 APP = "kts"
 """Value of `LABEL_APP` on every object that kts makes."""
+
+ANNOTATION_CREATED = "kts.dev/created"
+ANNOTATION_EXPERIMENT = "kts.dev/experiment"
+ANNOTATION_VERSION = "kts.dev/version"
+ANNOTATION_BLOCKS = "kts.dev/blocks"
+"""On the owner of a run in the classic design: how many blocks it has."""
 
 WORKER_PORT = 7077
 STATUS_PORT = 7078

@@ -15,6 +15,7 @@ from kts.model.plan import Condition, Plan, Tenant, Work, WorkloadName
 from kts.model.records import RECORD, Records
 from kts.model.run import SCHEMA_VERSION, BlockOutcome, DeviceInfo, Outcome, RunInfo, WorkerInfo
 from kts.store.logfiles import Stretch, log_files, read_file
+from kts.wire.logframe import Meta
 
 CLOCK_NOTE = "times are CLOCK_REALTIME as printed in the logs; response and service are end - start of each line"
 UNRECORDED = DeviceInfo(
@@ -127,13 +128,13 @@ def _join_same_app(stretches: Sequence[Stretch]) -> tuple[tuple[Stretch, ...], l
         else:
             records = np.concatenate([before.records, stretch.records])
             records["i"] = np.arange(len(records))
-            by_app[stretch.app] = Stretch(stretch.app, stretch.label, records, before.place)
+            by_app[stretch.app] = Stretch(stretch.app, stretch.label, records, before.place, before.meta)
             damage.append(f"{stretch.place}: {stretch.app} joined to {before.place} in one shared block, renumbered")
     return tuple(by_app.values()), damage
 
 
 def _trimmed(stretches: Sequence[Stretch], trim: int) -> tuple[list[Stretch], list[str]]:
-    kept = [Stretch(s.app, s.label, s.records[trim:], s.place) for s in stretches if len(s.records) > trim]
+    kept = [Stretch(s.app, s.label, s.records[trim:], s.place, s.meta) for s in stretches if len(s.records) > trim]
     lost = [f"{s.place}: {s.app} has no more than the {trim} trimmed iterations" for s in stretches if trim]
     return kept, [text for text, s in zip(lost, stretches, strict=False) if len(s.records) <= trim]
 
@@ -156,15 +157,19 @@ def _as_run(directory: Path, groups: Sequence[Group], trim: int) -> tuple[RunInf
         blocks.append(_block(index, rounds[condition.name], condition.name, part, valid=not alone_in_shared))
         records.update({(s.app, index): s.records for s in part.stretches})
     repeats = 1 + max(rounds.values())
+    metas: dict[str, Meta] = {}
+    for s in (s for g in groups for s in g.stretches):
+        if s.meta is not None:
+            metas.setdefault(s.app, s.meta)
     plan = Plan(
         name=directory.absolute().name,
         design="classic",
-        tenants=tuple(_tenant(name, records) for name in tenants),
+        tenants=tuple(_tenant(name, records, metas.get(name)) for name in tenants),
         conditions=tuple(conditions.values()),
         rounds=repeats,
         max_rounds=repeats,
     )
-    return _info(directory, plan, blocks, trim), records
+    return _info(directory, plan, blocks, metas, trim), records
 
 
 def _condition(apps: list[str], *, shared: bool) -> Condition:
@@ -184,13 +189,28 @@ def _block(index: int, number: int, condition: str, part: Group, *, valid: bool)
     )
 
 
-def _tenant(name: str, records: dict[tuple[str, int], Any]) -> Tenant:
+def _tenant(name: str, records: dict[tuple[str, int], Any], meta: Meta | None) -> Tenant:
     workloads: dict[str, WorkloadName] = {"fft": "fft", "gemm": "gemm"}
     most = max(len(rows) for (tenant, _), rows in records.items() if tenant == name)
-    return Tenant(name=name, work=Work(workload=workloads.get(name, "command")), iterations=most)
+    ran = workloads.get(meta.workload if meta else name, "command")
+    return Tenant(name=name, work=Work(workload=ran, size=meta.size if meta else None), iterations=most)
 
 
-def _info(directory: Path, plan: Plan, blocks: list[BlockOutcome], trim: int) -> RunInfo:
+def _worker(name: str, meta: Meta | None) -> WorkerInfo:
+    if meta is None:
+        return WorkerInfo(tenant=name, pid=0, hostname="", device=UNRECORDED)
+    return WorkerInfo(
+        tenant=name,
+        pid=meta.pid,
+        hostname=meta.hostname,
+        device=meta.device,
+        cores=meta.cores,
+        gpus=meta.gpus,
+        solo_ms=meta.solo_ms,
+    )
+
+
+def _info(directory: Path, plan: Plan, blocks: list[BlockOutcome], metas: dict[str, Meta], trim: int) -> RunInfo:
     notes = (CLOCK_NOTE, *((f"the first {trim} iterations of each log are left out",) if trim else ()))
     return RunInfo(
         schema=SCHEMA_VERSION,
@@ -200,7 +220,7 @@ def _info(directory: Path, plan: Plan, blocks: list[BlockOutcome], trim: int) ->
         mode="unknown",
         created_ns=blocks[0].start_ns,
         plan=plan,
-        workers=tuple(WorkerInfo(tenant=t.name, pid=0, hostname="", device=UNRECORDED) for t in plan.tenants),
+        workers=tuple(_worker(t.name, metas.get(t.name)) for t in plan.tenants),
         blocks=tuple(blocks),
         outcome=Outcome(kind="complete"),
         notes=notes,

@@ -14,6 +14,7 @@ import numpy as np
 from kts.errors import DataError
 from kts.model.records import RECORD, Records
 from kts.wire.appline import PREFIX, AppLine, parse_line
+from kts.wire.logframe import ECHO, END, FRAME, META, End, Meta, parse_echo, parse_end, parse_meta
 
 SUFFIXES = frozenset({".log", ".txt", ""})
 
@@ -28,12 +29,16 @@ _WARM = frozenset({"warm", "warmup"})
 
 @dataclass(frozen=True)
 class Stretch:
-    """Iterations of one execution of an app: records in order of ``i``, and the condition its log names, if any."""
+    """Iterations of one execution of an app: records in order of ``i``, and the condition its log names, if any.
+
+    ``meta``: what the log's header says of who printed it, if it has one.
+    """
 
     app: str
     label: Label
     records: Records
     place: str
+    meta: Meta | None = None
 
     @property
     def start_ns(self) -> int:
@@ -56,14 +61,18 @@ class _Lines:
     ms: array[float] = field(default_factory=lambda: array("d"))
     phase: array[int] = field(default_factory=lambda: array("q"))
     at: array[int] = field(default_factory=lambda: array("q"))
+    echo: array[int] = field(default_factory=lambda: array("b"))
+    ends: set[End] = field(default_factory=set)
+    meta: Meta | None = None
 
-    def add(self, line: AppLine, phase: int, number: int) -> None:
+    def add(self, line: AppLine, phase: int, number: int, *, echo: bool) -> None:
         self.i.append(line.i)
         self.start.append(line.start_ns)
         self.end.append(line.end_ns)
         self.ms.append(line.device_ms)
         self.phase.append(phase)
         self.at.append(number)
+        self.echo.append(echo)
 
     def records(self) -> Records:
         records = np.empty(len(self.i), RECORD)
@@ -111,11 +120,14 @@ def read_file(path: Path, root: Path) -> tuple[list[Stretch], list[str]]:
     try:
         with path.open(encoding="utf-8", errors="replace", newline="\n") as file:
             for number, text in enumerate(file, 1):
-                line = parse_line(text)
+                echo = text.startswith(ECHO)
+                line = parse_echo(text) if echo else parse_line(text)
                 if line is not None and not _is_cut(text, line, phases):
                     phase = phases.setdefault(line.phase, len(phases))
-                    apps.setdefault(line.app.lower(), _Lines()).add(line, phase, number)
-                elif PREFIX in text:
+                    apps.setdefault(line.app.lower(), _Lines()).add(line, phase, number, echo=echo)
+                elif _is_frame(text, apps):
+                    continue
+                elif PREFIX in text or text.startswith(FRAME):
                     torn.add(number)
                 elif text.strip():
                     foreign.add(number)
@@ -125,10 +137,24 @@ def read_file(path: Path, root: Path) -> tuple[list[Stretch], list[str]]:
     damage = [*torn.line(place), *foreign.line(place)]
     named = _label_of_path(path.relative_to(root))
     for app, lines in apps.items():
+        if not lines.i:
+            continue
         found, faults = _stretches(app, lines, list(phases), named, place)
         stretches += found
         damage += faults
     return stretches, damage
+
+
+def _is_frame(text: str, apps: dict[str, _Lines]) -> bool:
+    """Takes a whole header or trailer; False for anything else."""
+    if text.startswith(META) and (meta := parse_meta(text)):
+        lines = apps.setdefault(meta.app.lower(), _Lines())
+        lines.meta = lines.meta or meta
+        return True
+    if text.startswith(END) and (end := parse_end(text)):
+        apps.setdefault(end.app.lower(), _Lines()).ends.add(end)
+        return True
+    return False
 
 
 def _is_cut(text: str, line: AppLine, phases: dict[str, int]) -> bool:
@@ -138,19 +164,10 @@ def _is_cut(text: str, line: AppLine, phases: dict[str, int]) -> bool:
 
 def _stretches(app: str, lines: _Lines, phases: list[str], named: Label, place: str) -> tuple[list[Stretch], list[str]]:
     """Splits one app's lines where its numbering starts again and where its phase changes; drops warm-up."""
-    repeated, moved = _Tally("repeated line{plural} dropped"), _Tally("line{plural} out of order, sorted")
-    records, at, phase = lines.records(), np.asarray(lines.at), np.asarray(lines.phase)
-    late = np.flatnonzero(records["submit_ns"][1:] < np.maximum.accumulate(records["submit_ns"])[:-1]) + 1
-    if len(late):
-        moved.add(int(at[late[0]]), len(late))
-    order = np.lexsort((records["i"], records["submit_ns"]))
-    records, at, phase = records[order], at[order], phase[order]
-    same = np.zeros(len(records), bool)
-    same[1:] = (records["i"][1:] == records["i"][:-1]) & (records["submit_ns"][1:] == records["submit_ns"][:-1])
-    if same.any():
-        repeated.add(int(at[same].min()), int(same.sum()))
-        records, at, phase = records[~same], at[~same], phase[~same]
-    damage = [*moved.line(place), *repeated.line(place)]
+    records, phase, damage = _ordered(lines, place)
+    announced = sum(end.count for end in lines.ends)
+    if lines.ends and announced != len(records):
+        damage.append(f"{place}: {app} has {len(records)} iterations, and its trailer announces {announced}")
     labels = [_label(_words(text)) or named for text in phases]
     warm = [bool(_words(text) & _WARM) for text in phases]
     stretches: list[Stretch] = []
@@ -161,8 +178,28 @@ def _stretches(app: str, lines: _Lines, phases: list[str], named: Label, place: 
             chosen = [n for n, text in enumerate(labels) if text == label and not warm[n]]
             mine = part[np.isin(where, chosen)]
             if len(mine):
-                stretches.append(Stretch(app, label, mine, place))
+                stretches.append(Stretch(app, label, mine, place, lines.meta))
     return stretches, damage
+
+
+def _ordered(lines: _Lines, place: str) -> tuple[Records, np.ndarray[tuple[int], np.dtype[np.int64]], list[str]]:
+    """(records in order of time, each once, and echoes only where their line is missing; their phases; damage)."""
+    repeated, moved = _Tally("repeated line{plural} dropped"), _Tally("line{plural} out of order, sorted")
+    healed = _Tally("line{plural} lost, taken from the echo")
+    records, at, phase, echo = lines.records(), np.asarray(lines.at), np.asarray(lines.phase), np.asarray(lines.echo)
+    begun, where = records["submit_ns"][echo == 0], at[echo == 0]
+    late = np.flatnonzero(begun[1:] < np.maximum.accumulate(begun)[:-1]) + 1
+    if len(late):
+        moved.add(int(where[late[0]]), len(late))
+    order = np.lexsort((echo, records["i"], records["submit_ns"]))
+    records, at, phase, echo = records[order], at[order], phase[order], echo[order]
+    same = np.zeros(len(records), bool)
+    same[1:] = (records["i"][1:] == records["i"][:-1]) & (records["submit_ns"][1:] == records["submit_ns"][:-1])
+    for tally, which in ((repeated, same & (echo == 0)), (healed, ~same & (echo == 1))):
+        if which.any():
+            tally.add(int(at[which].min()), int(which.sum()))
+    damage = [*moved.line(place), *repeated.line(place), *healed.line(place)]
+    return records[~same], phase[~same], damage
 
 
 def _runs(numbers: np.ndarray[tuple[int], np.dtype[np.uint32]]) -> list[tuple[int, int]]:

@@ -70,6 +70,10 @@ class RunWriter:
         others = tuple(worker for worker in self._info.workers if worker.tenant != info.tenant)
         self._update(msgspec.structs.replace(self._info, workers=(*others, info)))
 
+    def environment(self, found: dict[str, str]) -> None:
+        """What was learnt of the machine that measures, besides what was known at the start."""
+        self._update(msgspec.structs.replace(self._info, environment={**self._info.environment, **found}))
+
     def frozen(self, plan: Plan) -> None:
         """See Sink."""
         if self._failure:

@@ -3,54 +3,105 @@
 from __future__ import annotations
 
 import math
+import os
+import re
 import signal
+import socket
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import TextIO, TypeVar
 
 import msgspec
 
+from kts import __version__
 from kts.errors import KtsError, MeasurementError, SpecError
-from kts.model.plan import DeviceChoice, Library
-from kts.wire.appline import AppLine, format_line
-from kts.worker.calibrate import Bench
-from kts.worker.detect import choose
+from kts.model.plan import Closed, DeviceChoice, Library, Work
+from kts.units import NS_PER_S, s_to_ns
+from kts.wire.appline import AppLine
+from kts.wire.logframe import Meta
+from kts.worker.applog import AppLog
+from kts.worker.calibrate import Bench, calibrate
+from kts.worker.clocks import clock_pair
+from kts.worker.detect import choose, visible_gpus
 from kts.worker.devices import Device, open_device
+from kts.worker.environment import environment
 from kts.worker.failures import failed
+from kts.worker.loop import no_garbage_collection, think_times_ns
 from kts.worker.workloads import KernelName
 
 WARMUP_CALLS = 5
+SIZE = 4096
+ITERATIONS = 800
 _DEFAULT_SLEEP_MS = {"fft": 100.0, "gemm": 150.0}
 _PHASE_CHARACTERS = 64
+_APP = re.compile(r"[A-Za-z0-9_.-]{1,64}", re.ASCII)
+_LOGS = {"": False, "plain": False, "framed": True}
+_LONGEST_ECHO_S = 60.0
 
 _Number = TypeVar("_Number", int, float)
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
-    """What the environment asks for. ``sleep_ms``: pause between iterations. ``phase``: last field of each line."""
+    """What the environment asks for.
 
-    iterations: int
-    size: int
+    ``size`` None: calibrate for ``target_ms``. ``iterations`` None: as many as fit in ``seconds``. ``sleep_ms``: pause
+    between iterations, uniform in ``sleep_ms * [1 - jitter, 1 + jitter]`` by ``seed``. ``phase``: last field of each
+    line. ``app``: name in each line. ``framed``: header and trailer. ``echo_s``: each line again, so much later.
+    """
+
+    iterations: int | None
+    size: int | None
     sleep_ms: float
     phase: str
+    app: str
+    target_ms: float | None = None
+    seconds: float | None = None
+    jitter: float = 0.0
+    seed: int = 0
+    warmup: int = WARMUP_CALLS
+    framed: bool = False
+    echo_s: float = 0.0
 
 
 def read_settings(kernel: KernelName, env: Mapping[str, str]) -> Settings:
-    """From ITERATIONS (800), MATRIX_SIZE (4096), SLEEP_MS (100 for fft, 150 for gemm) and KTS_PHASE (empty).
+    """What these variables ask for. SpecError for a value that cannot be.
 
-    In brackets: the value where the variable is unset or empty. SpecError for a value that cannot be.
+    In brackets: the value where the variable is unset or empty. ITERATIONS (800) or DURATION_S; MATRIX_SIZE (4096) or
+    TARGET_MS; SLEEP_MS (100 for fft, 150 for gemm), SLEEP_JITTER (0), KTS_SEED (0), WARMUP (5), KTS_PHASE (empty),
+    KTS_APP_NAME (the workload, in capitals), KTS_LOG (plain; or framed), KTS_ECHO_S (0: none).
     """
     phase = env.get("KTS_PHASE", "")
     if len(phase) > _PHASE_CHARACTERS or any(c in ",\r\n" for c in phase):
         raise SpecError(
             f"KTS_PHASE={phase!r} has a comma, a line end or over {_PHASE_CHARACTERS} characters", "shorten it"
         )
+    app = env.get("KTS_APP_NAME") or kernel.upper()
+    if not _APP.fullmatch(app):
+        raise SpecError(
+            f"KTS_APP_NAME={app!r} is not 1 to 64 of letters, digits, _ . -", "for example KTS_APP_NAME=FFT"
+        )
+    log = env.get("KTS_LOG", "")
+    if log not in _LOGS:
+        raise SpecError(f"KTS_LOG={log!r} is neither plain nor framed", "for example KTS_LOG=framed")
+    target_ms = _number(env, "TARGET_MS", 0.0, float, 1e-6) or None
+    seconds = _number(env, "DURATION_S", 0.0, float, 1e-6) or None
+    for one, other in (("MATRIX_SIZE", "TARGET_MS"), ("ITERATIONS", "DURATION_S")):
+        if env.get(one) and env.get(other):
+            raise SpecError(f"{one} and {other} are both given", "unset one of them")
     return Settings(
-        iterations=_number(env, "ITERATIONS", 800, int, 1),
-        size=_number(env, "MATRIX_SIZE", 4096, int, 1),
+        iterations=None if seconds else _number(env, "ITERATIONS", ITERATIONS, int, 1),
+        size=None if target_ms else _number(env, "MATRIX_SIZE", SIZE, int, 1),
         sleep_ms=_number(env, "SLEEP_MS", _DEFAULT_SLEEP_MS[kernel], float, 0.0),
         phase=phase,
+        app=app,
+        target_ms=target_ms,
+        seconds=seconds,
+        jitter=_number(env, "SLEEP_JITTER", 0.0, float, 0.0, most=1.0),
+        seed=_number(env, "KTS_SEED", 0, int, 0),
+        warmup=_number(env, "WARMUP", WARMUP_CALLS, int, 0),
+        framed=_LOGS[log],
+        echo_s=_number(env, "KTS_ECHO_S", 0.0, float, 0.0, most=_LONGEST_ECHO_S),
     )
 
 
@@ -59,12 +110,8 @@ def run_alone(kernel: KernelName, device: DeviceChoice, library: Library, env: M
     settings = read_settings(kernel, env)
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # `... | head` ends us as it ends any filter
     opened = open_device(*choose(device, library))
-    info = opened.info()
-    print(
-        f"kts.worker: {kernel} {settings.size} on {info.label} ({info.library} {info.library_version}), "
-        f"{settings.iterations} iterations, {settings.sleep_ms:g} ms between them",
-        file=sys.stderr,
-    )
+    if not settings.framed:  # its header says the same
+        print(f"kts.worker: {_words(kernel, settings, opened)}", file=sys.stderr)
     try:
         measure(kernel, settings, opened, sys.stdout)
     except Exception as error:
@@ -83,40 +130,105 @@ def measure(
     *,
     sleep: Callable[[float], None] = time.sleep,
     epoch_ns: Callable[[], int] = time.time_ns,
+    now: Callable[[], int] = time.monotonic_ns,
 ) -> None:
-    """Warm-up, then the timed loop; one flushed line per iteration to ``out``."""
-    operation = Bench(device, kernel, pulse=lambda: None).prepare(settings.size, WARMUP_CALLS)
-    for i in range(settings.iterations):
-        if i and settings.sleep_ms:
-            sleep(settings.sleep_ms / 1000)
-        start_ns = epoch_ns()
-        device.begin()
-        operation()
-        device.end()
-        device.wait()
-        end_ns = epoch_ns()
-        line = AppLine(
-            app=kernel.upper(),
-            i=i,
-            start_ns=start_ns,
-            end_ns=end_ns,
-            device_ms=device.device_ms(),
-            phase=settings.phase,
-        )
-        print(format_line(line), file=out, flush=True)
+    """Warm-up, then the timed loop; at least one flushed line per iteration to ``out``."""
+    bench = Bench(device, kernel, pulse=lambda: None, sleep=sleep)
+    solo_ms = None
+    if settings.size is None:
+        work = Work(workload=kernel, target_ms=settings.target_ms, warmup=settings.warmup)
+        size, solo_ms = calibrate(bench, kernel, work, settings.sleep_ms)
+    else:
+        size = settings.size
+    operation = bench.prepare(size, settings.warmup)
+    log = AppLog(settings.app, out, framed=settings.framed, echo_s=settings.echo_s, now=now)
+    if settings.framed:
+        log.begin(_meta(kernel, settings.app, size, solo_ms, device))
+    pauses = _pauses_s(settings)
+    end_ns = None if settings.seconds is None else now() + s_to_ns(settings.seconds)
+    i = 0
+    with no_garbage_collection():
+        while True:
+            start_ns = epoch_ns()
+            device.begin()
+            operation()
+            device.end()
+            device.wait()
+            stop_ns = epoch_ns()
+            line = AppLine(
+                app=settings.app,
+                i=i,
+                start_ns=start_ns,
+                end_ns=stop_ns,
+                device_ms=device.device_ms(),
+                phase=settings.phase,
+            )
+            log.iteration(line)
+            i += 1
+            if i == settings.iterations or (end_ns is not None and now() >= end_ns):
+                break
+            if pause_s := next(pauses):
+                sleep(pause_s)
+    log.end(sleep)
+
+
+def _pauses_s(settings: Settings) -> Iterator[float]:
+    """Endless pauses between iterations (s)."""
+    if settings.jitter and settings.sleep_ms:
+        for pause_ns in think_times_ns(Closed(think_ms=settings.sleep_ms, jitter=settings.jitter), settings.seed):
+            yield pause_ns / NS_PER_S
+    while True:
+        yield settings.sleep_ms / 1000
+
+
+def _meta(kernel: KernelName, app: str, size: int, solo_ms: float | None, device: Device) -> Meta:
+    return Meta(
+        kts=__version__,
+        app=app,
+        workload=kernel,
+        size=size,
+        solo_ms=solo_ms,
+        device=device.info(),
+        clock=clock_pair(),
+        pid=os.getpid(),
+        hostname=socket.gethostname(),
+        gpus=visible_gpus(),
+        cores=tuple(sorted(os.sched_getaffinity(0))),
+        environment=environment(),
+    )
+
+
+def _words(kernel: KernelName, settings: Settings, device: Device) -> str:
+    info = device.info()
+    size = f"{settings.target_ms:g} ms" if settings.size is None else settings.size
+    amount = f"{settings.seconds:g} s" if settings.iterations is None else f"{settings.iterations} iterations"
+    return (
+        f"{kernel} {size} on {info.label} ({info.library} {info.library_version}), "
+        f"{amount}, {settings.sleep_ms:g} ms between iterations"
+    )
 
 
 def _number(
-    env: Mapping[str, str], name: str, default: _Number, convert: Callable[[str], _Number], least: _Number
+    env: Mapping[str, str],
+    name: str,
+    default: _Number,
+    convert: Callable[[str], _Number],
+    least: _Number,
+    *,
+    most: float = math.inf,
 ) -> _Number:
     text = env.get(name, "")
     if not text:
         return default
     try:
         value = convert(text)
-    except ValueError:
-        value = least - 1
-    if not (math.isfinite(value) and value >= least):
+        valid = math.isfinite(value) and least <= value <= most
+    except (ValueError, OverflowError):
+        valid = False
+    if not valid:
         kind = "a whole number" if convert is int else "a number"
-        raise SpecError(f"{name}={text!r} is not {kind} of at least {least:g}", f"for example {name}={default:g}")
+        limit = f" and at most {most:g}" if math.isfinite(most) else ""
+        raise SpecError(
+            f"{name}={text!r} is not {kind} of at least {least:g}{limit}", f"for example {name}={default or 1:g}"
+        )
     return value

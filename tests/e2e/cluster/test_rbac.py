@@ -18,9 +18,10 @@ import yaml
 from tests.helpers_cli import kts
 
 from kts.errors import SetupError
-from kts.k8s import manifests, session
+from kts.k8s import manifests, runs
 from kts.k8s.api import Api
 from kts.k8s.names import APP, LABEL_APP, STATUS_PORT
+from kts.k8s.objects import clean
 from kts.k8s.settings import ClusterSettings
 from kts.plan import build
 from kts.spec import load
@@ -163,7 +164,7 @@ def uses(api: Api, folder: Path) -> dict[Rule, Callable[[], object]]:
         return lambda: api.proxy(method, NAMESPACE, manifests.conductor_name("never"), STATUS_PORT, "/v1/status")
 
     def attach() -> object:
-        return session.attach(api, "never", NAMESPACE, folder / "attached")
+        return runs.attach(api, "never", NAMESPACE, folder / "attached")
 
     found: dict[Rule, Callable[[], object]] = {
         ("kts", "", "configmaps", "get"): attach,
@@ -187,7 +188,7 @@ def uses(api: Api, folder: Path) -> dict[Rule, Callable[[], object]]:
     }
     assert kinds.keys() == examples.keys() - {"Namespace"}
     for kind, (group, resource) in kinds.items():
-        found["kts", group, resource, "list"] = lambda: session.clean(api, "never", NAMESPACE)
+        found["kts", group, resource, "list"] = lambda: clean(api, "never", NAMESPACE)
         found["kts", group, resource, "create"] = lambda kind=kind: api.create(examples[kind])
         found["kts", group, resource, "delete"] = lambda kind=kind: api.delete(kind, "never", NAMESPACE)
     return found

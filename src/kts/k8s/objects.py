@@ -1,0 +1,93 @@
+"""Making and removing a run's objects in a cluster, whatever its design."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+
+from kts.errors import SetupError
+from kts.k8s import podstate, slots
+from kts.k8s.api import Api, Conflict, Forbidden, Unavailable
+from kts.k8s.names import LABEL_RUN
+from kts.k8s.settings import ClusterSettings
+
+Object = dict[str, Any]
+
+FRESH_S = 15.0
+"""For a new namespace to become usable."""
+KINDS = ("ConfigMap", "Job", "Pod", "Secret", "Service", "NetworkPolicy")
+"""What a run may be made of."""
+_PAUSE_S = 0.25
+
+
+def placed(api: Api, tenants: int, settings: ClusterSettings) -> ClusterSettings:
+    """The settings with a node that has room. Where nodes may not be listed the scheduler decides."""
+    try:
+        nodes, pods = api.list("Node"), api.list("Pod")
+    except Unavailable:
+        raise
+    except SetupError:
+        return settings
+    if settings.claim:
+        return settings
+    node = slots.choose(slots.rooms(nodes, pods, settings), tenants, settings)
+    return msgspec.structs.replace(settings, node=node)
+
+
+def create_namespace(api: Api, obj: Object) -> None:
+    """Creates the namespace, if it is not there, and waits until pods may be made in it.
+
+    Kubernetes makes a namespace's service account a moment later; a Job's controller that comes too early waits 10 s.
+    """
+    name = podstate.name(obj)
+    if api.get("Namespace", name) is not None:
+        return
+    with contextlib.suppress(Conflict):
+        api.create(obj)
+    deadline = time.monotonic() + FRESH_S
+    with contextlib.suppress(Forbidden):
+        while api.get("ServiceAccount", "default", name) is None and time.monotonic() < deadline:
+            time.sleep(_PAUSE_S)
+
+
+def create(api: Api, obj: Object) -> None:
+    """Creates it; a namespace made a moment ago refuses pods until it has its service account."""
+    deadline = time.monotonic() + FRESH_S
+    while True:
+        try:
+            api.create(obj)
+            return
+        except Forbidden as error:
+            if "serviceaccount" not in error.what or time.monotonic() > deadline:
+                raise
+        time.sleep(_PAUSE_S)
+
+
+def clean(
+    api: Api, run: str, namespace: str, *, patience_s: float = 30.0, pause: Callable[[float], None] = time.sleep
+) -> int:
+    """Deletes everything that bears the run's label, and waits until it is gone; how many objects there were.
+
+    SetupError naming what is left after ``patience_s``.
+    """
+    labels = {LABEL_RUN: run}
+    seen: set[str] = set()
+    deadline = time.monotonic() + patience_s
+    while True:
+        left = [(kind, podstate.name(obj)) for kind in KINDS for obj in api.list(kind, namespace, labels)]
+        if not left:
+            return len(seen)
+        if time.monotonic() > deadline:
+            names = ", ".join(f"{kind} {name}" for kind, name in left)
+            raise SetupError(
+                f"still there after {patience_s:.0f} s: {names}", f"kts clean {run} again, or kubectl delete"
+            )
+        for kind, name in left:
+            if f"{kind}/{name}" not in seen:
+                seen.add(f"{kind}/{name}")
+                api.delete(kind, name, namespace)
+        pause(0.3)

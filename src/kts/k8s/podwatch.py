@@ -1,0 +1,142 @@
+"""The pods of one run, as the API server tells: which there are, which will never run, and who is beside them."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from kts.errors import SetupError
+from kts.k8s import evidence, podstate, slots
+from kts.k8s.api import Api, Unavailable
+from kts.k8s.names import LABEL_RUN
+from kts.k8s.settings import ClusterSettings
+from kts.model.run import Outcome, RunInfo
+
+Object = dict[str, Any]
+
+STUCK_S = 6.0
+"""How long a pod may lack a place, or fail to start, before that is final: a slot of a run that just ended is free
+again sooner, and so is a Secret that the node has not seen yet."""
+CLUSTER = "cluster.json"
+
+
+class PodWatch:
+    """``pods``: all that were ever seen, by name, as last seen; ``gone``: those that were deleted since.
+
+    ``verdict``: why the run cannot go on, once a pod will never run. ``note`` is told what a reader must know, each
+    text once.
+    """
+
+    def __init__(self, api: Api, run: str, settings: ClusterSettings, note: Callable[[str], None]) -> None:
+        self.pods: dict[str, Object] = {}
+        self.gone: set[str] = set()
+        self.verdict: Outcome | None = None
+        self._api, self._run, self._settings = api, run, settings
+        self._tell = note
+        self._noted: set[str] = set()
+        self._stuck: dict[str, float] = {}
+
+    def look(self, now: float) -> list[Object]:
+        """Reads the pods; those that are there. ``now``: monotonic seconds."""
+        pods = self._api.list("Pod", self._settings.namespace, {LABEL_RUN: self._run})
+        self.pods |= {podstate.name(pod): pod for pod in pods}
+        self.gone = self.pods.keys() - {podstate.name(pod) for pod in pods}
+        for pod in pods:
+            self._judge(pod, now)
+        return pods
+
+    def _judge(self, pod: Object, now: float) -> None:
+        """Sets the verdict where a pod will never run."""
+        name = podstate.name(pod)
+        never = podstate.hopeless(pod)
+        why = podstate.unschedulable(pod) if podstate.tenant(pod) else ""
+        if not (never or why):
+            self._stuck.pop(name, None)
+        elif now - self._stuck.setdefault(name, now) >= STUCK_S:
+            what, remedy = never or self._no_place(podstate.tenant(pod), why)
+            failed = Outcome(kind="failed", reason=what, remedy=remedy, exit_code=SetupError.exit_code)
+            self.verdict = self.verdict or failed
+
+    def _no_place(self, tenant: str, why: str) -> tuple[str, str]:
+        resource = self._settings.resource
+        if resource and f"Insufficient {resource}" in why:
+            room = next(iter(self._rooms()), None)
+            where = f"; {room.words()}" if room else ""
+            return (
+                f"no free slot for tenant {tenant}{where}",
+                "wait until one is free, or offer more: kts k8s time-slicing",
+            )
+        return f"no place for tenant {tenant}: {why}", "see what the scheduler says; kts doctor --on k8s"
+
+    def _rooms(self) -> list[slots.Room]:
+        try:
+            return slots.rooms(self._api.list("Node"), self._api.list("Pod"), self._settings)
+        except SetupError:
+            return []
+
+    def look_around(self) -> None:
+        """Notes who else is on the node: an uninvited neighbour changes what is measured."""
+        node = self.node_name()
+        if not node:
+            return
+        try:
+            others = podstate.neighbours(self._api.list("Pod"), self._run, node, self._settings.resource)
+        except Unavailable:
+            raise
+        except SetupError:
+            self.note("other pods of the node could not be listed: whether the run had neighbours is not known")
+            return
+        for other in others:
+            self.note(f"uninvited neighbour on node {node}: pod {other} was there during this run")
+
+    def note(self, text: str) -> None:
+        """Tells it, unless it was told before."""
+        if text not in self._noted:
+            self._noted.add(text)
+            self._tell(text)
+
+    def waiting_for(self) -> str:
+        """Which pods have not started yet, in words."""
+        pending = sorted(name for name, pod in self.pods.items() if podstate.phase(pod) == "Pending")
+        return f"waiting for {', '.join(pending) or 'pods'}"
+
+    def node_name(self) -> str:
+        """The node of the run; empty while no pod has one."""
+        return next((n for pod in self.pods.values() if (n := pod.get("spec", {}).get("nodeName"))), "")
+
+    def proven(self, info: RunInfo) -> dict[str, Object]:
+        """Which GPU each tenant had, by both sources; what a reader must know of that is noted."""
+        found = evidence.proof(info, list(self.pods.values()))
+        if self._settings.resource or self._settings.claim:
+            for text in evidence.proof_notes(found):
+                self.note(text)
+        return found
+
+    def write_cluster(
+        self, directory: Path, info: RunInfo, proven: dict[str, Object], jobs: Iterable[str], wall_s: float
+    ) -> None:
+        """cluster.json, as far as the cluster tells. ``jobs``: names of the run's Jobs, for their events."""
+        blocks_s = sum(block.end_ns - block.start_ns for block in info.blocks) / 1e9
+        node, events, version = None, [], ""
+        with contextlib.suppress(SetupError):
+            version = self._api.version()
+            mine = self.pods.keys() | set(jobs)
+            events = [
+                event
+                for event in self._api.list("Event", self._settings.namespace)
+                if event.get("involvedObject", {}).get("name") in mine
+            ]
+            node = self._api.get("Node", self.node_name()) if self.node_name() else None
+        content = evidence.describe(
+            version=version,
+            pods=list(self.pods.values()),
+            node=node,
+            events=events,
+            proven=proven,
+            times={"wall": round(wall_s, 3), "blocks": round(blocks_s, 3), "overhead": round(wall_s - blocks_s, 3)},
+        )
+        (directory / CLUSTER).write_bytes(msgspec.json.format(msgspec.json.encode(content), indent=2) + b"\n")

@@ -1,0 +1,71 @@
+"""What a worker alone prints: a KTS_APP v1 line per iteration and, where asked for, what frames them."""
+
+from __future__ import annotations
+
+import time
+import zlib
+from collections import deque
+from collections.abc import Callable
+from typing import TextIO
+
+from kts.units import NS_PER_S, s_to_ns
+from kts.wire.appline import AppLine, format_line
+from kts.wire.logframe import End, Meta, echo_of, format_end, format_meta
+
+
+class AppLog:
+    """Called between iterations only. Everything is flushed at once, so that a killed pod loses nothing printed."""
+
+    def __init__(
+        self, app: str, out: TextIO, *, framed: bool, echo_s: float, now: Callable[[], int] = time.monotonic_ns
+    ) -> None:
+        """``echo_s``: how much later each line is printed again; 0: never. ``now``: monotonic ns."""
+        self._app = app
+        self._out = out
+        self._framed = framed
+        self._lag_ns = s_to_ns(echo_s)
+        self._now = now
+        self._count = 0
+        self._crc32 = 0
+        self._echoes: deque[tuple[int, str]] = deque()
+
+    def begin(self, meta: Meta) -> None:
+        """The header."""
+        self._print(format_meta(meta) + "\n")
+
+    def iteration(self, line: AppLine) -> None:
+        """The line, and the echoes that are due, in one write."""
+        text = format_line(line) + "\n"
+        self._count += 1
+        if not (self._framed or self._lag_ns):
+            self._print(text)
+            return
+        self._crc32 = zlib.crc32(text.encode(), self._crc32)
+        now_ns = self._now()
+        if self._lag_ns:
+            self._echoes.append((now_ns + self._lag_ns, text))
+        self._print(text + self._due(now_ns))
+
+    def end(self, sleep: Callable[[float], None] = time.sleep) -> None:
+        """The trailer; then the echoes that are left, each at its time, and the trailer again: it may get lost, too."""
+        trailer = format_end(End(app=self._app, count=self._count, crc32=self._crc32)) + "\n"
+        if self._framed:
+            self._print(trailer)
+        last_ns = self._now() + self._lag_ns
+        while self._echoes:
+            sleep(max(self._echoes[0][0] - self._now(), 0) / NS_PER_S)
+            self._print(self._due(self._now()))
+        if self._framed and self._lag_ns:
+            sleep(max(last_ns - self._now(), 0) / NS_PER_S)
+            self._print(trailer)
+
+    def _due(self, now_ns: int) -> str:
+        lines = []
+        while self._echoes and self._echoes[0][0] <= now_ns:
+            lines.append(echo_of(self._echoes.popleft()[1]))
+        return "".join(lines)
+
+    def _print(self, text: str) -> None:
+        if text:
+            self._out.write(text)
+            self._out.flush()
