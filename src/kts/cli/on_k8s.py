@@ -88,7 +88,7 @@ def conclude(api: Api, session: RunSession, *, keep: bool) -> Outcome:
         say(f"kept in the cluster: kts clean {run} removes it")
     else:
         try:
-            clean(api, run, namespace)
+            clean(api, run, namespace, told=say)
         except KtsError as error:
             say(f"not everything could be removed: {error.what}")
             say(f"  try: {error.remedy}")

@@ -98,11 +98,12 @@ def clean(
 
     What was fetched of it stays.
     """
+    from kts.cli.output import say
     from kts.errors import SetupError
     from kts.k8s import objects
     from kts.k8s.api import Api
 
-    removed = objects.clean(Api.connect(context), run, namespace)
+    removed = objects.clean(Api.connect(context), run, namespace, told=say)
     if not removed:
         raise SetupError(f"no run {run} in namespace {namespace}", "kts runs --on k8s lists the runs that are there")
     sys.stdout.write(f"{run}: {removed} objects removed, nothing is left\n")

@@ -21,6 +21,10 @@ FRESH_S = 15.0
 """For a new namespace to become usable."""
 KINDS = ("ConfigMap", "Job", "Pod", "Secret", "Service", "NetworkPolicy")
 """What a run may be made of."""
+GONE_S = 120.0
+"""For deleted objects to be gone: only a Job's controller lets its pods go, and after an outage of the API server it
+takes up to a minute to come back."""
+SLOW_S = 5.0
 _PAUSE_S = 0.25
 
 
@@ -68,26 +72,43 @@ def create(api: Api, obj: Object) -> None:
 
 
 def clean(
-    api: Api, run: str, namespace: str, *, patience_s: float = 30.0, pause: Callable[[float], None] = time.sleep
+    api: Api,
+    run: str,
+    namespace: str,
+    *,
+    patience_s: float = GONE_S,
+    told: Callable[[str], None] | None = None,
+    now: Callable[[], float] = time.monotonic,
+    pause: Callable[[float], None] = time.sleep,
 ) -> int:
     """Deletes everything that bears the run's label, and waits until it is gone; how many objects there were.
 
-    SetupError naming what is left after ``patience_s``.
+    A server that is away for a moment is waited for. ``told``: is given a line if it takes long. SetupError naming
+    what is left after ``patience_s``; Unavailable if the server is still away then.
     """
     labels = {LABEL_RUN: run}
     seen: set[str] = set()
-    deadline = time.monotonic() + patience_s
+    began = now()
     while True:
-        left = [(kind, podstate.name(obj)) for kind in KINDS for obj in api.list(kind, namespace, labels)]
-        if not left:
-            return len(seen)
-        if time.monotonic() > deadline:
+        late = now() - began > patience_s
+        try:
+            left = [(kind, podstate.name(obj)) for kind in KINDS for obj in api.list(kind, namespace, labels)]
+            if not left:
+                return len(seen)
             names = ", ".join(f"{kind} {name}" for kind, name in left)
-            raise SetupError(
-                f"still there after {patience_s:.0f} s: {names}", f"kts clean {run} again, or kubectl delete"
-            )
-        for kind, name in left:
-            if f"{kind}/{name}" not in seen:
-                seen.add(f"{kind}/{name}")
-                api.delete(kind, name, namespace)
-        pause(0.3)
+            if late:
+                raise SetupError(
+                    f"still there after {patience_s:.0f} s: {names}", f"kts clean {run} again, or kubectl delete"
+                )
+            for kind, name in left:
+                if f"{kind}/{name}" not in seen:
+                    api.delete(kind, name, namespace)
+                    seen.add(f"{kind}/{name}")
+        except Unavailable as error:
+            if late:
+                raise
+            names = error.what
+        if told is not None and now() - began > SLOW_S:
+            told(f"waiting for the cluster to remove the run's objects: {names}")
+            told = None
+        pause(_PAUSE_S)

@@ -205,8 +205,9 @@ def test_a_run_outlives_the_control_plane(component: str, tmp_path: Path) -> Non
         _when(lambda: time.monotonic() > over or process.poll() is not None)
     finally:
         subprocess.run([*fault, f"start-{component}"], check=True)
-    _, errors = process.communicate(timeout=150)
+    _, errors = process.communicate(timeout=270)
     assert process.returncode == 0, errors
+    assert "not everything could be removed" not in errors
     info = json.loads((tmp_path / "out" / "run.json").read_text(encoding="utf-8"))
     assert info["outcome"]["kind"] == "complete"
 
