@@ -34,6 +34,7 @@ def test_a_time_that_is_none_is_named(epoch: str) -> None:
 def test_every_choice_of_the_command_line_reaches_the_objects() -> None:
     """Else an option would be taken, and the pods would be as before."""
     options = ("--pod-cpu", "2", "--pod-memory", "8Gi", "--join-seconds", "77", "--keep-seconds", "88")
+    options += ("--dcgm", "http://exporter:9400/metrics")
     objects = list(yaml.safe_load_all(rendered(EXPERIMENT, *options, "--toleration", "gpu=yes:NoExecute")))
     (pod,) = (obj["spec"] for obj in objects if obj["kind"] == "Pod")
     jobs = [obj["spec"]["template"]["spec"] for obj in objects if obj["kind"] == "Job"]
@@ -43,6 +44,7 @@ def test_every_choice_of_the_command_line_reaches_the_objects() -> None:
         assert {"name": "KTS_JOIN_S", "value": "77"} in container["env"]
     conductor = {entry["name"]: entry.get("value") for entry in pod["containers"][0]["env"]}
     assert (conductor["KTS_JOIN_S"], conductor["KTS_KEEP_S"]) == ("77", "88")
+    assert conductor["KTS_DCGM"] == "http://exporter:9400/metrics"
     tolerated = [{"key": "gpu", "operator": "Equal", "value": "yes", "effect": "NoExecute"}]
     assert [spec["tolerations"] for spec in (pod, *jobs)] == [tolerated] * 3
 

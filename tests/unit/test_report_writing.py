@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import re
 from html.parser import HTMLParser
 from pathlib import Path
@@ -12,6 +13,7 @@ from tests.helpers_report import (
     CPU,
     HOSTILE,
     FakeRun,
+    activity_summary,
     analysis,
     bare_summary,
     fft_summary,
@@ -158,6 +160,28 @@ def test_without_figures_nothing_is_drawn(tmp_path: Path) -> None:
     paths = write(FakeRun(), analysis(), tmp_path, figures=False)
     assert [path.name for path in paths] == ["summary.json", "summary.csv", "results.md", "report.html"]
     assert "<picture>" not in (tmp_path / "results.md").read_text()
+
+
+def test_telemetry_is_in_every_kind_of_report_and_says_whose_it_is(tmp_path: Path) -> None:
+    """Else a device's activity would be read as a tenant's, or a missing source not be noticed."""
+    sampled = activity_summary()
+    paths = write(FakeRun(sampled), analysis(sampled), tmp_path)
+    names = {path.name for path in paths}
+    assert {f"activity{suffix}" for suffix in (".png", ".svg", "-dark.png", "-dark.svg")} <= names
+    page = (tmp_path / "report.html").read_text(encoding="utf-8")
+    for text in (page, (tmp_path / "results.md").read_text(encoding="utf-8")):
+        assert "SM active" in text
+        assert "any kernel ran" not in text
+        assert "memory accessed" in text
+        assert "not there: DCGM: no metrics from http://n1:9400/metrics" in html.unescape(text).replace("\\", "")
+    assert ">device<" in page
+    assert ">tenant<" in page
+    svg = (tmp_path / "plots" / "activity.svg").read_text(encoding="utf-8")
+    assert "SM active (device, NVML GPM)" in svg
+    assert "(tenant fft, schedstat)" in svg
+    csv_text = (tmp_path / "summary.csv").read_text(encoding="utf-8")
+    assert "fft,,shared,gpm:device:sm_active_ratio,0.874,,,ratio," in csv_text
+    assert "fft,,shared-fft+gemm block 1,gpm:device:sm_active_ratio,0.874,,,ratio," in csv_text
 
 
 def test_a_directory_that_cannot_be_written_is_one_clear_line(tmp_path: Path) -> None:

@@ -9,11 +9,13 @@ from collections.abc import Callable, Mapping
 
 import pytest
 from tests.helpers_conduct import DEVICE, until
-from tests.helpers_telemetry import MS, UUID, S, sample
+from tests.helpers_telemetry import MS, UUID, Clock, FakeNvml, S, sample
 
 from kts.model.run import DeviceInfo, WorkerInfo
 from kts.model.telemetry import Sample, SourceState
-from kts.telemetry import make_sampler
+from kts.telemetry import gpm as gpm_module
+from kts.telemetry import make_sampler, probe, processes
+from kts.telemetry import nvml as nvml_module
 from kts.telemetry.sampler import Polling, Sampler
 from kts.telemetry.schedstat import SchedstatSource
 from kts.telemetry.source import SourceMissingError
@@ -205,3 +207,19 @@ def test_a_tenant_that_does_not_tell_is_named() -> None:
     alone = SchedstatSource()
     alone.heartbeat("mine", beat(0, None))
     assert "mine" in alone.state().missing
+
+
+def test_the_doctor_is_told_the_values_of_what_is_there_and_why_the_rest_is_not(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Else `kts doctor` would promise sources that a run does not have."""
+    nvml = FakeNvml(Clock())
+    nvml.gpm_supported = 0
+    for module in (gpm_module, nvml_module, processes):
+        monkeypatch.setattr(module, "load_nvml", lambda: nvml)
+    readings = {reading.state.source: reading for reading in probe(UUID, sleep=lambda _: None)}
+    assert readings["nvml"].values["sm_clock_mhz"] == 1980.0
+    assert "Hopper" in readings["gpm"].state.missing
+    assert not readings["nvml-process"].state.missing
+    assert "dcgm" not in readings
+    assert nvml.opened == 0

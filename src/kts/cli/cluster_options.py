@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, cast, get_args
 
 import typer
 
+from kts.cli.options import checked_dcgm
 from kts.errors import UsageError
 from kts.k8s.names import DEFAULT_JOIN_S, DEFAULT_KEEP_S
 
@@ -77,6 +78,8 @@ def settings_from(
     pod_memory: str = "",
     join_seconds: int = DEFAULT_JOIN_S,
     keep_seconds: int = DEFAULT_KEEP_S,
+    telemetry: bool = True,
+    dcgm: str = "",
 ) -> ClusterSettings:
     """The settings that the options ask for. UsageError naming the option that is wrong."""
     from kts.k8s.names import DEFAULT_IMAGE
@@ -99,6 +102,8 @@ def settings_from(
         pod_template=_template(pod_template),
         keep_s=keep_seconds,
         join_s=join_seconds,
+        telemetry=telemetry,
+        dcgm=checked_dcgm(dcgm, telemetry=telemetry),
     )
 
 

@@ -21,7 +21,7 @@ from kts.cli.cluster_options import (
     Toleration,
     settings_from,
 )
-from kts.cli.options import Json
+from kts.cli.options import Dcgm, Json, checked_dcgm
 from kts.errors import SetupError, UsageError
 from kts.k8s.names import DEFAULT_NAMESPACE
 
@@ -44,13 +44,14 @@ def doctor(  # noqa: PLR0917 - typer turns parameters into options
     node: Node = "",
     node_selector: NodeSelector = None,
     toleration: Toleration = None,
+    dcgm: Dcgm = "",
     as_json: Json = False,
 ) -> None:
     """Say what can be measured here, and what is missing."""
     if on not in PLACES:
         raise UsageError(f"--on: no backend {on!r}", f"known: {', '.join(PLACES)}")
     if on == "local":
-        _here(as_json)
+        _here(as_json, checked_dcgm(dcgm))
         return
     settings = settings_from(
         namespace=namespace,
@@ -67,9 +68,9 @@ def doctor(  # noqa: PLR0917 - typer turns parameters into options
     _on_cluster(settings, context, tenants, as_json)
 
 
-def _here(as_json: bool) -> None:
+def _here(as_json: bool, dcgm: str) -> None:
     """This machine."""
-    devices, checks = _devices(), _checks()
+    devices, checks = _devices(), [*_checks(), *_telemetry(dcgm)]
     usable = sys.platform.startswith("linux") and any(device.status != "missing" for device in devices)
     if as_json:
         _print({"can_measure": usable, "devices": devices, "checks": checks})
@@ -150,6 +151,29 @@ def _devices() -> list[Check]:
 
 def _checks() -> list[Check]:
     return [_system(), _cores(), *_libraries(), _governor(), _load()]
+
+
+def _telemetry(dcgm: str) -> list[Check]:
+    """What a run could sample here, asked of the sources themselves."""
+    from kts.report.activity import source_name
+    from kts.telemetry import probe
+    from kts.worker.detect import cuda_devices
+    from kts.worker.schedstat import scheduled_ns
+
+    rows = []
+    if gpus := cuda_devices():
+        for state, values in probe(gpus[0].uuid, dcgm):
+            name = f"telemetry {source_name(state.source)}"
+            found = ", ".join(
+                f"{metric} {values[metric]:.3g}" if metric in values else metric for metric in state.metrics
+            )
+            note = f" ({state.note})" if state.note else ""
+            rows.append(_check(name, "note" if state.missing else "ok", state.missing or f"{found}{note}"))
+    else:
+        rows.append(_check("telemetry GPU", "note", "no GPU to ask NVML, GPM or DCGM about"))
+    told = scheduled_ns()[0] is not None
+    found = "share of time on a core, and waiting for one" if told else "this kernel does not tell it"
+    return [*rows, _check("telemetry schedstat", "ok" if told else "note", found)]
 
 
 def _system() -> Check:

@@ -28,6 +28,7 @@ from kts.cli.cluster_options import (
 )
 from kts.cli.experiments import complete_name
 from kts.cli.k8s_time_slicing import time_slicing
+from kts.cli.options import Dcgm, Telemetry
 from kts.errors import UsageError
 from kts.k8s.names import DEFAULT_JOIN_S, DEFAULT_KEEP_S, DEFAULT_NAMESPACE
 
@@ -69,6 +70,8 @@ def render(  # noqa: PLR0917 - typer turns parameters into options
     pod_memory: PodMemory = "",
     join_seconds: JoinSeconds = DEFAULT_JOIN_S,
     keep_seconds: KeepSeconds = DEFAULT_KEEP_S,
+    telemetry: Telemetry = True,
+    dcgm: Dcgm = "",
     run_id: Annotated[str | None, typer.Option(help="ID of the run. Default: a new one.", show_default=False)] = None,
     token: Annotated[str | None, typer.Option(help="The run's token. Default: a new one.", show_default=False)] = None,
 ) -> None:
@@ -101,6 +104,8 @@ def render(  # noqa: PLR0917 - typer turns parameters into options
         pod_memory=pod_memory,
         join_seconds=join_seconds,
         keep_seconds=keep_seconds,
+        telemetry=telemetry,
+        dcgm=dcgm,
     )
     loaded = load(experiment)
     changed = override(loaded.experiment, {"design": design}) if design else loaded.experiment

@@ -30,7 +30,7 @@ from kts.cli.cluster_options import (
     settings_from,
 )
 from kts.cli.experiments import complete_name
-from kts.cli.options import Json, NoFigures
+from kts.cli.options import Dcgm, Json, NoFigures, Telemetry, checked_dcgm
 from kts.errors import KtsError, SetupError, UsageError
 from kts.k8s.names import DEFAULT_JOIN_S, DEFAULT_KEEP_S, DEFAULT_NAMESPACE
 
@@ -116,6 +116,8 @@ def run(  # noqa: PLR0917 - typer turns parameters into options
     allow_different_gpus: Annotated[
         bool, typer.Option("--allow-different-gpus", help="Measure even if the tenants do not share one GPU.")
     ] = False,
+    telemetry: Telemetry = True,
+    dcgm: Dcgm = "",
     namespace: Namespace = DEFAULT_NAMESPACE,
     context: Context = None,
     image: Image = None,
@@ -175,13 +177,19 @@ def run(  # noqa: PLR0917 - typer turns parameters into options
             pod_memory=pod_memory,
             join_seconds=join_seconds,
             keep_seconds=keep_seconds,
+            telemetry=telemetry,
+            dcgm=dcgm,
         )
         cluster = _Cluster(settings, context, image, extra, keep)
         directory, outcome = _on_cluster(experiment, changes, cluster, out, overwrite=overwrite)
     else:
+        if on == "replay" and dcgm:
+            raise UsageError("--dcgm: a replay has no device to ask about", "leave it out")
+        exporter = checked_dcgm(dcgm, telemetry=telemetry)
         setting = _replay(Path(experiment), changes) if on == "replay" else _local(experiment, changes)
         directory = out or _default_directory(setting.plan.name)
-        outcome = _measure(setting, directory, overwrite=overwrite)
+        sampled = telemetry and on != "replay"
+        outcome = _measure(setting, directory, overwrite=overwrite, telemetry=sampled, dcgm=exporter)
     report_outcome(directory, outcome, figures=not no_figures, as_json=as_json)
 
 
@@ -261,13 +269,14 @@ def _replay(directory: Path, changes: dict[str, object]) -> Setting:
     )
 
 
-def _measure(setting: Setting, directory: Path, *, overwrite: bool) -> Outcome:
+def _measure(setting: Setting, directory: Path, *, overwrite: bool, telemetry: bool, dcgm: str) -> Outcome:
     from kts.cli.output import console
     from kts.conduct.driver import conduct
     from kts.report import RichWatcher
     from kts.stats import PrecisionRule
     from kts.store import create
     from kts.store.layout import LOGS
+    from kts.telemetry import make_sampler
 
     plan = setting.plan
     writer = create(
@@ -281,7 +290,8 @@ def _measure(setting: Setting, directory: Path, *, overwrite: bool) -> Outcome:
     )
     rule = PrecisionRule(plan, plan.precision) if plan.precision is not None else None
     with RichWatcher(console(stderr=True)) as watcher:
-        return conduct(plan, setting.make_backend(directory / LOGS), writer, watcher, rule)
+        sampler = make_sampler(dcgm) if telemetry else None
+        return conduct(plan, setting.make_backend(directory / LOGS), writer, watcher, rule, telemetry=sampler)
 
 
 def report_outcome(directory: Path, outcome: Outcome, *, figures: bool, as_json: bool) -> None:

@@ -1,8 +1,8 @@
 """The conductor's pod: `kts.conduct.driver.conduct` with an HTTP door. Paths: `kts.k8s.status`.
 
 Environment: KTS_RUN (the run's ID), KTS_MODE, KTS_JOIN_S (for all tenants to be there), KTS_KEEP_S (how long to
-wait, once the run is over, for its results to be fetched), and for tests other places: KTS_PLAN, KTS_TOKEN_FILE,
-KTS_DATA, KTS_PORT, KTS_STATUS_PORT.
+wait, once the run is over, for its results to be fetched), KTS_TELEMETRY (on or off), KTS_DCGM (URL of an exporter to
+scrape), and for tests other places: KTS_PLAN, KTS_TOKEN_FILE, KTS_DATA, KTS_PORT, KTS_STATUS_PORT.
 
 SIGTERM (the pod is deleted, its node is drained), SIGINT and SIGHUP end the run in order at any moment, also before
 it began; one that comes when the run is over ends the waiting for its results to be fetched.
@@ -60,6 +60,7 @@ def main(env: Mapping[str, str], stop: Stop) -> int:
     from kts.k8s.door import Desk, serve
     from kts.stats import PrecisionRule
     from kts.store import create
+    from kts.telemetry import make_sampler
     from kts.worker.environment import environment
 
     run = env.get("KTS_RUN", "")
@@ -72,6 +73,7 @@ def main(env: Mapping[str, str], stop: Stop) -> int:
     token = _read_token(Path(env.get("KTS_TOKEN_FILE", "/etc/kts/token/token")))
     directory = Path(env.get("KTS_DATA", "/var/lib/kts")) / run
     text = plan_file.with_name("experiment.yaml")
+    telemetry = make_sampler(env.get("KTS_DCGM", "")) if env.get("KTS_TELEMETRY", "on") == "on" else None
     writer = create(
         directory,
         plan=plan,
@@ -91,7 +93,17 @@ def main(env: Mapping[str, str], stop: Stop) -> int:
     _say(f"run {run}: waiting for {len(plan.tenants)} tenants")
     try:
         outcome = conduct(
-            plan, backend, writer, desk, rule, host="0.0.0.0", port=port, limits=limits, token=token, stop=stop
+            plan,
+            backend,
+            writer,
+            desk,
+            rule,
+            host="0.0.0.0",
+            port=port,
+            limits=limits,
+            token=token,
+            stop=stop,
+            telemetry=telemetry,
         )
         desk.outcome = outcome
         _say(f"run {run}: {outcome.kind}{': ' + outcome.reason if outcome.reason else ''}")

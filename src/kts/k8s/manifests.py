@@ -235,6 +235,7 @@ def _conductor(plan: Plan, run: str, settings: ClusterSettings) -> Object:
             {"name": "KTS_MODE", "value": mode_of(plan, settings)},
             {"name": "KTS_JOIN_S", "value": str(settings.join_s)},
             {"name": "KTS_KEEP_S", "value": str(settings.keep_s)},
+            *_telemetry_env(plan, settings),
             _node_name(),
         ],
         "ports": [{"name": "worker", "containerPort": WORKER_PORT}, {"name": "status", "containerPort": STATUS_PORT}],
@@ -254,8 +255,26 @@ def _conductor(plan: Plan, run: str, settings: ClusterSettings) -> Object:
     ]
     spec = _pod_spec(run, container, volumes, settings)
     spec["activeDeadlineSeconds"] = _deadline_s(plan) + settings.keep_s
+    if _sees_nvml(plan, settings) and settings.runtime_class:
+        spec["runtimeClassName"] = settings.runtime_class
     template = {"metadata": _meta(conductor_name(run), run, "conductor", settings), "spec": spec}
     return {"apiVersion": "v1", "kind": "Pod", **_templated(template, settings)}
+
+
+def _sees_nvml(plan: Plan, settings: ClusterSettings) -> bool:
+    return settings.telemetry and plan.device == "cuda"
+
+
+def _telemetry_env(plan: Plan, settings: ClusterSettings) -> list[Object]:
+    """NVML without a slot of the device plugin: the container runtime mounts it for whoever asks so, if it is set to;
+    where it is not, NVML is not there, and the run says so."""
+    env = [{"name": "KTS_TELEMETRY", "value": "on" if settings.telemetry else "off"}]
+    if settings.telemetry and settings.dcgm:
+        env.append({"name": "KTS_DCGM", "value": settings.dcgm})
+    if _sees_nvml(plan, settings):
+        env.append({"name": "NVIDIA_VISIBLE_DEVICES", "value": "all"})
+        env.append({"name": "NVIDIA_DRIVER_CAPABILITIES", "value": "utility"})
+    return env
 
 
 def _job(plan: Plan, tenant: str, run: str, settings: ClusterSettings) -> Object:

@@ -19,7 +19,8 @@ class ClusterSettings(msgspec.Struct, frozen=True, kw_only=True):
     of; empty: none (no device plugin, or a claim). ``claim``: name of a DRA ResourceClaim that all tenants share, in
     place of ``resource``. ``runtime_class`` empty: the cluster's default. ``pod_template``: merged into every pod
     (strategic merge for containers by name). ``keep_s``: how long the conductor's pod waits for its results to be
-    fetched. ``create_namespace``: render the Namespace too.
+    fetched. ``create_namespace``: render the Namespace too. ``telemetry``: the conductor's pod samples, and on a GPU
+    asks to see NVML; ``dcgm``: URL of a dcgm-exporter that it scrapes, too.
     """
 
     namespace: str = DEFAULT_NAMESPACE
@@ -39,3 +40,5 @@ class ClusterSettings(msgspec.Struct, frozen=True, kw_only=True):
     pod_template: dict[str, Any] = {}
     keep_s: int = DEFAULT_KEEP_S
     join_s: int = DEFAULT_JOIN_S
+    telemetry: bool = True
+    dcgm: str = ""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
@@ -30,12 +29,15 @@ def make_sampler(dcgm: str = "") -> Sampler:
     """The telemetry of a run. ``dcgm``: URL of a dcgm-exporter to scrape, too. UsageError if it is none."""
     if dcgm:
         DcgmSource(dcgm)  # a wrong URL is told before anything is measured
-    return Sampler(lambda tenants: _sources(tenants, dcgm))
+    return Sampler(lambda tenants: polled_sources(tenants, dcgm))
 
 
 def probe(uuid: str, dcgm: str = "", *, sleep: Callable[[float], None] = time.sleep) -> list[Reading]:
-    """Opens every polled source of a GPU and samples it for a moment; takes about a second. Raises nothing."""
-    polling = Polling(_sources(lambda: {os.getpid(): "this process"}, dcgm), uuid)
+    """Opens every polled source of a GPU and samples it for a moment; takes about a second. Raises nothing.
+
+    Utilisation per process is only opened: whose processes NVML tells of shows when tenants run.
+    """
+    polling = Polling([source for source in polled_sources(dict, dcgm) if source.name != ProcessSource.name], uuid)
     states = {state.source: state for state in polling.open()}
     values: dict[str, dict[str, float]] = {name: {} for name in states}
     for _ in range(round(PROBE_S * NS_PER_S / PERIOD_NS)):
@@ -46,9 +48,13 @@ def probe(uuid: str, dcgm: str = "", *, sleep: Callable[[float], None] = time.sl
         sleep(PERIOD_NS / NS_PER_S)
     gone = {name for name, state in states.items() if state.missing}
     states |= {state.source: state for state in polling.close() if state.source not in gone}
-    return [Reading(state, values[name]) for name, state in states.items()]
+    per_process = Polling([ProcessSource(dict)], uuid)
+    (offered,) = per_process.open()
+    per_process.close()
+    return [*(Reading(state, values[name]) for name, state in states.items()), Reading(offered, {})]
 
 
-def _sources(tenants: Callable[[], Mapping[int, str]], dcgm: str) -> list[Source]:
+def polled_sources(tenants: Callable[[], Mapping[int, str]], dcgm: str = "") -> list[Source]:
+    """Those that a thread must ask, the finest first. ``tenants``: pid to name, of this pid namespace."""
     sources: list[Source] = [GpmSource(), NvmlSource(), ProcessSource(tenants)]
     return [*sources, DcgmSource(dcgm)] if dcgm else sources

@@ -148,3 +148,34 @@ def test_a_run_id_that_cannot_be_a_name_is_refused(run: str) -> None:
     """Else the API server would refuse it, object by object."""
     with pytest.raises(UsageError):
         manifests.checked_run_id(run)
+
+
+@pytest.mark.parametrize(
+    ("device", "settings", "sees"),
+    [
+        ("cuda", ClusterSettings(), True),
+        ("cpu", ClusterSettings(), False),
+        ("cuda", ClusterSettings(telemetry=False), False),
+    ],
+)
+def test_the_conductor_sees_nvml_only_on_a_gpu_run_with_telemetry_and_takes_no_slot(
+    device: str, settings: ClusterSettings, sees: bool
+) -> None:
+    """Else it would take a tenant's slot, or ask for a GPU where there is none."""
+    (pod,) = (o for o in rendered(plan("fft", "gemm", device=device), settings) if o["kind"] == "Pod")
+    (container,) = pod["spec"]["containers"]
+    env = {entry["name"]: entry.get("value") for entry in container["env"]}
+    assert (env.get("NVIDIA_VISIBLE_DEVICES"), env.get("NVIDIA_DRIVER_CAPABILITIES")) == (
+        ("all", "utility") if sees else (None, None)
+    )
+    assert pod["spec"].get("runtimeClassName") == ("nvidia" if sees else None)
+    assert env["KTS_TELEMETRY"] == ("on" if settings.telemetry else "off")
+    assert not any("nvidia" in name for part in container["resources"].values() for name in part)
+
+
+def test_the_exporters_address_reaches_the_conductor_alone() -> None:
+    """Else `--dcgm` would be taken and nothing be scraped."""
+    settings = ClusterSettings(dcgm="http://exporter:9400/metrics")
+    specs = pod_specs(rendered(plan("fft", "gemm"), settings))
+    told = [{"name": "KTS_DCGM", "value": settings.dcgm} in spec["containers"][0]["env"] for spec in specs]
+    assert told == [True, False, False]
