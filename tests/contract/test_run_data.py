@@ -9,10 +9,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 from tests import helpers_conduct, helpers_stats
-from tests.helpers_store import reference_logs, write_run
+from tests.helpers_store import make_outcome, make_records, make_writer, reference_logs, write_run
+from tests.helpers_telemetry import sample
 
 from kts.model.reading import RunData
 from kts.model.records import RECORD
+from kts.model.run import Outcome
 from kts.store import open_run
 
 GOLDEN = Path(__file__).parents[1] / "golden"
@@ -21,6 +23,15 @@ RECORDED = Path(__file__).parents[2] / "examples" / "results" / "h200-agents-2"
 
 def _closed(folder: Path) -> RunData:
     write_run(folder / "run")
+    return open_run(folder / "run")
+
+
+def _sampled(folder: Path) -> RunData:
+    writer = make_writer(folder / "run")
+    writer.records("fft", 0, 0, make_records(20))
+    writer.samples([sample(k, k / 10) for k in (3, 1, 2)])
+    writer.block(make_outcome(0, {"fft": 20}))
+    writer.close(Outcome(kind="complete"))
     return open_run(folder / "run")
 
 
@@ -40,6 +51,7 @@ SOURCES: dict[str, Callable[[Path], RunData]] = {
     "parquet": _closed,
     "parquet of format 1": lambda _: open_run(GOLDEN / "store_run_v1"),
     "journal of a killed run": lambda _: open_run(GOLDEN / "store_run_v1_killed"),
+    "a run with telemetry": _sampled,
     "KTS_APP logs": _logs,
     "a run on a GPU": lambda _: open_run(RECORDED),
     "the double of the statistics' tests": _fake,
@@ -84,3 +96,13 @@ def test_a_tenant_that_was_not_active_has_no_records(run: RunData) -> None:
     """Else asking for a neighbour in a solo block would end in an exception instead of nothing."""
     block = next(block for block in run.blocks if block.valid)
     assert len(run.records("nobody", block.index)) == 0
+
+
+def test_telemetry_is_in_order_of_time_and_each_series_once(run: RunData) -> None:
+    """Else samples would be joined to the wrong iterations, or a metric be reported twice."""
+    found = run.telemetry()
+    keys = [(series.source, series.metric, series.subject) for series in found]
+    assert len(set(keys)) == len(keys)
+    for series in found:
+        assert len(series.t_ns) == len(series.span_ns) == len(series.value) > 0
+        assert np.all(np.diff(series.t_ns) >= 0)
