@@ -154,6 +154,7 @@ class ClassicSession:
             tenancy=self._tenancy,
             writer=self._writer,
             logs=self._directory / layout.LOGS,
+            known=self._known,
         )
 
     def _follow(self, running: BlockRun, watcher: Watcher) -> Outcome | None:
@@ -163,7 +164,7 @@ class ClassicSession:
             now = time.monotonic()
             text = f"block {running.block.index + 1} of {len(self._blocks)}: {running.block.condition}"
             try:
-                running.create(self._known)
+                running.create()
                 if now >= next_look:
                     next_look = now + LOOK_S
                     self._watch.look(now)
