@@ -40,6 +40,7 @@ PATIENCE_S = 120.0
 RUN = "kubernetes_run"
 """Name in run.json's environment under which the run's ID is kept."""
 
+_NO_TELEMETRY = "no telemetry: in the classic design on k8s nothing of ours runs beside the tenants"
 _DIED = "what was measured in the blocks before is kept; measure again for the rest"
 _LOST = "the node rotates its logs faster than they are read: raise think_ms or the size, or its containerLogMaxSize"
 _DIFFERENT = "give the run a node with one GPU (--node), or --allow-different-gpus"
@@ -128,6 +129,8 @@ class ClassicSession:
 
     def follow(self, watcher: Watcher) -> Outcome:
         """See RunSession."""
+        if self.settings.telemetry:
+            self._watch.note(_NO_TELEMETRY)
         for block in self._blocks:
             running = self._block_run(block)
             try:

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 
 from kts.conduct.ports import TenantProgress
@@ -87,8 +88,6 @@ class BlockRun:
 
     def _pinned(self) -> ClusterSettings:
         """The settings with the node of the blocks before, where its label may be read."""
-        import msgspec
-
         name = self._watch.node_name()
         if not name or self._settings.node:
             return self._settings
