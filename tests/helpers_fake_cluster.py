@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from kts.k8s.api import Conflict, Missing, Unavailable
+from kts.k8s.api import Conflict, Missing, Silent, Unavailable
 from kts.k8s.names import LABEL_BLOCK, LABEL_TENANT
 from kts.model.run import ClockPair
 from kts.wire.appline import AppLine
@@ -29,8 +29,9 @@ _CREATED = {"creationTimestamp": "2026-01-01T00:00:00Z"}
 class FakeCluster:
     """Every Job's pod runs as soon as it is made, and has ended at the second look after its log was read.
 
-    ``spoil`` changes a pod's lines, ``uuids`` which GPU a block gets, ``codes`` how a tenant's pod ends. The log
-    of a pod in ``held`` does not end. While ``away`` is above 0 every call fails, and counts it down.
+    ``spoil`` changes a pod's lines, ``uuids`` which GPU a block gets, ``codes`` how a tenant's pod ends. The log of a
+    pod in ``held`` breaks off before its end, again and again; that of one in ``hung`` ends in silence, and that of one
+    in ``cut_off`` cannot be had. While ``away`` is above 0 every call fails, and counts it down.
     """
 
     server = "fake"
@@ -41,6 +42,8 @@ class FakeCluster:
         self.uuids: dict[str, str] = {}
         self.codes: dict[str, int] = {}
         self.held: set[str] = set()
+        self.hung: set[str] = set()
+        self.cut_off: set[str] = set()
         self.away = 0
         self.created: list[str] = []
         self.size = 48
@@ -100,13 +103,17 @@ class FakeCluster:
         self._answer()
         if ("Pod", pod) not in self.objects:
             raise Missing(pod, "")
+        if any(part in pod for part in self.cut_off):
+            raise Unavailable("the kubelet does not answer", "")
         yield b"".join(stamped(self.spoil(pod, self.printed(pod))))
         self._read.add(pod)
+        if follow and any(part in pod for part in self.hung):
+            raise Silent("nothing came", "")
         if follow and self._held(pod):
             raise Unavailable("the connection broke", "")
 
     def _held(self, pod: str) -> bool:
-        return any(part in pod for part in self.held)
+        return any(part in pod for part in self.held | self.hung | self.cut_off)
 
     def _make_pod(self, job: Object) -> None:
         name, labels = f"{job['metadata']['name']}-pod", job["spec"]["template"]["metadata"]["labels"]

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tests.helpers_log import META, framed_log
 from tests.helpers_store import PUBLISHED_MS, app_lines, reference_logs
 
 from kts.errors import DataError
@@ -17,7 +18,7 @@ SECOND = 10**9
 
 def _write(path: Path, lines: list[str], end: str = "\n") -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text("\n".join(lines) + end)
+    path.write_text("\n".join(line.rstrip("\n") for line in lines) + end)
 
 
 def _shape(run: Run) -> list[tuple[str, int, bool, dict[str, int]]]:
@@ -207,3 +208,36 @@ def test_nothing_to_report_is_explained(tmp_path: Path, text: str) -> None:
         open_run(tmp_path)
     assert "a.log: 1 " in caught.value.what
     assert "KTS_APP,v1" in caught.value.remedy
+
+
+def test_what_frames_a_log_is_known_and_tells_the_device(tmp_path: Path) -> None:
+    """Every framed log would be reported as damaged, and its device as unknown."""
+    _write(tmp_path / "fft.log", framed_log(30))
+    run = open_run(tmp_path)
+    assert (run.damage, _shape(run)) == ((), [("solo-fft", 0, True, {"fft": 30})])
+    (worker,) = run.info.workers
+    assert (worker.device, worker.gpus, worker.hostname) == (META.device, ("GPU-1",), "pod")
+    assert run.info.plan.tenants[0].work.size == 64
+
+
+def test_an_echo_stands_in_for_its_line_alone(tmp_path: Path) -> None:
+    """A line lost where a log was rotated would be missing, or all lines would count twice."""
+    lines = framed_log(30)
+    _write(tmp_path / "fft.log", [line for line in lines if not line.startswith("KTS_APP,v1,FFT,7,")])
+    run = open_run(tmp_path)
+    assert run.records("fft", 0)["i"].tolist() == list(range(30))
+    assert len(run.damage) == 1
+    assert run.damage[0].startswith("fft.log: 1 line lost, taken from the echo, at line ")
+
+
+def test_a_trailer_that_announces_more_is_named(tmp_path: Path) -> None:
+    """A log that lost lines at its end, with their echoes, would look whole."""
+    _write(tmp_path / "fft.log", [line for line in framed_log(30) if ",v1,FFT,29," not in line])
+    assert open_run(tmp_path).damage == ("fft.log: fft has 29 iterations, and its trailer announces 30",)
+
+
+@pytest.mark.parametrize("line", ["KTS_META,v1,{", "KTS_ECHO,v1,FFT,1,2", "KTS_END,v1,FFT,3,zz", "KTS_META,v2,{}"])
+def test_a_torn_frame_is_damage_and_not_foreign(line: str, tmp_path: Path) -> None:
+    """Damage would pass as something else's output."""
+    run = _one(tmp_path, [*app_lines("fft", [3.0] * 5, T0), line])
+    assert run.damage == ("fft-solo.log: 1 torn or damaged line dropped, at line 6",)

@@ -112,6 +112,8 @@ def render(  # noqa: PLR0917 - typer turns parameters into options
     plan = decided(build(changed), extra_from(extra))
     run = run_id or new_run_id(plan.name)
     if plan.design == "classic":
+        if token:
+            raise UsageError("--token: a run in the classic design has no token", "leave it out")
         sys.stdout.write(f"# Run {run} of {plan.name}, block by block. Applied at once, only the first runs.\n")
         sys.stdout.write(f"# The rest, and the report: kts attach {run} --namespace {namespace}\n")
         sys.stdout.write(_classic(plan, run, settings, loaded.text))

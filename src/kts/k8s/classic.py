@@ -40,6 +40,7 @@ PATIENCE_S = 120.0
 RUN = "kubernetes_run"
 """Name in run.json's environment under which the run's ID is kept."""
 
+_NO_TELEMETRY = "no telemetry: in the classic design on k8s nothing of ours runs beside the tenants"
 _DIED = "what was measured in the blocks before is kept; measure again for the rest"
 _LOST = "the node rotates its logs faster than they are read: raise think_ms or the size, or its containerLogMaxSize"
 _DIFFERENT = "give the run a node with one GPU (--node), or --allow-different-gpus"
@@ -128,6 +129,8 @@ class ClassicSession:
 
     def follow(self, watcher: Watcher) -> Outcome:
         """See RunSession."""
+        if self.settings.telemetry:
+            self._watch.note(_NO_TELEMETRY)
         for block in self._blocks:
             running = self._block_run(block)
             try:
@@ -154,6 +157,7 @@ class ClassicSession:
             tenancy=self._tenancy,
             writer=self._writer,
             logs=self._directory / layout.LOGS,
+            known=self._known,
         )
 
     def _follow(self, running: BlockRun, watcher: Watcher) -> Outcome | None:
@@ -163,7 +167,7 @@ class ClassicSession:
             now = time.monotonic()
             text = f"block {running.block.index + 1} of {len(self._blocks)}: {running.block.condition}"
             try:
-                running.create(self._known)
+                running.create()
                 if now >= next_look:
                     next_look = now + LOOK_S
                     self._watch.look(now)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 
 from kts.conduct.ports import TenantProgress
@@ -53,20 +55,19 @@ class BlockRun:
         tenancy: Tenancy,
         writer: RunWriter,
         logs: Path,
+        known: Mapping[str, bytes],
     ) -> None:
+        """``logs``: where the tenants' logs are kept; ``known``: those that an earlier kts kept, by file name."""
         self.block, self.over, self.fault, self.refused, self.lost = block, False, "", False, False
         self._api, self._run, self._settings, self._uid = api, run, settings, uid
         self._watch, self._tenancy, self._writer, self._logs = watch, tenancy, writer, logs
-        self._tenants = {name: _TenantLog(name) for name in block.tenants}
+        self._tenants = {name: _TenantLog(name, known.get(self.log_name(name), b"")) for name in block.tenants}
         self._created_s: float | None = None
 
     # its Jobs
 
-    def create(self, known: dict[str, bytes]) -> None:
-        """Makes those of its Jobs that are not there. ``known``: logs by file name, as an earlier kts kept them.
-
-        Until it has returned once nothing is followed; may be called again after an error.
-        """
+    def create(self) -> None:
+        """Makes those of its Jobs that are not there. May be called again, also after an error."""
         if self._created_s is not None:
             return
         there = {
@@ -74,7 +75,6 @@ class BlockRun:
         }
         plan = self._tenancy.plan
         for tenant in self.block.tenants:
-            self._tenants[tenant].known = known.get(self.log_name(tenant), b"")
             name = classic_jobs.job_name(plan, self.block, tenant, self._run)
             if name in there and not there[name]["spec"].get("suspend"):
                 continue
@@ -88,8 +88,6 @@ class BlockRun:
 
     def _pinned(self) -> ClusterSettings:
         """The settings with the node of the blocks before, where its label may be read."""
-        import msgspec
-
         name = self._watch.node_name()
         if not name or self._settings.node:
             return self._settings
@@ -318,9 +316,8 @@ class BlockRun:
 class _TenantLog:
     """What came of a tenant in this block."""
 
-    def __init__(self, tenant: str) -> None:
-        self.tenant = tenant
-        self.known = b""
+    def __init__(self, tenant: str, known: bytes) -> None:
+        self.tenant, self.known = tenant, known
         self.follower: LogFollower | None = None
         self.waiting: list[Records] = []
         self.met = self.done = False

@@ -31,6 +31,11 @@ def check(plan: Plan, settings: ClusterSettings) -> None:
                 f"tenant {tenant.name}: in the classic design on k8s a command's records cannot be known to be whole",
                 "choose --design interleaved, or run it --on local",
             )
+    if settings.dcgm:
+        raise UsageError(
+            "--dcgm: in the classic design on k8s nothing of ours runs beside the tenants, and nothing is sampled",
+            "leave it out, or choose --design interleaved",
+        )
     if settings.pull_policy != "Never":
         raise UsageError(
             f"--pull-policy {settings.pull_policy}: the classic design never pulls its image",

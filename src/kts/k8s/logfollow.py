@@ -20,7 +20,7 @@ _PAUSE_S = 0.5
 class LogFollower:
     """The log of ``pod`` as records; what it tells may be asked from any thread.
 
-    ``heard`` is the monotonic second of the last sign of life, ``away_since`` that since when the log cannot be
+    ``heard`` is the monotonic second of the last new line, ``away_since`` that since when the log cannot be
     reached (None while it can).
     """
 
@@ -107,9 +107,12 @@ class LogFollower:
         for piece in self._api.logs(
             self.pod, self._namespace, follow=follow, timestamps=True, since=since, silence_s=SILENCE_S
         ):
-            self.heard, self.away_since = time.monotonic(), None
+            self.away_since = None
             with self._lock:
+                before_ns = self._reader.mark_ns
                 self._reader.feed(piece)
+                if self._reader.mark_ns > before_ns:  # a new connection repeats lines, which is no sign of life
+                    self.heard = time.monotonic()
                 hopeless = self._reader.hopeless
             if self._stopped.is_set() or (follow and hopeless):
                 return False

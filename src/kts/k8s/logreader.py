@@ -19,7 +19,7 @@ from kts.wire.appline import PREFIX, AppLine, parse_line
 from kts.wire.logframe import ECHO, END, META, End, Meta, app_of, parse_end, parse_meta
 
 LONGEST_LINE_BYTES = 65_536
-MOST_WAITING = 2_000_000
+MOST_WAITING = 500_000
 """Lines behind a gap that are kept until it is filled."""
 WORDS = 20
 """Of the lines that are none of ours, as many are remembered: the last of them say why a worker died."""

@@ -40,8 +40,8 @@ SMALL = """\
 name: small
 design: classic
 tenants:
-  fft: {workload: fft, target_ms: 1, think_ms: 5, iterations: 800}
-  gemm: {workload: gemm, size: 160, think_ms: 5, jitter: 0, iterations: 800}
+  fft: {workload: fft, target_ms: 1, think_ms: 5, iterations: 500}
+  gemm: {workload: gemm, size: 160, think_ms: 5, jitter: 0, iterations: 500}
 """
 CHATTY = """\
 name: chatty
@@ -91,9 +91,9 @@ def test_solo_solo_shared_end_to_end(tmp_path: Path) -> None:
     info, cluster = content(tmp_path / "out"), content(tmp_path / "out", "cluster.json")
     assert (info["backend"], info["outcome"]["kind"], info["plan"]["design"]) == ("k8s", "complete", "classic")
     assert [(b["condition"], b["valid"], b["counts"]) for b in info["blocks"]] == [
-        ("solo-fft", True, {"fft": 800}),
-        ("solo-gemm", True, {"gemm": 800}),
-        ("shared-fft+gemm", True, {"fft": 800, "gemm": 800}),
+        ("solo-fft", True, {"fft": 500}),
+        ("solo-gemm", True, {"gemm": 500}),
+        ("shared-fft+gemm", True, {"fft": 500, "gemm": 500}),
     ]
     assert info["plan"]["tenants"][0]["work"]["size"] > 0  # found in the first block, and used in the last
     proven = cluster["gpus"]

@@ -33,7 +33,7 @@ tenants:
 PLAN: Plan = build(load_text(TEXT, source="test").experiment)
 
 
-class Silent:
+class Quiet:
     """A watcher; interrupts like a user once it was told ``until`` of a text."""
 
     def __init__(self, until: str = "") -> None:
@@ -61,10 +61,10 @@ def started(cluster: FakeCluster, directory: Path, plan: Plan = PLAN) -> runs.Ru
     return runs.start(api, plan, ClusterSettings(), TEXT, directory, run="r-1", overwrite=False)
 
 
-def finished(session: runs.RunSession, watcher: Silent | None = None) -> RunInfo:
+def finished(session: runs.RunSession, watcher: Quiet | None = None) -> RunInfo:
     """The run at its end."""
     try:
-        return session.finish(session.follow(watcher or Silent()))
+        return session.finish(session.follow(watcher or Quiet()))
     finally:
         session.close()
 
@@ -199,11 +199,37 @@ def test_a_pod_that_dies_is_named_with_its_last_words(tmp_path: Path) -> None:
     assert shape(info)[0] == WHOLE[0]
 
 
+def test_a_tenant_that_hangs_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else a GPU that hangs would hold the run until its Job's deadline, hours later."""
+    monkeypatch.setattr(classic_block, "SILENT_S", 0.05)
+    monkeypatch.setattr(classic_jobs, "ECHO_S", 0.01)
+    cluster = FakeCluster()
+    cluster.hung.add("solo-gemm")
+    cluster.spoil = lambda pod, lines: lines[:9] if "gemm" in pod else lines
+    info = finished(started(cluster, tmp_path / "out"))
+    assert info.outcome.exit_code == 5
+    assert "tenant gemm: it printed nothing" in info.outcome.reason
+
+
+def test_logs_that_stay_away_end_kts_and_not_the_run(tmp_path: Path) -> None:
+    """Else a node that is cut off would look like a tenant that hangs, or be waited for for ever."""
+    cluster = FakeCluster()
+    cluster.cut_off.add("solo-fft")
+    session = started(cluster, tmp_path / "out")
+    with pytest.raises(Unavailable, match="logs of block 1"):
+        session.follow(Quiet())
+    session.close()
+    assert open_run(tmp_path / "out").info.outcome.kind == "incomplete"
+    cluster.cut_off.clear()
+    again = runs.attach(cast(Api, cluster), "r-1", "kts", tmp_path / "out")
+    assert finished(again).outcome.kind == "complete"
+
+
 def test_ctrl_c_keeps_what_is_there(tmp_path: Path) -> None:
     """Else stopping a run would cost it."""
     cluster = FakeCluster()
     cluster.held.add("solo-gemm")
-    info = finished(started(cluster, tmp_path / "out"), Silent("block 2 of 3: solo-gemm"))
+    info = finished(started(cluster, tmp_path / "out"), Quiet("block 2 of 3: solo-gemm"))
     assert (info.outcome.kind, info.outcome.exit_code) == ("interrupted", 130)
     assert shape(info)[0] == WHOLE[0]
     assert not [valid for _, valid, _ in shape(info)[1:] if valid]
@@ -223,7 +249,7 @@ def test_an_api_server_that_stays_away_ends_kts_and_not_the_run(tmp_path: Path) 
     session = started(cluster, tmp_path / "out")
     cluster.away = 10**9
     with pytest.raises(Unavailable):
-        session.follow(Silent())
+        session.follow(Quiet())
     session.close()
     cluster.away = 0
     again = runs.attach(cast(Api, cluster), "r-1", "kts", tmp_path / "again")
