@@ -27,7 +27,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     calibrate_s: float = 120.0
     hang_s: float = 10.0
     settle_s: float = 1.0
-    lead_ms: float = 100.0
+    lead_ms: float = 50.0
     block_factor: float = 10.0
 
 
