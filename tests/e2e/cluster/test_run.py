@@ -20,6 +20,7 @@ from tests.helpers_cli import kts, start
 from tests.helpers_cluster import has_plugin, tells_devices
 
 from kts.k8s.api import Api, Unavailable
+from kts.k8s.manifests import conductor_name
 from kts.k8s.names import APP, LABEL_APP, LABEL_RUN, LABEL_TENANT
 
 NAMESPACE = "kts-e2e"
@@ -162,6 +163,20 @@ def test_a_deleted_pod_ends_the_run_and_keeps_what_was_measured(tmp_path: Path, 
     info = json.loads((tmp_path / "out" / "run.json").read_text(encoding="utf-8"))
     assert info["outcome"]["kind"] == "incomplete"
     assert sum(block["valid"] for block in info["blocks"]) >= 3
+
+
+def test_a_deleted_conductor_ends_its_run_in_order_and_says_so(tmp_path: Path, api: Api) -> None:
+    """Else, as its container's first process, it would ignore the signal, and be killed with what was not yet kept."""
+    process, run = running(tmp_path, iterations=40_000)
+    _when(lambda: _blocks(tmp_path / "out") >= 2)
+    api.delete("Pod", conductor_name(run), NAMESPACE)
+    _, errors = process.communicate(timeout=90)
+    assert process.returncode == 130, errors
+    info = json.loads((tmp_path / "out" / "run.json").read_text(encoding="utf-8"))
+    assert info["outcome"]["kind"] == "interrupted"
+    assert "SIGTERM" in info["outcome"]["reason"]
+    assert info["blocks"][-1]["reason"] == "interrupted"
+    assert sum(block["valid"] for block in info["blocks"]) >= 2
 
 
 def test_two_runs_at_once_do_not_mix_and_know_of_each_other(tmp_path: Path, api: Api) -> None:
