@@ -24,8 +24,9 @@ from tests.helpers_conduct import (
 from tests.helpers_telemetry import sample
 
 from kts.backends.replay import ReplayBackend
+from kts.conduct import driver
 from kts.conduct.driver import conduct
-from kts.conduct.ports import Endpoint, Progress
+from kts.conduct.ports import Endpoint, Progress, WorkerExit
 from kts.conduct.roster import Limits
 from kts.conduct.stop import Stop
 from kts.errors import SetupError
@@ -234,9 +235,26 @@ def test_strangers_do_not_disturb_a_run() -> None:
     assert decode_from_conductor(body) == Refuse(what="the token is not this run's")
 
 
+class Unseen(ReplayBackend):
+    """Does not learn how its workers end."""
+
+    sees_ends = False
+
+    def poll(self) -> list[WorkerExit]:
+        return []
+
+
+def test_an_end_that_nobody_will_tell_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Otherwise every run in pods would take seconds longer, until the API server tells of pods that left long ago."""
+    monkeypatch.setattr(driver, "LEAVE_S", 3600.0)
+    outcome = conduct(PLAN, Unseen(MemoryRun(PLAN)), MemorySink(), SilentWatcher(), None, limits=LIMITS)
+    assert outcome.kind == "complete"
+
+
 PROGRAM = """
 import signal
 from kts.backends.replay import ReplayBackend
+from kts.conduct import driver
 from kts.conduct.driver import conduct
 from kts.conduct.roster import Limits
 from tests.helpers_conduct import Fault, MemoryRun, MemorySink, ScriptedBackend, SilentWatcher, make_plan

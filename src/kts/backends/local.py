@@ -49,6 +49,7 @@ class LocalBackend:
     """
 
     name = "local"
+    sees_ends = True
 
     def __init__(self, log_dir: Path, *, python: str = sys.executable, worker: Sequence[str] = WORKER) -> None:
         self._log_dir = log_dir

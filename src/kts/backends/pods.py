@@ -16,6 +16,7 @@ class PodsBackend:
     """
 
     name = "k8s"
+    sees_ends = False
 
     def __init__(self) -> None:
         self._tenants: frozenset[str] = frozenset()

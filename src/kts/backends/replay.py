@@ -161,6 +161,7 @@ class ReplayBackend:
     """Tenants as threads of this process that replay ``run``. Conduct it with ``plan``, not with the recorded one."""
 
     name = "replay"
+    sees_ends = True
 
     def __init__(self, run: RunData) -> None:
         self._run = run

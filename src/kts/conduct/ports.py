@@ -34,6 +34,8 @@ class Backend(Protocol):
     """Starts and ends the worker of each tenant, and nothing else."""
 
     name: str
+    sees_ends: bool
+    """Whether `poll` tells every worker's end by itself, so that it is worth waiting for once the run is over."""
 
     def start(self, plan: Plan, endpoint: Endpoint) -> None:
         """Starts one worker per tenant; returns at once. SetupError if that cannot be."""
