@@ -1,6 +1,6 @@
 """What frames the KTS_APP lines of a worker's log, so that whoever reads it knows that nothing is missing.
 
-``KTS_META,v1,{json}``                  before the first iteration: who measures what, where, by which clock
+``KTS_META,v1,{json}``                  before the first iteration, and again: who measures what, by which clock
 ``KTS_ECHO,v1,FFT,{i},...``             an iteration's KTS_APP line again, some seconds later (the same fields)
 ``KTS_END,v1,FFT,{count},{crc32:08x}``  how many KTS_APP lines there were, and zlib's CRC-32 of them with line ends
 

@@ -30,8 +30,11 @@ class AppLog:
         self._echoes: deque[tuple[int, str]] = deque()
 
     def begin(self, meta: Meta) -> None:
-        """The header."""
-        self._print(format_meta(meta) + "\n")
+        """The header; with echoes it comes again, too."""
+        text = format_meta(meta) + "\n"
+        if self._lag_ns:
+            self._echoes.append((self._now() + self._lag_ns, text))
+        self._print(text)
 
     def iteration(self, line: AppLine) -> None:
         """The line, and the echoes that are due, in one write."""
@@ -43,7 +46,7 @@ class AppLog:
         self._crc32 = zlib.crc32(text.encode(), self._crc32)
         now_ns = self._now()
         if self._lag_ns:
-            self._echoes.append((now_ns + self._lag_ns, text))
+            self._echoes.append((now_ns + self._lag_ns, echo_of(text)))
         self._print(text + self._due(now_ns))
 
     def end(self, sleep: Callable[[float], None] = time.sleep) -> None:
@@ -62,7 +65,7 @@ class AppLog:
     def _due(self, now_ns: int) -> str:
         lines = []
         while self._echoes and self._echoes[0][0] <= now_ns:
-            lines.append(echo_of(self._echoes.popleft()[1]))
+            lines.append(self._echoes.popleft()[1])
         return "".join(lines)
 
     def _print(self, text: str) -> None:

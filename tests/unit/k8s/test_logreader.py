@@ -50,6 +50,12 @@ def test_a_line_that_was_lost_once_is_taken_from_its_echo_and_nothing_is_handed_
     assert reader.take()["i"].tolist() == list(range(7, 30))
 
 
+def test_a_log_of_which_the_beginning_is_gone_is_whole_again_after_the_lag() -> None:
+    """Else a tenant that fills its log before anybody reads it would lose header and block."""
+    reader = reader_of(stamped(framed_log(30))[4:])
+    assert (reader.problem(), reader.healed, reader.meta) == ("", 3, META)
+
+
 def test_a_line_that_was_lost_twice_is_named_as_soon_as_that_is_certain() -> None:
     """Else a hole in the data would pass, or be found out hours later."""
     reader = LogReader("fft")
