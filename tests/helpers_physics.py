@@ -6,6 +6,8 @@ import numpy as np
 from hypothesis import strategies as st
 
 from kts.model.plan import Closed
+from kts.model.records import Records
+from kts.model.run import BlockOutcome
 from kts.physics.simulate import Sharing, Stream
 from kts.physics.values import (
     ArrivalProcess,
@@ -18,6 +20,7 @@ from kts.physics.values import (
     bursts,
     make_profile,
 )
+from tests.helpers_stats import FakeRun, make_info, make_plan
 
 GRID_MS = 1 / 64
 """Sums of multiples of it are exact: two programs that add in another order agree to the bit, ties included."""
@@ -136,3 +139,14 @@ def sharings(draw: st.DrawFn, *, grid: float = GRID_MS) -> Sharing:
 
 
 mixes = st.lists(streams(), min_size=1, max_size=5)
+
+
+def recorded_run(blocks: list[tuple[str, dict[str, Records]]]) -> FakeRun:
+    """A run of fft and gemm: condition and records of each block, in order."""
+    plan = make_plan(("fft", "gemm"), rounds=1)
+    outcomes = [
+        BlockOutcome(index=k, round=0, condition=condition, start_ns=0, end_ns=1, valid=True)
+        for k, (condition, _) in enumerate(blocks)
+    ]
+    data = {(name, k): rows for k, (_, records) in enumerate(blocks) for name, rows in records.items()}
+    return FakeRun(info=make_info(plan, outcomes), blocks=outcomes, data=data)

@@ -8,25 +8,43 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from kts.physics.forecast import Prediction
+    from kts.physics.predict import Effort, Predictor
     from kts.physics.simulate import Outcome, Sharing, Stream, simulate
+    from kts.physics.validate import Score, score
     from kts.physics.values import Fingerprint, Profile
+    from kts.physics.whatif import Question, what_if
 
 __all__ = [
+    "Effort",
     "Fingerprint",
     "Outcome",
+    "Prediction",
+    "Predictor",
     "Profile",
+    "Question",
+    "Score",
     "Sharing",
     "Stream",
+    "score",
     "simulate",
+    "what_if",
 ]
 
 _HOME = {
+    "Effort": "predict",
     "Fingerprint": "values",
     "Outcome": "simulate",
+    "Prediction": "forecast",
+    "Predictor": "predict",
     "Profile": "values",
+    "Question": "whatif",
+    "Score": "validate",
     "Sharing": "simulate",
     "Stream": "simulate",
+    "score": "validate",
     "simulate": "simulate",
+    "what_if": "whatif",
 }
 
 

@@ -232,6 +232,19 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True, dict=True):
             raise ValueError("launches out of order")
         return found
 
+    def scaled(self, speed: float) -> Profile:
+        """The tenant on a GPU ``speed`` times as fast: kernels shorten, the host stays as it is.
+
+        Its solo sample is gone: none was measured there.
+        """
+        return replace(
+            self,
+            duration=Column.of_ms(self.iterations.duration_ms / speed),
+            solo_service=EMPTY,
+            solo_device=EMPTY,
+            how=f"{self.how}; kernels as if {speed:g} times as fast".lstrip("; "),
+        )
+
     @property
     def is_burst(self) -> bool:
         """True where every iteration is one launch."""
