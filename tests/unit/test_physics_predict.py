@@ -97,7 +97,7 @@ def test_what_is_not_known_widens_the_band() -> None:
 
     exact = width(predict())
     assert width(predict(fingerprint=vague)) > exact + 0.1
-    assert width(predict(model_error=ModelError(relative=0.05, calibrated=True))) > exact + 2 * 1.4 * 0.05 * 5.96
+    assert width(predict(model_error=ModelError(relative=0.05, source="given"))) > exact + 2 * 1.4 * 0.05 * 5.96
 
 
 def test_shares_of_time_and_rates_add_up() -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 from tests.helpers_physics import due_at, free_of_cost, launches, paced, saturating
@@ -160,3 +163,18 @@ def test_impossible_streams_and_sharings_are_refused() -> None:
         free_of_cost(0.0)
     with pytest.raises(ValueError, match="switch costs"):
         Sharing(1.0, (), (0.0,), (0.0,))
+
+
+def test_without_a_place_for_compiled_code_it_is_compiled_anew() -> None:
+    """A read-only image without a home directory must predict, too."""
+    program = """
+import numba.core.caching as caching
+caching.CacheImpl._locator_classes = []
+import numpy as np
+from kts.physics.simulate import Sharing, Stream, simulate
+from kts.physics.values import bursts
+stream = Stream(bursts([1.5], 0.0), np.zeros(4, np.int64), think_ms=np.zeros(4))
+print(simulate([stream], Sharing(1.0, (0.0,), (0.0,), (0.0,))).end_ms)
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False, timeout=120)
+    assert done.stdout.strip() == "6.0", done.stderr

@@ -8,6 +8,7 @@ next kernel of each is queued), so a whole turn is simulated at once and its sli
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numba
@@ -15,9 +16,10 @@ import numpy as np
 
 TENANT = np.dtype(
     [
-        ("first", "<i8"),  # of its iterations: place in the arrays by iteration (pick, think, due, out)
+        ("first", "<i8"),  # of its iterations: place in the arrays by iteration (pick, pace, out)
+        ("base", "<i8"),  # of its listed iterations: place in `listed`, which `pick` counts from
         ("planned", "<i8"),  # how many
-        ("open", "<i8"),  # 1: `due` counts; 0: `think` does
+        ("open", "<i8"),  # 1: `pace` holds due times; 0: think times
         ("depth", "<i8"),  # launches that fit into its queue; 0: any number
         ("ends", "<i8"),  # place in the scratch array of kernel ends, where there is a depth
         ("priority", "<i8"),
@@ -67,22 +69,29 @@ class Tables(NamedTuple):
     """What the loop reads and writes besides the tenants.
 
     ``launches``: offset_ms, work_ms. ``listed``: first and last launch, retire_ms, per listed iteration. ``pick``,
-    ``think``, ``due``, ``out`` (5 columns): one row per planned iteration of every tenant. ``costs``: (3, n) switch
-    costs by kind and number of other runnable tenants, from 1; the last column holds beyond. ``ends``: scratch.
+    ``pace``, ``out`` (5 columns): one row per planned iteration of every tenant. ``costs``: (3, n) switch costs by
+    kind and number of other runnable tenants, from 1; the last column holds beyond. ``ends``: scratch.
     """
 
     launches: Any
     listed: Any
     pick: Any
-    think: Any
-    due: Any
+    pace: Any
     costs: Any
     ends: Any
     out: Any
 
 
-_jit: Any = numba.njit(cache=True, nogil=True, error_model="numpy")
-_inline: Any = numba.njit(cache=True, nogil=True, error_model="numpy", inline="always")
+def _compiled(function: Callable[..., Any], **options: Any) -> Any:
+    """Compiled when it is first called, and kept on disk where numba finds a place for it."""
+    try:
+        return numba.njit(cache=True, nogil=True, error_model="numpy", **options)(function)
+    except RuntimeError:  # no such place, as in a read-only image without a home
+        return numba.njit(nogil=True, error_model="numpy", **options)(function)
+
+
+def _inline(function: Callable[..., Any]) -> Any:
+    return _compiled(function, inline="always")
 
 
 @_inline
@@ -90,12 +99,12 @@ def _submit(tenant: Any, at_ms: float, tables: Tables) -> None:
     """The next iteration: ``at_ms`` is when the host is free for it."""
     k = tenant.first + tenant.done
     if tenant.open:
-        tenant.due_ms = tables.due[k]
-        tenant.submit_ms = max(at_ms, tables.due[k])
+        tenant.due_ms = tables.pace[k]
+        tenant.submit_ms = max(at_ms, tables.pace[k])
     else:
         tenant.due_ms = at_ms
         tenant.submit_ms = at_ms
-    listing = tables.listed[tables.pick[k]]
+    listing = tables.listed[tenant.base + tables.pick[k]]
     tenant.head = listing.first
     tenant.last = listing.last
     tenant.begun = 0
@@ -107,7 +116,8 @@ def _submit(tenant: Any, at_ms: float, tables: Tables) -> None:
 @_inline
 def _room(tenant: Any, t: float, ready: float, tables: Tables) -> float:
     """A kernel ended at ``t``: when the host can queue the next one, wanted at ``ready``, if the queue is bounded."""
-    number = tenant.head - tables.listed[tables.pick[tenant.first + tenant.done]].first  # within its iteration
+    begin = tables.listed[tenant.base + tables.pick[tenant.first + tenant.done]].first
+    number = tenant.head - begin  # of the launch within its iteration
     tables.ends[tenant.ends + number - 1] = t
     if number >= tenant.depth:
         room = tables.ends[tenant.ends + number - tenant.depth]
@@ -121,7 +131,7 @@ def _room(tenant: Any, t: float, ready: float, tables: Tables) -> float:
 def _retire(tenant: Any, t: float, tables: Tables) -> None:
     """The iteration's last kernel ended at ``t``: its record, and the next iteration if there is one."""
     k = tenant.first + tenant.done
-    retire = t + tables.listed[tables.pick[k]].retire_ms
+    retire = t + tables.listed[tenant.base + tables.pick[k]].retire_ms
     out = tables.out
     out[k, DUE] = tenant.due_ms
     out[k, SUBMIT] = tenant.submit_ms
@@ -130,7 +140,7 @@ def _retire(tenant: Any, t: float, tables: Tables) -> None:
     out[k, RETIRE] = retire
     tenant.done += 1
     if tenant.done < tenant.planned:
-        _submit(tenant, retire if tenant.open else retire + tables.think[k], tables)
+        _submit(tenant, retire if tenant.open else retire + tables.pace[k], tables)
     else:
         tenant.ready_ms = np.inf
 
@@ -215,7 +225,7 @@ def _turn(tenant: Any, t: float, cut: float, tables: Tables, course: Any) -> tup
     return t, kind, over
 
 
-@_jit
+@_compiled
 def run(tenants: Any, tables: Tables, course: Any) -> None:
     """Runs until the horizon, or until a tenant or every tenant has done what was planned.
 

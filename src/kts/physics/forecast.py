@@ -45,12 +45,14 @@ class Plain(msgspec.Struct, frozen=True, kw_only=True):
 class ModelError(msgspec.Struct, frozen=True, kw_only=True):
     """The part of the band that stands for what the model leaves out: a relative standard deviation.
 
-    Until it has been fitted on a development set of measured mixes it is 0 and ``calibrated`` false: the band
-    then covers the run's length, the profile's and the fingerprint's uncertainty, and nothing else.
+    ``source``: ``none`` (0: the band covers the run's length, the profile's and the fingerprint's uncertainty, and
+    nothing else), ``given`` by the user, or ``fitted`` on measured mixes that are not among those predicted;
+    ``how`` names them.
     """
 
     relative: float = 0.0
-    calibrated: bool = False
+    source: Literal["none", "given", "fitted"] = "none"
+    how: str = ""
 
 
 class TenantForecast(msgspec.Struct, frozen=True, kw_only=True):

@@ -76,6 +76,15 @@ def measured(run: RunData) -> dict[str, dict[str, Measured]]:
     return {"+".join(mix.tenants): _mix(run, mix) for mix in run.info.plan.mixes}
 
 
+def mix_seconds(run: RunData) -> dict[str, float]:
+    """How long each mix was measured, all rounds together."""
+    return {
+        "+".join(mix.tenants): sum(b.end_ns - b.start_ns for b in run.blocks if b.valid and b.condition == mix.name)
+        / 1e9
+        for mix in run.info.plan.mixes
+    }
+
+
 def _mix(run: RunData, mix: Condition) -> dict[str, Measured]:
     parts: dict[str, list[Measured]] = {name: [] for name in mix.tenants}
     for block in run.blocks:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -134,17 +135,13 @@ def simulate(
     from kts.physics import engine
 
     tenants, launches, listed = _tables(streams, sharing)
-    think, due = (
-        np.concatenate([np.zeros(len(s.pick)) if a is None else a for s, a in pairs])
-        for pairs in ([(s, s.think_ms) for s in streams], [(s, s.due_ms) for s in streams])
-    )
-    bases = np.cumsum([0, *(s.iterations.n for s in streams)])
-    pick = np.concatenate([s.pick + base for s, base in zip(streams, bases[:-1], strict=True)]).astype(np.int64)
+    pick = _joined([stream.pick for stream in streams])
+    pace = _joined([s.think_ms if s.due_ms is None else s.due_ms for s in streams])
     out = np.empty((len(pick), 5))
     course = np.zeros(1, engine.COURSE)
     course["horizon_ms"], course["stop_at_first"], course["at_once"] = horizon_ms, stop_at_first, sharing.at_once
     ends = np.empty(int(tenants["ends"][-1]) + _longest(streams[-1]))
-    tables = engine.Tables(launches, listed, pick, think, due, _costs(sharing), ends, out)
+    tables = engine.Tables(launches, listed, pick, pace, _costs(sharing), ends, out)
     total = course[0]
     engine.run(tenants, tables, total)
     return Outcome(
@@ -172,13 +169,18 @@ def _tables(streams: Sequence[Stream], sharing: Sharing) -> tuple[np.ndarray, np
         these["work_ms"][them.first[1:] - 1] = them.duration_ms[them.first[1:] - 1]  # nothing follows the last
         lists["first"], lists["last"] = them.first[:-1] + launch, them.first[1:] - 1 + launch
         lists["retire_ms"] = them.retire_ms
-        tenant["first"], tenant["planned"], tenant["ends"] = row, len(stream.pick), scratch
+        tenant["first"], tenant["base"], tenant["ends"] = row, listing, scratch
+        tenant["planned"] = len(stream.pick)
         tenant["open"], tenant["depth"] = stream.due_ms is not None, stream.queue_depth or 0
         tenant["priority"], tenant["start_ms"] = stream.priority, stream.start_ms
         tenant["slice_ms"] = sharing.slice_ms if stream.slice_ms is None else stream.slice_ms
         launch, listing, row = launch + len(these), listing + them.n, row + len(stream.pick)
         scratch += _longest(stream)
     return tenants, launches, listed
+
+
+def _joined(arrays: Sequence[Any]) -> Any:
+    return arrays[0] if len(arrays) == 1 else np.concatenate(arrays)
 
 
 def _longest(stream: Stream) -> int:
@@ -192,5 +194,5 @@ def _costs(sharing: Sharing) -> Floats:
 
 
 def _completed(rows: Floats, tenant: np.void) -> Completed:
-    due, submit, begin, end, retire = (np.ascontiguousarray(column) for column in rows[: int(tenant["done"])].T)
+    due, submit, begin, end, retire = rows[: int(tenant["done"])].T
     return Completed(due, submit, begin, end, retire, float(tenant["busy_ms"]))

@@ -12,7 +12,7 @@ from kts.errors import RefusalError
 from kts.model.reading import RunData
 from kts.physics.forecast import Band, Figures, Plain, Prediction, TenantForecast
 from kts.physics.predict import plain
-from kts.physics.recorded import Measured, gpu_of, measured
+from kts.physics.recorded import Measured, gpu_of, measured, mix_seconds
 from kts.stats.quantiles import QUANTILES, refusal
 
 SCORED: tuple[str, ...] = ("mean", "p50", "p95", "p99")
@@ -186,5 +186,8 @@ def _doubts(prediction: Prediction, run: RunData) -> Iterator[str]:
         yield f"the fingerprint is of {mark.gpu.uuid}, the run of {gpu.uuid}"
     if mark.mode != run.info.mode:
         yield f"the fingerprint is of mode {mark.mode}, the run of {run.info.mode}"
-    if not prediction.model_error.calibrated:
-        yield "the bands hold no model error: it has not been calibrated"
+    for mix, seconds in mix_seconds(run).items():
+        if not 0.7 <= seconds / prediction.seconds <= 1.4:
+            yield f"the bands are for {prediction.seconds:.0f} s of each mix, {mix} was measured for {seconds:.0f} s"
+    if prediction.model_error.source == "none":
+        yield "the bands hold nothing for the error of the model itself"
