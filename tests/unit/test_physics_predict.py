@@ -180,6 +180,14 @@ def test_a_fast_tenant_beside_a_slow_one_still_shows_the_slow_ones_tail() -> Non
     assert forecast.tenants["tiny"].df.p50.value > 5  # type: ignore[operator]
 
 
+def test_an_open_loop_that_cannot_keep_up_says_so() -> None:
+    """Else a p99 that only depends on how long one looked would be taken for one."""
+    fast = {**PAIR, "fft": replace(PAIR["fft"], arrivals=Poisson(rate_hz=400.0))}
+    assert predict(profiles=fast).tenants["fft"].overloaded
+    calm = predict(profiles={**PAIR, "fft": replace(PAIR["fft"], arrivals=Poisson(rate_hz=50.0))})
+    assert not any(tenant.overloaded for tenant in calm.tenants.values())
+
+
 def test_a_cpu_stopwatch_stands_still_in_the_turns_of_others() -> None:
     """Thread CPU time: the device clock of a CPU profile does not grow by sharing."""
     cpu = replace(MARK, gpu=replace(GPU, kind="cpu"))

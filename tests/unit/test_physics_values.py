@@ -12,6 +12,7 @@ from msgspec.structs import replace
 from tests.helpers_physics import GPU, fingerprint, launches, profile
 
 from kts.errors import DataError
+from kts.model.plan import Closed
 from kts.physics.draws import cycle_ms, service_alone_ms, sharing, stream
 from kts.physics.files import decode_fingerprint, decode_profile, encode
 from kts.physics.simulate import simulate
@@ -78,6 +79,21 @@ def test_a_file_that_is_no_profile_says_why() -> None:
     ):
         with pytest.raises(DataError, match="not a profile"):
             decode_profile(encode(bad), "p.json")
+    for arrivals in (
+        Closed(think_ms=-1.0),
+        Poisson(rate_hz=0.0),
+        Trace(due_ms=(), period_ms=1.0),
+        Trace(due_ms=(2.0, 1.0), period_ms=3.0),
+        Trace(due_ms=(0.0,), period_ms=0.0),
+    ):
+        with pytest.raises(DataError, match="impossible arrivals"):
+            decode_profile(encode(replace(good, arrivals=arrivals)), "p.json")
+    for field, value in (("deadline_ms", 0.0), ("queue_depth", 0)):
+        with pytest.raises(DataError, match="not a profile"):
+            decode_profile(encode(replace(good, **{field: value})), "p.json")
+    nothing = replace(good, duration=Column.of_ms([0.0] * 500), retire=Column.of_ms([0.0] * 500))
+    with pytest.raises(DataError, match="take no time"):
+        decode_profile(encode(nothing), "p.json")
     disorder = replace(good, counts=Column.of_ns([2] * 250), offset=Column.of_ms([1.0, 0.5] * 250))
     with pytest.raises(DataError, match="out of order"):
         decode_profile(encode(replace(disorder, retire=Column.of_ms([0.0] * 250))), "p.json")

@@ -80,18 +80,20 @@ def runs(rng: np.random.Generator, n: int, wanted: int) -> Ints:
 
 
 def sharing(fingerprint: Fingerprint, z: Floats | None = None, *, at_once: bool = False) -> Sharing:
-    """The fingerprint's figures; ``z``, shape (5,): that many standard deviations off (slice, the three costs, gap)."""
+    """The fingerprint's figures; ``z``, shape (5,): that many standard deviations off (slice, the three costs, gap).
+
+    Without a cost of waking, that of yielding stands for it.
+    """
     z = np.zeros(5) if z is None else z
-    wake = fingerprint.wake_ms or fingerprint.yield_ms
     preempt, yielding, waking = (
         tuple(cost.at(float(off)) for cost in costs)
-        for costs, off in zip((fingerprint.preempt_ms, fingerprint.yield_ms, wake), z[1:4], strict=True)
+        for costs, off in zip((fingerprint.preempt_ms, fingerprint.yield_ms, fingerprint.wake_ms), z[1:4], strict=True)
     )
     return Sharing(
         slice_ms=max(fingerprint.slice_ms.at(float(z[0])), 1e-6),
         preempt_ms=preempt,
         yield_ms=yielding,
-        wake_ms=waking,
+        wake_ms=waking or yielding,
         launch_gap_ms=fingerprint.launch_gap_ms.at(float(z[4])),
         at_once=at_once,
     )

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import TypeVar
 
 import msgspec
 
 from kts.errors import DataError
+from kts.model.plan import Closed
+from kts.physics.draws import service_alone_ms
 from kts.physics.forecast import PREDICTION_VERSION, Prediction
-from kts.physics.values import FINGERPRINT_VERSION, PROFILE_VERSION, Fingerprint, Interval, Profile
+from kts.physics.values import FINGERPRINT_VERSION, PROFILE_VERSION, Fingerprint, Interval, Poisson, Profile
 
 File = Fingerprint | Profile | Prediction
 _T = TypeVar("_T", Fingerprint, Profile, Prediction)
@@ -35,6 +38,7 @@ def decode_profile(raw: bytes, name: str) -> Profile:
     found = _decode(raw, name, Profile, "profile", PROFILE_VERSION)
     try:
         _ = found.iterations, found.solo_service.ns, found.solo_device.ns
+        _check_pacing(found)
     except ValueError as error:
         raise DataError(f"{name}: not a profile: {error}", _REMEDY) from error
     return found
@@ -46,6 +50,26 @@ def decode_prediction(raw: bytes, name: str) -> Prediction:
 
 
 _REMEDY = "give a file that kts wrote, or see docs/formats.md"
+
+
+def _check_pacing(profile: Profile) -> None:
+    """ValueError for arrivals, deadlines and queues that cannot be, and for a tenant that takes no time at all."""
+    arrivals, finite = profile.arrivals, float("inf")
+    if isinstance(arrivals, Closed):
+        sound = 0 <= arrivals.think_ms < finite and 0 <= arrivals.jitter <= 1
+    elif isinstance(arrivals, Poisson):
+        sound = 0 < arrivals.rate_hz < finite
+    else:
+        steps = [b - a for a, b in pairwise((0.0, *arrivals.due_ms, arrivals.period_ms))]
+        sound = len(arrivals.due_ms) > 0 and min(steps) >= 0 and 0 < arrivals.period_ms < finite
+    if not sound:
+        raise ValueError("impossible arrivals")
+    if profile.deadline_ms is not None and not 0 < profile.deadline_ms < finite:
+        raise ValueError("a deadline is above 0")
+    if profile.queue_depth is not None and profile.queue_depth < 1:
+        raise ValueError("a queue holds at least one launch")
+    if service_alone_ms(profile) <= 0:
+        raise ValueError("its iterations take no time")
 
 
 def _sound(figure: Interval) -> bool:

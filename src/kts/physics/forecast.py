@@ -60,7 +60,8 @@ class TenantForecast(msgspec.Struct, frozen=True, kw_only=True):
 
     ``solo``: response and device alone, and where from: ``profiled`` (measured without a tracer) or ``simulated``.
     ``df``, ``device_df``: shared / solo. ``rate_hz``: completed per second. ``missed``: share of iterations whose
-    response is over ``deadline_ms``. ``gpu_share``: of the GPU's time. ``baselines``: response by simpler rules.
+    response is over ``deadline_ms``. ``gpu_share``: of the GPU's time. ``overloaded``: an open loop that falls
+    behind its arrivals, so that its figures depend on how long one looks. ``baselines``: response by simpler rules.
     """
 
     profile: str
@@ -76,6 +77,7 @@ class TenantForecast(msgspec.Struct, frozen=True, kw_only=True):
     rate_hz: Band
     solo_rate_hz: float
     gpu_share: float
+    overloaded: bool = False
     deadline_ms: float | None = None
     missed: Band | None = None
     baselines: dict[str, Plain] = {}

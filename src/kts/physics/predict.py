@@ -126,6 +126,7 @@ class Predictor:
             rate_hz=self._band(1000 * len(done.retire_ms) / end_ms, np.array([row.rate_hz for row in again])),
             solo_rate_hz=alone.rate_hz,
             gpu_share=done.busy_ms / end_ms,
+            overloaded=not isinstance(profile.arrivals, Closed) and _falls_behind(done, end_ms),
             deadline_ms=deadline,
             missed=missed,
             baselines=baselines,
@@ -348,6 +349,11 @@ def _one_by_one(them: Iterations, how: Sharing) -> Completed:
 
     once = Stream(them, np.arange(them.n), think_ms=np.zeros(them.n))
     return simulate([once], how, stop_at_first=False).tenants[0]
+
+
+def _falls_behind(done: Completed, end_ms: float) -> bool:
+    """True where the backlog at the end is longer than a hundredth of the simulation."""
+    return not len(done.due_ms) or float(done.due_ms[-1]) < 0.99 * end_ms
 
 
 def _ratio(above: Plain, below: Plain) -> Plain:

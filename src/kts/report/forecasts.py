@@ -31,6 +31,7 @@ def print_prediction(prediction: Prediction, console: Console) -> None:
         _add_mix(table, mix.name, mix)
     console.print(table)
     console.print()
+    _print_overloads(prediction.mixes, console)
     for line in (*_meaning(prediction.confidence, prediction.seconds, prediction.model_error), *prediction.notes):
         console.print(Text(line, style="dim"))
 
@@ -47,6 +48,7 @@ def print_answers(
         _add_mix(table, answer.label, answer.forecast)
     console.print(table)
     console.print()
+    _print_overloads([answer.forecast for answer in answers], console)
     for line in _meaning(confidence, seconds, error):
         console.print(Text(line, style="dim"))
 
@@ -93,6 +95,14 @@ def band(figure: Band) -> str:
     if figure.lo is None or figure.hi is None:
         return cells.number(figure.value)
     return f"{cells.number(figure.value)} ({cells.number(figure.lo)}-{cells.number(figure.hi)})"
+
+
+def _print_overloads(mixes: Sequence[MixForecast], console: Console) -> None:
+    for mix in mixes:
+        for name, tenant in mix.tenants.items():
+            if tenant.overloaded:
+                text = f"! {name} in {mix.name} cannot keep up with its arrivals: its times grow as long as one looks"
+                console.print(Text(text, style="bold red"))
 
 
 def _table(*names: str) -> Table:
