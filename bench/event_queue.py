@@ -74,11 +74,11 @@ class EventQueue:
                 self._submit(host, 0.0 if host.stream.due_ms is not None else host.stream.start_ms)
         while self.heap:
             time, kind, number, stamp = heapq.heappop(self.heap)
+            if kind not in (LAUNCH, DECIDE) and stamp != self.stamp:
+                continue  # of a turn that was interrupted
             if time > horizon_ms:
                 self._stop(horizon_ms)
                 return self
-            if kind not in (LAUNCH, DECIDE) and stamp != self.stamp:
-                continue  # of a turn that was interrupted
             self.now = time
             if time == horizon_ms and kind != KERNEL_END:
                 continue  # what would begin now is no longer part of it

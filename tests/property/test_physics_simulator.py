@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from tests.helpers_physics import GRID_MS, mixes, sharings, streams
 
 from kts.physics.simulate import Completed, Outcome, Sharing, Stream, simulate
-from kts.physics.values import Iterations
+from kts.physics.values import Floats, Iterations
 
 horizons = st.one_of(st.just(np.inf), st.integers(1, 4000).map(lambda n: n * GRID_MS))
 
@@ -61,18 +61,24 @@ def test_the_slow_simulator_says_the_same_to_the_bit(
 @given(mix=st.lists(streams(grid=0.0137), min_size=2, max_size=4), sharing=sharings(grid=0.01931), first=st.booleans())
 def test_off_the_grid_both_agree_but_for_rounding(mix: list[Stream], sharing: Sharing, first: bool) -> None:
     """As above, with numbers that have no exact binary form."""
-    mix = [replace(s, start_ms=s.start_ms + 0.00077 * k, iterations=_jittered(s, k)) for k, s in enumerate(mix)]
-    same(
-        simulate(mix, sharing, stop_at_first=first),
-        EventQueue(mix, sharing).run(stop_at_first=first),
-        1e-6,
+    mix = [_without_ties(stream, k) for k, stream in enumerate(mix)]
+    same(simulate(mix, sharing, stop_at_first=first), EventQueue(mix, sharing).run(stop_at_first=first), 1e-6)
+
+
+def _without_ties(stream: Stream, seed: int) -> Stream:
+    """Every time a little longer by a random amount: which of two equal times comes first would be rounding."""
+    rng, them = np.random.default_rng(seed), stream.iterations
+
+    def longer(times: Floats) -> Floats:
+        return times + 1e-3 * rng.random(len(times))
+
+    return replace(
+        stream,
+        iterations=replace(them, duration_ms=longer(them.duration_ms), retire_ms=longer(them.retire_ms)),
+        due_ms=None if stream.due_ms is None else np.sort(longer(stream.due_ms)),
+        think_ms=None if stream.think_ms is None else longer(stream.think_ms),
+        start_ms=stream.start_ms + 1e-3 * float(rng.random()),
     )
-
-
-def _jittered(stream: Stream, seed: int) -> Iterations:
-    them = stream.iterations
-    rng = np.random.default_rng(seed)
-    return replace(them, duration_ms=them.duration_ms + rng.random(len(them.duration_ms)) * 1e-3)
 
 
 @settings(max_examples=100, deadline=None)
