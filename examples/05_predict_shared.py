@@ -72,20 +72,20 @@ def scored_with(run: RunData, profiles: dict[str, Profile]) -> Score:
     return score(predictor.predict([mix.tenants for mix in run.info.plan.mixes]), run)
 
 
-def recorded_tables(scores: Sequence[Score]) -> str:
+def recorded_tables(scores: dict[str, Score]) -> str:
     """One row per run and tenant, then the errors over all of them."""
     lines = ["| run | tenant | mean | p50 | p95 | p99 predicted (90 % band) | measured | error | device p99 |"]
     lines.append("|---|---|---:|---:|---:|---:|---:|---:|---:|")
-    for found in scores:
+    for name, found in scores.items():
         device = {t.tenant: _errors(t.figures) for t in found.tenants if t.clock == "device"}
         for tenant in (t for t in found.tenants if t.clock == "response"):
             errors = _errors(tenant.figures)
             p99 = next((f for f in tenant.figures if f.figure == "p99"), None)
-            cells = [found.run, tenant.tenant, *(errors.get(name, "-") for name in ("mean", "p50", "p95"))]
+            cells = [name, tenant.tenant, *(errors.get(figure, "-") for figure in ("mean", "p50", "p95"))]
             cells += [band(p99.predicted), f"{p99.measured:.2f}"] if p99 else ["-", "-"]
             cells += [errors.get("p99", "-"), device.get(tenant.tenant, {}).get("p99", "-")]
             lines.append("| " + " | ".join(cells) + " |")
-    return "\n".join([*lines, "", *_totals(scores)]) + "\n"
+    return "\n".join([*lines, "", *_totals(list(scores.values()))]) + "\n"
 
 
 def _totals(scores: Sequence[Score]) -> list[str]:
@@ -109,7 +109,7 @@ def _errors(figures: Sequence[object]) -> dict[str, str]:
     return {f.figure: f"{100 * f.error:+.1f} %" for f in figures}  # type: ignore[attr-defined]
 
 
-def why(run: RunData) -> str:
+def why(directory: str, run: RunData) -> str:
     """Two experiments, neither of them a prediction, because both look at the shared blocks.
 
     First: a part of each solo iteration as long as the device clock's median falls when shared is taken to be host
@@ -138,7 +138,7 @@ def why(run: RunData) -> str:
         )[: max(1, round(found.iterations / 100))]
         first = sum(i == 0 for _, i in slowest)
         lines.append(
-            f"{run.info.id} {found.tenant}: p50 error {_errors(found.figures)['p50']}; "
+            f"{directory} {found.tenant}: p50 error {_errors(found.figures)['p50']}; "
             f"of the slowest {len(slowest)} by device time {first} are the first of their block"
         )
     return "\n".join(lines)
@@ -159,14 +159,14 @@ def differ(a: str, b: str) -> bool:
 
 def main(mode: str) -> None:
     """Prints, writes or checks."""
-    runs = [open_run(path.parent) for path in sorted(RESULTS.glob("*/run.json"))]
-    runs = [run for run in runs if is_time_sliced(run.info)]
+    runs = {path.parent.name: open_run(path.parent) for path in sorted(RESULTS.glob("*/run.json"))}
+    runs = {name: run for name, run in runs.items() if is_time_sliced(run.info)}
     if mode == "--why":
-        print("\n".join(why(run) for run in runs))
+        print("\n".join(why(name, run) for name, run in runs.items()))
         return
     made = {
         "published": published_table(),
-        "recorded": recorded_tables([scored(run) for run in runs]),
+        "recorded": recorded_tables({name: scored(run) for name, run in runs.items()}),
     }
     if mode == "":
         print("\n".join(made.values()), end="")
