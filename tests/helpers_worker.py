@@ -72,6 +72,13 @@ class FakeDevice:
     def place(self, host_array: Any) -> Any:
         return np.array(host_array)
 
+    def landing(self, array: Any) -> tuple[Any, Callable[[], object]]:
+        host = np.empty_like(array)
+        return host, lambda: np.copyto(host, array)
+
+    def capture(self, operation: Callable[[], object]) -> Callable[[], object]:
+        return operation
+
     def free_bytes(self) -> int:
         return self._free_bytes
 

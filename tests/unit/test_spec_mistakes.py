@@ -15,13 +15,16 @@ B = "  b: {workload: gemm}\n"
 MISTAKES = {
     "unknown workload": (
         A + "  b:\n    workload: gem\n",
-        "x:3: tenants.b: unknown workload 'gem'; known: fft, gemm, command; did you mean 'gemm'?",
+        "x:3: tenants.b: unknown workload 'gem'; known: fft, gemm, tiny, decode, command; did you mean 'gemm'?",
     ),
     "workload of a wrong type": (
         A + "  b: {workload: [gemm]}\n",
-        "x:3: tenants.b: unknown workload a list; known: fft, gemm, command",
+        "x:3: tenants.b: unknown workload a list; known: fft, gemm, tiny, decode, command",
     ),
-    "no workload": (A + "  b: {size: 3}\n", "x:3: tenants.b: workload is missing; known: fft, gemm, command"),
+    "no workload": (
+        A + "  b: {size: 3}\n",
+        "x:3: tenants.b: workload is missing; known: fft, gemm, tiny, decode, command",
+    ),
     "size 0": (
         A + "  b:\n    workload: gemm\n    size: 0\n",
         "x:5: tenants.b.size: must be greater than 0 (is 0)",
@@ -42,6 +45,22 @@ MISTAKES = {
     "a key of another workload": (
         A + "  b: {workload: gemm, command: ls}\n",
         "x:3: tenants.b.command: 'command' is for the workload command only (this one is gemm)",
+    ),
+    "a duration for a tiny kernel": (
+        A + "  b: {workload: tiny, target_ms: 1}\n",
+        "x:3: tenants.b.target_ms: 'target_ms' is for the workload fft and gemm only (this one is tiny)",
+    ),
+    "a size of a decoder": (
+        A + "  b: {workload: decode, size: 512}\n",
+        "x:3: tenants.b.size: 'size' is for the workload fft, gemm and tiny only (this one is decode)",
+    ),
+    "a decoder of broken heads": (
+        A + "  b: {workload: decode, d_model: 100}\n",
+        "x:3: tenants.b.d_model: must be a multiple of 64 (is 100)",
+    ),
+    "a graph that is no truth value": (
+        A + "  b: {workload: decode, graph: 1}\n",
+        "x:3: tenants.b.graph: must be true or false (is 1)",
     ),
     "two tenants of one name": (A + B + A[9:], "x:4: tenant 'a' is given twice: lines 2 and 4"),
     "two tenants of one name and no other": (

@@ -11,7 +11,7 @@ from typing import Literal
 import msgspec
 
 Design = Literal["classic", "interleaved"]
-WorkloadName = Literal["fft", "gemm", "command"]
+WorkloadName = Literal["fft", "gemm", "tiny", "decode", "command"]
 Library = Literal["auto", "torch", "cupy", "numpy"]
 DeviceChoice = Literal["auto", "cuda", "cpu"]
 
@@ -38,12 +38,23 @@ Arrivals = Closed
 """Union of the arrival processes; open loop joins here, told apart by the tag ``type``."""
 
 
+class Decoder(msgspec.Struct, frozen=True, kw_only=True):
+    """The decoder of a ``decode`` tenant, but for its width, which is the work's ``size``.
+
+    ``context``: positions attended to. ``graph``: its launches are captured once and replayed as one CUDA graph.
+    """
+
+    layers: int = 6
+    context: int = 1024
+    graph: bool = False
+
+
 class Work(msgspec.Struct, frozen=True, kw_only=True):
     """What one tenant runs.
 
-    ``size`` is the edge of the square problem (elements). Exactly one of ``size`` and
-    ``target_ms`` is given for fft and gemm; calibration fills ``size`` for a ``target_ms``.
-    ``command`` (argv) and ``env`` are for the workload ``command`` alone.
+    ``size``: edge of the square problem (fft, gemm), elements (tiny), or width of the model (decode).
+    Exactly one of ``size`` and ``target_ms`` is given for fft and gemm; calibration fills ``size`` for a
+    ``target_ms``. ``decoder`` is for the workload ``decode``, ``command`` (argv) and ``env`` for ``command`` alone.
     """
 
     workload: WorkloadName
@@ -53,6 +64,7 @@ class Work(msgspec.Struct, frozen=True, kw_only=True):
     warmup: int = 5
     command: tuple[str, ...] = ()
     env: dict[str, str] = {}
+    decoder: Decoder | None = None
 
 
 class Tenant(msgspec.Struct, frozen=True, kw_only=True):

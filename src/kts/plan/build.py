@@ -6,7 +6,7 @@ from hashlib import blake2b
 from itertools import combinations
 from typing import TYPE_CHECKING
 
-from kts.model.plan import Closed, Condition, Plan, Slo, Tenant, Work
+from kts.model.plan import Closed, Condition, Decoder, Plan, Slo, Tenant, Work
 from kts.plan.seeds import derive
 
 if TYPE_CHECKING:
@@ -81,10 +81,16 @@ def _tenant(experiment: Experiment, name: str, spec: TenantSpec) -> Tenant:
 def _work(experiment: Experiment, spec: TenantSpec) -> Work:
     if spec.workload == "command":
         return Work(workload="command", command=spec.command, env=spec.env, warmup=spec.warmup)
+    library = spec.library or experiment.library
+    if spec.workload == "decode":
+        decoder = Decoder(layers=spec.layers, context=spec.context, graph=spec.graph)
+        return Work(workload="decode", size=spec.d_model, decoder=decoder, library=library, warmup=spec.warmup)
+    if spec.workload == "tiny":
+        return Work(workload="tiny", size=spec.size, library=library, warmup=spec.warmup)
     return Work(
         workload=spec.workload,
         size=spec.wanted_size,
         target_ms=spec.target_ms,
-        library=spec.library or experiment.library,
+        library=library,
         warmup=spec.warmup,
     )

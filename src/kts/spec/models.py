@@ -28,7 +28,8 @@ DEFAULT_SIZE = 4096
 DEFAULT_ITERATIONS = 800
 MAX_TENANTS = 32
 MAX_MIXES = 128
-WORKLOADS = ("fft", "gemm", "command")
+WORKLOADS = ("fft", "gemm", "tiny", "decode", "command")
+HEAD_WIDTH = 64
 MAX_NAME = 40
 TENANT_NAME = re.compile(r"[a-z0-9](?:[-a-z0-9]{0,38}[a-z0-9])?")
 EXPERIMENT_NAME = re.compile(r"[A-Za-z0-9](?:[-A-Za-z0-9._]{0,58}[A-Za-z0-9])?")
@@ -71,6 +72,9 @@ MIX_WORDS = ("full", "pairs", "all")
 _AsWhole = BeforeValidator(_whole)
 Size = Annotated[int, Strict(), Field(gt=0, le=131_072), _AsWhole]
 Iterations = Annotated[int, Strict(), Field(gt=0, le=100_000_000), _AsWhole]
+Layers = Annotated[int, Strict(), Field(gt=0, le=128), _AsWhole]
+Width = Annotated[int, Strict(), Field(gt=0, le=8192), _AsWhole]
+Context = Annotated[int, Strict(), Field(gt=0, le=131_072), _AsWhole]
 Warmup = Annotated[int, Strict(), Field(ge=0, le=100_000), _AsWhole]
 Replicas = Annotated[int, Strict(), Field(gt=0, le=MAX_TENANTS), _AsWhole]
 Rounds = Annotated[int, Strict(), Field(gt=0, le=10_000), _AsWhole]
@@ -167,6 +171,38 @@ class ArrayTenant(TenantBase):
         return self.size or (DEFAULT_SIZE if self.target_ms is None else None)
 
 
+class TinyTenant(TenantBase):
+    """A tenant that runs one very small kernel per iteration: the sum of two float32 vectors."""
+
+    workload: Literal["tiny"] = Field(description="What the tenant runs.")
+    size: Size = Field(default=4096, description="Elements of each vector.")
+    library: Library | None = Field(default=None, description="Array library; default: the experiment's.")
+
+
+class DecodeTenant(TenantBase):
+    """A tenant that makes one token per iteration: a decoder-only transformer, batch 1, over a fixed context."""
+
+    workload: Literal["decode"] = Field(description="What the tenant runs.")
+    layers: Layers = Field(default=6, description="Layers of the model.")
+    d_model: Width = Field(
+        default=768, description=f"Width of the model, a multiple of {HEAD_WIDTH}; the ``size`` in results."
+    )
+    context: Context = Field(default=1024, description="Positions attended to; the newest is written anew every time.")
+    graph: bool = Field(
+        default=False,
+        strict=True,
+        description="Capture the step as one CUDA graph and replay it. Needs torch on a GPU.",
+    )
+    library: Library | None = Field(default=None, description="Array library; default: the experiment's.")
+
+    @field_validator("d_model")
+    @classmethod
+    def _whole_heads(cls, d_model: int) -> int:
+        if d_model % HEAD_WIDTH:
+            raise ValueError(f"must be a multiple of {HEAD_WIDTH} (is {d_model})")
+        return d_model
+
+
 class CommandTenant(TenantBase):
     """A tenant that is the user's own program. KTS_APP v1 lines on its output are its iterations."""
 
@@ -179,8 +215,23 @@ class CommandTenant(TenantBase):
     )
 
 
-TenantSpec = Annotated[ArrayTenant | CommandTenant, Field(discriminator="workload")]
+AnyTenant = ArrayTenant | TinyTenant | DecodeTenant | CommandTenant
+TenantSpec = Annotated[AnyTenant, Field(discriminator="workload")]
 Mixes = Annotated[Literal["full", "pairs", "all"] | tuple[tuple[Word, ...], ...], BeforeValidator(_listed)]
+
+
+_MODELS: dict[str, type[AnyTenant]] = {
+    "fft": ArrayTenant,
+    "gemm": ArrayTenant,
+    "tiny": TinyTenant,
+    "decode": DecodeTenant,
+    "command": CommandTenant,
+}
+
+
+def keys_of(workload: str) -> tuple[str, ...]:
+    """The keys that a tenant of that workload may have. KeyError for an unknown one."""
+    return tuple(_MODELS[workload].model_fields)
 
 
 def replica_names(name: str, replicas: int) -> tuple[str, ...]:
@@ -293,15 +344,15 @@ class Experiment(Model):
         return self
 
     @property
-    def expanded(self) -> dict[str, ArrayTenant | CommandTenant]:
+    def expanded(self) -> dict[str, AnyTenant]:
         """The tenants by name, each replica one of its own, in the file's order."""
         return {name: spec for key, spec in self.tenants.items() for name in replica_names(key, spec.replicas)}
 
 
-def _all_names(tenants: dict[str, ArrayTenant | CommandTenant]) -> tuple[str, ...]:
+def _all_names(tenants: dict[str, AnyTenant]) -> tuple[str, ...]:
     return tuple(name for key, spec in tenants.items() for name in replica_names(key, spec.replicas))
 
 
-def _is_replica_of_another(name: str, key: str, tenants: dict[str, ArrayTenant | CommandTenant]) -> bool:
+def _is_replica_of_another(name: str, key: str, tenants: dict[str, AnyTenant]) -> bool:
     others = (replica_names(k, spec.replicas) for k, spec in tenants.items() if k != key and spec.replicas > 1)
     return any(name in names for names in others)

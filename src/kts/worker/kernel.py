@@ -1,4 +1,4 @@
-"""A fft or gemm tenant."""
+"""A tenant that computes: every workload but the user's own program."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from kts.model.plan import DeviceChoice, Tenant
 from kts.model.run import DeviceInfo
 from kts.wire.messages import Ready, Start
 from kts.worker.calibrate import Bench, calibrate
-from kts.worker.detect import choose
+from kts.worker.detect import choose_for
 from kts.worker.devices import Device, open_device
 from kts.worker.loop import Block, Outlet
 from kts.worker.workloads import KernelName, Operation
@@ -29,15 +29,16 @@ class KernelTenant:
     def open(self) -> DeviceInfo:
         """Opens the device. SetupError if that cannot be."""
         if self._device is None:
-            self._device = open_device(*choose(self._choice, self._tenant.work.library))
+            self._device = open_device(*choose_for(self._choice, self._tenant.work))
         return self._device.info()
 
     def calibrate(self, pulse: Callable[[], None]) -> Ready:
         """Warms up and settles the size."""
         assert self._device is not None
-        kernel = cast(KernelName, self._tenant.work.workload)
-        bench = Bench(self._device, kernel, pulse)
-        size, solo_ms = calibrate(bench, kernel, self._tenant.work, self._tenant.arrivals.think_ms)
+        work = self._tenant.work
+        kernel = cast(KernelName, work.workload)
+        bench = Bench(self._device, kernel, pulse, decoder=work.decoder)
+        size, solo_ms = calibrate(bench, kernel, work, self._tenant.arrivals.think_ms)
         self._operation = bench.operation
         return Ready(size=size, solo_ms=solo_ms)
 

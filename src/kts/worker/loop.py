@@ -98,7 +98,7 @@ def no_garbage_collection() -> Iterator[None]:
 
 
 class Block:
-    """One block of a fft or gemm tenant. ``now`` (monotonic ns) and ``sleep`` (seconds) can be replaced in tests."""
+    """One block of a tenant that computes. ``now`` (monotonic ns) and ``sleep`` (seconds) can be replaced in tests."""
 
     def __init__(
         self,

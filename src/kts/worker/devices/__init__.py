@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Protocol
 
 from kts.errors import SetupError
@@ -36,6 +37,15 @@ class Device(Protocol):
 
     def place(self, host_array: Any) -> Any:
         """A copy of a numpy array on the device."""
+
+    def landing(self, array: Any) -> tuple[Any, Callable[[], object]]:
+        """A host array, and a call that queues the copy of ``array`` into it: there after ``wait``."""
+
+    def capture(self, operation: Callable[[], object]) -> Callable[[], object]:
+        """The operation as one launch that replays what it queued. It must not wait, and run the same every time.
+
+        SetupError where the device or its library cannot.
+        """
 
     def free_bytes(self) -> int:
         """Memory that can still be taken."""

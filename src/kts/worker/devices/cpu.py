@@ -7,6 +7,7 @@ import ctypes
 import os
 import socket
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ import array_api_compat.numpy as xp
 import numpy as np
 
 from kts.model.run import DeviceInfo
-from kts.worker.detect import cpu_model
+from kts.worker.detect import cpu_model, no_graphs
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 _KEEP_BYTES = 2**30
@@ -70,6 +71,16 @@ class Cpu:
     def place(self, host_array: Any) -> Any:
         """A copy."""
         return np.array(host_array)
+
+    def landing(self, array: Any) -> tuple[Any, Callable[[], object]]:
+        """A plain copy."""
+        host = np.empty_like(array)
+        return host, lambda: np.copyto(host, array)
+
+    def capture(self, operation: Callable[[], object]) -> Callable[[], object]:
+        """SetupError: nothing here queues work."""
+        del operation
+        raise no_graphs("cpu", "numpy")
 
     def free_bytes(self) -> int:
         """What the kernel can give without swapping."""

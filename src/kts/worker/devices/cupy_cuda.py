@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import array_api_compat.cupy as xp
 import cupy
+import cupyx
 
 from kts.errors import SetupError
 from kts.model.run import DeviceInfo
+from kts.worker.detect import no_graphs
 from kts.worker.devices.cuda_info import cuda_info
 
 
@@ -51,6 +54,16 @@ class CupyCuda:
     def place(self, host_array: Any) -> Any:
         """An array on the GPU."""
         return cupy.asarray(host_array)
+
+    def landing(self, array: Any) -> tuple[Any, Callable[[], object]]:
+        """Into pinned memory: a copy to any other waits for the GPU."""
+        host = cupyx.empty_pinned(array.shape, array.dtype)
+        return host, lambda: array.get(out=host, blocking=False)
+
+    def capture(self, operation: Callable[[], object]) -> Callable[[], object]:
+        """SetupError: graphs are captured through torch alone."""
+        del operation
+        raise no_graphs("cuda", "cupy")
 
     def free_bytes(self) -> int:
         """Free on the GPU, with what cupy itself holds in reserve."""
