@@ -5,12 +5,11 @@ from __future__ import annotations
 import numpy as np
 from hypothesis import strategies as st
 
-from kts.model.plan import Closed
+from kts.model.plan import Arrivals, Closed
 from kts.model.records import Records
 from kts.model.run import BlockOutcome
 from kts.physics.simulate import Sharing, Stream
 from kts.physics.values import (
-    ArrivalProcess,
     Fingerprint,
     Floats,
     Gpu,
@@ -79,7 +78,7 @@ def profile(
     name: str,
     duration_ms: float,
     *,
-    arrivals: ArrivalProcess = Closed(think_ms=10.0),  # noqa: B008 - frozen
+    arrivals: Arrivals = Closed(think_ms=10.0),  # noqa: B008 - frozen
     spread: float = 0.01,
     n: int = 500,
     deadline_ms: float | None = None,

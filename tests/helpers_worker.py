@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from kts.model.plan import Closed, Quota
+from kts.model.plan import Arrivals, Closed, Quota
 from kts.model.records import RECORD, Records
 from kts.model.run import DeviceInfo
 from kts.worker.loop import Block
@@ -120,7 +120,7 @@ def make_block(
     *,
     quota: Quota,
     service_ms: Callable[[int], float] = lambda _: 1.0,
-    arrivals: Closed = BACK_TO_BACK,
+    arrivals: Arrivals = BACK_TO_BACK,
     start_in_ms: float = 5.0,
     operation: Callable[[], object] = lambda: None,
     seed: int = 1,

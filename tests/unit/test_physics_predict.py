@@ -11,7 +11,7 @@ from tests.helpers_physics import GPU, fingerprint, launches, profile, recorded_
 from tests.helpers_stats import FakeRun, make_records
 
 from kts.errors import RefusalError
-from kts.model.plan import Closed
+from kts.model.plan import Closed, Poisson
 from kts.physics import published
 from kts.physics.draws import sharing, stream
 from kts.physics.files import decode_prediction, encode
@@ -20,7 +20,7 @@ from kts.physics.predict import Effort, Predictor, all_mixes, as_burst, numbered
 from kts.physics.recorded import measured, profile_of
 from kts.physics.simulate import simulate
 from kts.physics.validate import MODEL, score
-from kts.physics.values import Column, Interval, Poisson, bursts, make_profile
+from kts.physics.values import Column, Interval, bursts, make_profile
 from kts.physics.whatif import Question, at_rate, what_if
 
 QUICK = Effort(iterations=2000, budget=100_000, seconds=60.0, replicates=30)

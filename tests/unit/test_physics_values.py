@@ -12,11 +12,11 @@ from msgspec.structs import replace
 from tests.helpers_physics import GPU, fingerprint, launches, profile
 
 from kts.errors import DataError
-from kts.model.plan import Closed
+from kts.model.plan import Closed, Poisson, Trace
 from kts.physics.draws import cycle_ms, service_alone_ms, sharing, stream
 from kts.physics.files import decode_fingerprint, decode_profile, encode
 from kts.physics.simulate import simulate
-from kts.physics.values import Column, Interval, Iterations, Poisson, Trace, bursts, make_profile
+from kts.physics.values import Column, Interval, Iterations, bursts, make_profile
 
 
 @settings(max_examples=100, deadline=None)

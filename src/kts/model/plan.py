@@ -34,8 +34,44 @@ class Closed(msgspec.Struct, frozen=True, kw_only=True, tag="closed"):
     jitter: float = 0.5
 
 
-Arrivals = Closed
-"""Union of the arrival processes; open loop joins here, told apart by the tag ``type``."""
+class Poisson(msgspec.Struct, frozen=True, kw_only=True, tag="poisson"):
+    """Open loop: due times of a Poisson process."""
+
+    rate_hz: float
+
+    @property
+    def interval_ms(self) -> float:
+        """Mean time from one due time to the next."""
+        return 1000.0 / self.rate_hz
+
+
+class Trace(msgspec.Struct, frozen=True, kw_only=True, tag="trace"):
+    """Open loop: due times (ms from the start, rising). After ``period_ms`` they begin again."""
+
+    due_ms: tuple[float, ...]
+    period_ms: float
+
+    @property
+    def interval_ms(self) -> float:
+        """Mean time from one due time to the next."""
+        return self.period_ms / len(self.due_ms)
+
+
+Arrivals = Closed | Poisson | Trace
+"""The arrival processes, told apart by the tag ``type``. Open loop: due times come whether or not the last iteration
+is done; one is in flight, the others wait their turn."""
+
+
+def cycle_ms(arrivals: Arrivals, service_ms: float) -> float:
+    """Mean time from one iteration to the next of a tenant whose iterations take ``service_ms``."""
+    if isinstance(arrivals, Closed):
+        return service_ms + arrivals.think_ms
+    return max(service_ms, arrivals.interval_ms)
+
+
+def pause_ms(arrivals: Arrivals, service_ms: float = 0.0) -> float:
+    """Mean time that it leaves the device alone between two iterations."""
+    return cycle_ms(arrivals, service_ms) - service_ms
 
 
 class Decoder(msgspec.Struct, frozen=True, kw_only=True):

@@ -7,9 +7,9 @@ import math
 
 import numpy as np
 
-from kts.model.plan import Closed
+from kts.model.plan import Closed, Poisson
 from kts.physics.simulate import Sharing, Stream
-from kts.physics.values import Fingerprint, Floats, Ints, Poisson, Profile
+from kts.physics.values import Fingerprint, Floats, Ints, Profile
 from kts.plan.seeds import derive
 
 

@@ -8,10 +8,10 @@ from typing import TypeVar
 import msgspec
 
 from kts.errors import DataError
-from kts.model.plan import Closed
+from kts.model.plan import Closed, Poisson
 from kts.physics.draws import service_alone_ms
 from kts.physics.forecast import PREDICTION_VERSION, Prediction
-from kts.physics.values import FINGERPRINT_VERSION, PROFILE_VERSION, Fingerprint, Interval, Poisson, Profile
+from kts.physics.values import FINGERPRINT_VERSION, PROFILE_VERSION, Fingerprint, Interval, Profile
 
 File = Fingerprint | Profile | Prediction
 _T = TypeVar("_T", Fingerprint, Profile, Prediction)

@@ -6,7 +6,8 @@ from typing import Literal
 
 import msgspec
 
-from kts.physics.values import ArrivalProcess, Fingerprint
+from kts.model.plan import Arrivals
+from kts.physics.values import Fingerprint
 
 PREDICTION_VERSION = 1
 
@@ -101,7 +102,7 @@ class ProfileUsed(msgspec.Struct, frozen=True, kw_only=True):
     method: str
     iterations: int
     device: str
-    arrivals: ArrivalProcess
+    arrivals: Arrivals
 
 
 class Prediction(msgspec.Struct, frozen=True, kw_only=True):

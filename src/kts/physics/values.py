@@ -12,7 +12,7 @@ import numpy as np
 from msgspec.structs import replace
 from numpy.typing import ArrayLike, NDArray
 
-from kts.model.plan import Closed
+from kts.model.plan import Arrivals, Closed
 from kts.units import NS_PER_MS
 
 FINGERPRINT_VERSION = 1
@@ -42,22 +42,6 @@ class Interval(msgspec.Struct, frozen=True, kw_only=True):
         """The figure ``z`` standard deviations off, each side as wide as its half of the interval; never below 0."""
         side = self.hi - self.value if z > 0 else self.value - self.lo
         return max(self.value + z * side / 1.959964, 0.0)
-
-
-class Poisson(msgspec.Struct, frozen=True, kw_only=True, tag="poisson"):
-    """Open loop: due times of a Poisson process."""
-
-    rate_hz: float
-
-
-class Trace(msgspec.Struct, frozen=True, kw_only=True, tag="trace"):
-    """Open loop: due times (ms from the start, rising). After ``period_ms`` they begin again."""
-
-    due_ms: tuple[float, ...]
-    period_ms: float
-
-
-ArrivalProcess = Closed | Poisson | Trace
 
 
 class Gpu(msgspec.Struct, frozen=True, kw_only=True):
@@ -197,7 +181,7 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     tenant: str
     workload: str = ""
     size: int | None = None
-    arrivals: ArrivalProcess = Closed()
+    arrivals: Arrivals = Closed()
     deadline_ms: float | None = None
     gpu: Gpu
     method: Literal["launches", "burst"]
@@ -256,7 +240,7 @@ def make_profile(
     iterations: Iterations,
     gpu: Gpu,
     *,
-    arrivals: ArrivalProcess = Closed(),  # noqa: B008 - frozen
+    arrivals: Arrivals = Closed(),  # noqa: B008 - frozen
     workload: str = "",
     size: int | None = None,
     deadline_ms: float | None = None,

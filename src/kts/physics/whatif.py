@@ -10,11 +10,11 @@ import msgspec
 from msgspec.structs import replace
 
 from kts.errors import RefusalError
-from kts.model.plan import Closed
+from kts.model.plan import Closed, Poisson
 from kts.physics.draws import cycle_ms, service_alone_ms
 from kts.physics.forecast import MixForecast, ModelError
 from kts.physics.predict import Effort, Predictor
-from kts.physics.values import Fingerprint, Poisson, Profile
+from kts.physics.values import Fingerprint, Profile
 
 
 @dataclass(frozen=True)

@@ -72,6 +72,7 @@ def _message(detail: ErrorDetails, data: Any) -> str:
         "union_tag_invalid": lambda: _unknown_workload(given),
         "union_tag_not_found": _no_workload,
         "value_error": lambda: str(context["error"]),
+        "too_long": lambda: f"must have at most {context['max_length']} entries (has {context['actual_length']})",
     }
     if kind in special:
         return special[kind]()

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import cast
 
-from kts.model.plan import DeviceChoice, Tenant
+from kts.model.plan import DeviceChoice, Tenant, pause_ms
 from kts.model.run import DeviceInfo
 from kts.wire.messages import Ready, Start
 from kts.worker.calibrate import Bench, calibrate
+from kts.worker.clocks import exact_sleeps
 from kts.worker.detect import choose_for
 from kts.worker.devices import Device, open_device
 from kts.worker.loop import Block, Outlet
@@ -28,6 +29,7 @@ class KernelTenant:
 
     def open(self) -> DeviceInfo:
         """Opens the device. SetupError if that cannot be."""
+        exact_sleeps()
         if self._device is None:
             self._device = open_device(*choose_for(self._choice, self._tenant.work))
         return self._device.info()
@@ -38,7 +40,8 @@ class KernelTenant:
         work = self._tenant.work
         kernel = cast(KernelName, work.workload)
         bench = Bench(self._device, kernel, pulse, decoder=work.decoder)
-        size, solo_ms = calibrate(bench, kernel, work, self._tenant.arrivals.think_ms)
+        think_ms = pause_ms(self._tenant.arrivals, work.target_ms or 0.0)
+        size, solo_ms = calibrate(bench, kernel, work, think_ms)
         self._operation = bench.operation
         return Ready(size=size, solo_ms=solo_ms)
 
