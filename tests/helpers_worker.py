@@ -82,6 +82,12 @@ class FakeDevice:
     def free_bytes(self) -> int:
         return self._free_bytes
 
+    def held_bytes(self) -> int | None:
+        return 4096
+
+    def tracer(self) -> None:
+        return None
+
     def release(self) -> None:
         pass
 

@@ -10,10 +10,12 @@ import pytest
 
 from kts.errors import SetupError
 from kts.model.plan import Decoder
+from kts.wire.recording import unpacked
 from kts.worker.decode import HEAD_WIDTH, DecodeStep
 from kts.worker.detect import cuda_devices, installed
 from kts.worker.devices import Device, open_device
-from kts.worker.workloads import KERNELS, KernelName, build
+from kts.worker.traced import launches_of
+from kts.worker.workloads import KERNELS, KernelName, build, bytes_needed
 
 SMALL = Decoder(layers=2, context=16)
 
@@ -130,6 +132,37 @@ def test_a_captured_operation_does_the_same_again(device: Device) -> None:
             device.wait()
             tokens[step].append(int(np.asarray(step.seen)[0]))
     assert tokens[plain] == tokens[graph]
+
+
+def test_a_tracer_sees_what_every_iteration_launches(device: Device) -> None:
+    """Otherwise a profile is of other launches than the tenant's; where there is no tracer, None must say so."""
+    tracer = device.tracer()
+    if tracer is None:
+        assert device.info().library != "torch"
+        return
+    step = build("decode", 2 * HEAD_WIDTH, device, SMALL)
+    with tracer:
+        for _ in range(5):
+            with tracer.mark():
+                device.begin()
+                step()
+                device.end()
+                device.wait()
+    found = launches_of(tracer.events(), 5)
+    counts = unpacked(found.counts)
+    assert len(set(counts.tolist())) == 1
+    assert 2 * 17 + 7 <= counts[0] <= 2 * (2 * 17 + 7)
+    assert (unpacked(found.duration_ns) > 0).all()
+    assert (unpacked(found.offset_ns) > 0).all()
+
+
+def test_it_tells_what_memory_it_holds(device: Device) -> None:
+    """Otherwise nobody knows which tenants fit together."""
+    step = build("decode", 4 * HEAD_WIDTH, device, SMALL)
+    held = device.held_bytes()
+    assert held is not None
+    assert held >= bytes_needed("decode", 4 * HEAD_WIDTH, SMALL)
+    del step
 
 
 def test_memory_is_given_back(device: Device) -> None:

@@ -42,6 +42,7 @@ def test_every_command_is_in_the_help(capsys: pytest.CaptureFixture[str]) -> Non
         "report",
         "compare",
         "predict",
+        "profile",
         "whatif",
         "validate",
         "experiments",

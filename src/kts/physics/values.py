@@ -173,7 +173,8 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     ``method``: ``launches`` (a trace of every launch) or ``burst`` (one launch of the whole duration).
     ``counts``, ``offset``, ``duration``, ``retire``: see `Iterations`. ``solo_service`` and ``solo_device``:
     iterations alone without a tracer, for the solo figures (may be empty). ``tracer_inflation``: traced host
-    time over untraced, already taken out of the offsets.
+    time over untraced, already taken out of the offsets. ``host_warm_ms``, ``host_cold_ms``: what an iteration takes
+    of the host, median, at the tenant's pacing and after a second of idleness.
     """
 
     schema: int = PROFILE_VERSION
@@ -193,6 +194,7 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     solo_device: Column = EMPTY
     queue_depth: int | None = None
     tracer_inflation: float = 1.0
+    host_warm_ms: float | None = None
     host_cold_ms: float | None = None
     memory_bytes: int | None = None
     sm_clock_mhz: float | None = None

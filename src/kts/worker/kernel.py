@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import cast
 
-from kts.model.plan import DeviceChoice, Tenant, pause_ms
+from kts.model.plan import Arrivals, DeviceChoice, Tenant, pause_ms
 from kts.model.run import DeviceInfo
 from kts.wire.messages import Ready, Start
 from kts.worker.calibrate import Bench, calibrate
@@ -45,14 +45,23 @@ class KernelTenant:
         self._operation = bench.operation
         return Ready(size=size, solo_ms=solo_ms)
 
+    @property
+    def device(self) -> Device:
+        """Only after `open`."""
+        assert self._device is not None
+        return self._device
+
     def run(self, start: Start, outlet: Outlet) -> int:
         """Runs one block; returns the number of iterations left out, here always 0."""
-        assert self._device is not None
+        return self.run_on(self.device, start, outlet)
+
+    def run_on(self, device: Device, start: Start, outlet: Outlet, arrivals: Arrivals | None = None) -> int:
+        """The same on a device that wraps the tenant's own, and at another pacing if one is given."""
         assert self._operation is not None
         Block(
-            device=self._device,
+            device=device,
             operation=self._operation,
-            arrivals=self._tenant.arrivals,
+            arrivals=arrivals or self._tenant.arrivals,
             quota=start.quota,
             start_ns=start.start_ns,
             seed=start.seed,

@@ -3,11 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Protocol
+from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING, Any, Protocol
 
 from kts.errors import SetupError
 from kts.model.run import DeviceInfo
 from kts.worker.detect import DeviceKind, LibraryName
+
+if TYPE_CHECKING:
+    from kts.worker.traced import Event
+
+
+class Tracer(AbstractContextManager[Any], Protocol):
+    """Notes every launch while its context lasts. It slows the host."""
+
+    name: str
+
+    def mark(self) -> AbstractContextManager[Any]:
+        """A context around one iteration, named `kts.worker.traced.MARK`."""
+
+    def events(self) -> list[Event]:
+        """What was noted, marks included; after the context."""
 
 
 class Device(Protocol):
@@ -49,6 +65,12 @@ class Device(Protocol):
 
     def free_bytes(self) -> int:
         """Memory that can still be taken."""
+
+    def held_bytes(self) -> int | None:
+        """Memory that this process's library holds on the device; None where it does not tell."""
+
+    def tracer(self) -> Tracer | None:
+        """A tracer of what is launched; None where there is none."""
 
     def release(self) -> None:
         """Gives back what the library keeps of arrays that nobody refers to."""

@@ -86,6 +86,16 @@ class Cpu:
         """What the kernel can give without swapping."""
         return _meminfo_bytes("MemAvailable") or 2**62
 
+    def held_bytes(self) -> int | None:
+        """What of this process is in memory."""
+        try:
+            return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+        except (OSError, ValueError, IndexError):
+            return None
+
+    def tracer(self) -> None:
+        """None: an iteration is one call."""
+
     def release(self) -> None:
         """Gives the freed part of the heap back to the system."""
         with contextlib.suppress(AttributeError):

@@ -69,6 +69,13 @@ class CupyCuda:
         """Free on the GPU, with what cupy itself holds in reserve."""
         return int(cupy.cuda.runtime.memGetInfo()[0]) + int(cupy.get_default_memory_pool().free_bytes())
 
+    def held_bytes(self) -> int | None:
+        """cupy's pool."""
+        return int(cupy.get_default_memory_pool().total_bytes())
+
+    def tracer(self) -> None:
+        """None: cupy brings none."""
+
     def release(self) -> None:
         """Empties the memory pool and the FFT plan cache (plans own workspaces)."""
         cupy.cuda.runtime.deviceSynchronize()

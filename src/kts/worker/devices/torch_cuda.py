@@ -10,6 +10,7 @@ import torch
 
 from kts.errors import SetupError
 from kts.model.run import DeviceInfo
+from kts.worker.devices import Tracer
 from kts.worker.devices.cuda_info import cuda_info
 
 _CALLS_BEFORE_CAPTURE = 3  # libraries choose kernels and take workspace at first, which a capture does not allow
@@ -79,6 +80,18 @@ class TorchCuda:
         """Free on the GPU, with what torch itself holds in reserve."""
         free: int = torch.cuda.mem_get_info()[0]
         return free + int(torch.cuda.memory_reserved() - torch.cuda.memory_allocated())
+
+    def held_bytes(self) -> int | None:
+        """The caching allocator's."""
+        return int(torch.cuda.memory_reserved())
+
+    def tracer(self) -> Tracer | None:
+        """torch's profiler, where it was built with CUPTI."""
+        if torch.profiler.ProfilerActivity.CUDA not in torch.profiler.supported_activities():
+            return None
+        from kts.worker.devices.torch_trace import TorchTracer
+
+        return TorchTracer()
 
     def release(self) -> None:
         """Empties the caching allocator and the FFT plan cache (plans own workspaces)."""
