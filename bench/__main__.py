@@ -16,6 +16,7 @@ BENCHES: dict[str, tuple[str, tuple[str, ...]]] = {
     "telemetry": ("what sampling a GPU costs its tenant", ()),
     "ingest": ("records of four fast tenants, received without loss", ()),
     "report_scale": ("time and memory of kts report on a large run", ("--iterations", "10000000")),
+    "simulate": ("events per second of the simulator, beside SimPy and a slow one", ("--repetitions", "3")),
     "coverage": ("how often the intervals hold the truth", ("--repetitions", "100")),
 }
 """Name to (what it measures, options that keep it short when all are run)."""

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from kts.model.plan import Closed, Quota
+from kts.model.plan import Arrivals, Closed, Quota
 from kts.model.records import RECORD, Records
 from kts.model.run import DeviceInfo
 from kts.worker.loop import Block
@@ -72,8 +72,21 @@ class FakeDevice:
     def place(self, host_array: Any) -> Any:
         return np.array(host_array)
 
+    def landing(self, array: Any) -> tuple[Any, Callable[[], object]]:
+        host = np.empty_like(array)
+        return host, lambda: np.copyto(host, array)
+
+    def capture(self, operation: Callable[[], object]) -> Callable[[], object]:
+        return operation
+
     def free_bytes(self) -> int:
         return self._free_bytes
+
+    def held_bytes(self) -> int | None:
+        return 4096
+
+    def tracer(self) -> None:
+        return None
 
     def release(self) -> None:
         pass
@@ -113,7 +126,7 @@ def make_block(
     *,
     quota: Quota,
     service_ms: Callable[[int], float] = lambda _: 1.0,
-    arrivals: Closed = BACK_TO_BACK,
+    arrivals: Arrivals = BACK_TO_BACK,
     start_in_ms: float = 5.0,
     operation: Callable[[], object] = lambda: None,
     seed: int = 1,

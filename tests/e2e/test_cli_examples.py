@@ -51,6 +51,12 @@ def test_a_plan_before_measuring() -> None:
     assert re.search(r"about \d+ min.* of measuring", shown)
 
 
+def test_predictions_of_what_is_measured_still_come_out_as_the_docs_say() -> None:
+    """Else docs/physics.md could claim an accuracy that the simulator does not have, or leave a run out."""
+    _python("examples/05_predict_shared.py", "--check")
+    assert "first of their block" in _python("examples/05_predict_shared.py", "--why")
+
+
 def test_the_readme_holds_the_table_of_the_recorded_runs() -> None:
     """Else README could claim figures that no run in the repository gives."""
     _python("examples/04_results_table.py", "--check")

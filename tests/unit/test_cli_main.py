@@ -15,7 +15,7 @@ from kts import __version__
 from kts.cli.main import main
 from kts.spec import names
 
-HEAVY = "numpy pydantic yaml scipy pyarrow altair rich torch msgspec asyncio"
+HEAVY = "numba numpy pydantic yaml scipy pyarrow altair rich torch msgspec asyncio"
 
 
 def _loaded_after(code: str) -> set[str]:
@@ -24,11 +24,11 @@ def _loaded_after(code: str) -> set[str]:
     return {name.split(".")[0] for name in done.stdout.splitlines()[-1].split()}
 
 
-@pytest.mark.parametrize("arguments", ["['--help']", "['run', '--help']", "['--version']"])
+@pytest.mark.parametrize("arguments", ["['--help']", "['run', '--help']", "['predict', '--help']", "['--version']"])
 def test_help_loads_nothing_heavy(arguments: str) -> None:
     """Else `kts --help` and every completion would take a second."""
     loaded = _loaded_after(f"from kts.cli.main import main\nmain({arguments})")
-    if "run" in arguments:
+    if "run" in arguments or "predict" in arguments:
         loaded.discard("pydantic")  # typer's own, for the options of a command
     assert loaded.isdisjoint(HEAVY.split())
 
@@ -41,6 +41,10 @@ def test_every_command_is_in_the_help(capsys: pytest.CaptureFixture[str]) -> Non
         "run",
         "report",
         "compare",
+        "predict",
+        "profile",
+        "whatif",
+        "validate",
         "experiments",
         "runs",
         "attach",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from kts.model.plan import Plan
+from kts.model.plan import Decoder, Plan, Work
 from kts.plan import blocks_of_round, build, expected_seconds
 from kts.spec import load, load_text
 
@@ -124,3 +124,19 @@ def test_the_demo_is_expected_to_fit_its_time() -> None:
     expected = plan.rounds * expected_seconds(plan, {})
     assert plan.max_seconds is not None
     assert expected < plan.max_seconds <= 75
+
+
+def test_a_decoder_and_a_tiny_kernel_are_planned_as_written() -> None:
+    """Else the frozen plan would not say what ran; the width stands where every other size does."""
+    text = (
+        "tenants:\n"
+        "  chat: {workload: decode, d_model: 512, layers: 8, context: 256, graph: true, library: torch}\n"
+        "  blink: {workload: tiny}\n"
+    )
+    plan = build(load_text(text, source="x").experiment)
+    chat, blink = (tenant.work for tenant in plan.tenants)
+    assert chat == Work(
+        workload="decode", size=512, decoder=Decoder(layers=8, context=256, graph=True), library="torch", warmup=5
+    )
+    assert blink == Work(workload="tiny", size=4096, library="auto", warmup=5)
+    assert msgspec.json.decode(msgspec.json.encode(plan), type=Plan) == plan

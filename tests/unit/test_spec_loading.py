@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from kts.errors import SpecError
+from kts.model.plan import Poisson, Trace
 from kts.plan import build
 from kts.spec import catalog, load, load_text, names, override, ready_made_text
 
@@ -90,3 +92,37 @@ def test_overrides_replace_settings_of_the_file() -> None:
     plan = build(experiment)
     assert [(t.iterations, t.seconds, t.work.library) for t in plan.tenants] == [(40, None, "numpy")] * 2
     assert (plan.design, plan.rounds) == ("classic", 1)
+
+
+def test_arrivals_of_an_open_loop_reach_the_plan(tmp_path: Path) -> None:
+    """Else a tenant would run in a closed loop under another name; a trace's file is found beside the experiment."""
+    (tmp_path / "times.txt").write_text("0 1.5\n4,\n", encoding="utf-8")
+    (tmp_path / "x.yaml").write_text(
+        "tenants:\n"
+        "  a: {workload: fft, arrivals: poisson, rate_hz: 50}\n"
+        "  b: {workload: fft, arrivals: trace, due_ms: times.txt}\n"
+        "  c: {workload: fft, arrivals: trace, due_ms: [3], period_ms: 10}\n",
+        encoding="utf-8",
+    )
+    plan = build(load(str(tmp_path / "x.yaml")).experiment)
+    assert [tenant.arrivals for tenant in plan.tenants] == [
+        Poisson(rate_hz=50.0),
+        Trace(due_ms=(0.0, 1.5, 4.0), period_ms=6.0),
+        Trace(due_ms=(3.0,), period_ms=10.0),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("content", "why"),
+    [(None, "No such file or directory"), ("1\ntwo\n", "line 2: 'two' is not a time (ms)"), ("", "must not be empty")],
+)
+def test_a_trace_that_cannot_be_read_is_one_line_with_its_place(tmp_path: Path, content: str | None, why: str) -> None:
+    """Else a wrong file would be a traceback, or an empty load."""
+    if content is not None:
+        (tmp_path / "times.txt").write_text(content, encoding="utf-8")
+    text = "tenants:\n  a: {workload: fft}\n  b: {workload: fft, arrivals: trace, due_ms: times.txt}\n"
+    with pytest.raises(SpecError) as caught:
+        load_text(text, source="x", folder=tmp_path)
+    (line,) = caught.value.what.splitlines()
+    assert line.startswith("x:3: tenants.b.due_ms: ")
+    assert why in line

@@ -15,13 +15,16 @@ B = "  b: {workload: gemm}\n"
 MISTAKES = {
     "unknown workload": (
         A + "  b:\n    workload: gem\n",
-        "x:3: tenants.b: unknown workload 'gem'; known: fft, gemm, command; did you mean 'gemm'?",
+        "x:3: tenants.b: unknown workload 'gem'; known: fft, gemm, tiny, decode, command; did you mean 'gemm'?",
     ),
     "workload of a wrong type": (
         A + "  b: {workload: [gemm]}\n",
-        "x:3: tenants.b: unknown workload a list; known: fft, gemm, command",
+        "x:3: tenants.b: unknown workload a list; known: fft, gemm, tiny, decode, command",
     ),
-    "no workload": (A + "  b: {size: 3}\n", "x:3: tenants.b: workload is missing; known: fft, gemm, command"),
+    "no workload": (
+        A + "  b: {size: 3}\n",
+        "x:3: tenants.b: workload is missing; known: fft, gemm, tiny, decode, command",
+    ),
     "size 0": (
         A + "  b:\n    workload: gemm\n    size: 0\n",
         "x:5: tenants.b.size: must be greater than 0 (is 0)",
@@ -42,6 +45,74 @@ MISTAKES = {
     "a key of another workload": (
         A + "  b: {workload: gemm, command: ls}\n",
         "x:3: tenants.b.command: 'command' is for the workload command only (this one is gemm)",
+    ),
+    "a duration for a tiny kernel": (
+        A + "  b: {workload: tiny, target_ms: 1}\n",
+        "x:3: tenants.b.target_ms: 'target_ms' is for the workload fft and gemm only (this one is tiny)",
+    ),
+    "a size of a decoder": (
+        A + "  b: {workload: decode, size: 512}\n",
+        "x:3: tenants.b.size: 'size' is for the workload fft, gemm and tiny only (this one is decode)",
+    ),
+    "a decoder of broken heads": (
+        A + "  b: {workload: decode, d_model: 100}\n",
+        "x:3: tenants.b.d_model: must be a multiple of 64 (is 100)",
+    ),
+    "a graph that is no truth value": (
+        A + "  b: {workload: decode, graph: 1}\n",
+        "x:3: tenants.b.graph: must be true or false (is 1)",
+    ),
+    "unknown arrivals": (
+        A + "  b: {workload: gemm, arrivals: poison}\n",
+        "x:3: tenants.b.arrivals: must be closed, poisson or trace (is 'poison'); did you mean 'poisson'?",
+    ),
+    "a rate without arrivals": (
+        A + "  b: {workload: gemm, rate_hz: 5}\n",
+        "x:3: tenants.b: rate_hz is for arrivals: poisson (these are closed)",
+    ),
+    "a think time in an open loop": (
+        A + "  b: {workload: gemm, arrivals: poisson, rate_hz: 5, think_ms: 2}\n",
+        "x:3: tenants.b: think_ms is for arrivals: closed (these are poisson)",
+    ),
+    "arrivals without a rate": (
+        A + "  b: {workload: gemm, arrivals: poisson}\n",
+        "x:3: tenants.b: arrivals: poisson needs rate_hz",
+    ),
+    "arrivals without times": (
+        A + "  b: {workload: gemm, arrivals: trace}\n",
+        "x:3: tenants.b: arrivals: trace needs due_ms",
+    ),
+    "falling times": (
+        A + "  b: {workload: gemm, arrivals: trace, due_ms: [1, 3, 2]}\n",
+        "x:3: tenants.b: due_ms must rise (2 comes after 3)",
+    ),
+    "times before the start": (
+        A + "  b: {workload: gemm, arrivals: trace, due_ms: [-1, 3]}\n",
+        "x:3: tenants.b: due_ms must not begin below 0 (is -1)",
+    ),
+    "a period within the trace": (
+        A + "  b: {workload: gemm, arrivals: trace, due_ms: [1, 3], period_ms: 3}\n",
+        "x:3: tenants.b: period_ms (3) must be later than the last of due_ms (3)",
+    ),
+    "one time and no period": (
+        A + "  b: {workload: gemm, arrivals: trace, due_ms: [1]}\n",
+        "x:3: tenants.b: due_ms at a single time needs period_ms",
+    ),
+    "no times": (
+        A + "  b: {workload: gemm, arrivals: trace, due_ms: 7}\n",
+        "x:3: tenants.b.due_ms: must be a list of times (ms), or the name of a file with them",
+    ),
+    "a time that is none": (
+        A + "  b: {workload: gemm, arrivals: trace, due_ms: [1, x]}\n",
+        "x:3: tenants.b.due_ms[1]: must be a number (is 'x')",
+    ),
+    "too many times": (
+        A + f"  b: {{workload: gemm, arrivals: trace, due_ms: {list(range(10_001))}}}\n",
+        "x:3: tenants.b.due_ms: must have at most 10000 entries (has 10001)",
+    ),
+    "a program in an open loop": (
+        A + "  b: {workload: command, command: ls, arrivals: poisson, rate_hz: 1}\n",
+        "x:3: tenants.b.arrivals: must be closed (is 'poisson')",
     ),
     "two tenants of one name": (A + B + A[9:], "x:4: tenant 'a' is given twice: lines 2 and 4"),
     "two tenants of one name and no other": (

@@ -115,3 +115,36 @@ def test_jittered_pacing_is_not_phase_lock() -> None:
 def test_a_tenant_that_is_always_busy_is_not_called_locked() -> None:
     fft = starts(100, 0.0, 600, 1)
     assert lock_strength(fft, fft + 95_000_000, starts(150, 0.0, 400, 2)) == 0.0
+
+
+def open_loop(run: FakeRun, interval_ms: float) -> FakeRun:
+    """The run's iterations as if they had been due every ``interval_ms``: each starts when due and free."""
+    for (tenant, block), rows in list(run.data.items()):
+        opened = rows.copy()
+        service = rows["retire_ns"] - rows["submit_ns"]
+        free_ns = start_ns = int(rows["submit_ns"][0])
+        for i, taken in enumerate(service.tolist()):
+            due_ns = start_ns + round(i * interval_ms * 1e6)
+            submit_ns = max(due_ns, free_ns)
+            free_ns = submit_ns + taken
+            opened["due_ns"][i], opened["submit_ns"][i], opened["retire_ns"][i] = due_ns, submit_ns, free_ns
+        run.data[tenant, block] = opened
+    return run
+
+
+def test_an_open_loop_that_falls_behind_is_told() -> None:
+    """4.5 ms of work every 4 ms: a response time that only says how long the block was."""
+    run = open_loop(make_run(make_plan(), calm), 4.0)
+    texts = [c.text for c in analyse(run).summary.warnings if c.code == "overload" and c.tenant == "gemm"]
+    assert len(texts) == 2
+    assert "due 250 times a second and served 22" in texts[0]
+    assert "overload" not in codes(open_loop(make_run(make_plan(), calm), 8.0))
+
+
+def test_an_open_loops_response_holds_the_wait_for_its_own_backlog() -> None:
+    """Else the headline of an open loop would be that of a closed one."""
+    summary = analyse(open_loop(make_run(make_plan(), calm), 4.51)).summary
+    gemm = summary.tenants["gemm"]
+    assert gemm.response.shared.p99.estimate > 1.02 * gemm.service.shared.p99.estimate
+    assert gemm.throughput.shared.real is not None
+    assert abs(gemm.throughput.shared.real * 4.51e-3 - 1) < 0.01

@@ -9,14 +9,14 @@ from kts.model.plan import Work
 from kts.worker import calibrate as module
 from kts.worker.calibrate import Bench, calibrate, candidates, cost, refine, search
 from kts.worker.failures import OutOfMemoryError
-from kts.worker.workloads import KERNELS, KernelName
+from kts.worker.workloads import SIZED, SizedKernel
 
 
-@pytest.mark.parametrize("kernel", KERNELS)
+@pytest.mark.parametrize("kernel", SIZED)
 @pytest.mark.parametrize("target_ms", [0.05, 3.6, 20.7, 400.0])
 @pytest.mark.parametrize("overhead_ms", [0.0, 0.02])
 def test_the_search_ends_within_tolerance_or_between_neighbours(
-    kernel: KernelName, target_ms: float, overhead_ms: float
+    kernel: SizedKernel, target_ms: float, overhead_ms: float
 ) -> None:
     """Otherwise work is not sized to the duration that the user asked for."""
     tried: list[int] = []
@@ -102,7 +102,7 @@ def test_the_operands_are_freed_before_larger_ones_are_made(monkeypatch: pytest.
         def __del__(self) -> None:
             alive.remove(self.size)
 
-    monkeypatch.setattr(module, "build", lambda _kernel, size, _device: Operation(size))
+    monkeypatch.setattr(module, "build", lambda _kernel, size, _device, _decoder: Operation(size))
     clock = FakeClock()
     bench = Bench(FakeDevice(clock, lambda _: 1.0), "fft", lambda: None, clock.sleep)
     for size in (256, 512, 256):

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from tests.helpers_worker import MS, FakeClock, FakeDevice, MemoryOutlet, make_block
 
-from kts.model.plan import Closed, Quota
+from kts.model.plan import Closed, Poisson, Quota, Trace
 from kts.model.records import clock_ms
 from kts.wire.framing import CHUNK_RECORDS
 from kts.worker.loop import Block
@@ -206,3 +206,26 @@ def test_garbage_collection_is_off_in_the_block_and_on_after_it() -> None:
     assert seen == [False] * 3
     assert gc.isenabled()
     assert gc.get_freeze_count() == 0
+
+
+def test_an_open_loop_works_off_its_backlog_in_order_and_knows_when_each_was_due() -> None:
+    """Otherwise a late iteration's wait is lost, and the figures are a closed loop's."""
+    clock, outlet = FakeClock(), MemoryOutlet()
+    start_ns = clock.ns + 5 * MS
+    trace = Trace(due_ms=(0.0, 1.0, 1.0, 30.0), period_ms=100.0)
+    quota = Quota(iterations=6, linger=False)
+    make_block(clock, outlet, quota=quota, arrivals=trace, service_ms=lambda _: 10.0).run()
+    records = outlet.all
+    due_ms = (records["due_ns"] - start_ns) / MS
+    assert due_ms.tolist() == [0.0, 1.0, 1.0, 30.0, 100.0, 101.0]
+    submit_ms = (records["submit_ns"] - start_ns) / MS
+    np.testing.assert_allclose(submit_ms, [0.0, 10.0, 20.0, 30.0, 100.0, 110.0], atol=0.01)
+    np.testing.assert_allclose(clock_ms(records, "response"), [10.0, 19.0, 29.0, 10.0, 10.0, 19.0], atol=0.01)
+
+
+def test_an_open_loop_that_is_never_idle_still_hears_stop() -> None:
+    """Otherwise an overloaded tenant holds up every block."""
+    outlet = MemoryOutlet(stop_when=lambda o: o.quotas == 1 and o.listened > 20)
+    rate = Poisson(rate_hz=10_000)
+    make_block(FakeClock(), outlet, quota=Quota(iterations=5), arrivals=rate, service_ms=lambda _: 1.0).run()
+    assert 5 < len(outlet.all) < 1000

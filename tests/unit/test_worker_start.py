@@ -12,9 +12,10 @@ import pytest
 from tests.helpers_worker import MS, FakeClock, FakeDevice
 
 from kts.errors import KtsError, SetupError, SpecError, UsageError
+from kts.model.plan import Decoder, Library, Work
 from kts.wire.appline import parse_line
 from kts.worker import detect
-from kts.worker.detect import CudaDevice, CudaDriver, choose, cuda_devices
+from kts.worker.detect import CudaDevice, CudaDriver, choose, choose_for, cuda_devices
 from kts.worker.failures import CommandError, OutOfMemoryError, failed
 from kts.worker.prepare import parse_cores, prepare
 from kts.worker.standalone import Settings, measure, read_settings
@@ -233,3 +234,19 @@ def test_failures_are_told_apart_in_one_line_with_the_tenant(error: Exception, k
     assert message.remedy
     if isinstance(error, KtsError):
         assert error.what in message.what
+
+
+@pytest.mark.parametrize(
+    ("gpus", "library", "remedy"), [((), "auto", "use a GPU with torch"), ((GPU,), "cupy", "set library: torch")]
+)
+def test_a_graph_that_cannot_be_had_is_refused_before_anything_starts(
+    monkeypatch: pytest.MonkeyPatch, gpus: tuple[CudaDevice, ...], library: Library, remedy: str
+) -> None:
+    """Otherwise an eager decoder is measured under the name of a graph."""
+    monkeypatch.setattr(detect, "cuda_driver", lambda: CudaDriver(devices=gpus))
+    monkeypatch.setattr(detect, "installed", lambda _: True)
+    graph = Work(workload="decode", size=64, library=library, decoder=Decoder(graph=True))
+    with pytest.raises(SetupError) as caught:
+        choose_for("auto", graph)
+    assert remedy in caught.value.remedy
+    assert choose_for("auto", Work(workload="decode", size=64, library=library, decoder=Decoder()))

@@ -18,7 +18,7 @@ from kts.conduct.ports import Endpoint, WorkerExit
 from kts.errors import SetupError
 from kts.model.plan import DeviceChoice, Plan, Work
 from kts.wire.appline import PREFIX
-from kts.worker.detect import choose, choose_kind
+from kts.worker.detect import choose_for, choose_kind
 from kts.worker.prepare import THREAD_VARIABLES
 
 COMMAND_VARIABLES = (*THREAD_VARIABLES, "NUMEXPR_NUM_THREADS")  # a user's program may use more than our workloads
@@ -147,7 +147,7 @@ def tenants_device(plan: Plan) -> Literal["cuda", "cpu"]:
 
 def _kind_of(device: DeviceChoice, work: Work) -> Literal["cuda", "cpu"]:
     """SetupError where the tenant cannot run; the user's own program needs no array library of ours."""
-    return choose_kind(device) if work.workload == "command" else choose(device, work.library)[0]
+    return choose_kind(device) if work.workload == "command" else choose_for(device, work)[0]
 
 
 def _reap(process: subprocess.Popen[bytes]) -> bool:

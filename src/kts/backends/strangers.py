@@ -9,7 +9,7 @@ STRANGERS_NOTE = (
     "another kts was measuring on this machine at the same time: where it used the same device or cores, "
     "its tenants are in these figures"
 )
-_WORKER = b"\0-m\0kts.worker\0--join\0"
+_WORKERS = tuple(f"\0-m\0kts.worker\0{option}\0".encode() for option in ("--join", "--profile"))
 
 
 def strangers(proc: Path = Path("/proc")) -> list[int]:
@@ -19,7 +19,8 @@ def strangers(proc: Path = Path("/proc")) -> list[int]:
 
 def _is_stranger(process: Path) -> bool:
     try:
-        if _WORKER not in (process / "cmdline").read_bytes():
+        command = (process / "cmdline").read_bytes()
+        if not any(worker in command for worker in _WORKERS):
             return False
         # "PID (NAME) STATE PPID ...", where the name may hold anything
         parent = (process / "stat").read_text(errors="replace").rpartition(")")[2].split()[1]

@@ -19,10 +19,14 @@ from kts.cli.compare import compare
 from kts.cli.doctor import doctor
 from kts.cli.experiments import experiments
 from kts.cli.k8s import app as k8s_app
+from kts.cli.predict import predict
+from kts.cli.profile import profile
 from kts.cli.report import report
 from kts.cli.run import run
 from kts.cli.runs import attach, clean, collect, runs
 from kts.cli.schema import schema
+from kts.cli.validate import validate
+from kts.cli.whatif import whatif
 from kts.errors import Interrupted, KtsError, SetupError, UsageError
 
 app = typer.Typer(
@@ -32,7 +36,22 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
-for command in (run, report, compare, experiments, runs, attach, collect, clean, schema, doctor):
+for command in (
+    run,
+    report,
+    compare,
+    profile,
+    predict,
+    whatif,
+    validate,
+    experiments,
+    runs,
+    attach,
+    collect,
+    clean,
+    schema,
+    doctor,
+):
     app.command()(command)
 app.add_typer(k8s_app)
 

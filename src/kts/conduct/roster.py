@@ -6,13 +6,13 @@ import hmac
 
 import msgspec
 
-from kts.model.plan import Plan
+from kts.model.plan import Plan, pause_ms
 from kts.model.run import WorkerInfo
 from kts.units import ms_to_ns, ns_to_s, s_to_ns
 from kts.wire import messages as msg
 
 HANG_SOLO_DURATIONS = 50
-HANG_THINK_TIMES = 4
+HANG_PAUSES = 4
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
@@ -146,8 +146,8 @@ class Roster:
     def hang_ns(self, name: str) -> int:
         """The longest silence of a tenant that is no hang."""
         solo_ms = self.seats[name].solo_ms or 0.0
-        think_ms = self._plan.tenant(name).arrivals.think_ms
-        longest_ms = max(HANG_SOLO_DURATIONS * solo_ms, HANG_THINK_TIMES * think_ms)
+        alone_ms = pause_ms(self._plan.tenant(name).arrivals)
+        longest_ms = max(HANG_SOLO_DURATIONS * solo_ms, HANG_PAUSES * alone_ms)
         return max(s_to_ns(self.limits.hang_s), ms_to_ns(longest_ms))
 
     def forgive(self, pause_ns: int) -> None:

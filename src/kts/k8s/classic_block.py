@@ -240,7 +240,7 @@ class BlockRun:
     def _longest_silence_s(self, log: _TenantLog) -> float:
         assert log.follower is not None
         meta = log.follower.reader.meta
-        think_s = self._tenancy.plan.tenant(log.tenant).arrivals.think_ms / 1e3
+        think_s = classic_jobs.pacing(self._tenancy.plan.tenant(log.tenant)).think_ms / 1e3
         if meta is None:
             return max(CALIBRATE_S, self._settings.join_s)
         solo_s = (meta.solo_ms or 0) / 1e3

@@ -13,10 +13,13 @@ from kts.errors import UsageError
 from kts.k8s import manifests
 from kts.k8s.names import ANNOTATION_BLOCKS, LABEL_BLOCK
 from kts.k8s.settings import ClusterSettings
-from kts.model.plan import Block, Plan
+from kts.model.plan import Block, Closed, Plan, Tenant
 from kts.plan import block_seed, blocks_of_round
 
 Object = dict[str, Any]
+
+ALONE = ("fft", "gemm")
+"""Workloads that a worker runs without a conductor."""
 
 ECHO_S = 3.3
 """How much later a line is printed again. Longer than a rotation takes, shorter than the time from one to the next
@@ -31,6 +34,12 @@ def check(plan: Plan, settings: ClusterSettings) -> None:
                 f"tenant {tenant.name}: in the classic design on k8s a command's records cannot be known to be whole",
                 "choose --design interleaved, or run it --on local",
             )
+        if tenant.work.workload not in ALONE:
+            raise UsageError(
+                f"tenant {tenant.name}: the classic design on k8s has fft and gemm, not {tenant.work.workload}",
+                "choose --design interleaved, or run it --on local",
+            )
+        pacing(tenant)
     if settings.dcgm:
         raise UsageError(
             "--dcgm: in the classic design on k8s nothing of ours runs beside the tenants, and nothing is sampled",
@@ -41,6 +50,16 @@ def check(plan: Plan, settings: ClusterSettings) -> None:
             f"--pull-policy {settings.pull_policy}: the classic design never pulls its image",
             "load it on the node (kts k8s image), or choose --design interleaved",
         )
+
+
+def pacing(tenant: Tenant) -> Closed:
+    """How a tenant paces itself. UsageError in an open loop, whose due times its lines do not tell."""
+    if isinstance(tenant.arrivals, Closed):
+        return tenant.arrivals
+    raise UsageError(
+        f"tenant {tenant.name}: KTS_APP lines of the classic design on k8s hold no due times for an open loop",
+        "choose --design interleaved, or run it --on local",
+    )
 
 
 def blocks(plan: Plan) -> tuple[Block, ...]:
@@ -61,7 +80,7 @@ def owner(plan: Plan, run: str, settings: ClusterSettings, experiment_text: str,
 
 def job(plan: Plan, block: Block, tenant: str, run: str, settings: ClusterSettings) -> Object:
     """The Job of one tenant in one block. Where ``plan`` has no size yet its worker finds one for ``target_ms``."""
-    work, arrivals, quota = plan.tenant(tenant).work, plan.tenant(tenant).arrivals, block.quotas[tenant]
+    work, arrivals, quota = plan.tenant(tenant).work, pacing(plan.tenant(tenant)), block.quotas[tenant]
     amount = {"ITERATIONS": quota.iterations} if quota.seconds is None else {"DURATION_S": _text(quota.seconds)}
     size = {"MATRIX_SIZE": work.size} if work.size is not None else {"TARGET_MS": _text(work.target_ms or 0)}
     jitter = {"SLEEP_JITTER": _text(arrivals.jitter), "KTS_SEED": block_seed(plan, block, tenant)}

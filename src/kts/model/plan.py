@@ -11,7 +11,7 @@ from typing import Literal
 import msgspec
 
 Design = Literal["classic", "interleaved"]
-WorkloadName = Literal["fft", "gemm", "command"]
+WorkloadName = Literal["fft", "gemm", "tiny", "decode", "command"]
 Library = Literal["auto", "torch", "cupy", "numpy"]
 DeviceChoice = Literal["auto", "cuda", "cpu"]
 
@@ -34,16 +34,63 @@ class Closed(msgspec.Struct, frozen=True, kw_only=True, tag="closed"):
     jitter: float = 0.5
 
 
-Arrivals = Closed
-"""Union of the arrival processes; open loop joins here, told apart by the tag ``type``."""
+class Poisson(msgspec.Struct, frozen=True, kw_only=True, tag="poisson"):
+    """Open loop: due times of a Poisson process."""
+
+    rate_hz: float
+
+    @property
+    def interval_ms(self) -> float:
+        """Mean time from one due time to the next."""
+        return 1000.0 / self.rate_hz
+
+
+class Trace(msgspec.Struct, frozen=True, kw_only=True, tag="trace"):
+    """Open loop: due times (ms from the start, rising). After ``period_ms`` they begin again."""
+
+    due_ms: tuple[float, ...]
+    period_ms: float
+
+    @property
+    def interval_ms(self) -> float:
+        """Mean time from one due time to the next."""
+        return self.period_ms / len(self.due_ms)
+
+
+Arrivals = Closed | Poisson | Trace
+"""The arrival processes, told apart by the tag ``type``. Open loop: due times come whether or not the last iteration
+is done; one is in flight, the others wait their turn."""
+
+
+def cycle_ms(arrivals: Arrivals, service_ms: float) -> float:
+    """Mean time from one iteration to the next of a tenant whose iterations take ``service_ms``."""
+    if isinstance(arrivals, Closed):
+        return service_ms + arrivals.think_ms
+    return max(service_ms, arrivals.interval_ms)
+
+
+def pause_ms(arrivals: Arrivals, service_ms: float = 0.0) -> float:
+    """Mean time that it leaves the device alone between two iterations."""
+    return cycle_ms(arrivals, service_ms) - service_ms
+
+
+class Decoder(msgspec.Struct, frozen=True, kw_only=True):
+    """The decoder of a ``decode`` tenant, but for its width, which is the work's ``size``.
+
+    ``context``: positions attended to. ``graph``: its launches are captured once and replayed as one CUDA graph.
+    """
+
+    layers: int = 6
+    context: int = 1024
+    graph: bool = False
 
 
 class Work(msgspec.Struct, frozen=True, kw_only=True):
     """What one tenant runs.
 
-    ``size`` is the edge of the square problem (elements). Exactly one of ``size`` and
-    ``target_ms`` is given for fft and gemm; calibration fills ``size`` for a ``target_ms``.
-    ``command`` (argv) and ``env`` are for the workload ``command`` alone.
+    ``size``: edge of the square problem (fft, gemm), elements (tiny), or width of the model (decode).
+    Exactly one of ``size`` and ``target_ms`` is given for fft and gemm; calibration fills ``size`` for a
+    ``target_ms``. ``decoder`` is for the workload ``decode``, ``command`` (argv) and ``env`` for ``command`` alone.
     """
 
     workload: WorkloadName
@@ -53,6 +100,7 @@ class Work(msgspec.Struct, frozen=True, kw_only=True):
     warmup: int = 5
     command: tuple[str, ...] = ()
     env: dict[str, str] = {}
+    decoder: Decoder | None = None
 
 
 class Tenant(msgspec.Struct, frozen=True, kw_only=True):

@@ -6,7 +6,7 @@ from hashlib import blake2b
 from itertools import combinations
 from typing import TYPE_CHECKING
 
-from kts.model.plan import Closed, Condition, Plan, Slo, Tenant, Work
+from kts.model.plan import Arrivals, Closed, Condition, Decoder, Plan, Poisson, Slo, Tenant, Trace, Work
 from kts.plan.seeds import derive
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ def _tenant(experiment: Experiment, name: str, spec: TenantSpec) -> Tenant:
     return Tenant(
         name=name,
         work=_work(experiment, spec),
-        arrivals=Closed(think_ms=spec.think_ms, jitter=spec.jitter),
+        arrivals=_arrivals(spec),
         iterations=spec.wanted_iterations,
         seconds=spec.seconds,
         slo=Slo(p99_ms=spec.slo.p99_ms, deadline_ms=spec.slo.deadline_ms),
@@ -78,13 +78,27 @@ def _tenant(experiment: Experiment, name: str, spec: TenantSpec) -> Tenant:
     )
 
 
+def _arrivals(spec: TenantSpec) -> Arrivals:
+    if spec.rate_hz is not None:
+        return Poisson(rate_hz=spec.rate_hz)
+    if spec.due_ms is not None and spec.wanted_period_ms is not None:
+        return Trace(due_ms=spec.due_ms, period_ms=spec.wanted_period_ms)
+    return Closed(think_ms=spec.think_ms, jitter=spec.jitter)
+
+
 def _work(experiment: Experiment, spec: TenantSpec) -> Work:
     if spec.workload == "command":
         return Work(workload="command", command=spec.command, env=spec.env, warmup=spec.warmup)
+    library = spec.library or experiment.library
+    if spec.workload == "decode":
+        decoder = Decoder(layers=spec.layers, context=spec.context, graph=spec.graph)
+        return Work(workload="decode", size=spec.d_model, decoder=decoder, library=library, warmup=spec.warmup)
+    if spec.workload == "tiny":
+        return Work(workload="tiny", size=spec.size, library=library, warmup=spec.warmup)
     return Work(
         workload=spec.workload,
         size=spec.wanted_size,
         target_ms=spec.target_ms,
-        library=spec.library or experiment.library,
+        library=library,
         warmup=spec.warmup,
     )

@@ -52,9 +52,7 @@ def draw(analysis: Analysis, kts_version: str) -> list[Figure]:
     figures = []
 
     def add(name: str, title: str, note: str, text: str, make: Callable[[], charts.Drawing]) -> None:
-        words = f"{title}. {text} {footer}"
-        svg = _describe(_svg(make(), title, [note, footer]), words)
-        figures.append(Figure(name=name, title=title, alt=words, svg=svg))
+        figures.append(picture(name, title, f"{title}. {text} {footer}", make(), [note, footer]))
 
     add(
         "degradation",
@@ -118,6 +116,11 @@ def draw(analysis: Analysis, kts_version: str) -> list[Figure]:
 def _shared_blocks(analysis: Analysis) -> set[int]:
     """Blocks in which somebody had company."""
     return {int(block) for s in analysis.series.values() for block in np.unique(s.over_time.block[s.over_time.shared])}
+
+
+def picture(name: str, title: str, words: str, drawing: charts.Drawing, subtitle: list[str]) -> Figure:
+    """One drawing, rendered in light colours; ``words`` are for those who cannot see it."""
+    return Figure(name=name, title=title, alt=words, svg=_describe(_svg(drawing, title, subtitle), words))
 
 
 def degradation_title(summary: Summary) -> str:

@@ -7,6 +7,8 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from kts.errors import SetupError
 from kts.model.reading import RunData
 from kts.report.markdown import results_md
@@ -14,6 +16,7 @@ from kts.report.page import page
 from kts.report.tables import summary_csv, summary_json
 
 if TYPE_CHECKING:
+    from kts.physics.validate import Score
     from kts.report.figures import Figure
     from kts.stats.series import Analysis
 
@@ -43,6 +46,25 @@ def write(run: RunData, analysis: Analysis, directory: Path, *, figures: bool = 
             f"cannot write the report to {directory}: {error.strerror or error}",
             "free space on that disk, or give a directory you may write to",
         ) from error
+
+
+def write_file(path: Path, content: bytes) -> Path:
+    """Replaces one file as a whole or not at all. SetupError where it cannot be written."""
+    try:
+        return _replace(path, content)
+    except OSError as error:
+        raise SetupError(f"cannot write {path}: {error.strerror or error}", "give a path you may write to") from error
+
+
+def write_score(score: Score, directory: Path, device: str, kts_version: str, *, figures: bool = True) -> list[Path]:
+    """Writes validation.json and, with ``figures``, plots/prediction in both themes. Returns the paths."""
+    files = {"validation.json": msgspec.json.format(msgspec.json.encode(score), indent=2) + b"\n"}
+    if figures:
+        from kts.report.charts_forecast import draw_score
+
+        drawn = draw_score(score, device, kts_version)
+        files |= {f"{PLOTS}/{name}": content for name, content in drawn.rendered().items()}
+    return [write_file(directory / name, content) for name, content in files.items()]
 
 
 def _draw(run: RunData, analysis: Analysis) -> list[Figure]:

@@ -72,6 +72,7 @@ def _message(detail: ErrorDetails, data: Any) -> str:
         "union_tag_invalid": lambda: _unknown_workload(given),
         "union_tag_not_found": _no_workload,
         "value_error": lambda: str(context["error"]),
+        "too_long": lambda: f"must have at most {context['max_length']} entries (has {context['actual_length']})",
     }
     if kind in special:
         return special[kind]()
@@ -101,7 +102,7 @@ def _no_workload() -> str:
 
 
 def _unknown_key(path: Path, data: Any) -> str:
-    from kts.spec.models import ArrayTenant, CommandTenant, Experiment, SloSpec
+    from kts.spec.models import WORKLOADS, Experiment, SloSpec, keys_of
 
     key = str(path[-1])
     if path[:1] != ("tenants",):
@@ -109,11 +110,12 @@ def _unknown_key(path: Path, data: Any) -> str:
     if len(path) == 4:
         return f"unknown key {key!r}{did_you_mean(key, SloSpec.model_fields)}"
     workload = str(data["tenants"][path[1]]["workload"])
-    here, there = (CommandTenant, ArrayTenant) if workload == "command" else (ArrayTenant, CommandTenant)
-    if key in there.model_fields:
-        owner = "fft and gemm" if there is ArrayTenant else "command"
-        return f"{key!r} is for the workload {owner} only (this one is {workload})"
-    return f"unknown key {key!r}{did_you_mean(key, here.model_fields)}"
+    owners = [known for known in WORKLOADS if key in keys_of(known)]
+    if owners:
+        *others, last = owners
+        listed = f"{', '.join(others)} and {last}" if others else last
+        return f"{key!r} is for the workload {listed} only (this one is {workload})"
+    return f"unknown key {key!r}{did_you_mean(key, keys_of(workload))}"
 
 
 def _shown(value: object) -> str:

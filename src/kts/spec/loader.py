@@ -36,11 +36,15 @@ def load(path_or_name: str) -> LoadedExperiment:
     path = Path(path_or_name)
     if path_or_name in names() and not path.is_file():
         return load_text(ready_made_text(path_or_name), source=f"ready-made {path_or_name}", default_name=path_or_name)
-    return load_text(_read(path, path_or_name), source=path_or_name, default_name=path.stem)
+    text = _read(path, path_or_name)
+    return load_text(text, source=path_or_name, default_name=path.stem, folder=path.parent)
 
 
-def load_text(text: str, *, source: str, default_name: str = "experiment") -> LoadedExperiment:
-    """The experiment in ``text``; ``source`` stands in messages where a file name would. SpecError as `load`."""
+def load_text(text: str, *, source: str, default_name: str = "experiment", folder: Path = Path()) -> LoadedExperiment:
+    """The experiment in ``text``; ``source`` stands in messages where a file name would. SpecError as `load`.
+
+    Files that it names are sought in ``folder``.
+    """
     from pydantic import ValidationError
 
     from kts.spec.explain import explain, show_path
@@ -57,7 +61,7 @@ def load_text(text: str, *, source: str, default_name: str = "experiment") -> Lo
     if not isinstance(tree.data, dict):
         raise SpecError(f"{source}:1: must be a mapping of keys to values, with name and tenants", _SEE)
     tree.data.setdefault("name", _usable_name(default_name))
-    mistakes = _own_mistakes(tree)
+    mistakes = _own_mistakes(tree) + _read_traces(tree, folder)
     experiment = None
     try:
         experiment = Experiment.model_validate(tree.data)
@@ -87,6 +91,38 @@ def _own_mistakes(tree: Tree) -> list[tuple[int, str]]:
             rule = "1 to 40 lower-case letters, digits or '-', with a letter or digit at both ends"
             mistakes.append((tree.line(("tenants", name)), f"tenants.{name}: a tenant's name must be {rule}"))
     return mistakes
+
+
+def _read_traces(tree: Tree, folder: Path) -> list[tuple[int, str]]:
+    """Puts due times in place of the names of the files that hold them; a mistake where that cannot be."""
+    mistakes = []
+    tenants: Any = tree.data.get("tenants")
+    for name, tenant in tenants.items() if isinstance(tenants, dict) else ():
+        if isinstance(tenant, dict) and isinstance(file := tenant.get("due_ms"), str):
+            try:
+                times = _times_in(folder / file)
+            except (OSError, ValueError) as error:
+                times = [0.0, 1.0]  # stands in, so that nothing else is said of it
+                why = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+                mistakes.append((tree.line(("tenants", name, "due_ms")), f"tenants.{name}.due_ms: {file}: {why}"))
+            tenant["due_ms"] = times
+    return mistakes
+
+
+def _times_in(path: Path) -> list[float]:
+    """Numbers between white space or commas. OSError or ValueError, to be told with the file's name."""
+    with path.open("rb") as file:
+        raw = file.read(MAX_BYTES + 1)
+    if len(raw) > MAX_BYTES:
+        raise ValueError(f"larger than {MAX_BYTES >> 20} MiB")
+    times = []
+    for number, line in enumerate(raw.decode("utf-8-sig", errors="replace").splitlines(), start=1):
+        for word in re.split(r"[\s,]+", line.strip()):
+            try:
+                times += [float(word)] if word else []
+            except ValueError:
+                raise ValueError(f"line {number}: {word[:40]!r} is not a time (ms)") from None
+    return times
 
 
 def _read(path: Path, given: str) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 import shlex
 from difflib import get_close_matches
+from itertools import pairwise
 from typing import Annotated, Literal
 
 from pydantic import (
@@ -28,7 +29,9 @@ DEFAULT_SIZE = 4096
 DEFAULT_ITERATIONS = 800
 MAX_TENANTS = 32
 MAX_MIXES = 128
-WORKLOADS = ("fft", "gemm", "command")
+MAX_DUES = 10_000
+WORKLOADS = ("fft", "gemm", "tiny", "decode", "command")
+HEAD_WIDTH = 64
 MAX_NAME = 40
 TENANT_NAME = re.compile(r"[a-z0-9](?:[-a-z0-9]{0,38}[a-z0-9])?")
 EXPERIMENT_NAME = re.compile(r"[A-Za-z0-9](?:[-A-Za-z0-9._]{0,58}[A-Za-z0-9])?")
@@ -67,15 +70,26 @@ def _listed(value: object) -> object:
     raise ValueError("must be full, pairs, all, or a list of lists of tenants' names")
 
 
+def _times(value: object) -> object:
+    """What ``due_ms`` may be; the loader has put a file's times in place of its name."""
+    if isinstance(value, (list, tuple)):
+        return tuple(value)
+    raise ValueError("must be a list of times (ms), or the name of a file with them")
+
+
 MIX_WORDS = ("full", "pairs", "all")
 _AsWhole = BeforeValidator(_whole)
 Size = Annotated[int, Strict(), Field(gt=0, le=131_072), _AsWhole]
 Iterations = Annotated[int, Strict(), Field(gt=0, le=100_000_000), _AsWhole]
+Layers = Annotated[int, Strict(), Field(gt=0, le=128), _AsWhole]
+Width = Annotated[int, Strict(), Field(gt=0, le=8192), _AsWhole]
+Context = Annotated[int, Strict(), Field(gt=0, le=131_072), _AsWhole]
 Warmup = Annotated[int, Strict(), Field(ge=0, le=100_000), _AsWhole]
 Replicas = Annotated[int, Strict(), Field(gt=0, le=MAX_TENANTS), _AsWhole]
 Rounds = Annotated[int, Strict(), Field(gt=0, le=10_000), _AsWhole]
 Seed = Annotated[int, Strict(), Field(ge=0, lt=2**63), _AsWhole]
 Real = Annotated[float, Strict(), Field(allow_inf_nan=False)]
+Dues = Annotated[tuple[Real, ...], BeforeValidator(_times, json_schema_input_type=list[float] | str)]
 Word = Annotated[str, Field(min_length=1)]
 
 
@@ -99,8 +113,11 @@ class SloSpec(Model):
 class TenantBase(Model):
     """What every workload has."""
 
-    arrivals: Literal["closed"] = Field(
-        default="closed", description="closed: the next iteration starts a think time after the last one ended."
+    arrivals: Literal["closed", "poisson", "trace"] = Field(
+        default="closed",
+        description="closed: the next iteration starts a think time after the last one ended. poisson: iterations "
+        "are due at random, rate_hz of them a second. trace: they are due at due_ms. Both whether or not the last one "
+        "is done; it is then waited for.",
     )
     think_ms: Real = Field(default=0.0, ge=0, le=3.6e6, description="Mean think time between iterations (ms).")
     jitter: Real = Field(
@@ -108,6 +125,19 @@ class TenantBase(Model):
         ge=0,
         le=1,
         description="Think times are uniform in think_ms * [1 - jitter, 1 + jitter]; 0: fixed.",
+    )
+    rate_hz: Real | None = Field(default=None, gt=0, le=1e6, description="Iterations due per second (poisson).")
+    due_ms: Dues | None = Field(
+        default=None,
+        min_length=1,
+        max_length=MAX_DUES,
+        description="When iterations are due (trace): times from the block's start, rising; or the name of a file with "
+        f"these times, relative to the experiment's. At most {MAX_DUES} (ms).",
+    )
+    period_ms: Real | None = Field(
+        default=None,
+        gt=0,
+        description="After this time the trace begins again. Default: its last time and a mean interval more (ms).",
     )
     iterations: Iterations | None = Field(
         default=None,
@@ -132,6 +162,40 @@ class TenantBase(Model):
         if self.iterations is not None and self.seconds is not None:
             raise ValueError("give iterations or seconds, not both")
         return self
+
+    @model_validator(mode="after")
+    def _arrivals_fit(self) -> TenantBase:
+        belong = {"closed": ("think_ms", "jitter"), "poisson": ("rate_hz",), "trace": ("due_ms", "period_ms")}
+        for kind, keys in belong.items():
+            for key in keys if kind != self.arrivals else ():
+                if key in self.model_fields_set and getattr(self, key) is not None:
+                    raise ValueError(f"{key} is for arrivals: {kind} (these are {self.arrivals})")
+        if self.arrivals == "poisson" and self.rate_hz is None:
+            raise ValueError("arrivals: poisson needs rate_hz")
+        if self.arrivals == "trace":
+            self._check_trace()
+        return self
+
+    def _check_trace(self) -> None:
+        due = self.due_ms
+        if due is None:
+            raise ValueError("arrivals: trace needs due_ms")
+        if due[0] < 0:
+            raise ValueError(f"due_ms must not begin below 0 (is {due[0]:g})")
+        for earlier, later in pairwise(due):
+            if later < earlier:
+                raise ValueError(f"due_ms must rise ({later:g} comes after {earlier:g})")
+        if self.period_ms is None and due[-1] <= due[0]:
+            raise ValueError("due_ms at a single time needs period_ms")
+        if self.period_ms is not None and self.period_ms <= due[-1]:
+            raise ValueError(f"period_ms ({self.period_ms:g}) must be later than the last of due_ms ({due[-1]:g})")
+
+    @property
+    def wanted_period_ms(self) -> float | None:
+        """``period_ms``, or its default; None without a trace."""
+        if self.due_ms is None or self.period_ms is not None:
+            return self.period_ms
+        return self.due_ms[-1] + (self.due_ms[-1] - self.due_ms[0]) / (len(self.due_ms) - 1)
 
     @property
     def wanted_iterations(self) -> int | None:
@@ -167,10 +231,43 @@ class ArrayTenant(TenantBase):
         return self.size or (DEFAULT_SIZE if self.target_ms is None else None)
 
 
+class TinyTenant(TenantBase):
+    """A tenant that runs one very small kernel per iteration: the sum of two float32 vectors."""
+
+    workload: Literal["tiny"] = Field(description="What the tenant runs.")
+    size: Size = Field(default=4096, description="Elements of each vector.")
+    library: Library | None = Field(default=None, description="Array library; default: the experiment's.")
+
+
+class DecodeTenant(TenantBase):
+    """A tenant that makes one token per iteration: a decoder-only transformer, batch 1, over a fixed context."""
+
+    workload: Literal["decode"] = Field(description="What the tenant runs.")
+    layers: Layers = Field(default=6, description="Layers of the model.")
+    d_model: Width = Field(
+        default=768, description=f"Width of the model, a multiple of {HEAD_WIDTH}; the ``size`` in results."
+    )
+    context: Context = Field(default=1024, description="Positions attended to; the newest is written anew every time.")
+    graph: bool = Field(
+        default=False,
+        strict=True,
+        description="Capture the step as one CUDA graph and replay it. Needs torch on a GPU.",
+    )
+    library: Library | None = Field(default=None, description="Array library; default: the experiment's.")
+
+    @field_validator("d_model")
+    @classmethod
+    def _whole_heads(cls, d_model: int) -> int:
+        if d_model % HEAD_WIDTH:
+            raise ValueError(f"must be a multiple of {HEAD_WIDTH} (is {d_model})")
+        return d_model
+
+
 class CommandTenant(TenantBase):
     """A tenant that is the user's own program. KTS_APP v1 lines on its output are its iterations."""
 
     workload: Literal["command"] = Field(description="What the tenant runs.")
+    arrivals: Literal["closed"] = Field(default="closed", description="closed: the program paces itself.")
     command: Annotated[tuple[Word, ...], BeforeValidator(_words, json_schema_input_type=list[str] | str)] = Field(
         min_length=1, description="The program and its arguments, as a list or as one string."
     )
@@ -179,8 +276,23 @@ class CommandTenant(TenantBase):
     )
 
 
-TenantSpec = Annotated[ArrayTenant | CommandTenant, Field(discriminator="workload")]
+AnyTenant = ArrayTenant | TinyTenant | DecodeTenant | CommandTenant
+TenantSpec = Annotated[AnyTenant, Field(discriminator="workload")]
 Mixes = Annotated[Literal["full", "pairs", "all"] | tuple[tuple[Word, ...], ...], BeforeValidator(_listed)]
+
+
+_MODELS: dict[str, type[AnyTenant]] = {
+    "fft": ArrayTenant,
+    "gemm": ArrayTenant,
+    "tiny": TinyTenant,
+    "decode": DecodeTenant,
+    "command": CommandTenant,
+}
+
+
+def keys_of(workload: str) -> tuple[str, ...]:
+    """The keys that a tenant of that workload may have. KeyError for an unknown one."""
+    return tuple(_MODELS[workload].model_fields)
 
 
 def replica_names(name: str, replicas: int) -> tuple[str, ...]:
@@ -293,15 +405,15 @@ class Experiment(Model):
         return self
 
     @property
-    def expanded(self) -> dict[str, ArrayTenant | CommandTenant]:
+    def expanded(self) -> dict[str, AnyTenant]:
         """The tenants by name, each replica one of its own, in the file's order."""
         return {name: spec for key, spec in self.tenants.items() for name in replica_names(key, spec.replicas)}
 
 
-def _all_names(tenants: dict[str, ArrayTenant | CommandTenant]) -> tuple[str, ...]:
+def _all_names(tenants: dict[str, AnyTenant]) -> tuple[str, ...]:
     return tuple(name for key, spec in tenants.items() for name in replica_names(key, spec.replicas))
 
 
-def _is_replica_of_another(name: str, key: str, tenants: dict[str, ArrayTenant | CommandTenant]) -> bool:
+def _is_replica_of_another(name: str, key: str, tenants: dict[str, AnyTenant]) -> bool:
     others = (replica_names(k, spec.replicas) for k, spec in tenants.items() if k != key and spec.replicas > 1)
     return any(name in names for names in others)

@@ -156,6 +156,7 @@ class _TenantView:
                 device,
                 waits,
                 is_gpu=not on_cpu,
+                closed=closed,
                 precision=self.plan.precision,
                 confidence=self.confidence,
             ),

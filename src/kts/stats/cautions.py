@@ -11,7 +11,7 @@ from scipy.special import ndtr
 from kts.model.plan import Plan
 from kts.model.reading import RunData
 from kts.model.summary import Caution, MixTenant, TenantSummary
-from kts.stats.gathering import TenantData
+from kts.stats.gathering import SideData, TenantData
 from kts.stats.phase import LOCKED
 from kts.stats.sample import MIN_ROUNDS, Sample
 from kts.stats.verdict import half_width
@@ -21,6 +21,7 @@ DRIFT = 0.05
 DRIFT_P_VALUE = 0.01
 VARIES = 0.10
 FASTER = 0.97
+FALLS_BEHIND = 0.95
 MIXES_NAMED = 4
 
 
@@ -73,6 +74,7 @@ def of_tenant(
                 "that of one phase. Jitter the think times or give them periods without a common multiple."
             )
             yield Caution(code="phase-lock", tenant=name, text=text)
+    yield from _overload(name, {"alone": data.solo, "when shared": data.shared})
     width = half_width(summary.response.df.p99)
     has_records = summary.response.solo.n + summary.response.shared.n > 0
     if has_records and plan.precision is not None and (width is None or width > plan.precision):
@@ -103,6 +105,18 @@ def of_mixes(name: str, plan: Plan, mixes: Mapping[str, MixTenant]) -> Iterator[
             f"{_percent(plan.precision)}: {shown}."
         )
         yield Caution(code="mix-precision", tenant=name, text=text)
+
+
+def _overload(name: str, sides: Mapping[str, SideData]) -> Iterator[Caution]:
+    """An open loop that is served more slowly than it arrives has no stationary response time."""
+    for when, side in sides.items():
+        if side.due_ns < FALLS_BEHIND * side.cycles_ns:
+            due, served = (side.cycles * 1e9 / max(ns, 1) for ns in (side.due_ns, side.cycles_ns))
+            text = (
+                f"{name}: {when} iterations are due {due:.3g} times a second and served {served:.3g} times: the "
+                "backlog grows, and every response time with it, for as long as a block lasts."
+            )
+            yield Caution(code="overload", tenant=name, text=text)
 
 
 def _stability(name: str, solo: Sample) -> Iterator[Caution]:

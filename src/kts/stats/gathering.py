@@ -31,7 +31,8 @@ class SideData:
 
     ``response`` holds the same array objects as ``service`` where every due time is the submission.
     ``dropped_device``: shared iterations that did not overlap. ``cycles`` start-to-start cycles took
-    ``cycles_ns``. ``slowest``: (service, device) of at least each block's slowest 5 %; not kept of a mix.
+    ``cycles_ns``; the due times of the same iterations lie ``due_ns`` apart. ``slowest``: (service, device) of at
+    least each block's slowest 5 %; not kept of a mix.
     """
 
     response: list[tuple[int, FloatArray]] = field(default_factory=list)
@@ -42,6 +43,7 @@ class SideData:
     dropped: int = 0
     cycles: int = 0
     cycles_ns: int = 0
+    due_ns: int = 0
 
     @property
     def rounds(self) -> set[int]:
@@ -194,6 +196,8 @@ def _add(side: SideData, row: _Rows, number: int, keep: slice | NDArray[np.bool_
     side.device.append((number, device))
     side.cycles += len(submit) - 1
     side.cycles_ns += int(submit[-1] - submit[0])
+    late_ms = row.response[keep] - service
+    side.due_ns += int(submit[-1] - submit[0]) - round(float(late_ms[-1] - late_ms[0]) * 1e6)
     most = max(SLOWEST_KEPT, len(service) // 20)
     top = slice(None) if most >= len(service) else np.argpartition(service, len(service) - most)[-most:]
     side.slowest.append((service[top].copy(), device[top].copy()))

@@ -45,10 +45,11 @@ def verdict(
     waiting: Waiting | None,
     *,
     is_gpu: bool,
+    closed: bool = True,
     precision: float | None,
     confidence: float,
 ) -> Verdict:
-    """The verdict on one tenant, from response DF99 and its interval."""
+    """The verdict on one tenant, from response DF99 and its interval. ``closed``: response is the service time."""
     asked = asked_of(precision)
     df = response.df.p99
     kind, precise = judge(df, asked)
@@ -60,7 +61,7 @@ def verdict(
     both = f"{format_ms(alone or 0.0)} solo, {format_ms(together or 0.0)} shared"
     if kind == "worse":
         parts = [f"{name}: p99 {_ratio(df.estimate)}x worse ({interval}): {times}"]
-        parts += [reason] if (reason := _reason(waiting, is_gpu)) else []
+        parts += [reason] if (reason := _reason(waiting, is_gpu, closed)) else []
     elif kind == "better":
         parts = [f"{name}: p99 better when shared, {_ratio(df.estimate)}x of solo ({interval}): {times}"]
     elif kind == "no-change":
@@ -73,23 +74,25 @@ def verdict(
     return Verdict(kind=kind, precise=precise, sentence=sentence)
 
 
-def _reason(waiting: Waiting | None, is_gpu: bool) -> str:
+def _reason(waiting: Waiting | None, is_gpu: bool, closed: bool) -> str:
     """Which part of the tail's added time is waiting.
 
     On a CPU the stopwatch stands still while others run, so all waiting is known. A GPU's runs on through
-    the turns of others, so only the wait before the start is, and the rest may be either.
+    the turns of others, so only the wait before the start is, and the rest may be either. Known is what
+    is added to service; in an open loop response also grows by waiting for earlier iterations.
     """
     if waiting is None or waiting.added_ms <= 0:
         return ""
     share = min(max(waiting.wait_ms / waiting.added_ms, 0.0), 1.0)
     what = "waiting for its turn" if is_gpu else "waiting for the core"
     part = "all" if share >= 0.995 else "none" if share < 0.005 else f"{share * 100:.0f} %"
+    added = "the added time" if closed else "the time added to service"
     if not is_gpu or part == "all":
-        return f"{part} of the added time is {what}"
+        return f"{part} of {added} is {what}"
     after = "passes after the start, turns of others in between included"
     if part == "none":
-        return f"all of the added time {after}"
-    return f"{part} of the added time is {what} to start, the rest {after}"
+        return f"all of {added} {after}"
+    return f"{part} of {added} is {what} to start, the rest {after}"
 
 
 def _hidden(df: Estimate, device: Estimate, is_gpu: bool) -> str:

@@ -30,7 +30,7 @@ from kts.errors import DataError
 from kts.model.plan import DeviceChoice, Quota, Tenant
 from kts.model.run import ClockPair, DeviceInfo
 
-PROTOCOL = 2
+PROTOCOL = 3
 
 FailureKind = Literal["setup", "out-of-memory", "device-lost", "command", "internal"]
 

@@ -1,4 +1,4 @@
-"""``python -m kts.worker fft|gemm`` runs alone; ``python -m kts.worker --join`` joins a run.
+"""``python -m kts.worker fft|gemm`` runs alone; ``--join`` joins a run; ``--profile FILE`` profiles one tenant.
 
 Nothing here may import numpy: `kts.worker.prepare` must come first.
 """
@@ -31,6 +31,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             from kts.worker.session import join
 
             return join(os.environ)
+        if arguments.profile:
+            from kts.worker.profile import profile
+
+            return profile(arguments.profile)
         from kts.worker.standalone import run_alone
 
         return run_alone(arguments.workload, arguments.device, arguments.library, os.environ)
@@ -56,6 +60,7 @@ def _parser() -> argparse.ArgumentParser:
     what = parser.add_mutually_exclusive_group(required=True)
     what.add_argument("workload", nargs="?", choices=("fft", "gemm"), help="run alone")
     what.add_argument("--join", action="store_true", help="join the run that KTS_CONDUCTOR names (used by kts run)")
+    what.add_argument("--profile", metavar="FILE", help="profile the tenant that FILE describes (used by kts profile)")
     parser.add_argument("--device", choices=("auto", "cuda", "cpu"), default="auto")
     parser.add_argument("--library", choices=("auto", "torch", "cupy", "numpy"), default="auto")
     return parser

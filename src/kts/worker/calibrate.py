@@ -14,10 +14,10 @@ import time
 from bisect import bisect_left
 from collections.abc import Callable, Sequence
 
-from kts.model.plan import Work
+from kts.model.plan import Decoder, Work
 from kts.worker.devices import Device
 from kts.worker.failures import OutOfMemoryError, first_line, kind_of
-from kts.worker.workloads import KernelName, Operation, build, bytes_needed
+from kts.worker.workloads import SIZED, KernelName, Operation, SizedKernel, build, bytes_needed
 
 TOLERANCE = 0.03
 FIRST_SIZE = 256
@@ -34,19 +34,19 @@ _JUMP = 0.1  # of log duration over log work
 _COLD_CALLS = 2  # the first calls at a size make plans and load kernels
 
 
-def candidates(kernel: KernelName) -> list[int]:
+def candidates(kernel: SizedKernel) -> list[int]:
     """Sizes that calibration may choose, ascending: 7-smooth multiples of 16 for fft, multiples of 32 for gemm."""
     step = _STEPS[kernel]
     factors = range(1, LARGEST_SIZE // step + 1)
     return [step * f for f in factors if kernel == "gemm" or _is_smooth(f)]
 
 
-def cost(kernel: KernelName, size: int) -> float:
+def cost(kernel: SizedKernel, size: int) -> float:
     """Work to do, in arbitrary units: n^2 log n for fft, n^3 for gemm."""
     return size**2 * math.log2(size) if kernel == "fft" else float(size) ** 3
 
 
-def search(kernel: KernelName, target_ms: float, measure: Callable[[int], float]) -> tuple[int, float]:
+def search(kernel: SizedKernel, target_ms: float, measure: Callable[[int], float]) -> tuple[int, float]:
     """The size whose duration comes closest to ``target_ms``, and that duration (ms).
 
     ``measure`` times one size; an OutOfMemoryError of it bounds the search from above, and is raised again only
@@ -86,7 +86,7 @@ def search(kernel: KernelName, target_ms: float, measure: Callable[[int], float]
 
 
 def refine(
-    kernel: KernelName,
+    kernel: SizedKernel,
     target_ms: float,
     size: int,
     burst_ms: Callable[[int], float],
@@ -111,7 +111,7 @@ def refine(
 
 
 def _scan(
-    kernel: KernelName, target_ms: float, results: dict[int, float], measure: Callable[[int], float]
+    kernel: SizedKernel, target_ms: float, results: dict[int, float], measure: Callable[[int], float]
 ) -> tuple[int, float]:
     """Tries sizes whose cost is nearest to what the best result asks for, until one is within `TOLERANCE`."""
     best = _best(results, target_ms)
@@ -129,7 +129,7 @@ def _scan(
     return best, results[best]
 
 
-def _is_jump(kernel: KernelName, sizes: Sequence[int], below: int, above: int, results: dict[int, float]) -> bool:
+def _is_jump(kernel: SizedKernel, sizes: Sequence[int], below: int, above: int, results: dict[int, float]) -> bool:
     """True where two neighbouring sizes were timed and their durations differ much more than their work."""
     if below < 0 or above == len(sizes) or sizes[above] not in results:
         return False
@@ -155,11 +155,14 @@ class Bench:
         kernel: KernelName,
         pulse: Callable[[], None],
         sleep: Callable[[float], None] = time.sleep,
+        *,
+        decoder: Decoder | None = None,
     ) -> None:
         self.operation: Operation | None = None
         self._size: int | None = None
         self._device = device
         self._kernel = kernel
+        self._decoder = decoder
         self._pulse = pulse
         self._sleep = sleep
 
@@ -170,15 +173,15 @@ class Bench:
         self.operation = self._size = None
         self._device.release()
         try:
-            operation = build(self._kernel, size, self._device)
+            operation = build(self._kernel, size, self._device, self._decoder)
             for _ in range(max(warmup, 1)):
                 self._time(operation)
         except Exception as error:
             if isinstance(error, OutOfMemoryError) or kind_of(error) != "out-of-memory":
                 raise
+            needed = bytes_needed(self._kernel, size, self._decoder)
             raise OutOfMemoryError(
-                f"{self._kernel} of size {size} ({bytes_needed(self._kernel, size)} bytes) is out of memory: "
-                f"{first_line(error)}",
+                f"{self._kernel} of size {size} ({needed} bytes) is out of memory: {first_line(error)}",
                 "choose a smaller size or target_ms, or fewer tenants",
             ) from None  # the library's traceback would keep the operands alive
         self.operation, self._size = operation, size
@@ -215,8 +218,8 @@ def calibrate(bench: Bench, kernel: KernelName, work: Work, think_ms: float) -> 
     if work.size is not None:
         bench.prepare(work.size, work.warmup)
         return work.size, bench.paced_ms(work.size, pace_ms, _FIXED_TIMINGS)
-    if work.target_ms is None:
-        raise ValueError("neither size nor target_ms is given")
+    if work.target_ms is None or kernel not in SIZED:
+        raise ValueError("no size, and no target_ms that one can be found for")
     bench.prepare(FIRST_SIZE, work.warmup)
     burst_ms = functools.cache(bench.burst_ms)
     size, solo_ms = search(kernel, work.target_ms, burst_ms)
@@ -228,7 +231,7 @@ def calibrate(bench: Bench, kernel: KernelName, work: Work, think_ms: float) -> 
     return size, solo_ms
 
 
-def _scaled(kernel: KernelName, sizes: Sequence[int], size: int, factor: float) -> int:
+def _scaled(kernel: SizedKernel, sizes: Sequence[int], size: int, factor: float) -> int:
     """Index of the candidate whose cost is closest to ``factor`` times that of ``size``."""
     wanted = cost(kernel, size) * factor
     upper = min(bisect_left(sizes, wanted, key=lambda n: cost(kernel, n)), len(sizes) - 1)

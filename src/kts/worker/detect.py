@@ -13,7 +13,7 @@ from typing import Literal
 import msgspec
 
 from kts.errors import SetupError
-from kts.model.plan import DeviceChoice, Library
+from kts.model.plan import DeviceChoice, Library, Work
 
 DeviceKind = Literal["cuda", "cpu"]
 LibraryName = Literal["torch", "cupy", "numpy"]
@@ -129,7 +129,7 @@ def choose_kind(device: DeviceChoice) -> DeviceKind:
 
 
 def choose(device: DeviceChoice, library: Library) -> tuple[DeviceKind, LibraryName]:
-    """The device and the library that a fft or gemm tenant will use.
+    """The device and the library that a tenant that computes will use.
 
     A GPU is preferred to the CPU, and torch to cupy. SetupError, with what to install, where the wish cannot
     be met; a GPU without a library is such a case, because a silent fall to the CPU would mislead.
@@ -154,6 +154,21 @@ def choose(device: DeviceChoice, library: Library) -> tuple[DeviceKind, LibraryN
         "a CUDA device is here, but neither torch nor cupy is installed",
         f"{_INSTALL['torch']}, or set device: cpu",
     )
+
+
+def choose_for(device: DeviceChoice, work: Work) -> tuple[DeviceKind, LibraryName]:
+    """`choose` for one tenant's work. SetupError also where it asks for a CUDA graph that cannot be had."""
+    kind, library = choose(device, work.library)
+    if work.decoder is not None and work.decoder.graph and library != "torch":
+        raise no_graphs(kind, library)
+    return kind, library
+
+
+def no_graphs(kind: DeviceKind, library: LibraryName) -> SetupError:
+    """That a device has no CUDA graphs for us, and what to do."""
+    where = "the CPU device has no CUDA graphs" if kind == "cpu" else f"CUDA graphs are not made through {library}"
+    remedy = "set graph: false, or use a GPU with torch" if kind == "cpu" else "set library: torch, or graph: false"
+    return SetupError(f"graph: {where}", remedy)
 
 
 def visible_gpus() -> tuple[str, ...]:

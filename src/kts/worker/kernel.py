@@ -1,15 +1,16 @@
-"""A fft or gemm tenant."""
+"""A tenant that computes: every workload but the user's own program."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import cast
 
-from kts.model.plan import DeviceChoice, Tenant
+from kts.model.plan import Arrivals, DeviceChoice, Tenant, pause_ms
 from kts.model.run import DeviceInfo
 from kts.wire.messages import Ready, Start
 from kts.worker.calibrate import Bench, calibrate
-from kts.worker.detect import choose
+from kts.worker.clocks import exact_sleeps
+from kts.worker.detect import choose_for
 from kts.worker.devices import Device, open_device
 from kts.worker.loop import Block, Outlet
 from kts.worker.workloads import KernelName, Operation
@@ -28,27 +29,39 @@ class KernelTenant:
 
     def open(self) -> DeviceInfo:
         """Opens the device. SetupError if that cannot be."""
+        exact_sleeps()
         if self._device is None:
-            self._device = open_device(*choose(self._choice, self._tenant.work.library))
+            self._device = open_device(*choose_for(self._choice, self._tenant.work))
         return self._device.info()
 
     def calibrate(self, pulse: Callable[[], None]) -> Ready:
         """Warms up and settles the size."""
         assert self._device is not None
-        kernel = cast(KernelName, self._tenant.work.workload)
-        bench = Bench(self._device, kernel, pulse)
-        size, solo_ms = calibrate(bench, kernel, self._tenant.work, self._tenant.arrivals.think_ms)
+        work = self._tenant.work
+        kernel = cast(KernelName, work.workload)
+        bench = Bench(self._device, kernel, pulse, decoder=work.decoder)
+        think_ms = pause_ms(self._tenant.arrivals, work.target_ms or 0.0)
+        size, solo_ms = calibrate(bench, kernel, work, think_ms)
         self._operation = bench.operation
         return Ready(size=size, solo_ms=solo_ms)
 
+    @property
+    def device(self) -> Device:
+        """Only after `open`."""
+        assert self._device is not None
+        return self._device
+
     def run(self, start: Start, outlet: Outlet) -> int:
         """Runs one block; returns the number of iterations left out, here always 0."""
-        assert self._device is not None
+        return self.run_on(self.device, start, outlet)
+
+    def run_on(self, device: Device, start: Start, outlet: Outlet, arrivals: Arrivals | None = None) -> int:
+        """The same on a device that wraps the tenant's own, and at another pacing if one is given."""
         assert self._operation is not None
         Block(
-            device=self._device,
+            device=device,
             operation=self._operation,
-            arrivals=self._tenant.arrivals,
+            arrivals=arrivals or self._tenant.arrivals,
             quota=start.quota,
             start_ns=start.start_ns,
             seed=start.seed,

@@ -15,9 +15,9 @@ from typing import Protocol
 
 import numpy as np
 
-from kts.model.plan import Closed, Quota
+from kts.model.plan import Arrivals, Closed, Poisson, Quota, Trace
 from kts.model.records import RECORD, Records
-from kts.units import NS_PER_MS, NS_PER_S, s_to_ns
+from kts.units import NS_PER_MS, NS_PER_S, ms_to_ns, s_to_ns
 from kts.wire.framing import CHUNK_RECORDS
 from kts.worker.devices import Device
 from kts.worker.workloads import Operation
@@ -76,6 +76,20 @@ def think_times_ns(arrivals: Closed, seed: int) -> Iterator[int]:
         yield from rng.uniform(low, high, _DRAWS).astype(np.int64).tolist()
 
 
+def due_times_ns(arrivals: Poisson | Trace, seed: int, start_ns: int) -> Iterator[int]:
+    """Endless due times from ``start_ns`` on, whole nanoseconds, never falling."""
+    if isinstance(arrivals, Trace):
+        once = np.round(np.array(arrivals.due_ms) * NS_PER_MS).astype(np.int64)
+        while True:
+            yield from (start_ns + once).tolist()
+            start_ns += ms_to_ns(arrivals.period_ms)
+    rng = np.random.default_rng(seed)
+    while True:
+        due = start_ns + np.cumsum(rng.exponential(arrivals.interval_ms * NS_PER_MS, _DRAWS)).astype(np.int64)
+        yield from due.tolist()
+        start_ns = int(due[-1])
+
+
 def exempt_from_collection() -> None:
     """Leaves all that is alive now out of every later collection.
 
@@ -98,14 +112,14 @@ def no_garbage_collection() -> Iterator[None]:
 
 
 class Block:
-    """One block of a fft or gemm tenant. ``now`` (monotonic ns) and ``sleep`` (seconds) can be replaced in tests."""
+    """One block of a tenant that computes. ``now`` (monotonic ns) and ``sleep`` (seconds) can be replaced in tests."""
 
     def __init__(
         self,
         *,
         device: Device,
         operation: Operation,
-        arrivals: Closed,
+        arrivals: Arrivals,
         quota: Quota,
         start_ns: int,
         seed: int,
@@ -116,7 +130,12 @@ class Block:
         self.count = 0
         self._device = device
         self._operation = operation
-        self._thinks = think_times_ns(arrivals, seed) if arrivals.think_ms > 0 else None
+        self._thinks: Iterator[int] | None = None
+        self._dues: Iterator[int] | None = None
+        if not isinstance(arrivals, Closed):
+            self._dues = due_times_ns(arrivals, seed, start_ns)
+        elif arrivals.think_ms > 0:
+            self._thinks = think_times_ns(arrivals, seed)
         self._quota = quota
         self._start_ns = start_ns
         self._quota_end_ns = _NEVER_NS if quota.seconds is None else start_ns + s_to_ns(quota.seconds)
@@ -149,10 +168,13 @@ class Block:
         return self.count
 
     def _iterate(self) -> None:
-        now, operation, thinks = self._now, self._operation, self._thinks
+        now, operation, thinks, dues = self._now, self._operation, self._thinks, self._dues
         begin, end, wait, device_ms = self._device.begin, self._device.end, self._device.wait, self._device.device_ms
         pack, buffer, record_bytes = _PACK.pack_into, self._buffer, _PACK.size
         wanted = _UNBOUNDED if self._quota.iterations is None else self._quota.iterations
+        due_ns = 0
+        if dues is not None and self._pause(due_ns := next(dues)):
+            return
         while True:
             submit_ns = now()
             begin()
@@ -160,15 +182,18 @@ class Block:
             end()
             wait()
             retire_ns = now()
-            pack(buffer, self._pending * record_bytes, self.count, submit_ns, submit_ns, retire_ns, device_ms())
+            wanted_ns = submit_ns if dues is None else due_ns
+            pack(buffer, self._pending * record_bytes, self.count, wanted_ns, submit_ns, retire_ns, device_ms())
             self.count += 1
             self._pending += 1
             if self._pending == CHUNK_RECORDS:
                 self._flush()
             if self.count == wanted and self._reached():
                 return
-            if thinks is not None:
-                if self._pause(retire_ns + next(thinks)):
+            if dues is not None:
+                due_ns = next(dues)
+            if thinks is not None or due_ns > retire_ns:
+                if self._pause(due_ns if thinks is None else retire_ns + next(thinks)):
                     return
             elif retire_ns >= self._next_between_ns and self._between(now()):
                 return

@@ -169,3 +169,17 @@ def test_what_cannot_be_done_honestly_is_refused() -> None:
     with pytest.raises(UsageError, match="nothing is sampled"):
         classic_jobs.check(reference(), ClusterSettings(dcgm="http://dcgm:9400/metrics"))
     classic_jobs.check(reference(), ClusterSettings())
+
+
+@pytest.mark.parametrize(
+    ("tenant", "why"),
+    [
+        ("{workload: decode}", "not decode"),
+        ("{workload: fft, arrivals: poisson, rate_hz: 5}", "no due times"),
+    ],
+)
+def test_what_a_worker_alone_cannot_do_is_refused_before_anything_is_made(tenant: str, why: str) -> None:
+    """Else a pod would fail on its arguments, or an open loop run as a closed one."""
+    with pytest.raises(UsageError, match=why) as caught:
+        classic_jobs.check(plan(f"  a: {tenant}\n  b: {{workload: fft}}\n"), ClusterSettings())
+    assert "interleaved" in caught.value.remedy

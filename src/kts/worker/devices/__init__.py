@@ -2,11 +2,28 @@
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING, Any, Protocol
 
 from kts.errors import SetupError
 from kts.model.run import DeviceInfo
 from kts.worker.detect import DeviceKind, LibraryName
+
+if TYPE_CHECKING:
+    from kts.worker.traced import Event
+
+
+class Tracer(AbstractContextManager[Any], Protocol):
+    """Notes every launch while its context lasts. It slows the host."""
+
+    name: str
+
+    def mark(self) -> AbstractContextManager[Any]:
+        """A context around one iteration, named `kts.worker.traced.MARK`."""
+
+    def events(self) -> list[Event]:
+        """What was noted, marks included; after the context."""
 
 
 class Device(Protocol):
@@ -37,8 +54,23 @@ class Device(Protocol):
     def place(self, host_array: Any) -> Any:
         """A copy of a numpy array on the device."""
 
+    def landing(self, array: Any) -> tuple[Any, Callable[[], object]]:
+        """A host array, and a call that queues the copy of ``array`` into it: there after ``wait``."""
+
+    def capture(self, operation: Callable[[], object]) -> Callable[[], object]:
+        """The operation as one launch that replays what it queued. It must not wait, and run the same every time.
+
+        SetupError where the device or its library cannot.
+        """
+
     def free_bytes(self) -> int:
         """Memory that can still be taken."""
+
+    def held_bytes(self) -> int | None:
+        """Memory that this process's library holds on the device; None where it does not tell."""
+
+    def tracer(self) -> Tracer | None:
+        """A tracer of what is launched; None where there is none."""
 
     def release(self) -> None:
         """Gives back what the library keeps of arrays that nobody refers to."""

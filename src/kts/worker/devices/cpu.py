@@ -7,6 +7,7 @@ import ctypes
 import os
 import socket
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ import array_api_compat.numpy as xp
 import numpy as np
 
 from kts.model.run import DeviceInfo
-from kts.worker.detect import cpu_model
+from kts.worker.detect import cpu_model, no_graphs
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 _KEEP_BYTES = 2**30
@@ -71,9 +72,29 @@ class Cpu:
         """A copy."""
         return np.array(host_array)
 
+    def landing(self, array: Any) -> tuple[Any, Callable[[], object]]:
+        """A plain copy."""
+        host = np.empty_like(array)
+        return host, lambda: np.copyto(host, array)
+
+    def capture(self, operation: Callable[[], object]) -> Callable[[], object]:
+        """SetupError: nothing here queues work."""
+        del operation
+        raise no_graphs("cpu", "numpy")
+
     def free_bytes(self) -> int:
         """What the kernel can give without swapping."""
         return _meminfo_bytes("MemAvailable") or 2**62
+
+    def held_bytes(self) -> int | None:
+        """What of this process is in memory."""
+        try:
+            return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+        except (OSError, ValueError, IndexError):
+            return None
+
+    def tracer(self) -> None:
+        """None: an iteration is one call."""
 
     def release(self) -> None:
         """Gives the freed part of the heap back to the system."""

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import array_api_compat.cupy as xp
 import cupy
+import cupyx
 
 from kts.errors import SetupError
 from kts.model.run import DeviceInfo
+from kts.worker.detect import no_graphs
 from kts.worker.devices.cuda_info import cuda_info
 
 
@@ -52,9 +55,26 @@ class CupyCuda:
         """An array on the GPU."""
         return cupy.asarray(host_array)
 
+    def landing(self, array: Any) -> tuple[Any, Callable[[], object]]:
+        """Into pinned memory: a copy to any other waits for the GPU."""
+        host = cupyx.empty_pinned(array.shape, array.dtype)
+        return host, lambda: array.get(out=host, blocking=False)
+
+    def capture(self, operation: Callable[[], object]) -> Callable[[], object]:
+        """SetupError: graphs are captured through torch alone."""
+        del operation
+        raise no_graphs("cuda", "cupy")
+
     def free_bytes(self) -> int:
         """Free on the GPU, with what cupy itself holds in reserve."""
         return int(cupy.cuda.runtime.memGetInfo()[0]) + int(cupy.get_default_memory_pool().free_bytes())
+
+    def held_bytes(self) -> int | None:
+        """cupy's pool."""
+        return int(cupy.get_default_memory_pool().total_bytes())
+
+    def tracer(self) -> None:
+        """None: cupy brings none."""
 
     def release(self) -> None:
         """Empties the memory pool and the FFT plan cache (plans own workspaces)."""

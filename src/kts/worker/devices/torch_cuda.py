@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import array_api_compat.torch as xp
@@ -9,7 +10,10 @@ import torch
 
 from kts.errors import SetupError
 from kts.model.run import DeviceInfo
+from kts.worker.devices import Tracer
 from kts.worker.devices.cuda_info import cuda_info
+
+_CALLS_BEFORE_CAPTURE = 3  # libraries choose kernels and take workspace at first, which a capture does not allow
 
 
 class TorchCuda:
@@ -53,10 +57,41 @@ class TorchCuda:
         """A tensor on the GPU."""
         return torch.asarray(host_array).to("cuda")
 
+    def landing(self, array: Any) -> tuple[Any, Callable[[], object]]:
+        """Into pinned memory: a copy to any other waits for the GPU."""
+        host = torch.empty(array.shape, dtype=array.dtype, pin_memory=True)
+        return host, lambda: host.copy_(array, non_blocking=True)
+
+    def capture(self, operation: Callable[[], object]) -> Callable[[], object]:
+        """A CUDA graph, captured on a stream of its own as torch asks for; replayed on the current one."""
+        aside = torch.cuda.Stream()
+        aside.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(aside):
+            for _ in range(_CALLS_BEFORE_CAPTURE):
+                operation()
+        torch.cuda.current_stream().wait_stream(aside)
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph):
+            operation()
+        replay: Callable[[], object] = graph.replay
+        return replay
+
     def free_bytes(self) -> int:
         """Free on the GPU, with what torch itself holds in reserve."""
         free: int = torch.cuda.mem_get_info()[0]
         return free + int(torch.cuda.memory_reserved() - torch.cuda.memory_allocated())
+
+    def held_bytes(self) -> int | None:
+        """The caching allocator's."""
+        return int(torch.cuda.memory_reserved())
+
+    def tracer(self) -> Tracer | None:
+        """torch's profiler, where it was built with CUPTI."""
+        if torch.profiler.ProfilerActivity.CUDA not in torch.profiler.supported_activities():
+            return None
+        from kts.worker.devices.torch_trace import TorchTracer
+
+        return TorchTracer()
 
     def release(self) -> None:
         """Empties the caching allocator and the FFT plan cache (plans own workspaces)."""

@@ -1,0 +1,198 @@
+"""What predict and whatif have in common: profiles, a fingerprint, how much to simulate."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from kts.errors import DataError, UsageError
+
+if TYPE_CHECKING:
+    from kts.model.reading import RunData
+    from kts.physics.forecast import ModelError
+    from kts.physics.predict import Effort
+    from kts.physics.values import Fingerprint, Gpu, Profile
+
+Profiles = Annotated[
+    list[Path] | None,
+    typer.Option(metavar="FILE", help="A profile, or a folder of *.profile.json; may be repeated.", show_default=False),
+]
+FromRun = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="DIR", help="Take profiles from this run's solo blocks, as single bursts.", show_default=False
+    ),
+]
+FingerprintFile = Annotated[
+    Path | None, typer.Option(metavar="FILE", help="What the GPU's sharing was measured to be.", show_default=False)
+]
+Assume = Annotated[
+    str | None,
+    typer.Option(
+        metavar="SLICE,PREEMPT,YIELD",
+        help="Instead of a fingerprint: slice and switch costs in ms, e.g. 2.087,0.178,0.1.",
+        show_default=False,
+    ),
+]
+Seconds = Annotated[
+    float | None,
+    typer.Option(
+        min=1,
+        help="Length of the run that the bands are for, per mix. Default: that of --from-run, else 600.",
+        show_default=False,
+    ),
+]
+Seed = Annotated[int, typer.Option(min=0, help="Of every draw.")]
+ModelErrorOption = Annotated[
+    float | None,
+    typer.Option(
+        "--model-error",
+        min=0,
+        max=1,
+        help="Relative error of the model itself, to widen the bands by. Default: 0.",
+        show_default=False,
+    ),
+]
+Deadline = Annotated[
+    list[str] | None,
+    typer.Option(metavar="NAME=MS", help="A tenant's deadline; may be repeated.", show_default=False),
+]
+
+
+def read_profiles(files: list[Path] | None, run: RunData | None, deadlines: list[str] | None) -> dict[str, Profile]:
+    """Profiles by tenant name. UsageError where there is none, or two of one name."""
+    from msgspec.structs import replace
+
+    from kts.physics.files import decode_profile
+    from kts.physics.recorded import profile_of
+
+    found: dict[str, Profile] = {}
+    read = [decode_profile(_bytes(path), str(path)) for file in files or () for path in _expanded(file)]
+    if run is not None:
+        read += [profile_of(run, tenant.name) for tenant in run.info.plan.tenants]
+    for profile in read:
+        if profile.tenant in found:
+            raise UsageError(
+                f"two profiles of {profile.tenant}", "give one of them another name (`tenant` in the file)"
+            )
+        found[profile.tenant] = profile
+    if not found:
+        raise UsageError("no profiles", "give --profiles FILE, or --from-run DIR")
+    for name, value in _pairs(deadlines, "--deadline"):
+        _known(name, found)
+        found[name] = replace(found[name], deadline_ms=value)
+    return found
+
+
+def read_fingerprint(file: Path | None, assume: str | None, gpu: Gpu) -> Fingerprint:
+    """From the file, or assumed for ``gpu``. UsageError unless exactly one of both is given."""
+    from kts.physics.files import decode_fingerprint
+    from kts.physics.values import Fingerprint, Interval
+
+    if (file is None) == (assume is None):
+        raise UsageError(
+            "how is the GPU shared?", "give either --fingerprint FILE or --assume SLICE,PREEMPT,YIELD (milliseconds)"
+        )
+    if file is not None:
+        return decode_fingerprint(_bytes(file), str(file))
+    try:
+        slice_ms, preempt_ms, yield_ms = (float(part) for part in str(assume).split(","))
+    except ValueError:
+        raise UsageError(f"--assume {assume}: not three numbers", "e.g. --assume 2.087,0.178,0.1") from None
+    if not 0 < slice_ms < float("inf") or not 0 <= min(preempt_ms, yield_ms) <= max(preempt_ms, yield_ms) < float(
+        "inf"
+    ):
+        raise UsageError(f"--assume {assume}: a slice is above 0, a cost not below", "e.g. --assume 2.087,0.178,0.1")
+    return Fingerprint(
+        gpu=gpu,
+        mode="cpu-scheduler" if gpu.kind == "cpu" else "time-slicing",
+        slice_ms=Interval.exact(slice_ms),
+        preempt_ms=(Interval.exact(preempt_ms),),
+        yield_ms=(Interval.exact(yield_ms),),
+        source="assumed",
+        how="given with --assume",
+    )
+
+
+def effort_of(seconds: float | None, seed: int, run: RunData | None) -> Effort:
+    """How much to simulate; bands for runs as long as ``run``, where there is one and nothing else is asked."""
+    from kts.physics.predict import Effort
+    from kts.physics.recorded import mix_seconds
+
+    measured = max(mix_seconds(run).values(), default=0.0) if run is not None else 0.0
+    return Effort(seconds=seconds or round(measured, 1) or 600.0, seed=seed)
+
+
+def model_error_of(relative: float | None) -> ModelError:
+    """As given, or none and labelled so."""
+    from kts.physics.forecast import ModelError
+
+    return ModelError() if relative is None else ModelError(relative=relative, source="given")
+
+
+def parse_mix(text: str, profiles: dict[str, Profile]) -> tuple[str, ...]:
+    """``fft+gemm*2`` as names. UsageError for an unknown one."""
+    names: list[str] = []
+    for part in text.split("+"):
+        name, star, times = part.strip().partition("*")
+        if star and not (times.isdecimal() and 1 <= int(times) <= 64):
+            raise UsageError(f"mix {text!r}: {part!r} is no name with a number", "write fft+gemm, or fft*3+gemm")
+        _known(name, profiles)
+        names += [name] * (int(times) if star else 1)
+    return tuple(names)
+
+
+def rates(given: list[str] | None, profiles: dict[str, Profile]) -> list[tuple[str | None, float]]:
+    """``0.5`` for everybody, ``fft=0.5`` for one."""
+    found: list[tuple[str | None, float]] = []
+    for text in given or ():
+        if "=" in text:
+            [(name, factor)] = _pairs([text], "--rate")
+            _known(name, profiles)
+            found.append((name, factor))
+        else:
+            found.append((None, _positive(text, "--rate")))
+    return found
+
+
+def _known(name: str, profiles: dict[str, Profile]) -> None:
+    if name not in profiles:
+        raise UsageError(f"no profile of {name!r}", f"there are: {', '.join(profiles)}")
+
+
+def _pairs(given: list[str] | None, option: str) -> list[tuple[str, float]]:
+    found = []
+    for text in given or ():
+        name, equals, value = text.partition("=")
+        if not equals:
+            raise UsageError(f"{option} {text}: not NAME=NUMBER", f"e.g. {option} fft=8")
+        found.append((name, _positive(value, option)))
+    return found
+
+
+def _positive(text: str, option: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value < float("inf"):
+        raise UsageError(f"{option} {text}: not a number above 0")
+    return value
+
+
+def _expanded(path: Path) -> list[Path]:
+    if not path.is_dir():
+        return [path]
+    found = sorted(path.glob("*.profile.json"))
+    if not found:
+        raise DataError(f"{path}: no *.profile.json in it", "give the files, or another folder")
+    return found
+
+
+def _bytes(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise DataError(f"{path}: {error.strerror or error}", "check the path") from error

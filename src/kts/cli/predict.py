@@ -1,0 +1,106 @@
+"""`kts predict`: what mixes of profiled tenants will do, before anyone runs them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from kts.cli.forecast_options import (
+    Assume,
+    Deadline,
+    FingerprintFile,
+    FromRun,
+    ModelErrorOption,
+    Profiles,
+    Seconds,
+    Seed,
+)
+from kts.cli.options import Json
+from kts.errors import UsageError
+
+if TYPE_CHECKING:
+    from kts.model.reading import RunData
+    from kts.physics.values import Profile
+
+
+def predict(
+    mix: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[MIX]...", help="Tenants together: fft+gemm, fft*3+gemm. Default: all of them.", show_default=False
+        ),
+    ] = None,
+    *,
+    profiles: Profiles = None,
+    from_run: FromRun = None,
+    fingerprint: FingerprintFile = None,
+    assume: Assume = None,
+    all_mixes: Annotated[
+        bool, typer.Option("--all-mixes", help="Every pair, triple and quad of the profiles.")
+    ] = False,
+    deadline: Deadline = None,
+    seconds: Seconds = None,
+    seed: Seed = 0,
+    model_error: ModelErrorOption = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Write the prediction here, for kts validate.", show_default=False),
+    ] = None,
+    save_profiles: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Write the profiles here, to be shared.", show_default=False)
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Predict latencies and DF of mixes, with bands.
+
+    From a profile of each tenant alone and what the GPU's sharing costs; nothing is run.
+    """
+    from kts import __version__
+    from kts.cli.forecast_options import effort_of, model_error_of, read_fingerprint, read_profiles
+    from kts.cli.output import console, print_json, say
+    from kts.physics.files import encode
+    from kts.physics.predict import Predictor
+    from kts.report.forecasts import print_prediction
+    from kts.report.writing import write_file
+    from kts.store import open_run
+
+    run = open_run(from_run) if from_run is not None else None
+    known = read_profiles(profiles, run, deadline)
+    mark = read_fingerprint(fingerprint, assume, next(iter(known.values())).gpu)
+    predictor = Predictor(known, mark, effort_of(seconds, seed, run), model_error_of(model_error))
+    prediction = predictor.predict(_mixes(mix, known, run, all_mixes), kts=__version__, notes=_notes(known))
+    if save_profiles is not None:
+        for name, profile in known.items():
+            say(f"wrote {write_file(save_profiles / f'{name}.profile.json', encode(profile))}")
+    if out is not None:
+        say(f"wrote {write_file(out, encode(prediction))}")
+    if as_json:
+        print_json(prediction)
+    print_prediction(prediction, console(stderr=as_json))
+
+
+def _mixes(
+    given: list[str] | None, profiles: dict[str, Profile], run: RunData | None, every: bool
+) -> list[tuple[str, ...]]:
+    from kts.cli.forecast_options import parse_mix
+    from kts.physics.predict import all_mixes
+
+    if given and every:
+        raise UsageError("mixes and --all-mixes", "give one of both")
+    if given:
+        return [parse_mix(text, profiles) for text in given]
+    if every:
+        if len(profiles) < 2:
+            raise UsageError("--all-mixes needs at least two profiles", "give more of them")
+        return all_mixes(list(profiles))
+    measured = [mix.tenants for mix in run.info.plan.mixes] if run is not None else []
+    return measured or [tuple(profiles)]
+
+
+def _notes(profiles: dict[str, Profile]) -> list[str]:
+    single = [name for name, profile in profiles.items() if profile.method == "burst"]
+    if not single:
+        return []
+    return [f"Single bursts: {', '.join(single)}. Right for long kernels; many small launches need a trace of them."]

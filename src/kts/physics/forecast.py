@@ -1,0 +1,121 @@
+"""What a prediction says: frozen values, the content of a prediction file. See docs/formats.md."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+from kts.model.plan import Arrivals
+from kts.physics.values import Fingerprint
+
+PREDICTION_VERSION = 1
+
+
+class Band(msgspec.Struct, frozen=True, kw_only=True):
+    """A predicted figure and the band that a run of the given length should fall into. All None: too few iterations."""
+
+    value: float | None
+    lo: float | None
+    hi: float | None
+
+
+class Figures(msgspec.Struct, frozen=True, kw_only=True):
+    """One clock: milliseconds, or ratios."""
+
+    mean: Band
+    p50: Band
+    p95: Band
+    p99: Band
+    p999: Band
+
+
+FIGURES: tuple[str, ...] = Figures.__struct_fields__
+
+
+class Plain(msgspec.Struct, frozen=True, kw_only=True):
+    """The same figures without bands; None where there are too few iterations."""
+
+    mean: float | None
+    p50: float | None
+    p95: float | None
+    p99: float | None
+    p999: float | None
+
+
+class ModelError(msgspec.Struct, frozen=True, kw_only=True):
+    """The part of the band that stands for what the model leaves out: a relative standard deviation.
+
+    ``source``: ``none`` (0: the band covers the run's length, the profile's and the fingerprint's uncertainty, and
+    nothing else), ``given`` by the user, or ``fitted`` on measured mixes that are not among those predicted;
+    ``how`` names them.
+    """
+
+    relative: float = 0.0
+    source: Literal["none", "given", "fitted"] = "none"
+    how: str = ""
+
+
+class TenantForecast(msgspec.Struct, frozen=True, kw_only=True):
+    """One tenant in one mix. ``iterations``: simulated for the figures themselves.
+
+    ``solo``: response and device alone, and where from: ``profiled`` (measured without a tracer) or ``simulated``.
+    ``df``, ``device_df``: shared / solo. ``rate_hz``: completed per second. ``missed``: share of iterations whose
+    response is over ``deadline_ms``. ``gpu_share``: of the GPU's time. ``overloaded``: an open loop that falls
+    behind its arrivals, so that its figures depend on how long one looks. ``baselines``: response by simpler rules.
+    """
+
+    profile: str
+    iterations: int
+    response: Figures
+    service: Figures
+    device: Figures
+    solo_source: Literal["profiled", "simulated"]
+    solo: Plain
+    solo_device: Plain
+    df: Figures
+    device_df: Figures
+    rate_hz: Band
+    solo_rate_hz: float
+    gpu_share: float
+    overloaded: bool = False
+    deadline_ms: float | None = None
+    missed: Band | None = None
+    baselines: dict[str, Plain] = {}
+
+
+class MixForecast(msgspec.Struct, frozen=True, kw_only=True):
+    """Tenants together. ``busy``, ``switching``, ``idle``: shares of the GPU's time."""
+
+    name: str
+    tenants: dict[str, TenantForecast]
+    busy: float
+    switching: float
+    idle: float
+
+
+class ProfileUsed(msgspec.Struct, frozen=True, kw_only=True):
+    """Which profile was used: what it is of, and whether it holds launches or single bursts."""
+
+    workload: str
+    size: int | None
+    method: str
+    iterations: int
+    device: str
+    arrivals: Arrivals
+
+
+class Prediction(msgspec.Struct, frozen=True, kw_only=True):
+    """A prediction file. ``seconds``: length of the run that the bands are for, ``confidence``: their nominal one."""
+
+    schema: int = PREDICTION_VERSION
+    kts: str = ""
+    fingerprint: Fingerprint
+    profiles: dict[str, ProfileUsed]
+    seconds: float
+    confidence: float
+    replicates: int
+    seed: int
+    model_error: ModelError
+    mixes: tuple[MixForecast, ...]
+    notes: tuple[str, ...] = ()

@@ -1,0 +1,380 @@
+"""From profiles and a fingerprint to what a mix will do, with bands. Deterministic by seed.
+
+The figures come from one long simulation with the fingerprint and the profiles as they are. The bands come from
+replicates, each as long as the run that is predicted: the fingerprint is drawn from its intervals, the profile's
+iterations are resampled in blocks, and arrivals and phases are drawn anew.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import combinations
+
+import numpy as np
+
+from kts.model.plan import Closed
+from kts.physics.draws import cycle_ms, generator, runs, sharing, stream
+from kts.physics.forecast import (
+    FIGURES,
+    Band,
+    Figures,
+    MixForecast,
+    ModelError,
+    Plain,
+    Prediction,
+    ProfileUsed,
+    TenantForecast,
+)
+from kts.physics.simulate import Completed, Outcome, Sharing, simulate
+from kts.physics.values import Fingerprint, Floats, Ints, Iterations, Profile, bursts, make_profile
+from kts.stats.quantiles import QUANTILES, min_samples
+
+SPARE = 1.3
+"""Iterations drawn per iteration expected: a simulation must not end because a tenant ran out of them."""
+
+
+@dataclass(frozen=True)
+class Effort:
+    """How much to simulate. ``iterations``: of the slowest tenant, for the figures themselves; ``budget``: of all
+    tenants, at most. ``replicates`` for the bands, each ``seconds`` long, or as long as ``replicate_budget``
+    iterations of all tenants last if that is shorter. ``confidence``: nominal, of the bands."""
+
+    iterations: int = 20_000
+    budget: int = 2_000_000
+    seconds: float = 600.0
+    replicates: int = 100
+    replicate_budget: int = 200_000
+    confidence: float = 0.9
+    seed: int = 0
+
+
+@dataclass
+class Predictor:
+    """Predicts mixes of ``profiles`` (by name). What every mix needs of a tenant alone is computed once."""
+
+    profiles: Mapping[str, Profile]
+    fingerprint: Fingerprint
+    effort: Effort = Effort()
+    model_error: ModelError = ModelError()  # noqa: RUF009 - frozen
+    priorities: Mapping[str, int] = field(default_factory=dict)
+    at_once: bool = False
+
+    def __post_init__(self) -> None:
+        self._alone: dict[str, _Alone] = {}
+
+    def predict(self, mixes: Sequence[Sequence[str]], *, kts: str = "", notes: Sequence[str] = ()) -> Prediction:
+        """Every mix, each a list of profile names; a name may come more than once. KeyError for an unknown one."""
+        used = sorted({name for mix in mixes for name in mix})
+        return Prediction(
+            kts=kts,
+            fingerprint=self.fingerprint,
+            profiles={name: _used(self.profiles[name]) for name in used},
+            seconds=self.effort.seconds,
+            confidence=self.effort.confidence,
+            replicates=self.effort.replicates,
+            seed=self.effort.seed,
+            model_error=self.model_error,
+            mixes=tuple(self.mix(mix) for mix in mixes),
+            notes=tuple(notes),
+        )
+
+    def mix(self, names: Sequence[str]) -> MixForecast:
+        """One mix."""
+        tenants = numbered(names)
+        central = sharing(self.fingerprint, at_once=self.at_once)
+        paced = self._paced({tenant: self.profiles[name] for tenant, name in tenants.items()}, central)
+        outcome = self._simulate(paced, central, self._horizon(paced))
+        replicates = [self._replicate(tenants, paced, number) for number in range(self.effort.replicates)]
+        baselines = self._baselines(tenants, central)
+        forecasts = {
+            tenant: self._tenant(name, done, outcome.end_ms, [rows[place] for rows in replicates], baselines[tenant])
+            for place, ((tenant, name), done) in enumerate(zip(tenants.items(), outcome.tenants, strict=True))
+        }
+        busy = sum(tenant.busy_ms for tenant in outcome.tenants)
+        return MixForecast(
+            name="+".join(tenants),
+            tenants=forecasts,
+            busy=busy / outcome.end_ms,
+            switching=outcome.switch_ms / outcome.end_ms,
+            idle=outcome.idle_ms / outcome.end_ms,
+        )
+
+    def _tenant(
+        self, name: str, done: Completed, end_ms: float, again: Sequence[_Row], baselines: _Baselines
+    ) -> TenantForecast:
+        profile, alone = self.profiles[name], self.alone(name)
+        response = plain(done.response_ms)
+        on_device = plain(self._device(done, profile))
+        deadline = profile.deadline_ms
+        missed = None
+        if deadline is not None:
+            value = float((done.response_ms > deadline).mean()) if len(done.response_ms) else None
+            missed = self._band(value, np.array([row.missed for row in again]), floor=0.0)
+        return TenantForecast(
+            profile=name,
+            iterations=len(done.retire_ms),
+            response=self._figures(response, [row.response for row in again]),
+            service=self._figures(plain(done.service_ms), [row.service for row in again]),
+            device=self._figures(on_device, [row.device for row in again]),
+            solo_source="profiled" if alone.profiled else "simulated",
+            solo=alone.response,
+            solo_device=alone.device,
+            df=self._figures(_ratio(response, alone.response), [row.df for row in again]),
+            device_df=self._figures(_ratio(on_device, alone.device), [row.device_df for row in again]),
+            rate_hz=self._band(1000 * len(done.retire_ms) / end_ms, np.array([row.rate_hz for row in again])),
+            solo_rate_hz=alone.rate_hz,
+            gpu_share=done.busy_ms / end_ms,
+            overloaded=not isinstance(profile.arrivals, Closed) and _falls_behind(done, end_ms),
+            deadline_ms=deadline,
+            missed=missed,
+            baselines=baselines,
+        )
+
+    def alone(self, name: str) -> _Alone:
+        """A tenant alone: measured without a tracer where the profile has enough of it, else simulated."""
+        if name not in self._alone:
+            self._alone[name] = self._make_alone(name)
+        return self._alone[name]
+
+    def _make_alone(self, name: str) -> _Alone:
+        profile, central = self.profiles[name], sharing(self.fingerprint)
+        paced = self._paced({name: profile}, central)
+        outcome = self._simulate(paced, central, self._horizon(paced))
+        done = outcome.tenants[0]
+        response, device = done.response_ms, self._device(done, profile)
+        # A closed loop's response is its service time; an open one's also depends on its arrivals.
+        profiled = profile.solo_service.n >= min_samples(QUANTILES["p99"]) and isinstance(profile.arrivals, Closed)
+        if profiled:
+            response = profile.solo_service.ms
+            device = profile.solo_device.ms if profile.solo_device.n else device
+        rate_hz = 1000 * len(done.retire_ms) / outcome.end_ms
+        return _Alone(plain(response), plain(device), response, device, profiled, rate_hz)
+
+    def _replicate(self, tenants: Mapping[str, str], paced: _Paced, number: int) -> list[_Row]:
+        seed = self.effort.seed + 1 + number
+        drawn = sharing(self.fingerprint, generator(seed, "sharing").standard_normal(5), at_once=self.at_once)
+        among = {}
+        for tenant, name in tenants.items():
+            n = self.profiles[name].iterations.n
+            among[tenant] = runs(generator(seed, "profile", name), n, n)
+        horizon = min(self.effort.seconds * 1e3, self.effort.replicate_budget / sum(paced.rates.values()))
+        outcome = self._simulate(paced, drawn, horizon, seed=seed, among=among)
+        rows = []
+        for (tenant, name), done in zip(tenants.items(), outcome.tenants, strict=True):
+            rng = generator(seed, "solo", tenant)
+            rows.append(self._row(self.profiles[name], self.alone(name), done, outcome.end_ms, rng))
+        return rows
+
+    def _row(self, profile: Profile, alone: _Alone, done: Completed, end_ms: float, rng: np.random.Generator) -> _Row:
+        factor = float(np.exp(self.model_error.relative * rng.standard_normal()))
+        device = self._device(done, profile)
+        response, on_device = plain(done.response_ms * factor, 1), plain(device * factor, 1)
+        future = max(2, round(end_ms / cycle_ms(profile)))
+        solo, solo_device = (
+            plain(sample[runs(rng, len(sample), future)], 1) for sample in (alone.response_ms, alone.device_ms)
+        )
+        deadline = np.inf if profile.deadline_ms is None else profile.deadline_ms
+        return _Row(
+            response=response,
+            service=plain(done.service_ms * factor, 1),
+            device=on_device,
+            df=_ratio(response, solo),
+            device_df=_ratio(on_device, solo_device),
+            rate_hz=1000 * len(done.retire_ms) / end_ms,
+            missed=float((done.response_ms * factor > deadline).mean()) if len(device) else np.nan,
+        )
+
+    def _baselines(self, tenants: Mapping[str, str], central: Sharing) -> dict[str, _Baselines]:
+        """Response by rules that know less: sharing costs nothing; N times as long; every iteration one kernel."""
+        single = self._paced(
+            {tenant: as_burst(self.profiles[name], central) for tenant, name in tenants.items()}, central
+        )
+        outcome = self._simulate(single, central, self._horizon(single))
+        found = {}
+        for (tenant, name), done in zip(tenants.items(), outcome.tenants, strict=True):
+            solo = self.alone(name).response
+            found[tenant] = {
+                "df-1": solo,
+                "n-times-solo": _times(solo, len(tenants)),
+                "single-burst": plain(done.response_ms),
+            }
+        return found
+
+    def _device(self, done: Completed, profile: Profile) -> Floats:
+        """What the device's own stopwatch would show. Thread CPU time stands still in the turns of others."""
+        if self.fingerprint.gpu.kind == "cpu":
+            return np.full(len(done.end_ms), float(profile.iterations.busy_ms.mean()))
+        return done.device_ms
+
+    def _paced(self, profiles: Mapping[str, Profile], how: Sharing) -> _Paced:
+        """The rates in the mix, from a short simulation; those alone where that shows too few iterations."""
+        alone = {tenant: 1 / max(cycle_ms(profile), 1e-6) for tenant, profile in profiles.items()}
+        horizon = min(max(5000 / sum(alone.values()), 20 / min(alone.values())), 200_000 / sum(alone.values()))
+        outcome = self._simulate(_Paced(profiles, alone), how, horizon)
+        counts = {tenant: len(done.retire_ms) for tenant, done in zip(profiles, outcome.tenants, strict=True)}
+        return _Paced(
+            profiles, {tenant: n / outcome.end_ms if n >= 20 else alone[tenant] for tenant, n in counts.items()}
+        )
+
+    def _horizon(self, paced: _Paced) -> float:
+        """Length of the long simulation (ms): until the slowest tenant has enough, or all have used the budget."""
+        rates = paced.rates.values()
+        return min(self.effort.budget / sum(rates), self.effort.iterations / min(rates))
+
+    def _simulate(
+        self,
+        paced: _Paced,
+        how: Sharing,
+        horizon: float,
+        *,
+        seed: int | None = None,
+        among: Mapping[str, Ints] | None = None,
+    ) -> Outcome:
+        streams = [
+            stream(
+                profile,
+                round(paced.rates[tenant] * horizon * SPARE) + 50,
+                self.effort.seed if seed is None else seed,
+                tenant,
+                among=among[tenant] if among else None,
+                priority=self.priorities.get(tenant, 0),
+            )
+            for tenant, profile in paced.profiles.items()
+        ]
+        return simulate(streams, how, horizon_ms=horizon)
+
+    def _figures(self, centre: Plain, replicates: Sequence[Plain]) -> Figures:
+        return Figures(
+            **{
+                name: self._band(
+                    getattr(centre, name), np.array([getattr(row, name) for row in replicates], np.float64)
+                )
+                for name in FIGURES
+            }
+        )
+
+    def _band(self, value: float | None, replicates: Floats, floor: float = -np.inf) -> Band:
+        """The central ``confidence`` of the replicates, and the value itself.
+
+        Quantiles of Weibull's kind: a further draw falls between them with just that probability.
+        """
+        found = replicates[np.isfinite(replicates)]
+        if value is None or not np.isfinite(value):
+            return Band(value=None, lo=None, hi=None)
+        if not len(found):
+            return Band(value=value, lo=None, hi=None)
+        tail = (1 - self.effort.confidence) / 2
+        lo, hi = np.quantile(found, [tail, 1 - tail], method="weibull")
+        return Band(value=value, lo=max(float(min(lo, value)), floor), hi=float(max(hi, value)))
+
+
+_Baselines = dict[str, Plain]
+
+
+@dataclass(frozen=True, eq=False)
+class _Paced:
+    """Tenants and how often each comes in the mix (iterations per ms): that many are drawn."""
+
+    profiles: Mapping[str, Profile]
+    rates: Mapping[str, float]
+
+
+@dataclass(frozen=True, eq=False)
+class _Alone:
+    response: Plain
+    device: Plain
+    response_ms: Floats
+    device_ms: Floats
+    profiled: bool
+    rate_hz: float
+
+
+@dataclass(frozen=True)
+class _Row:
+    response: Plain
+    service: Plain
+    device: Plain
+    df: Plain
+    device_df: Plain
+    rate_hz: float
+    missed: float
+
+
+def numbered(names: Sequence[str]) -> dict[str, str]:
+    """Tenant name to profile name: a second ``fft`` is called ``fft-2``."""
+    seen: Counter[str] = Counter()
+    found = {}
+    for name in names:
+        seen[name] += 1
+        found[name if seen[name] == 1 else f"{name}-{seen[name]}"] = name
+    return found
+
+
+def all_mixes(names: Sequence[str], sizes: Sequence[int] = (2, 3, 4)) -> list[tuple[str, ...]]:
+    """Every pair, triple and quad of different profiles."""
+    return [mix for size in sizes for mix in combinations(names, size)]
+
+
+def plain(values: Floats, least: int | None = None) -> Plain:
+    """Mean and type-7 quantiles; None below ``least`` values, by default those that an interval would need."""
+    n = len(values)
+    found: dict[str, float | None] = {"mean": float(values.mean()) if n else None}
+    wanted = [name for name, p in QUANTILES.items() if n >= (min_samples(p) if least is None else least)]
+    for name, value in zip(
+        wanted, np.quantile(values, [QUANTILES[name] for name in wanted]) if wanted else (), strict=True
+    ):
+        found[name] = float(value)
+    return Plain(**{name: found.get(name) for name in FIGURES})
+
+
+def as_burst(profile: Profile, how: Sharing) -> Profile:
+    """The profile with every iteration as one launch: as long on the GPU, and as long in all, as it takes alone."""
+    them = profile.iterations
+    if profile.is_burst:
+        return profile
+    alone = _one_by_one(them, how)
+    return make_profile(
+        profile.tenant,
+        bursts(alone.device_ms, alone.service_ms - alone.device_ms),
+        profile.gpu,
+        arrivals=profile.arrivals,
+        deadline_ms=profile.deadline_ms,
+    )
+
+
+def _one_by_one(them: Iterations, how: Sharing) -> Completed:
+    from kts.physics.simulate import Stream
+
+    once = Stream(them, np.arange(them.n), think_ms=np.zeros(them.n))
+    return simulate([once], how, stop_at_first=False).tenants[0]
+
+
+def _falls_behind(done: Completed, end_ms: float) -> bool:
+    """True where the backlog at the end is longer than a hundredth of the simulation."""
+    return not len(done.due_ms) or float(done.due_ms[-1]) < 0.99 * end_ms
+
+
+def _ratio(above: Plain, below: Plain) -> Plain:
+    def one(name: str) -> float | None:
+        a, b = getattr(above, name), getattr(below, name)
+        return a / b if a is not None and b else None
+
+    return Plain(**{name: one(name) for name in FIGURES})
+
+
+def _times(figures: Plain, factor: float) -> Plain:
+    found = {name: getattr(figures, name) for name in FIGURES}
+    return Plain(**{name: None if value is None else factor * value for name, value in found.items()})
+
+
+def _used(profile: Profile) -> ProfileUsed:
+    return ProfileUsed(
+        workload=profile.workload,
+        size=profile.size,
+        method=profile.method,
+        iterations=profile.iterations.n,
+        device=profile.gpu.label or profile.gpu.name,
+        arrivals=profile.arrivals,
+    )

@@ -1,0 +1,167 @@
+"""From a worker's recording of a tenant alone to its profile: what the tracer added is taken out again.
+
+A tracer slows the host, but not the kernels. So the kernels' durations are taken from the traced iterations, and all
+else from the untraced ones: a traced iteration gets the launch times and the service time of the untraced one that is
+slower than as many others as it is itself among the traced. The profile, simulated alone, then takes as long as the
+tenant did without a tracer, its slow iterations included. docs/physics.md says more.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from msgspec.structs import replace
+
+from kts.errors import DataError
+from kts.model.plan import Tenant
+from kts.model.records import clock_ms
+from kts.model.run import DeviceInfo
+from kts.physics.recorded import MOST
+from kts.physics.values import Floats, Gpu, Ints, Iterations, Profile, bursts, make_profile
+from kts.wire.recording import Launches, Recording, Stretch, unpacked
+
+BUSY = 0.8
+"""From this share of the device clock on, an iteration's kernels are what it takes, and not the gaps between them."""
+
+
+@dataclass(frozen=True, eq=False)
+class Times:
+    """Iterations of a stretch, milliseconds, shape ``(n,)``. ``issue``: empty where nobody can tell."""
+
+    service: Floats
+    device: Floats
+    issue: Floats
+
+    @classmethod
+    def of(cls, stretch: Stretch) -> Times:
+        """Those of a stretch."""
+        rows = stretch.rows
+        return cls(clock_ms(rows, "service"), clock_ms(rows, "device"), stretch.issue_ms)
+
+
+def profile_of_recording(recording: Recording, tenant: Tenant, kts: str = "") -> Profile:
+    """The profile of ``tenant``. DataError where the recording's times cannot be."""
+    plain = Times.of(recording.plain)
+    inflation = 1.0
+    how = f"{len(plain.service)} iterations alone at its own pacing; "
+    if recording.traced is not None and recording.launches is not None:
+        traced = Times.of(recording.traced)
+        iterations = untraced(plain, traced, listed(recording.launches))
+        inflation = float(np.median(traced.issue) / np.median(plain.issue))
+        how += f"launches of {len(traced.service)} more from the {recording.note}"
+    else:
+        iterations = as_bursts(plain, recording.device)
+        how += f"single bursts: {recording.note}"
+    device = recording.device
+    gpu = Gpu(kind=device.kind, uuid=device.uuid, name=device.name, label=device.label, driver=device.driver)
+    try:
+        made = make_profile(
+            tenant.name,
+            iterations,
+            gpu,
+            arrivals=tenant.arrivals,
+            workload=tenant.work.workload,
+            size=recording.size,
+            deadline_ms=tenant.slo.deadline_ms,
+            solo_service_ms=plain.service,
+            solo_device_ms=plain.device if np.isfinite(plain.device).all() else (),
+            kts=kts,
+            how=how,
+        )
+    except ValueError as error:
+        raise DataError(f"tenant {tenant.name}: the recording makes no profile: {error}", "profile it again") from error
+    return replace(
+        made,
+        method="burst" if recording.launches is None else "launches",
+        tracer_inflation=inflation,
+        host_warm_ms=host_ms(recording.plain, device),
+        host_cold_ms=None if recording.cold is None else host_ms(recording.cold, device),
+        memory_bytes=recording.held_bytes,
+        sm_clock_mhz=recording.sm_clock_mhz,
+    )
+
+
+def listed(launches: Launches) -> Iterations:
+    """The launches as they were traced, without retire delays."""
+    counts = unpacked(launches.counts)
+    return Iterations(
+        first=np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
+        offset_ms=unpacked(launches.offset_ns) / 1e6,
+        duration_ms=unpacked(launches.duration_ns) / 1e6,
+        retire_ms=np.zeros(len(counts)),
+    )
+
+
+def untraced(plain: Times, traced: Times, seen: Iterations) -> Iterations:
+    """The traced launches ``seen`` as they would have been without the tracer.
+
+    Launch times shrink, iteration by iteration, by the time that the partner's host took over what this one's did.
+    Durations are kept, except where they make up the device time and the tracer lengthened that (it keeps a replayed
+    graph's kernels apart): there they are scaled by its medians. The retire delay is what is missing to the partner's
+    service time, and not below 0.
+    """
+    partner = partners(plain.service, traced.service)
+    each = np.repeat(np.arange(seen.n), np.diff(seen.first))
+    offset = seen.offset_ms * (plain.issue[partner] / traced.issue)[each]
+    duration = seen.duration_ms * _gpu_factor(plain.device, traced.device, seen.busy_ms)
+    shrunk = Iterations(seen.first, offset, duration, seen.retire_ms)
+    retire = np.maximum(plain.service[partner] - ends_ms(shrunk), 0.0)
+    return Iterations(seen.first, offset, duration, retire)
+
+
+def partners(plain: Floats, traced: Floats) -> Ints:
+    """For each traced iteration the untraced one at the same quantile, shape of ``traced``. Ties in order of time."""
+    rank = np.empty(len(traced), dtype=np.int64)
+    rank[np.argsort(traced, kind="stable")] = np.arange(len(traced))
+    place = ((rank + 0.5) / len(traced) * len(plain)).astype(np.int64)
+    return np.asarray(np.argsort(plain, kind="stable")[place], dtype=np.int64)
+
+
+def ends_ms(them: Iterations) -> Floats:
+    """When each iteration's last kernel ends on a GPU of its own, from submission; shape ``(n,)``.
+
+    A kernel starts when it is launched and the ones before have ended: the end is the largest, over all launches, of
+    its launch time and the durations from it on.
+    """
+    before = np.concatenate([[0.0], np.cumsum(them.duration_ms)])
+    slack = np.maximum.reduceat(them.offset_ms - before[:-1], them.first[:-1])
+    return np.asarray(slack + before[them.first[1:]])
+
+
+def as_bursts(plain: Times, device: DeviceInfo) -> Iterations:
+    """Every iteration as one launch of its whole device time; of its service time where there is no stopwatch.
+
+    What the host takes besides lies in part before the launch, in part after it. Before it lies no more than the time
+    until all was handed over; half of that is taken, as nothing tells how much. On the CPU device the work is done by
+    the very thread that submits it, so all of it lies after.
+    """
+    kept = slice(0, MOST)
+    service = plain.service[kept]
+    known = np.isfinite(plain.device[kept])
+    burst = np.where(known, np.minimum(plain.device[kept], service), service)
+    rest = service - burst
+    before = np.zeros(len(service))
+    if device.kind == "cuda" and len(plain.issue):
+        before = np.minimum(plain.issue[kept], rest) / 2
+    return bursts(burst, rest - before, before)
+
+
+def host_ms(stretch: Stretch, device: DeviceInfo) -> float | None:
+    """What an iteration takes of the host, median: until all was handed over; on the CPU device, what service takes
+    beyond the thread's CPU time."""
+    times = Times.of(stretch)
+    if not len(times.service):
+        return None
+    if device.kind == "cuda":
+        return float(np.median(times.issue)) if len(times.issue) else None
+    rest = times.service - times.device
+    return float(np.median(rest)) if np.isfinite(rest).all() else None
+
+
+def _gpu_factor(plain: Floats, traced: Floats, busy: Floats) -> float:
+    """Untraced over traced device time where kernels make it up, else 1."""
+    with_tracer = float(np.median(traced))
+    if not with_tracer > 0 or float(np.median(busy)) < BUSY * with_tracer:
+        return 1.0
+    return float(np.median(plain)) / with_tracer

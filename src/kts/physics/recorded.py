@@ -1,0 +1,106 @@
+"""What a recorded run says: profiles from its solo blocks, and what was measured in its shared ones."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from kts.errors import RefusalError
+from kts.model.plan import Condition
+from kts.model.reading import RunData
+from kts.model.records import clock_ms
+from kts.physics.values import Floats, Gpu, Profile, bursts, make_profile
+from kts.stats.overlap import active_window, overlapping
+
+MOST = 4000
+"""Iterations kept in a profile: enough for a p99.9 of the mix, small enough to share."""
+
+
+@dataclass(frozen=True, eq=False)
+class Measured:
+    """One tenant in one mix: iterations that overlapped every neighbour, in order of time (ms); NaN: no stopwatch."""
+
+    response_ms: Floats
+    service_ms: Floats
+    device_ms: Floats
+
+
+def profile_of(run: RunData, tenant: str) -> Profile:
+    """A profile from the tenant's solo blocks: each iteration a single burst of its device time.
+
+    The rest of the service time is taken to lie after the kernel; a run does not say how much of it
+    lies before. Without a device stopwatch the whole service time is the burst. RefusalError if the tenant
+    has no iterations alone.
+    """
+    plan = run.info.plan.tenant(tenant)
+    records = [
+        run.records(tenant, block.index)
+        for block in run.blocks
+        if block.valid and run.info.plan.condition(block.condition).tenants == (tenant,)
+    ]
+    service = np.concatenate([np.empty(0), *(clock_ms(part, "service") for part in records)])
+    device = np.concatenate([np.empty(0), *(clock_ms(part, "device") for part in records)])
+    if not len(service):
+        raise RefusalError(
+            f"{run.info.id}: {tenant} has no iterations alone", "run it alone first: mixes need solo blocks"
+        )
+    burst = np.where(np.isfinite(device), np.minimum(device, service), service)
+    kept = slice(0, MOST)
+    return make_profile(
+        tenant,
+        bursts(burst[kept], (service - burst)[kept]),
+        gpu_of(run, tenant),
+        arrivals=plan.arrivals,
+        workload=plan.work.workload,
+        size=plan.work.size,
+        deadline_ms=plan.slo.deadline_ms,
+        solo_service_ms=service,
+        solo_device_ms=device if np.isfinite(device).all() else (),
+        kts=run.info.kts,
+        how=f"single bursts from the solo blocks of run {run.info.id}",
+    )
+
+
+def gpu_of(run: RunData, tenant: str | None = None) -> Gpu:
+    """The device of a tenant's worker, or of the first one."""
+    for worker in run.info.workers:
+        if tenant in (None, worker.tenant):
+            device = worker.device
+            return Gpu(kind=device.kind, uuid=device.uuid, name=device.name, label=device.label, driver=device.driver)
+    return Gpu(kind="other", label="unknown device")
+
+
+def measured(run: RunData) -> dict[str, dict[str, Measured]]:
+    """Mixes by the name a prediction gives them (tenants joined by +), and their tenants."""
+    return {"+".join(mix.tenants): _mix(run, mix) for mix in run.info.plan.mixes}
+
+
+def mix_seconds(run: RunData) -> dict[str, float]:
+    """How long each mix was measured, all rounds together."""
+    return {
+        "+".join(mix.tenants): sum(b.end_ns - b.start_ns for b in run.blocks if b.valid and b.condition == mix.name)
+        / 1e9
+        for mix in run.info.plan.mixes
+    }
+
+
+def _mix(run: RunData, mix: Condition) -> dict[str, Measured]:
+    parts: dict[str, list[Measured]] = {name: [] for name in mix.tenants}
+    for block in run.blocks:
+        if not block.valid or block.condition != mix.name:
+            continue
+        records = {name: run.records(name, block.index) for name in mix.tenants}
+        windows = {name: active_window(rows["submit_ns"], rows["retire_ns"]) for name, rows in records.items()}
+        for name, rows in records.items():
+            kept = rows[overlapping(rows["submit_ns"], rows["retire_ns"], name, windows)]
+            parts[name].append(Measured(*(clock_ms(kept, clock) for clock in ("response", "service", "device"))))
+    return {
+        name: Measured(
+            *(
+                np.concatenate([np.empty(0), *(getattr(part, clock) for part in found)])
+                for clock in ("response_ms", "service_ms", "device_ms")
+            )
+        )
+        for name, found in parts.items()
+    }

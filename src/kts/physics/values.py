@@ -1,0 +1,285 @@
+"""What prediction reads: the fingerprint of a GPU's sharing, and the profile of one tenant. Files: docs/formats.md."""
+
+from __future__ import annotations
+
+import zlib
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal
+
+import msgspec
+import numpy as np
+from msgspec.structs import replace
+from numpy.typing import ArrayLike, NDArray
+
+from kts.model.plan import Arrivals, Closed
+from kts.units import NS_PER_MS
+
+FINGERPRINT_VERSION = 1
+PROFILE_VERSION = 1
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
+
+class Interval(msgspec.Struct, frozen=True, kw_only=True):
+    """A figure with its 95 % interval. ``lo`` = ``value`` = ``hi``: taken as exact."""
+
+    value: float
+    lo: float
+    hi: float
+
+    @classmethod
+    def exact(cls, value: float) -> Interval:
+        """A figure without uncertainty."""
+        return cls(value=value, lo=value, hi=value)
+
+    def times(self, factor: float) -> Interval:
+        """The figure and its interval, scaled."""
+        return Interval(value=self.value * factor, lo=self.lo * factor, hi=self.hi * factor)
+
+    def at(self, z: float) -> float:
+        """The figure ``z`` standard deviations off, each side as wide as its half of the interval; never below 0."""
+        side = self.hi - self.value if z > 0 else self.value - self.lo
+        return max(self.value + z * side / 1.959964, 0.0)
+
+
+class Gpu(msgspec.Struct, frozen=True, kw_only=True):
+    """The device that was measured, as its driver names it. ``label`` is for tables; a CPU's says that it is no GPU."""
+
+    kind: Literal["cuda", "cpu", "other"]
+    uuid: str = ""
+    name: str = ""
+    label: str = ""
+    driver: str = ""
+
+
+class Fingerprint(msgspec.Struct, frozen=True, kw_only=True):
+    """What the GPU's sharing was measured to be. Valid for one GPU, driver and mode.
+
+    ``slice_ms``: longest turn of a tenant while another waits. Switch costs by the number of other tenants that
+    wait (first entry: one; the last one holds beyond): ``preempt_ms`` where a slice is over, ``yield_ms`` where
+    a queue ran empty, ``wake_ms`` from an idle GPU to a tenant that was not the last one on it (empty: as
+    ``yield_ms``). ``launch_gap_ms``: from one kernel's end to the next one's start when both are queued.
+    ``slices``: how many slices were observed.
+    """
+
+    schema: int = FINGERPRINT_VERSION
+    kts: str = ""
+    gpu: Gpu
+    mode: str = "time-slicing"
+    slice_ms: Interval
+    preempt_ms: tuple[Interval, ...]
+    yield_ms: tuple[Interval, ...]
+    wake_ms: tuple[Interval, ...] = ()
+    launch_gap_ms: Interval = Interval(value=0.0, lo=0.0, hi=0.0)
+    timer_resolution_ns: float | None = None
+    source: Literal["measured", "assumed", "scaled"] = "measured"
+    how: str = ""
+    slices: int | None = None
+    created_ns: int | None = None  # CLOCK_REALTIME
+
+    def with_slice(self, slice_ms: float) -> Fingerprint:
+        """The same sharing with another slice: switches are taken to cost what they cost now."""
+        return replace(self, slice_ms=Interval.exact(slice_ms), source="scaled", how=f"slice set to {slice_ms:g} ms")
+
+    def scaled(self, speed: float) -> Fingerprint:
+        """The sharing of a GPU that is ``speed`` times as fast: switches and launch gaps shorten, the slice stays.
+
+        The slice is a setting of the driver, a length of time; what a switch would cost on another GPU is an
+        assumption until it is measured there.
+        """
+
+        def faster(costs: tuple[Interval, ...]) -> tuple[Interval, ...]:
+            return tuple(cost.times(1 / speed) for cost in costs)
+
+        return replace(
+            self,
+            preempt_ms=faster(self.preempt_ms),
+            yield_ms=faster(self.yield_ms),
+            wake_ms=faster(self.wake_ms),
+            launch_gap_ms=self.launch_gap_ms.times(1 / speed),
+            source="scaled",
+            how=f"as if {speed:g} times as fast",
+        )
+
+
+class Column(msgspec.Struct, frozen=True, kw_only=True):
+    """Whole nanoseconds, packed: differences of consecutive values, int64 little-endian, zlib. Base64 in JSON."""
+
+    n: int
+    data: bytes
+
+    @classmethod
+    def of_ns(cls, values: ArrayLike) -> Column:
+        """Packs integers, shape ``(n,)``."""
+        array = np.asarray(values, dtype="<i8")
+        return cls(n=len(array), data=zlib.compress(np.diff(array, prepend=0).astype("<i8").tobytes(), 9))
+
+    @classmethod
+    def of_ms(cls, values: ArrayLike) -> Column:
+        """Packs milliseconds, rounded to nanoseconds."""
+        return cls.of_ns(np.round(np.asarray(values, dtype=np.float64) * NS_PER_MS).astype(np.int64))
+
+    @property
+    def ns(self) -> Ints:
+        """The values. ValueError if the data are damaged or not ``n`` values."""
+        try:
+            limit = 8 * self.n
+            unpacker = zlib.decompressobj()
+            raw = unpacker.decompress(self.data, limit + 1)
+        except zlib.error as error:
+            raise ValueError(f"damaged column: {error}") from error
+        if len(raw) != limit or not unpacker.eof:
+            raise ValueError(f"damaged column: not {self.n} values")
+        return np.cumsum(np.frombuffer(raw, dtype="<i8"))
+
+    @property
+    def ms(self) -> Floats:
+        """The values in milliseconds."""
+        return np.asarray(self.ns / NS_PER_MS, dtype=np.float64)
+
+
+EMPTY = Column.of_ns([])
+
+
+@dataclass(frozen=True, eq=False)
+class Iterations:
+    """Iterations as lists of launches, flat: those of iteration k are ``first[k]`` to ``first[k + 1]``.
+
+    ``offset_ms``: host time from submission to the launch; ``duration_ms``: of its kernel on the GPU;
+    ``retire_ms``: from the end of the last kernel until the host has noticed, shape ``(n,)``.
+    """
+
+    first: Ints
+    offset_ms: Floats
+    duration_ms: Floats
+    retire_ms: Floats
+
+    @property
+    def n(self) -> int:
+        """Number of iterations."""
+        return len(self.retire_ms)
+
+    @property
+    def busy_ms(self) -> Floats:
+        """GPU time of each iteration, shape ``(n,)``."""
+        return np.add.reduceat(self.duration_ms, self.first[:-1])
+
+
+class Profile(msgspec.Struct, frozen=True, kw_only=True, dict=True):
+    """How one tenant behaves alone, at its own pacing: a sample of its iterations, in order of time.
+
+    ``method``: ``launches`` (a trace of every launch) or ``burst`` (one launch of the whole duration).
+    ``counts``, ``offset``, ``duration``, ``retire``: see `Iterations`. ``solo_service`` and ``solo_device``:
+    iterations alone without a tracer, for the solo figures (may be empty). ``tracer_inflation``: traced host
+    time over untraced, already taken out of the offsets. ``host_warm_ms``, ``host_cold_ms``: what an iteration takes
+    of the host, median, at the tenant's pacing and after a second of idleness.
+    """
+
+    schema: int = PROFILE_VERSION
+    kts: str = ""
+    tenant: str
+    workload: str = ""
+    size: int | None = None
+    arrivals: Arrivals = Closed()
+    deadline_ms: float | None = None
+    gpu: Gpu
+    method: Literal["launches", "burst"]
+    counts: Column
+    offset: Column
+    duration: Column
+    retire: Column
+    solo_service: Column = EMPTY
+    solo_device: Column = EMPTY
+    queue_depth: int | None = None
+    tracer_inflation: float = 1.0
+    host_warm_ms: float | None = None
+    host_cold_ms: float | None = None
+    memory_bytes: int | None = None
+    sm_clock_mhz: float | None = None
+    how: str = ""
+
+    @cached_property
+    def iterations(self) -> Iterations:
+        """The columns, unpacked. ValueError if they do not fit together."""
+        counts = self.counts.ns
+        first = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+        found = Iterations(first, self.offset.ms, self.duration.ms, self.retire.ms)
+        if not len(counts) or (counts < 1).any():
+            raise ValueError("every iteration needs at least one launch")
+        if not len(found.offset_ms) == len(found.duration_ms) == first[-1] or found.n != len(counts):
+            raise ValueError("columns of unequal length")
+        if min(found.offset_ms.min(), found.duration_ms.min(), found.retire_ms.min()) < 0:
+            raise ValueError("a time below zero")
+        inner = np.ones(len(found.offset_ms), dtype=np.bool_)
+        inner[first[:-1]] = False
+        if (np.diff(found.offset_ms, prepend=0)[inner] < 0).any():
+            raise ValueError("launches out of order")
+        return found
+
+    def scaled(self, speed: float) -> Profile:
+        """The tenant on a GPU ``speed`` times as fast: kernels shorten, the host stays as it is.
+
+        Its solo sample is gone: none was measured there.
+        """
+        return replace(
+            self,
+            duration=Column.of_ms(self.iterations.duration_ms / speed),
+            solo_service=EMPTY,
+            solo_device=EMPTY,
+            how=f"{self.how}; kernels as if {speed:g} times as fast".lstrip("; "),
+        )
+
+    @property
+    def is_burst(self) -> bool:
+        """True where every iteration is one launch."""
+        return int(self.iterations.first[-1]) == self.iterations.n
+
+
+def make_profile(
+    tenant: str,
+    iterations: Iterations,
+    gpu: Gpu,
+    *,
+    arrivals: Arrivals = Closed(),  # noqa: B008 - frozen
+    workload: str = "",
+    size: int | None = None,
+    deadline_ms: float | None = None,
+    solo_service_ms: ArrayLike = (),
+    solo_device_ms: ArrayLike = (),
+    kts: str = "",
+    how: str = "",
+) -> Profile:
+    """A profile of ``iterations``; ValueError if they do not fit together."""
+    counts = np.diff(iterations.first)
+    profile = Profile(
+        kts=kts,
+        tenant=tenant,
+        workload=workload,
+        size=size,
+        arrivals=arrivals,
+        deadline_ms=deadline_ms,
+        gpu=gpu,
+        method="burst" if (counts == 1).all() else "launches",
+        counts=Column.of_ns(counts),
+        offset=Column.of_ms(iterations.offset_ms),
+        duration=Column.of_ms(iterations.duration_ms),
+        retire=Column.of_ms(iterations.retire_ms),
+        solo_service=Column.of_ms(solo_service_ms),
+        solo_device=Column.of_ms(solo_device_ms),
+        how=how,
+    )
+    _ = profile.iterations
+    return profile
+
+
+def bursts(duration_ms: ArrayLike, retire_ms: ArrayLike, offset_ms: ArrayLike = 0.0) -> Iterations:
+    """Iterations of a single launch each, shape ``(n,)``; the other two may be single numbers."""
+    duration = np.asarray(duration_ms, dtype=np.float64)
+    return Iterations(
+        first=np.arange(len(duration) + 1, dtype=np.int64),
+        offset_ms=np.broadcast_to(np.asarray(offset_ms, dtype=np.float64), duration.shape),
+        duration_ms=duration,
+        retire_ms=np.broadcast_to(np.asarray(retire_ms, dtype=np.float64), duration.shape),
+    )

@@ -1,0 +1,103 @@
+"""The picture of a validated prediction: where the measured figures lie in their predicted bands."""
+
+from __future__ import annotations
+
+import altair as alt
+
+from kts.physics.validate import MODEL, Score, TenantScore
+from kts.report import cells
+from kts.report.charts import WIDTH, AnyChart, Drawing, Rows
+from kts.report.figures import Figure, picture
+from kts.report.theme import LIGHT
+
+SHOWN = ("p50", "p95", "p99")
+ROW_PX, DENSE_ROW_PX, DENSE_FROM = 34, 22, 13
+PANEL_PX = (WIDTH - 150) // len(SHOWN)
+
+
+def draw_score(score: Score, device: str, kts_version: str) -> Figure:
+    """One row per tenant and mix; a panel each for p50, p95 and p99 of the response."""
+    errors = score.errors["response"].get(MODEL, {})
+    found = [c for name, c in score.coverage["response"].items() if name in SHOWN]
+    held = f"{sum(c.inside for c in found)} of {sum(c.n for c in found)} in their bands"
+    tail = errors.get("p99") or errors.get("p95")
+    name = "p99" if "p99" in errors else "p95"
+    title = f"Predicted against measured: {held}"
+    if tail is not None:
+        title = f"Predicted against measured: {name} off by {cells.percent(tail.median)} (median); {held}"
+    note = f"Bar: {100 * score.confidence:g} % band; tick: prediction; dot: measured. Text: predicted and measured, ms."
+    footer = f"{device} | run {score.run} | response time | kts {kts_version}"
+    return picture("prediction", title, f"{title}. {_words(score)} {footer}", _drawing(score), [note, footer])
+
+
+def _drawing(score: Score) -> Drawing:
+    tenants = [tenant for tenant in score.tenants if tenant.clock == "response"]
+    rows = {figure: [row for tenant in tenants for row in _rows(tenant, figure)] for figure in SHOWN}
+    names = [_label(tenant) for tenant in tenants]
+    panels: list[AnyChart] = [
+        _panel(figure, names, _domain(rows), first=figure == SHOWN[0]) for figure in SHOWN if rows[figure]
+    ]
+    return alt.hconcat(*panels, spacing=14), dict(rows)
+
+
+def _rows(tenant: TenantScore, figure: str) -> Rows:
+    return [
+        {
+            "name": _label(tenant),
+            "lo": 100 * ((item.predicted.lo or item.predicted.value or 0) / item.predicted.value - 1),
+            "hi": 100 * ((item.predicted.hi or item.predicted.value or 0) / item.predicted.value - 1),
+            "measured": 100 * (item.measured / item.predicted.value - 1),
+            "predicted": 0.0,
+            "text": f"{cells.number(item.predicted.value)}, {cells.number(item.measured)}",
+        }
+        for item in tenant.figures
+        if item.figure == figure and item.predicted.value
+    ]
+
+
+def _domain(rows: dict[str, Rows]) -> list[float]:
+    """The same scale for all panels, with room for the text on the right."""
+    values = [float(str(row[key])) for panel in rows.values() for row in panel for key in ("lo", "hi", "measured")]
+    low, high = min([-1.0, *values]), max([1.0, *values])
+    return [low - 0.05 * (high - low), high + 0.75 * (high - low)]
+
+
+def _panel(figure: str, names: list[str], domain: list[float], *, first: bool) -> AnyChart:
+    scale = alt.Scale(domain=domain, nice=False, zero=False)
+    axis = alt.Axis(
+        title="off prediction, %", tickCount=5, labelExpr="datum.value > 0 ? '+' + datum.label : datum.label"
+    )
+    y = alt.Y(
+        "name:N",
+        sort=names,
+        axis=alt.Axis(title=None, ticks=False, domain=False, labelPadding=8, labelLimit=240) if first else None,
+    )
+    base = alt.Chart(alt.NamedData(name=figure)).encode(y=y)
+    zero = alt.Chart(alt.NamedData(name=figure)).mark_rule(color=LIGHT["muted"], strokeDash=[4, 3])
+    return alt.layer(
+        zero.encode(x=alt.XDatum(0.0, scale=scale)),
+        base.mark_bar(height=11, color=LIGHT["solo"]).encode(x=alt.X("lo:Q", scale=scale, axis=axis), x2="hi:Q"),
+        base.mark_tick(thickness=2, height=19, color=LIGHT["ink"]).encode(x=alt.X("predicted:Q", scale=scale)),
+        base.mark_point(filled=True, size=75, opacity=1, color=LIGHT["shared"]).encode(
+            x=alt.X("measured:Q", scale=scale)
+        ),
+        base.mark_text(align="right", fontSize=11).encode(x=alt.value(PANEL_PX - 2), text="text:N"),
+    ).properties(
+        width=PANEL_PX, height=(DENSE_ROW_PX if len(names) >= DENSE_FROM else ROW_PX) * len(names), title=figure
+    )
+
+
+def _label(tenant: TenantScore) -> str:
+    return f"{tenant.tenant} in {tenant.mix}"
+
+
+def _words(score: Score) -> str:
+    parts = [
+        f"{_label(tenant)}: {item.figure} predicted {cells.number(item.predicted.value)} ms, "
+        f"measured {cells.number(item.measured)} ms"
+        for tenant in score.tenants
+        if tenant.clock == "response"
+        for item in tenant.figures
+        if item.figure in SHOWN
+    ]
+    return "; ".join(parts) + "."

@@ -1,0 +1,170 @@
+"""Predictions, answers to what if, and scores as tables for a terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from kts.report import cells
+
+if TYPE_CHECKING:
+    from kts.physics.forecast import Band, MixForecast, ModelError, Prediction, TenantForecast
+    from kts.physics.validate import Score
+    from kts.physics.values import Fingerprint
+    from kts.physics.whatif import Answer
+
+
+def print_prediction(prediction: Prediction, console: Console) -> None:
+    """A row per tenant of every mix: p50, p95, p99 and DF99 with bands, rate, misses; then what the bands hold."""
+    console.print(Text(_sharing(prediction.fingerprint), style="bold"))
+    console.print()
+    table = _table("mix", "tenant")
+    for head in ("p50 ms", "p95 ms", "p99 ms (band)", "p99.9 ms", "DF99 (band)", "1/s", "missed"):
+        table.add_column(head, justify="right", no_wrap=True)
+    for mix in prediction.mixes:
+        table.add_section()
+        _add_mix(table, mix.name, mix)
+    console.print(table)
+    console.print()
+    _print_overloads(prediction.mixes, console)
+    for line in (*_meaning(prediction.confidence, prediction.seconds, prediction.model_error), *prediction.notes):
+        console.print(Text(line, style="dim"))
+
+
+def print_answers(
+    answers: Sequence[Answer], confidence: float, seconds: float, error: ModelError, console: Console
+) -> None:
+    """A block of rows per question, the first one as it is now."""
+    table = _table("what if", "tenant")
+    for head in ("p50 ms", "p95 ms", "p99 ms (band)", "p99.9 ms", "DF99 (band)", "1/s", "missed"):
+        table.add_column(head, justify="right", no_wrap=True)
+    for answer in answers:
+        table.add_section()
+        _add_mix(table, answer.label, answer.forecast)
+    console.print(table)
+    console.print()
+    _print_overloads([answer.forecast for answer in answers], console)
+    for line in _meaning(confidence, seconds, error):
+        console.print(Text(line, style="dim"))
+
+
+def print_score(score: Score, console: Console) -> None:
+    """Predicted beside measured for every tenant, then the errors of the prediction and of simpler rules."""
+    table = _table("mix", "tenant", "clock")
+    for head in ("figure", "predicted (band)", "measured", "error", "in band"):
+        table.add_column(head, justify="right", no_wrap=True)
+    for tenant in score.tenants:
+        table.add_section()
+        for row, item in enumerate(tenant.figures):
+            names = (tenant.mix, Text(tenant.tenant, style="bold"), tenant.clock) if not row else ("", "", "")
+            inside = {True: Text("yes"), False: Text("no", style="yellow"), None: Text("-")}[item.inside]
+            table.add_row(
+                *names,
+                item.figure,
+                band(item.predicted),
+                cells.number(item.measured),
+                f"{100 * item.error:+.1f} %",
+                inside,
+            )
+    console.print(table)
+    console.print()
+    console.print(_errors(score))
+    console.print()
+    for clock, figures in score.coverage.items():
+        if figures:
+            held = ", ".join(f"{name} {c.inside}/{c.n}" for name, c in figures.items())
+            console.print(f"{100 * score.confidence:g} % bands that hold the measured figure, {clock}: {held}")
+    skipped = dict.fromkeys(
+        f"{tenant.tenant} in {tenant.mix}, {tenant.clock} {name}: {why}"
+        for tenant in score.tenants
+        for name, why in tenant.skipped.items()
+    )
+    for line in (*skipped, *score.notes):
+        console.print(Text(f"! {line}", style="yellow"))
+
+
+def band(figure: Band) -> str:
+    """``8.41 (8.29-8.50)``; ``-`` where there is no figure."""
+    if figure.value is None:
+        return cells.REFUSED
+    if figure.lo is None or figure.hi is None:
+        return cells.number(figure.value)
+    return f"{cells.number(figure.value)} ({cells.number(figure.lo)}-{cells.number(figure.hi)})"
+
+
+def _print_overloads(mixes: Sequence[MixForecast], console: Console) -> None:
+    for mix in mixes:
+        for name, tenant in mix.tenants.items():
+            if tenant.overloaded:
+                text = f"! {name} in {mix.name} cannot keep up with its arrivals: its times grow as long as one looks"
+                console.print(Text(text, style="bold red"))
+
+
+def _table(*names: str) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
+    for name in names:
+        table.add_column(name, overflow="fold", max_width=34)
+    return table
+
+
+def _add_mix(table: Table, label: str, mix: MixForecast) -> None:
+    for row, (name, tenant) in enumerate(mix.tenants.items()):
+        table.add_row(label if not row else "", Text(name, style="bold"), *_cells(tenant))
+
+
+def _cells(tenant: TenantForecast) -> list[str]:
+    response = tenant.response
+    missed = cells.REFUSED if tenant.missed is None else cells.percent(tenant.missed.value)
+    return [
+        cells.number(response.p50.value),
+        cells.number(response.p95.value),
+        band(response.p99),
+        cells.number(response.p999.value),
+        band(tenant.df.p99),
+        cells.number(tenant.rate_hz.value),
+        missed,
+    ]
+
+
+def _errors(score: Score) -> Table:
+    table = _table("absolute error of the response")
+    for head in ("mean: mean", "p50: median", "p95: median", "p99: median", "p99: 90 %", "p99: worst"):
+        table.add_column(head, justify="right", no_wrap=True)
+    for rule, figures in score.errors["response"].items():
+        wanted = [
+            ("mean", "mean"),
+            ("p50", "median"),
+            ("p95", "median"),
+            ("p99", "median"),
+            ("p99", "p90"),
+            ("p99", "worst"),
+        ]
+        row = [cells.percent(getattr(figures[name], kind)) if name in figures else "-" for name, kind in wanted]
+        table.add_row(rule, *row)
+    return table
+
+
+def _sharing(mark: Fingerprint) -> str:
+    costs = ", ".join(
+        f"{name} {cells.number(kind[0].value)}"
+        for name, kind in (("preempting", mark.preempt_ms), ("yielding", mark.yield_ms))
+    )
+    where = mark.gpu.label or mark.gpu.name or "a GPU"
+    return f"{where}, {mark.mode}: slice {cells.number(mark.slice_ms.value)} ms, switches {costs} ms ({mark.source})"
+
+
+def _meaning(confidence: float, seconds: float, error: ModelError) -> list[str]:
+    lines = [f"Response time. Bands: where {100 * confidence:g} % of runs with {seconds:g} s of each mix should lie."]
+    if error.source != "none":
+        how = f" {error.how}" if error.how else ""
+        lines.append(f"They include a model error of {100 * error.relative:g} %, {error.source}{how}.")
+    else:
+        lines.append(
+            "Nothing is included for the error of the model itself, which is not calibrated: they may be too narrow."
+        )
+    return lines

@@ -1,0 +1,129 @@
+"""What a worker hands over of a tenant it ran alone: the request, the recording, and the line that carries it."""
+
+from __future__ import annotations
+
+import base64
+import zlib
+from typing import Any
+
+import msgspec
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from kts.errors import DataError
+from kts.model.plan import DeviceChoice, Tenant
+from kts.model.records import RECORD, Records
+from kts.model.run import DeviceInfo
+from kts.wire.messages import Failed, Message
+
+PREFIX = "KTS_PROFILE,v1,"
+MAX_BYTES = 256 * 1024 * 1024
+
+
+class Request(msgspec.Struct, frozen=True, kw_only=True):
+    """What to run and for how long. ``seconds``: of each stretch, untraced and traced."""
+
+    tenant: Tenant
+    device: DeviceChoice
+    seconds: float
+
+
+class Stretch(msgspec.Struct, frozen=True, kw_only=True):
+    """Iterations one after the other at the tenant's pacing.
+
+    ``records``: packed `RECORD`. ``issue_ns``: int64, one per record: from submission until all of it was handed to
+    the device; empty where nobody can tell.
+    """
+
+    records: bytes
+    issue_ns: bytes = b""
+
+    @property
+    def rows(self) -> Records:
+        """The records."""
+        return np.frombuffer(self.records, RECORD)
+
+    @property
+    def issue_ms(self) -> NDArray[np.float64]:
+        """``issue_ns`` in milliseconds."""
+        return np.asarray(unpacked(self.issue_ns) / 1e6, dtype=np.float64)
+
+
+class Launches(msgspec.Struct, frozen=True, kw_only=True):
+    """The launches of a traced stretch, int64. ``counts``: per iteration; the others one after the other.
+
+    ``offset_ns``: from the iteration's beginning until the GPU could have started it; ``duration_ns``: on the GPU.
+    """
+
+    counts: bytes
+    offset_ns: bytes
+    duration_ns: bytes
+
+
+class Recording(Message, frozen=True, kw_only=True):
+    """A tenant alone. ``traced`` and ``launches`` are there where a tracer was; ``note``: why not, or what it was.
+
+    ``cold``: iterations that began after a second of idleness. ``held_bytes``: device memory that the tenant's
+    library held.
+    """
+
+    tenant: str
+    device: DeviceInfo
+    size: int | None
+    plain: Stretch
+    cold: Stretch | None = None
+    traced: Stretch | None = None
+    launches: Launches | None = None
+    note: str = ""
+    held_bytes: int | None = None
+    sm_clock_mhz: float | None = None
+
+
+_decoder: msgspec.msgpack.Decoder[Recording | Failed] = msgspec.msgpack.Decoder(Recording | Failed)
+
+
+def packed(values: ArrayLike) -> bytes:
+    """Integers as int64."""
+    return np.asarray(values, dtype="<i8").tobytes()
+
+
+def unpacked(data: bytes) -> NDArray[np.int64]:
+    """What was `packed`."""
+    return np.frombuffer(data, dtype="<i8")
+
+
+def format_result(result: Recording | Failed) -> str:
+    """One line, without a line end."""
+    raw = zlib.compress(msgspec.msgpack.encode(result))
+    return PREFIX + base64.b64encode(raw).decode()
+
+
+def parse_result(line: str) -> Recording | Failed | None:
+    """What a worker's line carries; None if it is some other line. DataError if it is damaged."""
+    if not line.startswith(PREFIX):
+        return None
+    try:
+        unpacker = zlib.decompressobj()
+        raw = unpacker.decompress(base64.b64decode(line[len(PREFIX) :].strip(), validate=True), MAX_BYTES)
+        if not unpacker.eof:
+            raise ValueError("cut off, or too large")
+        return _sound(_decoder.decode(raw))
+    except (ValueError, zlib.error, msgspec.DecodeError) as error:
+        raise DataError(f"a worker's profile cannot be read: {error}", "both ends must run the same kts") from error
+
+
+def _sound(result: Recording | Failed) -> Recording | Failed:
+    """ValueError where lengths do not fit together."""
+    if isinstance(result, Failed):
+        return result
+    for stretch in (result.plain, result.cold, result.traced):
+        if stretch is not None and stretch.issue_ns and len(stretch.rows) != len(unpacked(stretch.issue_ns)):
+            raise ValueError("records and issue times of unequal number")
+    if (result.traced is None) != (result.launches is None):
+        raise ValueError("launches without their iterations")
+    if result.traced is not None and result.launches is not None:
+        counts: NDArray[Any] = unpacked(result.launches.counts)
+        lengths = {len(unpacked(result.launches.offset_ns)), len(unpacked(result.launches.duration_ns))}
+        if len(counts) != len(result.traced.rows) or lengths != {int(counts.sum())}:
+            raise ValueError("launches and iterations of unequal number")
+    return result

@@ -1,0 +1,229 @@
+"""One tenant alone, for `kts profile`: a stretch without a tracer, a few cold iterations, a stretch with one.
+
+All of it at the tenant's own pacing, by the loop that also measures runs.
+"""
+
+from __future__ import annotations
+
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from kts.errors import SetupError, UsageError
+from kts.model.plan import Closed, Quota, Tenant
+from kts.model.records import RECORD, Records
+from kts.model.run import DeviceInfo
+from kts.units import NS_PER_MS, s_to_ns
+from kts.wire.messages import Failed, Start
+from kts.wire.recording import Launches, Recording, Request, Stretch, format_result, packed
+from kts.worker.devices import Device, Tracer
+from kts.worker.failures import failed
+from kts.worker.kernel import KernelTenant
+from kts.worker.loop import exempt_from_collection
+from kts.worker.session import Program, program_for
+from kts.worker.smclock import SmClock
+from kts.worker.traced import TraceError, launches_of
+
+MOST = 20_000
+"""Iterations without a tracer: enough for a p99.9 with an interval."""
+MOST_TRACED = 400
+"""Iterations with one: their launches are what makes a profile large."""
+UNMARKED = 5
+COLD = 5
+COLD_MS = 1000.0
+_SECONDS_PER_COLD = 2.0  # no cold iterations for those who want it quick
+_LEAD_NS = 20 * NS_PER_MS
+
+
+def profile(path: str) -> int:
+    """Profiles the tenant of the request in the file at ``path`` and prints the result's line; the exit code."""
+    request = _read(Path(path))
+    name = request.tenant.name
+    program = program_for(request.tenant, request.device)
+    result: Recording | Failed
+    code = 0
+    try:
+        info = program.open()
+        ready = program.calibrate(lambda: None)
+        exempt_from_collection()
+        result = record(request, program, info, ready.size)
+    except Exception as error:
+        result = failed(name, error)
+        print(f"kts.worker: {result.what}", file=sys.stderr, flush=True)
+        code = SetupError.exit_code if result.kind == "setup" else 5
+    finally:
+        program.close()
+    print(format_result(result), flush=True)
+    return code
+
+
+def record(request: Request, program: Program, info: DeviceInfo, size: int | None) -> Recording:
+    """The stretches of a tenant that is calibrated and warm."""
+    tenant, seconds = request.tenant, request.seconds
+    outlet = KeepingOutlet(seconds, SmClock(info.uuid) if info.kind == "cuda" else None)
+    if not isinstance(program, KernelTenant):
+        program.run(_start(tenant, MOST, 0), outlet)
+        note = "the program's own iterations; it cannot be traced from outside"
+        return Recording(tenant=tenant.name, device=info, size=size, plain=_whole(outlet, tenant), note=note)
+    watched = WatchedDevice(program.device)
+    program.run_on(watched, _start(tenant, MOST, 0), outlet)
+    plain = _whole(outlet, tenant, watched)
+    held = program.device.held_bytes()
+    cold = _cold(program, tenant, seconds)
+    traced, launches, note = _trace(program, tenant, seconds)
+    return Recording(
+        tenant=tenant.name,
+        device=info,
+        size=size,
+        plain=plain,
+        cold=cold,
+        traced=traced,
+        launches=launches,
+        note=note,
+        held_bytes=held,
+        sm_clock_mhz=statistics.median(outlet.clocks_mhz) if outlet.clocks_mhz else None,
+    )
+
+
+class KeepingOutlet:
+    """A `kts.worker.loop.Outlet` that keeps everything and ends ``seconds`` after the first heartbeat, which comes when
+    the block begins. Reads the clock at heartbeats."""
+
+    def __init__(
+        self, seconds: float, clock: SmClock | None = None, now: Callable[[], int] = time.monotonic_ns
+    ) -> None:
+        self.kept: list[Records] = []
+        self.clocks_mhz: list[float] = []
+        self._clock = clock
+        self._now = now
+        self._seconds = seconds
+        self._end_ns: int | None = None
+
+    def records(self, records: Records) -> None:
+        """Keeps a copy."""
+        self.kept.append(records.copy())
+
+    def heartbeat(self, now_ns: int, iterations: int) -> None:
+        """Notes the beginning; reads the clock once iterations are on their way."""
+        if self._end_ns is None:
+            self._end_ns = now_ns + s_to_ns(self._seconds)
+        mhz = self._clock.mhz() if self._clock is not None and iterations else None
+        if mhz is not None:
+            self.clocks_mhz.append(mhz)
+
+    def quota_reached(self) -> None:
+        """Nobody waits for it."""
+
+    def stopped(self) -> bool:
+        """True once the time is over."""
+        return self._end_ns is not None and self._now() >= self._end_ns
+
+    @property
+    def rows(self) -> Records:
+        """All records."""
+        return np.concatenate([np.empty(0, RECORD), *self.kept])
+
+
+class WatchedDevice:
+    """A device as the loop sees it, that notes when an iteration began and when all of it was handed over.
+
+    ``issue_ns``: from the one to the other. With a ``tracer`` it also puts a mark around each iteration, outside
+    of what ``issue_ns`` spans.
+    """
+
+    def __init__(self, device: Device, tracer: Tracer | None = None) -> None:
+        self.issue_ns: list[int] = []
+        self._device = device
+        self._tracer = tracer
+        self._mark: AbstractContextManager[Any] | None = None
+        self._begun_ns = 0
+
+    def begin(self) -> None:
+        """Begins the iteration."""
+        if self._tracer is not None:
+            self._mark = self._tracer.mark()
+            self._mark.__enter__()
+        self._begun_ns = time.monotonic_ns()
+        self._device.begin()
+
+    def end(self) -> None:
+        """All is handed over."""
+        self._device.end()
+        self.issue_ns.append(time.monotonic_ns() - self._begun_ns)
+
+    def wait(self) -> None:
+        """Ends the iteration."""
+        self._device.wait()
+        if self._mark is not None:
+            self._mark.__exit__(None, None, None)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._device, name)
+
+
+def _trace(program: KernelTenant, tenant: Tenant, seconds: float) -> tuple[Stretch | None, Launches | None, str]:
+    """The traced stretch and its launches; without them, why there are none.
+
+    Whatever fails in here is the tracer's fault, and costs the launches, not what was measured before.
+    """
+    tracer = program.device.tracer()
+    if tracer is None:
+        return None, None, f"{program.device.info().library} has no tracer here"
+    watched, outlet = WatchedDevice(program.device, tracer), KeepingOutlet(seconds)
+    try:
+        with tracer:
+            # The first ones load the tracer and take its buffers, which is slow: without a mark they do not count.
+            program.run_on(program.device, _start(tenant, UNMARKED, 1), KeepingOutlet(seconds))
+            program.run_on(watched, _start(tenant, MOST_TRACED, 2), outlet)
+        rows = outlet.rows
+        if not len(rows):
+            return None, None, "no iteration ended while it was traced"
+        launches = launches_of(tracer.events(), len(rows))
+    except TraceError as error:
+        return None, None, f"the trace cannot be used: {error}"
+    except Exception as error:
+        return None, None, f"tracing failed: {type(error).__name__}: {error}".splitlines()[0]
+    return Stretch(records=rows.tobytes(), issue_ns=packed(watched.issue_ns)), launches, tracer.name
+
+
+def _cold(program: KernelTenant, tenant: Tenant, seconds: float) -> Stretch | None:
+    """Iterations a second apart, the first of which is left out: it follows others."""
+    wanted = min(COLD, int(seconds / _SECONDS_PER_COLD))
+    if not wanted:
+        return None
+    watched, outlet = WatchedDevice(program.device), KeepingOutlet(1e9)
+    seldom = Closed(think_ms=COLD_MS, jitter=0.0)
+    program.run_on(watched, _start(tenant, wanted + 1, 3), outlet, seldom)
+    return Stretch(records=outlet.rows[1:].tobytes(), issue_ns=packed(watched.issue_ns[1:]))
+
+
+def _whole(outlet: KeepingOutlet, tenant: Tenant, watched: WatchedDevice | None = None) -> Stretch:
+    rows = outlet.rows
+    if not len(rows):
+        raise SetupError(f"tenant {tenant.name} ended no iteration in the time given", "allow more time (--seconds)")
+    return Stretch(records=rows.tobytes(), issue_ns=packed(watched.issue_ns) if watched else b"")
+
+
+def _start(tenant: Tenant, most: int, number: int) -> Start:
+    return Start(
+        block=number,
+        start_ns=time.monotonic_ns() + _LEAD_NS,
+        quota=Quota(iterations=most, linger=False),
+        seed=(tenant.seed + number) % 2**63,
+    )
+
+
+def _read(path: Path) -> Request:
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=Request)
+    except OSError as error:
+        raise UsageError(f"{path}: {error.strerror or error}", "--profile is used by kts profile") from error
+    except msgspec.DecodeError as error:
+        raise UsageError(f"{path}: not a request: {error}", "--profile is used by kts profile") from error

@@ -1,0 +1,278 @@
+"""Predictions: figures, bands, baselines, other slices and rates, and the score against what was measured."""
+
+from __future__ import annotations
+
+from dataclasses import replace as with_fields
+
+import numpy as np
+import pytest
+from msgspec.structs import replace
+from tests.helpers_physics import GPU, fingerprint, launches, profile, recorded_run
+from tests.helpers_stats import FakeRun, make_records
+
+from kts.errors import RefusalError
+from kts.model.plan import Closed, Poisson
+from kts.physics import published
+from kts.physics.draws import sharing, stream
+from kts.physics.files import decode_prediction, encode
+from kts.physics.forecast import FIGURES, Figures, MixForecast, ModelError
+from kts.physics.predict import Effort, Predictor, all_mixes, as_burst, numbered, plain
+from kts.physics.recorded import measured, profile_of
+from kts.physics.simulate import simulate
+from kts.physics.validate import MODEL, score
+from kts.physics.values import Column, Interval, bursts, make_profile
+from kts.physics.whatif import Question, at_rate, what_if
+
+QUICK = Effort(iterations=2000, budget=100_000, seconds=60.0, replicates=30)
+PAIR = {
+    "fft": profile("fft", 3.6, arrivals=Closed(think_ms=100.0), deadline_ms=6.0),
+    "gemm": profile("gemm", 20.0, arrivals=Closed(think_ms=150.0)),
+}
+MARK = fingerprint(2.0, 0.18, 0.1)
+
+
+def predict(**changes: object) -> MixForecast:
+    return Predictor(**{"profiles": PAIR, "fingerprint": MARK, "effort": QUICK, **changes}).mix(["fft", "gemm"])
+
+
+@pytest.mark.parametrize(("slice_ms", "within"), [(2.2, 0.03)])
+def test_the_published_shared_rows_follow_from_the_solo_rows_and_a_slice(slice_ms: float, within: float) -> None:
+    """p95 and p99 of both tenants on the published clock, by the same simulator as everything else."""
+    forecast = Predictor(published.profiles(), published.fingerprint(slice_ms), Effort(replicates=2)).mix(
+        ["fft", "gemm"]
+    )
+    for name, (_, p95, p99) in published.SHARED_MS.items():
+        device = forecast.tenants[name].device
+        assert device.p95.value == pytest.approx(p95, rel=within)
+        assert device.p99.value == pytest.approx(p99, rel=within)
+
+
+def test_published_solo_quantiles_are_met() -> None:
+    """Else the case would begin from other rows than the published ones."""
+    for name, quantiles in published.SOLO_MS.items():
+        found = np.quantile(published.solo_ms(name, 4000), [0.5, 0.95, 0.99])
+        np.testing.assert_allclose(found, quantiles, rtol=1e-3)
+
+
+def test_a_prediction_is_the_same_every_time() -> None:
+    """Same profiles, fingerprint and seed: same figures and bands, to the bit; another seed: others."""
+    again = predict()
+    assert predict() == again
+    assert predict(effort=with_fields(QUICK, seed=1)) != again
+
+
+def test_every_figure_lies_in_its_band() -> None:
+    """Else a band would say that its own figure is unlikely."""
+    for tenant in predict().tenants.values():
+        for figures in (tenant.response, tenant.service, tenant.device, tenant.df, tenant.device_df):
+            for name in FIGURES:
+                band = getattr(figures, name)
+                if band.value is not None:
+                    assert band.lo <= band.value <= band.hi
+
+
+def test_bands_hold_what_simulated_runs_of_that_length_show() -> None:
+    """Nominal 90 %. The runs have their own seeds, and the fingerprint and profile as they are."""
+    effort = with_fields(QUICK, replicates=60, iterations=20_000, budget=10**6)
+    forecast = Predictor(PAIR, MARK, effort).mix(["fft", "gemm"])
+    inside = 0
+    for seed in range(100):
+        streams = [stream(PAIR[name], 700, 10_000 + seed, name) for name in PAIR]
+        done = simulate(streams, sharing(MARK), horizon_ms=60e3).tenants
+        for name, tenant in zip(PAIR, done, strict=True):
+            band = forecast.tenants[name].response.p95
+            assert band.lo is not None
+            assert band.hi is not None
+            inside += band.lo <= np.quantile(tenant.response_ms, 0.95) <= band.hi
+    assert 0.82 <= inside / 200 <= 0.98
+
+
+def test_what_is_not_known_widens_the_band() -> None:
+    """A slice known to 5 % only, and a model error of 5 %."""
+    vague = replace(MARK, slice_ms=Interval(value=2.0, lo=1.9, hi=2.1))
+
+    def width(forecast: MixForecast) -> float:
+        band = forecast.tenants["fft"].device.p95  # of an iteration that is interrupted once: solo + q + 2 c
+        return band.hi - band.lo  # type: ignore[operator]
+
+    exact = width(predict())
+    assert width(predict(fingerprint=vague)) > exact + 0.1
+    assert width(predict(model_error=ModelError(relative=0.05, source="given"))) > exact + 2 * 1.4 * 0.05 * 5.96
+
+
+def test_shares_of_time_and_rates_add_up() -> None:
+    """Busy, switching and idle are all of the GPU's time; rates are those of the cycles."""
+    forecast = predict()
+    assert forecast.busy + forecast.switching + forecast.idle == pytest.approx(1.0)
+    fft = forecast.tenants["fft"]
+    assert fft.rate_hz.value == pytest.approx(1000 / (100 + fft.response.mean.value), rel=0.01)  # type: ignore[operator]
+    assert fft.gpu_share == pytest.approx(fft.rate_hz.value * 3.6e-3, rel=0.02)  # type: ignore[operator]
+
+
+def test_misses_are_those_beyond_the_deadline() -> None:
+    """A promise of 6 ms, which no iteration breaks alone."""
+    fft = predict().tenants["fft"]
+    assert fft.missed is not None
+    assert fft.missed.value is not None
+    assert 0.05 < fft.missed.value < 0.2
+    assert fft.response.p95.value > 6.0  # type: ignore[operator]
+    assert predict().tenants["gemm"].missed is None
+
+
+def test_df_is_against_the_measured_solo_where_there_is_one() -> None:
+    """And says so; without enough of it against the simulated one; an open loop's is always simulated."""
+    profiled = predict().tenants["fft"]
+    assert profiled.solo_source == "profiled"
+    assert profiled.solo.p99 == pytest.approx(np.quantile(PAIR["fft"].solo_service.ms, 0.99))
+    bare = {
+        name: replace(p, solo_service=Column.of_ms([3.0]), solo_device=Column.of_ms([])) for name, p in PAIR.items()
+    }
+    simulated = predict(profiles=bare).tenants["fft"]
+    assert simulated.solo_source == "simulated"
+    assert simulated.solo.p99 == pytest.approx(profiled.solo.p99, rel=0.01)
+    for tenant in (profiled, simulated):
+        assert tenant.df.p99.value == pytest.approx(tenant.response.p99.value / tenant.solo.p99)  # type: ignore[operator]
+    poisson = {**PAIR, "fft": replace(PAIR["fft"], arrivals=Poisson(rate_hz=10.0))}
+    assert predict(profiles=poisson).tenants["fft"].solo_source == "simulated"
+
+
+def test_baselines_know_less() -> None:
+    """Sharing costs nothing; N times solo; single bursts."""
+    fft = predict().tenants["fft"]
+    assert set(fft.baselines) == {"df-1", "n-times-solo", "single-burst"}
+    assert fft.baselines["df-1"].p99 == fft.solo.p99
+    assert fft.baselines["n-times-solo"].p99 == 2 * fft.solo.p99  # type: ignore[operator]
+    assert fft.baselines["single-burst"].p99 == pytest.approx(fft.response.p99.value, rel=0.05)
+
+
+def test_a_single_burst_is_as_long_as_the_launches_alone() -> None:
+    """The baseline must agree alone, or it would be made to look bad."""
+    them = launches([0.0, 0.5, 1.0], [0.1, 0.1, 0.1], 0.05)
+    burst = as_burst(make_profile("d", them, GPU), sharing(MARK)).iterations
+    assert burst.duration_ms.tolist() == pytest.approx([1.1])
+    assert burst.retire_ms.tolist() == pytest.approx([0.05])
+
+
+def test_too_few_iterations_give_no_tail() -> None:
+    """p99.9 needs 3688: no number instead of a bad one."""
+    assert predict().tenants["gemm"].response.p999.value is None
+    assert plain(np.arange(100.0)).p99 is None
+    assert plain(np.empty(0)).mean is None
+
+
+def test_a_name_may_come_twice_and_mixes_are_complete() -> None:
+    """Replicas get names of their own; every pair, triple and quad."""
+    assert numbered(["fft", "gemm", "fft"]) == {"fft": "fft", "gemm": "gemm", "fft-2": "fft"}
+    assert len(all_mixes(["a", "b", "c", "d"])) == 6 + 4 + 1
+    forecast = Predictor(PAIR, MARK, QUICK).mix(["gemm", "gemm"])
+    one, two = forecast.tenants.values()
+    assert one.response.p50.value == pytest.approx(two.response.p50.value, rel=0.02)
+
+
+def test_a_fast_tenant_beside_a_slow_one_still_shows_the_slow_ones_tail() -> None:
+    """How much is simulated follows the rates in the mix, not those alone."""
+    pair = {
+        "tiny": profile("tiny", 0.05, arrivals=Closed(think_ms=0.0)),
+        "gemm": profile("gemm", 20.0, arrivals=Closed(think_ms=0.0)),
+    }
+    forecast = Predictor(pair, MARK, Effort(seconds=30.0, replicates=3)).mix(["tiny", "gemm"])
+    assert forecast.tenants["gemm"].iterations > 3688
+    assert forecast.tenants["tiny"].df.p50.value > 5  # type: ignore[operator]
+
+
+def test_an_open_loop_that_cannot_keep_up_says_so() -> None:
+    """Else a p99 that only depends on how long one looked would be taken for one."""
+    fast = {**PAIR, "fft": replace(PAIR["fft"], arrivals=Poisson(rate_hz=400.0))}
+    assert predict(profiles=fast).tenants["fft"].overloaded
+    calm = predict(profiles={**PAIR, "fft": replace(PAIR["fft"], arrivals=Poisson(rate_hz=50.0))})
+    assert not any(tenant.overloaded for tenant in calm.tenants.values())
+
+
+def test_a_cpu_stopwatch_stands_still_in_the_turns_of_others() -> None:
+    """Thread CPU time: the device clock of a CPU profile does not grow by sharing."""
+    cpu = replace(MARK, gpu=replace(GPU, kind="cpu"))
+    assert predict(fingerprint=cpu).tenants["fft"].device_df.p99.value == pytest.approx(1.0, abs=0.05)
+
+
+def test_other_slices_more_tenants_other_rates_and_faster_gpus() -> None:
+    """Each in the direction that it must go."""
+    base = Question("as it is", ("fft", "gemm"), PAIR, MARK)
+    answers = what_if(
+        [base, base.with_slice(0.5), base.one_more("gemm"), base.at_rate(0.5), base.on_faster_gpu(2.0)],
+        QUICK,
+        ModelError(),
+    )
+    p99 = {answer.label: answer.forecast.tenants["fft"].response.p99.value for answer in answers}
+    rate = {answer.label: answer.forecast.tenants["fft"].rate_hz.value for answer in answers}
+    usual = p99["as it is"]
+    assert p99["one more gemm"] > usual + 1.5  # type: ignore[operator]
+    assert p99["GPU 2 times as fast"] < 0.7 * usual  # type: ignore[operator]
+    assert rate["0.5 times the rate"] == pytest.approx(0.5 * rate["as it is"], rel=0.02)  # type: ignore[operator]
+    assert p99["slice 0.5 ms"] != usual
+    assert "fft" not in answers[2].forecast.tenants["gemm-2"].profile
+    with pytest.raises(KeyError):
+        base.one_more("nobody")
+    with pytest.raises(RefusalError, match="back to back"):
+        at_rate(PAIR["gemm"], 20.0)
+
+
+def _run(seed: int, factor: float = 1.0) -> FakeRun:
+    """A run whose shared block is a simulation of `PAIR`, every latency times ``factor``."""
+    streams = [stream(PAIR[name], 1500, seed, name) for name in PAIR]
+    done = simulate(streams, sharing(MARK), horizon_ms=100e3).tenants
+    alone = {name: make_records(p.solo_service.ms[:400], p.solo_device.ms[:400]) for name, p in PAIR.items()}
+    together = {}
+    for name, tenant in zip(PAIR, done, strict=True):
+        pauses = np.append(np.diff(tenant.submit_ms), 0.0) - factor * tenant.service_ms
+        together[name] = make_records(factor * tenant.service_ms, factor * tenant.device_ms, think_ms=pauses)
+    solos = [(f"solo-{name}", {name: rows}) for name, rows in alone.items()]
+    return recorded_run([*solos, ("shared-fft+gemm", together)])
+
+
+def test_the_score_of_a_true_prediction_is_good_and_of_a_false_one_bad() -> None:
+    """Errors are those put in; the bands hold the truth and nothing else; simpler rules come off worse."""
+    prediction = Predictor(PAIR, MARK, with_fields(QUICK, seconds=100.0)).predict([["gemm", "fft"]])
+    good = score(prediction, _run(5))
+    assert good.errors["response"][MODEL]["p99"].worst < 0.03
+    assert good.errors["response"]["df-1"]["p99"].median > 0.2
+    held = good.coverage["response"]
+    assert sum(c.inside for c in held.values()) >= 0.7 * sum(c.n for c in held.values())
+    bad = score(prediction, _run(5, 1.25))
+    assert bad.errors["response"][MODEL]["p99"].median == pytest.approx(0.2, abs=0.03)
+    assert sum(c.inside for c in bad.coverage["response"].values()) == 0
+    assert any("assumed" in note for note in good.notes)
+
+
+def test_the_score_leaves_out_what_was_not_measured_well_enough() -> None:
+    """A p99 of 200 iterations is no truth to be held against."""
+    few = {name: make_records(np.full(200, 4.0), np.full(200, 3.9)) for name in PAIR}
+    run = recorded_run([("shared-fft+gemm", few)])
+    prediction = Predictor(PAIR, MARK, QUICK).predict([["fft", "gemm"]])
+    found = score(prediction, run)
+    assert all("p99" in tenant.skipped for tenant in found.tenants)
+    assert "p99" not in found.errors["response"][MODEL]
+    other = Predictor(PAIR, MARK, QUICK).predict([["fft", "fft"]])
+    with pytest.raises(RefusalError, match="no mix in common"):
+        score(other, run)
+
+
+def test_a_runs_solo_blocks_are_profiles() -> None:
+    """Device time as the burst, the rest of the service time behind it, both in the solo sample."""
+    run = _run(5)
+    found = profile_of(run, "fft")
+    assert found.method == "burst"
+    np.testing.assert_allclose(found.iterations.duration_ms, PAIR["fft"].solo_device.ms[:400], atol=1e-6)
+    np.testing.assert_allclose(found.iterations.retire_ms, 0.05, atol=1e-6)
+    np.testing.assert_allclose(found.solo_service.ms, PAIR["fft"].solo_service.ms[:400], atol=1e-6)
+    assert set(measured(run)) == {"fft+gemm"}
+    no_solo = recorded_run([])
+    with pytest.raises(RefusalError, match="no iterations alone"):
+        profile_of(no_solo, "fft")
+
+
+def test_a_prediction_file_gives_back_the_prediction() -> None:
+    """Else `kts validate` would score something else."""
+    made = Predictor(PAIR, MARK, QUICK).predict([["fft", "gemm"]], kts="1", notes=["n"])
+    assert decode_prediction(encode(made), "p") == made
+    assert isinstance(made.mixes[0].tenants["fft"].response, Figures)
+    assert bursts([1.0], 0.0).n == 1

@@ -1,0 +1,180 @@
+"""The simulator where the answer is known on paper."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from tests.helpers_physics import due_at, free_of_cost, launches, paced, saturating
+
+from kts.physics.simulate import Sharing, Stream, simulate
+from kts.physics.values import bursts
+
+Q, C = 2.0, 0.125
+COSTS = Sharing(slice_ms=Q, preempt_ms=(C,), yield_ms=(0.0625,), wake_ms=(0.03125,))
+
+
+@pytest.mark.parametrize("n", [2, 3, 4, 8])
+def test_equal_saturating_tenants_share_equally(n: int) -> None:
+    """Each burst of three slices takes three rounds of the circle: 3 n (q + c). Else long tenants would be wrong."""
+    outcome = simulate([saturating(3 * Q, 40) for _ in range(n)], COSTS, stop_at_first=False)
+    for done in outcome.tenants:
+        rounds = np.diff(done.retire_ms[: 40 - n])
+        np.testing.assert_allclose(rounds, 3 * n * (Q + C))
+        np.testing.assert_allclose(np.diff(done.begin_ms[: 40 - n]), 3 * n * (Q + C))
+    assert outcome.switches[1:] == (n - 1, 0)  # only in the end, when they run out of work
+
+
+def test_two_saturating_tenants_of_unequal_length() -> None:
+    """Both get q of every 2 (q + c), whatever the length of their iterations."""
+    outcome = simulate([saturating(0.7, 10**6), saturating(19.0, 10**6)], COSTS, horizon_ms=4000 * 2 * (Q + C))
+    short, long = outcome.tenants
+    assert short.busy_ms == pytest.approx(4000 * Q, rel=1e-6)
+    assert long.busy_ms == pytest.approx(4000 * Q, rel=1e-6)
+    assert len(short.retire_ms) == pytest.approx(4000 * Q / 0.7, abs=2)
+    assert outcome.switch_ms == pytest.approx(8000 * C, rel=1e-6)
+
+
+def test_a_light_tenant_waits_for_the_rest_of_one_slice() -> None:
+    """Beside one saturating tenant its phase is uniform: response = U(0, q) + c + d. Else tails would be wrong from the
+    simplest mix on."""
+    d, rng = 0.25, np.random.default_rng(1)
+    light = paced(d, rng.uniform(40, 120, 20_000))
+    response = simulate([light, saturating(5.0, 10**6)], COSTS).tenants[0].response_ms
+    assert response.min() >= C + d
+    assert response.max() <= Q + C + d
+    p = np.linspace(0.01, 0.99, 99)
+    np.testing.assert_allclose(np.quantile(response, p), p * Q + C + d, atol=0.03)
+
+
+def test_the_stopwatch_starts_after_the_wait() -> None:
+    """The device clock of a light tenant shows no sharing at all, as on a GPU."""
+    light = paced(0.25, np.random.default_rng(1).uniform(40, 120, 500))
+    done = simulate([light, saturating(5.0, 10**5)], COSTS).tenants[0]
+    np.testing.assert_allclose(done.device_ms, 0.25)
+    assert done.service_ms.mean() > 1.0
+
+
+def test_a_long_kernel_is_interrupted_and_its_stopwatch_runs_on() -> None:
+    """3.5 ms beside a saturating tenant: two turns of its own, one of the other, two switches between."""
+    long = paced(3.5, np.random.default_rng(2).uniform(40, 120, 500))
+    done = simulate([long, saturating(5.0, 10**5)], COSTS).tenants[0]
+    np.testing.assert_allclose(done.device_ms, 3.5 + Q + 2 * C)
+
+
+def test_a_queue_that_runs_empty_yields_at_the_lesser_cost() -> None:
+    """Two short bursts due at once: the second follows after a yield, and no slice is waited for."""
+    outcome = simulate([due_at(0.5, [1.0]), due_at(0.25, [1.0])], COSTS, stop_at_first=False)
+    first, second = outcome.tenants
+    assert first.retire_ms[0] == 1.5
+    assert second.retire_ms[0] == 1.5 + 0.0625 + 0.25
+    assert outcome.switches == (0, 1, 0)
+
+
+def test_waking_costs_only_a_tenant_that_was_not_the_last_one() -> None:
+    """An idle GPU keeps the last tenant's context."""
+    outcome = simulate([due_at(0.5, [0.0, 3.0, 9.0]), due_at(0.5, [6.0])], COSTS, stop_at_first=False)
+    np.testing.assert_array_equal(outcome.tenants[0].response_ms, [0.5, 0.5, 0.5 + 0.03125])
+    np.testing.assert_array_equal(outcome.tenants[1].response_ms, [0.5 + 0.03125])
+    assert outcome.switches == (0, 0, 2)
+
+
+def test_an_idle_neighbour_costs_nothing() -> None:
+    """Only tenants with queued work take part."""
+    alone = simulate([saturating(5.0, 100)], COSTS).tenants[0]
+    beside = simulate([saturating(5.0, 100), due_at(1.0, [1e6])], COSTS).tenants[0]
+    np.testing.assert_array_equal(alone.retire_ms, beside.retire_ms)
+
+
+def test_costs_follow_the_number_that_waits() -> None:
+    """One entry per number of waiting tenants, the last one for more."""
+    costs = Sharing(Q, preempt_ms=(0.125, 0.25), yield_ms=(0.0,), wake_ms=(0.0,))
+    for n, cost in ((2, 0.125), (3, 0.25), (5, 0.25)):
+        outcome = simulate([saturating(50.0, 100) for _ in range(n)], costs, horizon_ms=600)
+        assert outcome.switch_ms == pytest.approx(outcome.switches[0] * cost)
+
+
+@pytest.mark.parametrize(("at_once", "longest_wait"), [(True, 0.0), (False, Q)])
+def test_a_higher_priority_waits_for_no_slice_or_for_one(at_once: bool, longest_wait: float) -> None:
+    """Else `priority` would not say what it buys."""
+    think = np.random.default_rng(3).uniform(40, 120, 2000)
+    sharing = free_of_cost(Q, C, at_once=at_once)
+    urgent = simulate([paced(5.0, think, priority=1), saturating(50.0, 10**5), saturating(50.0, 10**5)], sharing)
+    response = urgent.tenants[0].response_ms
+    most = longest_wait + 2 * C + 5.0  # a switch under way is finished first; then nobody lower interrupts
+    assert 0.99 * most < response.max() <= most + 1e-9
+    assert response.min() == pytest.approx(C + 5.0, abs=0.01)
+
+
+def test_a_hundred_small_launches_run_in_one_piece_behind_a_slice() -> None:
+    """A host-bound iteration: alone as long as its host, beside a saturating tenant the GPU time back to back, later.
+    This is what single bursts get wrong."""
+    n = 100
+    them = launches([0.016 * k for k in range(n)], [0.003] * n)
+    think = np.random.default_rng(4).uniform(20, 60, 2000)
+    stream = Stream(them, np.zeros(2000, np.int64), think_ms=think)
+    sharing = Sharing(Q, (C,), (C,), (C,), launch_gap_ms=0.0012)
+    alone = simulate([stream], sharing).tenants[0]
+    np.testing.assert_allclose(alone.device_ms, 0.016 * 99 + 0.003)
+    beside = simulate([stream, saturating(20.0, 10**5)], sharing).tenants[0]
+    waited = beside.begin_ms - beside.submit_ms > 0.016 * n
+    assert 0.1 < waited.mean() < 0.6
+    np.testing.assert_allclose(beside.device_ms[waited], n * 0.003 + 99 * 0.0012)
+    assert beside.device_ms.max() > Q  # the others lose the GPU whenever their queue runs empty
+
+
+def test_a_bounded_queue_holds_the_host_back() -> None:
+    """Two launches fit; the third is made when the first has run, and the fourth keeps its distance from the third."""
+    them = launches([0.0, 0.1, 0.2, 1.0], [4.0, 0.25, 0.25, 0.25])
+    stream = Stream(them, np.zeros(1, np.int64), due_ms=np.zeros(1), queue_depth=2)
+    neighbour = due_at(0.125, [4.4])
+    done, other = simulate([stream, neighbour], free_of_cost(100.0), stop_at_first=False).tenants
+    assert done.retire_ms[0] == pytest.approx(5.05)
+    assert other.begin_ms[0] == pytest.approx(4.5)
+
+
+def test_poisson_arrivals_queue_as_pollaczek_and_khinchine_say() -> None:
+    """Response counts from the due time: mean wait of M/D/1 = rho d / (2 (1 - rho))."""
+    rng, n, rho = np.random.default_rng(5), 400_000, 0.6
+    due = np.cumsum(rng.exponential(1 / rho, n))
+    stream = Stream(bursts([1.0], 0.0), np.zeros(n, np.int64), due_ms=due)
+    done = simulate([stream], COSTS).tenants[0]
+    assert done.response_ms.mean() - 1.0 == pytest.approx(rho / (2 * (1 - rho)), rel=0.03)
+    np.testing.assert_allclose(done.service_ms, 1.0)
+
+
+def test_the_same_streams_give_the_same_outcome_to_the_bit() -> None:
+    """Else nobody could repeat a prediction."""
+    mix = [paced(0.7, np.random.default_rng(6).uniform(0, 9, 3000)), saturating(3.0, 4000)]
+    a, b = (simulate(mix, COSTS) for _ in range(2))
+    for one, other in zip(a.tenants, b.tenants, strict=True):
+        np.testing.assert_array_equal(one.retire_ms, other.retire_ms)
+
+
+def test_impossible_streams_and_sharings_are_refused() -> None:
+    """Else the compiled loop would read beyond its arrays."""
+    with pytest.raises(ValueError, match="pick"):
+        Stream(bursts([1.0], 0.0), np.array([1]), think_ms=np.zeros(1))
+    with pytest.raises(ValueError, match="either"):
+        Stream(bursts([1.0], 0.0), np.array([0]))
+    with pytest.raises(ValueError, match="slice"):
+        free_of_cost(0.0)
+    with pytest.raises(ValueError, match="switch costs"):
+        Sharing(1.0, (), (0.0,), (0.0,))
+
+
+def test_without_a_place_for_compiled_code_it_is_compiled_anew() -> None:
+    """A read-only image without a home directory must predict, too."""
+    program = """
+import numba.core.caching as caching
+caching.CacheImpl._locator_classes = []
+import numpy as np
+from kts.physics.simulate import Sharing, Stream, simulate
+from kts.physics.values import bursts
+stream = Stream(bursts([1.5], 0.0), np.zeros(4, np.int64), think_ms=np.zeros(4))
+print(simulate([stream], Sharing(1.0, (0.0,), (0.0,), (0.0,))).end_ms)
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False, timeout=120)
+    assert done.stdout.strip() == "6.0", done.stderr

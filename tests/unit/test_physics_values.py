@@ -1,0 +1,159 @@
+"""Fingerprints and profiles: what they hold, and what becomes of files that are none."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from msgspec.structs import replace
+from tests.helpers_physics import GPU, fingerprint, launches, profile
+
+from kts.errors import DataError
+from kts.model.plan import Closed, Poisson, Trace
+from kts.physics.draws import cycle_ms, service_alone_ms, sharing, stream
+from kts.physics.files import decode_fingerprint, decode_profile, encode
+from kts.physics.simulate import simulate
+from kts.physics.values import Column, Interval, Iterations, bursts, make_profile
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(st.integers(-(2**62), 2**62 - 1), max_size=60))
+def test_a_column_gives_back_what_was_packed(values: list[int]) -> None:
+    """Else a shared profile would not be the one that was measured."""
+    assert Column.of_ns(values).ns.tolist() == values
+
+
+def test_files_give_back_what_was_written() -> None:
+    """Fingerprint and profile, launches and all, through JSON."""
+    mark = fingerprint()
+    assert decode_fingerprint(encode(mark), "f") == mark
+    them = launches([0.0, 0.5, 0.75], [0.25, 0.125, 1.5], 0.0625)
+    made = make_profile("decode", them, GPU, arrivals=Trace(due_ms=(0.0, 5.0), period_ms=20.0), deadline_ms=9.0)
+    read = decode_profile(encode(made), "p")
+    assert read == made
+    assert read.method == "launches"
+    np.testing.assert_array_equal(read.iterations.offset_ms, them.offset_ms)
+    np.testing.assert_array_equal(read.iterations.busy_ms, [1.875])
+
+
+def test_a_profile_of_many_launches_is_small_enough_to_share() -> None:
+    """2000 iterations of 112 launches, every number noisy to the nanosecond."""
+    rng, n, k = np.random.default_rng(0), 2000, 112
+    offsets = np.cumsum(rng.gamma(8, 0.002, (n, k)), axis=1).ravel()
+    them = Iterations(np.arange(n + 1) * k, offsets, rng.gamma(9, 0.0004, n * k), np.full(n, 0.02))
+    assert len(encode(make_profile("decode", them, GPU))) < 2_000_000
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"slice_ms": {"value": 0.0, "lo": 0.0, "hi": 1.0}}, "slice"),
+        ({"slice_ms": {"value": 2.0, "lo": 2.5, "hi": 3.0}}, "lo <= value <= hi"),
+        ({"preempt_ms": []}, "no switch costs"),
+        ({"yield_ms": [{"value": -1.0, "lo": -1.0, "hi": 0.0}]}, "lo <= value <= hi"),
+        ({"schema": 99}, "newer kts"),
+        ({"slice_ms": "long"}, "not a fingerprint"),
+    ],
+)
+def test_a_file_that_is_no_fingerprint_says_why(change: dict[str, object], message: str) -> None:
+    """Else a typing error would become a prediction."""
+    raw = json.loads(encode(fingerprint()))
+    with pytest.raises(DataError, match=message):
+        decode_fingerprint(json.dumps({**raw, **change}).encode(), "f.json")
+
+
+def test_a_file_that_is_no_profile_says_why() -> None:
+    """Damaged columns, columns that do not fit together, launches out of order, no JSON at all."""
+    good = profile("fft", 3.6)
+    cut = replace(good.duration, data=good.duration.data[:-3])
+    longer = replace(good.duration, n=good.duration.n + 1)
+    for bad in (
+        replace(good, duration=cut),
+        replace(good, duration=longer),
+        replace(good, counts=Column.of_ns([0, 500])),
+        replace(good, retire=Column.of_ms([0.1])),
+        replace(good, duration=Column.of_ms([-1.0] * 500)),
+    ):
+        with pytest.raises(DataError, match="not a profile"):
+            decode_profile(encode(bad), "p.json")
+    for arrivals in (
+        Closed(think_ms=-1.0),
+        Poisson(rate_hz=0.0),
+        Trace(due_ms=(), period_ms=1.0),
+        Trace(due_ms=(2.0, 1.0), period_ms=3.0),
+        Trace(due_ms=(0.0,), period_ms=0.0),
+    ):
+        with pytest.raises(DataError, match="impossible arrivals"):
+            decode_profile(encode(replace(good, arrivals=arrivals)), "p.json")
+    for field, value in (("deadline_ms", 0.0), ("queue_depth", 0)):
+        with pytest.raises(DataError, match="not a profile"):
+            decode_profile(encode(replace(good, **{field: value})), "p.json")
+    nothing = replace(good, duration=Column.of_ms([0.0] * 500), retire=Column.of_ms([0.0] * 500))
+    with pytest.raises(DataError, match="take no time"):
+        decode_profile(encode(nothing), "p.json")
+    disorder = replace(good, counts=Column.of_ns([2] * 250), offset=Column.of_ms([1.0, 0.5] * 250))
+    with pytest.raises(DataError, match="out of order"):
+        decode_profile(encode(replace(disorder, retire=Column.of_ms([0.0] * 250))), "p.json")
+    with pytest.raises(DataError, match="not a profile"):
+        decode_profile(b"\xff\xfe", "p.json")
+
+
+def test_an_interval_is_as_wide_as_its_own_side() -> None:
+    """Draws from an interval: 95 % of them inside, each side by itself, none below zero."""
+    figure = Interval(value=2.0, lo=1.9, hi=2.4)
+    assert figure.at(0.0) == 2.0
+    assert figure.at(1.959964) == pytest.approx(2.4)
+    assert figure.at(-1.959964) == pytest.approx(1.9)
+    assert Interval(value=0.1, lo=0.0, hi=0.2).at(-9.0) == 0.0
+
+
+def test_a_faster_gpu_keeps_its_slice() -> None:
+    """The slice is a time that the driver sets; the switches shorten."""
+    fast = fingerprint(2.0, 0.18, 0.1).scaled(2.0)
+    assert (fast.slice_ms.value, fast.preempt_ms[0].value, fast.yield_ms[0].value) == (2.0, 0.09, 0.05)
+    assert fast.source == "scaled"
+
+
+def test_waking_costs_what_yielding_costs_where_it_was_not_measured() -> None:
+    """Documented default; and one z moves every cost of a kind."""
+    assert sharing(fingerprint(2.0, 0.18, 0.1)).wake_ms == (0.1,)
+
+
+def test_a_neighbour_more_changes_nobodys_draws() -> None:
+    """Common random numbers: else two mixes would differ by luck, too."""
+    a, b = (stream(profile("fft", 3.6), 1000, 7, "fft") for _ in range(2))
+    other = stream(profile("gemm", 20.0), 1000, 7, "gemm")
+    np.testing.assert_array_equal(a.pick, b.pick)
+    np.testing.assert_array_equal(a.think_ms, b.think_ms)
+    assert not np.array_equal(a.pick, other.pick)
+
+
+def test_arrivals_are_what_the_profile_says() -> None:
+    """Closed: uniform around the think time; Poisson: at its rate; a trace: again and again."""
+    closed = stream(profile("a", 1.0), 20_000, 0, "a")
+    assert closed.think_ms is not None
+    assert closed.think_ms.min() >= 5.0
+    assert closed.think_ms.max() <= 15.0
+    assert closed.think_ms.mean() == pytest.approx(10.0, rel=0.01)
+    poisson = stream(profile("a", 1.0, arrivals=Poisson(rate_hz=50.0)), 20_000, 0, "a")
+    assert poisson.due_ms is not None
+    assert poisson.due_ms[-1] / 20_000 == pytest.approx(20.0, rel=0.03)
+    trace = stream(profile("a", 1.0, arrivals=Trace(due_ms=(1.0, 2.0, 9.0), period_ms=20.0)), 5, 0, "a")
+    assert trace.due_ms is not None
+    assert trace.due_ms.tolist() == [1.0, 2.0, 9.0, 21.0, 22.0]
+
+
+def test_the_cycle_alone_is_the_simulators() -> None:
+    """It decides how much is drawn: host-bound and GPU-bound launches, and bursts."""
+    for them in (
+        launches([0.0, 0.5, 1.0], [0.1, 0.1, 0.1], 0.05),
+        launches([0.2, 0.3, 0.4], [1.0, 1.0, 1.0], 0.05),
+        bursts([2.0, 3.0], 0.1),
+    ):
+        made = make_profile("a", them, GPU)
+        done = simulate([stream(made, 4000, 0, "a")], sharing(fingerprint())).tenants[0]
+        assert service_alone_ms(made) == pytest.approx(done.service_ms.mean(), rel=0.02)
+    assert cycle_ms(profile("a", 1.0, arrivals=Poisson(rate_hz=50.0))) == 20.0
