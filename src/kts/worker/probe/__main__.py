@@ -12,9 +12,14 @@ import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from kts.errors import DataError, Interrupted, KtsError
 from kts.worker.prepare import prepare
+
+if TYPE_CHECKING:
+    from kts.model.plan import DeviceChoice
+    from kts.worker.detect import DeviceKind
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -90,7 +95,7 @@ def _readings(options: argparse.Namespace) -> int:
     return 0
 
 
-def _kind(choice: str) -> str:
+def _kind(choice: DeviceChoice) -> DeviceKind:
     from kts.worker.detect import choose_kind
 
     return choose_kind(choice)

@@ -58,16 +58,11 @@ def compile_kernels(
 
 def by_cuda_core(source: str, arch: str) -> bytes:
     """cuda-core's `Program`, which finds NVRTC by itself. The package was ``cuda.core.experimental`` before 0.5."""
-    module: Any
     try:
-        import cuda.core as module
-
-        program, options = module.Program, module.ProgramOptions
-    except (ImportError, AttributeError):
-        import cuda.core.experimental as module
-
-        program, options = module.Program, module.ProgramOptions
-    return bytes(program(source, "c++", options(arch=f"sm_{arch}")).compile("cubin").code)
+        from cuda.core import Program, ProgramOptions
+    except ImportError:
+        from cuda.core.experimental import Program, ProgramOptions
+    return bytes(Program(source, "c++", ProgramOptions(arch=f"sm_{arch}")).compile("cubin").code)
 
 
 def by_nvrtc(source: str, arch: str) -> bytes:

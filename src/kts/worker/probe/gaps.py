@@ -21,8 +21,9 @@ Statistic = Callable[[Floats], float]
 
 MOST = 16
 """Largest number of neighbours that is looked for."""
-PRESENT = 0.8
-"""A neighbour that waits at the end of this share of my slices always has work; one seen less often has bursts."""
+PRESENT = {"cuda": 0.8, "cpu": 0.5, "other": 0.8}
+"""A neighbour that waits at the end of this share of my slices always has work; one seen less often has bursts. Linux
+goes round less strictly than a GPU: whoever was late is let in first."""
 LONG_TURN = 1.5
 """In slices: at the end of the first one nobody was waiting."""
 ROUNDING = 0.15
@@ -155,10 +156,11 @@ def count(looks: Looks, known: Sharing | None = None) -> Count:
         ends = sum(max(1, round(_watched_ms(look) / 10)) for look in looks.looks)
         return Count(neighbours=0, sure=_worth(ends), share=share, present=0.0, turns=ends)
     room, weight = _ends_of_slices(parts, sharing, short)
-    neighbours = _level(room, weight)
+    least = PRESENT[looks.device.kind]
+    neighbours = _level(room, weight, least)
     rng = np.random.default_rng(0)
     chosen = rng.integers(0, len(room), (RESAMPLES, len(room)))
-    agree = np.mean([_level(room[rows], weight[rows]) == neighbours for rows in chosen])
+    agree = np.mean([_level(room[rows], weight[rows], least) == neighbours for rows in chosen])
     sure = min(float(agree), _worth(round(float(weight.sum()))))
     present = float(weight[room > 0].sum() / weight.sum())
     if known is None:
@@ -226,11 +228,11 @@ def _ends_of_slices(parts: Sequence[Turns], sharing: Sharing, short: bool) -> tu
     return room[kept], weight[kept]
 
 
-def _level(room: Floats, weight: Floats) -> int:
-    """The largest n such that at least `PRESENT` of the slice ends had room for n neighbours' turns."""
+def _level(room: Floats, weight: Floats, least: float) -> int:
+    """The largest n such that at least ``least`` of the slice ends had room for n neighbours' turns."""
     order = np.argsort(-room, kind="stable")
     reached = np.cumsum(weight[order]) / weight.sum()
-    place = int(np.searchsorted(reached, PRESENT - 1e-9))
+    place = int(np.searchsorted(reached, least - 1e-9))
     return int(np.floor(room[order][min(place, len(room) - 1)] + ROUNDING))
 
 

@@ -5,6 +5,7 @@ Each process ends when its stdin does; so leaving the `with` block, or dying in 
 
 from __future__ import annotations
 
+import contextlib
 import os
 import select
 import subprocess
@@ -98,10 +99,8 @@ class Process:
     def end(self) -> None:
         """Closes its stdin, whereupon it ends."""
         assert self._process.stdin is not None
-        try:
+        with contextlib.suppress(OSError):
             self._process.stdin.close()
-        except OSError:
-            pass
 
     def reap(self) -> None:
         """Waits for its end; kills it if that does not come."""

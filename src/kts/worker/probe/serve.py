@@ -25,7 +25,7 @@ from kts.worker.probe.traces import Pair, Trace
 class Request(msgspec.Struct, frozen=True, kw_only=True):
     """What to do: the methods of `Probe` by name; ``stop`` ends ``saturate`` and ``bursts``; ``rest`` does nothing."""
 
-    do: Literal["info", "ticks", "watch", "saturate", "bursts", "chain", "pulse", "rest", "stop"]
+    do: Literal["ticks", "watch", "saturate", "bursts", "chain", "pulse", "rest", "stop"]
     seconds: float = 0.0
     threshold_ns: int = 0
     enough: int | None = None
@@ -90,31 +90,31 @@ class Server:
 
     def _answer(self, request: Request) -> Answer:
         probe = self._probe
+        trace: Trace | None = None
+        pairs: list[Pair] = []
+        numbers: list[int] = []
         match request.do:
-            case "info":
-                return Answer(kind="done", info=probe.info())
             case "ticks":
-                return Answer(kind="done", numbers=tuple(probe.ticks(request.n)))
+                numbers = probe.ticks(request.n)
             case "watch":
-                watched = probe.watch(request.seconds, threshold_ns=request.threshold_ns, enough=request.enough)
-                return Answer(kind="done", trace=watched)
+                trace = probe.watch(request.seconds, threshold_ns=request.threshold_ns, enough=request.enough)
             case "saturate":
                 trace = probe.saturate(request.threshold_ns, self._running, self._lines.waiting)
                 self._lines.next()
-                return Answer(kind="done", trace=trace)
             case "bursts":
-                return self._bursts(request)
+                pairs = self._bursts(request)
             case "chain":
-                return Answer(kind="done", pairs=tuple(probe.chain(request.n, request.length_ns)))
+                pairs = probe.chain(request.n, request.length_ns)
             case "pulse":
-                return Answer(kind="done", numbers=(probe.pulse(),))
+                numbers = [probe.pulse()]
             case "rest" | "stop":
-                return Answer(kind="done")
+                pass
+        return Answer(kind="done", trace=trace, pairs=tuple(pairs), numbers=tuple(numbers))
 
     def _running(self) -> None:
         self.say(Answer(kind="running"))
 
-    def _bursts(self, request: Request) -> Answer:
+    def _bursts(self, request: Request) -> list[Pair]:
         """Pauses vary by half to either side, so that bursts come at all phases of the watcher's slices."""
         rng = random.Random(request.seed)
         self._running()
@@ -124,7 +124,7 @@ class Server:
 
         pairs = self._probe.bursts(request.length_ns, go_on)
         self._lines.next()
-        return Answer(kind="done", pairs=tuple(pairs))
+        return pairs
 
 
 def serve(kind: DeviceKind) -> int:

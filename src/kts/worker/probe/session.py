@@ -107,7 +107,8 @@ def _bursts(watcher: Process, neighbour: Process, course: Course, factor: float,
 
 def _pulses(watcher: Process, neighbour: Process, n: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
     """Host time of an empty kernel after the neighbour did as little (other), or only answered (same), in turns."""
-    same, other = [], []
+    same: list[int] = []
+    other: list[int] = []
     for _ in range(n):
         neighbour.ask(Request(do="rest"))
         same += watcher.ask(Request(do="pulse")).numbers
