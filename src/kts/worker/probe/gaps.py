@@ -21,7 +21,7 @@ Statistic = Callable[[Floats], float]
 
 MOST = 16
 """Largest number of neighbours that is looked for."""
-PRESENT = {"cuda": 0.8, "cpu": 0.5, "other": 0.8}
+PRESENT = {"cuda": 0.7, "cpu": 0.5, "other": 0.7}
 """A neighbour that waits at the end of this share of my slices always has work; one seen less often has bursts. Linux
 goes round less strictly than a GPU: whoever was late is let in first."""
 LONG_TURN = 1.5
