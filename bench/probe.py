@@ -40,8 +40,8 @@ from kts.worker.probe.gaps import Sharing, count
 from kts.worker.probe.neighbours import Neighbourhood, gather
 from kts.worker.probe.place import cores_for
 from kts.worker.probe.serve import Request
-from kts.worker.probe.traces import BLIP_NS, Look, Looks
-from kts.worker.probe.who import ENOUGH, UNKNOWN_SLICE_S
+from kts.worker.probe.traces import BLIP_NS, Looks
+from kts.worker.probe.who import ENOUGH, LOOK_S
 
 PARTS = ("slice", "count", "burst", "effect")
 LOOKS = 5
@@ -103,7 +103,7 @@ def counts(kind: DeviceKind, mode: str, probes: int, known: Sharing | None) -> N
     if known is not None:
         ways["looks, fingerprint known"] = lambda seen: count(seen, known).neighbours
     right: dict[str, list[int]] = {name: [] for name in (*ways, "watch of 0.1 s")}
-    limit_s = UNKNOWN_SLICE_S
+    limit_s = LOOK_S * ENOUGH[kind]
     with Neighbourhood(kind, MOST, cores_for(kind)) as here:
         for n in range(MOST + 1):
             busy = here.neighbours[:n]
@@ -114,7 +114,7 @@ def counts(kind: DeviceKind, mode: str, probes: int, known: Sharing | None) -> N
                 for _ in range(LOOKS):
                     time.sleep(rng.uniform(0.002, 0.02))
                     request = Request(do="watch", seconds=limit_s, threshold_ns=BLIP_NS[kind], enough=ENOUGH[kind])
-                    looks.append(Look(limit_ns=round(limit_s * 1e9), seen=here.watcher.trace(request)))
+                    looks.append(here.watcher.trace(request))
                 seen = Looks(device=here.device, mode=mode, blip_ns=BLIP_NS[kind], kind="looks", looks=tuple(looks))
                 for name, way in ways.items():
                     hits[name] += way(seen) == n
@@ -124,7 +124,7 @@ def counts(kind: DeviceKind, mode: str, probes: int, known: Sharing | None) -> N
                     mode=mode,
                     blip_ns=BLIP_NS[kind],
                     kind="watch",
-                    looks=(Look(limit_ns=100_000_000, seen=trace),),
+                    looks=(trace,),
                 )
                 hits["watch of 0.1 s"] += count(watched, known).neighbours == n
             gather(busy, Request(do="stop"))
@@ -150,8 +150,7 @@ def patterns(kind: DeviceKind, mode: str, known: Sharing | None) -> None:
                 trace = here.watcher.trace(Request(do="watch", seconds=1.5, threshold_ns=BLIP_NS[kind]))
                 pairs = np.array(bursting.ask(Request(do="stop")).pairs, dtype=np.int64)
                 gather(here.neighbours[1 : 1 + saturating], Request(do="stop"))
-                looks = (Look(limit_ns=1_500_000_000, seen=trace),)
-                seen = Looks(device=here.device, mode=mode, blip_ns=BLIP_NS[kind], kind="watch", looks=looks)
+                seen = Looks(device=here.device, mode=mode, blip_ns=BLIP_NS[kind], kind="watch", looks=(trace,))
                 found = count(seen, known)
                 inside = pairs[(pairs[:, 0] > trace.start_ns) & (pairs[:, 1] < trace.end_ns)]
                 every = float(np.diff(inside[:, 0]).mean()) / 1e6 if len(inside) > 1 else float("nan")

@@ -10,7 +10,7 @@ import numpy as np
 from kts.model.run import DeviceInfo
 from kts.physics.simulate import Completed, Sharing, Stream, simulate
 from kts.physics.values import Floats, bursts
-from kts.worker.probe.traces import Bursts, Crowd, Look, Looks, Pair, Readings, Trace
+from kts.worker.probe.traces import Bursts, Crowd, Looks, Pair, Readings, Trace
 
 STEP_MS = 0.002
 """Of the simulated loop that reads the clock."""
@@ -84,8 +84,7 @@ def watch_beside(others: Sequence[Stream], shared: Sharing, ms: float, **noise: 
 
 def watched(trace: Trace, blip_ns: int = THRESHOLD_NS) -> Looks:
     """One long watch."""
-    look = Look(limit_ns=trace.end_ns - trace.start_ns, seen=trace)
-    return Looks(device=H200, mode="time-slicing", blip_ns=blip_ns, kind="watch", looks=(look,))
+    return Looks(device=H200, mode="time-slicing", blip_ns=blip_ns, kind="watch", looks=(trace,))
 
 
 def looks_of(trace: Trace, limit_ms: float, starts_ms: Sequence[float]) -> Looks:
@@ -102,7 +101,7 @@ def looks_of(trace: Trace, limit_ms: float, starts_ms: Sequence[float]) -> Looks
         inside = later[later[:, 0] < end_ns][:1]
         end_ns = int(inside[0].sum()) if len(inside) else end_ns
         seen = Trace(start_ns=start_ns, end_ns=end_ns, gaps=tuple((int(b), int(g)) for b, g in inside))
-        found.append(Look(limit_ns=round(limit_ms * 1e6), seen=seen))
+        found.append(seen)
     return Looks(device=H200, mode="time-slicing", blip_ns=THRESHOLD_NS, kind="looks", looks=tuple(found))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -15,20 +16,34 @@ import pytest
 from tests.helpers_cli import KTS, errors, kts
 from tests.helpers_probe import readings, sharing
 
+from kts.model.run import DeviceInfo
 from kts.physics.files import decode_fingerprint
 from kts.physics.probe import findings
 from kts.worker.probe.gaps import count, turns
-from kts.worker.probe.neighbours import Neighbourhood, gather
+from kts.worker.probe.neighbours import Neighbourhood, Process, gather
 from kts.worker.probe.place import cores_for
 from kts.worker.probe.serve import Request
 from kts.worker.probe.session import Course, measure
-from kts.worker.probe.traces import BLIP_NS, Look, Looks
+from kts.worker.probe.traces import BLIP_NS, Looks
 
 pytestmark = pytest.mark.e2e
 
 DEADLINE_S = 8.0
 BLIP = BLIP_NS["cpu"]
 _POD = (sys.executable, "-m", "kts.worker.probe", "--device", "cpu")
+
+
+@pytest.fixture
+def first_served(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lets the scheduler prefer the probes' sessions where that is allowed: else a busy machine is in every figure."""
+    opened = Process.opened
+
+    def prefer(self: Process) -> DeviceInfo:
+        with contextlib.suppress(OSError):
+            Path(f"/proc/{self.pid}/autogroup").write_text("-15")
+        return opened(self)
+
+    monkeypatch.setattr(Process, "opened", prefer)
 
 
 def _quiet(deadline: float) -> None:
@@ -38,11 +53,12 @@ def _quiet(deadline: float) -> None:
     with Neighbourhood("cpu", 0, cores_for("cpu")) as here:
         while time.monotonic() < deadline:
             away = turns(here.watcher.trace(Request(do="watch", seconds=0.15, threshold_ns=20_000)), 20_000).away
-            if away < 0.05:
+            if away < 0.08:
                 return
     pytest.skip(f"other programs took {away:.0%} of the core just now")
 
 
+@pytest.mark.usefixtures("first_served")
 def test_a_cpu_cores_neighbours_are_counted() -> None:
     """Else the probe does not see what it puts there itself: 0, 1 and 2 spinning neighbours on one core."""
     deadline = time.monotonic() + DEADLINE_S
@@ -55,8 +71,7 @@ def test_a_cpu_cores_neighbours_are_counted() -> None:
                 gather(here.neighbours[:n], Request(do="saturate", threshold_ns=20_000))
                 trace = here.watcher.trace(Request(do="watch", seconds=0.6, threshold_ns=20_000))
                 gather(here.neighbours[:n], Request(do="stop"))
-                look = Look(limit_ns=600_000_000, seen=trace)
-                seen = Looks(device=here.device, mode="cpu-scheduler", blip_ns=BLIP, kind="watch", looks=(look,))
+                seen = Looks(device=here.device, mode="cpu-scheduler", blip_ns=BLIP, kind="watch", looks=(trace,))
                 found = count(seen).neighbours
                 if found != n:
                     wrong.append((n, found))
@@ -66,17 +81,20 @@ def test_a_cpu_cores_neighbours_are_counted() -> None:
     raise AssertionError(f"(neighbours, counted): {wrong}")
 
 
+@pytest.mark.usefixtures("first_served")
 def test_a_cpu_core_has_a_slice() -> None:
     """Else the same probe does not read the kernel scheduler's slice."""
     _quiet(time.monotonic() + DEADLINE_S)
     taken = measure(
         "cpu", "cpu-scheduler", course=Course(seconds=0.5, most=2, pulses=0), cores=cores_for("cpu"), anyway=True
     )
-    mark = findings(taken).fingerprint
+    found = findings(taken)
+    mark = found.fingerprint
     assert mark.gpu.kind == "cpu"
     assert "not a GPU" in mark.gpu.label
     assert 0.5 < mark.slice_ms.value < 30  # Linux grants 0.7 to 3 ms, rounded up to its tick
     assert 0 <= mark.preempt_ms[0].value < mark.slice_ms.value / 2
+    assert [crowd.counted for crowd in found.crowds] == [1, 2] or found.notes
     assert mark.timer_resolution_ns is not None
 
 

@@ -10,7 +10,7 @@ from tests.helpers_probe import H200, HERE_NS, watched
 
 from kts.errors import DataError
 from kts.worker.probe.gaps import Sharing, count, interval, turns, usual
-from kts.worker.probe.traces import Look, Looks, Pair, Trace, threshold_ns
+from kts.worker.probe.traces import Looks, Pair, Trace, threshold_ns
 from kts.worker.probe.who import sentence, sharing_of
 
 MS = 1_000_000
@@ -28,8 +28,7 @@ def _trace(*cycles: tuple[float, float], last_ms: float = 2.0) -> Trace:
 
 
 def _looks(*seen: Trace) -> Looks:
-    looks = tuple(Look(limit_ns=3 * MS, seen=trace) for trace in seen)
-    return Looks(device=H200, mode="time-slicing", blip_ns=20_000, kind="looks", looks=looks)
+    return Looks(device=H200, mode="time-slicing", blip_ns=20_000, kind="looks", looks=seen)
 
 
 def test_turns_lie_between_gaps() -> None:
@@ -117,6 +116,16 @@ def test_bursts_beside_a_saturating_neighbour_are_told_apart() -> None:
     assert text.startswith("NVIDIA H: 1 neighbour keeps it busy")
     assert "you get 1 turn in 2" in text
     assert "somebody else comes in bursts of about 1.00 ms, every 45.1 ms" in text
+
+
+def test_a_stale_fingerprint_is_not_used() -> None:
+    """Else a slice set anew with nvidia-smi makes every later answer wrong."""
+    trace = _trace(*[(6.0, 12.6)] * 20)  # two neighbours, slices three times as long as known
+    found = count(watched(trace), KNOWN)
+    assert found.neighbours == 2
+    assert found.slice_ms == pytest.approx(6.0)
+    assert found.stale_ms == 2.0
+    assert "make a new one" in sentence(found, watched(trace))
 
 
 def test_an_idle_device_is_called_so() -> None:

@@ -14,10 +14,8 @@ from kts.errors import DataError, UsageError
 
 if TYPE_CHECKING:
     from kts.model.plan import DeviceChoice
-    from kts.model.run import DeviceInfo
     from kts.physics.probe import Findings
-    from kts.physics.values import Fingerprint, Interval
-    from kts.worker.probe.gaps import Sharing
+    from kts.physics.values import Interval
     from kts.worker.probe.traces import Readings
 
 DEVICES: tuple[DeviceChoice, ...] = ("auto", "cuda", "cpu")
@@ -61,9 +59,10 @@ def probe(
     listing: Annotated[bool, typer.Option("--list", help="List the fingerprints kept here.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Measure how this GPU is shared: time slice, switch costs, timer. Or say who is on it (--who).
+    """Measure how this GPU is shared, or say who is on it.
 
-    Needs no privilege and no torch. A fingerprint takes a few seconds of a GPU that nobody else uses.
+    Time slice, switch costs and timer, with intervals: a few seconds of a GPU that nobody else uses. --who takes as
+    many short turns as it has looks. Neither needs any privilege, nor torch.
     """
     choice = _choice(device)
     if sum((who, from_file is not None, listing)) > 1:
@@ -170,20 +169,16 @@ def _who(device: DeviceChoice, looks: int, watch: float | None, file: Path | Non
 
     kind = choose_kind(device)
     mode = sharing_mode(device)
-    mark: list[Fingerprint | None] = [None if file is None else read(file)]
-
-    def known(info: DeviceInfo) -> Sharing | None:
-        if mark[0] is None:
-            mark[0] = find(info.uuid, info.driver, mode, directory(os.environ))
-        return sharing_of(mark[0]) if mark[0] else None
-
-    seen = look(kind, mode, looks=looks, watch_s=watch, known=known, cores=cores_for(kind))
-    found = answer(seen, sharing_of(mark[0]) if mark[0] else None)
+    mark = None if file is None else read(file)
+    seen = look(kind, mode, looks=looks, watch_s=watch, cores=cores_for(kind))
+    if mark is None:
+        mark = find(seen.device.uuid, seen.device.driver, mode, directory(os.environ))
+    found = answer(seen, sharing_of(mark) if mark else None)
     if as_json:
         print_json(found)
         return
     sys.stdout.write(found.sentence + "\n")
-    if mark[0] is None:
+    if mark is None:
         sys.stdout.write("  without a fingerprint of this device, its slice is taken from what was seen: kts probe\n")
 
 

@@ -16,7 +16,7 @@ from kts.errors import DataError, RefusalError
 from kts.physics.values import Fingerprint, Floats, Gpu, Interval
 from kts.units import NS_PER_MS
 from kts.worker.probe.gaps import Sharing, Turns, count, interval, turns, usual
-from kts.worker.probe.traces import READINGS_VERSION, Bursts, Crowd, Ints, Look, Looks, Readings, Trace
+from kts.worker.probe.traces import READINGS_VERSION, Bursts, Crowd, Ints, Looks, Readings, Trace
 
 LEAST_TURNS = 8
 DISAGREE = 0.2
@@ -135,10 +135,9 @@ def timer_resolution_ns(ticks: Ints) -> float | None:
 def _check_turns(readings: Readings) -> None:
     first = readings.crowds[0]
     seen = turns(first.watched, readings.blip_ns)
-    watched = first.watched.until_ns - first.watched.start_ns
-    busy = sum(int((ends - begins).sum()) for begins, ends in (_stays(t, readings.blip_ns) for t in first.others))
-    own = watched - int(seen.off.sum() * NS_PER_MS)
-    if first.others and own + busy > 1.5 * watched:
+    window = first.watched.start_ns, first.watched.until_ns
+    busy = sum(_within(trace, readings.blip_ns, window) for trace in (first.watched, *first.others))
+    if first.others and busy > 1.5 * (window[1] - window[0]):
         raise RefusalError(
             f"{readings.device.label}: the probe and its neighbour ran at the same time, not by turns",
             "with MPS there is no slice to measure; stop its daemon, or measure the mix itself: kts run",
@@ -148,6 +147,12 @@ def _check_turns(readings: Readings) -> None:
             f"{readings.device.label}: only {len(seen.whole)} whole turns beside a saturating neighbour",
             "watch longer: --seconds; on MIG each instance has a slice of its own",
         )
+
+
+def _within(trace: Trace, blip_ns: int, window: tuple[int, int]) -> int:
+    """How long the process was on the device within the window (ns)."""
+    begins, ends = (np.clip(edge, *window) for edge in _stays(trace, blip_ns))
+    return int((ends - begins).sum())
 
 
 def _turns_of_all(crowd: Crowd, blip_ns: int) -> Floats:
@@ -252,13 +257,12 @@ def _widened(found: tuple[float, float, float], unsure: float) -> Interval:
 
 def _crowd(readings: Readings, crowd: Crowd, known: Sharing, switch: Interval, outside: float) -> CrowdFinding:
     seen: Turns = turns(crowd.watched, readings.blip_ns)
-    length = crowd.watched.until_ns - crowd.watched.start_ns
     looked = Looks(
         device=readings.device,
         mode=readings.mode,
         blip_ns=readings.blip_ns,
         kind="watch",
-        looks=(Look(limit_ns=length, seen=crowd.watched),),
+        looks=(crowd.watched,),
     )
     counted = count(looked, known)
     return CrowdFinding(

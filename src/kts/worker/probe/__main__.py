@@ -68,7 +68,7 @@ def _who(options: argparse.Namespace) -> int:
     if options.fingerprint is not None:
         known = sharing_of(_read(options.fingerprint), str(options.fingerprint))
     kind, mode = _kind(options.device), sharing_mode(options.device)
-    seen = look(kind, mode, looks=options.looks, watch_s=options.watch, known=lambda _: known, cores=cores_for(kind))
+    seen = look(kind, mode, looks=options.looks, watch_s=options.watch, cores=cores_for(kind))
     found = answer(seen, known)
     _print(found)
     _say(found.sentence)

@@ -11,10 +11,11 @@ from dataclasses import dataclass
 
 import msgspec
 import numpy as np
+from msgspec.structs import replace
 from numpy.typing import NDArray
 
 from kts.units import NS_PER_MS
-from kts.worker.probe.traces import Look, Looks, Trace
+from kts.worker.probe.traces import Looks, Trace
 
 Floats = NDArray[np.float64]
 Statistic = Callable[[Floats], float]
@@ -24,6 +25,8 @@ MOST = 16
 PRESENT = {"cuda": 0.7, "cpu": 0.5, "other": 0.7}
 """A neighbour that waits at the end of this share of my slices always has work; one seen less often has bursts. Linux
 goes round less strictly than a GPU: whoever was late is let in first."""
+STALE = {"cuda": 0.1, "cpu": 1e9, "other": 0.1}
+"""By how much the turns beside saturating neighbours may differ from the fingerprint's. A CPU core's vary anyway."""
 LONG_TURN = 1.5
 """In slices: at the end of the first one nobody was waiting."""
 ROUNDING = 0.15
@@ -115,6 +118,7 @@ class Count(msgspec.Struct, frozen=True, kw_only=True):
     ``share``: of the observed time the device was away. ``present``: share of slice ends at which somebody waited who
     then took at least half a slice.
     ``slice_ms``: as known, or as seen; None where nobody was there. ``turns``: how many slice ends were observed.
+    ``stale_ms``: the fingerprint's slice, where what was seen is another one; then it was not used.
     """
 
     neighbours: int
@@ -124,6 +128,7 @@ class Count(msgspec.Struct, frozen=True, kw_only=True):
     turns: int
     slice_ms: float | None = None
     pattern: Pattern | None = None
+    stale_ms: float | None = None
 
 
 def usual(values: Floats) -> float:
@@ -145,9 +150,17 @@ def count(looks: Looks, known: Sharing | None = None) -> Count:
     """Neighbours and bursts from what was seen, with the device's fingerprint or without.
 
     Without one the slice is the usual turn that ended in a gap, and a switch is taken to cost little beside it: right
-    up to about q / c neighbours.
+    up to about q / c neighbours. A slice can be set anew at any time, so a fingerprint that does not fit is left out.
     """
-    parts = [turns(look.seen, looks.blip_ns) for look in looks.looks]
+    if known is None:
+        return _count(looks, None)
+    plain = _count(looks, None)
+    fits = plain.slice_ms is None or abs(plain.slice_ms / known.slice_ms - 1) <= STALE[looks.device.kind]
+    return _count(looks, known) if fits else replace(plain, stale_ms=known.slice_ms)
+
+
+def _count(looks: Looks, known: Sharing | None) -> Count:
+    parts = [turns(look, looks.blip_ns) for look in looks.looks]
     short = looks.kind == "looks"  # each begins with a turn of its own
     seen = np.concatenate([part.on if short else part.whole for part in parts]) if parts else np.empty(0)
     sharing = known or (Sharing(slice_ms=usual(seen)) if len(seen) else None)
@@ -185,8 +198,8 @@ def _with_switch(sharing: Sharing, parts: Sequence[Turns], neighbours: int) -> S
     return Sharing(slice_ms=sharing.slice_ms, switch_ms=(min(max(cost, 0.0), sharing.slice_ms / (neighbours + 1)),))
 
 
-def _watched_ms(look: Look) -> float:
-    return (look.seen.until_ns - look.seen.start_ns) / NS_PER_MS
+def _watched_ms(look: Trace) -> float:
+    return (look.until_ns - look.start_ns) / NS_PER_MS
 
 
 def _share(parts: Sequence[Turns]) -> float:

@@ -49,6 +49,11 @@ class Process:
             start_new_session=True,  # Ctrl-C is for whoever started it
         )
 
+    @property
+    def pid(self) -> int:
+        """Of the process."""
+        return self._process.pid
+
     def opened(self) -> DeviceInfo:
         """Waits until the device is open."""
         info = self.answer(START_S).info

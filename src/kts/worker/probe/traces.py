@@ -78,21 +78,14 @@ class Readings(msgspec.Struct, frozen=True, kw_only=True):
     created_ns: int | None = None  # CLOCK_REALTIME
 
 
-class Look(msgspec.Struct, frozen=True, kw_only=True):
-    """One short watch, begun at any moment of whoever is there; ``limit_ns``: how long it would have waited."""
-
-    limit_ns: int
-    seen: Trace
-
-
 class Looks(msgspec.Struct, frozen=True, kw_only=True):
-    """What `who` saw: short looks, or one long watch."""
+    """What `who` saw: short ones, each begun at any moment of whoever is there, or one long watch."""
 
     device: DeviceInfo
     mode: str
     blip_ns: int
     kind: Literal["looks", "watch"]
-    looks: tuple[Look, ...]
+    looks: tuple[Trace, ...]
 
 
 BLIP_NS = {"cuda": 20_000, "cpu": 700_000, "other": 20_000}

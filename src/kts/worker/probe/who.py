@@ -14,15 +14,15 @@ import numpy as np
 
 from kts.errors import DataError
 from kts.model.run import DeviceInfo
-from kts.units import NS_PER_S, format_ms, s_to_ns
+from kts.units import format_ms
 from kts.worker.detect import DeviceKind
-from kts.worker.probe.gaps import LONG_TURN, Count, Sharing, count
+from kts.worker.probe.gaps import Count, Sharing, count
 from kts.worker.probe.neighbours import Neighbourhood
 from kts.worker.probe.serve import Request
-from kts.worker.probe.traces import BLIP_NS, Look, Looks, threshold_ns
+from kts.worker.probe.traces import BLIP_NS, Looks, threshold_ns
 
-UNKNOWN_SLICE_S = 0.05
-"""A look waits this long for a first gap where the slice is not known."""
+LOOK_S = 0.05
+"""A look waits this long for a gap: longer than any slice that is known of. On an idle device that disturbs nobody."""
 EVERY_S = 1.0
 ENOUGH = {"cuda": 1, "cpu": 3}
 """Gaps per look: a GPU's turns are all alike, a CPU's kernel may begin with a short one."""
@@ -34,31 +34,24 @@ def look(
     *,
     looks: int = 5,
     watch_s: float | None = None,
-    known: Callable[[DeviceInfo], Sharing | None] = lambda _: None,
     cores: Sequence[int] | None = None,
     sleep: Callable[[float], None] = time.sleep,
     command: Sequence[str] | None = None,
 ) -> Looks:
-    """``looks`` of them, one a second, or with ``watch_s`` one watch without a break.
-
-    ``known``: the device's sharing, where its fingerprint is there; then a look need not wait as long.
-    """
+    """``looks`` of them, one a second, or with ``watch_s`` one watch without a break."""
     with Neighbourhood(kind, 0, cores, command) as here:
         ticks = here.watcher.ask(Request(do="ticks", n=1024)).numbers
         blip = max(BLIP_NS[kind], threshold_ns(np.array(ticks, dtype=np.int64)))
         if watch_s is not None:
             seen = here.watcher.trace(Request(do="watch", seconds=watch_s, threshold_ns=blip), watch_s + 60)
-            whole = Look(limit_ns=s_to_ns(watch_s), seen=seen)
-            return Looks(device=here.device, mode=mode, blip_ns=blip, kind="watch", looks=(whole,))
-        sharing = known(here.device)
-        limit_s = UNKNOWN_SLICE_S if sharing is None else LONG_TURN * sharing.slice_ms / 1000
-        limit_s *= ENOUGH[kind]
+            return Looks(device=here.device, mode=mode, blip_ns=blip, kind="watch", looks=(seen,))
+        limit_s = ENOUGH[kind] * LOOK_S
         taken = []
         for i in range(looks):
             if i:
                 sleep(EVERY_S)
             seen = here.watcher.trace(Request(do="watch", seconds=limit_s, threshold_ns=blip, enough=ENOUGH[kind]))
-            taken.append(Look(limit_ns=round(limit_s * NS_PER_S), seen=seen))
+            taken.append(seen)
         return Looks(device=here.device, mode=mode, blip_ns=blip, kind="looks", looks=tuple(taken))
 
 
@@ -121,6 +114,9 @@ def sentence(found: Count, looks: Looks) -> str:
     text = f"{where}: {who} (sure: {found.sure:.0%})"
     if n:
         text += f"; you get 1 turn in {n + 1}"
+    if found.stale_ms is not None and found.slice_ms is not None:
+        text += f"; a slice is {format_ms(found.slice_ms)} now, no longer the {format_ms(found.stale_ms)} of the "
+        text += "fingerprint: make a new one"
     pattern = found.pattern
     if pattern is None:
         return f"{text}." if found.present or n else f"{text}, and nobody was seen at all."
