@@ -141,14 +141,14 @@ def test_ctrl_c_leaves_nothing_behind(arguments: tuple[str, ...]) -> None:
     _all_end(children)
 
 
-def test_a_killed_driver_leaves_nothing_behind() -> None:
-    """Else kill -9 leaves neighbours that keep the device busy for ever."""
-    process = subprocess.Popen([*_POD, "--anyway"], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
-    assert process.stderr is not None
-    for line in process.stderr:
-        if "beside" in line or "error" in line:
-            break
-    children = _children(process.pid)
+@pytest.mark.parametrize(("arguments", "processes"), [(("--anyway",), 5), (("--who", "--watch", "300"), 1)])
+def test_a_killed_driver_leaves_nothing_behind(arguments: tuple[str, ...], processes: int) -> None:
+    """Else kill -9 leaves neighbours that keep the device busy for ever, or a watch that nobody waits for."""
+    process = subprocess.Popen([*_POD, *arguments], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 30
+    children: set[int] = set()
+    while (len(children) < processes or not any(map(_spinning, children))) and time.monotonic() < deadline:
+        children = _children(process.pid)
     process.kill()
     process.communicate()
     _all_end(children)
@@ -166,6 +166,15 @@ def _all_end(children: set[int]) -> None:
 def _children(pid: int) -> set[int]:
     text = Path(f"/proc/{pid}/task/{pid}/children")
     return {int(child) for child in text.read_text().split()} if text.exists() else set()
+
+
+def _spinning(pid: int) -> bool:
+    """Whether it has used a second of processor time: it is past its start."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return False
+    return int(fields[11]) + int(fields[12]) > os.sysconf("SC_CLK_TCK")
 
 
 def _alive(pid: int) -> bool:

@@ -7,6 +7,7 @@ elsewhere. JSON goes to stdout, a sentence for people to stderr. Nothing here ma
 from __future__ import annotations
 
 import argparse
+import ctypes
 import os
 import signal
 import sys
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     from kts.model.plan import DeviceChoice
     from kts.worker.detect import DeviceKind
 
+_PR_SET_PDEATHSIG = 1
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The exit code: 0 or those of `kts.errors`."""
@@ -29,6 +32,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if options.serve:
             signal.signal(signal.SIGINT, signal.SIG_IGN)
             prepare(os.environ)
+            _end_with_the_parent()
             from kts.worker.probe.serve import serve
 
             return serve(_kind(options.device))
@@ -40,6 +44,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         if os.environ.get("KTS_DEBUG") == "1":
             raise
         return _complain(error)
+
+
+def _end_with_the_parent() -> None:
+    """A long watch does not look at its stdin meanwhile: so the kernel ends the process when its parent is killed."""
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def _parser() -> argparse.ArgumentParser:

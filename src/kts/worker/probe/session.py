@@ -21,7 +21,7 @@ Say = Callable[[str], None]
 MOST_NEIGHBOURS = 4
 ALONE_S = 0.4
 TICKS = 4096
-UNINVITED = {"cuda": 0.002, "cpu": 0.05}
+UNINVITED = {"cuda": 0.005, "cpu": 0.05}
 """Share of the time that a quiet device may be away: a CPU core has small threads of the kernel's."""
 
 
