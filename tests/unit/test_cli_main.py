@@ -41,6 +41,7 @@ def test_every_command_is_in_the_help(capsys: pytest.CaptureFixture[str]) -> Non
         "run",
         "report",
         "compare",
+        "probe",
         "predict",
         "profile",
         "whatif",

@@ -1,0 +1,58 @@
+"""Where fingerprints are kept: one file per GPU, driver and sharing mode, in the user's data directory."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from kts.errors import DataError
+from kts.physics.files import decode_fingerprint, encode
+from kts.physics.values import Fingerprint
+from kts.store.durable import write_atomically
+
+
+def directory(env: Mapping[str, str]) -> Path:
+    """``$XDG_DATA_HOME/kts/fingerprints``; XDG_DATA_HOME is ``~/.local/share`` where it is unset or not absolute."""
+    given = Path(env.get("XDG_DATA_HOME", ""))
+    base = given if given.is_absolute() else Path(env.get("HOME") or Path.home()) / ".local" / "share"
+    return base / "kts" / "fingerprints"
+
+
+def file_name(uuid: str, driver: str, mode: str) -> str:
+    """``GPU-...+580.159.03+time-slicing.json``; what a file name cannot hold becomes ``_``, nothing ``none``."""
+    parts = (re.sub(r"[^A-Za-z0-9._-]", "_", part) or "none" for part in (uuid, driver, mode))
+    return "+".join(parts) + ".json"
+
+
+def keep(fingerprint: Fingerprint, folder: Path) -> Path:
+    """Writes it in place of an older one of the same GPU, driver and mode; where. OSError."""
+    folder.mkdir(parents=True, exist_ok=True)
+    gpu = fingerprint.gpu
+    path = folder / file_name(gpu.uuid, gpu.driver, fingerprint.mode)
+    write_atomically(path, encode(fingerprint))
+    return path
+
+
+def find(uuid: str, driver: str, mode: str, folder: Path) -> Fingerprint | None:
+    """That of exactly this GPU, driver and mode; None if there is none. DataError if its file cannot be read."""
+    path = folder / file_name(uuid, driver, mode)
+    return read(path) if path.exists() else None
+
+
+def read(path: Path) -> Fingerprint:
+    """A fingerprint file. DataError."""
+    try:
+        raw = path.read_bytes()
+    except OSError as error:
+        raise DataError(f"{path}: {error.strerror}", "give a file that kts probe wrote") from error
+    return decode_fingerprint(raw, str(path))
+
+
+def kept(folder: Path) -> Iterator[tuple[Path, Fingerprint | DataError]]:
+    """Every file there, by name, with its fingerprint or what is wrong with it."""
+    for path in sorted(folder.glob("*.json")):
+        try:
+            yield path, read(path)
+        except DataError as error:
+            yield path, error
