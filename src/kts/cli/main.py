@@ -20,8 +20,8 @@ from kts.cli.doctor import doctor
 from kts.cli.experiments import experiments
 from kts.cli.k8s import app as k8s_app
 from kts.cli.predict import predict
-from kts.cli.profile import profile
 from kts.cli.probe import probe
+from kts.cli.profile import profile
 from kts.cli.report import report
 from kts.cli.run import run
 from kts.cli.runs import attach, clean, collect, runs
