@@ -17,6 +17,7 @@ from kts.errors import Interrupted, MeasurementError, SetupError, UsageError
 from kts.k8s import classic_jobs, manifests
 from kts.k8s.api import Api, Unavailable
 from kts.k8s.classic_block import BlockRun
+from kts.k8s.interrupts import Interrupts
 from kts.k8s.objects import clean, create_namespace, placed
 from kts.k8s.podwatch import PodWatch
 from kts.k8s.settings import ClusterSettings
@@ -131,19 +132,20 @@ class ClassicSession:
         """See RunSession."""
         if self.settings.telemetry:
             self._watch.note(_NO_TELEMETRY)
-        for block in self._blocks:
-            running = self._block_run(block)
-            try:
-                outcome = self._follow(running, watcher)
-            except KeyboardInterrupt:
-                running.stop()
-                running.record("stopped by the user")
-                return Outcome(kind="interrupted", reason="stopped by the user", exit_code=Interrupted.exit_code)
-            except Unavailable:
-                running.stop()
-                raise
-            if outcome is not None:
-                return outcome
+        with Interrupts() as interrupts:
+            for block in self._blocks:
+                running = self._block_run(block)
+                try:
+                    outcome = self._follow(running, watcher, interrupts)
+                except KeyboardInterrupt:
+                    running.stop()
+                    running.record("stopped by the user")
+                    return Outcome(kind="interrupted", reason="stopped by the user", exit_code=Interrupted.exit_code)
+                except Unavailable:
+                    running.stop()
+                    raise
+                if outcome is not None:
+                    return outcome
         return Outcome(kind="complete")
 
     def _block_run(self, block: Block) -> BlockRun:
@@ -160,7 +162,7 @@ class ClassicSession:
             known=self._known,
         )
 
-    def _follow(self, running: BlockRun, watcher: Watcher) -> Outcome | None:
+    def _follow(self, running: BlockRun, watcher: Watcher, interrupts: Interrupts) -> Outcome | None:
         """Runs one block to its end: None once it is there as a valid one, else the outcome of the run."""
         next_look = next_neighbours = 0.0
         while True:
@@ -193,7 +195,7 @@ class ClassicSession:
                 running.stop()
                 running.record(outcome.reason)
                 return outcome
-            time.sleep(POLL_S)
+            interrupts.pause(POLL_S)
 
     def _failure(self, running: BlockRun) -> Outcome | None:
         """Why the run cannot go on; None if it can. Where nothing valid was measured yet a refusal is a failed run."""

@@ -18,6 +18,7 @@ from kts.conduct.ports import Progress, Watcher
 from kts.errors import DataError, Interrupted, MeasurementError, SetupError
 from kts.k8s import manifests, podstate
 from kts.k8s.api import Api, Missing, Unavailable
+from kts.k8s.interrupts import Interrupts
 from kts.k8s.names import STATUS_PORT, TOKEN_HEADER
 from kts.k8s.objects import clean, create, create_namespace, placed
 from kts.k8s.podwatch import PodWatch
@@ -106,14 +107,15 @@ class Session:
         KeyboardInterrupt stops the run in order, a second one passes through. Unavailable after PATIENCE_S
         without an answer: the run goes on without us.
         """
-        try:
-            return self._follow(watcher, None)
-        except KeyboardInterrupt:
-            self._post("/v1/stop")
-            fallback = Outcome(kind="interrupted", reason="stopped by the user", exit_code=Interrupted.exit_code)
-            return self._follow(watcher, fallback)
+        with Interrupts() as interrupts:
+            try:
+                return self._follow(watcher, interrupts, None)
+            except KeyboardInterrupt:
+                self._post("/v1/stop")
+                fallback = Outcome(kind="interrupted", reason="stopped by the user", exit_code=Interrupted.exit_code)
+                return self._follow(watcher, interrupts, fallback)
 
-    def _follow(self, watcher: Watcher, fallback: Outcome | None) -> Outcome:
+    def _follow(self, watcher: Watcher, interrupts: Interrupts, fallback: Outcome | None) -> Outcome:
         """``fallback``: the outcome of a run that was told to stop and does not."""
         next_look = next_neighbours = 0.0
         last_answer = time.monotonic()
@@ -151,7 +153,7 @@ class Session:
                 return fallback
             if status is None and self._watch.verdict is None:
                 watcher.progress(_waiting(self._watch.waiting_for(), now - self._started))
-            time.sleep(POLL_S)
+            interrupts.pause(POLL_S)
 
     def _status(self) -> Status | None:
         """What the conductor says; None while its pod is not there, or does not answer."""
