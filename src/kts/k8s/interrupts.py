@@ -23,7 +23,8 @@ class Interrupts:
         self._came = False
 
     def __enter__(self) -> Interrupts:
-        self._mine = threading.current_thread() is threading.main_thread()
+        in_main = threading.current_thread() is threading.main_thread()
+        self._mine = in_main and signal.getsignal(signal.SIGINT) is not signal.SIG_IGN  # nohup stays nohup
         if self._mine:
             self._former = signal.signal(signal.SIGINT, self._on_signal)
         return self
