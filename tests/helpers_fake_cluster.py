@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import itertools
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
@@ -29,9 +29,10 @@ _CREATED = {"creationTimestamp": "2026-01-01T00:00:00Z"}
 class FakeCluster:
     """Every Job's pod runs as soon as it is made, and has ended at the second look after its log was read.
 
-    ``spoil`` changes a pod's lines, ``uuids`` which GPU a block gets, ``codes`` how a tenant's pod ends. The log of a
-    pod in ``held`` breaks off before its end, again and again; that of one in ``hung`` ends in silence, and that of one
-    in ``cut_off`` cannot be had. While ``away`` is above 0 every call fails, and counts it down.
+    ``spoil`` changes a pod's lines, ``uuids`` which GPU a block gets, ``kind`` what its worker takes it for, ``codes``
+    how a tenant's pod ends. The log of a pod in ``held`` breaks off before its end, again and again; that of one in
+    ``hung`` ends in silence, and that of one in ``cut_off`` cannot be had. While ``away`` is above 0 every call fails,
+    and counts it down.
     """
 
     server = "fake"
@@ -40,6 +41,7 @@ class FakeCluster:
         self.objects: dict[tuple[str, str], Object] = {}
         self.spoil: Callable[[str, Lines], Lines] = lambda _, lines: lines
         self.uuids: dict[str, str] = {}
+        self.kind: Literal["cuda", "cpu"] = "cpu"
         self.codes: dict[str, int] = {}
         self.held: set[str] = set()
         self.hung: set[str] = set()
@@ -152,7 +154,7 @@ class FakeCluster:
             workload=container["args"][0],
             size=int(env.get("MATRIX_SIZE") or self.size),
             solo_ms=2.0 if "TARGET_MS" in env else None,
-            device=msgspec.structs.replace(META.device, uuid=uuid),
+            device=msgspec.structs.replace(META.device, kind=self.kind, uuid=uuid),
             clock=ClockPair(realtime_ns=begin_ns, monotonic_ns=begin_ns + OFFSET_NS, error_ns=50),
             gpus=(uuid,),
             hostname=f"{tenant}-{block}",

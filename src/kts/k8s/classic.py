@@ -14,9 +14,10 @@ from typing import Any
 
 from kts.conduct.ports import Progress, Watcher
 from kts.errors import Interrupted, MeasurementError, SetupError, UsageError
-from kts.k8s import classic_jobs, manifests
+from kts.k8s import classic_jobs, classic_telemetry, manifests
 from kts.k8s.api import Api, Unavailable
 from kts.k8s.classic_block import BlockRun
+from kts.k8s.classic_telemetry import Beside, Earlier
 from kts.k8s.interrupts import Interrupts
 from kts.k8s.objects import clean, create_namespace, placed
 from kts.k8s.podwatch import PodWatch
@@ -41,7 +42,6 @@ PATIENCE_S = 120.0
 RUN = "kubernetes_run"
 """Name in run.json's environment under which the run's ID is kept."""
 
-_NO_TELEMETRY = "no telemetry: in the classic design on k8s nothing of ours runs beside the tenants"
 _DIED = "what was measured in the blocks before is kept; measure again for the rest"
 _LOST = "the node rotates its logs faster than they are read: raise think_ms or the size, or its containerLogMaxSize"
 _DIFFERENT = "give the run a node with one GPU (--node), or --allow-different-gpus"
@@ -71,12 +71,15 @@ def start(
 def attach(
     api: Api, plan: Plan, settings: ClusterSettings, experiment_text: str, directory: Path, *, run: str, uid: str
 ) -> ClassicSession:
-    """The session of a run that was begun. Logs that an earlier kts kept in ``directory`` are used, too."""
-    known = _known_logs(directory, run)
+    """The session of a run that was begun. Logs and samples that an earlier kts kept in ``directory`` are used, too."""
+    known, earlier = _known(directory, run)
     writer = _writer(plan, settings, experiment_text, directory, run, overwrite=True)
     for name, content in known.items():
         (directory / layout.LOGS / name).write_bytes(content)
-    return ClassicSession(api, run, plan=plan, settings=settings, uid=uid, writer=writer, known=known)
+    if settings.dcgm:
+        earlier.keep(writer)
+        writer.event("note", text=classic_telemetry.ATTACHED)
+    return ClassicSession(api, run, plan=plan, settings=settings, uid=uid, writer=writer, known=known, earlier=earlier)
 
 
 def _writer(
@@ -93,14 +96,17 @@ def _writer(
     )
 
 
-def _known_logs(directory: Path, run: str) -> dict[str, bytes]:
-    """The whole lines of the logs in ``directory``, by file name. UsageError if it holds another run."""
+def _known(directory: Path, run: str) -> tuple[dict[str, bytes], Earlier]:
+    """The whole lines of the logs in ``directory``, by file name, and its telemetry. UsageError if it holds another
+    run."""
     if not (directory / layout.RUN).exists():
-        return {}
-    if runfile.read(directory).environment.get(RUN) != run:
+        return {}, Earlier()
+    info = runfile.read(directory)
+    if info.environment.get(RUN) != run:
         raise UsageError(f"{directory}: holds another run", "choose another directory with --out")
     found = {path.name: path.read_bytes() for path in sorted((directory / layout.LOGS).glob("*.log"))}
-    return {name: content[: content.rfind(b"\n") + 1] for name, content in found.items()}
+    logs = {name: content[: content.rfind(b"\n") + 1] for name, content in found.items()}
+    return logs, Earlier.of(directory, info)
 
 
 class ClassicSession:
@@ -116,9 +122,12 @@ class ClassicSession:
         uid: str,
         writer: RunWriter,
         known: dict[str, bytes] | None = None,
+        earlier: Earlier | None = None,
     ) -> None:
         self.run, self.settings = run, settings
         self._api, self._uid, self._writer, self._known = api, uid, writer, known or {}
+        self._earlier = earlier or Earlier()
+        self._beside: Beside | None = None
         self._directory = writer.directory
         self._watch = PodWatch(api, run, settings, lambda text: writer.event("note", text=text))
         self._tenancy = Tenancy(plan)
@@ -130,8 +139,7 @@ class ClassicSession:
 
     def follow(self, watcher: Watcher) -> Outcome:
         """See RunSession."""
-        if self.settings.telemetry:
-            self._watch.note(_NO_TELEMETRY)
+        self._beside = classic_telemetry.beside(self.settings, self._writer, self._watch.note, self._earlier)
         with Interrupts() as interrupts:
             for block in self._blocks:
                 running = self._block_run(block)
@@ -160,6 +168,7 @@ class ClassicSession:
             writer=self._writer,
             logs=self._directory / layout.LOGS,
             known=self._known,
+            beside=self._beside,
         )
 
     def _follow(self, running: BlockRun, watcher: Watcher, interrupts: Interrupts) -> Outcome | None:
@@ -187,6 +196,8 @@ class ClassicSession:
                 raise Unavailable(
                     f"the logs of block {running.block.index + 1} cannot be read", "see whether the node is well"
                 )
+            if self._beside is not None:
+                self._beside.keep()
             self._tell(watcher, running, text, now)
             if running.over:
                 self._valid += running.record("")
@@ -232,6 +243,8 @@ class ClassicSession:
 
     def finish(self, outcome: Outcome) -> RunInfo:
         """See RunSession."""
+        if self._beside is not None:
+            self._beside.close()
         proven = self._watch.proven(runfile.read(self._directory))
         self._writer.close(outcome)
         info = runfile.read(self._directory)
@@ -259,6 +272,7 @@ class ClassicSession:
 
     def close(self) -> None:
         """See RunSession. A run that was left before its end can be attached to."""
+        classic_telemetry.closed(self._beside)
         reason = "kts left the run before its end"
         remedy = f"kts attach {self.run} goes on"
         self._writer.close(

@@ -15,6 +15,7 @@ from kts.conduct.ports import TenantProgress
 from kts.errors import SetupError
 from kts.k8s import classic_jobs, manifests, podstate
 from kts.k8s.api import Api, Conflict, Unavailable
+from kts.k8s.classic_telemetry import Beside
 from kts.k8s.logfollow import LogFollower
 from kts.k8s.names import LABEL_BLOCK, LABEL_RUN
 from kts.k8s.objects import create
@@ -56,11 +57,14 @@ class BlockRun:
         writer: RunWriter,
         logs: Path,
         known: Mapping[str, bytes],
+        beside: Beside | None,
     ) -> None:
-        """``logs``: where the tenants' logs are kept; ``known``: those that an earlier kts kept, by file name."""
+        """``logs``: where the tenants' logs are kept; ``known``: those that an earlier kts kept, by file name;
+        ``beside``: what samples beside the run, if anything does."""
         self.block, self.over, self.fault, self.refused, self.lost = block, False, "", False, False
         self._api, self._run, self._settings, self._uid = api, run, settings, uid
         self._watch, self._tenancy, self._writer, self._logs = watch, tenancy, writer, logs
+        self._beside = beside
         self._tenants = {name: _TenantLog(name, known.get(self.log_name(name), b"")) for name in block.tenants}
         self._created_s: float | None = None
 
@@ -81,8 +85,10 @@ class BlockRun:
             if name in there:  # as `kts k8s render` makes them, when the sizes are not known yet
                 self._api.delete("Job", name, self._settings.namespace)
             job = classic_jobs.job(plan, self.block, tenant, self._run, self._pinned())
+            asked_ns = time.time_ns()
             with contextlib.suppress(Conflict):
                 create(self._api, manifests.owned_by(job, manifests.object_name(self._run), self._uid))
+                self._tenants[tenant].asked_ns = asked_ns
         self._writer.event("block", block=self.block.index, condition=self.block.condition)
         self._created_s = time.monotonic()
 
@@ -182,6 +188,8 @@ class BlockRun:
             self._watch.note(note)
         if worker := self._tenancy.worker(log.tenant):
             self._writer.worker(worker)
+            if self._beside is not None and not self.refused:
+                self._beside.meet(worker, meta.clock, log.asked_ns)
         self._writer.environment(meta.environment)
         if self._tenancy.plan is not before:
             self._writer.frozen(self._tenancy.plan)
@@ -314,7 +322,7 @@ class BlockRun:
 
 
 class _TenantLog:
-    """What came of a tenant in this block."""
+    """What came of a tenant in this block. ``asked_ns``: our CLOCK_REALTIME before its Job was made, if we did."""
 
     def __init__(self, tenant: str, known: bytes) -> None:
         self.tenant, self.known = tenant, known
@@ -324,6 +332,7 @@ class _TenantLog:
         self.chunks = self.count = 0
         self.first_ns, self.last_ns = 2**63 - 1, 0
         self.ended_s: float | None = None
+        self.asked_ns: int | None = None
 
 
 def _has_started(pod: Object) -> bool:

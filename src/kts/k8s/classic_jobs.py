@@ -40,11 +40,6 @@ def check(plan: Plan, settings: ClusterSettings) -> None:
                 "choose --design interleaved, or run it --on local",
             )
         pacing(tenant)
-    if settings.dcgm:
-        raise UsageError(
-            "--dcgm: in the classic design on k8s nothing of ours runs beside the tenants, and nothing is sampled",
-            "leave it out, or choose --design interleaved",
-        )
     if settings.pull_policy != "Never":
         raise UsageError(
             f"--pull-policy {settings.pull_policy}: the classic design never pulls its image",

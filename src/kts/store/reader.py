@@ -63,7 +63,7 @@ class Run:
     def telemetry(self) -> Sequence[SampleSeries]:
         """See RunData. Read at the first call; what is damaged joins ``damage`` then."""
         if self._telemetry is None:
-            self._telemetry, damage = ([], []) if self._directory is None else _telemetry(self._directory)
+            self._telemetry, damage = ([], []) if self._directory is None else stored_samples(self._directory)
             self._damage += damage
         return self._telemetry
 
@@ -154,7 +154,7 @@ def _journal(path: Path) -> Journal:
     return journal
 
 
-def _telemetry(directory: Path) -> tuple[list[SampleSeries], list[str]]:
+def stored_samples(directory: Path) -> tuple[list[SampleSeries], list[str]]:
     """(samples, damage lines): of telemetry.parquet, else of the journal; none where neither is there."""
     from kts.store.samples import read_samples
 

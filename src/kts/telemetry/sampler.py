@@ -34,8 +34,14 @@ class Sampler:
     """Implements `kts.conduct.ports.Telemetry`. Sources of the device begin when the first tenant on a GPU is known."""
 
     def __init__(
-        self, make: MakeSources, *, period_ns: int = PERIOD_NS, clock: Callable[[], int] = time.monotonic_ns
+        self,
+        make: MakeSources,
+        *,
+        period_ns: int = PERIOD_NS,
+        clock: Callable[[], int] = time.monotonic_ns,
+        heartbeats: bool = True,
     ) -> None:
+        """``heartbeats``: whether tenants send any; else what they would tell was not asked for."""
         self._make = make
         self._period_ns = period_ns
         self._clock = clock
@@ -47,6 +53,7 @@ class Sampler:
         self._others: set[str] = set()
         self._over = threading.Event()
         self._thread: threading.Thread | None = None
+        self._heartbeats = heartbeats
         self._schedstat = SchedstatSource()
         self._closed = False
 
@@ -94,7 +101,8 @@ class Sampler:
             why = f"the tenants are on {where}" if where else "no tenant opened its device"
             for source in self._make(dict):
                 self._tell(SourceState(source=source.name, missing=why))
-        self._tell(self._schedstat.state())
+        if self._heartbeats:
+            self._tell(self._schedstat.state())
         self._schedstat.close()
 
     def _tell(self, state: SourceState) -> None:

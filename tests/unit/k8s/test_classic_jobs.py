@@ -166,8 +166,6 @@ def test_what_cannot_be_done_honestly_is_refused() -> None:
     assert "interleaved" in caught.value.remedy
     with pytest.raises(UsageError, match="never pulls"):
         classic_jobs.check(reference(), ClusterSettings(pull_policy="Always"))
-    with pytest.raises(UsageError, match="nothing is sampled"):
-        classic_jobs.check(reference(), ClusterSettings(dcgm="http://dcgm:9400/metrics"))
     classic_jobs.check(reference(), ClusterSettings())
 
 
