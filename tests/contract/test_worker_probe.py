@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import numpy as np
 import pytest
-from tests.helpers_cuda import FakeCuda
+from tests.helpers_cuda import FakeCuda, fake_compiler
 from tests.helpers_probe import FakeProbe
 
 from kts.model.run import DeviceInfo
@@ -31,7 +31,8 @@ def probe(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> It
     elif request.param == "cuda on a made-up driver":
         info = DeviceInfo(kind="cuda", uuid="GPU-1", name="H", label="H", library="x", stopwatch="globaltimer")
         monkeypatch.setattr(cuda, "cuda_info", lambda *_: info)
-        opened = cuda.CudaProbe(Driver(FakeCuda()))
+        with fake_compiler():
+            opened = cuda.CudaProbe(Driver(FakeCuda()))
     else:
         opened = open_probe(request.param)
     yield opened

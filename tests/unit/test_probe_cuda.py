@@ -3,16 +3,15 @@
 # ruff: noqa: N802 - the driver's names
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.helpers_cuda import FakeCuda
+from tests.helpers_cuda import FakeCuda, fake_compiler
 
 from kts.errors import MeasurementError, SetupError
 from kts.worker.probe import compile as compiling
-from kts.worker.probe.compile import COMPILERS, PTX, SOURCE, Nvrtc, compile_kernels, kept_ptx
+from kts.worker.probe.compile import COMPILERS, Nvrtc, compile_kernels
 from kts.worker.probe.cuda import CHUNK_S, CudaProbe
 from kts.worker.probe.driver_api import Driver
 
@@ -21,7 +20,8 @@ MS = 1_000_000
 
 def _opened(**arguments: Any) -> tuple[CudaProbe, FakeCuda]:
     library = FakeCuda(**arguments)
-    return CudaProbe(Driver(library)), library
+    with fake_compiler():
+        return CudaProbe(Driver(library)), library
 
 
 def test_gaps_are_found_also_between_two_kernels() -> None:
@@ -128,28 +128,16 @@ def test_the_first_compiler_that_works_is_taken_and_the_others_are_named() -> No
 
 
 def test_compilers_are_asked_in_the_documented_order() -> None:
-    """Else a pod with torch imports cupy, or the text kept hides a compiler that fits the GPU."""
-    assert [name.split()[0].rstrip(",") for name, _ in COMPILERS] == ["cuda-core", "nvrtc", "cupy", "the"]
-    assert COMPILERS[-1][1] is kept_ptx
+    """Else a pod with torch imports cupy."""
+    assert [name.split()[0].rstrip(",") for name, _ in COMPILERS] == ["cuda-core", "nvrtc", "cupy"]
 
 
-def test_without_any_compiler_the_driver_gets_the_kept_text(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Else the light image, which has none, cannot say who is on its GPU."""
+def test_without_any_compiler_the_user_hears_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else the probe would fail in an image without one, and nobody would know why."""
     monkeypatch.setattr(compiling, "nvrtc_libraries", lambda: iter(()))
-    _, library = _opened()
-    text = library.loaded[-1]
-    assert text.endswith(b"\0")
-    for name in ("kts_watch", "kts_burst", "kts_ticks"):
-        assert f".visible .entry {name}(".encode() in text
-
-
-def test_the_kept_text_is_of_this_source() -> None:
-    """Else a change of the kernel reaches only those who have a compiler: run python -m kts.worker.probe.ptx."""
-    stamp = PTX.read_text(encoding="utf-8").splitlines()[0]
-    assert stamp.endswith(hashlib.sha256(SOURCE.read_bytes()).hexdigest())
-    text = PTX.read_text(encoding="utf-8")
-    assert ".target sm_61" in text
-    assert ".version 6.0" in text
+    with pytest.raises(SetupError, match="no compiler") as caught:
+        CudaProbe(Driver(FakeCuda()))
+    assert "cuda-core" in caught.value.remedy
 
 
 def test_nvrtc_is_found_where_torch_brings_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -201,7 +189,7 @@ class _FakeNvrtc:
 
 
 def test_nvrtc_compiles_for_exactly_this_gpu() -> None:
-    """Else its PTX may be too new for the driver."""
+    """Else its code may be too new for the driver."""
     library = _FakeNvrtc()
     assert Nvrtc(library).compile("source", "sm_90") == b"\x7fELF"  # type: ignore[arg-type]
     assert library.options == [b"--gpu-architecture=sm_90"]

@@ -226,7 +226,7 @@ def test_a_missing_runtime_class_stops_a_run_and_none_asked_for_does_not() -> No
 
 def test_a_missing_image_is_a_note() -> None:
     """Else a run that builds or pulls its image would not be tried."""
-    assert look(ClusterSettings(image="ghcr.io/x:1"))["image"].status == "note"
+    assert look(ClusterSettings(image="registry.example/x:1"))["image"].status == "note"
 
 
 def test_a_missing_namespace_is_missing_only_if_a_run_may_not_create_it() -> None:

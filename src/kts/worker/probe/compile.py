@@ -1,8 +1,8 @@
 """The probe's kernels as code that the driver loads, from whichever compiler is here.
 
 Asked in this order: cuda-core, the NVRTC library that torch brings (or the CUDA toolkit; torch itself is not
-imported: that takes seconds and gigabytes), cupy, and last the PTX that is kept beside the source, which every driver
-translates by itself. All but the last give a cubin for exactly this GPU, which no driver can be too old to read.
+imported: that takes seconds and gigabytes), and cupy. Each gives a cubin for exactly this GPU, which no driver can be
+too old to read.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from kts.errors import SetupError
 from kts.worker.failures import first_line
 
 HERE = Path(__file__).parent
-SOURCE, PTX = HERE / "kernels.cu", HERE / "kernels.ptx"
+SOURCE = HERE / "kernels.cu"
 _TOOLKITS = ("/usr/local/cuda/lib64", "/usr/local/cuda/targets/x86_64-linux/lib", "/usr/lib/x86_64-linux-gnu")
 
 _T = TypeVar("_T")
 
 Compiler = Callable[[str, str], bytes]
-"""From CUDA C++ and an architecture (``90``) to a cubin or PTX. Any exception: this one does not work here."""
+"""From CUDA C++ and an architecture (``90``) to a cubin. Any exception: this one does not work here."""
 
 
 @dataclass(frozen=True)
@@ -84,16 +84,10 @@ def by_cupy(source: str, arch: str) -> bytes:
     return code.encode() if isinstance(code, str) else bytes(code)
 
 
-def kept_ptx(_source: str, _arch: str) -> bytes:
-    """The source compiled beforehand; the driver does the rest. Zero-terminated, as the driver wants text."""
-    return PTX.read_bytes() + b"\0"
-
-
 COMPILERS: tuple[tuple[str, Compiler], ...] = (
     ("cuda-core", by_cuda_core),
     ("nvrtc (torch's or the toolkit's)", by_nvrtc),
     ("cupy", by_cupy),
-    ("the driver, from PTX kept with kts", kept_ptx),
 )
 
 
@@ -126,7 +120,7 @@ class Nvrtc:
         library.nvrtcGetErrorString.restype = ctypes.c_char_p
 
     def compile(self, source: str, arch: str) -> bytes:
-        """A cubin for ``sm_..``, PTX for ``compute_..``."""
+        """A cubin for ``arch``, e.g. ``sm_90``."""
         program = ctypes.c_void_p()
         name = SOURCE.name.encode()
         self._call("nvrtcCreateProgram", ctypes.byref(program), source.encode(), name, 0, None, None)
@@ -134,7 +128,7 @@ class Nvrtc:
             options = (ctypes.c_char_p * 1)(f"--gpu-architecture={arch}".encode())
             if self._library.nvrtcCompileProgram(program, 1, options):
                 raise RuntimeError(self._read(program, "ProgramLog").rstrip(b"\0").decode(errors="replace"))
-            return self._read(program, "CUBIN" if arch.startswith("sm_") else "PTX")
+            return self._read(program, "CUBIN")
         finally:
             self._library.nvrtcDestroyProgram(ctypes.byref(program))
 

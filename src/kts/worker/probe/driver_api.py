@@ -55,7 +55,7 @@ class Driver:
         return value.value
 
     def load(self, image: bytes) -> ctypes.c_void_p:
-        """A module from a cubin or from zero-terminated PTX."""
+        """A module from a cubin."""
         module = ctypes.c_void_p()
         self.call("cuModuleLoadData", ctypes.byref(module), image)
         return module

@@ -1,5 +1,5 @@
 // The GPU side of the probe: `cuda.py` says what each kernel is for. No headers, so that NVRTC needs no include path.
-// Every argument is 64 bits wide. kernels.ptx is this file compiled, for where there is no compiler (`ptx.py` makes it).
+// Every argument is 64 bits wide.
 
 typedef unsigned long long u64;
 
