@@ -82,6 +82,23 @@ class BrokenProgram(KernelTenant):
             raise self._error
 
 
+def test_where_the_address_was_not_filled_in_the_name_is_used() -> None:
+    """Else a pod that its node started before it knew of the run's Service would end the run."""
+    codes: list[int] = []
+    with TinyConductor() as conductor:
+        _, _, port = conductor.env["KTS_CONDUCTOR"].rpartition(":")
+        unfilled = {"KTS_CONDUCTOR": f"$(KTS_RUN_SERVICE_HOST):{port}", "KTS_CONDUCTOR_NAME": "localhost"}
+        env = {**conductor.env, **unfilled}
+        worker = threading.Thread(target=lambda: codes.append(join(env)), daemon=True)
+        worker.start()
+        assert conductor.accept().tenant == "agent"
+        conductor.send(Refuse(what="seen"))
+        worker.join(20)
+    assert codes == [SetupError.exit_code]
+    with pytest.raises(SetupError, match="before its node knew"):
+        join({**env, "KTS_CONDUCTOR_NAME": ""})
+
+
 def test_a_whole_run_from_hello_to_finish() -> None:
     """Otherwise worker and conductor do not speak the same protocol."""
     with TinyConductor() as conductor:

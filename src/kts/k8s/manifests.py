@@ -347,6 +347,7 @@ def _tenant_env(tenant: str, run: str, settings: ClusterSettings) -> list[Object
     return [
         {"name": "KTS_TENANT", "value": tenant},
         {"name": "KTS_CONDUCTOR", "value": f"$({service_variable(run)}):{WORKER_PORT}"},
+        {"name": "KTS_CONDUCTOR_NAME", "value": f"{object_name(run)}.{settings.namespace}.svc"},
         {"name": "KTS_TOKEN", "valueFrom": {"secretKeyRef": {"name": object_name(run), "key": "token"}}},
         {"name": "KTS_JOIN_S", "value": str(settings.join_s)},
     ]

@@ -73,7 +73,7 @@ def join(env: Mapping[str, str], make_program: Callable[[Tenant, DeviceChoice], 
     0 after Finish; 4 if refused or not set up; 5 if the conductor vanished or the work failed.
     UsageError if a variable is missing.
     """
-    host, port = _address(_required(env, "KTS_CONDUCTOR"))
+    host, port = _address(_required(env, "KTS_CONDUCTOR"), env.get("KTS_CONDUCTOR_NAME", ""))
     token, name = _required(env, "KTS_TOKEN"), _required(env, "KTS_TENANT")
     try:
         with contextlib.closing(Link.connect(host, port, _patience_s(env))) as link:
@@ -158,8 +158,14 @@ def _patience_s(env: Mapping[str, str]) -> float:
     return float(text)
 
 
-def _address(text: str) -> tuple[str, int]:
+def _address(text: str, name: str) -> tuple[str, int]:
+    """Host and port. ``name``: the host's, for where Kubernetes did not fill in its address.
+
+    A node that learns of the run's Service after it started the pod leaves the variable as it is.
+    """
     host, _, port = text.rpartition(":")
+    if host.startswith("$(") and name:
+        host = name
     if host.startswith("$("):
         raise SetupError(
             f"this pod was started before its node knew the run's Service ({host} was not filled in)",

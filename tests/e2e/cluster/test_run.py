@@ -101,6 +101,19 @@ def test_four_tenants_share_one_gpu_end_to_end(tmp_path: Path, api: Api) -> None
 
 
 @pytest.mark.usefixtures("api")
+def test_pods_of_a_node_that_did_not_know_the_service_find_the_conductor_by_name(tmp_path: Path) -> None:
+    """Else a run that begins just after an outage of the API server would fail, as it did."""
+    template = tmp_path / "template.yaml"
+    late = '{name: KTS_CONDUCTOR, value: "$(KTS_NOT_KNOWN_SERVICE_HOST):7077"}'
+    template.write_text(f"spec: {{containers: [{{name: worker, env: [{late}]}}]}}\n", encoding="utf-8")
+    done = kts(
+        *("run", experiment(tmp_path, 2), *options(), "--pod-template", template),
+        *("--out", tmp_path / "out", "--no-figures"),
+    )
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.usefixtures("api")
 def test_a_tenant_too_many_is_refused_at_once(tmp_path: Path) -> None:
     """Else the user would wait for a timeout that does not say what is wrong."""
     began = time.monotonic()
