@@ -42,8 +42,10 @@ def test_profiles_are_files_that_agree_with_a_run(tmp_path: Path) -> None:
         assert made.gpu.kind == "cpu"
         alone = [b.index for b in run.blocks if b.condition == f"solo-{runs_as}"]
         measured = np.concatenate([run.records(runs_as, index)["device_ms"] for index in alone])
-        assert np.median(made.iterations.duration_ms) == pytest.approx(np.median(measured), rel=0.6)
-        assert made.arrivals == run.info.plan.tenant(runs_as).arrivals
+        tenant = run.info.plan.tenant(runs_as)
+        assert (made.workload, made.size, made.arrivals) == (tenant.work.workload, tenant.work.size, tenant.arrivals)
+        # The same work in the same unit; how fast a shared machine does it varies from one moment to the next.
+        assert 0.25 < np.median(made.iterations.duration_ms) / np.median(measured) < 4
     predicted = kts("predict", "fft*2+chat", "--profiles", "made", "--assume", "3,0.01,0.01", "--json", cwd=tmp_path)
     assert predicted.returncode == 0, predicted.stderr
 
