@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import msgspec
 import pytest
 from tests.helpers_cli import record
 from tests.helpers_physics import fingerprint, profile
@@ -12,6 +13,7 @@ from tests.helpers_physics import fingerprint, profile
 from kts.cli.main import main
 from kts.physics.files import encode
 from kts.report.charts_forecast import draw_score
+from kts.store import fingerprints
 
 ASSUMED = ("--assume", "2,0.18,0.1")
 
@@ -33,6 +35,24 @@ def profiles(tmp_path: Path) -> Path:
 @pytest.fixture
 def places(profiles: Path, run: Path, tmp_path: Path) -> dict[str, str]:
     return {"PROFILES": str(profiles), "RUN": str(run), "EMPTY": str(tmp_path)}
+
+
+@pytest.fixture(autouse=True)
+def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where `kts probe` keeps fingerprints; empty at first."""
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
+    return fingerprints.directory({"XDG_DATA_HOME": str(tmp_path / "data")})
+
+
+def test_what_the_probe_kept_of_this_gpu_is_used(
+    profiles: Path, data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Else a user would have to say where kts itself has put what it measured, or would get another GPU's."""
+    gpu = profile("fft", 3.6, n=50).gpu
+    fingerprints.keep(msgspec.structs.replace(fingerprint(1.25), gpu=gpu), data)
+    asked = ["predict", "--profiles", str(profiles), "--seconds", "30"]
+    assert main(asked) == 0
+    assert "slice 1.25 ms" in capsys.readouterr().out
 
 
 def test_from_a_run_to_a_scored_prediction(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -107,7 +127,7 @@ def test_what_if_answers_each_option(profiles: Path, capsys: pytest.CaptureFixtu
     ("arguments", "code", "message"),
     [
         (["predict", *ASSUMED], 2, "no profiles"),
-        (["predict", "--profiles", "PROFILES"], 2, "how is the GPU shared"),
+        (["predict", "--profiles", "PROFILES"], 2, "No fingerprint of it is kept here"),
         (["predict", "--profiles", "PROFILES", "--assume", "2,1"], 2, "not three numbers"),
         (["predict", "--profiles", "PROFILES", "--assume", "0,1,1"], 2, "a slice is above 0"),
         (["predict", "--profiles", "PROFILES", "--assume", "nan,1,1"], 2, "a slice is above 0"),

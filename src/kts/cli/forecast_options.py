@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -26,7 +27,8 @@ FromRun = Annotated[
     ),
 ]
 FingerprintFile = Annotated[
-    Path | None, typer.Option(metavar="FILE", help="What the GPU's sharing was measured to be.", show_default=False)
+    Path | None,
+    typer.Option(metavar="FILE", help="How the GPU is shared. Default: what kts probe kept of it.", show_default=False),
 ]
 Assume = Annotated[
     str | None,
@@ -87,16 +89,23 @@ def read_profiles(files: list[Path] | None, run: RunData | None, deadlines: list
 
 
 def read_fingerprint(file: Path | None, assume: str | None, gpu: Gpu) -> Fingerprint:
-    """From the file, or assumed for ``gpu``. UsageError unless exactly one of both is given."""
+    """From the file, assumed for ``gpu``, or the one that `kts probe` kept of it. UsageError if none is there."""
     from kts.physics.files import decode_fingerprint
     from kts.physics.values import Fingerprint, Interval
+    from kts.store.fingerprints import directory, find
 
-    if (file is None) == (assume is None):
-        raise UsageError(
-            "how is the GPU shared?", "give either --fingerprint FILE or --assume SLICE,PREEMPT,YIELD (milliseconds)"
-        )
+    if file is not None and assume is not None:
+        raise UsageError("--fingerprint and --assume: which of the two?", "leave one out")
     if file is not None:
         return decode_fingerprint(_bytes(file), str(file))
+    mode = "cpu-scheduler" if gpu.kind == "cpu" else "time-slicing"
+    if assume is None:
+        if (kept := find(gpu.uuid, gpu.driver, mode, directory(os.environ))) is not None:
+            return kept
+        raise UsageError(
+            f"how is {gpu.label or gpu.name or 'the device'} shared? No fingerprint of it is kept here",
+            "run kts probe there, or give --fingerprint FILE or --assume SLICE,PREEMPT,YIELD (milliseconds)",
+        )
     try:
         slice_ms, preempt_ms, yield_ms = (float(part) for part in str(assume).split(","))
     except ValueError:
@@ -107,7 +116,7 @@ def read_fingerprint(file: Path | None, assume: str | None, gpu: Gpu) -> Fingerp
         raise UsageError(f"--assume {assume}: a slice is above 0, a cost not below", "e.g. --assume 2.087,0.178,0.1")
     return Fingerprint(
         gpu=gpu,
-        mode="cpu-scheduler" if gpu.kind == "cpu" else "time-slicing",
+        mode=mode,
         slice_ms=Interval.exact(slice_ms),
         preempt_ms=(Interval.exact(preempt_ms),),
         yield_ms=(Interval.exact(yield_ms),),
