@@ -90,14 +90,13 @@ def read_profiles(files: list[Path] | None, run: RunData | None, deadlines: list
 
 def read_fingerprint(file: Path | None, assume: str | None, gpu: Gpu) -> Fingerprint:
     """From the file, assumed for ``gpu``, or the one that `kts probe` kept of it. UsageError if none is there."""
-    from kts.physics.files import decode_fingerprint
     from kts.physics.values import Fingerprint, Interval
-    from kts.store.fingerprints import directory, find
+    from kts.store.fingerprints import directory, find, read
 
     if file is not None and assume is not None:
         raise UsageError("--fingerprint and --assume: which of the two?", "leave one out")
     if file is not None:
-        return decode_fingerprint(_bytes(file), str(file))
+        return read(file)
     mode = "cpu-scheduler" if gpu.kind == "cpu" else "time-slicing"
     if assume is None:
         if (kept := find(gpu.uuid, gpu.driver, mode, directory(os.environ))) is not None:

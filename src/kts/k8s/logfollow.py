@@ -29,7 +29,6 @@ class LogFollower:
         self.pod = pod
         self.heard = time.monotonic()
         self.away_since: float | None = None
-        self.reconnected = 0
         self.finished = False
         self._api, self._namespace = api, namespace
         self._reader = LogReader(app)
@@ -88,7 +87,6 @@ class LogFollower:
                 if was_over:
                     break
                 self._away()
-            self.reconnected += 1
             self._stopped.wait(_PAUSE_S)
         self.finished = True
 

@@ -79,13 +79,7 @@ def findings(readings: Readings) -> Findings:
     yielding = (_widened(interval(after, usual), unsure),) if sum(map(len, after)) >= LEAST_TURNS else preempt[:1]
     fingerprint = Fingerprint(
         kts=readings.kts,
-        gpu=Gpu(
-            kind=readings.device.kind,
-            uuid=readings.device.uuid,
-            name=readings.device.name,
-            label=readings.device.label,
-            driver=readings.device.driver,
-        ),
+        gpu=Gpu.of(readings.device),
         mode=readings.mode,
         slice_ms=slice_ms,
         preempt_ms=preempt,

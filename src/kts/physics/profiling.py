@@ -54,7 +54,7 @@ def profile_of_recording(recording: Recording, tenant: Tenant, kts: str = "") ->
         iterations = as_bursts(plain, recording.device)
         how += f"single bursts: {recording.note}"
     device = recording.device
-    gpu = Gpu(kind=device.kind, uuid=device.uuid, name=device.name, label=device.label, driver=device.driver)
+    gpu = Gpu.of(device)
     try:
         made = make_profile(
             tenant.name,

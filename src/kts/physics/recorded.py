@@ -67,7 +67,7 @@ def gpu_of(run: RunData, tenant: str | None = None) -> Gpu:
     for worker in run.info.workers:
         if tenant in (None, worker.tenant):
             device = worker.device
-            return Gpu(kind=device.kind, uuid=device.uuid, name=device.name, label=device.label, driver=device.driver)
+            return Gpu.of(device)
     return Gpu(kind="other", label="unknown device")
 
 

@@ -13,6 +13,7 @@ from msgspec.structs import replace
 from numpy.typing import ArrayLike, NDArray
 
 from kts.model.plan import Arrivals, Closed
+from kts.model.run import DeviceInfo
 from kts.units import NS_PER_MS
 
 FINGERPRINT_VERSION = 1
@@ -52,6 +53,11 @@ class Gpu(msgspec.Struct, frozen=True, kw_only=True):
     name: str = ""
     label: str = ""
     driver: str = ""
+
+    @classmethod
+    def of(cls, device: DeviceInfo) -> Gpu:
+        """A device as its worker found it."""
+        return cls(kind=device.kind, uuid=device.uuid, name=device.name, label=device.label, driver=device.driver)
 
 
 class Fingerprint(msgspec.Struct, frozen=True, kw_only=True):

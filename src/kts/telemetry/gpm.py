@@ -13,7 +13,7 @@ from typing import Any
 
 from kts.model.telemetry import Sample, SourceState
 from kts.telemetry.nvml import load_nvml, open_device, shut_down
-from kts.telemetry.source import SourceMissingError
+from kts.telemetry.source import SourceMissingError, samples_at
 from kts.units import NS_PER_MS
 
 METRICS = {
@@ -85,18 +85,7 @@ class GpmSource:
         self._failures = 0
         span_ns, self._before_ns = t_ns - self._before_ns, t_ns
         self._buffers.reverse()
-        return [
-            Sample(
-                t_ns=t_ns,
-                span_ns=span_ns,
-                source=self.name,
-                metric=metric,
-                scope="device",
-                subject=self._uuid,
-                value=value,
-            )
-            for metric, value in values.items()
-        ]
+        return samples_at(t_ns, span_ns, source=self.name, scope="device", subject=self._uuid, values=values)
 
     def _between(self, before: Any, after: Any) -> dict[str, float]:
         """The metrics between two readings; one that the GPU refuses is not asked for again."""

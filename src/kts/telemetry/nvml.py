@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 from kts.model.telemetry import Sample, SourceState
-from kts.telemetry.source import SourceMissingError
+from kts.telemetry.source import SourceMissingError, samples_at
 
 Readings = dict[str, float]
 """Metric to value."""
@@ -102,12 +102,7 @@ class NvmlSource:
                 failure = error
         if failure is not None and not values:
             raise SourceMissingError(f"NVML stopped answering: {failure}")
-        return [
-            Sample(
-                t_ns=t_ns, span_ns=0, source=self.name, metric=metric, scope="device", subject=self._uuid, value=value
-            )
-            for metric, value in values.items()
-        ]
+        return samples_at(t_ns, 0, source=self.name, scope="device", subject=self._uuid, values=values)
 
     def state(self) -> SourceState:
         """See Source."""

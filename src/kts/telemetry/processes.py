@@ -12,7 +12,7 @@ from typing import Any
 
 from kts.model.telemetry import Sample, SourceState
 from kts.telemetry.nvml import load_nvml, open_device, shut_down
-from kts.telemetry.source import SourceMissingError
+from kts.telemetry.source import SourceMissingError, samples_at
 from kts.units import NS_PER_S, NS_PER_US
 
 METRICS = ("process_sm_ratio", "process_memory_ratio")
@@ -106,18 +106,8 @@ class ProcessSource:
         self._last_ns[name] = t_ns
         if not 0 < span_ns <= LONGEST_NS:
             return []  # the first, or after a pause: what it covers is not known
-        return [
-            Sample(
-                t_ns=t_ns,
-                span_ns=span_ns,
-                source=self.name,
-                metric=metric,
-                scope="tenant",
-                subject=name,
-                value=percent / 100,
-            )
-            for metric, percent in zip(METRICS, percents, strict=True)
-        ]
+        values = {metric: percent / 100 for metric, percent in zip(METRICS, percents, strict=True)}
+        return samples_at(t_ns, span_ns, source=self.name, scope="tenant", subject=name, values=values)
 
     def state(self) -> SourceState:
         """See Source."""

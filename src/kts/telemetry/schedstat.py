@@ -6,7 +6,7 @@ On the CPU device the wait for a core is what sharing costs; beside a GPU it sho
 from __future__ import annotations
 
 from kts.model.telemetry import Sample, SourceState
-from kts.telemetry.source import SourceMissingError
+from kts.telemetry.source import SourceMissingError, samples_at
 from kts.wire.messages import Heartbeat
 
 METRICS = ("cpu_run_ratio", "cpu_wait_ratio")
@@ -46,18 +46,10 @@ class SchedstatSource:
         ran_ns, waited_ns = beat.run_ns - before.run_ns, beat.wait_ns - before.wait_ns
         if span_ns <= 0 or ran_ns < 0 or waited_ns < 0:
             return
-        for metric, part_ns in zip(METRICS, (ran_ns, waited_ns), strict=True):
-            self._new.append(
-                Sample(
-                    t_ns=beat.monotonic_ns,
-                    span_ns=span_ns,
-                    source=self.name,
-                    metric=metric,
-                    scope="tenant",
-                    subject=tenant,
-                    value=part_ns / span_ns,
-                )
-            )
+        values = {metric: ns / span_ns for metric, ns in zip(METRICS, (ran_ns, waited_ns), strict=True)}
+        self._new += samples_at(
+            beat.monotonic_ns, span_ns, source=self.name, scope="tenant", subject=tenant, values=values
+        )
 
     def block_over(self) -> None:
         """The next span begins in the next block: what lies between belongs to none."""

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Protocol
 
-from kts.model.telemetry import Sample, SourceState
+from kts.model.telemetry import Sample, Scope, SourceState
 
 
 class SourceMissingError(Exception):
@@ -27,3 +28,13 @@ class Source(Protocol):
 
     def close(self) -> None:
         """Lets go of everything. Idempotent; raises nothing."""
+
+
+def samples_at(
+    t_ns: int, span_ns: int, *, source: str, scope: Scope, subject: str, values: Mapping[str, float]
+) -> list[Sample]:
+    """What one look at ``subject`` gave: metric to value, all of the same moment and span."""
+    return [
+        Sample(t_ns=t_ns, span_ns=span_ns, source=source, metric=metric, scope=scope, subject=subject, value=value)
+        for metric, value in values.items()
+    ]
