@@ -17,7 +17,7 @@ from kts.conduct.machine import Machine
 from kts.conduct.ports import Backend, Endpoint, Sink, StopRule, Telemetry, Watcher
 from kts.conduct.roster import Limits
 from kts.conduct.server import Server
-from kts.conduct.stop import Stop
+from kts.conduct.stop import BY_USER, Stop
 from kts.errors import KtsError
 from kts.model.plan import Plan
 from kts.model.run import Outcome
@@ -75,7 +75,7 @@ def conduct(
     except KtsError as error:
         outcome = Outcome(kind="failed", reason=error.what, remedy=error.remedy, exit_code=error.exit_code)
     except KeyboardInterrupt:
-        outcome = Outcome(kind="interrupted", reason="stopped by the user", exit_code=130)
+        outcome = BY_USER
     finally:
         try:
             backend.stop(0.0 if driver.forced else GRACE_S)

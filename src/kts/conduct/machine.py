@@ -28,7 +28,8 @@ from kts.conduct.course import Course, Step
 from kts.conduct.pace import longest_block_s
 from kts.conduct.ports import Progress, TenantProgress
 from kts.conduct.roster import Limits, Roster
-from kts.errors import DataError, Interrupted, MeasurementError, SetupError
+from kts.conduct.stop import BY_USER
+from kts.errors import DataError, MeasurementError, SetupError
 from kts.model.plan import Plan
 from kts.model.run import Outcome, OutcomeKind
 from kts.plan import block_seed
@@ -76,10 +77,10 @@ class Machine:
                 self._answered(event)
             case ev.Interrupted():
                 self._log("signal", signal=event.signal)
-                self._abort("interrupted", "stopped by the user", "", Interrupted.exit_code)
+                self._stopped(BY_USER)
             case ev.Stopped(outcome=outcome):
                 self._log("stopped", outcome=outcome.kind, reason=outcome.reason)
-                self._abort(outcome.kind, outcome.reason, outcome.remedy, outcome.exit_code)
+                self._stopped(outcome)
             case ev.SinkFailed():
                 self._abort("incomplete", event.what, event.remedy, MeasurementError.exit_code)
         return self._out
@@ -338,6 +339,9 @@ class Machine:
         elif self._course is not None and self._course.must_cut(self._now) and not running.stopping:
             self._log("block-cut", block=running.block.index)
             self._stop(running)
+
+    def _stopped(self, outcome: Outcome) -> None:
+        self._abort(outcome.kind, outcome.reason, outcome.remedy, outcome.exit_code)
 
     def _abort(self, kind: OutcomeKind, reason: str, remedy: str, exit_code: int) -> None:
         if self._running is not None:

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from kts.errors import Interrupted
 from kts.model.run import Outcome
+
+BY_USER = Outcome(kind="interrupted", reason="stopped by the user", exit_code=Interrupted.exit_code)
+"""How a run ends on which somebody pressed Ctrl-C."""
 
 
 class Stop:

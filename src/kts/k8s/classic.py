@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from kts.conduct.ports import Progress, Watcher
-from kts.errors import Interrupted, MeasurementError, SetupError, UsageError
+from kts.conduct.stop import BY_USER
+from kts.errors import MeasurementError, SetupError, UsageError
 from kts.k8s import classic_jobs, classic_telemetry, manifests
 from kts.k8s.api import Api, Unavailable
 from kts.k8s.classic_block import BlockRun
@@ -147,8 +148,8 @@ class ClassicSession:
                     outcome = self._follow(running, watcher, interrupts)
                 except KeyboardInterrupt:
                     running.stop()
-                    running.record("stopped by the user")
-                    return Outcome(kind="interrupted", reason="stopped by the user", exit_code=Interrupted.exit_code)
+                    running.record(BY_USER.reason)
+                    return BY_USER
                 except Unavailable:
                     running.stop()
                     raise

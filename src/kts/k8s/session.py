@@ -15,7 +15,8 @@ from typing import Any
 import msgspec
 
 from kts.conduct.ports import Progress, Watcher
-from kts.errors import DataError, Interrupted, MeasurementError, SetupError
+from kts.conduct.stop import BY_USER
+from kts.errors import DataError, MeasurementError, SetupError
 from kts.k8s import manifests, podstate
 from kts.k8s.api import Api, Missing, Unavailable
 from kts.k8s.interrupts import Interrupts
@@ -112,8 +113,7 @@ class Session:
                 return self._follow(watcher, interrupts, None)
             except KeyboardInterrupt:
                 self._post("/v1/stop")
-                fallback = Outcome(kind="interrupted", reason="stopped by the user", exit_code=Interrupted.exit_code)
-                return self._follow(watcher, interrupts, fallback)
+                return self._follow(watcher, interrupts, BY_USER)
 
     def _follow(self, watcher: Watcher, interrupts: Interrupts, fallback: Outcome | None) -> Outcome:
         """``fallback``: the outcome of a run that was told to stop and does not."""

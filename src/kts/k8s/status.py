@@ -17,7 +17,8 @@ from __future__ import annotations
 import msgspec
 
 from kts.conduct.ports import Progress
-from kts.errors import DataError, Interrupted
+from kts.conduct.stop import BY_USER
+from kts.errors import DataError
 from kts.model.run import Outcome
 
 PART_BYTES = 1 << 20
@@ -48,7 +49,7 @@ class PodExit(msgspec.Struct, frozen=True, kw_only=True):
 def stop_reason(body: bytes) -> Outcome:
     """With what a run ends that is told to stop by ``body``. DataError if that is no end of a run that was stopped."""
     if not body:
-        return Outcome(kind="interrupted", reason="stopped by the user", exit_code=Interrupted.exit_code)
+        return BY_USER
     try:
         given = msgspec.json.decode(body, type=Outcome)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
