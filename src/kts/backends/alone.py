@@ -10,7 +10,7 @@ import msgspec
 
 from kts.backends.local import POLL_S, LocalBackend
 from kts.conduct.ports import Endpoint, WorkerExit
-from kts.errors import DataError, MeasurementError, SetupError
+from kts.errors import MeasurementError, SetupError
 from kts.model.plan import Condition, Plan
 from kts.wire.messages import Failed
 from kts.wire.recording import Recording, Request, parse_result
@@ -47,10 +47,12 @@ def record_alone(request: Request, folder: Path, *, python: str = sys.executable
             time.sleep(POLL_S)
     finally:
         backend.stop(GRACE_S)
-    return _result(folder / f"{tenant.name}.log", ended[0]), notes
+    found, worse = _result(folder / f"{tenant.name}.log", ended[0])
+    return found, notes + worse
 
 
-def _result(log: Path, ended: WorkerExit) -> Recording:
+def _result(log: Path, ended: WorkerExit) -> tuple[Recording, list[str]]:
+    """What it handed over: a line that can be unpacked is whole. What befell the worker later is a note."""
     with log.open(encoding="utf-8", errors="replace") as lines:
         found = next((result for line in lines if (result := parse_result(line)) is not None), None)
     if isinstance(found, Failed):
@@ -60,5 +62,5 @@ def _result(log: Path, ended: WorkerExit) -> Recording:
         what = f"tenant {ended.tenant} ended without a profile: {ended.reason}"
         raise MeasurementError(what, "run it again; KTS_DEBUG=1 shows more")
     if ended.code:
-        raise DataError(f"tenant {ended.tenant} handed over a profile and ended badly: {ended.reason}")
-    return found
+        return found, [f"the worker of {ended.tenant} ended badly after it handed its profile over (code {ended.code})"]
+    return found, []

@@ -34,7 +34,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if arguments.profile:
             from kts.worker.profile import profile
 
-            return profile(arguments.profile)
+            _leave(profile(arguments.profile))
         from kts.worker.standalone import run_alone
 
         return run_alone(arguments.workload, arguments.device, arguments.library, os.environ)
@@ -69,6 +69,13 @@ def _parser() -> argparse.ArgumentParser:
 def _on_signal(number: int, _frame: object) -> NoReturn:
     signal.signal(number, signal.SIG_IGN)
     raise _StoppedBySignal(number)
+
+
+def _leave(code: int) -> NoReturn:
+    """Ends the process at once. torch's profiler may crash a process that takes its libraries down in order."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
 
 
 def _say(line: str) -> None:
