@@ -48,6 +48,8 @@ EXPORTED: list[dict[str, Any]] = [
     },
     {"cat": "overhead", "name": "Activity Buffer Request", "ts": 990.0, "dur": 5.0, "args": {}},
 ]
+ISSUE_NS = [75_000, 56_000, 45_000]
+"""Of `EXPORTED`, as if each iteration had begun with its mark: from there to the end of its last call."""
 
 
 def events(exported: list[dict[str, Any]]) -> list[Event]:
@@ -58,6 +60,27 @@ def events(exported: list[dict[str, Any]]) -> list[Event]:
         ids = event["args"]
         correlation = ids.get("correlation", ids.get("External id", 0))
         found.append(Event(event["name"], event["cat"] in _ON_DEVICE, begin, end, correlation))
+    return found
+
+
+Step = tuple[str, float] | tuple[str, float, str, float, float]
+
+
+def iterations(n: int, *steps: Step) -> list[Event]:
+    """``n`` marked iterations of 300 us, one per ms. A step (us from its mark): a call and when it returned, and where
+    it did something on the GPU, what, from when and for how long."""
+    found = []
+    for k in range(n):
+        mark_ns = 1_000_000 * (k + 1)
+        found.append(Event(MARK, False, mark_ns, mark_ns + 300_000, k))
+        for number, (call, returned, *work) in enumerate(steps):
+            correlation = 100 * (k + 1) + number
+            end = mark_ns + round(1000 * returned)
+            found.append(Event(call, False, end - 2000, end, correlation))
+            if work:
+                what, start, duration = work
+                begin = mark_ns + round(1000 * start)
+                found.append(Event(what, True, begin, begin + round(1000 * duration), correlation))
     return found
 
 

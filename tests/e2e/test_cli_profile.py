@@ -165,8 +165,8 @@ def test_on_a_gpu_the_launches_are_traced_and_the_tracer_is_taken_out(tmp_path: 
         assert one.memory_bytes > 0
     counts = {name: np.median(np.diff(one.iterations.first)) for name, one in made.items()}
     assert 100 <= counts["eager"] <= 140
-    assert counts["graph"] == 2
-    assert counts["blink"] == 1
+    assert counts["graph"] == 1
+    assert counts["blink"] == 3
     assert np.median(made["fft"].iterations.busy_ms) == pytest.approx(np.median(made["fft"].solo_device.ms), rel=0.1)
     assert made["eager"].tracer_inflation > 1.0
     assert np.median(made["eager"].iterations.busy_ms) < 0.7 * np.median(made["eager"].solo_device.ms)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -11,6 +12,7 @@ from tests.helpers_profile import TracedCpu
 
 from kts.errors import DataError, UsageError
 from kts.model.plan import Closed, Tenant, Work
+from kts.model.run import DeviceInfo
 from kts.wire.messages import Failed
 from kts.wire.recording import PREFIX, Recording, Request, format_result, parse_result, unpacked
 from kts.worker.devices.cpu import Cpu
@@ -20,11 +22,36 @@ from kts.worker.profile import profile, record
 TENANT = Tenant(name="agent", work=Work(workload="fft", size=32), arrivals=Closed(think_ms=1))
 
 
-def recorded(device: Cpu, seconds: float = 0.2) -> Recording:
-    program = KernelTenant(TENANT, "cpu", device)
+def recorded(device: Cpu, seconds: float = 0.2, tenant: Tenant = TENANT) -> Recording:
+    program = KernelTenant(tenant, "cpu", device)
     info = program.open()
     size = program.calibrate(lambda: None).size
-    return record(Request(tenant=TENANT, device="cpu", seconds=seconds), program, info, size)
+    return record(Request(tenant=tenant, device="cpu", seconds=seconds), program, info, size)
+
+
+class Queueing(Cpu):
+    """Poses as a GPU that takes 0.5 ms to begin and 0.125 ms for each sum handed over between ``begin`` and ``end``."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lengths: list[int] = []
+        self._cpu_xp, self.xp = self.xp, self
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._cpu_xp, name)
+
+    def info(self) -> DeviceInfo:
+        return msgspec.structs.replace(super().info(), kind="cuda")
+
+    def add(self, left: Any, right: Any, out: Any) -> Any:
+        self.lengths[-1] += 1
+        return self._cpu_xp.add(left, right, out=out)
+
+    def begin(self) -> None:
+        self.lengths.append(0)
+
+    def device_ms(self) -> float:
+        return 0.5 + 0.125 * self.lengths[-1]
 
 
 def test_a_stretch_without_a_tracer_is_recorded_as_a_run_would() -> None:
@@ -40,6 +67,19 @@ def test_a_stretch_without_a_tracer_is_recorded_as_a_run_would() -> None:
     assert found.traced is None
     assert "no tracer" in found.note
     assert found.held_bytes is not None
+
+
+def test_on_a_gpu_an_iteration_is_also_timed_among_others_that_are_queued() -> None:
+    """Otherwise what the tracer adds to kernels stays in them, or a stopwatch's own lead counts as the GPU's work."""
+    tiny = msgspec.structs.replace(TENANT, work=Work(workload="tiny", size=64))
+    gpu = Queueing()
+    found = recorded(gpu, tenant=tiny)
+    assert found.plain.rows["device_ms"].tolist() == [0.625] * len(found.plain.rows)
+    assert found.queued_ms == pytest.approx(0.125)
+    queues = [n for n in gpu.lengths if n > 1]
+    assert len(queues) % 2 == 0
+    assert set(queues[len(queues) // 2 :]) == {2 * queues[0]}
+    assert recorded(Cpu()).queued_ms is None, "a CPU has no queue"
 
 
 def test_the_traced_stretch_brings_the_launches_of_its_own_iterations() -> None:

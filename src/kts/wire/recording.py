@@ -53,18 +53,21 @@ class Launches(msgspec.Struct, frozen=True, kw_only=True):
     """The launches of a traced stretch, int64. ``counts``: per iteration; the others one after the other.
 
     ``offset_ns``: from the iteration's beginning until the GPU could have started it; ``duration_ns``: on the GPU.
+    ``stopwatch_waits``: the first event of the device's stopwatch waits for the GPU as a kernel does; False where a
+    copy engine records it.
     """
 
     counts: bytes
     offset_ns: bytes
     duration_ns: bytes
+    stopwatch_waits: bool = True
 
 
 class Recording(Message, frozen=True, kw_only=True):
     """A tenant alone. ``traced`` and ``launches`` are there where a tracer was; ``note``: why not, or what it was.
 
-    ``cold``: iterations that began after a second of idleness. ``held_bytes``: device memory that the tenant's
-    library held.
+    ``cold``: iterations that began after a second of idleness. ``queued_ms``: device time of one without a tracer where
+    the next is handed over before it ends. ``held_bytes``: device memory that the tenant's library held.
     """
 
     tenant: str
@@ -75,6 +78,7 @@ class Recording(Message, frozen=True, kw_only=True):
     traced: Stretch | None = None
     launches: Launches | None = None
     note: str = ""
+    queued_ms: float | None = None
     held_bytes: int | None = None
     sm_clock_mhz: float | None = None
 

@@ -69,5 +69,15 @@ class KernelTenant:
         ).run()
         return 0
 
+    def queue_ms(self, iterations: int) -> float:
+        """Device time of that many, handed over at once."""
+        assert self._operation is not None
+        self.device.begin()
+        for _ in range(iterations):
+            self._operation()
+        self.device.end()
+        self.device.wait()
+        return self.device.device_ms()
+
     def close(self) -> None:
         """Nothing outlives the process."""

@@ -18,7 +18,7 @@ import numpy as np
 
 from kts.errors import SetupError, UsageError
 from kts.model.plan import Closed, Quota, Tenant
-from kts.model.records import RECORD, Records
+from kts.model.records import RECORD, Records, clock_ms
 from kts.model.run import DeviceInfo
 from kts.units import NS_PER_MS, s_to_ns
 from kts.wire.messages import Failed, Start
@@ -38,6 +38,10 @@ MOST_TRACED = 400
 UNMARKED = 5
 COLD = 5
 COLD_MS = 1000.0
+QUEUED_MS = 20.0
+"""Iterations of about this length in all are handed over at once, and twice as many."""
+_QUEUED_MOST = 64
+_QUEUED_TIMES = 7
 _SECONDS_PER_COLD = 2.0  # no cold iterations for those who want it quick
 _LEAD_NS = 20 * NS_PER_MS
 
@@ -75,6 +79,7 @@ def record(request: Request, program: Program, info: DeviceInfo, size: int | Non
     watched = WatchedDevice(program.device)
     program.run_on(watched, _start(tenant, MOST, 0), outlet)
     plain = _whole(outlet, tenant, watched)
+    queued_ms = _queued_ms(program, plain) if info.kind == "cuda" else None
     held = program.device.held_bytes()
     cold = _cold(program, tenant, seconds)
     traced, launches, note = _trace(program, tenant, seconds)
@@ -87,6 +92,7 @@ def record(request: Request, program: Program, info: DeviceInfo, size: int | Non
         traced=traced,
         launches=launches,
         note=note,
+        queued_ms=queued_ms,
         held_bytes=held,
         sm_clock_mhz=statistics.median(outlet.clocks_mhz) if outlet.clocks_mhz else None,
     )
@@ -185,12 +191,20 @@ def _trace(program: KernelTenant, tenant: Tenant, seconds: float) -> tuple[Stret
         rows = outlet.rows
         if not len(rows):
             return None, None, "no iteration ended while it was traced"
-        launches = launches_of(tracer.events(), len(rows))
+        launches = launches_of(tracer.events(), watched.issue_ns)
     except TraceError as error:
         return None, None, f"the trace cannot be used: {error}"
     except Exception as error:
         return None, None, f"tracing failed: {type(error).__name__}: {error}".splitlines()[0]
     return Stretch(records=rows.tobytes(), issue_ns=packed(watched.issue_ns)), launches, tracer.name
+
+
+def _queued_ms(program: KernelTenant, plain: Stretch) -> float:
+    """Device time of an iteration among others that are handed over at once: what two lengths of queue differ by."""
+    service_ms = float(np.median(clock_ms(plain.rows, "service")))
+    n = min(max(round(QUEUED_MS / service_ms), 2), _QUEUED_MOST)
+    once, twice = (statistics.median(program.queue_ms(count) for _ in range(_QUEUED_TIMES)) for count in (n, 2 * n))
+    return max(twice - once, 0.0) / n
 
 
 def _cold(program: KernelTenant, tenant: Tenant, seconds: float) -> Stretch | None:
