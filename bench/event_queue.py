@@ -34,6 +34,7 @@ class Host:
     finished: int = 0
     held_back: float = 0.0
     waiting_for_room: bool = False
+    next: Host | None = None
     busy: float = 0.0
 
     @property
@@ -58,6 +59,7 @@ class EventQueue:
         self.switching_to: Host | None = None
         self.kernel_began: float | None = None
         self.slice_over = False
+        self.turn_begins = False
         self.was_idle = True
         self.stamp = 0  # events of an interrupted turn carry an old one
         self.switch_ms = 0.0
@@ -166,6 +168,7 @@ class EventQueue:
 
     def _switch_end(self) -> None:
         self.owner, self.switching_to = self.switching_to, None
+        self.turn_begins = True
         self._new_slice()
         self._at(self.now, DECIDE)
 
@@ -192,6 +195,10 @@ class EventQueue:
         if self.was_idle:
             self._busy_again()
             self._new_slice()
+            self.turn_begins = True
+        if self.turn_begins:
+            self.turn_begins = False
+            owner.next = self._following(waiting) if waiting and owner.stream.settles_next else None
         rivals = [h for h in waiting if h.stream.priority >= owner.stream.priority]
         higher = [h for h in rivals if h.stream.priority > owner.stream.priority]
         if (self.slice_over and rivals) or (self.sharing.at_once and higher):
@@ -231,10 +238,14 @@ class EventQueue:
             owner.queue[0] -= done
             self.kernel_began = None
 
+    def _following(self, waiting: list[Host]) -> Host:
+        n, at = len(self.hosts), -1 if self.owner is None else self.owner.number
+        return min(waiting, key=lambda h: (-h.stream.priority, (h.number - at - 1) % n))
+
     def _switch(self, waiting: list[Host], kind: int) -> None:
-        sharing, n = self.sharing, len(self.hosts)
-        at = -1 if self.owner is None else self.owner.number
-        chosen = min(waiting, key=lambda h: (-h.stream.priority, (h.number - at - 1) % n))
+        sharing = self.sharing
+        settled = self.owner.next if self.owner is not None and kind == 1 else None
+        chosen = settled or self._following(waiting)
         costs = (sharing.preempt_ms, sharing.yield_ms, sharing.wake_ms)[kind]
         cost = costs[min(len(waiting), len(costs)) - 1]
         if self.owner is None:

@@ -115,6 +115,7 @@ def streams(draw: st.DrawFn, *, grid: float = GRID_MS, most: int = 25) -> Stream
     them = Iterations(first, offsets, times(200, first[-1]), times(20, listed))
     rest = {
         "priority": draw(st.sampled_from([0, 0, 0, 1, 2])),
+        "settles_next": draw(st.booleans()),
         "queue_depth": draw(st.sampled_from([None, None, 1, 2, 3])),
         "slice_ms": draw(st.sampled_from([None, None, 40 * grid])),
         "start_ms": float(rng.integers(0, 100) * grid),

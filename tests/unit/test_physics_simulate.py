@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -71,6 +72,48 @@ def test_a_queue_that_runs_empty_yields_at_the_lesser_cost() -> None:
     assert first.retire_ms[0] == 1.5
     assert second.retire_ms[0] == 1.5 + 0.0625 + 0.25
     assert outcome.switches == (0, 1, 0)
+
+
+@pytest.mark.parametrize(
+    ("settles", "begins", "late_begins", "steady_begins"),
+    [(True, [0.0, 3.1875], 4.25, 1.0625), (False, [0.0, 3.5], 1.0625, 1.375)],
+)
+def test_a_tenant_that_settles_who_is_next_passes_over_who_comes_later(
+    settles: bool, begins: list[float], late_begins: float, steady_begins: float
+) -> None:
+    """Else a neighbour of replayed graphs would be served a round too early.
+
+    The circle: ours (1 ms, due at 0 and 2), the late one (0.25 ms, due at 0.5), the steady one (always waiting). When
+    ours begins at 0 only the steady one waits: it is next, at 1 + 1/16, and keeps its slice of 2 until 3.0625. Ours
+    is back at 3.1875, now finds the late one waiting, and hands over to it at 4.1875 + 1/16. Unsettled, the late one
+    has 1.0625 to 1.3125, the steady one 1.375 to 3.375, and ours is back at 3.5.
+    """
+    ours = replace(due_at(1.0, [0.0, 2.0]), settles_next=settles)
+    mix = [ours, due_at(0.25, [0.5]), saturating(5.0, 2)]
+    done, late, steady = simulate(mix, COSTS, stop_at_first=False).tenants
+    np.testing.assert_array_equal(done.begin_ms, begins)
+    np.testing.assert_array_equal(done.retire_ms, np.add(begins, 1.0))
+    assert late.begin_ms[0] == late_begins
+    assert late.retire_ms[0] == late_begins + 0.25
+    assert steady.begin_ms[0] == steady_begins
+
+
+@pytest.mark.parametrize("settles", [True, False])
+def test_what_is_settled_holds_only_where_the_queue_runs_empty(settles: bool) -> None:
+    """Else a long graph would skip neighbours for no reason known.
+
+    The same three, but ours takes 3 ms: its slice is over at 2, and the circle's next, the late one, has 2.125 to
+    2.375; then the steady one from 2.4375 to 4.4375, then ours from 4.5625 for its last ms. In that turn nobody but
+    the steady one waits, which is back at 5.5625 + 1/16 for what its 2 ms left of 3.
+    """
+    ours = replace(due_at(3.0, [0.0]), settles_next=settles)
+    mix = [ours, due_at(0.25, [0.5]), saturating(3.0, 1)]
+    outcome = simulate(mix, COSTS, stop_at_first=False)
+    done, late, steady = outcome.tenants
+    assert (done.begin_ms[0], done.retire_ms[0]) == (0.0, 5.5625)
+    assert (late.begin_ms[0], late.retire_ms[0]) == (2.125, 2.375)
+    assert (steady.begin_ms[0], steady.retire_ms[0]) == (2.4375, 6.625)
+    assert outcome.switches == (2, 2, 0)
 
 
 def test_waking_costs_only_a_tenant_that_was_not_the_last_one() -> None:

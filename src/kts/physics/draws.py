@@ -69,6 +69,7 @@ def stream(
         start_ms=start,
         priority=priority,
         queue_depth=profile.queue_depth,
+        settles_next=profile.settles_next,
     )
 
 

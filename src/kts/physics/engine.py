@@ -23,6 +23,7 @@ TENANT = np.dtype(
         ("depth", "<i8"),  # launches that fit into its queue; 0: any number
         ("ends", "<i8"),  # place in the scratch array of kernel ends, where there is a depth
         ("priority", "<i8"),
+        ("settles", "<i8"),  # 1: who is next when its queue empties is settled when its turn begins
         ("slice_ms", "<f8"),
         ("start_ms", "<f8"),  # first submission of a closed loop
         # below: state
@@ -240,9 +241,12 @@ def run(tenants: Any, tables: Tables, course: Any) -> None:
     t = 0.0
     owner = -1
     kind = WAKE
+    heir = -1
     over = False
     while t < horizon and not over:
         best, runnable, soonest = _others(tenants, owner, t)
+        if kind == YIELD and heir >= 0:
+            best = heir
         mine = np.inf if owner < 0 else tenants[owner].ready_ms
         stays = kind == WAKE and mine <= t  # its context is still loaded
         if best < 0 and mine > t:  # idle until somebody queues a kernel
@@ -260,6 +264,9 @@ def run(tenants: Any, tables: Tables, course: Any) -> None:
                 course.switches[kind] += 1
                 t += cost
             owner = best
+        heir = -1
+        if tenants[owner].settles == 1:
+            heir, _, _ = _others(tenants, owner, t)
         cut = min(_cut(tenants, owner, t, course.at_once), horizon)
         t, kind, over = _turn(tenants[owner], t, cut, tables, course)
     course.end_ms = min(t, horizon)

@@ -24,7 +24,8 @@ class Stream:
     Closed loop: ``think_ms[m]`` lies between the m-th retirement and the next submission, the first of which is at
     ``start_ms``. Open loop: ``due_ms``, rising; one iteration in flight, first come first served. ``slice_ms``
     None: that of the GPU. ``queue_depth``: launches that are queued or run before the host must wait; None: any
-    number. Higher ``priority`` is served first.
+    number. Higher ``priority`` is served first. ``settles_next``: who is next when its queue empties is settled when
+    its turn begins, among those that wait then (a replayed CUDA graph); if nobody waits, as for others.
     """
 
     iterations: Iterations
@@ -35,6 +36,7 @@ class Stream:
     priority: int = 0
     slice_ms: float | None = None
     queue_depth: int | None = None
+    settles_next: bool = False
 
     def __post_init__(self) -> None:
         given = self.due_ms if self.due_ms is not None else self.think_ms
@@ -172,6 +174,7 @@ def _tables(streams: Sequence[Stream], sharing: Sharing) -> tuple[np.ndarray, np
         tenant["first"], tenant["base"], tenant["ends"] = row, listing, scratch
         tenant["planned"] = len(stream.pick)
         tenant["open"], tenant["depth"] = stream.due_ms is not None, stream.queue_depth or 0
+        tenant["settles"] = stream.settles_next
         tenant["priority"], tenant["start_ms"] = stream.priority, stream.start_ms
         tenant["slice_ms"] = sharing.slice_ms if stream.slice_ms is None else stream.slice_ms
         launch, listing, row = launch + len(these), listing + them.n, row + len(stream.pick)

@@ -180,7 +180,9 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     ``counts``, ``offset``, ``duration``, ``retire``: see `Iterations`. ``solo_service`` and ``solo_device``:
     iterations alone without a tracer, for the solo figures (may be empty). ``tracer_inflation``: traced host
     time over untraced, already taken out of the offsets. ``host_warm_ms``, ``host_cold_ms``: what an iteration takes
-    of the host, median, at the tenant's pacing and after a second of idleness.
+    of the host, median, at the tenant's pacing and after a second of idleness. ``stopwatch_waits``: the device's
+    stopwatch starts with an iteration's first launch, in turn; False: at once, because a copy engine starts it.
+    ``settles_next``: see `kts.physics.simulate.Stream`.
     """
 
     schema: int = PROFILE_VERSION
@@ -199,6 +201,8 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     solo_service: Column = EMPTY
     solo_device: Column = EMPTY
     queue_depth: int | None = None
+    stopwatch_waits: bool = True
+    settles_next: bool = False
     tracer_inflation: float = 1.0
     host_warm_ms: float | None = None
     host_cold_ms: float | None = None
