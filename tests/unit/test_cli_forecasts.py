@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import shutil
 from pathlib import Path
 
 import msgspec
@@ -174,3 +176,45 @@ def test_the_picture_says_in_words_what_it_shows(run: Path, tmp_path: Path) -> N
     assert "fft in fft+gemm: p50 predicted" in drawn.alt
     assert "not a GPU" in drawn.svg
     assert 'role="img"' in drawn.svg
+
+
+def test_very_many_tenants_are_dots_and_not_rows(run: Path, tmp_path: Path) -> None:
+    """Else the picture of a hundred tenants is longer than anybody reads, and of several megabytes."""
+    from kts.physics.files import decode_prediction
+    from kts.physics.validate import score
+    from kts.store import open_run
+
+    file = tmp_path / "p.json"
+    assert main(["predict", "--from-run", str(run), *ASSUMED, "--out", str(file)]) == 0
+    found = score(decode_prediction(file.read_bytes(), "p"), open_run(run))
+    many = msgspec.structs.replace(found, tenants=found.tenants * 25)
+    drawn = draw_score(many, "CPU core 0, not a GPU", "0")
+    assert "outside" in drawn.svg
+    assert "fft in fft+gemm" not in "".join(re.findall(r"<text[^>]*>([^<]*)", drawn.svg))
+    assert "fft in fft+gemm: p50 predicted" in drawn.alt
+    assert len(drawn.rendered()["prediction.png"]) < 1_000_000
+
+
+def test_profiles_and_a_run_together(
+    run: Path, profiles: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Launches from the profiles, the host's speed from the run's solo blocks, mixes in the order of opening."""
+    from kts.physics.files import decode_prediction
+
+    copy = tmp_path / "run"
+    shutil.copytree(run, copy)
+    opened = [json.dumps({"kind": "opened", "tenant": name}) for name in ("gemm", "fft")]
+    (copy / "events.jsonl").write_text("\n".join(opened), encoding="utf-8")
+    file, shared = tmp_path / "p.json", tmp_path / "shared"
+    options = ("--out", str(file), "--save-profiles", str(shared), *ASSUMED)
+    assert main(["predict", "--profiles", str(profiles), "--from-run", str(copy), *options]) == 0
+    made = decode_prediction(file.read_bytes(), "p")
+    assert made.order_known
+    assert [mix.name for mix in made.mixes] == ["gemm+fft"]
+    texts = [(shared / f"{name}.profile.json").read_text(encoding="utf-8") for name in ("fft", "gemm")]
+    assert all("newer iterations alone" in text for text in texts)
+    assert main(["predict", "--profiles", str(profiles), "fft+gemm", "--out", str(file), *ASSUMED]) == 0
+    assert not decode_prediction(file.read_bytes(), "p").order_known
+    assert main(["predict", "--profiles", str(profiles), "fft+gemm", "--in-order", "--out", str(file), *ASSUMED]) == 0
+    assert decode_prediction(file.read_bytes(), "p").order_known
+    assert "model error" in capsys.readouterr().out

@@ -100,6 +100,32 @@ def test_what_is_not_known_widens_the_band() -> None:
     assert width(predict(model_error=ModelError(relative=0.05, source="given"))) > exact + 2 * 1.4 * 0.05 * 5.96
 
 
+def test_a_band_holds_any_order_of_the_tenants_unless_it_is_known() -> None:
+    """Otherwise a graph's successor, which waits a round more, would lie outside of a band that claims to be wide."""
+    settling = replace(profile("graph", 1.5, arrivals=Closed()), settles_next=True)
+    late = profile("late", 0.2, arrivals=Closed(think_ms=12.0))
+    full = profile("full", 6.0, arrivals=Closed())
+    mix = {"profiles": {"graph": settling, "late": late, "full": full}, "fingerprint": MARK, "effort": QUICK}
+    behind, before = ["graph", "late", "full"], ["late", "graph", "full"]
+    known = [Predictor(**mix, order_known=True).mix(names).tenants["late"].response.p50 for names in (behind, before)]
+    assert known[0].value > 1.1 * known[1].value
+    assert known[0].lo > known[1].hi
+    either = Predictor(**mix).mix(behind).tenants["late"].response.p50
+    assert either.lo < known[1].hi
+    assert either.hi > known[0].lo
+
+
+def test_a_stopwatch_that_a_copy_engine_starts_shows_the_wait() -> None:
+    """Otherwise the predicted device clock of a decoder is without what its measured one holds."""
+    chat = profile("chat", 0.5, arrivals=Closed(think_ms=10.0))
+    beside = ["chat", "gemm"]
+    for waits in (True, False):
+        mix = {"chat": replace(chat, stopwatch_waits=waits), "gemm": profile("gemm", 20.0, arrivals=Closed())}
+        found = Predictor(mix, MARK, QUICK).mix(beside).tenants["chat"]
+        wait = found.response.p50.value - found.device.p50.value
+        assert (wait < 0.2) != waits
+
+
 def test_shares_of_time_and_rates_add_up() -> None:
     """Busy, switching and idle are all of the GPU's time; rates are those of the cycles."""
     forecast = predict()
@@ -241,6 +267,17 @@ def test_the_score_of_a_true_prediction_is_good_and_of_a_false_one_bad() -> None
     assert bad.errors["response"][MODEL]["p99"].median == pytest.approx(0.2, abs=0.03)
     assert sum(c.inside for c in bad.coverage["response"].values()) == 0
     assert any("assumed" in note for note in good.notes)
+
+
+def test_the_score_says_where_a_profile_is_of_another_size_than_the_run() -> None:
+    """Otherwise a calibrated size that came out differently looks like an error of the model."""
+    run = _run(5)
+    sizes = {tenant.name: tenant.work.size for tenant in run.info.plan.tenants}
+    assert None not in sizes.values()
+    other = {name: replace(p, size=sizes[name] + (name == "fft")) for name, p in PAIR.items()}
+    notes = score(Predictor(other, MARK, QUICK).predict([["fft", "gemm"]]), run).notes
+    assert sum("is of size" in note for note in notes) == 1
+    assert any(note.startswith("fft: the profile is of size") for note in notes)
 
 
 def test_the_score_leaves_out_what_was_not_measured_well_enough() -> None:

@@ -13,9 +13,9 @@ from kts.model.plan import Closed, Slo, Tenant, Work
 from kts.model.records import RECORD
 from kts.model.run import DeviceInfo
 from kts.physics.draws import sharing
-from kts.physics.profiling import Times, as_bursts, ends_ms, partners, profile_of_recording, untraced
+from kts.physics.profiling import Times, as_bursts, ends_ms, partners, profile_of_recording, recalibrated, untraced
 from kts.physics.simulate import Stream, simulate
-from kts.physics.values import Floats, Iterations
+from kts.physics.values import Floats, Gpu, Iterations, bursts, make_profile
 from kts.wire.recording import Launches, Recording, Stretch, packed
 
 GPU = DeviceInfo(kind="cuda", uuid="GPU-1", name="H", label="NVIDIA H", library="torch")
@@ -67,8 +67,10 @@ def test_a_graphs_kernels_kept_apart_by_the_tracer_are_put_together_again() -> N
     plain = Times(*(np.full(1000, ms) + rng.uniform(0, 0.001, 1000) for ms in (0.55, 0.50, 0.03)))
     traced = Times(*(np.full(300, ms) + rng.uniform(0, 0.001, 300) for ms in (0.66, 0.60, 0.05)))
     seen = Iterations(np.arange(301), np.full(300, 0.03), np.full(300, 0.57), np.zeros(300))
-    found = untraced(plain, traced, seen)
-    assert np.median(found.duration_ms) == pytest.approx(0.57 * 0.5 / 0.6, rel=0.01)
+    found = untraced(plain, traced, seen, queued_ms=0.48)
+    assert np.median(found.duration_ms) == pytest.approx(0.48, rel=0.01)
+    host_bound = untraced(plain, traced, seen, queued_ms=1.9)
+    assert np.array_equal(host_bound.duration_ms, seen.duration_ms)
     assert np.median(alone(found)) == pytest.approx(0.55, rel=0.01)
 
 
@@ -173,12 +175,12 @@ def test_a_traced_recording_becomes_a_profile_of_launches() -> None:
 
 def test_without_a_tracer_each_iteration_is_a_burst_and_says_so() -> None:
     """Otherwise a single burst passes for a trace. Before it lies half of what can lie before it on a GPU; on the CPU
-    nothing, where the submitting thread does the work; all of it is the burst where nothing tells the device time."""
+    all is the burst, as the submitting thread never leaves the core; and where nothing tells the device time."""
     service, device, issue = np.full(10, 4.0), np.full(10, 3.0), np.full(10, 0.4)
     plain = Times(service, device, issue)
     on_gpu, on_cpu = as_bursts(plain, GPU), as_bursts(plain, CPU)
     assert (on_gpu.offset_ms[0], on_gpu.duration_ms[0], on_gpu.retire_ms[0]) == pytest.approx((0.2, 3.0, 0.8))
-    assert (on_cpu.offset_ms[0], on_cpu.duration_ms[0], on_cpu.retire_ms[0]) == pytest.approx((0.0, 3.0, 1.0))
+    assert (on_cpu.offset_ms[0], on_cpu.duration_ms[0], on_cpu.retire_ms[0]) == (0.0, 4.0, 0.0)
     blind = as_bursts(Times(service, np.full(10, np.nan), np.empty(0)), GPU)
     assert (blind.duration_ms[0], blind.retire_ms[0]) == (4.0, 0.0)
     recording = Recording(tenant="chat", device=CPU, size=64, plain=stretch(service, device, issue), note="no tracer")
@@ -187,3 +189,36 @@ def test_without_a_tracer_each_iteration_is_a_burst_and_says_so() -> None:
     assert made.tracer_inflation == 1.0
     assert made.host_warm_ms == pytest.approx(1.0)
     assert "single bursts: no tracer" in made.how
+
+
+def test_newer_iterations_alone_say_how_fast_the_host_is_now() -> None:
+    """Otherwise a profile of a fast hour predicts a slow one, and host-bound tenants come off worst."""
+    rng = np.random.default_rng(3)
+    then, seen = eager(rng, 400)
+    now, _ = eager(rng, 3000, 1.7)
+    made = make_profile("chat", untraced(then, then, seen), Gpu.of(GPU), solo_service_ms=then.service)
+    found = recalibrated(made, now.service, now.device)
+    for p in (0.5, 0.9, 0.99):
+        assert np.quantile(alone(found.iterations), p) == pytest.approx(np.quantile(now.service, p), rel=0.03)
+    last = found.iterations.offset_ms[found.iterations.first[1:] - 1]
+    assert np.median(last) == pytest.approx(1.7 * 0.95 * 1.6, rel=0.03)
+    assert found.solo_service.n == 3000
+    assert np.array_equal(found.iterations.duration_ms, made.iterations.duration_ms)
+    assert recalibrated(made, np.empty(0), np.empty(0)) is made
+
+
+def test_what_newer_iterations_of_a_gpu_bound_tenant_take_more_lies_after_its_kernel() -> None:
+    """Otherwise a slow host would let kernels begin later than it does, and hide waits that are there."""
+    made = make_profile("gemm", bursts(np.full(50, 5.0), 0.1, 0.2), Gpu.of(GPU))
+    found = recalibrated(made, np.full(80, 5.6), np.full(80, np.nan))
+    assert np.allclose(found.iterations.offset_ms, 0.2)
+    assert np.allclose(found.iterations.retire_ms, 0.4)
+    assert found.solo_device.n == 0
+
+
+def test_on_a_cpu_newer_iterations_are_the_bursts() -> None:
+    """Otherwise a core that is slower now leaves a gap behind each iteration, in which the tenant loses its turn."""
+    made = make_profile("gemm", bursts(np.full(50, 5.0), 0.0), Gpu.of(CPU))
+    found = recalibrated(made, np.full(80, 5.6), np.full(80, 5.5)).iterations
+    assert np.allclose(found.duration_ms, 5.6)
+    assert not found.retire_ms.any()

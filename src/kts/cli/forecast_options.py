@@ -23,7 +23,10 @@ Profiles = Annotated[
 FromRun = Annotated[
     Path | None,
     typer.Option(
-        metavar="DIR", help="Take profiles from this run's solo blocks, as single bursts.", show_default=False
+        metavar="DIR",
+        help="Take from this run's solo blocks how fast each tenant's host is, and single bursts where there is no "
+        "profile.",
+        show_default=False,
     ),
 ]
 FingerprintFile = Annotated[
@@ -53,7 +56,7 @@ ModelErrorOption = Annotated[
         "--model-error",
         min=0,
         max=1,
-        help="Relative error of the model itself, to widen the bands by. Default: 0.",
+        help="Relative error of the model itself, to widen the bands by. Default: as fitted for GPUs; 0 on a CPU.",
         show_default=False,
     ),
 ]
@@ -64,27 +67,47 @@ Deadline = Annotated[
 
 
 def read_profiles(files: list[Path] | None, run: RunData | None, deadlines: list[str] | None) -> dict[str, Profile]:
-    """Profiles by tenant name. UsageError where there is none, or two of one name."""
+    """Profiles by tenant name, with host times as in ``run``'s solo blocks. UsageError where there is none, or two of
+    one name."""
     from msgspec.structs import replace
 
     from kts.physics.files import decode_profile
-    from kts.physics.recorded import profile_of
 
     found: dict[str, Profile] = {}
     read = [decode_profile(_bytes(path), str(path)) for file in files or () for path in _expanded(file)]
-    if run is not None:
-        read += [profile_of(run, tenant.name) for tenant in run.info.plan.tenants]
     for profile in read:
         if profile.tenant in found:
             raise UsageError(
                 f"two profiles of {profile.tenant}", "give one of them another name (`tenant` in the file)"
             )
         found[profile.tenant] = profile
+    if run is not None:
+        found |= _of_run(run, found)
     if not found:
         raise UsageError("no profiles", "give --profiles FILE, or --from-run DIR")
     for name, value in _pairs(deadlines, "--deadline"):
         _known(name, found)
         found[name] = replace(found[name], deadline_ms=value)
+    return found
+
+
+def _of_run(run: RunData, known: dict[str, Profile]) -> dict[str, Profile]:
+    """The run's tenants: by their profile, or that of the tenant they are a replica of, else as single bursts."""
+    from msgspec.structs import replace
+
+    from kts.physics.profiling import recalibrated
+    from kts.physics.recorded import profile_of, solo
+
+    found = {}
+    for tenant in run.info.plan.tenants:
+        kind, dash, number = tenant.name.rpartition("-")
+        profile = known.get(tenant.name) or (known.get(kind) if dash and number.isdecimal() else None)
+        if profile is None:
+            found[tenant.name] = profile_of(run, tenant.name)
+            continue
+        alone = solo(run, tenant.name)
+        renamed = replace(profile, tenant=tenant.name)
+        found[tenant.name] = recalibrated(renamed, alone.service_ms, alone.device_ms)
     return found
 
 
@@ -133,11 +156,12 @@ def effort_of(seconds: float | None, seed: int, run: RunData | None) -> Effort:
     return Effort(seconds=seconds or round(measured, 1) or 600.0, seed=seed)
 
 
-def model_error_of(relative: float | None) -> ModelError:
-    """As given, or none and labelled so."""
+def model_error_of(relative: float | None, gpu: Gpu) -> ModelError:
+    """As given, or as it was fitted for such a device."""
+    from kts.physics.fitted import model_error
     from kts.physics.forecast import ModelError
 
-    return ModelError() if relative is None else ModelError(relative=relative, source="given")
+    return model_error(gpu) if relative is None else ModelError(relative=relative, source="given")
 
 
 def parse_mix(text: str, profiles: dict[str, Profile]) -> tuple[str, ...]:

@@ -41,6 +41,13 @@ def predict(
         bool, typer.Option("--all-mixes", help="Every pair, triple and quad of the profiles.")
     ] = False,
     deadline: Deadline = None,
+    in_order: Annotated[
+        bool,
+        typer.Option(
+            "--in-order",
+            help="The tenants of a MIX open the device in the order given. Default: the bands are for any order.",
+        ),
+    ] = False,
     seconds: Seconds = None,
     seed: Seed = 0,
     model_error: ModelErrorOption = None,
@@ -69,8 +76,17 @@ def predict(
     run = open_run(from_run) if from_run is not None else None
     known = read_profiles(profiles, run, deadline)
     mark = read_fingerprint(fingerprint, assume, next(iter(known.values())).gpu)
-    predictor = Predictor(known, mark, effort_of(seconds, seed, run), model_error_of(model_error))
-    prediction = predictor.predict(_mixes(mix, known, run, all_mixes), kts=__version__, notes=_notes(known))
+    wanted, as_run = _mixes(mix, known, run, all_mixes), False
+    if from_run is not None and not mix and not all_mixes:
+        wanted, as_run = _in_opening_order(wanted, from_run)
+    predictor = Predictor(
+        known,
+        mark,
+        effort_of(seconds, seed, run),
+        model_error_of(model_error, mark.gpu),
+        order_known=in_order or as_run,
+    )
+    prediction = predictor.predict(wanted, kts=__version__, notes=_notes(known))
     if save_profiles is not None:
         for name, profile in known.items():
             say(f"wrote {write_file(save_profiles / f'{name}.profile.json', encode(profile))}")
@@ -97,6 +113,16 @@ def _mixes(
         return all_mixes(list(profiles))
     measured = [mix.tenants for mix in run.info.plan.mixes] if run is not None else []
     return measured or [tuple(profiles)]
+
+
+def _in_opening_order(mixes: list[tuple[str, ...]], directory: Path) -> tuple[list[tuple[str, ...]], bool]:
+    """The mixes in the order in which the run's tenants opened the device, and whether that is known."""
+    from kts.store.opening import opening_order
+
+    order = opening_order(directory)
+    if not {name for mix in mixes for name in mix} <= set(order):
+        return mixes, False
+    return [tuple(sorted(mix, key=order.index)) for mix in mixes], True
 
 
 def _notes(profiles: dict[str, Profile]) -> list[str]:

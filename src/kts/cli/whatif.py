@@ -85,7 +85,7 @@ def whatif(
     ]
     if len(questions) == 1:
         raise UsageError("what if what?", "give --slice, --add, --rate or --faster; kts predict says what is")
-    error = model_error_of(model_error)
+    error = model_error_of(model_error, mark.gpu)
     effort = effort_of(seconds, seed, run)
     answers = what_if(questions, effort, error)
     if as_json:

@@ -106,7 +106,10 @@ class ProfileUsed(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Prediction(msgspec.Struct, frozen=True, kw_only=True):
-    """A prediction file. ``seconds``: length of the run that the bands are for, ``confidence``: their nominal one."""
+    """A prediction file. ``seconds``: length of the run that the bands are for, ``confidence``: their nominal one.
+
+    ``order_known``: the GPU serves the tenants of a mix in the order given; else the bands are for any order.
+    """
 
     schema: int = PREDICTION_VERSION
     kts: str = ""
@@ -118,4 +121,5 @@ class Prediction(msgspec.Struct, frozen=True, kw_only=True):
     seed: int
     model_error: ModelError
     mixes: tuple[MixForecast, ...]
+    order_known: bool = False
     notes: tuple[str, ...] = ()

@@ -60,6 +60,7 @@ class Predictor:
     model_error: ModelError = ModelError()  # noqa: RUF009 - frozen
     priorities: Mapping[str, int] = field(default_factory=dict)
     at_once: bool = False
+    order_known: bool = False
 
     def __post_init__(self) -> None:
         self._alone: dict[str, _Alone] = {}
@@ -77,6 +78,7 @@ class Predictor:
             seed=self.effort.seed,
             model_error=self.model_error,
             mixes=tuple(self.mix(mix) for mix in mixes),
+            order_known=self.order_known,
             notes=tuple(notes),
         )
 
@@ -89,8 +91,8 @@ class Predictor:
         replicates = [self._replicate(tenants, paced, number) for number in range(self.effort.replicates)]
         baselines = self._baselines(tenants, central)
         forecasts = {
-            tenant: self._tenant(name, done, outcome.end_ms, [rows[place] for rows in replicates], baselines[tenant])
-            for place, ((tenant, name), done) in enumerate(zip(tenants.items(), outcome.tenants, strict=True))
+            tenant: self._tenant(name, done, outcome.end_ms, [rows[tenant] for rows in replicates], baselines[tenant])
+            for (tenant, name), done in zip(tenants.items(), outcome.tenants, strict=True)
         }
         busy = sum(tenant.busy_ms for tenant in outcome.tenants)
         return MixForecast(
@@ -152,8 +154,12 @@ class Predictor:
         rate_hz = 1000 * len(done.retire_ms) / outcome.end_ms
         return _Alone(plain(response), plain(device), response, device, profiled, rate_hz)
 
-    def _replicate(self, tenants: Mapping[str, str], paced: _Paced, number: int) -> list[_Row]:
+    def _replicate(self, tenants: Mapping[str, str], paced: _Paced, number: int) -> dict[str, _Row]:
         seed = self.effort.seed + 1 + number
+        if not self.order_known:
+            shuffled = [list(tenants)[k] for k in generator(seed, "order").permutation(len(tenants))]
+            tenants = {tenant: tenants[tenant] for tenant in shuffled}
+            paced = _Paced({tenant: paced.profiles[tenant] for tenant in shuffled}, paced.rates)
         drawn = sharing(self.fingerprint, generator(seed, "sharing").standard_normal(5), at_once=self.at_once)
         among = {}
         for tenant, name in tenants.items():
@@ -161,10 +167,10 @@ class Predictor:
             among[tenant] = runs(generator(seed, "profile", name), n, n)
         horizon = min(self.effort.seconds * 1e3, self.effort.replicate_budget / sum(paced.rates.values()))
         outcome = self._simulate(paced, drawn, horizon, seed=seed, among=among)
-        rows = []
+        rows = {}
         for (tenant, name), done in zip(tenants.items(), outcome.tenants, strict=True):
             rng = generator(seed, "solo", tenant)
-            rows.append(self._row(self.profiles[name], self.alone(name), done, outcome.end_ms, rng))
+            rows[tenant] = self._row(self.profiles[name], self.alone(name), done, outcome.end_ms, rng)
         return rows
 
     def _row(self, profile: Profile, alone: _Alone, done: Completed, end_ms: float, rng: np.random.Generator) -> _Row:
@@ -206,6 +212,9 @@ class Predictor:
         """What the device's own stopwatch would show. Thread CPU time stands still in the turns of others."""
         if self.fingerprint.gpu.kind == "cpu":
             return np.full(len(done.end_ms), float(profile.iterations.busy_ms.mean()))
+        if not profile.stopwatch_waits and profile.solo_device.n:
+            outside = float(np.median(profile.solo_service.ms) - np.median(profile.solo_device.ms))
+            return np.maximum(done.service_ms - outside, 0.0)
         return done.device_ms
 
     def _paced(self, profiles: Mapping[str, Profile], how: Sharing) -> _Paced:

@@ -18,11 +18,11 @@ from kts.model.plan import Tenant
 from kts.model.records import clock_ms
 from kts.model.run import DeviceInfo
 from kts.physics.recorded import MOST
-from kts.physics.values import Floats, Gpu, Ints, Iterations, Profile, bursts, make_profile
+from kts.physics.values import EMPTY, Column, Floats, Gpu, Ints, Iterations, Profile, bursts, make_profile
 from kts.wire.recording import Launches, Recording, Stretch, unpacked
 
 BUSY = 0.8
-"""From this share of the device clock on, an iteration's kernels are what it takes, and not the gaps between them."""
+"""From this share of an iteration on, its kernels are what it takes, and not the host."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,11 +47,11 @@ def profile_of_recording(recording: Recording, tenant: Tenant, kts: str = "") ->
     how = f"{len(plain.service)} iterations alone at its own pacing; "
     if recording.traced is not None and recording.launches is not None:
         traced = Times.of(recording.traced)
-        iterations = untraced(plain, traced, listed(recording.launches))
+        iterations = untraced(plain, traced, listed(recording.launches), recording.queued_ms)
         inflation = float(np.median(traced.issue) / np.median(plain.issue))
         how += f"launches of {len(traced.service)} more from the {recording.note}"
     else:
-        iterations = as_bursts(plain, recording.device)
+        iterations = as_bursts(plain, recording.device, own_program=tenant.work.workload == "command")
         how += f"single bursts: {recording.note}"
     device = recording.device
     gpu = Gpu.of(device)
@@ -74,6 +74,8 @@ def profile_of_recording(recording: Recording, tenant: Tenant, kts: str = "") ->
     return replace(
         made,
         method="burst" if recording.launches is None else "launches",
+        stopwatch_waits=recording.launches is None or recording.launches.stopwatch_waits,
+        settles_next=tenant.work.decoder is not None and tenant.work.decoder.graph,
         tracer_inflation=inflation,
         host_warm_ms=host_ms(recording.plain, device),
         host_cold_ms=None if recording.cold is None else host_ms(recording.cold, device),
@@ -93,21 +95,53 @@ def listed(launches: Launches) -> Iterations:
     )
 
 
-def untraced(plain: Times, traced: Times, seen: Iterations) -> Iterations:
+def untraced(plain: Times, traced: Times, seen: Iterations, queued_ms: float | None = None) -> Iterations:
     """The traced launches ``seen`` as they would have been without the tracer.
 
     Launch times shrink, iteration by iteration, by the time that the partner's host took over what this one's did.
-    Durations are kept, except where they make up the device time and the tracer lengthened that (it keeps a replayed
-    graph's kernels apart): there they are scaled by its medians. The retire delay is what is missing to the partner's
-    service time, and not below 0.
+    Durations are kept, except where the tracer lengthened them (it keeps a replayed graph's kernels apart): they do
+    not add up to more than ``queued_ms``, what an iteration without it takes of the GPU (median). The retire delay is
+    what is missing to the partner's service time, and not below 0.
     """
     partner = partners(plain.service, traced.service)
     each = np.repeat(np.arange(seen.n), np.diff(seen.first))
     offset = seen.offset_ms * (plain.issue[partner] / traced.issue)[each]
-    duration = seen.duration_ms * _gpu_factor(plain.device, traced.device, seen.busy_ms)
+    duration = seen.duration_ms
+    if queued_ms is not None:
+        duration = duration * min(1.0, queued_ms / float(np.median(seen.busy_ms)))
     shrunk = Iterations(seen.first, offset, duration, seen.retire_ms)
     retire = np.maximum(plain.service[partner] - ends_ms(shrunk), 0.0)
     return Iterations(seen.first, offset, duration, retire)
+
+
+def recalibrated(profile: Profile, service_ms: Floats, device_ms: Floats) -> Profile:
+    """The profile with its host as fast as in newer iterations alone, which nobody traced.
+
+    ``service_ms``, ``device_ms``, shape ``(n,)``: of those, at the same pacing; NaN: no stopwatch. Quantile by
+    quantile as in `untraced`. Where kernels are what an iteration takes, launch times stay. On a CPU the host is the
+    device: the burst is as long as the newer iteration.
+    """
+    if not len(service_ms):
+        return profile
+    them = profile.iterations
+    before = ends_ms(them) + them.retire_ms
+    now = service_ms[partners(service_ms, before)]
+    host_bound = float(np.median(them.busy_ms)) < BUSY * float(np.median(before))
+    factor = now / np.maximum(before, 1e-6) if host_bound else np.ones(them.n)
+    each = np.repeat(factor, np.diff(them.first))
+    moved = Iterations(them.first, them.offset_ms * each, them.duration_ms, them.retire_ms)
+    if profile.gpu.kind == "cpu":
+        moved = bursts(now, 0.0)
+    return replace(
+        profile,
+        counts=Column.of_ns(np.diff(moved.first)),
+        offset=Column.of_ms(moved.offset_ms),
+        duration=Column.of_ms(moved.duration_ms),
+        retire=Column.of_ms(np.maximum(now - ends_ms(moved), 0.0)),
+        solo_service=Column.of_ms(service_ms),
+        solo_device=Column.of_ms(device_ms) if np.isfinite(device_ms).all() else EMPTY,
+        how=f"{profile.how}; host times of {len(service_ms)} newer iterations alone",
+    )
 
 
 def partners(plain: Floats, traced: Floats) -> Ints:
@@ -129,15 +163,18 @@ def ends_ms(them: Iterations) -> Floats:
     return np.asarray(slack + before[them.first[1:]])
 
 
-def as_bursts(plain: Times, device: DeviceInfo) -> Iterations:
+def as_bursts(plain: Times, device: DeviceInfo, *, own_program: bool = False) -> Iterations:
     """Every iteration as one launch of its whole device time; of its service time where there is no stopwatch.
 
     What the host takes besides lies in part before the launch, in part after it. Before it lies no more than the time
-    until all was handed over; half of that is taken, as nothing tells how much. On the CPU device the work is done by
-    the very thread that submits it, so all of it lies after.
+    until all was handed over; half of that is taken, as nothing tells how much. On the CPU device the very thread that
+    submits does the work, and the rest too, without leaving the core: there the whole service time is the burst; but
+    a program of the user's own may know better what of its time is work.
     """
     kept = slice(0, MOST)
     service = plain.service[kept]
+    if device.kind == "cpu" and not own_program:
+        return bursts(service, 0.0)
     known = np.isfinite(plain.device[kept])
     burst = np.where(known, np.minimum(plain.device[kept], service), service)
     rest = service - burst
@@ -157,11 +194,3 @@ def host_ms(stretch: Stretch, device: DeviceInfo) -> float | None:
         return float(np.median(times.issue)) if len(times.issue) else None
     rest = times.service - times.device
     return float(np.median(rest)) if np.isfinite(rest).all() else None
-
-
-def _gpu_factor(plain: Floats, traced: Floats, busy: Floats) -> float:
-    """Untraced over traced device time where kernels make it up, else 1."""
-    with_tracer = float(np.median(traced))
-    if not with_tracer > 0 or float(np.median(busy)) < BUSY * with_tracer:
-        return 1.0
-    return float(np.median(plain)) / with_tracer

@@ -19,7 +19,8 @@ MOST = 4000
 
 @dataclass(frozen=True, eq=False)
 class Measured:
-    """One tenant in one mix: iterations that overlapped every neighbour, in order of time (ms); NaN: no stopwatch."""
+    """One tenant's iterations, in order of time (ms); NaN: no stopwatch. In a mix: those that overlapped every
+    neighbour."""
 
     response_ms: Floats
     service_ms: Floats
@@ -30,27 +31,24 @@ def profile_of(run: RunData, tenant: str) -> Profile:
     """A profile from the tenant's solo blocks: each iteration a single burst of its device time.
 
     The rest of the service time is taken to lie after the kernel; a run does not say how much of it
-    lies before. Without a device stopwatch the whole service time is the burst. RefusalError if the tenant
-    has no iterations alone.
+    lies before. Without a device stopwatch, and on the CPU device, whose host is the device, the whole service time is
+    the burst. RefusalError if the tenant has no iterations alone.
     """
     plan = run.info.plan.tenant(tenant)
-    records = [
-        run.records(tenant, block.index)
-        for block in run.blocks
-        if block.valid and run.info.plan.condition(block.condition).tenants == (tenant,)
-    ]
-    service = np.concatenate([np.empty(0), *(clock_ms(part, "service") for part in records)])
-    device = np.concatenate([np.empty(0), *(clock_ms(part, "device") for part in records)])
+    alone = solo(run, tenant)
+    service, device = alone.service_ms, alone.device_ms
     if not len(service):
         raise RefusalError(
             f"{run.info.id}: {tenant} has no iterations alone", "run it alone first: mixes need solo blocks"
         )
-    burst = np.where(np.isfinite(device), np.minimum(device, service), service)
+    gpu = gpu_of(run, tenant)
+    timed = np.isfinite(device) & (gpu.kind != "cpu" or plan.work.workload == "command")
+    burst = np.where(timed, np.minimum(device, service), service)
     kept = slice(0, MOST)
     return make_profile(
         tenant,
         bursts(burst[kept], (service - burst)[kept]),
-        gpu_of(run, tenant),
+        gpu,
         arrivals=plan.arrivals,
         workload=plan.work.workload,
         size=plan.work.size,
@@ -59,6 +57,21 @@ def profile_of(run: RunData, tenant: str) -> Profile:
         solo_device_ms=device if np.isfinite(device).all() else (),
         kts=run.info.kts,
         how=f"single bursts from the solo blocks of run {run.info.id}",
+    )
+
+
+def solo(run: RunData, tenant: str) -> Measured:
+    """All iterations of its solo blocks; empty arrays if there are none."""
+    records = [
+        run.records(tenant, block.index)
+        for block in run.blocks
+        if block.valid and run.info.plan.condition(block.condition).tenants == (tenant,)
+    ]
+    return Measured(
+        *(
+            np.concatenate([np.empty(0), *(clock_ms(part, clock) for part in records)])
+            for clock in ("response", "service", "device")
+        )
     )
 
 

@@ -184,6 +184,10 @@ def _doubts(prediction: Prediction, run: RunData) -> Iterator[str]:
         yield f"the fingerprint is {mark.source}, not measured"
     if mark.gpu.uuid and gpu.uuid and mark.gpu.uuid != gpu.uuid:
         yield f"the fingerprint is of {mark.gpu.uuid}, the run of {gpu.uuid}"
+    for tenant in run.info.plan.tenants:
+        used = prediction.profiles.get(tenant.name)
+        if used is not None and None not in (used.size, tenant.work.size) and used.size != tenant.work.size:
+            yield f"{tenant.name}: the profile is of size {used.size}, the run's is {tenant.work.size}"
     if mark.mode != run.info.mode:
         yield f"the fingerprint is of mode {mark.mode}, the run of {run.info.mode}"
     for mix, seconds in mix_seconds(run).items():

@@ -12,11 +12,13 @@ from kts.report.theme import LIGHT
 
 SHOWN = ("p50", "p95", "p99")
 ROW_PX, DENSE_ROW_PX, DENSE_FROM = 34, 22, 13
+CROWD_FROM = 41
+"""Tenants from which on a row for each would be longer than anybody reads."""
 PANEL_PX = (WIDTH - 150) // len(SHOWN)
 
 
 def draw_score(score: Score, device: str, kts_version: str) -> Figure:
-    """One row per tenant and mix; a panel each for p50, p95 and p99 of the response."""
+    """A panel each for p50, p95 and p99 of the response: one row per tenant and mix, or of very many one dot each."""
     errors = score.errors["response"].get(MODEL, {})
     found = [c for name, c in score.coverage["response"].items() if name in SHOWN]
     held = f"{sum(c.inside for c in found)} of {sum(c.n for c in found)} in their bands"
@@ -26,12 +28,23 @@ def draw_score(score: Score, device: str, kts_version: str) -> Figure:
     if tail is not None:
         title = f"Predicted against measured: {name} off by {cells.percent(tail.median)} (median); {held}"
     note = f"Bar: {100 * score.confidence:g} % band; tick: prediction; dot: measured. Text: predicted and measured, ms."
+    if _is_crowd(score):
+        note = f"Bar: {100 * score.confidence:g} % band; dot: measured, orange outside of its band."
     footer = f"{device} | run {score.run} | response time | kts {kts_version}"
-    return picture("prediction", title, f"{title}. {_words(score)} {footer}", _drawing(score), [note, footer])
+    drawing = _crowd(score) if _is_crowd(score) else _drawing(score)
+    return picture("prediction", title, f"{title}. {_words(score)} {footer}", drawing, [note, footer])
+
+
+def _responses(score: Score) -> list[TenantScore]:
+    return [tenant for tenant in score.tenants if tenant.clock == "response"]
+
+
+def _is_crowd(score: Score) -> bool:
+    return len(_responses(score)) >= CROWD_FROM
 
 
 def _drawing(score: Score) -> Drawing:
-    tenants = [tenant for tenant in score.tenants if tenant.clock == "response"]
+    tenants = _responses(score)
     rows = {figure: [row for tenant in tenants for row in _rows(tenant, figure)] for figure in SHOWN}
     names = [_label(tenant) for tenant in tenants]
     panels: list[AnyChart] = [
@@ -85,6 +98,49 @@ def _panel(figure: str, names: list[str], domain: list[float], *, first: bool) -
     ).properties(
         width=PANEL_PX, height=(DENSE_ROW_PX if len(names) >= DENSE_FROM else ROW_PX) * len(names), title=figure
     )
+
+
+def _crowd(score: Score) -> Drawing:
+    """A dot per tenant and mix: how far off the prediction it was measured, against how long that is."""
+    data: dict[str, Rows] = {}
+    for figure in SHOWN:
+        rows = [
+            {**row, "ms": item.measured, "side": "in its band" if item.inside else "outside"}
+            for tenant in _responses(score)
+            for item in tenant.figures
+            if item.figure == figure
+            for row in _rows(tenant, figure)
+        ]
+        if rows:
+            data[figure] = rows
+    values = [float(str(row[key])) for rows in data.values() for row in rows for key in ("lo", "hi", "measured")]
+    y = alt.Scale(domain=[min(values) - 4, max(values) + 4], nice=False)
+    times = [float(str(row["ms"])) for rows in data.values() for row in rows]
+    x = alt.Scale(type="log", domain=[0.8 * min(times), 1.25 * max(times)], nice=False)
+    panels: list[AnyChart] = [_crowd_panel(figure, x, y, first=figure == SHOWN[0]) for figure in data]
+    return alt.hconcat(*panels, spacing=14), data
+
+
+def _crowd_panel(figure: str, times: alt.Scale, scale: alt.Scale, *, first: bool) -> AnyChart:
+    title = "measured, off prediction, %" if first else None
+    sign = "datum.value > 0 ? '+' + datum.label : datum.label"
+    y = alt.Y("measured:Q", scale=scale, axis=alt.Axis(title=title, labelExpr=sign, labels=first))
+    ticks = [k * 10.0**power for power in range(-3, 5) for k in (1, 3)]
+    x = alt.X("ms:Q", scale=times, axis=alt.Axis(title="measured, ms", values=ticks, grid=False))
+    base = alt.Chart(alt.NamedData(name=figure)).encode(x=x)
+    colour = alt.Color(
+        "side:N",
+        scale=alt.Scale(domain=["in its band", "outside"], range=[LIGHT["ink"], LIGHT["shared"]]),
+        legend=alt.Legend(title=None) if first else None,
+    )
+    zero = alt.Chart(alt.NamedData(name=figure)).mark_rule(color=LIGHT["muted"], strokeDash=[4, 3])
+    return alt.layer(
+        base.mark_rule(strokeWidth=3, color=LIGHT["solo"], opacity=0.45).encode(
+            y=alt.Y("lo:Q", scale=scale), y2="hi:Q"
+        ),
+        zero.encode(y=alt.YDatum(0.0, scale=scale)),
+        base.mark_point(filled=True, size=34, opacity=1).encode(y=y, color=colour),
+    ).properties(width=PANEL_PX, height=330, title=figure)
 
 
 def _label(tenant: TenantScore) -> str:
