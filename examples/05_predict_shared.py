@@ -18,6 +18,7 @@ import numpy as np
 from kts.model.reading import RunData
 from kts.model.run import RunInfo
 from kts.physics import published
+from kts.physics.fitted import model_error
 from kts.physics.predict import Effort, Predictor
 from kts.physics.recorded import gpu_of, measured, mix_seconds, profile_of
 from kts.physics.validate import MODEL, Score, score
@@ -68,7 +69,7 @@ def scored_with(run: RunData, profiles: dict[str, Profile]) -> Score:
         yield_ms=(exact(YIELD_MS),),
         source="assumed",
     )
-    predictor = Predictor(profiles, mark, Effort(seconds=max(mix_seconds(run).values())))
+    predictor = Predictor(profiles, mark, Effort(seconds=max(mix_seconds(run).values())), model_error(mark.gpu))
     return score(predictor.predict([mix.tenants for mix in run.info.plan.mixes]), run)
 
 

@@ -57,6 +57,11 @@ def test_predictions_of_what_is_measured_still_come_out_as_the_docs_say() -> Non
     assert "first of their block" in _python("examples/05_predict_shared.py", "--why")
 
 
+def test_mixes_that_nothing_was_fitted_to_are_still_predicted_as_the_docs_say() -> None:
+    """Else a change of the model could spoil what docs/physics.md claims of 25 mixes on two GPUs."""
+    _python("examples/06_validate.py", "--check")
+
+
 def test_the_readme_holds_the_table_of_the_recorded_runs() -> None:
     """Else README could claim figures that no run in the repository gives."""
     _python("examples/04_results_table.py", "--check")
