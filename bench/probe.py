@@ -23,6 +23,7 @@ import os
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -47,6 +48,7 @@ PARTS = ("slice", "count", "burst", "effect")
 LOOKS = 5
 MOST = 4
 BAR = 0.01
+SLOW = 1.05
 Floats = NDArray[np.float64]
 
 
@@ -179,7 +181,8 @@ def effect(kind: DeviceKind, pairs: int, seconds: float) -> None:
             _print_effect(name, plain, probed)
 
 
-def _print_effect(name: str, plain: Sequence[Floats], probed: Sequence[Floats]) -> None:
+def _print_effect(name: str, timed: Sequence[Floats], timed_probed: Sequence[Floats]) -> None:
+    plain, probed = ([block[:, 1] for block in blocks] for blocks in (timed, timed_probed))
     total = sum(map(len, plain)), sum(map(len, probed))
     print(f"  {name}: {total[0]} iterations without, {total[1]} with; p50 {format_ms(_quantile(plain, 0.5))}")
     rng = np.random.default_rng(0)
@@ -199,6 +202,10 @@ def _print_effect(name: str, plain: Sequence[Floats], probed: Sequence[Floats]) 
             f"{change:+.2%} [{low:+.2%}, {high:+.2%}]{verdict}",
             flush=True,
         )
+    slow = [block[block[:, 1] > SLOW * _quantile(plain, 0.99), 0] for block in timed_probed]
+    tenths = Counter(int(10 * second) for block in slow for second in block)
+    when = ", ".join(f"{tenth / 10:g} s: {n_slow}" for tenth, n_slow in sorted(tenths.items()))
+    print(f"    slower than {SLOW:g} times the p99 without, by tenths of a second after the probe was begun: {when}")
 
 
 def _quantile(blocks: Sequence[Floats], level: float) -> float:
@@ -223,7 +230,8 @@ def _looking(kind: DeviceKind, looks: int) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _tenant(kind: DeviceKind, target_ms: float, think_ms: float) -> Iterator[Callable[[float], Floats]]:
-    """A tenant in a process of its own: a function that runs it for so many seconds and returns its latencies (ms)."""
+    """A tenant in a process of its own: a function that runs it for so many seconds and returns when each iteration
+    began (s, from the first on) and how long it took (ms), shape ``(n, 2)``."""
     cores = cores_for(kind)
     env = {**os.environ, **({"KTS_CORES": ",".join(map(str, cores))} if cores else {})}
     command = [sys.executable, "-m", "bench.probe", "--tenant", f"{target_ms}:{think_ms}", "--device", kind]
@@ -236,7 +244,7 @@ def _tenant(kind: DeviceKind, target_ms: float, think_ms: float) -> Iterator[Cal
     def ask(seconds: float) -> Floats:
         stdin.write(f"{seconds}\n")
         stdin.flush()
-        return np.array(json.loads(stdout.readline()))
+        return np.array(json.loads(stdout.readline())).reshape(-1, 2)
 
     try:
         yield ask
@@ -246,7 +254,7 @@ def _tenant(kind: DeviceKind, target_ms: float, think_ms: float) -> Iterator[Cal
 
 
 def _be_tenant(device: DeviceChoice, what: str) -> None:
-    """Runs for as many seconds as each line of stdin says, and prints the service times."""
+    """Runs for as many seconds as each line of stdin says, and prints when iterations began and their service times."""
     from kts.worker.calibrate import Bench, calibrate
     from kts.worker.devices import open_device
     from kts.worker.loop import no_garbage_collection
@@ -263,14 +271,15 @@ def _be_tenant(device: DeviceChoice, what: str) -> None:
     rng = np.random.default_rng(0)
     for line in sys.stdin:
         latencies = []
-        end = time.monotonic() + float(line)
+        started = time.monotonic()
+        end = started + float(line)
         with no_garbage_collection():
             while time.monotonic() < end:
                 begin = time.monotonic_ns()
                 operation()
                 opened.end()
                 opened.wait()
-                latencies.append((time.monotonic_ns() - begin) / 1e6)
+                latencies.append((round(begin / 1e9 - started, 6), (time.monotonic_ns() - begin) / 1e6))
                 if think_ms:
                     time.sleep(rng.uniform(0.5, 1.5) * think_ms / 1e3)
         print(json.dumps(latencies), flush=True)
