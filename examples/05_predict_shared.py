@@ -69,8 +69,9 @@ def scored_with(run: RunData, profiles: dict[str, Profile]) -> Score:
         yield_ms=(exact(YIELD_MS),),
         source="assumed",
     )
-    predictor = Predictor(profiles, mark, Effort(seconds=max(mix_seconds(run).values())), model_error(mark.gpu))
-    return score(predictor.predict([mix.tenants for mix in run.info.plan.mixes]), run)
+    predictor = Predictor(profiles, mark, Effort(), model_error(mark.gpu))
+    mixes = [mix.tenants for mix in run.info.plan.mixes]
+    return score(predictor.predict(mixes, seconds=[mix_seconds(run)["+".join(mix)] for mix in mixes]), run)
 
 
 def recorded_tables(scores: dict[str, Score]) -> str:

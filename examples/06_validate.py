@@ -87,9 +87,11 @@ def predicted(
         profiles = {n: recalibrated(p, alone[n].service_ms, alone[n].device_ms) for n, p in profiles.items()}
     order = opening_order(machine.folder / "run")
     mixes = [tuple(sorted(mix.tenants, key=order.index)) if in_order else mix.tenants for mix in run.info.plan.mixes]
-    effort = Effort(seconds=round(max(mix_seconds(run).values()), 1), replicates=replicates)
+    measured_for = mix_seconds(run)
+    seconds = [round(measured_for["+".join(mix.tenants)], 1) for mix in run.info.plan.mixes]
     mark = read(machine.folder / "fingerprint.json")
-    return score(Predictor(profiles, mark, effort, error, order_known=in_order).predict(mixes), run)
+    predictor = Predictor(profiles, mark, Effort(replicates=replicates), error, order_known=in_order)
+    return score(predictor.predict(mixes, seconds=seconds), run)
 
 
 def summary_table() -> str:

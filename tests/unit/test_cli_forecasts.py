@@ -198,8 +198,11 @@ def test_very_many_tenants_are_dots_and_not_rows(run: Path, tmp_path: Path) -> N
 def test_profiles_and_a_run_together(
     run: Path, profiles: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Launches from the profiles, the host's speed from the run's solo blocks, mixes in the order of opening."""
+    """Launches from the profiles, the host's speed from the run's solo blocks, mixes in the order of opening, bands for
+    runs as long as this one."""
     from kts.physics.files import decode_prediction
+    from kts.physics.recorded import mix_seconds
+    from kts.store import open_run
 
     copy = tmp_path / "run"
     shutil.copytree(run, copy)
@@ -211,6 +214,7 @@ def test_profiles_and_a_run_together(
     made = decode_prediction(file.read_bytes(), "p")
     assert made.order_known
     assert [mix.name for mix in made.mixes] == ["gemm+fft"]
+    assert made.mixes[0].seconds == pytest.approx(max(mix_seconds(open_run(copy)).values()), abs=0.05)
     texts = [(shared / f"{name}.profile.json").read_text(encoding="utf-8") for name in ("fft", "gemm")]
     assert all("newer iterations alone" in text for text in texts)
     assert main(["predict", "--profiles", str(profiles), "fft+gemm", "--out", str(file), *ASSUMED]) == 0

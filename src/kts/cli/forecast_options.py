@@ -45,7 +45,7 @@ Seconds = Annotated[
     float | None,
     typer.Option(
         min=1,
-        help="Length of the run that the bands are for, per mix. Default: that of --from-run, else 600.",
+        help="Length of the run that the bands are for, per mix. Default: as long as --from-run has of each, else 600.",
         show_default=False,
     ),
 ]

@@ -76,8 +76,9 @@ def predict(
     run = open_run(from_run) if from_run is not None else None
     known = read_profiles(profiles, run, deadline)
     mark = read_fingerprint(fingerprint, assume, next(iter(known.values())).gpu)
-    wanted, as_run = _mixes(mix, known, run, all_mixes), False
-    if from_run is not None and not mix and not all_mixes:
+    wanted, as_run, lengths = _mixes(mix, known, run, all_mixes), False, None
+    if run is not None and from_run is not None and not mix and not all_mixes:
+        lengths = _lengths(wanted, run) if seconds is None else None
         wanted, as_run = _in_opening_order(wanted, from_run)
     predictor = Predictor(
         known,
@@ -86,7 +87,7 @@ def predict(
         model_error_of(model_error, mark.gpu),
         order_known=in_order or as_run,
     )
-    prediction = predictor.predict(wanted, kts=__version__, notes=_notes(known))
+    prediction = predictor.predict(wanted, seconds=lengths, kts=__version__, notes=_notes(known))
     if save_profiles is not None:
         for name, profile in known.items():
             say(f"wrote {write_file(save_profiles / f'{name}.profile.json', encode(profile))}")
@@ -113,6 +114,15 @@ def _mixes(
         return all_mixes(list(profiles))
     measured = [mix.tenants for mix in run.info.plan.mixes] if run is not None else []
     return measured or [tuple(profiles)]
+
+
+def _lengths(mixes: list[tuple[str, ...]], run: RunData) -> list[float] | None:
+    """How long the run measured each; None where that is not known of all."""
+    from kts.physics.recorded import mix_seconds
+
+    found = mix_seconds(run)
+    lengths = [round(found.get("+".join(mix), 0.0), 1) for mix in mixes]
+    return lengths if lengths and min(lengths) > 0 else None
 
 
 def _in_opening_order(mixes: list[tuple[str, ...]], directory: Path) -> tuple[list[tuple[str, ...]], bool]:

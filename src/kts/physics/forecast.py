@@ -85,13 +85,15 @@ class TenantForecast(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class MixForecast(msgspec.Struct, frozen=True, kw_only=True):
-    """Tenants together. ``busy``, ``switching``, ``idle``: shares of the GPU's time."""
+    """Tenants together. ``busy``, ``switching``, ``idle``: shares of the GPU's time. ``seconds``: length of the run of
+    this mix that the bands are for; None: the prediction's."""
 
     name: str
     tenants: dict[str, TenantForecast]
     busy: float
     switching: float
     idle: float
+    seconds: float | None = None
 
 
 class ProfileUsed(msgspec.Struct, frozen=True, kw_only=True):
@@ -106,7 +108,8 @@ class ProfileUsed(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Prediction(msgspec.Struct, frozen=True, kw_only=True):
-    """A prediction file. ``seconds``: length of the run that the bands are for, ``confidence``: their nominal one.
+    """A prediction file. ``seconds``: length of the run that the bands are for, of each mix; ``confidence``: their
+    nominal one.
 
     ``order_known``: the GPU serves the tenants of a mix in the order given; else the bands are for any order.
     """

@@ -65,8 +65,19 @@ class Predictor:
     def __post_init__(self) -> None:
         self._alone: dict[str, _Alone] = {}
 
-    def predict(self, mixes: Sequence[Sequence[str]], *, kts: str = "", notes: Sequence[str] = ()) -> Prediction:
-        """Every mix, each a list of profile names; a name may come more than once. KeyError for an unknown one."""
+    def predict(
+        self,
+        mixes: Sequence[Sequence[str]],
+        *,
+        seconds: Sequence[float] | None = None,
+        kts: str = "",
+        notes: Sequence[str] = (),
+    ) -> Prediction:
+        """Every mix, each a list of profile names; a name may come more than once. KeyError for an unknown one.
+
+        ``seconds``: of each mix, where they differ.
+        """
+        lengths: Sequence[float | None] = seconds if seconds is not None else [None] * len(mixes)
         used = sorted({name for mix in mixes for name in mix})
         return Prediction(
             kts=kts,
@@ -77,18 +88,19 @@ class Predictor:
             replicates=self.effort.replicates,
             seed=self.effort.seed,
             model_error=self.model_error,
-            mixes=tuple(self.mix(mix) for mix in mixes),
+            mixes=tuple(self.mix(mix, length) for mix, length in zip(mixes, lengths, strict=True)),
             order_known=self.order_known,
             notes=tuple(notes),
         )
 
-    def mix(self, names: Sequence[str]) -> MixForecast:
-        """One mix."""
+    def mix(self, names: Sequence[str], seconds: float | None = None) -> MixForecast:
+        """One mix, with bands for ``seconds`` of it."""
         tenants = numbered(names)
         central = sharing(self.fingerprint, at_once=self.at_once)
         paced = self._paced({tenant: self.profiles[name] for tenant, name in tenants.items()}, central)
         outcome = self._simulate(paced, central, self._horizon(paced))
-        replicates = [self._replicate(tenants, paced, number) for number in range(self.effort.replicates)]
+        length_ms = 1e3 * (seconds or self.effort.seconds)
+        replicates = [self._replicate(tenants, paced, number, length_ms) for number in range(self.effort.replicates)]
         baselines = self._baselines(tenants, central)
         forecasts = {
             tenant: self._tenant(name, done, outcome.end_ms, [rows[tenant] for rows in replicates], baselines[tenant])
@@ -101,6 +113,7 @@ class Predictor:
             busy=busy / outcome.end_ms,
             switching=outcome.switch_ms / outcome.end_ms,
             idle=outcome.idle_ms / outcome.end_ms,
+            seconds=seconds,
         )
 
     def _tenant(
@@ -154,7 +167,7 @@ class Predictor:
         rate_hz = 1000 * len(done.retire_ms) / outcome.end_ms
         return _Alone(plain(response), plain(device), response, device, profiled, rate_hz)
 
-    def _replicate(self, tenants: Mapping[str, str], paced: _Paced, number: int) -> dict[str, _Row]:
+    def _replicate(self, tenants: Mapping[str, str], paced: _Paced, number: int, length_ms: float) -> dict[str, _Row]:
         seed = self.effort.seed + 1 + number
         if not self.order_known:
             shuffled = [list(tenants)[k] for k in generator(seed, "order").permutation(len(tenants))]
@@ -165,7 +178,7 @@ class Predictor:
         for tenant, name in tenants.items():
             n = self.profiles[name].iterations.n
             among[tenant] = runs(generator(seed, "profile", name), n, n)
-        horizon = min(self.effort.seconds * 1e3, self.effort.replicate_budget / sum(paced.rates.values()))
+        horizon = min(length_ms, self.effort.replicate_budget / sum(paced.rates.values()))
         outcome = self._simulate(paced, drawn, horizon, seed=seed, among=among)
         rows = {}
         for (tenant, name), done in zip(tenants.items(), outcome.tenants, strict=True):

@@ -190,8 +190,10 @@ def _doubts(prediction: Prediction, run: RunData) -> Iterator[str]:
             yield f"{tenant.name}: the profile is of size {used.size}, the run's is {tenant.work.size}"
     if mark.mode != run.info.mode:
         yield f"the fingerprint is of mode {mark.mode}, the run of {run.info.mode}"
+    lengths = {frozenset(mix.tenants): mix.seconds or prediction.seconds for mix in prediction.mixes}
     for mix, seconds in mix_seconds(run).items():
-        if not 0.7 <= seconds / prediction.seconds <= 1.4:
-            yield f"the bands are for {prediction.seconds:.0f} s of each mix, {mix} was measured for {seconds:.0f} s"
+        meant = lengths.get(frozenset(mix.split("+")))
+        if meant is not None and not 0.7 <= seconds / meant <= 1.4:
+            yield f"the bands are for {meant:.0f} s of each mix, {mix} was measured for {seconds:.0f} s"
     if prediction.model_error.source == "none":
         yield "the bands hold nothing for the error of the model itself"

@@ -32,7 +32,8 @@ def print_prediction(prediction: Prediction, console: Console) -> None:
     console.print(table)
     console.print()
     _print_overloads(prediction.mixes, console)
-    for line in (*_meaning(prediction.confidence, prediction.seconds, prediction.model_error), *prediction.notes):
+    length = _length([mix.seconds or prediction.seconds for mix in prediction.mixes])
+    for line in (*_meaning(prediction.confidence, length, prediction.model_error), *prediction.notes):
         console.print(Text(line, style="dim"))
 
 
@@ -49,7 +50,7 @@ def print_answers(
     console.print(table)
     console.print()
     _print_overloads([answer.forecast for answer in answers], console)
-    for line in _meaning(confidence, seconds, error):
+    for line in _meaning(confidence, _length([seconds]), error):
         console.print(Text(line, style="dim"))
 
 
@@ -158,8 +159,13 @@ def _sharing(mark: Fingerprint) -> str:
     return f"{where}, {mark.mode}: slice {cells.number(mark.slice_ms.value)} ms, switches {costs} ms ({mark.source})"
 
 
-def _meaning(confidence: float, seconds: float, error: ModelError) -> list[str]:
-    lines = [f"Response time. Bands: where {100 * confidence:g} % of runs with {seconds:g} s of each mix should lie."]
+def _length(seconds: Sequence[float]) -> str:
+    shortest, longest = (f"{length:.4g}" for length in (min(seconds), max(seconds)))
+    return f"{longest} s" if shortest == longest else f"{shortest} to {longest} s"
+
+
+def _meaning(confidence: float, length: str, error: ModelError) -> list[str]:
+    lines = [f"Response time. Bands: where {100 * confidence:g} % of runs with {length} of each mix should lie."]
     if error.source != "none":
         how = f" {error.how}" if error.how else ""
         lines.append(f"They include a model error of {100 * error.relative:g} %, {error.source}{how}.")
