@@ -214,6 +214,7 @@ def test_profiles_and_a_run_together(
     made = decode_prediction(file.read_bytes(), "p")
     assert made.order_known
     assert [mix.name for mix in made.mixes] == ["gemm+fft"]
+    assert {used.arrivals.think_ms for used in made.profiles.values()} != {10.0}  # the run's, not the profiles'
     assert made.mixes[0].seconds == pytest.approx(max(mix_seconds(open_run(copy)).values()), abs=0.05)
     texts = [(shared / f"{name}.profile.json").read_text(encoding="utf-8") for name in ("fft", "gemm")]
     assert all("newer iterations alone" in text for text in texts)
@@ -222,3 +223,17 @@ def test_profiles_and_a_run_together(
     assert main(["predict", "--profiles", str(profiles), "fft+gemm", "--in-order", "--out", str(file), *ASSUMED]) == 0
     assert decode_prediction(file.read_bytes(), "p").order_known
     assert "model error" in capsys.readouterr().out
+
+
+def test_a_profile_of_another_size_is_not_taken_for_the_runs_tenant(
+    run: Path, profiles: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Else launches of one problem are given the host times of another, and nobody sees it."""
+    from kts.store import open_run
+
+    size = open_run(run).info.plan.tenant("fft").work.size
+    assert size is not None
+    other = msgspec.structs.replace(profile("fft", 3.6, n=50), size=size + 1)
+    (profiles / "fft.profile.json").write_bytes(encode(other))
+    assert main(["predict", "--profiles", str(profiles), "--from-run", str(run), *ASSUMED]) == 2
+    assert f"of size {size + 1}, fft in the run of {size}" in capsys.readouterr().err

@@ -71,6 +71,7 @@ def test_a_graphs_kernels_kept_apart_by_the_tracer_are_put_together_again() -> N
     assert np.median(found.duration_ms) == pytest.approx(0.48, rel=0.01)
     host_bound = untraced(plain, traced, seen, queued_ms=1.9)
     assert np.array_equal(host_bound.duration_ms, seen.duration_ms)
+    assert np.array_equal(untraced(plain, traced, seen, queued_ms=0.0).duration_ms, seen.duration_ms)
     assert np.median(alone(found)) == pytest.approx(0.55, rel=0.01)
 
 

@@ -105,9 +105,15 @@ def _of_run(run: RunData, known: dict[str, Profile]) -> dict[str, Profile]:
         if profile is None:
             found[tenant.name] = profile_of(run, tenant.name)
             continue
+        if None not in (profile.size, tenant.work.size) and profile.size != tenant.work.size:
+            raise UsageError(
+                f"the profile of {profile.tenant} is of size {profile.size}, "
+                f"{tenant.name} in the run of {tenant.work.size}",
+                "profile it again, or leave one of the two out",
+            )
         alone = solo(run, tenant.name)
-        renamed = replace(profile, tenant=tenant.name)
-        found[tenant.name] = recalibrated(renamed, alone.service_ms, alone.device_ms)
+        as_in_run = replace(profile, tenant=tenant.name, arrivals=tenant.arrivals)
+        found[tenant.name] = recalibrated(as_in_run, alone.service_ms, alone.device_ms)
     return found
 
 

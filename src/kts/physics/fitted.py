@@ -10,7 +10,7 @@ MODEL_ERROR = ModelError(
     source="fitted",
     how="to the development set on one NVIDIA H200",
 )
-"""`python examples/06_validate.py --fit` shows how many bands hold with other values; docs/physics.md has the table."""
+"""`python examples/06_validate.py` shows how many bands hold there with other values; docs/physics.md has the table."""
 
 
 def model_error(gpu: Gpu) -> ModelError:

@@ -107,8 +107,9 @@ def untraced(plain: Times, traced: Times, seen: Iterations, queued_ms: float | N
     each = np.repeat(np.arange(seen.n), np.diff(seen.first))
     offset = seen.offset_ms * (plain.issue[partner] / traced.issue)[each]
     duration = seen.duration_ms
-    if queued_ms is not None:
-        duration = duration * min(1.0, queued_ms / float(np.median(seen.busy_ms)))
+    busy_ms = float(np.median(seen.busy_ms))
+    if queued_ms and busy_ms > 0:
+        duration = duration * min(1.0, queued_ms / busy_ms)
     shrunk = Iterations(seen.first, offset, duration, seen.retire_ms)
     retire = np.maximum(plain.service[partner] - ends_ms(shrunk), 0.0)
     return Iterations(seen.first, offset, duration, retire)
