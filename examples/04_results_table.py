@@ -7,10 +7,10 @@ python examples/04_results_table.py --check    exits 1 if README.md holds anothe
 
 from __future__ import annotations
 
-import re
 import sys
 from pathlib import Path
 
+from in_docs import put
 from kts.model.summary import Summary
 from kts.report.cells import ratio_with_interval
 from kts.stats import analyse
@@ -18,7 +18,6 @@ from kts.store import open_run
 
 RESULTS = Path(__file__).parent / "results"
 README = Path(__file__).parents[1] / "README.md"
-BETWEEN = re.compile(r"(?<=<!-- results -->\n).*(?=<!-- /results -->)", re.DOTALL)
 PUBLISHED = "| *published, GTX 1080* | agents, classic, in pods | *not measured* | 1.66 | *not measured* | 1.18 | 800 |"
 TENANTS = ("fft", "gemm")
 WHERE = {"local": "as processes", "k8s": "in pods"}
@@ -45,20 +44,5 @@ def table() -> str:
     return "\n".join([*lines, PUBLISHED]) + "\n"
 
 
-def main(mode: str) -> None:
-    """Prints, writes or checks."""
-    if mode == "":
-        print(table(), end="")
-        return
-    text = README.read_text(encoding="utf-8")
-    made = BETWEEN.sub(lambda _: table(), text)
-    if mode == "--write":
-        README.write_text(made, encoding="utf-8")
-    elif made != text:
-        sys.exit(
-            "README.md does not hold the table of examples/results; run: python examples/04_results_table.py --write"
-        )
-
-
 if __name__ == "__main__":
-    main(sys.argv[1] if len(sys.argv) > 1 else "")
+    put(README, {"results": table()}, sys.argv[1] if len(sys.argv) > 1 else "")

@@ -8,13 +8,13 @@ python examples/05_predict_shared.py --why      what the errors come from
 
 from __future__ import annotations
 
-import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
+from in_docs import put
 from kts.model.reading import RunData
 from kts.model.run import RunInfo
 from kts.physics import published
@@ -28,11 +28,9 @@ from kts.store import open_run
 
 RESULTS = Path(__file__).parent / "results"
 PAGE = Path(__file__).parents[1] / "docs" / "physics.md"
-BETWEEN = r"(?<=<!-- {0} -->\n).*(?=<!-- /{0} -->)"
 SLICE_MS, PREEMPT_MS, YIELD_MS = 2.087, 0.178, 0.1
 """Of the H200, found before these runs were made; not fitted to them."""
 PUBLISHED_SLICES_MS = (2.0, 2.2, 2.4)
-NUMBER = re.compile(r"[-+]?\d+\.?\d*")
 
 
 def published_table() -> str:
@@ -151,14 +149,6 @@ def is_time_sliced(info: RunInfo) -> bool:
     return info.mode == "time-slicing" and all(worker.device.kind == "cuda" for worker in info.workers)
 
 
-def differ(a: str, b: str) -> bool:
-    """True if words differ, or numbers by more than another version of numpy may make them."""
-    if NUMBER.sub("#", a) != NUMBER.sub("#", b):
-        return True
-    pairs = zip(NUMBER.findall(a), NUMBER.findall(b), strict=True)
-    return any(abs(float(x) - float(y)) > 0.1 + 0.01 * abs(float(x)) for x, y in pairs)
-
-
 def main(mode: str) -> None:
     """Prints, writes or checks."""
     runs = {path.parent.name: open_run(path.parent) for path in sorted(RESULTS.glob("*/run.json"))}
@@ -170,21 +160,7 @@ def main(mode: str) -> None:
         "published": published_table(),
         "recorded": recorded_tables({name: scored(run) for name, run in runs.items()}),
     }
-    if mode == "":
-        print("\n".join(made.values()), end="")
-        return
-    text = PAGE.read_text(encoding="utf-8")
-    for name, table in made.items():
-        place = re.compile(BETWEEN.format(name), re.DOTALL)
-        found = place.search(text)
-        if found is None:
-            sys.exit(f"{PAGE}: no place for the table {name!r}")
-        if mode == "--write":
-            text = place.sub(lambda _, table=table: table, text)
-        elif differ(found.group(), table):
-            sys.exit("docs/physics.md holds other tables; run: python examples/05_predict_shared.py --write")
-    if mode == "--write":
-        PAGE.write_text(text, encoding="utf-8")
+    put(PAGE, made, mode, slack=0.1)
 
 
 if __name__ == "__main__":

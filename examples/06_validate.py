@@ -8,7 +8,6 @@ python examples/06_validate.py --why      what each part of the model is worth, 
 
 from __future__ import annotations
 
-import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from pathlib import Path
 import numpy as np
 from msgspec.structs import replace
 
+from in_docs import put
 from kts import __version__
 from kts.model.records import clock_ms
 from kts.physics.files import decode_profile
@@ -35,8 +35,6 @@ from kts.store.opening import opening_order
 HERE = Path(__file__).parent / "validation"
 PAGE = Path(__file__).parents[1] / "docs" / "physics.md"
 IMAGES = PAGE.parent / "images"
-BETWEEN = r"(?<=<!-- {0} -->\n).*(?=<!-- /{0} -->)"
-NUMBER = re.compile(r"[-+]?\d+\.?\d*")
 PAIR = ("graph-s", "eager-s")
 TRIED = (0.0, 0.01, 0.02, 0.03, 0.04, 0.05)
 Change = Callable[[Profile], Profile]
@@ -280,35 +278,14 @@ def _short(tenant: TenantScore) -> TenantScore:
     return tenant if n < 5 else replace(tenant, mix=f"{n} tenants")
 
 
-def differ(a: str, b: str) -> bool:
-    """True if words differ, or numbers by more than another version of numpy may make them."""
-    if NUMBER.sub("#", a) != NUMBER.sub("#", b):
-        return True
-    pairs = zip(NUMBER.findall(a), NUMBER.findall(b), strict=True)
-    return any(abs(float(x) - float(y)) > 0.5 + 0.02 * abs(float(x)) for x, y in pairs)
-
-
 def main(mode: str) -> None:
     """Prints, writes or checks."""
     if mode == "--why":
         print(why())
         return
     made = {"validation": summary_table(), "validation-mixes": mixes_table(), "model-error": fit_table()}
-    if mode == "":
-        print("\n".join(made.values()), end="")
-        return
-    text = PAGE.read_text(encoding="utf-8")
-    for name, table in made.items():
-        place = re.compile(BETWEEN.format(name), re.DOTALL)
-        found = place.search(text)
-        if found is None:
-            sys.exit(f"{PAGE}: no place for the table {name!r}")
-        if mode == "--write":
-            text = place.sub(lambda _, table=table: table, text)
-        elif differ(found.group(), table):
-            sys.exit("docs/physics.md holds other tables; run: python examples/06_validate.py --write")
+    put(PAGE, made, mode, slack=0.3)
     if mode == "--write":
-        PAGE.write_text(text, encoding="utf-8")
         IMAGES.mkdir(exist_ok=True)
         for path, data in pictures().items():
             path.write_bytes(data)
