@@ -16,13 +16,13 @@ pytestmark = pytest.mark.e2e
 ROOT = Path(__file__).parents[2]
 
 
-def _python(*arguments: str | Path) -> str:
+def _python(*arguments: str | Path, limit_s: float = DEADLINE_S) -> str:
     done = subprocess.run(
         [sys.executable, *map(str, arguments)],
         cwd=ROOT,
         capture_output=True,
         text=True,
-        timeout=DEADLINE_S,
+        timeout=limit_s,
         check=False,
     )
     assert done.returncode == 0, done.stderr
@@ -59,7 +59,7 @@ def test_predictions_of_what_is_measured_still_come_out_as_the_docs_say() -> Non
 
 def test_mixes_that_nothing_was_fitted_to_are_still_predicted_as_the_docs_say() -> None:
     """Else a change of the model could spoil what docs/physics.md claims of 25 mixes on two GPUs."""
-    _python("examples/06_validate.py", "--check")
+    _python("examples/06_validate.py", "--check", limit_s=10 * DEADLINE_S)  # 100 replicates of 120 predictions
 
 
 def test_the_readme_holds_the_table_of_the_recorded_runs() -> None:
