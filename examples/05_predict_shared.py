@@ -68,8 +68,8 @@ def scored_with(run: RunData, profiles: dict[str, Profile]) -> Score:
         source="assumed",
     )
     predictor = Predictor(profiles, mark, Effort(), model_error(mark.gpu))
-    mixes = [mix.tenants for mix in run.info.plan.mixes]
-    return score(predictor.predict(mixes, seconds=[mix_seconds(run)["+".join(mix)] for mix in mixes]), run)
+    mixes, measured_for = [mix.tenants for mix in run.info.plan.mixes], mix_seconds(run)
+    return score(predictor.predict(mixes, seconds=[measured_for["+".join(mix)] for mix in mixes]), run)
 
 
 def recorded_tables(scores: dict[str, Score]) -> str:

@@ -223,3 +223,13 @@ def test_on_a_cpu_newer_iterations_are_the_bursts() -> None:
     found = recalibrated(made, np.full(80, 5.6), np.full(80, 5.5)).iterations
     assert np.allclose(found.duration_ms, 5.6)
     assert not found.retire_ms.any()
+
+
+def test_on_a_cpu_a_program_of_the_users_own_says_what_is_work() -> None:
+    """Otherwise its pauses count as work of the core, in a profile or in a recalibrated one."""
+    plain = Times(np.full(10, 4.0), np.full(10, 3.0), np.empty(0))
+    them = as_bursts(plain, CPU, "command")
+    assert (them.duration_ms[0], them.retire_ms[0]) == (3.0, 1.0)
+    made = make_profile("own", them, Gpu.of(CPU), workload="command")
+    found = recalibrated(made, np.full(20, 4.5), np.full(20, 3.0)).iterations
+    assert (found.duration_ms[0], found.retire_ms[0]) == pytest.approx((3.0, 1.5))

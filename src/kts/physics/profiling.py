@@ -17,7 +17,7 @@ from kts.errors import DataError
 from kts.model.plan import Tenant
 from kts.model.records import clock_ms
 from kts.model.run import DeviceInfo
-from kts.physics.recorded import MOST
+from kts.physics.recorded import MOST, burst_ms, host_is_device
 from kts.physics.values import EMPTY, Column, Floats, Gpu, Ints, Iterations, Profile, bursts, make_profile
 from kts.wire.recording import Launches, Recording, Stretch, unpacked
 
@@ -51,7 +51,7 @@ def profile_of_recording(recording: Recording, tenant: Tenant, kts: str = "") ->
         inflation = float(np.median(traced.issue) / np.median(plain.issue))
         how += f"launches of {len(traced.service)} more from the {recording.note}"
     else:
-        iterations = as_bursts(plain, recording.device, own_program=tenant.work.workload == "command")
+        iterations = as_bursts(plain, recording.device, tenant.work.workload)
         how += f"single bursts: {recording.note}"
     device = recording.device
     gpu = Gpu.of(device)
@@ -131,7 +131,7 @@ def recalibrated(profile: Profile, service_ms: Floats, device_ms: Floats) -> Pro
     factor = now / np.maximum(before, 1e-6) if host_bound else np.ones(them.n)
     each = np.repeat(factor, np.diff(them.first))
     moved = Iterations(them.first, them.offset_ms * each, them.duration_ms, them.retire_ms)
-    if profile.gpu.kind == "cpu":
+    if host_is_device(profile.gpu.kind, profile.workload):
         moved = bursts(now, 0.0)
     return replace(
         profile,
@@ -164,20 +164,15 @@ def ends_ms(them: Iterations) -> Floats:
     return np.asarray(slack + before[them.first[1:]])
 
 
-def as_bursts(plain: Times, device: DeviceInfo, *, own_program: bool = False) -> Iterations:
-    """Every iteration as one launch of its whole device time; of its service time where there is no stopwatch.
+def as_bursts(plain: Times, device: DeviceInfo, workload: str = "") -> Iterations:
+    """Every iteration as one launch, as long as `burst_ms` says.
 
     What the host takes besides lies in part before the launch, in part after it. Before it lies no more than the time
-    until all was handed over; half of that is taken, as nothing tells how much. On the CPU device the very thread that
-    submits does the work, and the rest too, without leaving the core: there the whole service time is the burst; but
-    a program of the user's own may know better what of its time is work.
+    until all was handed over; half of that is taken, as nothing tells how much.
     """
     kept = slice(0, MOST)
     service = plain.service[kept]
-    if device.kind == "cpu" and not own_program:
-        return bursts(service, 0.0)
-    known = np.isfinite(plain.device[kept])
-    burst = np.where(known, np.minimum(plain.device[kept], service), service)
+    burst = burst_ms(service, plain.device[kept], whole=host_is_device(device.kind, workload))
     rest = service - burst
     before = np.zeros(len(service))
     if device.kind == "cuda" and len(plain.issue):

@@ -31,8 +31,7 @@ def profile_of(run: RunData, tenant: str) -> Profile:
     """A profile from the tenant's solo blocks: each iteration a single burst of its device time.
 
     The rest of the service time is taken to lie after the kernel; a run does not say how much of it
-    lies before. Without a device stopwatch, and on the CPU device, whose host is the device, the whole service time is
-    the burst. RefusalError if the tenant has no iterations alone.
+    lies before. RefusalError if the tenant has no iterations alone.
     """
     plan = run.info.plan.tenant(tenant)
     alone = solo(run, tenant)
@@ -42,8 +41,7 @@ def profile_of(run: RunData, tenant: str) -> Profile:
             f"{run.info.id}: {tenant} has no iterations alone", "run it alone first: mixes need solo blocks"
         )
     gpu = gpu_of(run, tenant)
-    timed = np.isfinite(device) & (gpu.kind != "cpu" or plan.work.workload == "command")
-    burst = np.where(timed, np.minimum(device, service), service)
+    burst = burst_ms(service, device, whole=host_is_device(gpu.kind, plan.work.workload))
     kept = slice(0, MOST)
     return make_profile(
         tenant,
@@ -58,6 +56,21 @@ def profile_of(run: RunData, tenant: str) -> Profile:
         kts=run.info.kts,
         how=f"single bursts from the solo blocks of run {run.info.id}",
     )
+
+
+def host_is_device(kind: str, workload: str) -> bool:
+    """True where the very thread that submits does the work, and the rest too, without leaving the core: on the CPU
+    device. But a program of the user's own may know better what of its time is work."""
+    return kind == "cpu" and workload != "command"
+
+
+def burst_ms(service_ms: Floats, device_ms: Floats, *, whole: bool) -> Floats:
+    """How long each iteration takes the device, if it is one launch: its device time, at most its service time.
+
+    All of its service time where there is no stopwatch (NaN), or with ``whole``, where the host is the device.
+    """
+    timed = np.isfinite(device_ms) & (not whole)
+    return np.asarray(np.where(timed, np.minimum(device_ms, service_ms), service_ms))
 
 
 def solo(run: RunData, tenant: str) -> Measured:

@@ -28,19 +28,16 @@ def draw_score(score: Score, device: str, kts_version: str) -> Figure:
     if tail is not None:
         title = f"Predicted against measured: {name} off by {cells.percent(tail.median)} (median); {held}"
     note = f"Bar: {100 * score.confidence:g} % band; tick: prediction; dot: measured. Text: predicted and measured, ms."
-    if _is_crowd(score):
+    drawing = _drawing
+    if len(_responses(score)) >= CROWD_FROM:
+        drawing = _crowd
         note = f"Bar: {100 * score.confidence:g} % band; dot: measured, orange outside of its band."
     footer = f"{device} | run {score.run} | response time | kts {kts_version}"
-    drawing = _crowd(score) if _is_crowd(score) else _drawing(score)
-    return picture("prediction", title, f"{title}. {_words(score)} {footer}", drawing, [note, footer])
+    return picture("prediction", title, f"{title}. {_words(score)} {footer}", drawing(score), [note, footer])
 
 
 def _responses(score: Score) -> list[TenantScore]:
     return [tenant for tenant in score.tenants if tenant.clock == "response"]
-
-
-def _is_crowd(score: Score) -> bool:
-    return len(_responses(score)) >= CROWD_FROM
 
 
 def _drawing(score: Score) -> Drawing:

@@ -127,6 +127,15 @@ def elsewhere(monkeypatch: pytest.MonkeyPatch, *, ahead_ns: int = S, skew_ns: in
     monkeypatch.setattr(classic_telemetry, "clock_pair", pair)
 
 
+def broken_off(served: Exporter, directory: Path, monkeypatch: pytest.MonkeyPatch) -> FakeCluster:
+    """A cluster with a run whose kts, on another machine, ended by a mistake of its own after it had scraped."""
+    cluster = gpu_cluster()
+    elsewhere(monkeypatch)
+    with pytest.raises(ZeroDivisionError):
+        finished(started(cluster, directory, served.url), Scraping(served, end=ZeroDivisionError))
+    return cluster
+
+
 def same_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     """The node is this machine: its clocks are as far apart as the node's."""
 
@@ -286,10 +295,7 @@ def test_an_exporter_that_is_gone_at_attach_stopped_in_the_run(
     served: Exporter, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Else the report would say of a source with samples that it was never there."""
-    cluster = gpu_cluster()
-    elsewhere(monkeypatch)
-    with pytest.raises(ZeroDivisionError):
-        finished(started(cluster, tmp_path / "out", served.url), Scraping(served, end=ZeroDivisionError))
+    cluster = broken_off(served, tmp_path / "out", monkeypatch)
     first = moments(tmp_path / "out")
     served.status = 503
     info = finished(runs.attach(cast(Api, cluster), "r-1", "kts", tmp_path / "out"), Scraping(served, asks=0))
@@ -304,10 +310,7 @@ def test_collect_samples_nothing_and_keeps_what_is_there(
     served: Exporter, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Else a look at a run would cost its samples, or begin new ones that nobody ends."""
-    cluster = gpu_cluster()
-    elsewhere(monkeypatch)
-    with pytest.raises(ZeroDivisionError):
-        finished(started(cluster, tmp_path / "out", served.url), Scraping(served, end=ZeroDivisionError))
+    cluster = broken_off(served, tmp_path / "out", monkeypatch)
     first, asked = moments(tmp_path / "out"), served.asked
     session = runs.attach(cast(Api, cluster), "r-1", "kts", tmp_path / "out")
     info = session.collect()
