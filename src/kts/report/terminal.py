@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from kts.model.provenance import Provenance, made_by
 from kts.model.summary import Summary, TenantSummary, Verdict
 from kts.report import activity, cells, mixes
 
@@ -37,6 +38,8 @@ def print_summary(summary: Summary, console: Console) -> None:
     """Prints device and run, latency and rate tables, verdicts, refusals and cautions."""
     _print_title(console, summary.run, cells.device_label(summary), is_gpu=summary.is_gpu)
     console.print(Text(cells.how_measured(summary), style="dim"))
+    if isinstance(summary.provenance, Provenance):
+        console.print(Text(f"kts {made_by(summary.provenance)}", style="dim"))
     console.print()
     console.print(_latency_table(summary, console.width))
     console.print()
