@@ -195,3 +195,11 @@ def test_unknown_fields_do_not_hide_a_provenance() -> None:
     text = b'{"kts": "2", "commit": "c", "clean": true, "more": 1, "made_from": []}'
     assert msgspec.json.decode(text, type=Provenance).commit == "c"
     assert RunInfo.__struct_fields__.index("provenance") > 0
+
+
+def test_sources_that_cannot_be_read_are_not_given_a_hash(tmp_path: Path) -> None:
+    """The hash of nothing would look like that of something, and be the same for all."""
+    found = origin.of_package(tmp_path / "nowhere")
+    assert found.sources == ""
+    assert made_by(found) == f"{kts.__version__}, commit unknown, sources unreadable"
+    assert origin.of_package(Path("/kts")).commit is None

@@ -40,7 +40,7 @@ def sources_sha256(package: Path) -> str:
 
     What Python and the image's build put beside them is left out.
     """
-    digest = hashlib.sha256()
+    digest, empty = hashlib.sha256(), hashlib.sha256().hexdigest()
     try:
         for path in sorted(package.rglob("*")):
             if path.is_file() and path.suffix != ".pyc" and path.name != REVISION:
@@ -48,7 +48,8 @@ def sources_sha256(package: Path) -> str:
                 digest.update(hashlib.sha256(path.read_bytes()).digest())
     except OSError:
         return ""
-    return digest.hexdigest()
+    found = digest.hexdigest()
+    return found if found != empty else ""
 
 
 def git(root: Path, *arguments: str) -> str | None:
@@ -112,7 +113,7 @@ def _told(path: Path) -> tuple[str | None, bool | None]:
 
 
 def _by_git(package: Path) -> tuple[str | None, bool | None]:
-    root = package.parents[1]
+    root = package.parent.parent
     if package != root / "src" / "kts" or not (root / ".git").exists():
         return None, None
     commit = git(root, "rev-parse", "HEAD")
