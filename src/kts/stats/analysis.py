@@ -18,6 +18,7 @@ from kts.model.summary import (
     SUMMARY_VERSION,
     Caution,
     ClockSummary,
+    Collided,
     Degradation,
     Estimate,
     Goodput,
@@ -149,7 +150,10 @@ class _TenantView:
             service=service,
             device=device,
             throughput=Throughput(solo=self._rate("solo"), shared=self._rate("shared")),
-            overlap=Overlap(kept=sum(len(v) for _, v in shared.service), dropped=shared.dropped),
+            overlap=Overlap(
+                kept=sum(len(v) for _, v in shared.service), dropped=shared.dropped, lead=solo.lead + shared.lead
+            ),
+            collided=self._collided(),
             verdict=verdict(
                 self.name,
                 response,
@@ -242,6 +246,20 @@ class _TenantView:
         real = data.cycles * 1e9 / data.cycles_ns if data.cycles_ns > 0 else None
         return Rate(real=real, proxy=1000 / device.mean if device is not None and device.mean > 0 else None)
 
+    def _collided(self) -> Collided | None:
+        """None where no iteration counts, or where no neighbour has any."""
+        shared = self.data.shared
+        n = sum(len(values) for _, values in shared.service)
+        if not n or not self.data.locks:
+            return None
+        split = split_blocks(self.data.solo.rounds, shared.rounds)
+        sample = make_sample(shared.collided, split=split)
+        figures = {
+            field: quantile_estimate(sample, QUANTILES[field], self.confidence, "none met a neighbour's")
+            for field in ("p50", "p95", "p99")
+        }
+        return Collided(n=shared.met, share=shared.met / n, **figures)
+
     def _goodput(self, deadline_ms: float | None) -> Goodput | None:
         if deadline_ms is None:
             return None
@@ -252,9 +270,11 @@ class _TenantView:
         return Goodput(deadline_ms=deadline_ms, solo=solo, shared=shared)
 
     def _reference(self) -> ReferenceTable | None:
-        alone = [sample for sample in (self.samples["solo"]["device"],) if sample is not None]
-        dropped = make_sample(self.data.shared.dropped_device, split=False)
-        together = [sample for sample in (self.samples["shared"]["device"], dropped) if sample is not None]
+        alone, together = (
+            [sample for sample in (self.samples[side]["device"], left_out) if sample is not None]
+            for side in SIDES
+            for left_out in (make_sample(self.data.side(side).left_out_device, split=False),)
+        )
         return reference_table(alone, together)
 
 
