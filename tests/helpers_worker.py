@@ -99,6 +99,7 @@ class MemoryOutlet:
         self.chunks: list[Records] = []
         self.heartbeats: list[tuple[int, int]] = []
         self.quotas = 0
+        self.closed_ns = 0
         self.listened = 0
         self._stop_when = stop_when
 
@@ -108,8 +109,9 @@ class MemoryOutlet:
     def heartbeat(self, now_ns: int, iterations: int) -> None:
         self.heartbeats.append((now_ns, iterations))
 
-    def quota_reached(self) -> None:
+    def quota_reached(self, at_ns: int) -> None:
         self.quotas += 1
+        self.closed_ns = at_ns
 
     def stopped(self) -> bool:
         self.listened += 1
@@ -130,6 +132,7 @@ def make_block(
     start_in_ms: float = 5.0,
     operation: Callable[[], object] = lambda: None,
     seed: int = 1,
+    first_in_ms: float | None = None,
 ) -> Block:
     return Block(
         device=FakeDevice(clock, service_ms),
@@ -137,6 +140,7 @@ def make_block(
         arrivals=arrivals,
         quota=quota,
         start_ns=clock.ns + round(start_in_ms * MS),
+        first_ns=None if first_in_ms is None else clock.ns + round(first_in_ms * MS),
         seed=seed,
         outlet=outlet,
         now=clock,

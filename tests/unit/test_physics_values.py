@@ -143,7 +143,8 @@ def test_arrivals_are_what_the_profile_says() -> None:
     assert poisson.due_ms[-1] / 20_000 == pytest.approx(20.0, rel=0.03)
     trace = stream(profile("a", 1.0, arrivals=Trace(due_ms=(1.0, 2.0, 9.0), period_ms=20.0)), 5, 0, "a")
     assert trace.due_ms is not None
-    assert trace.due_ms.tolist() == [1.0, 2.0, 9.0, 21.0, 22.0]
+    gaps = np.diff(trace.due_ms).tolist()
+    assert any(gaps == pytest.approx(([1.0, 7.0, 12.0] * 3)[k : k + 4]) for k in range(3)), "from any point of it"
 
 
 def test_the_cycle_alone_is_the_simulators() -> None:

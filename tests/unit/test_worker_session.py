@@ -70,7 +70,9 @@ class BrokenProgram(KernelTenant):
         return super().calibrate(pulse)
 
     def run(self, start: Start, outlet: Outlet) -> int:
-        super().run(Start(block=start.block, start_ns=0, quota=Quota(iterations=3, linger=False), seed=1), outlet)
+        super().run(
+            Start(block=start.block, start_ns=0, first_ns=0, quota=Quota(iterations=3, linger=False), seed=1), outlet
+        )
         self._fail("run")
         return 0
 

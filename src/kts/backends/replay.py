@@ -124,7 +124,10 @@ class ReplayedTenant(threading.Thread):
     def done(self, recorded: BlockOutcome, chunks: int, count: int) -> msg.BlockDone:
         """The end of a block. The recorded clock pairs are sent once, by the block's first tenant."""
         clocks = recorded.clocks if self.tenant == next(iter(recorded.counts)) else ()
-        return msg.BlockDone(block=recorded.index, chunks=chunks, count=count, clocks=clocks)
+        opened_ns, closed_ns = recorded.window_ns or (0, 0)
+        return msg.BlockDone(
+            block=recorded.index, chunks=chunks, count=count, clocks=clocks, opened_ns=opened_ns, closed_ns=closed_ns
+        )
 
     def send(self, message: msg.FromWorker) -> None:
         """Sends one message."""

@@ -20,7 +20,7 @@ class RunningBlock:
         self.block = block
         self.start_ns = start_ns
         self.deadline_ns = deadline_ns
-        self.stopping = False
+        self.stopped_ns: int | None = None
         self.iterations: dict[str, int] = dict.fromkeys(block.tenants, 0)
         self._chunks: dict[str, int] = dict.fromkeys(block.tenants, 0)
         self._counts: dict[str, int] = dict.fromkeys(block.tenants, 0)
@@ -29,6 +29,8 @@ class RunningBlock:
         self._clocks: list[ClockPair] = []
         self._first_ns: int | None = None
         self._last_ns: int | None = None
+        self._opened_ns: list[int] = []
+        self._closed_ns: list[int] = []
 
     def expects(self, tenant: str, block: int) -> bool:
         """True while ``tenant`` may send chunks of the block numbered ``block``."""
@@ -67,6 +69,8 @@ class RunningBlock:
             )
         self._done.add(tenant)
         self._clocks.extend(done.clocks)
+        self._opened_ns.append(done.opened_ns)
+        self._closed_ns.append(done.closed_ns)
 
     @property
     def unfinished(self) -> tuple[str, ...]:
@@ -93,4 +97,13 @@ class RunningBlock:
             counts=dict(self._counts),
             reason=reason,
             clocks=tuple(self._clocks),
+            window_ns=self._window_ns() if valid else None,
         )
+
+    def _window_ns(self) -> tuple[int, int] | None:
+        """Until the last tenant's quota was reached; until they were stopped where that came first (cut short)."""
+        lingers = all(quota.linger for quota in self.block.quotas.values())
+        if not lingers or not all(self._opened_ns):
+            return None
+        closed_ns = max(self._closed_ns) if all(self._closed_ns) else self.stopped_ns
+        return None if closed_ns is None else (max(self._opened_ns), closed_ns)

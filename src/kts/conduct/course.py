@@ -32,9 +32,12 @@ class Course:
         self._plan = plan
         self._queue = list(blocks_of_round(plan, 0))
 
-    def pop(self, start_ns: int) -> Block:
-        """The next block, which starts at ``start_ns``."""
+    def begin(self, start_ns: int) -> None:
+        """A block starts at ``start_ns``."""
         self.began_ns = start_ns if self.began_ns is None else self.began_ns
+
+    def pop(self) -> Block:
+        """The next block."""
         block = self._queue.pop(0)
         self.round = block.round + 1
         return block

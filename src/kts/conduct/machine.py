@@ -22,6 +22,7 @@ from __future__ import annotations
 
 from typing import Literal
 
+from kts.arrivals import first_submission_ns
 from kts.conduct import events as ev
 from kts.conduct.block import RunningBlock
 from kts.conduct.course import Course, Step
@@ -30,7 +31,7 @@ from kts.conduct.ports import Progress, TenantProgress
 from kts.conduct.roster import Limits, Roster
 from kts.conduct.stop import BY_USER
 from kts.errors import DataError, MeasurementError, SetupError
-from kts.model.plan import Plan
+from kts.model.plan import Block, Closed, Plan
 from kts.model.run import Outcome, OutcomeKind
 from kts.plan import block_seed
 from kts.units import NS_PER_S, ms_to_ns, ns_to_s, s_to_ns
@@ -38,6 +39,10 @@ from kts.wire import messages as msg
 
 MAX_REFUSALS_LOGGED = 20
 """A stranger that knocks all day must not fill the disk."""
+LONGEST_LEAD_MS = 2000.0
+"""A tenant of longer iterations begins at most so long before the window opens."""
+UNKNOWN_CYCLE_MS = 100.0
+"""Stands for the cycle of a program that says nothing of its iterations."""
 
 
 class Machine:
@@ -206,16 +211,29 @@ class Machine:
                 self._conclude(self._course.at_limit(self._now))
 
     def _start(self, course: Course) -> None:
-        start_ns = self._now + ms_to_ns(self._limits.lead_ms)
-        block = course.pop(start_ns)
+        block = course.pop()
+        first_ns = {name: self._first_ns(block, name) for name in block.tenants}
+        start_ns = self._now + ms_to_ns(self._limits.lead_ms) - min(0, *first_ns.values())
+        course.begin(start_ns)
         guard_s = self._limits.block_factor * longest_block_s(self.plan, self._roster.solo_ms)
         deadline_ns = start_ns + s_to_ns(guard_s) + max(self._roster.hang_ns(name) for name in block.tenants)
         self._running = RunningBlock(block, start_ns=start_ns, deadline_ns=deadline_ns)
         self._step_ns = self._now
         for name, quota in block.quotas.items():
             seed = block_seed(self.plan, block, name)
-            self._send(name, msg.Start(block=block.index, start_ns=start_ns, quota=quota, seed=seed))
+            first = start_ns + first_ns[name]
+            start = msg.Start(block=block.index, start_ns=start_ns, first_ns=first, quota=quota, seed=seed)
+            self._send(name, start)
         self._log("block-started", block=block.index, round=block.round, condition=block.condition, start_ns=start_ns)
+
+    def _first_ns(self, block: Block, name: str) -> int:
+        """When a tenant that paces itself begins, relative to the opening of the window."""
+        arrivals, ready = self.plan.tenant(name).arrivals, self._roster.seats[name].ready
+        if not isinstance(arrivals, Closed):
+            return 0
+        known_ms = None if ready is None else ready.cycle_ms or ready.solo_ms
+        service_ms = min(UNKNOWN_CYCLE_MS if known_ms is None else known_ms, LONGEST_LEAD_MS)
+        return first_submission_ns(arrivals, ms_to_ns(service_ms), block_seed(self.plan, block, name))
 
     def _chunk(self, tenant: str, chunk: msg.Chunk) -> None:
         running = self._running
@@ -255,11 +273,11 @@ class Machine:
         self._settle()
 
     def _stop_if_satisfied(self, running: RunningBlock) -> None:
-        if running.satisfied and not running.stopping:
+        if running.satisfied and running.stopped_ns is None:
             self._stop(running)
 
     def _stop(self, running: RunningBlock) -> None:
-        running.stopping = True
+        running.stopped_ns = self._now
         for name in running.unfinished:
             self._send(name, msg.Stop(block=running.block.index))
 
@@ -336,7 +354,7 @@ class Machine:
             what = f"block {running.block.index} ({running.block.condition}) did not end within {allowed_s:.0f} s"
             late = f"not done: {', '.join(running.unfinished)}"
             self._died(f"{what}; {late}", "ask for fewer iterations, or see the logs in the run directory")
-        elif self._course is not None and self._course.must_cut(self._now) and not running.stopping:
+        elif self._course is not None and self._course.must_cut(self._now) and running.stopped_ns is None:
             self._log("block-cut", block=running.block.index)
             self._stop(running)
 

@@ -10,7 +10,7 @@ from kts.model.plan import Plan
 from kts.model.provenance import Provenance
 from kts.model.telemetry import SourceState
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 """Of the run directory. Raised when an older kts could misread a newer directory."""
 
 OutcomeKind = Literal["running", "complete", "undetermined", "incomplete", "interrupted", "failed"]
@@ -56,7 +56,13 @@ class WorkerInfo(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class BlockOutcome(msgspec.Struct, frozen=True, kw_only=True):
-    """How a block went. ``counts``: records announced per tenant. Invalid blocks are kept, never analysed."""
+    """How a block went. ``counts``: records announced per tenant. Invalid blocks are kept, never analysed.
+
+    ``start_ns``, ``end_ns``: first submission and last completion. ``window_ns``: from when until when all its tenants
+    were commanded to run side by side; iterations submitted outside of it, and the first of each tenant, are in the
+    records and count for nothing. None where each tenant ends by itself (classic), and in runs of schema 1, whose
+    tenants began every block at the same instant.
+    """
 
     index: int
     round: int
@@ -67,6 +73,7 @@ class BlockOutcome(msgspec.Struct, frozen=True, kw_only=True):
     counts: dict[str, int] = {}
     reason: str = ""
     clocks: tuple[ClockPair, ...] = ()
+    window_ns: tuple[int, int] | None = None
 
 
 class Outcome(msgspec.Struct, frozen=True, kw_only=True):

@@ -81,10 +81,23 @@ class SloResult(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Overlap(msgspec.Struct, frozen=True, kw_only=True):
-    """Shared iterations kept (they overlap every neighbour's active window) and dropped."""
+    """Shared iterations kept, and dropped because a neighbour was not there. ``lead``: left out, solo and shared, as
+    the first of their block or as submitted outside of its window."""
 
     kept: int
     dropped: int
+    lead: int = 0
+
+
+class Collided(msgspec.Struct, frozen=True, kw_only=True):
+    """Shared iterations during which a neighbour had one in flight: ``n``, their ``share`` of all that count, and their
+    response times (ms). The others ran while every neighbour paused."""
+
+    n: int
+    share: float
+    p50: Estimate
+    p95: Estimate
+    p99: Estimate
 
 
 class Waiting(msgspec.Struct, frozen=True, kw_only=True):
@@ -187,6 +200,7 @@ class TenantSummary(msgspec.Struct, frozen=True, kw_only=True):
     throughput: Throughput
     overlap: Overlap
     verdict: Verdict
+    collided: Collided | None = None
     waiting: Waiting | None = None
     goodput: Goodput | None = None
     slo: SloResult | None = None

@@ -7,10 +7,12 @@ import math
 
 import numpy as np
 
+from kts.arrivals import first_submission_ns, turned_by
 from kts.model.plan import Closed, Poisson
 from kts.physics.simulate import Sharing, Stream
 from kts.physics.values import Fingerprint, Floats, Ints, Profile
 from kts.plan.seeds import derive
+from kts.units import ms_to_ns, ns_to_ms
 
 
 def generator(seed: int, *parts: str | int) -> np.random.Generator:
@@ -42,7 +44,7 @@ def stream(
     """``planned`` iterations of a tenant ``name``, drawn from ``among`` (default: all) in runs of neighbours.
 
     Runs of about the cube root of their number keep what consecutive iterations have in common (Kuensch 1989).
-    Think times are uniform as the worker draws them; a closed loop begins at a random point of its first one.
+    Think times are uniform as the worker draws them; a closed loop and a trace begin at a random point.
     """
     rng = generator(seed, "stream", name)
     them = profile.iterations
@@ -54,11 +56,12 @@ def stream(
     if isinstance(arrivals, Closed):
         low, high = (arrivals.think_ms * (1 + sign * arrivals.jitter) for sign in (-1, 1))
         think = rng.uniform(low, high, planned)
-        start = float(rng.uniform(0, arrivals.think_ms))
+        service_ns = ms_to_ns(service_alone_ms(profile))
+        start = ns_to_ms(max(first_submission_ns(arrivals, service_ns, derive(seed, "phase", name)), 0))
     elif isinstance(arrivals, Poisson):
         due = np.cumsum(rng.exponential(1000.0 / arrivals.rate_hz, planned))
     else:
-        once = np.asarray(arrivals.due_ms)
+        once = np.asarray(turned_by(arrivals, float(rng.uniform(0, arrivals.period_ms))).due_ms)
         rounds = np.arange(math.ceil(planned / len(once)))[:, None] * arrivals.period_ms
         due = (rounds + once[None, :]).ravel()[:planned]
     return Stream(

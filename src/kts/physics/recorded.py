@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,9 +10,10 @@ import numpy as np
 from kts.errors import RefusalError
 from kts.model.plan import Condition
 from kts.model.reading import RunData
-from kts.model.records import clock_ms
+from kts.model.records import Records, clock_ms
+from kts.model.run import BlockOutcome
 from kts.physics.values import Floats, Gpu, Profile, bursts, make_profile
-from kts.stats.overlap import active_window, overlapping
+from kts.stats.overlap import Span, counted
 
 MOST = 4000
 """Iterations kept in a profile: enough for a p99.9 of the mix, small enough to share."""
@@ -74,9 +76,9 @@ def burst_ms(service_ms: Floats, device_ms: Floats, *, whole: bool) -> Floats:
 
 
 def solo(run: RunData, tenant: str) -> Measured:
-    """All iterations of its solo blocks; empty arrays if there are none."""
+    """The iterations of its solo blocks that count; empty arrays if there are none."""
     records = [
-        run.records(tenant, block.index)
+        _counting(run, block, (tenant,))[tenant]
         for block in run.blocks
         if block.valid and run.info.plan.condition(block.condition).tenants == (tenant,)
     ]
@@ -86,6 +88,13 @@ def solo(run: RunData, tenant: str) -> Measured:
             for clock in ("response", "service", "device")
         )
     )
+
+
+def _counting(run: RunData, block: BlockOutcome, tenants: Sequence[str]) -> dict[str, Records]:
+    """The records of a block that count."""
+    records = {name: run.records(name, block.index) for name in tenants}
+    counts = counted(block, {name: Span.of(rows) for name, rows in records.items()})
+    return {name: rows[counts[name].keep] for name, rows in records.items()}
 
 
 def gpu_of(run: RunData, tenant: str | None = None) -> Gpu:
@@ -116,11 +125,8 @@ def _mix(run: RunData, mix: Condition) -> dict[str, Measured]:
     for block in run.blocks:
         if not block.valid or block.condition != mix.name:
             continue
-        records = {name: run.records(name, block.index) for name in mix.tenants}
-        windows = {name: active_window(rows["submit_ns"], rows["retire_ns"]) for name, rows in records.items()}
-        for name, rows in records.items():
-            kept = rows[overlapping(rows["submit_ns"], rows["retire_ns"], name, windows)]
-            parts[name].append(Measured(*(clock_ms(kept, clock) for clock in ("response", "service", "device"))))
+        for name, rows in _counting(run, block, mix.tenants).items():
+            parts[name].append(Measured(*(clock_ms(rows, clock) for clock in ("response", "service", "device"))))
     return {
         name: Measured(
             *(

@@ -18,6 +18,7 @@ from kts.model.summary import (
     SUMMARY_VERSION,
     Caution,
     ClockSummary,
+    Collided,
     Degradation,
     Estimate,
     Goodput,
@@ -32,7 +33,7 @@ from kts.model.summary import (
     TenantSummary,
     Throughput,
 )
-from kts.stats import cautions
+from kts.stats import cautions, starts
 from kts.stats.activity import Join, traces
 from kts.stats.degradation import Bootstrap
 from kts.stats.gathering import SideData, TenantData, gather, origin_ns
@@ -60,7 +61,7 @@ def analyse(run: RunData, *, confidence: float = 0.95, seed: int = 0) -> Analysi
     tenants: dict[str, TenantSummary] = {}
     series: dict[str, TenantSeries] = {}
     in_mixes: dict[str, dict[str, MixTenant]] = {}
-    warnings: list[Caution] = list(cautions.of_run(run))
+    warnings: list[Caution] = [*cautions.of_run(run), *starts.of_run(info)]
     is_gpu = bool(info.workers) and all(worker.device.kind == "cuda" for worker in info.workers)
     on_cpu = any(worker.device.kind == "cpu" for worker in info.workers)
     for name in list(gathered):
@@ -71,6 +72,7 @@ def analyse(run: RunData, *, confidence: float = 0.95, seed: int = 0) -> Analysi
             tenants[name] = msgspec.structs.replace(tenants[name], activity=join.activity(name))
         series[name] = TenantSeries(tails=view.tails(), over_time=_joined(data.points), strip=data.strip)
         warnings += cautions.of_tenant(name, info.plan, data, tenants[name], view.samples["solo"]["service"])
+        warnings += starts.of_tenant(name, data, view.samples["shared"]["response"])
         in_mixes[name] = view.in_mixes(tenants[name])
         warnings += cautions.of_mixes(name, info.plan, in_mixes[name])
         gathered[name] = TenantData()  # its arrays can go
@@ -150,7 +152,10 @@ class _TenantView:
             service=service,
             device=device,
             throughput=Throughput(solo=self._rate("solo"), shared=self._rate("shared")),
-            overlap=Overlap(kept=sum(len(v) for _, v in shared.service), dropped=shared.dropped),
+            overlap=Overlap(
+                kept=sum(len(v) for _, v in shared.service), dropped=shared.dropped, lead=solo.lead + shared.lead
+            ),
+            collided=self._collided(),
             verdict=verdict(
                 self.name,
                 response,
@@ -243,6 +248,20 @@ class _TenantView:
         real = data.cycles * 1e9 / data.cycles_ns if data.cycles_ns > 0 else None
         return Rate(real=real, proxy=1000 / device.mean if device is not None and device.mean > 0 else None)
 
+    def _collided(self) -> Collided | None:
+        """None where no iteration counts, or where no neighbour has any."""
+        shared = self.data.shared
+        n = sum(len(values) for _, values in shared.service)
+        if not n or not self.data.locks:
+            return None
+        split = split_blocks(self.data.solo.rounds, shared.rounds)
+        sample = make_sample(shared.collided, split=split)
+        figures = {
+            field: quantile_estimate(sample, QUANTILES[field], self.confidence, "none met a neighbour's")
+            for field in ("p50", "p95", "p99")
+        }
+        return Collided(n=shared.met, share=shared.met / n, **figures)
+
     def _goodput(self, deadline_ms: float | None) -> Goodput | None:
         if deadline_ms is None:
             return None
@@ -253,9 +272,11 @@ class _TenantView:
         return Goodput(deadline_ms=deadline_ms, solo=solo, shared=shared)
 
     def _reference(self) -> ReferenceTable | None:
-        alone = [sample for sample in (self.samples["solo"]["device"],) if sample is not None]
-        dropped = make_sample(self.data.shared.dropped_device, split=False)
-        together = [sample for sample in (self.samples["shared"]["device"], dropped) if sample is not None]
+        alone, together = (
+            [sample for sample in (self.samples[side]["device"], left_out) if sample is not None]
+            for side in SIDES
+            for left_out in (make_sample(self.data.side(side).left_out_device, split=False),)
+        )
         return reference_table(alone, together)
 
 

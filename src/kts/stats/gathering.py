@@ -12,7 +12,7 @@ from kts.model.reading import RunData
 from kts.model.records import Records
 from kts.model.run import BlockOutcome
 from kts.stats.activity import Join
-from kts.stats.overlap import Window, active_window, overlapping
+from kts.stats.overlap import Counted, Span, collided, counted
 from kts.stats.phase import lock_strength
 from kts.stats.sample import FloatArray
 from kts.stats.series import OVER_TIME_POINTS, STRIP_INTERVALS, OverTime, Side, Strip
@@ -21,6 +21,8 @@ SINGLE_PRECISION_FROM = 4_000_000
 """Runs with more records than this are held in float32 (7 digits), to halve memory and sorting time."""
 
 SLOWEST_KEPT = 20_000
+COLLIDED_KEPT = 200_000
+"""Per block, evenly in time: their quantiles do not need more."""
 STRIP_ITERATIONS = 30
 PORTION = 1_000_000
 
@@ -30,7 +32,9 @@ class SideData:
     """One tenant, alone, in the full house or in another mix. Arrays per block, in order of time, as ``(round, ms)``.
 
     ``response`` holds the same array objects as ``service`` where every due time is the submission.
-    ``dropped_device``: shared iterations that did not overlap. ``cycles`` start-to-start cycles took
+    ``left_out_device``: of iterations that do not count: ``lead`` of them for what they are, ``dropped`` ran while a
+    neighbour was not there. ``collided``: response times of the ``met`` iterations that ran beside a neighbour's, kept
+    of the full house. ``firsts``: each block's first response time that counts. ``cycles`` start-to-start cycles took
     ``cycles_ns``; the due times of the same iterations lie ``due_ns`` apart. ``slowest``: (service, device) of at
     least each block's slowest 5 %; not kept of a mix.
     """
@@ -38,8 +42,12 @@ class SideData:
     response: list[tuple[int, FloatArray]] = field(default_factory=list)
     service: list[tuple[int, FloatArray]] = field(default_factory=list)
     device: list[tuple[int, FloatArray]] = field(default_factory=list)
-    dropped_device: list[tuple[int, FloatArray]] = field(default_factory=list)
+    left_out_device: list[tuple[int, FloatArray]] = field(default_factory=list)
     slowest: list[tuple[FloatArray, FloatArray]] = field(default_factory=list)
+    collided: list[tuple[int, FloatArray]] = field(default_factory=list)
+    firsts: list[float] = field(default_factory=list)
+    met: int = 0
+    lead: int = 0
     dropped: int = 0
     cycles: int = 0
     cycles_ns: int = 0
@@ -69,6 +77,10 @@ class TenantData:
         """The data of one side."""
         return self.solo if side == "solo" else self.shared
 
+    def of(self, side: Side | None, condition: str) -> SideData:
+        """The data of one side, or of a mix besides the full house (None)."""
+        return self.mixes.setdefault(condition, SideData()) if side is None else self.side(side)
+
 
 @dataclass(frozen=True)
 class _Rows:
@@ -78,11 +90,10 @@ class _Rows:
     response: FloatArray
     service: FloatArray
     device: FloatArray
-    window: Window | None
 
     @property
-    def retire_ns(self) -> NDArray[np.int64]:
-        return self.submit_ns + (self.service * 1e6).astype(np.int64)
+    def span(self) -> Span:
+        return Span(self.submit_ns, self.submit_ns + (self.service * 1e6).astype(np.int64))
 
 
 def gather(run: RunData, join: Join | None = None) -> dict[str, TenantData]:
@@ -110,14 +121,19 @@ def gather(run: RunData, join: Join | None = None) -> dict[str, TenantData]:
                 tenants[name].points.append(_thinned(row, block, budget[name], origin, shared))
         if block.index == strip_block:
             _add_strips(tenants, rows)
-        if join is not None:
-            _join(
-                join, rows, block, None if shared and block.condition != house.name else "shared" if shared else "solo"
-            )
-        if shared and block.condition != house.name:
-            _add_mix(tenants, rows, block)
-        else:
-            _add_block(tenants, rows, block.round, shared)
+        spans = {name: row.span for name, row in rows.items()}
+        counts = counted(block, spans)
+        side: Side | None = "solo" if not shared else "shared" if block.condition == house.name else None
+        for name, row in rows.items():
+            keep = counts[name].keep
+            if join is not None and join.wants(name):
+                join.add(name, block, side, spans[name].submit_ns[keep], spans[name].retire_ns[keep])
+            data = tenants[name].of(side, block.condition)
+            _add(data, row, block.round, counts[name])
+            if side is None:
+                data.slowest.clear()  # what waiting adds is told of the full house alone
+        if side == "shared":
+            _add_company(tenants, rows, spans, counts, block.round)
         rows.clear()  # before the next block's are read
     return tenants
 
@@ -136,7 +152,6 @@ def _compact(records: Records, dtype: DTypeLike) -> _Rows:
         response=service if closed else _until_retired_ms(records, "due_ns", dtype),
         service=service,
         device=records["device_ms"].astype(dtype),
-        window=active_window(submit, records["retire_ns"]),
     )
 
 
@@ -149,50 +164,40 @@ def _until_retired_ms(records: Records, begin: str, dtype: DTypeLike) -> FloatAr
     return spans
 
 
-def _add_block(tenants: dict[str, TenantData], rows: dict[str, _Rows], number: int, shared: bool) -> None:
-    windows = {name: row.window for name, row in rows.items()}
+def _add_company(
+    tenants: dict[str, TenantData],
+    rows: dict[str, _Rows],
+    spans: dict[str, Span],
+    counts: dict[str, Counted],
+    number: int,
+) -> None:
+    """What is told of the full house alone: iterations that met a neighbour's, and whether starts are in step."""
     for name, row in rows.items():
-        data = tenants[name]
-        if not shared:
-            _add(data.solo, row, number, slice(None))
-            continue
-        keep = overlapping(row.submit_ns, row.retire_ns, name, windows)
-        kept = int(keep.sum())
-        _add(data.shared, row, number, slice(None) if kept == len(keep) else keep)
-        if kept < len(keep):
-            data.shared.dropped += len(keep) - kept
-            data.shared.dropped_device.append((number, row.device[~keep]))
-        for other, others in rows.items():
+        data, keep = tenants[name], counts[name].keep
+        met = np.flatnonzero(collided(spans, name)[keep])
+        data.shared.met += len(met)
+        data.shared.collided.append((number, row.response[keep][met[:: 1 + len(met) // COLLIDED_KEPT]]))
+        for other in rows:
             if other != name:
-                strength = lock_strength(row.submit_ns, row.retire_ns, others.submit_ns)
+                strength = lock_strength(spans[name].submit_ns, spans[name].retire_ns, spans[other].submit_ns)
                 data.locks.setdefault(other, []).append(strength)
 
 
-def _join(join: Join, rows: dict[str, _Rows], block: BlockOutcome, side: Side | None) -> None:
-    """The iterations that count: in a shared block those that had company."""
-    windows = {name: row.window for name, row in rows.items()}
-    for name, row in rows.items():
-        if join.wants(name):
-            retire_ns = row.retire_ns
-            keep = overlapping(row.submit_ns, retire_ns, name, windows) if side != "solo" else slice(None)
-            join.add(name, block, side, row.submit_ns[keep], retire_ns[keep])
-
-
-def _add_mix(tenants: dict[str, TenantData], rows: dict[str, _Rows], block: BlockOutcome) -> None:
-    windows = {name: row.window for name, row in rows.items()}
-    for name, row in rows.items():
-        side = tenants[name].mixes.setdefault(block.condition, SideData())
-        _add(side, row, block.round, overlapping(row.submit_ns, row.retire_ns, name, windows))
-        side.slowest.clear()  # what waiting adds is told of the full house alone
-
-
-def _add(side: SideData, row: _Rows, number: int, keep: slice | NDArray[np.bool_]) -> None:
+def _add(side: SideData, row: _Rows, number: int, counts: Counted) -> None:
+    keep = counts.keep
+    side.lead += counts.lead
+    side.dropped += counts.alone
+    if counts.lead or counts.alone:
+        left_out = np.ones(len(row.device), dtype=np.bool_)
+        left_out[keep] = False
+        side.left_out_device.append((number, row.device[left_out]))
     submit = row.submit_ns[keep]
     if not len(submit):
         return
     service, device = row.service[keep], row.device[keep]
     side.service.append((number, service))
     side.response.append((number, service if row.response is row.service else row.response[keep]))
+    side.firsts.append(float(row.response[keep][0]))
     side.device.append((number, device))
     side.cycles += len(submit) - 1
     side.cycles_ns += int(submit[-1] - submit[0])
@@ -223,8 +228,8 @@ def _add_strips(tenants: dict[str, TenantData], rows: dict[str, _Rows]) -> None:
         return
     cycle = {name: float(np.diff(row.submit_ns).mean()) for name, row in found.items()}
     span = min(STRIP_ITERATIONS * max(cycle.values()), STRIP_INTERVALS * 0.8 * min(cycle.values()))
-    first = max(row.window.first_submit_ns for row in found.values() if row.window)
-    last = min(row.window.last_retire_ns for row in found.values() if row.window)
+    first = max(int(row.submit_ns[0]) for row in found.values())
+    last = min(int(row.submit_ns[-1]) + int(row.service[-1] * 1e6) for row in found.values())
     begin = int(max(first, (first + last - span) / 2))
     for name, row in found.items():
         a, b = np.searchsorted(row.submit_ns, [begin, begin + int(span)])

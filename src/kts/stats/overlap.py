@@ -1,39 +1,97 @@
-"""Which iterations of a shared block really had company."""
+"""Which iterations of a block count, and which of them met a neighbour's."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from kts.model.records import Records
+from kts.model.run import BlockOutcome
 
-@dataclass(frozen=True)
-class Window:
-    """A tenant's active window in a block: first submission to last completion (CLOCK_MONOTONIC ns)."""
-
-    first_submit_ns: int
-    last_retire_ns: int
+Mask = NDArray[np.bool_]
+Ints = NDArray[np.int64]
 
 
-def active_window(submit_ns: NDArray[np.int64], retire_ns: NDArray[np.int64]) -> Window | None:
-    """The window of one tenant's iterations; None if it has none."""
-    if not len(submit_ns):
-        return None
-    return Window(int(submit_ns.min()), int(retire_ns.max()))
+@dataclass(frozen=True, eq=False)
+class Span:
+    """A tenant's iterations in a block, in order: ``submit_ns`` and ``retire_ns``, shape ``(n,)``, CLOCK_MONOTONIC."""
+
+    submit_ns: Ints
+    retire_ns: Ints
+
+    @classmethod
+    def of(cls, records: Records) -> Span:
+        """Of a tenant's records in a block."""
+        return cls(np.ascontiguousarray(records["submit_ns"]), np.ascontiguousarray(records["retire_ns"]))
+
+    def active_ns(self) -> tuple[int, int] | None:
+        """From when until when the tenant was there, where nobody wrote down when it was told to be; None without
+        iterations.
+
+        From its first submission until its last completion and a mean pause more. Without that pause m iterations would
+        span m - 1 cycles, and a tenant with few would seem to be busier than it was.
+        """
+        if not len(self.submit_ns):
+            return None
+        pauses = self.submit_ns[1:] - self.retire_ns[:-1]
+        pause_ns = int(pauses.mean()) if len(pauses) else 0
+        return int(self.submit_ns.min()), int(self.retire_ns.max()) + max(pause_ns, 0)
 
 
-def overlapping(
-    submit_ns: NDArray[np.int64], retire_ns: NDArray[np.int64], tenant: str, windows: Mapping[str, Window | None]
-) -> NDArray[np.bool_]:
-    """True for every iteration that overlaps the active window of each neighbour, shape ``(n,)``.
+@dataclass(frozen=True, eq=False)
+class Counted:
+    """``keep``: picks the iterations that count. Of the others ``lead`` lie outside of the block's window or are the
+    tenant's first, which follows a pause; ``alone`` ran while a neighbour was not there."""
 
-    A neighbour without records (a command that reports nothing) counts as active for the whole block.
+    keep: slice | Mask
+    lead: int = 0
+    alone: int = 0
+
+
+def counted(block: BlockOutcome, spans: Mapping[str, Span]) -> dict[str, Counted]:
+    """Which iterations of ``block`` count, for every tenant in it.
+
+    With a window (`BlockOutcome.window_ns`): those submitted in it, but for each tenant's first. All tenants were there
+    for all of it. Without: those that overlap the time in which every neighbour was there (`Span.active_ns`); a
+    neighbour without records (a command that reports nothing) was there for all of it.
     """
-    keep = np.ones(len(submit_ns), dtype=np.bool_)
-    for name, window in windows.items():
-        if name != tenant and window is not None:
-            keep &= retire_ns >= window.first_submit_ns
-            keep &= submit_ns <= window.last_retire_ns
-    return keep
+    if block.window_ns is not None:
+        return {name: _in_window(span, *block.window_ns) for name, span in spans.items()}
+    active = {name: span.active_ns() for name, span in spans.items()}
+    found = {}
+    for name, span in spans.items():
+        keep = np.ones(len(span.submit_ns), dtype=np.bool_)
+        for other, there in active.items():
+            if other != name and there is not None:
+                keep &= (span.retire_ns >= there[0]) & (span.submit_ns <= there[1])
+        alone = int(len(keep) - keep.sum())
+        found[name] = Counted(keep if alone else slice(None), alone=alone)
+    return found
+
+
+def _in_window(span: Span, opened_ns: int, closed_ns: int) -> Counted:
+    first = max(int(np.searchsorted(span.submit_ns, opened_ns, side="left")), 1)
+    beyond = max(int(np.searchsorted(span.submit_ns, closed_ns, side="right")), first)
+    n = len(span.submit_ns)
+    return Counted(slice(first, beyond), lead=n - len(range(*slice(first, beyond).indices(n))))
+
+
+def collided(spans: Mapping[str, Span], tenant: str) -> Mask:
+    """True for every iteration of ``tenant`` during which a neighbour had one in flight, shape ``(n,)``.
+
+    Needs iterations in order, one in flight per tenant. Neighbours without records are not seen.
+    """
+    mine = spans[tenant]
+    met = np.zeros(len(mine.submit_ns), dtype=np.bool_)
+    for other in _neighbours(spans, tenant):
+        begun = np.searchsorted(other.submit_ns, mine.retire_ns, side="left")
+        over = np.searchsorted(other.retire_ns, mine.submit_ns, side="right")
+        met |= begun > over
+    return met
+
+
+def _neighbours(spans: Mapping[str, Span], tenant: str) -> Iterator[Span]:
+    return (span for name, span in spans.items() if name != tenant)

@@ -6,25 +6,23 @@ import zlib
 from dataclasses import dataclass, field
 
 import numpy as np
-from numpy.typing import NDArray
 
 from kts.model.plan import Plan
 from kts.model.records import Records, clock_ms
 from kts.model.run import BlockOutcome
 from kts.stats.analysis import split_blocks
 from kts.stats.degradation import Bootstrap
-from kts.stats.overlap import active_window, overlapping
+from kts.stats.overlap import Span, counted
 from kts.stats.sample import FloatArray, make_sample
 from kts.stats.verdict import half_width
 
 
 @dataclass
 class _Pending:
-    """A shared block whose overlap is not yet known: (submit_ns, retire_ns, response) by tenant."""
+    """A shared block whose overlap is not yet known: when its iterations ran, and their responses, by tenant."""
 
-    condition: str
-    round: int
-    rows: dict[str, tuple[NDArray[np.int64], NDArray[np.int64], FloatArray]] = field(default_factory=dict)
+    block: BlockOutcome
+    rows: dict[str, tuple[Span, FloatArray]] = field(default_factory=dict)
 
 
 class PrecisionRule:
@@ -56,11 +54,10 @@ class PrecisionRule:
             return
         response = clock_ms(records, "response").astype(np.float32)
         if self._solo_of.get(block.condition) == tenant:
-            self._solo[tenant].append((block.round, response))
+            keep = counted(block, {tenant: Span.of(records)})[tenant].keep
+            self._solo[tenant].append((block.round, response[keep]))
         elif block.condition in self._mix_names:
-            pending = self._pending.setdefault(block.index, _Pending(block.condition, block.round))
-            submit, retire = (np.ascontiguousarray(records[name]) for name in ("submit_ns", "retire_ns"))
-            pending.rows[tenant] = submit, retire, response
+            self._pending.setdefault(block.index, _Pending(block)).rows[tenant] = Span.of(records), response
         else:
             return
         self._widths = None
@@ -86,10 +83,10 @@ class PrecisionRule:
 
     def _settle(self) -> None:
         for pending in self._pending.values():
-            windows = {name: active_window(rows[0], rows[1]) for name, rows in pending.rows.items()}
-            for name, (submit, retire, response) in pending.rows.items():
-                kept = response[overlapping(submit, retire, name, windows)]
-                self._shared.setdefault((name, pending.condition), []).append((pending.round, kept))
+            counts = counted(pending.block, {name: span for name, (span, _) in pending.rows.items()})
+            for name, (_, response) in pending.rows.items():
+                kept = (pending.block.round, response[counts[name].keep])
+                self._shared.setdefault((name, pending.block.condition), []).append(kept)
         self._pending.clear()
 
     def _width(self, name: str) -> float | None:

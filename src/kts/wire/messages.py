@@ -30,7 +30,7 @@ from kts.errors import DataError
 from kts.model.plan import DeviceChoice, Quota, Tenant
 from kts.model.run import ClockPair, DeviceInfo
 
-PROTOCOL = 3
+PROTOCOL = 4
 
 FailureKind = Literal["setup", "out-of-memory", "device-lost", "command", "internal"]
 
@@ -58,10 +58,14 @@ class Opened(Message, frozen=True, kw_only=True):
 
 
 class Ready(Message, frozen=True, kw_only=True):
-    """Warm, calibrated and waiting for its first block. ``size`` None for a command."""
+    """Warm, calibrated and waiting for its first block. ``size`` None for a command.
+
+    ``cycle_ms``: from one submission to the next, where the tenant's pacing is its own (a command's).
+    """
 
     size: int | None
     solo_ms: float | None
+    cycle_ms: float | None = None
 
 
 class Chunk(Message, frozen=True, kw_only=True):
@@ -100,7 +104,8 @@ class BlockDone(Message, frozen=True, kw_only=True):
     """The tenant is idle again and all chunks of the block are sent: ``chunks`` with ``count`` records in all.
 
     ``clocks``: pairs read just before and just after the block. ``skipped``: iterations not recorded
-    (a command's that were not wholly inside the block).
+    (a command's that were not wholly inside the block). ``opened_ns``: when its window opened; ``closed_ns``: when it
+    may close, as far as this tenant's quota goes; 0: its quota was not reached.
     """
 
     block: int
@@ -108,6 +113,8 @@ class BlockDone(Message, frozen=True, kw_only=True):
     count: int
     clocks: tuple[ClockPair, ...] = ()
     skipped: int = 0
+    opened_ns: int = 0
+    closed_ns: int = 0
 
 
 class Failed(Message, frozen=True, kw_only=True):
@@ -139,13 +146,15 @@ class Calibrate(Message, frozen=True, kw_only=True):
 
 
 class Start(Message, frozen=True, kw_only=True):
-    """Run a block. The first iteration is submitted at ``start_ns`` (CLOCK_MONOTONIC), not before.
+    """Run a block. Its window opens at ``start_ns`` (CLOCK_MONOTONIC); a tenant that paces itself submits its first
+    iteration at ``first_ns``, before or after that, so that its phase is stationary.
 
     ``seed`` seeds the think times of this block.
     """
 
     block: int
     start_ns: int
+    first_ns: int
     quota: Quota
     seed: int
 

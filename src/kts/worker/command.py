@@ -14,8 +14,9 @@ from collections.abc import Callable
 
 import numpy as np
 
+from kts.arrivals import closing_ns
 from kts.errors import SetupError
-from kts.model.plan import DeviceChoice, Tenant
+from kts.model.plan import Closed, DeviceChoice, Tenant
 from kts.model.records import RECORD
 from kts.model.run import DeviceInfo
 from kts.units import NS_PER_MS, NS_PER_S, s_to_ns
@@ -80,7 +81,12 @@ class CommandTenant:
             )
         timed = lines[work.warmup :] or lines[-1:]
         durations_ms = [(line.end_ns - line.start_ns) / NS_PER_MS for line in timed]
-        return Ready(size=None, solo_ms=statistics.median(durations_ms) if durations_ms else None)
+        cycles = len(timed) - 1
+        return Ready(
+            size=None,
+            solo_ms=statistics.median(durations_ms) if durations_ms else None,
+            cycle_ms=(timed[-1].start_ns - timed[0].start_ns) / cycles / NS_PER_MS if cycles > 0 else None,
+        )
 
     def run(self, start: Start, outlet: Outlet) -> int:
         """Runs one block; returns how many iterations were not wholly inside it."""
@@ -103,6 +109,9 @@ class _CommandBlock:
         self._end_ns = None if start.quota.seconds is None else start.start_ns + s_to_ns(start.quota.seconds)
         self._outlet = outlet
         self._silent = not program.speaks
+        self._first_submit_ns = 0
+        self._counting = 0  # iterations that count towards the quota
+        self._closes_ns: int | None = None
         self._rows: list[tuple[int, int, int, int, float]] = []
         self._count = 0
         self._skipped = 0
@@ -123,7 +132,7 @@ class _CommandBlock:
         return self._skipped
 
     def _stopped_before_start(self) -> bool:
-        while (left_ns := self._start.start_ns - time.monotonic_ns()) > 0:
+        while (left_ns := self._start.first_ns - time.monotonic_ns()) > 0:
             if self._between():
                 return True
             time.sleep(min(left_ns / NS_PER_S, _LISTEN_S))
@@ -132,17 +141,19 @@ class _CommandBlock:
     def _measure(self) -> None:
         said = False
         while not self._between():
-            if not said and self._reached():
+            if not said and (reached_ns := self._reached_ns()) is not None:
                 if not self._quota.linger and not self._waits_for_others():
                     return
-                self._outlet.quota_reached()
+                self._outlet.quota_reached(reached_ns)
                 said = True
             self._add(self._program.read(_LISTEN_S), time.monotonic_ns())
 
-    def _reached(self) -> bool:
+    def _reached_ns(self) -> int | None:
+        """When its window may close; None before that."""
+        at_ns = self._start.start_ns if self._silent else self._closes_ns
         if self._end_ns is not None:
-            return time.monotonic_ns() >= self._end_ns
-        return self._silent or self._count >= (self._quota.iterations or 0)
+            at_ns = self._end_ns
+        return at_ns if at_ns is not None and time.monotonic_ns() >= at_ns else None
 
     def _waits_for_others(self) -> bool:
         """A silent program cannot know its own end; it goes on until the conductor says so."""
@@ -161,11 +172,26 @@ class _CommandBlock:
         limit = None if self._quota.linger else self._quota.iterations
         for line in lines:
             submit_ns, retire_ns = line.start_ns + self._offset_ns, line.end_ns + self._offset_ns
-            if self._count == limit or submit_ns < self._start.start_ns or retire_ns > latest_ns:
+            if self._count == limit or submit_ns < self._start.first_ns or retire_ns > latest_ns:
                 self._skipped += 1
                 continue
             self._rows.append((self._count, submit_ns, submit_ns, retire_ns, line.device_ms))
             self._count += 1
+            self._note(submit_ns, retire_ns)
+
+    def _note(self, submit_ns: int, retire_ns: int) -> None:
+        """Counts as `kts.worker.loop.Block` does: of a lingering tenant, what the window holds but its first."""
+        wanted = self._quota.iterations
+        if not self._quota.linger:
+            self._closes_ns = retire_ns if self._count == wanted else self._closes_ns
+            return
+        if self._count == 1:
+            self._first_submit_ns = submit_ns
+        elif submit_ns >= self._start.start_ns:
+            self._counting += 1
+            if self._counting == wanted:
+                cycle_ns = (submit_ns - self._first_submit_ns) / (self._count - 1)
+                self._closes_ns = submit_ns + closing_ns(Closed(), cycle_ns)
 
     def _flush(self) -> None:
         rows, self._rows = self._rows, []

@@ -64,6 +64,7 @@ class KernelTenant:
             arrivals=arrivals or self._tenant.arrivals,
             quota=start.quota,
             start_ns=start.start_ns,
+            first_ns=start.first_ns,
             seed=start.seed,
             outlet=outlet,
         ).run()

@@ -120,12 +120,14 @@ class Link:
 class BlockOutlet:
     """A block's `kts.worker.loop.Outlet` on a link: numbers the chunks and counts the records.
 
-    ``schedstat``: heartbeats tell what the scheduler says of the thread that sends them.
+    ``closed_ns``: when this tenant's window may close; 0 before its quota is reached. ``schedstat``: heartbeats tell
+    what the scheduler says of the thread that sends them.
     """
 
     def __init__(self, link: Link, block: int, *, schedstat: bool = True) -> None:
         self.chunks = 0
         self.count = 0
+        self.closed_ns = 0
         self._link = link
         self._block = block
         self._schedstat = schedstat
@@ -141,8 +143,9 @@ class BlockOutlet:
         run_ns, wait_ns = scheduled_ns() if self._schedstat else (None, None)
         self._link.send(Heartbeat(monotonic_ns=now_ns, iterations=iterations, run_ns=run_ns, wait_ns=wait_ns))
 
-    def quota_reached(self) -> None:
+    def quota_reached(self, at_ns: int) -> None:
         """Sends QuotaReached."""
+        self.closed_ns = at_ns
         self._link.send(QuotaReached(block=self._block))
 
     def stopped(self) -> bool:

@@ -15,9 +15,10 @@ from typing import Protocol
 
 import numpy as np
 
-from kts.model.plan import Arrivals, Closed, Poisson, Quota, Trace
+from kts.arrivals import closing_ns, due_times_ns, think_times_ns
+from kts.model.plan import Arrivals, Closed, Quota
 from kts.model.records import RECORD, Records
-from kts.units import NS_PER_MS, NS_PER_S, ms_to_ns, s_to_ns
+from kts.units import NS_PER_MS, NS_PER_S, s_to_ns
 from kts.wire.framing import CHUNK_RECORDS
 from kts.worker.devices import Device
 from kts.worker.workloads import Operation
@@ -31,7 +32,6 @@ SPIN_NS = NS_PER_MS  # a sleep may end this late; the start of a block must not
 _PACK = struct.Struct("<Iqqqd")  # RECORD as bytes: half the cost of assigning to a structured array
 _NEVER_NS = 2**63 - 1
 _UNBOUNDED = 2**62
-_DRAWS = 4096
 
 assert _PACK.size == RECORD.itemsize
 
@@ -45,8 +45,8 @@ class Outlet(Protocol):
     def heartbeat(self, now_ns: int, iterations: int) -> None:
         """Sends a sign of life."""
 
-    def quota_reached(self) -> None:
-        """Says that the wanted amount is done."""
+    def quota_reached(self, at_ns: int) -> None:
+        """Says that the wanted amount is done, and that this tenant's window may close at ``at_ns``."""
 
     def stopped(self) -> bool:
         """True once the block is to end. Never blocks."""
@@ -65,29 +65,6 @@ class Every:
             return False
         self._next_ns = now_ns + self._period_ns
         return True
-
-
-def think_times_ns(arrivals: Closed, seed: int) -> Iterator[int]:
-    """Endless think times, whole nanoseconds, uniform in ``think_ms * [1 - jitter, 1 + jitter]``."""
-    rng = np.random.default_rng(seed)
-    low = arrivals.think_ms * (1 - arrivals.jitter) * NS_PER_MS
-    high = arrivals.think_ms * (1 + arrivals.jitter) * NS_PER_MS
-    while True:
-        yield from rng.uniform(low, high, _DRAWS).astype(np.int64).tolist()
-
-
-def due_times_ns(arrivals: Poisson | Trace, seed: int, start_ns: int) -> Iterator[int]:
-    """Endless due times from ``start_ns`` on, whole nanoseconds, never falling."""
-    if isinstance(arrivals, Trace):
-        once = np.round(np.array(arrivals.due_ms) * NS_PER_MS).astype(np.int64)
-        while True:
-            yield from (start_ns + once).tolist()
-            start_ns += ms_to_ns(arrivals.period_ms)
-    rng = np.random.default_rng(seed)
-    while True:
-        due = start_ns + np.cumsum(rng.exponential(arrivals.interval_ms * NS_PER_MS, _DRAWS)).astype(np.int64)
-        yield from due.tolist()
-        start_ns = int(due[-1])
 
 
 def exempt_from_collection() -> None:
@@ -112,7 +89,12 @@ def no_garbage_collection() -> Iterator[None]:
 
 
 class Block:
-    """One block of a tenant that computes. ``now`` (monotonic ns) and ``sleep`` (seconds) can be replaced in tests."""
+    """One block of a tenant that computes. ``now`` (monotonic ns) and ``sleep`` (seconds) can be replaced in tests.
+
+    The window opens at ``start_ns``. A closed loop submits its first iteration at ``first_ns``, also before that; due
+    times come from ``start_ns`` on. Towards the quota of a lingering tenant count the iterations that are submitted in
+    the window, but for its first, which follows a pause.
+    """
 
     def __init__(
         self,
@@ -124,6 +106,7 @@ class Block:
         start_ns: int,
         seed: int,
         outlet: Outlet,
+        first_ns: int | None = None,
         now: Callable[[], int] = time.monotonic_ns,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
@@ -136,8 +119,12 @@ class Block:
             self._dues = due_times_ns(arrivals, seed, start_ns)
         elif arrivals.think_ms > 0:
             self._thinks = think_times_ns(arrivals, seed)
+        self._arrivals = arrivals
         self._quota = quota
         self._start_ns = start_ns
+        self._begin_ns = start_ns if first_ns is None or self._dues is not None else first_ns
+        self._first_submit_ns: int | None = None
+        self._lead = 0  # iterations that do not count; 0 while that is not known
         self._quota_end_ns = _NEVER_NS if quota.seconds is None else start_ns + s_to_ns(quota.seconds)
         self._outlet = outlet
         self._now = now
@@ -150,15 +137,15 @@ class Block:
         self._next_between_ns = 0
 
     def run(self) -> int:
-        """Runs the block from ``start_ns`` to its end; returns the number of iterations, all handed to the outlet.
+        """Runs the block to its end; returns the number of iterations, all handed to the outlet.
 
         What the work raises is raised again, after the records made before it were handed over.
         """
         with no_garbage_collection():
-            if self._pause(self._start_ns - SPIN_NS):
+            if self._pause(self._begin_ns - SPIN_NS):
                 return 0
             self._outlet.heartbeat(self._now(), 0)  # what the scheduler says at both ends of the block
-            while self._now() < self._start_ns:
+            while self._now() < self._begin_ns:
                 pass
             try:
                 self._iterate()
@@ -171,7 +158,7 @@ class Block:
         now, operation, thinks, dues = self._now, self._operation, self._thinks, self._dues
         begin, end, wait, device_ms = self._device.begin, self._device.end, self._device.wait, self._device.device_ms
         pack, buffer, record_bytes = _PACK.pack_into, self._buffer, _PACK.size
-        wanted = _UNBOUNDED if self._quota.iterations is None else self._quota.iterations
+        wanted = _UNBOUNDED if self._quota.iterations is None else self._wanted_first()
         due_ns = 0
         if dues is not None and self._pause(due_ns := next(dues)):
             return
@@ -188,7 +175,7 @@ class Block:
             self._pending += 1
             if self._pending == CHUNK_RECORDS:
                 self._flush()
-            if self.count == wanted and self._reached():
+            if self.count == wanted and not (wanted := self._wanted_next(submit_ns)):
                 return
             if dues is not None:
                 due_ns = next(dues)
@@ -197,6 +184,28 @@ class Block:
                     return
             elif retire_ns >= self._next_between_ns and self._between(now()):
                 return
+
+    def _wanted_first(self) -> int:
+        """How many iterations to do before `_wanted_next` is asked."""
+        return 1 if self._quota.linger else self._quota.iterations or 0
+
+    def _wanted_next(self, submit_ns: int) -> int:
+        """How many iterations to do in all before it is asked again, after one that was submitted then; 0: no more."""
+        wanted, linger = self._quota.iterations or 0, self._quota.linger
+        if not linger:
+            return 0
+        if self._first_submit_ns is None:
+            self._first_submit_ns = submit_ns
+        if not self._lead:
+            if submit_ns < self._start_ns:
+                return self.count + 1
+            self._lead = max(1, self.count - 1)
+        if self.count < self._lead + wanted:
+            return self._lead + wanted
+        cycle_ns = (submit_ns - self._first_submit_ns) / (self.count - 1)
+        self._quota_end_ns = submit_ns + closing_ns(self._arrivals, cycle_ns)
+        self._next_between_ns = 0
+        return _UNBOUNDED
 
     def _pause(self, until_ns: int) -> bool:
         """Sleeps; True if the block is to end."""
@@ -213,20 +222,15 @@ class Block:
         if self._outlet.stopped():
             return True
         if now_ns >= self._quota_end_ns:
-            self._quota_end_ns = _NEVER_NS
-            if self._reached():
+            if not self._quota.linger:
                 return True
+            self._outlet.quota_reached(self._quota_end_ns)
+            self._quota_end_ns = _NEVER_NS
         if self._heartbeat.due(now_ns):
             self._outlet.heartbeat(now_ns, self.count)
         if self._flush_due.due(now_ns):
             self._flush()
         self._next_between_ns = min(now_ns + LISTEN_NS, self._quota_end_ns)
-        return False
-
-    def _reached(self) -> bool:
-        if not self._quota.linger:
-            return True
-        self._outlet.quota_reached()
         return False
 
     def _flush(self) -> None:

@@ -124,7 +124,7 @@ class KeepingOutlet:
         if mhz is not None:
             self.clocks_mhz.append(mhz)
 
-    def quota_reached(self) -> None:
+    def quota_reached(self, at_ns: int) -> None:
         """Nobody waits for it."""
 
     def stopped(self) -> bool:
@@ -228,7 +228,8 @@ def _whole(outlet: KeepingOutlet, tenant: Tenant, watched: WatchedDevice | None 
 def _start(tenant: Tenant, most: int, number: int) -> Start:
     return Start(
         block=number,
-        start_ns=time.monotonic_ns() + _LEAD_NS,
+        start_ns=(start_ns := time.monotonic_ns() + _LEAD_NS),
+        first_ns=start_ns,
         quota=Quota(iterations=most, linger=False),
         seed=(tenant.seed + number) % 2**63,
     )

@@ -142,6 +142,8 @@ def _block(link: Link, program: Program, start: Start) -> BlockDone:
         count=outlet.count,
         clocks=(before, clock_pair()),
         skipped=skipped,
+        opened_ns=start.start_ns,
+        closed_ns=outlet.closed_ns,
     )
 
 

@@ -15,6 +15,7 @@ from typing import TextIO, TypeVar
 import msgspec
 
 from kts import __version__
+from kts.arrivals import first_submission_ns, think_times_ns
 from kts.errors import KtsError, MeasurementError, SpecError
 from kts.model.plan import Closed, DeviceChoice, Library, Work
 from kts.units import NS_PER_S, s_to_ns
@@ -27,7 +28,7 @@ from kts.worker.detect import choose, visible_gpus
 from kts.worker.devices import Device, open_device
 from kts.worker.environment import environment
 from kts.worker.failures import failed
-from kts.worker.loop import no_garbage_collection, think_times_ns
+from kts.worker.loop import no_garbage_collection
 from kts.worker.workloads import KernelName
 
 WARMUP_CALLS = 5
@@ -148,6 +149,8 @@ def measure(
     end_ns = None if settings.seconds is None else now() + s_to_ns(settings.seconds)
     i = 0
     with no_garbage_collection():
+        if first_s := _first_pause_s(settings):
+            sleep(first_s)
         while True:
             start_ns = epoch_ns()
             device.begin()
@@ -172,10 +175,21 @@ def measure(
     log.end(sleep)
 
 
+def _first_pause_s(settings: Settings) -> float:
+    """Where think times are drawn: what is left of the one in which the loop is entered, so that none meet at once."""
+    if not (settings.jitter and settings.sleep_ms):
+        return 0.0
+    return first_submission_ns(_pacing(settings), 0, settings.seed) / NS_PER_S
+
+
+def _pacing(settings: Settings) -> Closed:
+    return Closed(think_ms=settings.sleep_ms, jitter=settings.jitter)
+
+
 def _pauses_s(settings: Settings) -> Iterator[float]:
     """Endless pauses between iterations (s)."""
     if settings.jitter and settings.sleep_ms:
-        for pause_ns in think_times_ns(Closed(think_ms=settings.sleep_ms, jitter=settings.jitter), settings.seed):
+        for pause_ns in think_times_ns(_pacing(settings), settings.seed):
             yield pause_ns / NS_PER_S
     while True:
         yield settings.sleep_ms / 1000
