@@ -125,19 +125,19 @@ def picture(name: str, title: str, words: str, drawing: charts.Drawing, subtitle
 
 def degradation_title(summary: Summary) -> str:
     """The finding in plain words, from the verdicts: the tenants shown to be worse, worst first."""
+    found = ((_headline(summary, t).df.p99, name) for name, t in summary.tenants.items() if t.verdict.kind == "worse")
     worse = sorted(
-        (
-            (df.estimate, name)
-            for name, tenant in summary.tenants.items()
-            if tenant.verdict.kind == "worse" and (df := _headline(summary, tenant).df.p99).estimate is not None
-        ),
+        ((df.estimate, name, df) for df, name in found if df.estimate is not None),
+        key=lambda row: row[:2],
         reverse=True,
     )
     if not worse:
         refused = all(tenant.verdict.kind == "refused" for tenant in summary.tenants.values())
         return "Too few data for a DF99" if refused else "No tenant's p99 is shown to be worse when sharing"
-    parts = [f"{_short(name)} {cells.ratio(factor)}x" for factor, name in worse[:NAMED]]
+    parts = [f"{_short(name)} {cells.ratio_of(df)}x" for _, name, df in worse[:NAMED]]
     more = f" and {len(worse) - NAMED} more" if len(worse) > NAMED else ""
+    if cells.dimmed(summary):
+        return f"The p99 was worse together, drift not excluded: {', '.join(parts)}{more}"
     return f"Sharing makes the p99 worse: {', '.join(parts)}{more}"
 
 

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable, Sequence
 
 from kts.model.reading import RunData
-from kts.model.summary import ReferenceTable, Summary
+from kts.model.summary import ReferenceTable, Summary, Verdict
 from kts.report import activity, cells, mixes
 from kts.report.terminal import caution_line
 
@@ -20,7 +20,7 @@ def results_md(run: RunData, summary: Summary, figures: Sequence[tuple[str, str]
         f"# {escape(summary.experiment)} on {escape(cells.device_label(summary))}",
         f"Run {escape(summary.run)}: {escape(cells.how_measured(summary))}.",
         "## What sharing cost",
-        "\n".join(f"- **{t.verdict.kind}**: {escape(t.verdict.sentence)}" for t in summary.tenants.values()),
+        "\n".join(_verdict(t.verdict) for t in summary.tenants.values()),
         latency_table(summary),
         f"Latencies in milliseconds. DF99 = shared p99 / solo p99 on the same clock; the headline is "
         f"{escape(summary.headline_clock)}. {cells.device_clock_note(summary)}",
@@ -61,7 +61,13 @@ def latency_table(summary: Summary) -> str:
             df = f"**{df}**" if clock == summary.headline_clock and figures.df.p99.estimate is not None else df
             quantiles = [*cells.quantile_cells(figures.solo), *cells.quantile_cells(figures.shared)]
             rows.append([escape(name), clock, *quantiles, df])
-    return _table(["tenant", "clock", *heads, f"DF99 ({100 * summary.confidence:g} % interval)"], rows, left=2)
+    return _table(["tenant", "clock", *heads, cells.interval_head(summary)], rows, left=2)
+
+
+def _verdict(verdict: Verdict) -> str:
+    """Bold, or in italics where drift cannot be told from sharing."""
+    mark = "*" if verdict.dimmed else "**"
+    return f"- {mark}{cells.verdict_word(verdict)}{mark}: {escape(verdict.sentence)}"
 
 
 def rate_table(summary: Summary) -> str:

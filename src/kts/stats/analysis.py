@@ -35,13 +35,14 @@ from kts.model.summary import (
 from kts.stats import cautions
 from kts.stats.activity import Join, traces
 from kts.stats.degradation import Bootstrap
+from kts.stats.faults import gap_reason, told_device
 from kts.stats.gathering import SideData, TenantData, gather, origin_ns
 from kts.stats.proportions import fraction_within
 from kts.stats.quantiles import QUANTILES, quantile_estimate
 from kts.stats.reference import reference_table
 from kts.stats.sample import MIN_ROUNDS, Sample, make_sample
 from kts.stats.series import SIDES, TAIL_POINTS, Analysis, BlockSpan, OverTime, Side, TailCurve, TenantSeries
-from kts.stats.verdict import asked_of, judge, verdict
+from kts.stats.verdict import asked_of, dimming, judge, verdict
 from kts.stats.waiting import waiting
 
 Samples = dict[Side, dict[Clock, Sample | None]]
@@ -90,7 +91,7 @@ def analyse(run: RunData, *, confidence: float = 0.95, seed: int = 0) -> Analysi
         rounds=len({block.round for block in run.blocks if block.valid}),
         tenants=tenants,
         warnings=tuple(warnings),
-        notes=info.notes,
+        notes=(*info.notes, *cautions.notes(info.plan, tenants)),
         mixes=_mixes(info.plan, in_mixes) if len(info.plan.mixes) > 1 else UNSET,
         telemetry=info.telemetry or UNSET,
     )
@@ -159,6 +160,7 @@ class _TenantView:
                 closed=closed,
                 precision=self.plan.precision,
                 confidence=self.confidence,
+                dimmed=dimming(len(solo.rounds), len(shared.rounds)),
             ),
             waiting=waits,
             goodput=self._goodput(tenant.slo.deadline_ms),
@@ -174,7 +176,7 @@ class _TenantView:
             if self.name in mix.tenants
         }
         response, device = summary.response, summary.device
-        house = self._mix_tenant(response.shared.n, response.df.p50, response.df.p99, device.df.p99)
+        house = self._mix_tenant(response.shared.n, response.df.p50, response.df.p99, device.df.p99, self.data.shared)
         return {**figures, self.plan.full_house.name: house}
 
     def _in_mix(self, side: SideData) -> MixTenant:
@@ -193,11 +195,12 @@ class _TenantView:
 
         p50, p99 = df("response", 0.5), df("response", 0.99)
         n = sum(len(values) for _, values in side.service)
-        return self._mix_tenant(n, p50, p99, df("device", 0.99))
+        return self._mix_tenant(n, p50, p99, df("device", 0.99), side)
 
-    def _mix_tenant(self, n: int, p50: Estimate, p99: Estimate, device: Estimate) -> MixTenant:
+    def _mix_tenant(self, n: int, p50: Estimate, p99: Estimate, device: Estimate, side: SideData) -> MixTenant:
         kind, precise = judge(p99, asked_of(self.plan.precision))
-        return MixTenant(n=n, df_p50=p50, df_p99=p99, device_df_p99=device, kind=kind, precise=precise)
+        dimmed = "" if kind == "refused" else dimming(len(self.data.solo.rounds), len(side.rounds))
+        return MixTenant(n=n, df_p50=p50, df_p99=p99, device_df_p99=device, kind=kind, precise=precise, dimmed=dimmed)
 
     def tails(self) -> dict[Side, dict[Clock, TailCurve]]:
         """Tail curves of every side and clock that has samples."""
@@ -229,8 +232,8 @@ class _TenantView:
         )
 
     def _missing(self, side: Side, data: SideData | None = None) -> str:
-        if (data or self.data.side(side)).service:
-            return "no device stopwatch"
+        if (found := data or self.data.side(side)).service:
+            return gap_reason(found.device, side)
         silent = not (self.data.solo.service or self.data.shared.service)
         if silent and self.plan.tenant(self.name).work.workload == "command":
             return "the program reports no iterations: a neighbour without figures of its own"
@@ -254,7 +257,10 @@ class _TenantView:
     def _reference(self) -> ReferenceTable | None:
         alone = [sample for sample in (self.samples["solo"]["device"],) if sample is not None]
         dropped = make_sample(self.data.shared.dropped_device, split=False)
-        together = [sample for sample in (self.samples["shared"]["device"], dropped) if sample is not None]
+        shared = self.samples["shared"]["device"]
+        together = [sample for sample in (shared, dropped) if sample is not None]
+        if shared is None and self.data.shared.service:
+            return None
         return reference_table(alone, together)
 
 
@@ -265,7 +271,7 @@ def _samples(side: SideData, split: bool) -> dict[Clock, Sample | None]:
     return {
         "response": service if closed else make_sample(side.response, split=split),
         "service": service,
-        "device": make_sample(side.device, split=split),
+        "device": make_sample(told_device(side.device), split=split),
     }
 
 
