@@ -18,6 +18,7 @@ BENCHES: dict[str, tuple[str, tuple[str, ...]]] = {
     "report_scale": ("time and memory of kts report on a large run", ("--iterations", "10000000")),
     "simulate": ("events per second of the simulator, beside SimPy and a slow one", ("--repetitions", "3")),
     "probe": ("slices, neighbours counted, whom a probe disturbs", ("--repeats", "2", "--probes", "5")),
+    "verdicts": ("how often verdicts and the caution of a phase lock are right", ("--repetitions", "30")),
     "coverage": ("how often the intervals hold the truth", ("--repetitions", "100")),
 }
 """Name to (what it measures, options that keep it short when all are run)."""

@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import msgspec
 import numpy as np
 import pytest
-from numpy.typing import NDArray
+from bench.verdicts import Draw, Starts, alarms, closed, found_lock, pacings, periodic
 from tests.helpers_stats import Array, FakeRun, make_plan, make_run
 
 from kts.model.plan import Poisson
 from kts.model.telemetry import SampleSeries
 from kts.stats import PrecisionRule, analyse
 from kts.stats.cautions import trend
-from kts.stats.phase import BlockPhases, Lock, block_phases, lock
 from kts.stats.verdict import half_width
-
-Starts = NDArray[np.int64]
 
 
 def calm(tenant: str, side: str, number: int, *, level: float = 1.0, n: int | None = None) -> tuple[Array, Array]:
@@ -105,36 +100,6 @@ def test_trend_of_noise_is_not_significant_and_of_a_line_is() -> None:
     assert p_value < 0.001
 
 
-def starts(think_ms: float, jitter: float, service_ms: float, length_ms: float, rng: np.random.Generator) -> Starts:
-    """Starts (ns) of a closed loop in its stationary phase, for ``length_ms``."""
-    n = int(length_ms / (think_ms * (1 - jitter) + service_ms)) + 2
-    cycles = service_ms * rng.lognormal(0, 0.02, n) + think_ms * rng.uniform(1 - jitter, 1 + jitter, n)
-    at_ms = rng.uniform(0, cycles[0]) + np.cumsum(cycles)
-    return np.asarray(at_ms[at_ms < length_ms] * 1e6, dtype=np.int64)
-
-
-def poisson(rate_hz: float, length_ms: float, rng: np.random.Generator) -> Starts:
-    found = np.sort(rng.uniform(0, length_ms, rng.poisson(rate_hz * length_ms / 1e3)))
-    return np.asarray(found * 1e6, dtype=np.int64)
-
-
-def locked(
-    own: Callable[[np.random.Generator], Starts],
-    other: Callable[[np.random.Generator], Starts],
-    *,
-    blocks: int,
-    seed: int,
-    busy_ms: float = 4.0,
-) -> Lock | None:
-    """What `lock` says of blocks that begin at phases of their own."""
-    rng = np.random.default_rng(seed)
-    found: list[BlockPhases] = []
-    for _ in range(blocks):
-        mine = own(rng)
-        found.append(block_phases(mine, mine + round(busy_ms * 1e6), other(rng)))
-    return lock(found)
-
-
 @pytest.mark.parametrize(
     ("own_ms", "other_ms", "points"), [(100, 150, 3), (50, 70, 7), (70, 50, 5), (80, 80, 1), (70, 80, 8), (30, 80, 8)]
 )
@@ -143,56 +108,31 @@ def test_fixed_pacing_in_a_simple_ratio_is_phase_lock(
     own_ms: float, other_ms: float, points: int, blocks: int, length_ms: float
 ) -> None:
     """5:7 gives DF 1.07 or 1.65 by its offset. Blocks of 7 starts must add up, each with an offset of its own."""
-    found = locked(
-        lambda rng: starts(own_ms - 4, 0.0, 4.0, length_ms, rng),
-        lambda rng: starts(other_ms - 4, 0.0, 4.0, length_ms, rng),
-        blocks=blocks,
-        seed=1,
-    )
+
+    def closed_loop(period_ms: float) -> Draw:
+        return lambda rng: closed(rng, period_ms - 4, 0.0, 4.0, length_ms)
+
+    found = found_lock(closed_loop(own_ms), closed_loop(other_ms), blocks, 1)
     assert found is not None
     assert found.points == points
     assert found.strength > 0.85
     assert found.blocks == blocks
 
 
-@pytest.mark.parametrize(("blocks", "length_ms"), [(10, 700), (1, 6000), (3, 2000), (30, 500)])
-@pytest.mark.parametrize("other_ms", [100, 150, 1000])
-def test_jittered_pacing_is_not_phase_lock(blocks: int, length_ms: float, other_ms: float) -> None:
-    """Else the default pacing would be called locked: under 1 % of runs may be, over all harmonics."""
-    alarms = sum(
-        locked(
-            lambda rng: starts(100, 0.5, 4.0, length_ms, rng),
-            lambda rng: starts(other_ms, 0.5, 20.0, length_ms, rng),
-            blocks=blocks,
-            seed=seed,
-        )
-        is not None
-        for seed in range(200)
-    )
-    assert alarms <= 4
-
-
 @pytest.mark.parametrize(("blocks", "length_ms"), [(10, 700), (1, 6000), (30, 500)])
-def test_poisson_arrivals_are_not_phase_lock(blocks: int, length_ms: float) -> None:
-    alarms = sum(
-        locked(
-            lambda rng: poisson(10.0, length_ms, rng),
-            lambda rng: poisson(7.0, length_ms, rng),
-            blocks=blocks,
-            seed=seed,
-        )
-        is not None
-        for seed in range(200)
-    )
-    assert alarms <= 5
+def test_random_pacing_is_not_phase_lock(blocks: int, length_ms: float) -> None:
+    """Else the default pacing would be called locked: under 1 % of runs may be, over all harmonics."""
+    for name, (own, other) in pacings(length_ms).items():
+        share = alarms(own, other, blocks, repetitions=120)
+        assert share > 0.95 if name.startswith("trace") else share <= 0.02
 
 
 def test_a_tenant_that_is_always_busy_is_not_called_locked() -> None:
     def own(rng: np.random.Generator) -> Starts:
-        return starts(96, 0.0, 4.0, 6000, rng)
+        return periodic(rng, 100, 6000)
 
-    assert locked(own, own, blocks=3, seed=1) is not None
-    assert locked(own, own, blocks=3, seed=1, busy_ms=95.0) is None
+    assert found_lock(own, own, 3, 1) is not None
+    assert found_lock(own, own, 3, 1, busy_ms=95.0) is None
 
 
 def test_a_lock_is_told_with_what_the_interval_knows() -> None:

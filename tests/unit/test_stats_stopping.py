@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 import numpy as np
 import pytest
+from bench.verdicts import Noise, classic, stopped
 from tests.helpers_stats import Array, FakeRun, make_plan, make_run
 
 from kts.model.plan import Plan, Work
@@ -109,3 +110,18 @@ def test_a_run_at_the_very_edge_ends() -> None:
     assert judge(edge, 0.05) == ("undetermined", True)
     assert settled(edge, 0.05)
     assert not settled(msgspec.structs.replace(edge, hi=1.0525), 0.05)
+
+
+def test_no_change_is_seldom_said_of_a_change_and_mostly_of_none() -> None:
+    """At DF 1 + 1.2 X in under 5 % of runs, through the stop rule; at DF 1 in most; beyond X is claimed of neither."""
+    changed = stopped(1.06, Noise(0.1), 0.05, repetitions=40)
+    assert changed.kinds["no-change"] <= 2
+    same = stopped(1.0, Noise(0.1), 0.05, repetitions=40)
+    assert same.kinds["no-change"] >= 34
+    assert same.relevant == 0
+
+
+def test_most_verdicts_of_one_block_per_condition_are_false_where_blocks_differ() -> None:
+    """Why they are dimmed; without differences they are as good as others."""
+    assert sum(classic(0.0, repetitions=40)[kind] for kind in ("worse", "better")) <= 4
+    assert sum(classic(0.15, repetitions=40)[kind] for kind in ("worse", "better")) >= 20

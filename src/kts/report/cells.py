@@ -118,10 +118,10 @@ def device_label(summary: Summary) -> str:
 
 
 def device_clock_note(summary: Summary) -> str:
-    """What the device clock leaves out."""
+    """What the device clock is."""
     if on_cpu(summary):
-        return "The device clock counts CPU time, not the wait for the core."
-    return "The device clock starts only after the wait."
+        return "The device clock is CPU time of the thread alone."
+    return "The device clock is the device's own stopwatch alone."
 
 
 def how_measured(summary: Summary) -> str:

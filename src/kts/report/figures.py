@@ -96,9 +96,9 @@ def draw(analysis: Analysis, kts_version: str) -> list[Figure]:
     if any(s.strip is not None and len(s.strip.submit_s) for s in series.values()):
         add(
             "timeline",
-            "Who was on the device: a stretch of a shared block",
+            "Device time, and the rest of each iteration: a stretch of a shared block",
             _timeline_note(summary),
-            "One row per tenant, one bar per iteration, its waiting part pale.",
+            "One row per tenant, one bar per iteration, what is not device time pale.",
             lambda: charts_series.timeline(series, on_cpu=cells.on_cpu(summary)),
         )
     if traces := charts_activity.drawn(analysis.activity):
@@ -156,7 +156,7 @@ def _timeline_note(summary: Summary) -> str:
         if cells.on_cpu(summary)
         else "Full colour: the device's own stopwatch, which also runs through the turns of others."
     )
-    return f"Bars: iterations, submit to retire, where they waited most. {full}"
+    return f"Bars: iterations, submit to retire, where service less device time is most. {full}"
 
 
 def _headline(summary: Summary, tenant: TenantSummary) -> ClockSummary:

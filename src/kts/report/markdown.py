@@ -42,7 +42,7 @@ def results_md(run: RunData, summary: Summary, figures: Sequence[tuple[str, str]
 
 _REFERENCE_NOTE = (
     "Device time, every sample, no intervals, throughput as 1000/mean: comparable with figures published that way, "
-    "blind to the wait before the device starts."
+    "blind to what is not on the device's stopwatch."
 )
 
 

@@ -151,8 +151,8 @@ def _where(waiting: Waiting | None, is_gpu: bool, closed: bool) -> str:
     if part == "all":
         return f"none of {added} is {stopwatch}"
     if part == "none":
-        return f"all of {added} is {stopwatch}, where turns of others count, too"
-    return f"{part} of {added} is not {stopwatch} (service less device time), where turns of others count, too"
+        return f"all of {added} is {stopwatch}, which runs on through turns of others"
+    return f"{part} of {added} is not {stopwatch}; what is may be turns of others"
 
 
 def _hidden(df: Estimate, device: Estimate, is_gpu: bool) -> str:
@@ -175,17 +175,17 @@ def _settled(kind: Kind, precise: bool, df: Estimate, precision: float | None, d
     if kind == "undetermined":
         known = "rounds of the interleaved design would decide" if dimmed else "more rounds would decide"
     elif kind == "no-change":
-        known = f"that it is no change beyond {_asked(asked)} is settled" if missed else ""
+        known = f"that it is no change beyond {_asked(asked)} is settled" if missed and not dimmed else ""
     elif relevance(df, asked) is None:
         least = (df.lo or 1.0) - 1 if kind == "worse" else 1 - (df.hi or 1.0)
         known = f"{kind} by at least {_at_least(least)}; whether by more than {_asked(asked)} is not settled"
-    elif missed and kind == "worse":
-        known = f"settled is at least {format_ratio(df.lo or 0.0)}x"
     elif missed:
-        known = f"settled is at most {format_ratio(df.hi or 0.0)}x"
-    if missed and known:
-        return f"{missed}; {known}."
-    return f"{known[0].upper()}{known[1:]}." if known else ""
+        bound = (
+            f"at least {format_ratio(df.lo or 0.0)}x" if kind == "worse" else f"at most {format_ratio(df.hi or 0.0)}x"
+        )
+        known = f"{'here it' if dimmed else 'settled'} is {bound}"
+    text = "; ".join(part for part in (missed, known) if part)
+    return f"{text[0].upper()}{text[1:]}." if text else ""
 
 
 def _asked(precision: float) -> str:
