@@ -49,6 +49,7 @@ def draw(analysis: Analysis, kts_version: str) -> list[Figure]:
     footer = (
         f"{cells.device_label(summary)} | {summary.mode} | {summary.experiment}, run {summary.run} | kts {kts_version}"
     )
+    drift = ", no drift in it" if cells.dimmed(summary) else ""
     figures = []
 
     def add(name: str, title: str, note: str, text: str, make: Callable[[], charts.Drawing]) -> None:
@@ -57,7 +58,7 @@ def draw(analysis: Analysis, kts_version: str) -> list[Figure]:
     add(
         "degradation",
         degradation_title(summary),
-        f"Dot: estimate; bar: {100 * summary.confidence:g} % interval; round dot: headline clock. "
+        f"Dot: estimate; bar: {100 * summary.confidence:g} % interval{drift}; round dot: headline clock. "
         + cells.device_clock_note(summary),
         _degradation_words(summary),
         lambda: charts.degradation(summary),
