@@ -10,12 +10,12 @@ from scipy.special import ndtr
 
 from kts.model.plan import Closed, Plan
 from kts.model.reading import RunData
-from kts.model.summary import Caution, MixTenant, TenantSummary
+from kts.model.summary import Caution, MixTenant, TenantSummary, Verdict
 from kts.stats.faults import MOST_GAPS, device_gaps
 from kts.stats.gathering import SideData, TenantData
 from kts.stats.phase import BlockPhases, lock
 from kts.stats.sample import MIN_ROUNDS, Sample
-from kts.stats.verdict import asked_of, half_width, settled
+from kts.stats.verdict import half_width
 from kts.units import format_ms
 
 DROPPED = 0.05
@@ -88,7 +88,7 @@ def of_tenant(
     yield from _overload(name, {"alone": data.solo, "when shared": data.shared})
     width = half_width(summary.response.df.p99)
     has_records = summary.response.solo.n + summary.response.shared.n > 0
-    if has_records and plan.precision is not None and not settled(summary.response.df.p99, plan.precision):
+    if has_records and plan.precision is not None and not _decides(summary.verdict):
         known = f"DF99 is known to {_percent(width)}, asked was {_percent(plan.precision)}"
         decides = ", and an interval that decides" if width is not None and width <= plan.precision else ""
         text = f"{name}: {known}{decides}."
@@ -102,8 +102,7 @@ def of_mixes(name: str, plan: Plan, mixes: Mapping[str, MixTenant]) -> Iterator[
     """Cautions about one tenant in the mixes besides the full house, by condition."""
     house = plan.full_house.name
     known = {condition: mix for condition, mix in mixes.items() if condition != house and mix.n}
-    asked = asked_of(plan.precision)
-    wide = [condition.removeprefix("shared-") for condition, mix in known.items() if not settled(mix.df_p99, asked)]
+    wide = [condition.removeprefix("shared-") for condition, mix in known.items() if not _decides(mix)]
     if wide and plan.precision is not None:
         shown = ", ".join(wide[:MIXES_NAMED]) + (f" and {len(wide) - MIXES_NAMED} more" if wide[MIXES_NAMED:] else "")
         text = (
@@ -206,6 +205,11 @@ def trend(values: NDArray[np.float64]) -> tuple[float, float]:
     score = abs(float(np.sign(values[second] - values[first]).sum()))
     deviation = np.sqrt(k * (k - 1) * (2 * k + 5) / 18)
     return slope * (k - 1) / float(np.median(values)), float(2 * ndtr(-max(score - 1, 0) / deviation))
+
+
+def _decides(verdict: Verdict | MixTenant) -> bool:
+    """Within the asked precision, and an answer."""
+    return verdict.precise and verdict.kind != "undetermined"
 
 
 def _percent(width: float | None) -> str:

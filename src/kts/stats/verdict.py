@@ -13,6 +13,9 @@ from kts.units import format_ms, format_ratio, ratio_texts
 DEFAULT_PRECISION = 0.05
 """Where the plan asks for none: the design's default."""
 
+LOOKS = 1.3
+"""Critical value of Pocock's (1977) sequential test for ten looks over that for one, at 5 %: 2.555 / 1.960."""
+
 Kind = Literal["worse", "better", "no-change", "undetermined", "refused"]
 
 
@@ -52,12 +55,20 @@ def relevance(df: Estimate, precision: float) -> bool | None:
 
 
 def settled(df: Estimate, precision: float) -> bool:
-    """Whether a run may stop: its interval is within the asked precision and its verdict is not undetermined.
+    """Whether a run may stop: its interval is within the asked precision and says no change, or a change beyond the
+    precision, or excludes 1 with room to spare; or it is within half the precision.
 
-    Half the precision is enough in any case: an interval that holds 1 and is no wider misses no-change by a hair.
+    An interval that is looked at after every round, until it excludes 1, excludes it too often. So one of an
+    unsettled size must still exclude 1 with its arms `LOOKS` times as long, on the log scale. At half the
+    precision one that holds 1 misses no change by a hair.
     """
     kind, precise = judge(df, precision)
-    return precise and (kind != "undetermined" or (half_width(df) or 0.0) <= precision / 2)
+    if not precise or df.estimate is None or df.lo is None or df.hi is None:
+        return False
+    if (half_width(df) or 0.0) <= precision / 2 or relevance(df, precision) is not None:
+        return True
+    end = df.lo if kind == "worse" else df.hi
+    return kind != "undetermined" and (df.estimate * (end / df.estimate) ** LOOKS > 1) == (kind == "worse")
 
 
 def asked_of(precision: float | None) -> float:
