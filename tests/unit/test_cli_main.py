@@ -194,7 +194,7 @@ def test_the_shell_completes_names_without_loading_anything_heavy() -> None:
     """Else completion would be too slow to be used, or offer nothing."""
     env = {"_KTS_COMPLETE": "complete_bash", "COMP_WORDS": "kts run ag", "COMP_CWORD": "2"}
     done = subprocess.run([*KTS], env={**os.environ, **env}, capture_output=True, text=True, timeout=60, check=False)
-    assert done.stdout.split() == ["agents", "agents-fast"]
+    assert done.stdout.split() == ["agents", "agents-fast", "agents-open"]
     loaded = _loaded_after("from kts.cli.experiments import complete_name\ncomplete_name('a')")
     assert loaded.isdisjoint({"numpy", "pydantic", "rich", "msgspec"})
 
