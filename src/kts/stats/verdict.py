@@ -55,20 +55,21 @@ def relevance(df: Estimate, precision: float) -> bool | None:
 
 
 def settled(df: Estimate, precision: float) -> bool:
-    """Whether a run may stop: its interval is within the asked precision and says no change, or a change beyond the
-    precision, or excludes 1 with room to spare; or it is within half the precision.
+    """Whether a run may stop: its interval is within the asked precision, and its verdict is not undetermined with
+    room to spare; or it is within half the precision.
 
-    An interval that is looked at after every round, until it excludes 1, excludes it too often. So one of an
-    unsettled size must still exclude 1 with its arms `LOOKS` times as long, on the log scale. At half the
-    precision one that holds 1 misses no change by a hair.
+    An interval that is looked at after every round, until it decides, decides wrongly too often. So with its arms
+    `LOOKS` times as long (on the log scale) it must still give the same verdict. At half the precision one that
+    holds 1 misses no change by a hair.
     """
     kind, precise = judge(df, precision)
     if not precise or df.estimate is None or df.lo is None or df.hi is None:
         return False
-    if (half_width(df) or 0.0) <= precision / 2 or relevance(df, precision) is not None:
+    if (half_width(df) or 0.0) <= precision / 2:
         return True
-    end = df.lo if kind == "worse" else df.hi
-    return kind != "undetermined" and (df.estimate * (end / df.estimate) ** LOOKS > 1) == (kind == "worse")
+    lo, hi = (df.estimate * (end / df.estimate) ** LOOKS for end in (df.lo, df.hi))
+    longer = Estimate(estimate=df.estimate, lo=lo, hi=hi)
+    return kind != "undetermined" and judge(longer, precision)[0] == kind
 
 
 def asked_of(precision: float | None) -> float:
