@@ -121,7 +121,7 @@ def make_info(plan: Plan, blocks: Sequence[BlockOutcome], kind: str = "cuda") ->
     device = DeviceInfo(kind=kind, uuid="x", name="x", label=label, library="numpy")  # type: ignore[arg-type]
     workers = tuple(WorkerInfo(tenant=t.name, pid=1, hostname="h", device=device) for t in plan.tenants)
     return RunInfo(
-        schema=1,
+        schema=2,
         id="run-1",
         kts="0",
         backend="test",

@@ -115,6 +115,24 @@ def clocks(tenant: TenantSummary) -> list[tuple[str, ClockSummary]]:
     return [(clock, getattr(tenant, clock)) for clock in CLOCKS]
 
 
+def collided_row(tenant: TenantSummary, quantiles: Sequence[str] = QUANTILES) -> list[str]:
+    """Below the response clock: what share of the shared iterations met a neighbour's, and how long these took.
+
+    Label, one blank per solo quantile, the quantiles, a blank for DF99. Empty where that is not known.
+    """
+    met = tenant.collided
+    if met is None:
+        return []
+    blank = [""] * len(quantiles)
+    return [f"collided {percent(met.share)}", *blank, *(number(getattr(met, q).estimate) for q in quantiles), ""]
+
+
+COLLIDED_NOTE = (
+    "Shared is what a user of the tenant sees while the neighbours are there, pausing or not; collided are those "
+    "iterations of it (as a share) during which a neighbour had one in flight, on the response clock."
+)
+
+
 def refusals(summary: Summary) -> list[str]:
     """Why figures of the tables are ``-``: one line per tenant and reason."""
     found: dict[tuple[str, str], dict[str, list[str]]] = {}

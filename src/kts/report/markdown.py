@@ -61,7 +61,11 @@ def latency_table(summary: Summary) -> str:
             df = f"**{df}**" if clock == summary.headline_clock and figures.df.p99.estimate is not None else df
             quantiles = [*cells.quantile_cells(figures.solo), *cells.quantile_cells(figures.shared)]
             rows.append([escape(name), clock, *quantiles, df])
-    return _table(["tenant", "clock", *heads, f"DF99 ({100 * summary.confidence:g} % interval)"], rows, left=2)
+        if row := cells.collided_row(tenant):
+            rows.append([escape(name), *row])
+    table = _table(["tenant", "clock", *heads, f"DF99 ({100 * summary.confidence:g} % interval)"], rows, left=2)
+    known = any(tenant.collided is not None for tenant in summary.tenants.values())
+    return f"{table}\n\n{cells.COLLIDED_NOTE}" if known else table
 
 
 def rate_table(summary: Summary) -> str:

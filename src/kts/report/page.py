@@ -61,17 +61,21 @@ def _verdicts(summary: Summary) -> str:
 def _latency_table(summary: Summary) -> str:
     rows = []
     for name, tenant in summary.tenants.items():
+        collided = cells.collided_row(tenant)
         for k, (clock, figures) in enumerate(cells.clocks(tenant)):
             quantiles = [*cells.quantile_cells(figures.solo), *cells.quantile_cells(figures.shared)]
-            head = f'<th scope="rowgroup" rowspan="3">{escape(name)}</th>' if k == 0 else ""
+            spanned = 4 if collided else 3
+            head = f'<th scope="rowgroup" rowspan="{spanned}">{escape(name)}</th>' if k == 0 else ""
             values = "".join(f"<td>{cell}</td>" for cell in (*quantiles, cells.ratio_with_interval(figures.df.p99)))
             style = ' class="headline"' if clock == summary.headline_clock else ""
             rows.append(f'<tr{style}>{head}<th scope="row">{clock}</th>{values}</tr>')
+        if collided:
+            rows.append(f'<tr><th scope="row">{collided[0]}</th>{"".join(f"<td>{c}</td>" for c in collided[1:])}</tr>')
     heads = [f"{side} {q}" for side in ("solo", "shared") for q in cells.QUANTILES]
     heads.append(f"DF99 ({100 * summary.confidence:g} % interval)")
     caption = (
         "Latency in milliseconds per tenant and clock. DF99 = shared p99 / solo p99; the headline clock is "
-        f"{summary.headline_clock}. {cells.device_clock_note(summary)}"
+        f"{summary.headline_clock}. {cells.COLLIDED_NOTE} {cells.device_clock_note(summary)}"
     )
     return _table(caption, ["tenant", "clock"], heads, rows)
 

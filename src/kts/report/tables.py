@@ -37,7 +37,7 @@ def summary_schema() -> dict[str, Any]:
 def summary_csv(summary: Summary) -> str:
     """The text of summary.csv: one figure per line, columns `COLUMNS`.
 
-    ``condition`` is solo, shared or df, or the name of a mix besides the full house; figures that belong to
+    ``condition`` is solo, shared, df or collided, or the name of a mix besides the full house; figures that belong to
     no clock have an empty ``clock``. Telemetry is ``source:scope:metric``, a mean over the tenant's iterations; with
     ``:block_mean`` over whole blocks; ``:covered`` is the share of the iterations' time that samples cover. Of what
     has a role there is a line per block, whose condition ends in its number.
@@ -68,6 +68,13 @@ def _tenant_rows(name: str, tenant: TenantSummary) -> Iterator[Row]:
         yield _row((name, "response", "shared"), "goodput", tenant.goodput.shared, "fraction")
     yield _plain((name, "", "shared"), "overlap_kept", tenant.overlap.kept, "iterations")
     yield _plain((name, "", "shared"), "overlap_dropped", tenant.overlap.dropped, "iterations")
+    yield _plain((name, "", ""), "lead_left_out", tenant.overlap.lead, "iterations")
+    if tenant.collided is not None:
+        where = (name, "response", "collided")
+        yield _plain(where, "n", tenant.collided.n, "iterations")
+        yield _plain(where, "share", tenant.collided.share, "fraction")
+        for quantile in ("p50", "p95", "p99"):
+            yield _row(where, quantile, getattr(tenant.collided, quantile), "ms")
     for activity in tenant.activity or ():
         yield from _activity_rows(name, activity)
 

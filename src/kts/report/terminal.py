@@ -159,6 +159,9 @@ def _clock_rows(
         if headline:
             styled[-1].stylize("bold")
         yield styled
+    if row := cells.collided_row(tenant, quantiles):
+        blank = ["", ""] if wide else []
+        yield [Text(cell, style="dim") for cell in (f"  {row[0]}", *row[1:-1], *blank, "")]
 
 
 def _spread_blank(table: Table) -> list[str]:

@@ -33,7 +33,7 @@ from kts.model.summary import (
     TenantSummary,
     Throughput,
 )
-from kts.stats import cautions
+from kts.stats import cautions, starts
 from kts.stats.activity import Join, traces
 from kts.stats.degradation import Bootstrap
 from kts.stats.gathering import SideData, TenantData, gather, origin_ns
@@ -61,7 +61,7 @@ def analyse(run: RunData, *, confidence: float = 0.95, seed: int = 0) -> Analysi
     tenants: dict[str, TenantSummary] = {}
     series: dict[str, TenantSeries] = {}
     in_mixes: dict[str, dict[str, MixTenant]] = {}
-    warnings: list[Caution] = list(cautions.of_run(run))
+    warnings: list[Caution] = [*cautions.of_run(run), *starts.of_run(info)]
     is_gpu = bool(info.workers) and all(worker.device.kind == "cuda" for worker in info.workers)
     on_cpu = any(worker.device.kind == "cpu" for worker in info.workers)
     for name in list(gathered):
@@ -72,6 +72,7 @@ def analyse(run: RunData, *, confidence: float = 0.95, seed: int = 0) -> Analysi
             tenants[name] = msgspec.structs.replace(tenants[name], activity=join.activity(name))
         series[name] = TenantSeries(tails=view.tails(), over_time=_joined(data.points), strip=data.strip)
         warnings += cautions.of_tenant(name, info.plan, data, tenants[name], view.samples["solo"]["service"])
+        warnings += starts.of_tenant(name, data, view.samples["shared"]["response"])
         in_mixes[name] = view.in_mixes(tenants[name])
         warnings += cautions.of_mixes(name, info.plan, in_mixes[name])
         gathered[name] = TenantData()  # its arrays can go

@@ -34,8 +34,8 @@ class SideData:
     ``response`` holds the same array objects as ``service`` where every due time is the submission.
     ``left_out_device``: of iterations that do not count: ``lead`` of them for what they are, ``dropped`` ran while a
     neighbour was not there. ``collided``: response times of the ``met`` iterations that ran beside a neighbour's, kept
-    of the full house. ``cycles`` start-to-start cycles took ``cycles_ns``; the due times of the same iterations lie
-    ``due_ns`` apart. ``slowest``: (service, device) of at
+    of the full house. ``firsts``: each block's first response time that counts. ``cycles`` start-to-start cycles took
+    ``cycles_ns``; the due times of the same iterations lie ``due_ns`` apart. ``slowest``: (service, device) of at
     least each block's slowest 5 %; not kept of a mix.
     """
 
@@ -45,6 +45,7 @@ class SideData:
     left_out_device: list[tuple[int, FloatArray]] = field(default_factory=list)
     slowest: list[tuple[FloatArray, FloatArray]] = field(default_factory=list)
     collided: list[tuple[int, FloatArray]] = field(default_factory=list)
+    firsts: list[float] = field(default_factory=list)
     met: int = 0
     lead: int = 0
     dropped: int = 0
@@ -196,6 +197,7 @@ def _add(side: SideData, row: _Rows, number: int, counts: Counted) -> None:
     service, device = row.service[keep], row.device[keep]
     side.service.append((number, service))
     side.response.append((number, service if row.response is row.service else row.response[keep]))
+    side.firsts.append(float(row.response[keep][0]))
     side.device.append((number, device))
     side.cycles += len(submit) - 1
     side.cycles_ns += int(submit[-1] - submit[0])
