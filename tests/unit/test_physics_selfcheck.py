@@ -45,6 +45,7 @@ def test_a_common_start_fails(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Ca
     assert fft["truth"]["df99"] == pytest.approx(1.027, abs=0.01)
     assert fft["median"] == pytest.approx(1.63, abs=0.05)
     assert fft["kinds"] == {"worse": fft["repetitions"]}
+    assert fft["cautioned"] == fft["repetitions"]
     states = {check["name"]: check["state"] for check in fft["checks"]}
     assert {name for name, state in states.items() if state == "failed"} == {"median", "coverage", "first-of-block"}
 
@@ -118,7 +119,7 @@ def test_truth_is_what_the_simulator_gives_in_the_long_run() -> None:
 
 
 def _finding(df99: float, *, width: float = 0.05, kind: str = "worse", first: int = 0) -> Finding:
-    return Finding(df99, df99 * (1 - width), df99 * (1 + width), kind, 10, 800, first, 0.1)
+    return Finding(df99, df99 * (1 - width), df99 * (1 + width), kind, 10, 800, first, 0.1, False)
 
 
 def _states(true: Truth, runs: list[Finding]) -> dict[str, str]:
@@ -162,7 +163,7 @@ def test_on_a_cliff_the_median_may_be_that_of_a_tail_a_tenth_off() -> None:
 
 def test_a_tenant_that_is_refused_is_not_judged() -> None:
     """Else the few runs that happened to have enough iterations would stand for all."""
-    none = Finding(None, None, None, "refused", 10, 40, 0, 0.1)
+    none = Finding(None, None, None, "refused", 10, 40, 0, 0.1, False)
     states = _states(SMOOTH, [none] * 60 + [_finding(9.0)] * 40)
     assert {states[name] for name in ("median", "coverage", "no-change")} == {"not-applicable"}
 

@@ -24,12 +24,11 @@ from kts.physics.simulate import Completed, Stream, simulate
 from kts.physics.synthetic import SHARING, Kernel, Pair
 from kts.physics.values import Floats
 from kts.plan import block_seed, blocks_of_round
-from kts.stats import PrecisionRule, analyse
+from kts.stats import PrecisionRule, analyse, starts
 from kts.stats.overlap import Span, counted
 from kts.stats.quantiles import min_samples
 from kts.units import NS_PER_MS, ms_to_ns, ns_to_ms
 
-TAIL = 0.01
 BREAK_NS = 300 * NS_PER_MS
 """Between two blocks of a run."""
 
@@ -197,7 +196,7 @@ class Finding:
     """What one run says of one tenant. ``df99`` and its interval are None where it refuses; ``n``: shared iterations.
 
     ``first``: blocks whose first counted iteration is among the slowest 1 % of the shared ones; ``chance``: how many
-    that would be if it were like any other.
+    that would be if it were like any other; ``cautioned``: the analysis itself says that it is not.
     """
 
     df99: float | None
@@ -208,17 +207,29 @@ class Finding:
     n: int
     first: int
     chance: float
+    cautioned: bool
 
 
 def rehearse(pair: Pair, seed: int, how: Play | None = None) -> dict[str, Finding]:
     """One run from plan to verdict, by tenant. ``how``: another way to run a block than `play`."""
     run = measured(pair, seed, how or play)
     summary = analyse(run).summary
+    cautioned = {caution.tenant for caution in summary.warnings if caution.code == "block-starts"}
     findings = {}
     for name, tenant in summary.tenants.items():
         df, n = tenant.response.df.p99, tenant.response.shared.n
         first, chance = _first_of_block(run, name)
-        findings[name] = Finding(df.estimate, df.lo, df.hi, tenant.verdict.kind, summary.rounds, n, first, chance)
+        findings[name] = Finding(
+            df99=df.estimate,
+            lo=df.lo,
+            hi=df.hi,
+            kind=tenant.verdict.kind,
+            rounds=summary.rounds,
+            n=n,
+            first=first,
+            chance=chance,
+            cautioned=name in cautioned,
+        )
     return findings
 
 
@@ -256,7 +267,7 @@ def _first_of_block(run: MemoryRun, name: str) -> tuple[int, float]:
     ]
     found = [values for values in found if len(values)]
     pooled = np.concatenate(found)
-    slowest = max(1, round(TAIL * len(pooled)))
+    slowest = max(1, round(starts.TAIL * len(pooled)))
     least = np.partition(pooled, -slowest)[-slowest]
     return sum(bool(values[0] >= least) for values in found), slowest * len(found) / len(pooled)
 

@@ -112,13 +112,13 @@ PAIRS: tuple[Pair, ...] = (
     _beside_gemm(1.2, 70),
     _beside_gemm(0.15, 520, quick=True),
     Pair(
-        name="fft, small every 0.4 s",
+        name="fft, small every 0.25 s",
         tenants={
             "fft": FFT_PACED,
-            "small": {"workload": "gemm", "target_ms": 2, "think_ms": 400, "iterations": 250},
+            "small": {"workload": "gemm", "target_ms": 2, "think_ms": 250, "iterations": 200},
         },
-        kernels={"fft": FFT, "small": Kernel(1.95)},
-        settings={"rounds": 10, "max_rounds": 40},
+        kernels={"fft": FFT, "small": Kernel(1.95, hiccups=0.0)},
+        settings=FEW,
     ),
     _open("Poisson fft, gemm every 1.2 s", {"arrivals": "poisson", "rate_hz": 10}, 1200, 70),
     _open(
@@ -134,7 +134,7 @@ PAIRS: tuple[Pair, ...] = (
             "gemm": {"workload": "gemm", "target_ms": 20.7, "iterations": 400},
         },
         kernels={"fft": FFT, "gemm": GEMM},
-        settings={"rounds": 10, "max_rounds": 20},
+        settings=FEW,
     ),
     Pair(
         name="fft, gemm saturating",
@@ -143,7 +143,7 @@ PAIRS: tuple[Pair, ...] = (
             "gemm": {"workload": "gemm", "target_ms": 20.7, "iterations": 800},
         },
         kernels={"fft": FFT, "gemm": GEMM},
-        settings={"rounds": 10, "max_rounds": 20},
+        settings=FEW,
     ),
     Pair(
         name="noisy gemm, tiny every 15 ms",
@@ -152,7 +152,7 @@ PAIRS: tuple[Pair, ...] = (
             "tiny": {"workload": "tiny", "think_ms": 15, "iterations": 800},
         },
         kernels={"gemm": Kernel(20.0, spread=0.12, hiccups=0.0), "tiny": Kernel(0.5, hiccups=0.0)},
-        settings={"rounds": 10, "max_rounds": 40},
+        settings={"rounds": 10, "max_rounds": 30},
         quick=True,
     ),
 )
