@@ -58,7 +58,7 @@ def rows(result: SelfCheck) -> Iterator[tuple[str, ...]]:
         yield (
             one.pair,
             one.tenant,
-            f"{100 * one.truth.met:.2g} %",
+            _share(one.truth.met),
             f"{one.rounds:.0f}",
             f"{one.truth.df99:.3f}{' *' if one.on_cliff else ''}",
             f"{one.median:.3f} ({100 * (one.median / one.truth.df99 - 1):+.1f} %){_mark(one.check('median'))}",
@@ -95,6 +95,10 @@ def _told(one: TenantCheck, check: Check) -> str:
         what = f"{names[check.name]}: {100 * value:.1f} % ({100 * lo:.1f}-{100 * hi:.1f}), "
         what += f"bar {100 * low:g} to {100 * high:g} %"
     return f"{what}: {chance}"
+
+
+def _share(value: float) -> str:
+    return f"{100 * value:.0f} %" if value > 0.0995 else f"{100 * value:.2g} %"
 
 
 def _mark(check: Check) -> str:
