@@ -449,7 +449,7 @@ def golden_texts() -> dict[str, str]:
         "activity.csv": summary_csv(sampled),
         "activity.md": results_md(FakeRun(sampled), sampled, []),
         "matrix.md": results_md(FakeRun(matrix), matrix, []),
-        "comparison-80.txt": terminal_text(partial(print_comparison, compare(whole, slower)), 80),
+        "comparison-80.txt": terminal_text(partial(print_comparison, compare([whole], [slower])), 80),
         "summary.csv": summary_csv(whole),
         "results.md": results_md(FakeRun(whole, damage=("records.journal: torn after byte 8812",)), whole, figures),
         "refused.md": results_md(FakeRun(poor), poor, []),

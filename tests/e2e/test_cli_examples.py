@@ -57,6 +57,11 @@ def test_predictions_of_what_is_measured_still_come_out_as_the_docs_say() -> Non
     assert "first of their block" in _python("examples/05_predict_shared.py", "--why")
 
 
+def test_replicates_still_differ_as_the_docs_say() -> None:
+    """Else docs/measuring.md could claim that compare is quiet about runs of one experiment where it is not."""
+    _python("examples/07_replicates.py", "--check")
+
+
 def test_mixes_that_nothing_was_fitted_to_are_still_predicted_as_the_docs_say() -> None:
     """Else a change of the model could spoil what docs/physics.md claims of 25 mixes on two GPUs."""
     _python("examples/06_validate.py", "--check", limit_s=10 * DEADLINE_S)  # 100 replicates of 120 predictions

@@ -38,6 +38,8 @@ def test_profiles_are_files_that_agree_with_a_run(tmp_path: Path) -> None:
     for name, runs_as in (("fft", "fft-1"), ("chat", "chat")):
         raw = (tmp_path / "made" / f"{name}.profile.json").read_bytes()
         made = decode_profile(raw, name)
+        assert made.provenance is not None
+        assert [(one.kind, one.name) for one in made.provenance.made_from] == [("experiment", "x"), ("tenant", name)]
         assert made.method == "burst"
         assert made.gpu.kind == "cpu"
         alone = [b.index for b in run.blocks if b.condition == f"solo-{runs_as}"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 
@@ -17,6 +18,9 @@ def test_the_same_readings_give_the_same_fingerprint(name: str, tmp_path: Path) 
     done = kts("probe", "--from", KEPT / f"{name}.readings.json", "--out", tmp_path / "fingerprint.json")
     assert done.returncode == 0, done.stderr
     made, kept = (json.loads(path.read_text()) for path in (tmp_path / "fingerprint.json", KEPT / f"{name}.json"))
+    (seen,) = made.pop("provenance")["made_from"]
+    assert seen["sha256"] == hashlib.sha256((KEPT / f"{name}.readings.json").read_bytes()).hexdigest()
+    kept.pop("provenance", None)
     assert made == kept
 
 

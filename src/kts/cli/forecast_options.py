@@ -74,7 +74,7 @@ def read_profiles(files: list[Path] | None, run: RunData | None, deadlines: list
     from kts.physics.files import decode_profile
 
     found: dict[str, Profile] = {}
-    read = [decode_profile(_bytes(path), str(path)) for file in files or () for path in _expanded(file)]
+    read = [decode_profile(_bytes(path), str(path)) for path in profile_files(files)]
     for profile in read:
         if profile.tenant in found:
             raise UsageError(
@@ -218,6 +218,11 @@ def _positive(text: str, option: str) -> float:
     if not 0 < value < float("inf"):
         raise UsageError(f"{option} {text}: not a number above 0")
     return value
+
+
+def profile_files(given: list[Path] | None) -> list[Path]:
+    """The files themselves, and those of folders. DataError for a folder without any."""
+    return [path for file in given or () for path in _expanded(file)]
 
 
 def _expanded(path: Path) -> list[Path]:

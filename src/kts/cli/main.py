@@ -15,6 +15,7 @@ from typing import Annotated
 import typer
 
 from kts import __version__
+from kts.cli.compare import SETTINGS as COMPARE_SETTINGS
 from kts.cli.compare import compare
 from kts.cli.doctor import doctor
 from kts.cli.experiments import experiments
@@ -56,7 +57,7 @@ for command in (
     schema,
     doctor,
 ):
-    app.command()(command)
+    app.command(context_settings=COMPARE_SETTINGS if command is compare else None)(command)
 app.add_typer(k8s_app)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -55,6 +56,12 @@ def predict(
         Path | None,
         typer.Option(metavar="FILE", help="Write the prediction here, for kts validate.", show_default=False),
     ] = None,
+    seal: Annotated[
+        bool,
+        typer.Option(
+            "--seal", help="With --out: write FILE.sha256, too, to be published before the run; kts validate --sealed."
+        ),
+    ] = False,
     save_profiles: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Write the profiles here, to be shared.", show_default=False)
     ] = None,
@@ -64,15 +71,20 @@ def predict(
 
     From a profile of each tenant alone and what the GPU's sharing costs; nothing is run.
     """
+    from msgspec.structs import replace
+
     from kts import __version__
-    from kts.cli.forecast_options import effort_of, model_error_of, read_fingerprint, read_profiles
+    from kts.cli import made_from
+    from kts.cli.forecast_options import effort_of, model_error_of, profile_files, read_fingerprint, read_profiles
     from kts.cli.output import console, print_json, say
     from kts.physics.files import encode
     from kts.physics.predict import Predictor
     from kts.report.forecasts import print_prediction
     from kts.report.writing import write_file
-    from kts.store import open_run
+    from kts.store import open_run, origin
 
+    if seal and out is None:
+        raise UsageError("--seal: of which file?", "add --out FILE")
     run = open_run(from_run) if from_run is not None else None
     known = read_profiles(profiles, run, deadline)
     mark = read_fingerprint(fingerprint, assume, next(iter(known.values())).gpu)
@@ -87,15 +99,42 @@ def predict(
         model_error_of(model_error, mark.gpu),
         order_known=in_order or as_run,
     )
-    prediction = predictor.predict(wanted, seconds=lengths, kts=__version__, notes=_notes(known))
+    used = made_from.of_prediction(profile_files(profiles), fingerprint, mark, from_run, run)
+    now = time.time_ns()
+    prediction = replace(
+        predictor.predict(wanted, seconds=lengths, kts=__version__, notes=_notes(known)),
+        created_ns=now,
+        provenance=origin.here().of(used),
+    )
     if save_profiles is not None:
         for name, profile in known.items():
-            say(f"wrote {write_file(save_profiles / f'{name}.profile.json', encode(profile))}")
+            saved = replace(
+                profile,
+                created_ns=now,
+                provenance=origin.here().of(made_from.of_saved_profile(profile, used)),
+            )
+            say(f"wrote {write_file(save_profiles / f'{name}.profile.json', encode(saved))}")
     if out is not None:
-        say(f"wrote {write_file(out, encode(prediction))}")
+        content = encode(prediction)
+        say(f"wrote {write_file(out, content)}")
+        if seal:
+            _seal(out, content)
     if as_json:
         print_json(prediction)
     print_prediction(prediction, console(stderr=as_json))
+
+
+def _seal(file: Path, content: bytes) -> None:
+    """Writes what sha256sum would, beside the file, and says it."""
+    from kts.cli.output import say
+    from kts.model.provenance import sha256
+    from kts.report.writing import write_file
+
+    found = sha256(content)
+    path = write_file(file.with_name(f"{file.name}.sha256"), f"{found}  {file.name}\n".encode())
+    say(f"wrote {path}")
+    say(f"sealed: {found}")
+    say("publish this hash before the run begins; afterwards: kts validate FILE DIR --sealed HASH")
 
 
 def _mixes(

@@ -74,10 +74,16 @@ def probe(
     elif who:
         _who(choice, looks, watch, fingerprint, as_json)
     else:
-        taken = _read(from_file) if from_file else _measure(choice, seconds, neighbours, anyway, as_json)
+        from kts.store.durable import write_atomically
+
+        if from_file:
+            taken, content = _read(from_file)
+        else:
+            taken = _measure(choice, seconds, neighbours, anyway, as_json)
+            content = _content(taken)
         if save_readings is not None:
-            _write(save_readings, taken)
-        _fingerprint(taken, out, as_json)
+            write_atomically(save_readings, _content(taken))
+        _fingerprint(taken, content, out, as_json)
 
 
 def _choice(device: str) -> DeviceChoice:
@@ -108,19 +114,26 @@ def _measure(device: DeviceChoice, seconds: float, neighbours: int, anyway: bool
     )
 
 
-def _fingerprint(taken: Readings, out: Path | None, as_json: bool) -> None:
+def _fingerprint(taken: Readings, content: bytes, out: Path | None, as_json: bool) -> None:
+    from msgspec.structs import replace
+
     from kts.cli.output import print_json, say
+    from kts.model.provenance import material
     from kts.physics.files import encode
     from kts.physics.probe import findings
+    from kts.store import origin
     from kts.store.durable import write_atomically
     from kts.store.fingerprints import directory, keep
 
     found = findings(taken)
+    seen = material("readings", taken.device.uuid or taken.device.name, content, taken.created_ns)
+    mark = replace(found.fingerprint, provenance=origin.here().of([seen]))
+    found = replace(found, fingerprint=mark)
     if out is None:
-        path = keep(found.fingerprint, directory(os.environ))
+        path = keep(mark, directory(os.environ))
     else:
         path = out
-        write_atomically(out, encode(found.fingerprint))
+        write_atomically(out, encode(mark))
     if as_json:
         print_json({"file": str(path), **_fields(found)})
     else:
@@ -203,19 +216,19 @@ def _list(as_json: bool) -> None:
         sys.stdout.write(f"none in {folder}; kts probe makes one\n")
 
 
-def _read(path: Path) -> Readings:
+def _read(path: Path) -> tuple[Readings, bytes]:
+    """The readings, and the file's content. DataError."""
     from kts.physics.probe import decode_readings
 
     try:
         raw = path.read_bytes()
     except OSError as error:
         raise DataError(f"{path}: {error.strerror}", "give a file that kts probe --save-readings wrote") from error
-    return decode_readings(raw, str(path))
+    return decode_readings(raw, str(path)), raw
 
 
-def _write(path: Path, taken: Readings) -> None:
+def _content(taken: Readings) -> bytes:
+    """Of the file that --save-readings writes."""
     import msgspec
 
-    from kts.store.durable import write_atomically
-
-    write_atomically(path, msgspec.json.encode(taken) + b"\n")
+    return msgspec.json.encode(taken) + b"\n"

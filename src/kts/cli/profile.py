@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import tempfile
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -15,6 +16,7 @@ from kts.errors import SetupError, UsageError
 
 if TYPE_CHECKING:
     from kts.model.plan import Plan, Tenant
+    from kts.model.provenance import Material
     from kts.physics.values import Profile
 
 SUFFIX = ".profile.json"
@@ -51,6 +53,7 @@ def profile(
     One after the other, each at its own pacing. `kts predict --profiles DIR` says from them what mixes will do.
     """
     from kts.cli.output import console, print_json, say
+    from kts.model.provenance import material
     from kts.plan import build
     from kts.report.profiles import print_profiles
     from kts.spec import load, override
@@ -58,8 +61,10 @@ def profile(
     changes: dict[str, object] = {
         key: value for key, value in (("device", device), ("library", library)) if value is not None
     }
-    loaded = load(experiment).experiment
+    source = load(experiment)
+    loaded = source.experiment
     plan = build(override(loaded, changes) if changes else loaded)
+    text = material("experiment", plan.name, source.text.encode())
     tenants = _chosen(_one_of_each(plan, {key: spec.replicas for key, spec in loaded.tenants.items()}), tenant)
     folder = out or Path("profiles") / plan.name
     _refuse_to_overwrite([folder / f"{one.name}{SUFFIX}" for one in tenants], overwrite=overwrite)
@@ -68,20 +73,24 @@ def profile(
     made = []
     for number, one in enumerate(tenants, start=1):
         say(f"profiling {one.name} ({number}/{len(tenants)})")
-        made.append(_profile(one, plan, seconds, folder))
+        made.append(_profile(one, plan, seconds, folder, text))
     if as_json:
         print_json(made)
     print_profiles(made, console(stderr=as_json))
 
 
-def _profile(tenant: Tenant, plan: Plan, seconds: float, folder: Path) -> Profile:
+def _profile(tenant: Tenant, plan: Plan, seconds: float, folder: Path, experiment: Material) -> Profile:
     """Profiles one tenant and writes it at once: who stops in between keeps what is done."""
+    from msgspec.structs import replace
+
     from kts import __version__
     from kts.backends.alone import record_alone
     from kts.cli.output import say
+    from kts.model.provenance import canonical, material
     from kts.physics.files import encode
     from kts.physics.profiling import profile_of_recording
     from kts.report.writing import write_file
+    from kts.store import origin
     from kts.wire.recording import Request
 
     with tempfile.TemporaryDirectory(prefix="kts-profile-") as scratch:
@@ -89,7 +98,12 @@ def _profile(tenant: Tenant, plan: Plan, seconds: float, folder: Path) -> Profil
         recording, notes = record_alone(request, Path(scratch))
     for note in notes:
         say(f"note: {note}")
-    made = profile_of_recording(recording, tenant, __version__)
+    asked = material("tenant", tenant.name, canonical(request))
+    made = replace(
+        profile_of_recording(recording, tenant, __version__),
+        created_ns=time.time_ns(),
+        provenance=origin.here().of([experiment, asked]),
+    )
     say(f"wrote {write_file(folder / f'{tenant.name}{SUFFIX}', encode(made))}")
     return made
 

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from kts.conduct.ports import Backend
     from kts.k8s.settings import ClusterSettings
     from kts.model.plan import Plan
+    from kts.model.provenance import Material
     from kts.model.run import Outcome
 
 BACKENDS = ("local", "k8s", "replay")
@@ -62,6 +63,7 @@ class Setting:
     text: str
     mode: str
     environment: dict[str, str]
+    made_from: tuple[Material, ...] = ()
 
 
 def run(  # noqa: PLR0917 - typer turns parameters into options
@@ -255,7 +257,7 @@ def _replay(directory: Path, changes: dict[str, object]) -> Setting:
         options = ", ".join("--" + key.replace("_", "-") for key in changes)
         raise UsageError(f"{options}: a replay is what was recorded and cannot be changed", "leave them out")
     from kts.backends.replay import ReplayBackend
-    from kts.store import open_run
+    from kts.store import open_run, origin
 
     recorded = open_run(directory)
     backend, info = ReplayBackend(recorded), recorded.info
@@ -266,6 +268,7 @@ def _replay(directory: Path, changes: dict[str, object]) -> Setting:
         text=info.experiment,
         mode=info.mode,
         environment=info.environment,
+        made_from=origin.of_run(directory, info.created_ns or None),
     )
 
 
@@ -287,6 +290,7 @@ def _measure(setting: Setting, directory: Path, *, overwrite: bool, telemetry: b
         experiment_text=setting.text,
         environment=setting.environment,
         overwrite=overwrite,
+        made_from=setting.made_from,
     )
     rule = PrecisionRule(plan, plan.precision) if plan.precision is not None else None
     with RichWatcher(console(stderr=True)) as watcher:

@@ -16,6 +16,7 @@ from kts import __version__
 from kts.errors import SetupError
 from kts.k8s.names import DEFAULT_REPOSITORY
 from kts.k8s.settings import Extra
+from kts.store.origin import git
 
 ENGINES = ("podman", "docker", "nerdctl")
 DEFAULT_BASE = "docker.io/library/python:3.12-slim"
@@ -78,7 +79,9 @@ def build(extra: Extra, base: str, say: Say) -> str:
     say(f"building {name} with {tool}")
     further = shlex.split(os.environ.get("KTS_BUILD_ARGS", ""))
     arguments = [f"--build-arg=BASE={base}", f"--build-arg=EXTRA={extra}", f"--build-arg=CONTENT={name.split(':')[-1]}"]
-    arguments += [f"--label=org.opencontainers.image.{key}={value}" for key, value in labels(root).items()]
+    found = labels(root)
+    arguments.append(f"--build-arg=REVISION={found.get('revision', '')}")
+    arguments += [f"--label=org.opencontainers.image.{key}={value}" for key, value in found.items()]
     tags = ["--tag", name, "--tag", f"{DEFAULT_REPOSITORY}:v1"]
     command = [tool, "build", *further, *arguments, *tags, "--file", str(root / "Containerfile"), str(root)]
     _run(command, "the image could not be built", "see the lines above; KTS_BUILD_ARGS adds arguments to the build")
@@ -92,11 +95,11 @@ def labels(root: Path) -> dict[str, str]:
     web address; what stands before its host (a name, a password) is left out.
     """
     found = {"version": __version__}
-    commit = _told(["git", "-C", str(root), "rev-parse", "HEAD"])
+    commit = git(root, "rev-parse", "HEAD")
     if commit:
-        changed = _told(["git", "-C", str(root), "status", "--porcelain", "--", "Containerfile", "requirements", "src"])
-        found["revision"] = f"{commit}-modified" if changed else commit
-    address = urlsplit(_told(["git", "-C", str(root), "remote", "get-url", "origin"]))
+        changed = git(root, "status", "--porcelain", "--", "Containerfile", "requirements", "src")
+        found["revision"] = commit if changed == "" else f"{commit}-modified"
+    address = urlsplit(git(root, "remote", "get-url", "origin") or "")
     if address.scheme == "https" and address.hostname:
         found["source"] = f"https://{address.hostname}{address.path}"
     return found
@@ -139,15 +142,6 @@ def ensure(extra: Extra, base: str, present: Callable[[str], bool], say: Say) ->
         build(extra, base, say)
         load(name, say)
     return name
-
-
-def _told(command: Sequence[str]) -> str:
-    """What it prints; empty if it fails or is not there."""
-    try:
-        done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, check=False)
-    except OSError:
-        return ""
-    return done.stdout.strip() if done.returncode == 0 else ""
 
 
 def _quiet(command: Sequence[str]) -> bool:

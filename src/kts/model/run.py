@@ -7,6 +7,7 @@ from typing import Literal
 import msgspec
 
 from kts.model.plan import Plan
+from kts.model.provenance import Provenance
 from kts.model.telemetry import SourceState
 
 SCHEMA_VERSION = 2
@@ -105,4 +106,5 @@ class RunInfo(msgspec.Struct, frozen=True, kw_only=True):
     environment: dict[str, str] = {}
     experiment: str = ""  # text of the experiment file, as given
     notes: tuple[str, ...] = ()
+    provenance: Provenance | None = None  # which kts conducted it, of what; None: made before that was recorded
     telemetry: tuple[SourceState, ...] = ()  # sources that were asked for, each once; empty without telemetry

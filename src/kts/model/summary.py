@@ -6,6 +6,7 @@ from typing import Literal
 
 import msgspec
 
+from kts.model.provenance import Provenance
 from kts.model.telemetry import Scope, SourceState
 
 SUMMARY_VERSION = 1
@@ -242,7 +243,7 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
 
     ``mixes``: the shared conditions, the full house last; absent where the full house is the only one. Every
     other figure called "shared" is of the full house. ``telemetry``: the sources that were asked for, missing ones
-    included; absent where none was.
+    included; absent where none was. ``provenance``: as in run.json; absent where it is not there.
     """
 
     schema: int
@@ -262,3 +263,4 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     notes: tuple[str, ...] = ()
     mixes: tuple[Mix, ...] | msgspec.UnsetType = msgspec.UNSET
     telemetry: tuple[SourceState, ...] | msgspec.UnsetType = msgspec.UNSET
+    provenance: Provenance | msgspec.UnsetType = msgspec.UNSET

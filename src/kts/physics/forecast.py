@@ -7,6 +7,7 @@ from typing import Literal
 import msgspec
 
 from kts.model.plan import Arrivals
+from kts.model.provenance import Provenance
 from kts.physics.values import Fingerprint
 
 PREDICTION_VERSION = 1
@@ -126,3 +127,5 @@ class Prediction(msgspec.Struct, frozen=True, kw_only=True):
     mixes: tuple[MixForecast, ...]
     order_known: bool = False
     notes: tuple[str, ...] = ()
+    created_ns: int | None = None  # CLOCK_REALTIME
+    provenance: Provenance | None = None

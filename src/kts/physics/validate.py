@@ -9,10 +9,12 @@ import msgspec
 import numpy as np
 
 from kts.errors import RefusalError
+from kts.model.provenance import Provenance
 from kts.model.reading import RunData
 from kts.physics.forecast import Band, Figures, Plain, Prediction, TenantForecast
 from kts.physics.predict import plain
 from kts.physics.recorded import Measured, gpu_of, measured, mix_seconds
+from kts.physics.sealing import Seal
 from kts.stats.quantiles import QUANTILES, refusal
 
 SCORED: tuple[str, ...] = ("mean", "p50", "p95", "p99")
@@ -62,7 +64,10 @@ class Coverage(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Score(msgspec.Struct, frozen=True, kw_only=True):
-    """What `kts validate` says. ``errors``: clock, then rule, then figure; the prediction's own rule is `MODEL`."""
+    """What `kts validate` says. ``errors``: clock, then rule, then figure; the prediction's own rule is `MODEL`.
+
+    ``predicted_by``, ``measured_by``: provenance of both, where they have one. ``seal``: set by the command.
+    """
 
     run: str
     confidence: float
@@ -70,6 +75,9 @@ class Score(msgspec.Struct, frozen=True, kw_only=True):
     errors: dict[str, dict[str, dict[str, ErrorSummary]]]
     coverage: dict[str, dict[str, Coverage]]
     notes: tuple[str, ...] = ()
+    predicted_by: Provenance | None = None
+    measured_by: Provenance | None = None
+    seal: Seal | None = None
 
 
 def score(prediction: Prediction, run: RunData) -> Score:
@@ -100,6 +108,8 @@ def score(prediction: Prediction, run: RunData) -> Score:
         errors={clock: _errors(tenants, clock) for clock in ("response", "device")},
         coverage={clock: _coverage(tenants, clock) for clock in ("response", "device")},
         notes=tuple(_doubts(prediction, run)),
+        predicted_by=prediction.provenance,
+        measured_by=run.info.provenance,
     )
 
 

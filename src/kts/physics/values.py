@@ -13,6 +13,7 @@ from msgspec.structs import replace
 from numpy.typing import ArrayLike, NDArray
 
 from kts.model.plan import Arrivals, Closed
+from kts.model.provenance import Provenance
 from kts.model.run import DeviceInfo
 from kts.units import NS_PER_MS
 
@@ -84,6 +85,7 @@ class Fingerprint(msgspec.Struct, frozen=True, kw_only=True):
     how: str = ""
     slices: int | None = None
     created_ns: int | None = None  # CLOCK_REALTIME
+    provenance: Provenance | None = None
 
     def with_slice(self, slice_ms: float) -> Fingerprint:
         """The same sharing with another slice: switches are taken to cost what they cost now."""
@@ -209,6 +211,8 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     memory_bytes: int | None = None
     sm_clock_mhz: float | None = None
     how: str = ""
+    created_ns: int | None = None  # CLOCK_REALTIME
+    provenance: Provenance | None = None
 
     @cached_property
     def iterations(self) -> Iterations:

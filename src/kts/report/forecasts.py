@@ -10,9 +10,11 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from kts.model.provenance import made_by, made_from
 from kts.report import cells
 
 if TYPE_CHECKING:
+    from kts.model.provenance import Provenance
     from kts.physics.forecast import Band, MixForecast, ModelError, Prediction, TenantForecast
     from kts.physics.validate import Score
     from kts.physics.values import Fingerprint
@@ -33,8 +35,9 @@ def print_prediction(prediction: Prediction, console: Console) -> None:
     console.print()
     _print_overloads(prediction.mixes, console)
     length = _length([mix.seconds or prediction.seconds for mix in prediction.mixes])
-    for line in (*_meaning(prediction.confidence, length, prediction.model_error), *prediction.notes):
-        console.print(Text(line, style="dim"))
+    meaning = _meaning(prediction.confidence, length, prediction.model_error)
+    for text in (*meaning, *prediction.notes, *_made_by("Made", prediction.provenance)):
+        console.print(Text(text, style="dim"))
 
 
 def print_answers(
@@ -50,8 +53,8 @@ def print_answers(
     console.print(table)
     console.print()
     _print_overloads([answer.forecast for answer in answers], console)
-    for line in _meaning(confidence, _length([seconds]), error):
-        console.print(Text(line, style="dim"))
+    for text in _meaning(confidence, _length([seconds]), error):
+        console.print(Text(text, style="dim"))
 
 
 def print_score(score: Score, console: Console) -> None:
@@ -85,8 +88,14 @@ def print_score(score: Score, console: Console) -> None:
         for tenant in score.tenants
         for name, why in tenant.skipped.items()
     )
-    for line in (*skipped, *score.notes):
-        console.print(Text(f"! {line}", style="yellow"))
+    for text in (*skipped, *score.notes):
+        console.print(Text(f"! {text}", style="yellow"))
+    for text in (*_made_by("Predicted", score.predicted_by), *_made_by("Measured", score.measured_by)):
+        console.print(Text(text, style="dim"))
+    if score.seal is not None:
+        for text in score.seal.remarks:
+            console.print(Text(f"Seal: {text}.", style="dim"))
+        console.print(Text(score.seal.sentence, style="bold green" if score.seal.sealed else "yellow"))
 
 
 def band(figure: Band) -> str:
@@ -96,6 +105,13 @@ def band(figure: Band) -> str:
     if figure.lo is None or figure.hi is None:
         return cells.number(figure.value)
     return f"{cells.number(figure.value)} ({cells.number(figure.lo)}-{cells.number(figure.hi)})"
+
+
+def _made_by(what: str, provenance: Provenance | None) -> list[str]:
+    if provenance is None:
+        return []
+    of = made_from(provenance)
+    return [f"{what} by kts {made_by(provenance)}{f', from {of}' if of else ''}."]
 
 
 def _print_overloads(mixes: Sequence[MixForecast], console: Console) -> None:

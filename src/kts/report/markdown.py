@@ -6,6 +6,7 @@ import html
 import re
 from collections.abc import Iterable, Sequence
 
+from kts.model.provenance import made_by, made_from
 from kts.model.reading import RunData
 from kts.model.summary import ReferenceTable, Summary
 from kts.report import activity, cells, mixes
@@ -137,7 +138,8 @@ def measured_rows(run: RunData) -> list[tuple[str, str]]:
     """What was measured with what, as name and value: outcome, workers, environment."""
     info = run.info
     rows = [
-        ("kts", info.kts),
+        ("kts", made_by(info.provenance, info.kts)),
+        *(("made from", text) for text in (made_from(info.provenance),) if text),
         ("experiment", info.plan.name),
         ("design", f"{info.plan.design}, seed {info.plan.seed}"),
         ("mode", info.mode),

@@ -9,6 +9,7 @@ from importlib import resources
 from string import Template
 from typing import TYPE_CHECKING
 
+from kts.model.provenance import made_by
 from kts.model.reading import RunData
 from kts.model.summary import Summary
 from kts.report import activity, cells, mixes, theme
@@ -46,7 +47,7 @@ def page(run: RunData, summary: Summary, figures: Sequence[Figure]) -> str:
         pictures="\n".join(map(_picture, figures)) or "<p>None were drawn.</p>",
         lists=_lists(run, summary),
         measured=_measured(run),
-        footer=escape(f"Measured with kts {run.info.kts}; run {summary.run}"),
+        footer=escape(f"Measured with kts {made_by(run.info.provenance, run.info.kts)}; run {summary.run}"),
     )
 
 

@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING
 
 from rich import box
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from kts.model.provenance import Provenance, made_by
 from kts.model.summary import Summary, TenantSummary, Verdict
 from kts.report import activity, cells, mixes
-
-if TYPE_CHECKING:
-    from kts.stats.comparison import Change, Comparison
 
 WIDE_COLUMNS = 100
 """From this width on the table also shows DF50 and DF95."""
@@ -30,13 +27,13 @@ _VERDICT_STYLE = {
     "refused": "yellow",
 }
 
-_CHANGE_STYLE = {"higher": "bold red", "lower": "bold green", "within-noise": "dim", "unknown": "yellow"}
-
 
 def print_summary(summary: Summary, console: Console) -> None:
     """Prints device and run, latency and rate tables, verdicts, refusals and cautions."""
     _print_title(console, summary.run, cells.device_label(summary), is_gpu=summary.is_gpu)
     console.print(Text(cells.how_measured(summary), style="dim"))
+    if isinstance(summary.provenance, Provenance):
+        console.print(Text(f"kts {made_by(summary.provenance)}", style="dim"))
     console.print()
     console.print(_latency_table(summary, console.width))
     console.print()
@@ -46,69 +43,14 @@ def print_summary(summary: Summary, console: Console) -> None:
         console.print()
         console.print(_activity_table(rows, console.width))
     promises = [f"{name}: {line}" for name, tenant in summary.tenants.items() for line in cells.promises(tenant)]
-    _print_section(console, "Promises", promises, "*")
+    print_section(console, "Promises", promises, "*")
     console.print()
     for name, tenant in summary.tenants.items():
         console.print(verdict_text(name, tenant.verdict))
-    _print_section(console, "Refused (-)", [*cells.refusals(summary), *mixes.refusals(summary)], "-")
-    _print_section(console, "Cautions", (caution_line(c.tenant, c.text) for c in summary.warnings), "!")
-    _print_section(console, "Telemetry", activity.sources(summary), "*")
-    _print_section(console, "Notes", summary.notes, "*")
-
-
-def print_comparison(comparison: Comparison, console: Console) -> None:
-    """Prints run B against run A: the figures that matter, ratios with intervals, and what else differs."""
-    console.print(Text.assemble(("A  ", "bold"), comparison.a))
-    console.print(Text.assemble(("B  ", "bold"), comparison.b))
-    shown = [change for change in comparison.changes if _is_shown(change)]
-    if shown:
-        console.print()
-        console.print(_comparison_table(shown))
-        console.print()
-        differ = sum(change.change in {"higher", "lower"} for change in shown)
-        console.print(
-            Text(f"{differ} of {len(shown)} figures differ by more than their intervals explain.", style="bold")
-        )
-    unknown = dict.fromkeys(f"{c.tenant} {_place(c)}: {c.ratio.refused}" for c in shown if c.change == "unknown")
-    _print_section(console, "Refused (-)", unknown, "-")
-    missing = [f"only in A: {name}" for name in comparison.only_in_a]
-    missing += [f"only in B: {name}" for name in comparison.only_in_b]
-    _print_section(console, "What else differs", [*missing, *comparison.notes], "!")
-
-
-def _is_shown(change: Change) -> bool:
-    if change.clock == "response":
-        return change.quantile == "p99" or (change.quantile == "p50" and change.figure != "df")
-    return change.clock == "device" and change.figure == "df" and change.quantile == "p99"
-
-
-def _place(change: Change) -> str:
-    figure = f"DF{change.quantile[1:]}" if change.figure == "df" else f"{change.figure} {change.quantile} ms"
-    return f"{change.clock} {figure}"
-
-
-def _comparison_table(shown: Iterable[Change]) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
-    table.add_column("tenant", overflow="fold", max_width=30)
-    table.add_column("figure", no_wrap=True)
-    for label in ("A", "B", "B/A (interval)"):
-        table.add_column(label, justify="right", no_wrap=True)
-    table.add_column("B is", no_wrap=True)
-    before = ""
-    for change in shown:
-        if before and change.tenant != before:
-            table.add_section()
-        write = cells.ratio if change.figure == "df" else cells.number
-        table.add_row(
-            Text(change.tenant if change.tenant != before else "", style="bold"),
-            _place(change),
-            write(change.a.estimate),
-            write(change.b.estimate),
-            cells.ratio_with_interval(change.ratio),
-            Text(change.change.replace("-", " "), style=_CHANGE_STYLE[change.change]),
-        )
-        before = change.tenant
-    return table
+    print_section(console, "Refused (-)", [*cells.refusals(summary), *mixes.refusals(summary)], "-")
+    print_section(console, "Cautions", (caution_line(c.tenant, c.text) for c in summary.warnings), "!")
+    print_section(console, "Telemetry", activity.sources(summary), "*")
+    print_section(console, "Notes", summary.notes, "*")
 
 
 def verdict_text(tenant: str, verdict: Verdict) -> Text:
@@ -246,7 +188,7 @@ def _activity_table(rows: Sequence[Sequence[str]], width: int) -> Table:
     return table
 
 
-def _print_section(console: Console, title: str, lines: Iterable[str], mark: str) -> None:
+def print_section(console: Console, title: str, lines: Iterable[str], mark: str) -> None:
     lines = list(lines)
     if lines:
         console.print()

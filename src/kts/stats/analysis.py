@@ -95,6 +95,7 @@ def analyse(run: RunData, *, confidence: float = 0.95, seed: int = 0) -> Analysi
         notes=info.notes,
         mixes=_mixes(info.plan, in_mixes) if len(info.plan.mixes) > 1 else UNSET,
         telemetry=info.telemetry or UNSET,
+        provenance=info.provenance or UNSET,
     )
     activity = {name: tenant.activity or () for name, tenant in tenants.items()}
     end_ns = max((block.end_ns for block in run.blocks), default=0)

@@ -5,13 +5,14 @@ from __future__ import annotations
 import errno
 import shutil
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
-from kts import __version__
 from kts.errors import SetupError, UsageError
 from kts.model.plan import Plan
+from kts.model.provenance import Material, Provenance, canonical, material
 from kts.model.run import SCHEMA_VERSION, RunInfo
-from kts.store import durable, layout, runfile
+from kts.store import durable, layout, origin, runfile
 from kts.store.writer import RunWriter
 
 
@@ -25,11 +26,14 @@ def create(
     environment: dict[str, str],
     overwrite: bool = False,
     keep_journal: bool = False,
+    made_from: Sequence[Material] = (),
+    provenance: Provenance | None = None,
 ) -> RunWriter:
     """A new run directory and its writer. Its parents are made as needed.
 
     ``overwrite`` replaces a run that is there (files of other names stay). ``keep_journal``: closing makes no
-    records.parquet, so that a copy can follow the growing journal to its end. UsageError if something is
+    records.parquet, so that a copy can follow the growing journal to its end. ``made_from``: what besides experiment
+    and plan. ``provenance``: of the kts that measures; by default this one's. UsageError if something is
     there that may not be replaced; SetupError if the directory cannot be written or a run is live in it.
     """
     directory = directory.absolute()
@@ -43,16 +47,19 @@ def create(
         ) from error
     except OSError as error:
         raise _setup_error(directory, error) from error
+    made_by = provenance or origin.here()
+    experiment = material("experiment", plan.name, experiment_text.encode())
     info = RunInfo(
         schema=SCHEMA_VERSION,
         id=directory.name,
-        kts=__version__,
+        kts=made_by.kts,
         backend=backend,
         mode=mode,
         created_ns=time.time_ns(),
         plan=plan,
         environment=environment,
         experiment=experiment_text,
+        provenance=made_by.of([experiment, *made_from, material("plan", plan.name, canonical(plan))]),
     )
     try:
         _clear(directory)

@@ -13,6 +13,7 @@ import msgspec
 
 from kts.errors import DataError, MeasurementError
 from kts.model.plan import Plan
+from kts.model.provenance import canonical, material
 from kts.model.records import Records
 from kts.model.run import BlockOutcome, Outcome, RunInfo, WorkerInfo
 from kts.model.telemetry import Sample, SourceState
@@ -78,7 +79,10 @@ class RunWriter:
         """See Sink."""
         if self._failure:
             raise self._failure
-        self._update(msgspec.structs.replace(self._info, plan=plan))
+        made_by = self._info.provenance
+        if made_by is not None:
+            made_by = made_by.renewed(material("plan", plan.name, canonical(plan)))
+        self._update(msgspec.structs.replace(self._info, plan=plan, provenance=made_by))
 
     def records(self, tenant: str, block: int, seq: int, records: Records) -> None:
         """See Sink. MeasurementError if a chunk is missing or comes twice."""

@@ -15,6 +15,7 @@ from kts.errors import SetupError
 from kts.k8s import image
 from kts.k8s.image import DEFAULT_BASE, ENGINES, STAYS_OUT, content_tag, labels, requirements
 from kts.k8s.settings import Extra
+from kts.store.origin import REVISION
 
 ROOT = Path(__file__).parents[3]
 ENGINE = """#!/bin/sh
@@ -205,6 +206,7 @@ def test_the_build_is_told_all_that_it_must_know(machine: Machine, monkeypatch: 
         "--build-arg=BASE=example.org/python:3.12",
         "--build-arg=EXTRA=torch",
         f"--build-arg=CONTENT={name.split(':')[-1]}",
+        "--build-arg=REVISION= ",
         f"--label=org.opencontainers.image.version={kts.__version__}",
         f"--tag {name} --tag localhost/kts-worker:v1",
         f"--file {machine.root / 'Containerfile'} {machine.root}",
@@ -267,6 +269,12 @@ def test_labels_tell_where_the_sources_are_from_but_no_password(tmp_path: Path) 
     assert labels(tmp_path)["revision"] == f"{commit}-modified"
     git(tmp_path, "remote", "set-url", "origin", "/home/me/kts")
     assert "source" not in labels(tmp_path)
+
+
+def test_the_image_knows_its_commit_under_the_name_that_is_read() -> None:
+    """Else runs in pods, where there is no git, would be of an unknown commit."""
+    text = (ROOT / "Containerfile").read_text(encoding="utf-8")
+    assert re.search(rf'"\$\{{REVISION\}}" > /site/kts/{REVISION}$', text, re.MULTILINE)
 
 
 FILES = sorted((ROOT / "requirements").glob("*.txt"))
