@@ -51,11 +51,11 @@ def selfcheck(
             "the instrument itself cannot be checked yet, only the way from plan to verdict",
             "kts selfcheck --simulated",
         )
-    from kts import __version__
     from kts.cli.output import console, print_json, say
     from kts.physics.selfcheck import SelfCheck
     from kts.physics.synthetic import PAIRS
     from kts.report.selfcheck import print_selfcheck
+    from kts.store import origin
 
     pairs = [pair for pair in PAIRS if pair.quick or not quick]
     runs = repetitions or (QUICK if quick else FULL)
@@ -64,7 +64,7 @@ def selfcheck(
         say(f"{number} of {len(pairs)}: {checks[0].pair}")
         found += checks
     passed = all(check.state != "failed" for tenant in found for check in tenant.checks)
-    result = SelfCheck(kts=__version__, repetitions=runs, seed=seed, passed=passed, tenants=tuple(found))
+    result = SelfCheck(provenance=origin.here(), repetitions=runs, seed=seed, passed=passed, tenants=tuple(found))
     if as_json:
         print_json(result)
     print_selfcheck(result, console(stderr=as_json))

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from scipy.special import gammaincinv
 
 from kts.model.plan import Plan
+from kts.model.provenance import Provenance
 from kts.physics.rehearsal import Finding, stream
 from kts.physics.simulate import Completed, simulate
 from kts.physics.synthetic import SHARING, Pair
@@ -98,7 +99,7 @@ class TenantCheck(msgspec.Struct, frozen=True, kw_only=True):
 class SelfCheck(msgspec.Struct, frozen=True, kw_only=True):
     """All of it. ``passed``: nothing failed."""
 
-    kts: str
+    provenance: Provenance | None = None
     repetitions: int
     seed: int
     passed: bool

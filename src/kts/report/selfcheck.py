@@ -10,6 +10,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from kts.model.provenance import made_by
+
 if TYPE_CHECKING:
     from kts.physics.selfcheck import Check, SelfCheck, TenantCheck
 
@@ -43,7 +45,11 @@ def markdown(result: SelfCheck) -> str:
     """The table as Markdown, and what is outside of its bar as a list."""
     lines = [f"| {' | '.join(HEADS)} |", "|---" * NAMES + "|---:" * (len(HEADS) - NAMES) + "|"]
     lines += [f"| {' | '.join(row)} |" for row in rows(result)]
-    lines += ["", f"{result.repetitions} runs of each pair, seeds from {result.seed}.", ""]
+    lines += [
+        "",
+        f"{result.repetitions} runs of each pair, seeds from {result.seed}; kts {made_by(result.provenance)}.",
+        "",
+    ]
     lines += [f"- {line}" for line in remarks(result, ("failed", "undecided"))]
     return "\n".join(lines).rstrip() + "\n"
 
