@@ -19,6 +19,7 @@ BENCHES: dict[str, tuple[str, tuple[str, ...]]] = {
     "simulate": ("events per second of the simulator, beside SimPy and a slow one", ("--repetitions", "3")),
     "probe": ("slices, neighbours counted, whom a probe disturbs", ("--repeats", "2", "--probes", "5")),
     "compare": ("false alarms of kts compare, and what it finds", ("--repetitions", "50")),
+    "verdicts": ("how often verdicts and the caution of a phase lock are right", ("--repetitions", "30")),
     "coverage": ("how often the intervals hold the truth", ("--repetitions", "100")),
 }
 """Name to (what it measures, options that keep it short when all are run)."""

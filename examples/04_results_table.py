@@ -12,7 +12,7 @@ from pathlib import Path
 
 from in_docs import put
 from kts.model.summary import Summary
-from kts.report.cells import ratio_with_interval
+from kts.report.cells import dimmed, ratio_with_interval
 from kts.stats import analyse
 from kts.store import open_run
 
@@ -25,7 +25,9 @@ WHERE = {"local": "as processes", "k8s": "in pods"}
 
 def row(name: str, summary: Summary) -> str:
     """One run: DF99 of both tenants on both clocks."""
-    cells = [f"[{name}](examples/results/{name})", f"{summary.experiment}, {summary.design}, {WHERE[summary.backend]}"]
+    drift = "; no drift in the intervals" if dimmed(summary) else ""
+    what = f"{summary.experiment}, {summary.design}, {WHERE[summary.backend]}{drift}"
+    cells = [f"[{name}](examples/results/{name})", what]
     for tenant in TENANTS:
         figures = summary.tenants[tenant]
         cells += [f"**{ratio_with_interval(figures.response.df.p99)}**", ratio_with_interval(figures.device.df.p99)]

@@ -45,6 +45,24 @@ def format_duration(seconds: float) -> str:
     return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
 
 
+def format_ratio(value: float, decimals: int = 2) -> str:
+    """A ratio for people: two decimals, or as many as asked; one less from 10 on."""
+    return f"{value:.{decimals if value < 9.995 else decimals - 1}f}"
+
+
+def ratio_texts(estimate: float, lo: float, hi: float) -> tuple[str, str, str]:
+    """A ratio and its interval for people: two decimals, or as many as it takes to tell the ends apart, and each of
+    the three from 1 where the interval excludes 1; six at most."""
+    base = next((d for d in range(2, 6) if lo == hi or format_ratio(lo, d) != format_ratio(hi, d)), 6)
+
+    def text(value: float) -> str:
+        shown = [format_ratio(value, decimals) for decimals in range(base, 7)]
+        side = 1 if lo > 1 else -1 if hi < 1 else 0
+        return next((one for one in shown if side * (float(one) - 1) > 0 or not side), shown[-1])
+
+    return text(estimate), text(lo), text(hi)
+
+
 def _three_digits(value: float) -> str:
     magnitude = abs(value)
     decimals = 2 if magnitude < 9.995 else 1 if magnitude < 99.95 else 0

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import msgspec
 import numpy as np
+import pytest
+from bench.verdicts import Draw, Starts, alarms, closed, found_lock, pacings, periodic
 from tests.helpers_stats import Array, FakeRun, make_plan, make_run
 
-from kts.stats import analyse
+from kts.model.plan import Poisson
+from kts.model.telemetry import SampleSeries
+from kts.stats import PrecisionRule, analyse
 from kts.stats.cautions import trend
-from kts.stats.phase import lock_strength
+from kts.stats.verdict import half_width
 
 
 def calm(tenant: str, side: str, number: int, *, level: float = 1.0, n: int | None = None) -> tuple[Array, Array]:
@@ -83,7 +87,7 @@ def test_an_unstable_baseline_is_seen() -> None:
     assert "drift" not in codes(run)
 
 
-def test_sharing_that_looks_faster_is_explained() -> None:
+def test_sharing_that_looks_faster_is_told() -> None:
     run = make_run(make_plan(), lambda t, s, r: calm(t, s, r, level=0.7 if s == "shared" else 1.0))
     assert "faster-when-shared" in codes(run, "fft")
 
@@ -96,25 +100,142 @@ def test_trend_of_noise_is_not_significant_and_of_a_line_is() -> None:
     assert p_value < 0.001
 
 
-def starts(period_ms: float, jitter: float, n: int, seed: int) -> np.ndarray:  # type: ignore[type-arg]
-    rng = np.random.default_rng(seed)
-    return np.cumsum(period_ms * 1e6 * rng.uniform(1 - jitter, 1 + jitter, n)).astype(np.int64)
+@pytest.mark.parametrize(
+    ("own_ms", "other_ms", "points"), [(100, 150, 3), (50, 70, 7), (70, 50, 5), (80, 80, 1), (70, 80, 8), (30, 80, 8)]
+)
+@pytest.mark.parametrize(("blocks", "length_ms"), [(10, 700), (1, 6000), (30, 500)])
+def test_fixed_pacing_in_a_simple_ratio_is_phase_lock(
+    own_ms: float, other_ms: float, points: int, blocks: int, length_ms: float
+) -> None:
+    """5:7 gives DF 1.07 or 1.65 by its offset. Blocks of 7 starts must add up, each with an offset of its own."""
+
+    def closed_loop(period_ms: float) -> Draw:
+        return lambda rng: closed(rng, period_ms - 4, 0.0, 4.0, length_ms)
+
+    found = found_lock(closed_loop(own_ms), closed_loop(other_ms), blocks, 1)
+    assert found is not None
+    assert found.points == points
+    assert found.strength > 0.85
+    assert found.blocks == blocks
 
 
-def test_fixed_pacing_in_a_simple_ratio_is_phase_lock() -> None:
-    """100 ms beside 150 ms takes three phases, whose first harmonic cancels: it must be seen all the same."""
-    fft = starts(100, 0.0, 600, 1)
-    assert lock_strength(fft, fft + 4_000_000, starts(150, 0.0, 400, 2)) > 0.95
-
-
-def test_jittered_pacing_is_not_phase_lock() -> None:
-    fft = starts(100, 0.5, 600, 1)
-    assert lock_strength(fft, fft + 4_000_000, starts(150, 0.5, 400, 2)) < 0.25
+@pytest.mark.parametrize(("blocks", "length_ms"), [(10, 700), (1, 6000), (30, 500)])
+def test_random_pacing_is_not_phase_lock(blocks: int, length_ms: float) -> None:
+    """Else the default pacing would be called locked: under 1 % of runs may be, over all harmonics."""
+    for name, (own, other) in pacings(length_ms).items():
+        share = alarms(own, other, blocks, repetitions=120)
+        assert share > 0.95 if name.startswith("trace") else share <= 0.02
 
 
 def test_a_tenant_that_is_always_busy_is_not_called_locked() -> None:
-    fft = starts(100, 0.0, 600, 1)
-    assert lock_strength(fft, fft + 95_000_000, starts(150, 0.0, 400, 2)) == 0.0
+    def own(rng: np.random.Generator) -> Starts:
+        return periodic(rng, 100, 6000)
+
+    assert found_lock(own, own, 3, 1) is not None
+    assert found_lock(own, own, 3, 1, busy_ms=95.0) is None
+
+
+def test_a_lock_is_told_with_what_the_interval_knows() -> None:
+    """Ten blocks are ten phases, however many iterations they hold."""
+    run = make_run(make_plan(), lambda *_: (np.full(60, 4.0), np.full(60, 3.9)))
+    for (tenant, block), rows in run.data.items():
+        period_ns = 50_000_000 if tenant == "fft" else 70_000_000
+        offset_ns = int(np.random.default_rng([block, len(tenant)]).uniform(0, 70e6))
+        rows["submit_ns"] = run.blocks[block].start_ns + offset_ns + np.arange(60) * period_ns
+        rows["due_ns"], rows["retire_ns"] = rows["submit_ns"], rows["submit_ns"] + 4_000_000
+    text = next(c.text for c in analyse(run).summary.warnings if c.code == "phase-lock" and c.tenant == "fft")
+    assert "7 fixed points of gemm's cycle" in text
+    assert "know 10 blocks rather than the iterations" in text
+
+
+def test_a_closed_loop_says_what_it_leaves_out() -> None:
+    """Else its response would be taken for what open traffic sees."""
+    run = make_run(make_plan(), calm)
+    (line,) = (note for note in analyse(run).summary.notes if "closed loop" in note)
+    assert line.startswith("fft, gemm: closed loop: a user who waits does not send the next request")
+    gemm = msgspec.structs.replace(run.info.plan.tenants[1], arrivals=Poisson(rate_hz=5.0))
+    plan = msgspec.structs.replace(run.info.plan, tenants=(run.info.plan.tenants[0], gemm))
+    run.info = msgspec.structs.replace(run.info, plan=plan)
+    assert [note.split(":")[0] for note in analyse(run).summary.notes] == ["fft"]
+
+
+def test_a_lower_median_is_told_with_the_clock_and_without_a_cause() -> None:
+    """An SM clock that stood still would contradict any word about clocks."""
+    run = make_run(make_plan(), lambda t, s, r: calm(t, s, r, level=0.7 if s == "shared" else 1.0))
+    end_ns = run.blocks[-1].end_ns
+    t_ns = np.arange(0, end_ns, 100_000_000, dtype=np.int64)
+    steady = SampleSeries("nvml", "sm_clock_mhz", "device", "x", t_ns, np.zeros_like(t_ns), np.full(len(t_ns), 1980.0))
+    text = next(c.text for c in analyse(run).summary.warnings if c.code == "faster-when-shared" and c.tenant == "fft")
+    assert text.startswith("fft: the median service time is lower when shared: 2.90 ms instead of 4.10 ms (0.71x, ")
+    assert "clock" not in text
+    run.samples = [steady]
+    text = next(c.text for c in analyse(run).summary.warnings if c.code == "faster-when-shared" and c.tenant == "fft")
+    assert text.endswith("The SM clock was 1980 MHz in solo blocks and 1980 MHz in shared ones (means).")
+
+
+def test_negative_latencies_are_damage_and_in_no_figure() -> None:
+    """A clock that was set back must not make a p50 of minus an hour."""
+    run = make_run(make_plan(), calm)
+    before = analyse(run).summary.tenants["fft"].response.solo
+    rows = run.data["fft", 0]
+    rows["retire_ns"][[3, 50, 200]] = rows["submit_ns"][[3, 50, 200]] - 3_600_000_000_000
+    summary = analyse(run).summary
+    after = summary.tenants["fft"].response.solo
+    assert after.n == before.n - 3
+    assert after.mean == pytest.approx(before.mean, rel=1e-3)
+    (text,) = (c.text for c in summary.warnings if c.code == "damage")
+    assert text.startswith("fft: left out: 3 iterations with a latency below zero")
+
+
+def test_the_stop_rule_leaves_negative_latencies_out_as_the_report_does() -> None:
+    run = make_run(make_plan(), calm)
+    run.data["fft", 0]["retire_ns"][3] -= 3_600_000_000_000
+    rule = PrecisionRule(run.info.plan, 0.05)
+    for block in run.blocks:
+        for tenant in run.info.plan.condition(block.condition).tenants:
+            rule.add(tenant, block, run.records(tenant, block.index))
+    df = analyse(run).summary.tenants["fft"].response.df.p99
+    assert rule.widths()["fft"] == pytest.approx(half_width(df), rel=1e-3)
+
+
+def without_device(run: FakeRun, tenant: str, every: int) -> FakeRun:
+    for (name, _), rows in run.data.items():
+        if name == tenant:
+            rows["device_ms"][::every] = np.nan
+    return run
+
+
+def test_a_part_of_the_device_times_never_stands_for_the_whole() -> None:
+    """Half of them missing could be the slow half."""
+    summary = analyse(without_device(make_run(make_plan(), calm), "fft", 2)).summary
+    fft = summary.tenants["fft"]
+    assert fft.device.df.p99.refused == "2000 of 4000 solo iterations have no device time"
+    assert fft.device.shared.p99.refused.endswith("shared iterations have no device time")
+    assert fft.throughput.solo.proxy is None
+    assert fft.reference is None
+    assert fft.response.df.p99.estimate is not None
+    (text,) = (c.text for c in summary.warnings if c.code == "device-clock-gaps")
+    assert text.startswith("fft: iterations without a device time: 2000 of 4000 solo, ")
+
+
+def test_a_few_missing_device_times_are_counted_and_leave_the_figures() -> None:
+    summary = analyse(without_device(make_run(make_plan(), calm), "fft", 200)).summary
+    assert summary.tenants["fft"].device.df.p99.estimate is not None
+    assert any("20 of 4000 solo" in c.text for c in summary.warnings if c.code == "device-clock-gaps")
+    assert "device-clock-gaps" not in codes(make_run(make_plan(), lambda t, s, r: (calm(t, s, r)[0], None)))
+
+
+def test_zeros_among_the_latencies_make_no_interval_of_billions() -> None:
+    """A stopwatch of whole milliseconds shows zero for most: a ratio to zero has no upper end."""
+
+    def coarse(tenant: str, side: str, number: int) -> tuple[Array, Array]:
+        service, _ = calm(tenant, side, number)
+        slow = np.random.default_rng([number, len(side)]).random(len(service)) < 0.0115
+        return service, np.where(slow, 1.0, 0.0)
+
+    df = analyse(make_run(make_plan(), coarse)).summary.tenants["fft"].device.df.p99
+    assert df.estimate is None
+    assert "zero" in df.refused
 
 
 def open_loop(run: FakeRun, interval_ms: float) -> FakeRun:
@@ -145,6 +266,6 @@ def test_an_open_loops_response_holds_the_wait_for_its_own_backlog() -> None:
     """Else the headline of an open loop would be that of a closed one."""
     summary = analyse(open_loop(make_run(make_plan(), calm), 4.51)).summary
     gemm = summary.tenants["gemm"]
-    assert gemm.response.shared.p99.estimate > 1.02 * gemm.service.shared.p99.estimate
+    assert (gemm.response.shared.p99.estimate or 0) > 1.02 * (gemm.service.shared.p99.estimate or 9)
     assert gemm.throughput.shared.real is not None
     assert abs(gemm.throughput.shared.real * 4.51e-3 - 1) < 0.01

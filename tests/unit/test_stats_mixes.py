@@ -10,7 +10,7 @@ from tests.helpers_stats import Array, FakeRun, make_plan, make_run
 from kts.model.plan import Condition, Plan
 from kts.model.summary import Mix, MixTenant, Summary
 from kts.stats import PrecisionRule, analyse
-from kts.stats.verdict import half_width
+from kts.stats.verdict import half_width, settled
 
 NAMES = ("a", "b", "c")
 SLOWED = {("a", "shared-a+b"): 1.5, ("c", "shared-b+c"): 3.0, ("b", "shared-a+b+c"): 2.0}
@@ -118,8 +118,11 @@ def test_the_run_goes_on_until_the_widest_mix_is_known() -> None:
     assert rule.reached()
     assert rule.widths() == pytest.approx({name: max(found) for name, found in widths.items()}, rel=1e-3)
     least = max(max(found) for found in widths.values())
-    assert fed(run, least * 1.01).reached()
     assert not fed(run, least * 0.99).reached()
+    cells = cells_of(analyse(run).summary).values()
+    for precision in (least * 1.01, least * 2, 0.05):
+        assert fed(run, precision).reached() == all(settled(cell.df_p99, precision) for cell in cells)
+    assert fed(run, least * 2).reached()
 
 
 def test_not_reached_while_one_mix_is_missing() -> None:

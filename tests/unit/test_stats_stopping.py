@@ -5,11 +5,13 @@ from __future__ import annotations
 import msgspec
 import numpy as np
 import pytest
+from bench.verdicts import Noise, classic, stopped
 from tests.helpers_stats import Array, FakeRun, make_plan, make_run
 
 from kts.model.plan import Plan, Work
+from kts.model.summary import Estimate
 from kts.stats import PrecisionRule, analyse
-from kts.stats.verdict import half_width
+from kts.stats.verdict import half_width, judge, settled
 
 
 def latencies(tenant: str, side: str, number: int) -> tuple[Array, Array]:
@@ -80,3 +82,46 @@ def test_invalid_blocks_do_not_count() -> None:
     run = make_run(make_plan(), latencies)
     run.blocks = [msgspec.structs.replace(block, valid=False) for block in run.blocks]
     assert fed(run, 0.5).widths() == {"fft": None, "gemm": None}
+
+
+def scaled(factor: float, noise: float) -> FakeRun:
+    """Three rounds whose shared iterations take ``factor`` times as long."""
+
+    def latency(tenant: str, side: str, number: int) -> tuple[Array, Array]:
+        rng = np.random.default_rng([number, len(tenant), len(side)])
+        service = rng.lognormal(0, noise, 300) * 4.0 * (factor if side == "shared" else 1.0)
+        return service, service
+
+    return make_run(make_plan(rounds=3), latency)
+
+
+@pytest.mark.parametrize(("factor", "kind"), [(1.0, "no-change"), (1.02, "undetermined"), (1.05, "worse")])
+def test_an_interval_that_decides_nothing_does_not_end_a_run(factor: float, kind: str) -> None:
+    """Narrow enough, but on both sides of 1 and beyond 1+X: the verdict would be undetermined."""
+    run = scaled(factor, 0.08)
+    for tenant in analyse(run).summary.tenants.values():
+        assert (tenant.verdict.kind, tenant.verdict.precise) == (kind, True)
+    assert fed(run, 0.05).reached() == (kind != "undetermined")
+
+
+def test_a_run_at_the_very_edge_ends() -> None:
+    """At half the asked width the run ends, whatever the interval holds: else one at the edge would never."""
+    edge = Estimate(estimate=1.0255, lo=0.9999, hi=1.0501)
+    assert judge(edge, 0.05) == ("undetermined", True)
+    assert settled(edge, 0.05)
+    assert not settled(msgspec.structs.replace(edge, hi=1.0525), 0.05)
+
+
+def test_no_change_is_seldom_said_of_a_change_and_mostly_of_none() -> None:
+    """At DF 1 + 1.2 X in under 5 % of runs, through the stop rule; at DF 1 in most; beyond X is claimed of neither."""
+    changed = stopped(1.06, Noise(0.1), 0.05, repetitions=40)
+    assert changed.kinds["no-change"] <= 2
+    same = stopped(1.0, Noise(0.1), 0.05, repetitions=40)
+    assert same.kinds["no-change"] >= 34
+    assert same.relevant == 0
+
+
+def test_most_verdicts_of_one_block_per_condition_are_false_where_blocks_differ() -> None:
+    """Why they are dimmed; without differences they are as good as others."""
+    assert sum(classic(0.0, repetitions=40)[kind] for kind in ("worse", "better")) <= 4
+    assert sum(classic(0.15, repetitions=40)[kind] for kind in ("worse", "better")) >= 20

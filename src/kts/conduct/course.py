@@ -84,7 +84,7 @@ class Course:
 
     def at_limit(self, now_ns: int) -> Outcome:
         """The outcome of a run that ended before it had what was asked."""
-        aim = f"DF99 was known to +-{self._plan.precision or 0:.3g}" if self.asks else f"{self._plan.rounds} rounds"
+        aim = f"DF99 was settled to +-{self._plan.precision or 0:.3g}" if self.asks else f"{self._plan.rounds} rounds"
         what = f"stopped at its limits after {self.rounds_done} rounds in {self.measured_s(now_ns):.1f} s, before {aim}"
         return Outcome(kind="undetermined", reason=what, remedy="allow more time (--max-seconds)")
 

@@ -135,7 +135,7 @@ class StopRule(Protocol):
         """All records of a tenant in a block that ended valid."""
 
     def reached(self) -> bool:
-        """True once every tenant's DF99 interval is narrow enough. May take 100 ms: called between blocks only."""
+        """True once every tenant's DF99 is settled. May take 100 ms: called between blocks only."""
 
     def widths(self) -> dict[str, float | None]:
         """Relative half-width of each tenant's interval that `reached` goes by; None while it is refused."""

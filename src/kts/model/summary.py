@@ -103,9 +103,9 @@ class Collided(msgspec.Struct, frozen=True, kw_only=True):
 class Waiting(msgspec.Struct, frozen=True, kw_only=True):
     """Where the tail's added service time comes from, means over the slowest 1 % and at least 30 (ms).
 
-    ``added_ms`` = ``wait_ms`` + ``device_ms``, shared minus solo: the wait before the device's stopwatch
-    starts, and what that stopwatch shows. A GPU's stopwatch also runs through the turns of others, thread
-    CPU time does not. ``factor`` is what the wait alone adds to solo p99 as a multiple of it.
+    ``added_ms`` = ``wait_ms`` + ``device_ms``, shared minus solo: service time that is not on the device's
+    stopwatch, and what is. A GPU's stopwatch also runs through the turns of others, thread CPU time does
+    not. ``factor`` is what ``wait_ms`` alone adds to solo p99 as a multiple of it.
     """
 
     added_ms: float
@@ -117,14 +117,17 @@ class Waiting(msgspec.Struct, frozen=True, kw_only=True):
 class Verdict(msgspec.Struct, frozen=True, kw_only=True):
     """What it means, from response DF99 and its interval. ``kind`` is for programs, ``sentence`` for people.
 
-    worse / better: the whole interval is above / below 1. no-change: it holds 1 and is within the asked
-    precision. undetermined: it holds 1 and is wider. refused: no interval. ``precise``: the interval is
-    within the asked precision, so that not only the direction but the amount is settled.
+    With X the asked precision, no-change: the whole interval is in [1 / (1 + X), 1 + X]. Else worse / better: all
+    of it is above / below 1; undetermined: it holds 1. refused: no interval. ``precise``: its longer arm is at most
+    X. ``relevant``: the change is beyond X (true), within it (false), or that is not settled (null). ``dimmed``: why
+    drift cannot be told from sharing, and so the verdict says little; empty where rounds tell them apart.
     """
 
     kind: Literal["worse", "better", "no-change", "undetermined", "refused"]
     precise: bool
     sentence: str
+    relevant: bool | None = None
+    dimmed: str = ""
 
 
 class ReferenceFigures(msgspec.Struct, frozen=True, kw_only=True):
@@ -220,7 +223,7 @@ class MixTenant(msgspec.Struct, frozen=True, kw_only=True):
     """One tenant in one mix, against itself alone. ``n``: iterations that count; DF: mix / solo.
 
     ``df_p50`` and ``df_p99`` are of the response, ``device_df_p99`` of the device's stopwatch; ``kind`` as in
-    `Verdict`, from ``df_p99``.
+    `Verdict`, from ``df_p99``; ``precise`` and ``dimmed``, too.
     """
 
     n: int
@@ -229,6 +232,7 @@ class MixTenant(msgspec.Struct, frozen=True, kw_only=True):
     device_df_p99: Estimate
     kind: Literal["worse", "better", "no-change", "undetermined", "refused"]
     precise: bool
+    dimmed: str = ""
 
 
 class Mix(msgspec.Struct, frozen=True, kw_only=True):

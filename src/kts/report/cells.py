@@ -6,7 +6,19 @@ import math
 from collections.abc import Sequence
 
 from kts.model.records import CLOCKS
-from kts.model.summary import ClockSummary, Estimate, Goodput, Latency, Rate, SloResult, Summary, TenantSummary
+from kts.model.summary import (
+    ClockSummary,
+    Estimate,
+    Goodput,
+    Latency,
+    MixTenant,
+    Rate,
+    SloResult,
+    Summary,
+    TenantSummary,
+    Verdict,
+)
+from kts.units import ratio_texts
 
 QUANTILES = ("p50", "p95", "p99")
 """The quantiles of the tables; p99.9 is in the CSV and JSON files."""
@@ -28,16 +40,37 @@ def ratio(value: float | None) -> str:
     return number(value) if value is None or math.isnan(value) or abs(value) >= 9.995 else f"{value:.2f}"
 
 
+def ratio_of(figure: Estimate) -> str:
+    """The estimate of a ratio, told from 1 where its interval excludes 1."""
+    return _ratios(figure)[0]
+
+
 def interval(figure: Estimate) -> str:
-    """``2.05-2.30``: the interval of a ratio; ``-`` where there is none."""
+    """``2.05-2.30``: the interval of a ratio, told from 1 where it excludes 1; ``-`` where there is none."""
     if figure.lo is None or figure.hi is None:
         return REFUSED
-    return f"{ratio(figure.lo)}-{ratio(figure.hi)}"
+    return "-".join(_ratios(figure)[1:])
 
 
 def ratio_with_interval(figure: Estimate) -> str:
     """``2.16 (2.05-2.30)``."""
-    return REFUSED if figure.estimate is None else f"{ratio(figure.estimate)} ({interval(figure)})"
+    return REFUSED if figure.estimate is None else f"{ratio_of(figure)} ({interval(figure)})"
+
+
+def verdict_word(verdict: Verdict | MixTenant) -> str:
+    """``worse``; ``worse here`` where drift cannot be told from sharing."""
+    return f"{verdict.kind} here" if verdict.dimmed else verdict.kind
+
+
+def dimmed(summary: Summary) -> bool:
+    """True where drift cannot be told from sharing for some tenant."""
+    return any(tenant.verdict.dimmed for tenant in summary.tenants.values())
+
+
+def interval_head(summary: Summary) -> str:
+    """Over a column of DF99."""
+    drift = ", no drift in it" if dimmed(summary) else ""
+    return f"DF99 ({100 * summary.confidence:g} % interval{drift})"
 
 
 def percent(fraction: float | None) -> str:
@@ -85,18 +118,30 @@ def device_label(summary: Summary) -> str:
 
 
 def device_clock_note(summary: Summary) -> str:
-    """What the device clock leaves out."""
+    """What the device clock is."""
     if on_cpu(summary):
-        return "The device clock counts CPU time, not the wait for the core."
-    return "The device clock starts only after the wait."
+        return "The device clock is CPU time of the thread alone."
+    return "The device clock is the device's own stopwatch alone."
 
 
 def how_measured(summary: Summary) -> str:
     """One line: design, rounds, mode, backend, headline clock, confidence."""
+    drift = " without drift" if dimmed(summary) else ""
     rounds = "1 round" if summary.rounds == 1 else f"{summary.rounds} rounds"
     return (
         f"{summary.design} design, {rounds}, {summary.mode}, backend {summary.backend}, "
-        f"headline clock {summary.headline_clock}, {100 * summary.confidence:g} % intervals, outcome {summary.outcome}"
+        f"headline clock {summary.headline_clock}, {100 * summary.confidence:g} % intervals{drift}, "
+        f"outcome {summary.outcome}"
+    )
+
+
+def _ratios(figure: Estimate) -> tuple[str, ...]:
+    """Estimate and both ends."""
+    if figure.estimate is None or figure.lo is None or figure.hi is None:
+        return tuple(ratio(value) for value in (figure.estimate, figure.lo, figure.hi))
+    values = (figure.estimate, figure.lo, figure.hi)
+    return tuple(
+        ratio(value) if value >= 9.995 else text for value, text in zip(values, ratio_texts(*values), strict=True)
     )
 
 

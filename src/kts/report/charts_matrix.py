@@ -9,7 +9,8 @@ from kts.report import mixes
 from kts.report.charts import WIDTH, AnyChart, Drawing, Rows
 from kts.report.theme import HEAT, HEAT_STRONG, LIGHT
 
-UNSETTLED = "undetermined, refused"
+UNSETTLED = "not settled"
+"""Undetermined, refused, or not to be told from drift."""
 _EDGES = ((0.8, "below 0.8"), (0.95, "0.8 to 0.95"), (1.05, "about 1"), (1.25, "to 1.25"), (2.0, "to 2"), (4.0, "to 4"))
 _ABOVE = "above 4"
 BINS = [*(label for _, label in _EDGES), _ABOVE]
@@ -64,7 +65,7 @@ def heat_map(summary: Summary) -> Drawing:
 def step(figures: MixTenant) -> str:
     """The step of the colour scale, or that nothing is settled."""
     df = figures.df_p99.estimate
-    if df is None or figures.kind in {"undetermined", "refused"}:
+    if df is None or figures.dimmed or figures.kind in {"undetermined", "refused"}:
         return UNSETTLED
     return next((label for edge, label in _EDGES if df < edge), _ABOVE)
 

@@ -57,7 +57,8 @@ def timeline(series: dict[str, TenantSeries], *, on_cpu: bool) -> Drawing:
     """One row per tenant: each iteration a bar from submit to retire, its device time in full colour at the end."""
     strips = {name: s.strip for name, s in series.items() if s.strip is not None and len(s.strip.submit_s)}
     start_ms, end_ms = _busiest_stretch(list(strips.values()))
-    parts = ["waiting", "CPU time" if on_cpu else "on the device", "device time unknown"]
+    own = "CPU time" if on_cpu else "device time"
+    parts = [f"not {own}", own, "device time unknown"]
     rows = [row for name, strip in strips.items() for row in _strip_rows(name, strip, start_ms, end_ms, parts)]
     colours = [LIGHT["wait"], LIGHT["shared"], LIGHT["solo"]]
     used = [(p, c) for p, c in zip(parts, colours, strict=True) if any(row["part"] == p for row in rows)]
@@ -211,7 +212,7 @@ def _latency_scale(ms: NDArray[np.float64], *, log_from: float) -> alt.Scale:
 
 
 def _busiest_stretch(strips: list[Strip]) -> tuple[float, float]:
-    """Begin and end (ms) of the stretch in which tenants waited longest, short enough to see single iterations."""
+    """Begin and end (ms) of the stretch with most service less device time, short enough to see single iterations."""
     if not strips:
         return 0.0, STRIP_MS
     ends_ms = [float(s.retire_s.max()) * 1e3 for s in strips]

@@ -49,6 +49,7 @@ def draw(analysis: Analysis, kts_version: str) -> list[Figure]:
     footer = (
         f"{cells.device_label(summary)} | {summary.mode} | {summary.experiment}, run {summary.run} | kts {kts_version}"
     )
+    drift = ", no drift in it" if cells.dimmed(summary) else ""
     figures = []
 
     def add(name: str, title: str, note: str, text: str, make: Callable[[], charts.Drawing]) -> None:
@@ -57,7 +58,7 @@ def draw(analysis: Analysis, kts_version: str) -> list[Figure]:
     add(
         "degradation",
         degradation_title(summary),
-        f"Dot: estimate; bar: {100 * summary.confidence:g} % interval; round dot: headline clock. "
+        f"Dot: estimate; bar: {100 * summary.confidence:g} % interval{drift}; round dot: headline clock. "
         + cells.device_clock_note(summary),
         _degradation_words(summary),
         lambda: charts.degradation(summary),
@@ -96,9 +97,9 @@ def draw(analysis: Analysis, kts_version: str) -> list[Figure]:
     if any(s.strip is not None and len(s.strip.submit_s) for s in series.values()):
         add(
             "timeline",
-            "Who was on the device: a stretch of a shared block",
+            "Device time, and the rest of each iteration: a stretch of a shared block",
             _timeline_note(summary),
-            "One row per tenant, one bar per iteration, its waiting part pale.",
+            "One row per tenant, one bar per iteration, what is not device time pale.",
             lambda: charts_series.timeline(series, on_cpu=cells.on_cpu(summary)),
         )
     if traces := charts_activity.drawn(analysis.activity):
@@ -125,19 +126,19 @@ def picture(name: str, title: str, words: str, drawing: charts.Drawing, subtitle
 
 def degradation_title(summary: Summary) -> str:
     """The finding in plain words, from the verdicts: the tenants shown to be worse, worst first."""
+    found = ((_headline(summary, t).df.p99, name) for name, t in summary.tenants.items() if t.verdict.kind == "worse")
     worse = sorted(
-        (
-            (df.estimate, name)
-            for name, tenant in summary.tenants.items()
-            if tenant.verdict.kind == "worse" and (df := _headline(summary, tenant).df.p99).estimate is not None
-        ),
+        ((df.estimate, name, df) for df, name in found if df.estimate is not None),
+        key=lambda row: row[:2],
         reverse=True,
     )
     if not worse:
         refused = all(tenant.verdict.kind == "refused" for tenant in summary.tenants.values())
         return "Too few data for a DF99" if refused else "No tenant's p99 is shown to be worse when sharing"
-    parts = [f"{_short(name)} {cells.ratio(factor)}x" for factor, name in worse[:NAMED]]
+    parts = [f"{_short(name)} {cells.ratio_of(df)}x" for _, name, df in worse[:NAMED]]
     more = f" and {len(worse) - NAMED} more" if len(worse) > NAMED else ""
+    if cells.dimmed(summary):
+        return f"The p99 was worse together, drift not excluded: {', '.join(parts)}{more}"
     return f"Sharing makes the p99 worse: {', '.join(parts)}{more}"
 
 
@@ -156,7 +157,7 @@ def _timeline_note(summary: Summary) -> str:
         if cells.on_cpu(summary)
         else "Full colour: the device's own stopwatch, which also runs through the turns of others."
     )
-    return f"Bars: iterations, submit to retire, where they waited most. {full}"
+    return f"Bars: iterations, submit to retire, where service less device time is most. {full}"
 
 
 def _headline(summary: Summary, tenant: TenantSummary) -> ClockSummary:

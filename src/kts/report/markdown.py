@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 
 from kts.model.provenance import made_by, made_from
 from kts.model.reading import RunData
-from kts.model.summary import ReferenceTable, Summary
+from kts.model.summary import ReferenceTable, Summary, Verdict
 from kts.report import activity, cells, mixes
 from kts.report.terminal import caution_line
 
@@ -21,7 +21,7 @@ def results_md(run: RunData, summary: Summary, figures: Sequence[tuple[str, str]
         f"# {escape(summary.experiment)} on {escape(cells.device_label(summary))}",
         f"Run {escape(summary.run)}: {escape(cells.how_measured(summary))}.",
         "## What sharing cost",
-        "\n".join(f"- **{t.verdict.kind}**: {escape(t.verdict.sentence)}" for t in summary.tenants.values()),
+        "\n".join(_verdict(t.verdict) for t in summary.tenants.values()),
         latency_table(summary),
         f"Latencies in milliseconds. DF99 = shared p99 / solo p99 on the same clock; the headline is "
         f"{escape(summary.headline_clock)}. {cells.device_clock_note(summary)}",
@@ -43,7 +43,7 @@ def results_md(run: RunData, summary: Summary, figures: Sequence[tuple[str, str]
 
 _REFERENCE_NOTE = (
     "Device time, every sample, no intervals, throughput as 1000/mean: comparable with figures published that way, "
-    "blind to the wait before the device starts."
+    "blind to what is not on the device's stopwatch."
 )
 
 
@@ -64,9 +64,15 @@ def latency_table(summary: Summary) -> str:
             rows.append([escape(name), clock, *quantiles, df])
         if row := cells.collided_row(tenant):
             rows.append([escape(name), *row])
-    table = _table(["tenant", "clock", *heads, f"DF99 ({100 * summary.confidence:g} % interval)"], rows, left=2)
+    table = _table(["tenant", "clock", *heads, cells.interval_head(summary)], rows, left=2)
     known = any(tenant.collided is not None for tenant in summary.tenants.values())
     return f"{table}\n\n{cells.COLLIDED_NOTE}" if known else table
+
+
+def _verdict(verdict: Verdict) -> str:
+    """Bold, or in italics where drift cannot be told from sharing."""
+    mark = "*" if verdict.dimmed else "**"
+    return f"- {mark}{cells.verdict_word(verdict)}{mark}: {escape(verdict.sentence)}"
 
 
 def rate_table(summary: Summary) -> str:

@@ -21,13 +21,14 @@ class Cell:
 
     @property
     def text(self) -> str:
-        """``1.66``; ``1.03 ?`` where undetermined; ``refused``; ``-`` where not measured; empty on the diagonal."""
+        """``1.66``; ``1.03 ?`` where undetermined; ``1.66 *`` where drift is not excluded; ``refused``; ``-`` where
+        not measured; empty on the diagonal."""
         if self.figures is None:
             return "" if self.alone else cells.REFUSED
         if self.figures.df_p99.estimate is None:
             return "refused"
-        mark = " ?" if self.figures.kind == "undetermined" else ""
-        return f"{cells.ratio(self.figures.df_p99.estimate)}{mark}"
+        mark = " ?" if self.figures.kind == "undetermined" else " *" if self.figures.dimmed else ""
+        return f"{cells.ratio_of(self.figures.df_p99)}{mark}"
 
     @property
     def interval(self) -> str:
@@ -79,9 +80,12 @@ def all_rows(summary: Summary) -> list[list[str]]:
 
 def legend(summary: Summary) -> str:
     """What a cell of the grid means."""
+    reasons = dict.fromkeys(figures.dimmed for mix in measured(summary) for figures in mix.tenants.values())
+    dimmed = [reason for reason in reasons if reason]
+    star = f" *: {', '.join(dimmed)}, so drift cannot be told from sharing." if dimmed else ""
     return (
         "DF99 of the row's tenant beside the column's: response p99 together / p99 alone, with its "
-        f"{100 * summary.confidence:g} % interval. ?: undetermined, the interval holds 1."
+        f"{100 * summary.confidence:g} % interval. ?: undetermined, whether worse, better or no change.{star}"
     )
 
 
@@ -102,7 +106,7 @@ def worst(summary: Summary) -> tuple[float, str, str] | None:
         for mix in measured(summary)
         if len(mix.tenants) == 2
         for name, figures in mix.tenants.items()
-        if figures.kind == "worse" and figures.df_p99.estimate is not None
+        if figures.kind == "worse" and not figures.dimmed and figures.df_p99.estimate is not None
     ]
     return max(found, default=None)
 
@@ -118,7 +122,8 @@ def _spoken(table: Grid) -> Iterator[str]:
         for head, cell in zip(table.heads, row, strict=True):
             if cell.figures is not None:
                 where = "in the full house" if head == FULL_HOUSE else f"beside {head}"
-                note = f" ({cell.figures.kind})" if cell.figures.kind in {"undetermined", "refused"} else ""
+                unsettled = cell.figures.dimmed or cell.figures.kind in {"undetermined", "refused"}
+                note = f" ({cells.verdict_word(cell.figures)})" if unsettled else ""
                 yield f"{name} {where} {cells.ratio_with_interval(cell.figures.df_p99)}{note}"
 
 
@@ -139,7 +144,7 @@ def _long(mix: Mix) -> list[list[str]]:
             cells.ratio_with_interval(figures.df_p99),
             cells.ratio(figures.df_p50.estimate),
             cells.ratio(figures.device_df_p99.estimate),
-            figures.kind,
+            cells.verdict_word(figures),
         ]
         for name, figures in mix.tenants.items()
     ]

@@ -53,8 +53,9 @@ def page(run: RunData, summary: Summary, figures: Sequence[Figure]) -> str:
 
 def _verdicts(summary: Summary) -> str:
     items = [
-        f'<li class="{t.verdict.kind}"><span class="kind">{t.verdict.kind}</span>{escape(t.verdict.sentence)}</li>'
-        for t in summary.tenants.values()
+        f'<li class="{verdict.kind}{" dimmed" if verdict.dimmed else ""}">'
+        f'<span class="kind">{cells.verdict_word(verdict)}</span>{escape(verdict.sentence)}</li>'
+        for verdict in (tenant.verdict for tenant in summary.tenants.values())
     ]
     return f'<ul class="verdicts">{"".join(items)}</ul>'
 
@@ -73,7 +74,7 @@ def _latency_table(summary: Summary) -> str:
         if collided:
             rows.append(f'<tr><th scope="row">{collided[0]}</th>{"".join(f"<td>{c}</td>" for c in collided[1:])}</tr>')
     heads = [f"{side} {q}" for side in ("solo", "shared") for q in cells.QUANTILES]
-    heads.append(f"DF99 ({100 * summary.confidence:g} % interval)")
+    heads.append(cells.interval_head(summary))
     caption = (
         "Latency in milliseconds per tenant and clock. DF99 = shared p99 / solo p99; the headline clock is "
         f"{summary.headline_clock}. {cells.COLLIDED_NOTE} {cells.device_clock_note(summary)}"

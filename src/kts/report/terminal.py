@@ -27,6 +27,8 @@ _VERDICT_STYLE = {
     "refused": "yellow",
 }
 
+_DIMMED_STYLE = "dim"
+
 
 def print_summary(summary: Summary, console: Console) -> None:
     """Prints device and run, latency and rate tables, verdicts, refusals and cautions."""
@@ -54,9 +56,10 @@ def print_summary(summary: Summary, console: Console) -> None:
 
 
 def verdict_text(tenant: str, verdict: Verdict) -> Text:
-    """``WORSE  fft: p99 ...``: kind and sentence, so that colour says nothing alone."""
+    """``WORSE  fft: p99 ...``: kind and sentence, so that colour says nothing alone. Dim where the verdict is."""
     sentence = verdict.sentence if verdict.sentence.startswith(tenant) else f"{tenant}: {verdict.sentence}"
-    return Text.assemble((verdict.kind.upper(), _VERDICT_STYLE[verdict.kind]), "  ", sentence)
+    style = _DIMMED_STYLE if verdict.dimmed else _VERDICT_STYLE[verdict.kind]
+    return Text.assemble((cells.verdict_word(verdict).upper(), style), "  ", sentence)
 
 
 def caution_line(tenant: str, text: str) -> str:
@@ -154,12 +157,15 @@ def _grid_table(grid: mixes.Grid) -> Table:
     for k, head in enumerate(grid.heads):
         table.add_column(f"{'beside' if k == 0 else ''}\n{head}", justify="right", no_wrap=True)
     for name, row in grid.rows:
-        lines = (
-            Text.assemble((c.text, _VERDICT_STYLE[c.figures.kind] if c.figures else "dim"), "\n", (c.interval, "dim"))
-            for c in row
-        )
+        lines = (Text.assemble((c.text, _cell_style(c)), "\n", (c.interval, "dim")) for c in row)
         table.add_row(Text(name, style="bold"), *lines)
     return table
+
+
+def _cell_style(cell: mixes.Cell) -> str:
+    if cell.figures is None or cell.figures.dimmed:
+        return _DIMMED_STYLE
+    return _VERDICT_STYLE[cell.figures.kind]
 
 
 def _long_table(rows: Sequence[Sequence[str]], width: int) -> Table:

@@ -36,13 +36,14 @@ from kts.model.summary import (
 from kts.stats import cautions, starts
 from kts.stats.activity import Join, traces
 from kts.stats.degradation import Bootstrap
+from kts.stats.faults import gap_reason, told_device
 from kts.stats.gathering import SideData, TenantData, gather, origin_ns
 from kts.stats.proportions import fraction_within
 from kts.stats.quantiles import QUANTILES, quantile_estimate
 from kts.stats.reference import reference_table
 from kts.stats.sample import MIN_ROUNDS, Sample, make_sample
 from kts.stats.series import SIDES, TAIL_POINTS, Analysis, BlockSpan, OverTime, Side, TailCurve, TenantSeries
-from kts.stats.verdict import asked_of, judge, verdict
+from kts.stats.verdict import asked_of, dimming, judge, verdict
 from kts.stats.waiting import waiting
 
 Samples = dict[Side, dict[Clock, Sample | None]]
@@ -92,7 +93,7 @@ def analyse(run: RunData, *, confidence: float = 0.95, seed: int = 0) -> Analysi
         rounds=len({block.round for block in run.blocks if block.valid}),
         tenants=tenants,
         warnings=tuple(warnings),
-        notes=info.notes,
+        notes=(*info.notes, *cautions.notes(info.plan, tenants)),
         mixes=_mixes(info.plan, in_mixes) if len(info.plan.mixes) > 1 else UNSET,
         telemetry=info.telemetry or UNSET,
         provenance=info.provenance or UNSET,
@@ -165,6 +166,7 @@ class _TenantView:
                 closed=closed,
                 precision=self.plan.precision,
                 confidence=self.confidence,
+                dimmed=dimming(len(solo.rounds), len(shared.rounds)),
             ),
             waiting=waits,
             goodput=self._goodput(tenant.slo.deadline_ms),
@@ -180,7 +182,7 @@ class _TenantView:
             if self.name in mix.tenants
         }
         response, device = summary.response, summary.device
-        house = self._mix_tenant(response.shared.n, response.df.p50, response.df.p99, device.df.p99)
+        house = self._mix_tenant(response.shared.n, response.df.p50, response.df.p99, device.df.p99, self.data.shared)
         return {**figures, self.plan.full_house.name: house}
 
     def _in_mix(self, side: SideData) -> MixTenant:
@@ -199,11 +201,12 @@ class _TenantView:
 
         p50, p99 = df("response", 0.5), df("response", 0.99)
         n = sum(len(values) for _, values in side.service)
-        return self._mix_tenant(n, p50, p99, df("device", 0.99))
+        return self._mix_tenant(n, p50, p99, df("device", 0.99), side)
 
-    def _mix_tenant(self, n: int, p50: Estimate, p99: Estimate, device: Estimate) -> MixTenant:
+    def _mix_tenant(self, n: int, p50: Estimate, p99: Estimate, device: Estimate, side: SideData) -> MixTenant:
         kind, precise = judge(p99, asked_of(self.plan.precision))
-        return MixTenant(n=n, df_p50=p50, df_p99=p99, device_df_p99=device, kind=kind, precise=precise)
+        dimmed = "" if kind == "refused" else dimming(len(self.data.solo.rounds), len(side.rounds))
+        return MixTenant(n=n, df_p50=p50, df_p99=p99, device_df_p99=device, kind=kind, precise=precise, dimmed=dimmed)
 
     def tails(self) -> dict[Side, dict[Clock, TailCurve]]:
         """Tail curves of every side and clock that has samples."""
@@ -235,8 +238,8 @@ class _TenantView:
         )
 
     def _missing(self, side: Side, data: SideData | None = None) -> str:
-        if (data or self.data.side(side)).service:
-            return "no device stopwatch"
+        if (found := data or self.data.side(side)).service:
+            return gap_reason(found.device, side)
         silent = not (self.data.solo.service or self.data.shared.service)
         if silent and self.plan.tenant(self.name).work.workload == "command":
             return "the program reports no iterations: a neighbour without figures of its own"
@@ -252,7 +255,7 @@ class _TenantView:
         """None where no iteration counts, or where no neighbour has any."""
         shared = self.data.shared
         n = sum(len(values) for _, values in shared.service)
-        if not n or not self.data.locks:
+        if not n or not self.data.phases:
             return None
         split = split_blocks(self.data.solo.rounds, shared.rounds)
         sample = make_sample(shared.collided, split=split)
@@ -272,6 +275,8 @@ class _TenantView:
         return Goodput(deadline_ms=deadline_ms, solo=solo, shared=shared)
 
     def _reference(self) -> ReferenceTable | None:
+        if self.samples["shared"]["device"] is None and self.data.shared.service:
+            return None
         alone, together = (
             [sample for sample in (self.samples[side]["device"], left_out) if sample is not None]
             for side in SIDES
@@ -287,7 +292,7 @@ def _samples(side: SideData, split: bool) -> dict[Clock, Sample | None]:
     return {
         "response": service if closed else make_sample(side.response, split=split),
         "service": service,
-        "device": make_sample(side.device, split=split),
+        "device": make_sample(told_device(side.device), split=split),
     }
 
 

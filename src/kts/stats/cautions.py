@@ -8,13 +8,15 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtr
 
-from kts.model.plan import Plan
+from kts.model.plan import Closed, Plan
 from kts.model.reading import RunData
-from kts.model.summary import Caution, MixTenant, TenantSummary
+from kts.model.summary import Caution, MixTenant, TenantSummary, Verdict
+from kts.stats.faults import MOST_GAPS, device_gaps
 from kts.stats.gathering import SideData, TenantData
-from kts.stats.phase import LOCKED
+from kts.stats.phase import BlockPhases, lock
 from kts.stats.sample import MIN_ROUNDS, Sample
 from kts.stats.verdict import half_width
+from kts.units import format_ms
 
 DROPPED = 0.05
 DRIFT = 0.05
@@ -52,6 +54,20 @@ def of_run(run: RunData) -> Iterator[Caution]:
         yield Caution(code="few-rounds", text=text)
 
 
+def notes(plan: Plan, tenants: Mapping[str, TenantSummary]) -> Iterator[str]:
+    """What a closed loop leaves out, in one line for all tenants that have one."""
+    closed = [
+        tenant.name
+        for tenant in plan.tenants
+        if isinstance(tenant.arrivals, Closed) and tenants[tenant.name].response.shared.n
+    ]
+    if closed:
+        yield (
+            f"{', '.join(closed)}: closed loop: a user who waits does not send the next request. As an open loop "
+            "(arrivals: poisson or trace) requests would queue meanwhile, and responses take longer."
+        )
+
+
 def of_tenant(
     name: str, plan: Plan, data: TenantData, summary: TenantSummary, solo: Sample | None
 ) -> Iterator[Caution]:
@@ -67,44 +83,86 @@ def of_tenant(
             "ran while a neighbour was idle and do not count as shared."
         )
         yield Caution(code="overlap-dropped", tenant=name, text=text)
-    for other, strengths in data.locks.items():
-        if np.median(strengths) >= LOCKED:
-            text = (
-                f"{name} starts in step with {other} (phase strength {np.median(strengths):.2f} of 1): the tail is "
-                "that of one phase. Jitter the think times or give them periods without a common multiple."
-            )
-            yield Caution(code="phase-lock", tenant=name, text=text)
+    yield from _locks(name, data.phases)
+    yield from _faults(name, data)
     yield from _overload(name, {"alone": data.solo, "when shared": data.shared})
     width = half_width(summary.response.df.p99)
     has_records = summary.response.solo.n + summary.response.shared.n > 0
-    if has_records and plan.precision is not None and (width is None or width > plan.precision):
-        text = f"{name}: DF99 is known to {_percent(width)}, asked was {_percent(plan.precision)}."
+    if has_records and plan.precision is not None and not _decides(summary.verdict):
+        known = f"DF99 is known to {_percent(width)}, asked was {_percent(plan.precision)}"
+        decides = ", and an interval that decides" if width is not None and width <= plan.precision else ""
+        text = f"{name}: {known}{decides}."
         yield Caution(code="precision-not-reached", tenant=name, text=text)
     if solo is not None:
         yield from _stability(name, solo)
-    for clock in ("service", "device"):
-        df = getattr(summary, clock).df.p50
-        if df.hi is not None and df.hi < 1 and df.estimate < FASTER:
-            text = (
-                f"{name}: the median {clock} time is lower when shared ({df.estimate:.2f}x): a neighbour keeps the "
-                "clocks up that fall when the tenant is alone. Its solo figures, and so every DF, flatter sharing."
-            )
-            yield Caution(code="faster-when-shared", tenant=name, text=text)
-            break
+    yield from _faster(name, summary)
 
 
 def of_mixes(name: str, plan: Plan, mixes: Mapping[str, MixTenant]) -> Iterator[Caution]:
     """Cautions about one tenant in the mixes besides the full house, by condition."""
     house = plan.full_house.name
     known = {condition: mix for condition, mix in mixes.items() if condition != house and mix.n}
-    wide = [condition.removeprefix("shared-") for condition, mix in known.items() if not mix.precise]
+    wide = [condition.removeprefix("shared-") for condition, mix in known.items() if not _decides(mix)]
     if wide and plan.precision is not None:
         shown = ", ".join(wide[:MIXES_NAMED]) + (f" and {len(wide) - MIXES_NAMED} more" if wide[MIXES_NAMED:] else "")
         text = (
-            f"{name}: in {len(wide)} of {_count(len(known), 'mix', 'mixes')} DF99 is known less well than the asked "
+            f"{name}: in {len(wide)} of {_count(len(known), 'mix', 'mixes')} DF99 is not settled to the asked "
             f"{_percent(plan.precision)}: {shown}."
         )
         yield Caution(code="mix-precision", tenant=name, text=text)
+
+
+def _locks(name: str, phases: Mapping[str, list[BlockPhases]]) -> Iterator[Caution]:
+    for other, blocks in phases.items():
+        if found := lock(blocks):
+            points = _count(found.points, "fixed point")
+            text = (
+                f"{name} starts in step with {other}: within a block its starts keep to {points} of {other}'s cycle "
+                f"(strength {found.strength:.2f} of 1). Each block is one phase and blocks differ, so the intervals "
+                f"know {_count(found.blocks, 'block')} rather than the iterations. Jitter the think times."
+            )
+            yield Caution(code="phase-lock", tenant=name, text=text)
+
+
+def _faults(name: str, data: TenantData) -> Iterator[Caution]:
+    """Latencies below zero, and device times that are missing here and there."""
+    if data.negative:
+        text = (
+            f"{name}: left out: {_count(data.negative, 'iteration')} with a latency below zero, which no clock that "
+            "runs on can give."
+        )
+        yield Caution(code="damage", tenant=name, text=text)
+    gaps = {side: device_gaps(getattr(data, side).device) for side in ("solo", "shared")}
+    if any(missing for missing, _ in gaps.values()) and any(missing < n for missing, n in gaps.values()):
+        counts = ", ".join(f"{missing} of {n} {side}" for side, (missing, n) in gaps.items())
+        text = (
+            f"{name}: iterations without a device time: {counts}. Device figures of a side are refused where over "
+            f"{100 * MOST_GAPS:g} % lack it, else they are of the others."
+        )
+        yield Caution(code="device-clock-gaps", tenant=name, text=text)
+
+
+def _faster(name: str, summary: TenantSummary) -> Iterator[Caution]:
+    """A median that is lower when shared, with the SM clock where it was sampled: what was seen, no cause."""
+    for clock in ("service", "device"):
+        figures = getattr(summary, clock)
+        df = figures.df.p50
+        if df.hi is not None and df.hi < 1 and df.estimate < FASTER:
+            alone, together = (format_ms(side.p50.estimate or 0.0) for side in (figures.solo, figures.shared))
+            text = (
+                f"{name}: the median {clock} time is lower when shared: {together} instead of {alone} "
+                f"({df.estimate:.2f}x, {df.lo:.2f} to {df.hi:.2f}).{_sm_clock(summary)}"
+            )
+            yield Caution(code="faster-when-shared", tenant=name, text=text)
+            return
+
+
+def _sm_clock(summary: TenantSummary) -> str:
+    for metric in summary.activity or ():
+        solo, shared = metric.solo.block_mean, metric.shared.block_mean
+        if metric.metric == "sm_clock_mhz" and solo is not None and shared is not None:
+            return f" The SM clock was {solo:.0f} MHz in solo blocks and {shared:.0f} MHz in shared ones (means)."
+    return ""
 
 
 def _overload(name: str, sides: Mapping[str, SideData]) -> Iterator[Caution]:
@@ -147,6 +205,11 @@ def trend(values: NDArray[np.float64]) -> tuple[float, float]:
     score = abs(float(np.sign(values[second] - values[first]).sum()))
     deviation = np.sqrt(k * (k - 1) * (2 * k + 5) / 18)
     return slope * (k - 1) / float(np.median(values)), float(2 * ndtr(-max(score - 1, 0) / deviation))
+
+
+def _decides(verdict: Verdict | MixTenant) -> bool:
+    """Within the asked precision, and an answer."""
+    return verdict.precise and verdict.kind != "undetermined"
 
 
 def _percent(width: float | None) -> str:

@@ -65,6 +65,8 @@ class Bootstrap:
         estimate = float(np.log(top) - np.log(bottom))
         blocks = self._stage(above, p_above)[0] - self._stage(below, p_below)[0]
         iterations = self._stage(above, p_above)[1] - self._stage(below, p_below)[1]
+        if self._reaches_zero(above, p_above, below, p_below):
+            return refused("the interval reaches latencies of zero")
         k, degrees = self._degrees(above, p_above, below, p_below)
         unbiased = k / (k - 1)
         share = weight(unbiased * float(np.nanvar(blocks)) / max(float(np.var(iterations)), 1e-300), degrees)
@@ -77,6 +79,12 @@ class Bootstrap:
         return Estimate(
             estimate=float(np.exp(estimate)), lo=float(np.exp(estimate + lo)), hi=float(np.exp(estimate + hi))
         )
+
+    def _reaches_zero(self, above: Sample, p_above: float, below: Sample, p_below: float) -> bool:
+        """Whether an end of the interval would be made of `LEAST_MS`, which is no latency."""
+        floor, tail = np.log(LEAST_MS) + 1e-6, (1 - self.confidence) / 2
+        stages = (*self._stage(above, p_above), *self._stage(below, p_below))
+        return any(float(np.mean(stage <= floor)) > tail for stage in stages)
 
     def _degrees(self, above: Sample, p_above: float, below: Sample, p_below: float) -> tuple[int, float]:
         """Units behind a ratio, and degrees of freedom of the spread between them (Welch's if drawn apart)."""

@@ -12,8 +12,9 @@ from kts.model.reading import RunData
 from kts.model.records import Records
 from kts.model.run import BlockOutcome
 from kts.stats.activity import Join
+from kts.stats.faults import sound
 from kts.stats.overlap import Counted, Span, collided, counted
-from kts.stats.phase import lock_strength
+from kts.stats.phase import BlockPhases, block_phases
 from kts.stats.sample import FloatArray
 from kts.stats.series import OVER_TIME_POINTS, STRIP_INTERVALS, OverTime, Side, Strip
 
@@ -63,7 +64,8 @@ class SideData:
 class TenantData:
     """Everything kept of one tenant. ``mixes``: by condition, those besides the full house that it is part of.
 
-    ``locks``: strength of phase lock to each neighbour, one per block of the full house.
+    ``phases``: of its starts in each neighbour's cycles, one per block of the full house. ``negative``: iterations
+    left out because a latency was below zero.
     """
 
     solo: SideData = field(default_factory=SideData)
@@ -71,7 +73,8 @@ class TenantData:
     mixes: dict[str, SideData] = field(default_factory=dict)
     points: list[OverTime] = field(default_factory=list)
     strip: Strip | None = None
-    locks: dict[str, list[float]] = field(default_factory=dict)
+    phases: dict[str, list[BlockPhases]] = field(default_factory=dict)
+    negative: int = 0
 
     def side(self, side: Side) -> SideData:
         """The data of one side."""
@@ -115,7 +118,11 @@ def gather(run: RunData, join: Join | None = None) -> dict[str, TenantData]:
     strip_block = shared_blocks[len(shared_blocks) // 2] if shared_blocks else None
     for block in blocks:
         shared = block.condition not in alone
-        rows = {name: _compact(run.records(name, block.index), dtype) for name in wanted[block.condition]}
+        rows = {}
+        for name in wanted[block.condition]:
+            records, negative = sound(run.records(name, block.index))
+            tenants[name].negative += negative
+            rows[name] = _compact(records, dtype)
         for name, row in rows.items():
             if len(row.submit_ns):
                 tenants[name].points.append(_thinned(row, block, budget[name], origin, shared))
@@ -179,8 +186,8 @@ def _add_company(
         data.shared.collided.append((number, row.response[keep][met[:: 1 + len(met) // COLLIDED_KEPT]]))
         for other in rows:
             if other != name:
-                strength = lock_strength(spans[name].submit_ns, spans[name].retire_ns, spans[other].submit_ns)
-                data.locks.setdefault(other, []).append(strength)
+                found = block_phases(spans[name].submit_ns, spans[name].retire_ns, spans[other].submit_ns)
+                data.phases.setdefault(other, []).append(found)
 
 
 def _add(side: SideData, row: _Rows, number: int, counts: Counted) -> None:

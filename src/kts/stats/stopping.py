@@ -1,4 +1,4 @@
-"""Sequential stopping: measure until the answer is as precise as asked."""
+"""Sequential stopping: measure until the answer is as precise as asked, and an answer."""
 
 from __future__ import annotations
 
@@ -10,11 +10,13 @@ import numpy as np
 from kts.model.plan import Plan
 from kts.model.records import Records, clock_ms
 from kts.model.run import BlockOutcome
+from kts.model.summary import Estimate
 from kts.stats.analysis import split_blocks
 from kts.stats.degradation import Bootstrap
+from kts.stats.faults import sound
 from kts.stats.overlap import Span, counted
 from kts.stats.sample import FloatArray, make_sample
-from kts.stats.verdict import half_width
+from kts.stats.verdict import half_width, settled
 
 
 @dataclass
@@ -26,14 +28,14 @@ class _Pending:
 
 
 class PrecisionRule:
-    """Reached once the 95 % interval of every tenant's response DF99 is within +-``precision`` (relative), in
-    the full house and in every other mix that the plan measures.
+    """Reached once the 95 % interval of every tenant's response DF99 is within +-``precision`` (relative) and its
+    verdict is settled (`kts.stats.verdict.settled`), in the full house and in every other mix that the plan measures.
 
     A program of the user's that has no records is a neighbour, and nothing is asked of it.
 
     A `kts.conduct.ports.StopRule`. The estimator is the final one, so what stops the run is what the
     report prints. Keeps 4 bytes per iteration of the blocks that count (response times). Of a tenant's mixes
-    the one that was widest last time is looked at first, and no other while that one is too wide.
+    the one that was not settled last time is looked at first, and no other while that one is not.
     """
 
     def __init__(self, plan: Plan, precision: float, *, confidence: float = 0.95, seed: int = 0) -> None:
@@ -46,10 +48,11 @@ class PrecisionRule:
         self._solo: dict[str, list[tuple[int, FloatArray]]] = {name: [] for name in self._names}
         self._shared: dict[tuple[str, str], list[tuple[int, FloatArray]]] = {}
         self._pending: dict[int, _Pending] = {}
-        self._widths: dict[str, float | None] | None = None
+        self._looked: dict[str, tuple[float | None, bool]] | None = None
 
     def add(self, tenant: str, block: BlockOutcome, records: Records) -> None:
         """All records of a tenant in a block that ended valid."""
+        records, _ = sound(records)
         if not block.valid or not len(records) or tenant not in self._solo:
             return
         response = clock_ms(records, "response").astype(np.float32)
@@ -60,22 +63,26 @@ class PrecisionRule:
             self._pending.setdefault(block.index, _Pending(block)).rows[tenant] = Span.of(records), response
         else:
             return
-        self._widths = None
+        self._looked = None
 
     def reached(self) -> bool:
-        """True once every tenant's interval is narrow enough. False while any DF99 is refused."""
-        widths = self.widths().values()
-        return bool(widths) and all(width is not None and width <= self._precision for width in widths)
+        """True once every tenant's verdict is settled. False while any DF99 is refused."""
+        found = self._look().values()
+        return bool(found) and all(done for _, done in found)
 
     def widths(self) -> dict[str, float | None]:
-        """Relative half-width of each tenant's DF99 interval so far, in a mix that is too wide if there is one.
+        """Relative half-width of each tenant's DF99 interval so far, in a mix that is not settled if there is one.
 
         None while it is refused. Neighbours have none.
         """
-        if self._widths is None:
+        return {name: width for name, (width, _) in self._look().items()}
+
+    def _look(self) -> dict[str, tuple[float | None, bool]]:
+        """Of every tenant that is asked for: half-width, and whether all its mixes are settled."""
+        if self._looked is None:
             self._settle()
-            self._widths = {name: self._width(name) for name in self._names if self._counts(name)}
-        return dict(self._widths)
+            self._looked = {name: self._look_at(name) for name in self._names if self._counts(name)}
+        return self._looked
 
     def _counts(self, name: str) -> bool:
         shared = any(self._shared.get((name, mix)) for mix in self._mixes_of[name])
@@ -89,20 +96,21 @@ class PrecisionRule:
                 self._shared.setdefault((name, pending.block.condition), []).append(kept)
         self._pending.clear()
 
-    def _width(self, name: str) -> float | None:
-        """Of the first mix that is refused or too wide, or of the widest."""
+    def _look_at(self, name: str) -> tuple[float | None, bool]:
+        """Of the first mix that is not settled, or of the widest."""
         mixes = self._mixes_of[name]
-        widest: float | None = None
+        widest = 0.0
         for mix in list(mixes):
-            width = self._width_in(name, mix)
-            if width is None or width > self._precision:
+            df = self._df_in(name, mix)
+            width = half_width(df)
+            if width is None or not settled(df, self._precision):
                 mixes.remove(mix)
                 mixes.insert(0, mix)
-                return width
-            widest = max(widest or 0.0, width)
-        return widest
+                return width, False
+            widest = max(widest, width)
+        return (widest, True) if mixes else (None, False)
 
-    def _width_in(self, name: str, mix: str) -> float | None:
+    def _df_in(self, name: str, mix: str) -> Estimate:
         blocks = self._solo[name], self._shared.get((name, mix), [])
         solo, shared = ([(r, v) for r, v in side if len(v)] for side in blocks)
         rounds = {r for r, _ in solo}, {r for r, _ in shared}
@@ -113,4 +121,4 @@ class PrecisionRule:
             seed=self._seed + zlib.crc32(name.encode()),
         )
         samples = [make_sample(values, split=split) for values in (shared, solo)]
-        return half_width(bootstrap.ratio(samples[0], 0.99, samples[1], 0.99))
+        return bootstrap.ratio(samples[0], 0.99, samples[1], 0.99)

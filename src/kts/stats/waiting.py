@@ -1,4 +1,4 @@
-"""Where the tail's added time comes from: the device, or the wait for it."""
+"""Where the tail's added time is: on the device's stopwatch, or not."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ LEAST = 30
 def waiting(solo: SideData, shared: SideData, solo_p99_ms: float | None) -> Waiting | None:
     """Means over the slowest 1 % (by service time; 30 at least) of each side, shared minus solo.
 
-    None without a device stopwatch, or where a side has no iterations or solo p99 is refused. ``factor``
-    is 0 where the wait did not grow.
+    None without a device stopwatch on all of these, or where a side has no iterations or solo p99 is refused.
+    ``factor`` is 0 where service less device time did not grow.
     """
     alone, together = _tail_means(solo), _tail_means(shared)
     if alone is None or together is None or not solo_p99_ms:
