@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from kts.physics.selfcheck import TenantCheck, Truth
     from kts.physics.synthetic import Pair
 
-FULL, QUICK = 300, 6
-LONG, SHORT = 2_000_000, 300_000
+FULL, QUICK = 300, 5
+LONG, SHORT = 2_000_000, 200_000
 """Iterations behind the truth."""
 PORTION = 10
 """Runs that a process makes at a time."""

@@ -15,13 +15,14 @@ from kts.model.provenance import made_by
 if TYPE_CHECKING:
     from kts.physics.selfcheck import Check, SelfCheck, TenantCheck
 
-HEADS = ("pair", "tenant", "met", "rounds", "true", "median", "covered", "first", "worse / no change")
+HEADS = ("pair", "tenant", "met", "rounds", "true", "median", "covered", "first", "verdicts")
 NAMES = 2
 """Columns that are text."""
 MARKS = {"undecided": "~", "failed": "!"}
 LEGEND = (
-    "met: share of its iterations that a neighbour's overlapped. true, median: DF99, * on a cliff. first: a block's",
-    "first iterations among the slowest 1 %, times chance. ! outside of its bar, ~ by no more than chance explains.",
+    "met: share of its iterations that a neighbour's overlapped. true, median: DF99, * on a cliff.",
+    "first: a block's first iterations among the slowest 1 %, times chance. verdicts: worse / no change.",
+    "! outside of its bar, ~ by no more than chance explains.",
 )
 
 
