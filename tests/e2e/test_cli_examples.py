@@ -70,3 +70,8 @@ def test_mixes_that_nothing_was_fitted_to_are_still_predicted_as_the_docs_say() 
 def test_the_readme_holds_the_table_of_the_recorded_runs() -> None:
     """Else README could claim figures that no run in the repository gives."""
     _python("examples/04_results_table.py", "--check")
+
+
+def test_the_docs_hold_what_the_full_self_check_found() -> None:
+    """Else docs/measuring.md could claim a coverage that no command gave."""
+    _python("examples/08_selfcheck.py", "--check")

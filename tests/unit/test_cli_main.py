@@ -46,6 +46,7 @@ def test_every_command_is_in_the_help(capsys: pytest.CaptureFixture[str]) -> Non
         "profile",
         "whatif",
         "validate",
+        "selfcheck",
         "experiments",
         "runs",
         "attach",

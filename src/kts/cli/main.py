@@ -27,6 +27,7 @@ from kts.cli.report import report
 from kts.cli.run import run
 from kts.cli.runs import attach, clean, collect, runs
 from kts.cli.schema import schema
+from kts.cli.selfcheck import selfcheck
 from kts.cli.validate import validate
 from kts.cli.whatif import whatif
 from kts.errors import Interrupted, KtsError, SetupError, UsageError
@@ -47,6 +48,7 @@ for command in (
     predict,
     whatif,
     validate,
+    selfcheck,
     experiments,
     runs,
     attach,
