@@ -18,7 +18,7 @@ BENCHES: dict[str, tuple[str, tuple[str, ...]]] = {
     "report_scale": ("time and memory of kts report on a large run", ("--iterations", "10000000")),
     "simulate": ("events per second of the simulator, beside SimPy and a slow one", ("--repetitions", "3")),
     "probe": ("slices, neighbours counted, whom a probe disturbs", ("--repeats", "2", "--probes", "5")),
-    "coverage": ("how often the intervals hold the truth", ("--repetitions", "100")),
+    "coverage": ("how often the intervals hold the truth", ("--repetitions", "20")),
 }
 """Name to (what it measures, options that keep it short when all are run)."""
 
