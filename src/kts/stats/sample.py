@@ -8,15 +8,26 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
-FloatArray = NDArray[np.floating[Any]]
+from kts.stats.dependence import Dependence, FloatArray
+
+__all__ = ["IN_TIME", "MIN_ROUNDS", "SEGMENTS", "FloatArray", "Sample", "make_sample"]
 
 SEGMENTS = 10
 """Contiguous parts that stand for rounds where there are too few of them."""
+
+IN_TIME = 1 << 18
+"""Iterations kept in order of time, over all units: enough to learn how they depend on each other."""
+
+CUTS = 20_000
+"""Iterations in which the tick is looked for."""
+
+TIED = 0.5
+"""Readings share their values this often, at least, where the stopwatch's tick shows."""
 
 MIN_ROUNDS = 3
 """Fewer blocks than this are split: an interval from two rounds is wider than anyone can use."""
@@ -27,13 +38,15 @@ class Sample:
     """``units``: latencies in ms, each unit sorted; ``labels``: one per unit, rising in time.
 
     ``rounds`` is True where labels are round numbers, so that units of another sample with the same
-    label belong to the same stretch of time; False where units are segments of a block.
+    label belong to the same stretch of time; False where units are segments of a block. ``in_time``: the
+    first iterations of each unit in order of time, at most `IN_TIME` in all.
     """
 
     units: tuple[FloatArray, ...]
     labels: tuple[int, ...]
     rounds: bool
     mean: float
+    in_time: tuple[FloatArray, ...] = ()
 
     @property
     def n(self) -> int:
@@ -44,6 +57,27 @@ class Sample:
     def sizes(self) -> NDArray[np.int64]:
         """Iterations per unit, shape ``(k,)``."""
         return np.array([len(unit) for unit in self.units], dtype=np.int64)
+
+    @cached_property
+    def dependence(self) -> Dependence:
+        """How the iterations depend on each other."""
+        return Dependence(self.units, self.in_time, self.tick)
+
+    @cached_property
+    def tick(self) -> float:
+        """Step of the stopwatch in ms: the smallest gap between values that come several times.
+
+        0 where fewer than half of the readings share their value (the step is then too fine to matter) or all do
+        (it does not show).
+        """
+        share = max(1, CUTS // max(len(self.units), 1))
+        values, counts = np.unique(np.concatenate([series[:share] for series in self.in_time]), return_counts=True)
+        tied = values[counts > 1].astype(np.float64)
+        if len(tied) < 2 or counts[counts > 1].sum() < TIED * counts.sum():
+            return 0.0
+        gaps = np.diff(tied)
+        real = gaps[gaps > 4 * np.finfo(values.dtype).eps * tied[1:]]  # not the rounding of one value
+        return float(real.min()) if len(real) else 0.0
 
     def at_ranks(self, ranks: NDArray[np.int64]) -> NDArray[np.float64]:
         """Pooled order statistics, rank 0 the smallest; same shape as ``ranks``. Ranks outside are clipped."""
@@ -69,29 +103,6 @@ class Sample:
         """Iterations slower than ``value`` in each unit, shape ``(k,)``."""
         return np.array([len(unit) - unit.searchsorted(value, side="right") for unit in self.units], dtype=np.int64)
 
-    def resampled(self, weights: NDArray[np.float64], p: float, groups: int = 1024) -> NDArray[np.float64]:
-        """Type-7 quantile of every resample, shape ``(b,)``; resample ``j`` holds unit ``u`` ``weights[j, u]`` times.
-
-        NaN where all weights are 0. More than ``groups`` candidate values are thinned evenly in rank:
-        they span several standard errors, so thinning moves a quantile by under 1 % of one.
-        """
-        low = min(_at(unit, int(p * len(unit)) - 1) for unit in self.units)
-        high = max(_at(unit, int(np.ceil(p * len(unit))) + 2) for unit in self.units)
-        cuts = self._window(low, high)[1]
-        cuts.sort()
-        if len(cuts) > groups:
-            cuts = cuts[np.linspace(0, len(cuts) - 1, groups).round().astype(np.int64)]
-        counts = np.array([unit.searchsorted(cuts, side="right") for unit in self.units], dtype=np.float64)
-        below = weights @ counts
-        total = weights @ self.sizes
-        position = np.maximum(total - 1, 0) * p
-        rank = np.floor(position)
-        lower, upper = (
-            cuts[np.minimum((below <= r[:, None]).sum(axis=1), len(cuts) - 1)].astype(np.float64)
-            for r in (rank, np.minimum(rank + 1, total - 1))
-        )
-        return np.where(total > 0, lower + (upper - lower) * (position - rank), np.nan)
-
     def _window(self, low: float, high: float) -> tuple[int, FloatArray]:
         """How many values are below ``low``, and those from ``low`` to ``high``, unsorted."""
         edges = [(unit.searchsorted(low, side="left"), unit.searchsorted(high, side="right")) for unit in self.units]
@@ -116,10 +127,12 @@ def make_sample(blocks: Sequence[tuple[int, FloatArray]], *, split: bool) -> Sam
     else:
         labels = sorted({number for number, _ in kept})
         units = [_joined(values for number, values in kept if number == label) for label in labels]
+    kept_of_each = max(1, IN_TIME // len(units))
+    in_time = tuple(unit[:kept_of_each].copy() for unit in units)
     for unit in units:
         unit.sort()
     n = sum(len(unit) for unit in units)
-    return Sample(units=tuple(units), labels=tuple(labels), rounds=not split, mean=total / n)
+    return Sample(units=tuple(units), labels=tuple(labels), rounds=not split, mean=total / n, in_time=in_time)
 
 
 def _joined(arrays: Iterable[FloatArray]) -> FloatArray:

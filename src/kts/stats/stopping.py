@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zlib
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -12,7 +11,7 @@ from kts.model.records import Records, clock_ms
 from kts.model.run import BlockOutcome
 from kts.model.summary import Estimate
 from kts.stats.analysis import split_blocks
-from kts.stats.degradation import Bootstrap
+from kts.stats.degradation import ratio_estimate
 from kts.stats.faults import sound
 from kts.stats.overlap import Span, counted
 from kts.stats.sample import FloatArray, make_sample
@@ -38,8 +37,8 @@ class PrecisionRule:
     the one that was not settled last time is looked at first, and no other while that one is not.
     """
 
-    def __init__(self, plan: Plan, precision: float, *, confidence: float = 0.95, seed: int = 0) -> None:
-        self._precision, self._confidence, self._seed = precision, confidence, seed
+    def __init__(self, plan: Plan, precision: float, *, confidence: float = 0.95) -> None:
+        self._precision, self._confidence = precision, confidence
         self._names = tuple(tenant.name for tenant in plan.tenants)
         self._programs = {tenant.name for tenant in plan.tenants if tenant.work.workload == "command"}
         self._mixes_of = {name: [mix.name for mix in plan.mixes if name in mix.tenants] for name in self._names}
@@ -112,13 +111,8 @@ class PrecisionRule:
 
     def _df_in(self, name: str, mix: str) -> Estimate:
         blocks = self._solo[name], self._shared.get((name, mix), [])
-        solo, shared = ([(r, v) for r, v in side if len(v)] for side in blocks)
+        solo, shared = ([(r, v.copy()) for r, v in side if len(v)] for side in blocks)  # samples sort in place
         rounds = {r for r, _ in solo}, {r for r, _ in shared}
         split = split_blocks(*rounds)
-        bootstrap = Bootstrap(
-            rounds=tuple(sorted(rounds[0] | rounds[1])),
-            confidence=self._confidence,
-            seed=self._seed + zlib.crc32(name.encode()),
-        )
         samples = [make_sample(values, split=split) for values in (shared, solo)]
-        return bootstrap.ratio(samples[0], 0.99, samples[1], 0.99)
+        return ratio_estimate(samples[0], 0.99, samples[1], 0.99, self._confidence)

@@ -1,0 +1,58 @@
+"""What dependence costs, in words: how much the iterations are worth, why, and how much longer would do."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+
+from kts.model.plan import Plan
+from kts.model.records import Clock
+from kts.model.summary import Caution, Estimate, TenantSummary
+from kts.stats.quantiles import min_samples
+from kts.stats.sample import Sample
+from kts.stats.series import SIDES, Side
+from kts.stats.verdict import asked_of, half_width
+
+TAIL = 0.99
+TOLD_FROM = 2.0
+"""Iterations that are worth at least half of themselves are not worth a caution."""
+
+
+def of_dependence(
+    name: str, plan: Plan, summary: TenantSummary, samples: Mapping[Side, Mapping[Clock, Sample | None]]
+) -> Iterator[Caution]:
+    """One caution per side whose response p99 dependence has refused or left wider than asked."""
+    asked = asked_of(plan.precision)
+    for side in SIDES:
+        sample = samples[side]["response"]
+        if sample is None or sample.n < min_samples(TAIL):
+            continue
+        found: Estimate = getattr(summary.response, side).p99
+        text = _told(sample, found, asked)
+        if text:
+            yield Caution(code="dependent", tenant=name, text=f"{name}: of {side} p99, {text}")
+
+
+def effective_number(sample: Sample, p: float) -> float:
+    """Independent iterations that would know the fraction slower than quantile ``p`` as well as this sample does."""
+    variance = p * (1 - p) / sample.n * sample.dependence.design_effect(p).ratio
+    return p * (1 - p) / (variance + sample.dependence.level_error(p).fraction ** 2)
+
+
+def _told(sample: Sample, found: Estimate, asked: float) -> str:
+    known = sample.dependence
+    worth = effective_number(sample, TAIL)
+    width = half_width(found)
+    if worth * TOLD_FROM > sample.n or (width is not None and width <= asked):
+        return ""
+    effect = known.design_effect(TAIL)
+    unit = "round" if sample.rounds else "segment"
+    if sample.n / effect.ratio > worth * TOLD_FROM:
+        why = f"{unit}s differ in level by {100 * math.sqrt(known.between):.2g} %"
+    else:
+        why = f"{unit}s differ in their slow ones" if effect.by_units else "slow ones come in runs"
+    times = min_samples(TAIL) * effect.ratio / sample.n if width is None else (width / asked) ** 2
+    goal = "for an interval" if width is None else f"for +-{100 * asked:.3g} %"
+    k = len(sample.units)
+    need = f"some {math.ceil(k * times)} rounds instead of {k}" if sample.rounds else f"{times:.2g} times as long"
+    return f"{sample.n} iterations are worth {worth:.0f} independent ones: {why}. It takes {need} {goal}."
