@@ -97,7 +97,8 @@ class MixForecast(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ProfileUsed(msgspec.Struct, frozen=True, kw_only=True):
-    """Which profile was used: what it is of, and whether it holds launches or single bursts."""
+    """Which profile was used: what it is of, whether it holds launches or single bursts, and of which kind the tenant
+    is (kts.physics.kinds)."""
 
     workload: str
     size: int | None
@@ -105,6 +106,7 @@ class ProfileUsed(msgspec.Struct, frozen=True, kw_only=True):
     iterations: int
     device: str
     arrivals: Arrivals
+    kind: str = ""
 
 
 class Prediction(msgspec.Struct, frozen=True, kw_only=True):

@@ -27,6 +27,7 @@ from kts.physics.forecast import (
     ProfileUsed,
     TenantForecast,
 )
+from kts.physics.kinds import kind_of
 from kts.physics.simulate import Completed, Outcome, Sharing, simulate
 from kts.physics.values import Fingerprint, Floats, Ints, Iterations, Profile, bursts, make_profile
 from kts.stats.quantiles import QUANTILES, min_samples
@@ -136,8 +137,8 @@ class Predictor:
             solo_source="profiled" if alone.profiled else "simulated",
             solo=alone.response,
             solo_device=alone.device,
-            df=self._figures(_ratio(response, alone.response), [row.df for row in again]),
-            device_df=self._figures(_ratio(on_device, alone.device), [row.device_df for row in again]),
+            df=self._figures(ratio(response, alone.response), [row.df for row in again]),
+            device_df=self._figures(ratio(on_device, alone.device), [row.device_df for row in again]),
             rate_hz=self._band(1000 * len(done.retire_ms) / end_ms, np.array([row.rate_hz for row in again])),
             solo_rate_hz=alone.rate_hz,
             gpu_share=done.busy_ms / end_ms,
@@ -199,8 +200,8 @@ class Predictor:
             response=response,
             service=plain(done.service_ms * factor, 1),
             device=on_device,
-            df=_ratio(response, solo),
-            device_df=_ratio(on_device, solo_device),
+            df=ratio(response, solo),
+            device_df=ratio(on_device, solo_device),
             rate_hz=1000 * len(done.retire_ms) / end_ms,
             missed=float((done.response_ms * factor > deadline).mean()) if len(device) else np.nan,
         )
@@ -378,7 +379,9 @@ def _falls_behind(done: Completed, end_ms: float) -> bool:
     return not len(done.due_ms) or float(done.due_ms[-1]) < 0.99 * end_ms
 
 
-def _ratio(above: Plain, below: Plain) -> Plain:
+def ratio(above: Plain, below: Plain) -> Plain:
+    """Figure by figure; None where one is missing or the lower one 0."""
+
     def one(name: str) -> float | None:
         a, b = getattr(above, name), getattr(below, name)
         return a / b if a is not None and b else None
@@ -399,4 +402,5 @@ def _used(profile: Profile) -> ProfileUsed:
         iterations=profile.iterations.n,
         device=profile.gpu.label or profile.gpu.name,
         arrivals=profile.arrivals,
+        kind=kind_of(profile),
     )
