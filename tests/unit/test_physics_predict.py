@@ -16,9 +16,11 @@ from kts.physics import published
 from kts.physics.draws import sharing, stream
 from kts.physics.files import decode_prediction, encode
 from kts.physics.forecast import FIGURES, Figures, MixForecast, ModelError
-from kts.physics.predict import Effort, Predictor, all_mixes, as_burst, numbered, plain
+from kts.physics.predict import Effort, Predictor, all_mixes, numbered
 from kts.physics.recorded import measured, profile_of
+from kts.physics.rules import as_burst
 from kts.physics.simulate import simulate
+from kts.physics.summaries import plain
 from kts.physics.validate import MODEL, score
 from kts.physics.values import Column, Interval, bursts, make_profile
 from kts.physics.whatif import Question, at_rate, what_if
@@ -165,7 +167,7 @@ def test_df_is_against_the_measured_solo_where_there_is_one() -> None:
 def test_baselines_know_less() -> None:
     """Sharing costs nothing; N times solo; single bursts."""
     fft = predict().tenants["fft"]
-    assert set(fft.baselines) == {"df-1", "n-times-solo", "single-burst"}
+    assert set(fft.baselines) == {"df-1", "n-times-solo", "single-burst", "processor-sharing"}
     assert fft.baselines["df-1"].p99 == fft.solo.p99
     assert fft.baselines["n-times-solo"].p99 == 2 * fft.solo.p99  # type: ignore[operator]
     assert fft.baselines["single-burst"].p99 == pytest.approx(fft.response.p99.value, rel=0.05)

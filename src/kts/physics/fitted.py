@@ -5,12 +5,20 @@ from __future__ import annotations
 from kts.physics.forecast import ModelError
 from kts.physics.values import Gpu
 
+TRACED_GAP_MS = 0.00057
+"""What a traced kernel's record holds of the gap to the next one that is queued."""
+
 MODEL_ERROR = ModelError(
     relative=0.03,
+    kinds={"gpu": 0.01, "short": 0.01, "graph": 0.01, "eager": 0.01},
+    solo={"gpu": 0.04, "eager": 0.05},
+    host=0.14,
+    host_block=0.13,
     source="fitted",
     how="to the development set on one NVIDIA H200",
 )
-"""`python examples/06_validate.py` shows how many bands hold there with other values; docs/physics.md has the table."""
+"""`python examples/06_validate.py` shows how all of these come out of the development set; docs/physics.md has the
+tables."""
 
 
 def model_error(gpu: Gpu) -> ModelError:

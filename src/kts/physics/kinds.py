@@ -22,6 +22,13 @@ def kind_of(profile: Profile) -> Kind:
     them = profile.iterations
     if profile.settles_next:
         return "graph"
-    if float(np.median(them.busy_ms)) >= BUSY * float(np.median(ends_ms(them) + them.retire_ms)):
+    if host_share(profile) <= 1 - BUSY:
         return "gpu"
     return "eager" if float(np.median(np.diff(them.first))) >= MANY else "short"
+
+
+def host_share(profile: Profile) -> float:
+    """How much of an iteration alone its kernels do not take, 0 to 1: what a slower host makes longer."""
+    them = profile.iterations
+    whole = float(np.median(ends_ms(them) + them.retire_ms))
+    return max(1 - float(np.median(them.busy_ms)) / whole, 0.0) if whole > 0 else 0.0

@@ -6,7 +6,7 @@ The model is in docs/physics.md. Randomness is not here: a `Stream` holds every 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -46,6 +46,15 @@ class Stream:
             raise ValueError("pick is outside of the iterations")
         if self.queue_depth is not None and self.queue_depth < 1:
             raise ValueError("a queue holds at least one launch")
+
+    def slower_host(self, factor: float) -> Stream:
+        """The same with all host times, launches and retirements, ``factor`` times as long."""
+        if factor == 1.0:
+            return self
+        them = self.iterations
+        return replace(
+            self, iterations=replace(them, offset_ms=them.offset_ms * factor, retire_ms=them.retire_ms * factor)
+        )
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,8 @@ import numpy as np
 from kts.errors import RefusalError
 from kts.model.reading import RunData
 from kts.physics.forecast import Band, Figures, Plain, Prediction, TenantForecast
-from kts.physics.predict import plain, ratio
 from kts.physics.recorded import Measured, gpu_of, measured, mix_seconds, solo
+from kts.physics.summaries import plain, ratio
 from kts.stats.quantiles import QUANTILES, refusal
 
 SCORED: tuple[str, ...] = ("mean", "p50", "p95", "p99", "p999")
@@ -97,7 +97,7 @@ def score(prediction: Prediction, run: RunData) -> Score:
     found = measured(run)
     alone = {tenant.name: solo(run, tenant.name) for tenant in run.info.plan.tenants}
     tenants = tuple(
-        _tenant(mix, name, clock, forecast, _Truth.of(clock, them[name], alone[name]), _kind(prediction, forecast))
+        _tenant(mix, name, clock, forecast, _Truth.of(clock, them[name], alone[name]), kind=_kind(prediction, forecast))
         for mix, them in found.items()
         for forecasts in (_predicted(prediction, them),)
         if forecasts is not None
@@ -167,7 +167,7 @@ class _Truth:
 
 
 def _tenant(
-    mix: str, name: str, clock: ScoredClock, forecast: TenantForecast, truth: _Truth, kind: str
+    mix: str, name: str, clock: ScoredClock, forecast: TenantForecast, truth: _Truth, *, kind: str
 ) -> TenantScore:
     predicted: Figures = getattr(forecast, clock)
     figures, skipped = [], {}

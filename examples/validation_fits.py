@@ -1,0 +1,100 @@
+"""What of the model is fitted, from the development set alone: how long kernels are, how hosts wander, what is left.
+
+Each table says what kts.physics.fitted holds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+from msgspec.structs import replace
+
+from kts.model.records import clock_ms
+from kts.physics.fitted import MODEL_ERROR, TRACED_GAP_MS
+from kts.physics.kinds import KINDS, kind_of
+from kts.store import Run
+from kts.store.fingerprints import read
+from validation_data import DEVELOPMENT, figures_of, held, predicted
+
+SHARED = (0.01, 0.02, 0.03, 0.04, 0.05)
+ALONE = (0.0, 0.02, 0.04, 0.05, 0.06, 0.08, 0.1)
+REPLICATES = 40
+QUEUED_MS = 3.0
+"""An eager iteration that was submitted so long before its turn has handed over all of its launches."""
+
+
+def kernel_table() -> str:
+    """The eager tenants' turns in the full house, where all their kernels wait, beside what their trace says."""
+    profiles, mark = DEVELOPMENT.profiles, read(DEVELOPMENT.folder / "fingerprint.json")
+    lines = ["| tenant | launches | traced kernels | with launch gaps | turn seen | too long, per launch |"]
+    lines.append("|---|---:|---:|---:|---:|---:|")
+    for name in ("eager-p", "eager-s"):
+        them = profiles[name].iterations
+        launches, busy = float(np.median(np.diff(them.first))), float(np.median(them.busy_ms))
+        whole = busy + (launches - 1) * mark.launch_gap_ms.value
+        turns = np.array(list(_turns(DEVELOPMENT.run, name))) - mark.yield_ms[0].value
+        more = 1e3 * (whole - float(np.median(turns))) / launches
+        lines.append(
+            f"| {name} | {launches:.0f} | {busy:.3f} ms | {whole:.3f} ms | {np.median(turns):.3f} ms | {more:.2f} us |"
+        )
+    lines += ["", f"Used: {1e3 * TRACED_GAP_MS:.2f} us."]
+    return "\n".join(lines) + "\n"
+
+
+def _turns(run: Run, tenant: str) -> Iterator[float]:
+    """From the retirement before to the tenant's own (ms), where it followed at once and was all queued: a yielding
+    switch and its turn. Longer than 1 ms: an unfinished turn of somebody else lay between."""
+    whole = max(run.info.plan.mixes, key=lambda mix: len(mix.tenants))
+    for block in run.blocks:
+        if block.condition != whole.name:
+            continue
+        ends = np.sort(np.concatenate([run.records(name, block.index)["retire_ns"] for name in whole.tenants]))
+        for row in run.records(tenant, block.index):
+            place = int(np.searchsorted(ends, row["retire_ns"]))
+            waited_ms = (row["retire_ns"] - row["submit_ns"]) / 1e6
+            if place and waited_ms > QUEUED_MS and (turn := (row["retire_ns"] - ends[place - 1]) / 1e6) < 1.0:
+                yield float(turn)
+
+
+def host_table() -> str:
+    """Host time of an iteration alone: in the profile, and in the run's two solo blocks."""
+    lines = ["| tenant | kind | profile | first solo block | second solo block |", "|---|---|---:|---:|---:|"]
+    logs, run = [], DEVELOPMENT.run
+    for name, profile in DEVELOPMENT.profiles.items():
+        busy = float(np.median(profile.iterations.busy_ms))
+        before = float(np.median(profile.solo_service.ms)) - busy
+        blocks = [b for b in run.blocks if run.info.plan.condition(b.condition).tenants == (name,)]
+        now = [float(np.median(clock_ms(run.records(name, b.index), "service"))) - busy for b in blocks]
+        logs.append(np.log(np.array(now) / before))
+        cells = [f"{value:.3f} ms" for value in (before, *now)]
+        lines.append(f"| {name} | {kind_of(profile)} | {' | '.join(cells)} |")
+    every = np.array(logs)
+    block = float(np.sqrt((np.diff(every) ** 2).mean() / 2))
+    common = float(np.sqrt((every**2).mean() - block**2))
+    lines += [
+        "",
+        f"Root mean square of ln(block / profile): {100 * np.sqrt((every**2).mean()):.1f} %; of that between ",
+    ]
+    lines[-1] += f"the two blocks {100 * block:.1f} %, of both against the profile {100 * common:.1f} %. Used: "
+    lines[-1] += f"{100 * MODEL_ERROR.host_block:g} and {100 * MODEL_ERROR.host:g} %."
+    return "\n".join(lines) + "\n"
+
+
+def error_table() -> str:
+    """How many bands hold, by the error that is added to shared times, then to those alone, by kind."""
+    lines = [f"| bands | error | {' | '.join(KINDS)} |", f"|---|---:|{'---:|' * len(KINDS)}"]
+    for relative in SHARED:
+        error = replace(MODEL_ERROR, kinds=dict.fromkeys(KINDS, relative), solo={})
+        lines.append(f"| response, of shared times | {100 * relative:g} % | {_held(error, 'response')} |")
+    for relative in ALONE:
+        error = replace(MODEL_ERROR, solo=dict.fromkeys(KINDS, relative))
+        lines.append(f"| DF, of times alone | {100 * relative:g} % | {_held(error, 'df')} |")
+    for what, chosen in (("shared times", MODEL_ERROR.kinds), ("times alone", MODEL_ERROR.solo)):
+        lines.append(f"| used, of {what} | | {' | '.join(f'{100 * chosen.get(kind, 0):g} %' for kind in KINDS)} |")
+    return "\n".join(lines) + "\n"
+
+
+def _held(error: object, clock: str) -> str:
+    found = [predicted(DEVELOPMENT, error=error, replicates=REPLICATES)]  # type: ignore[arg-type]
+    return " | ".join("{} of {}".format(*held(figures_of(found, clock, kind=kind))) for kind in KINDS)
