@@ -35,7 +35,7 @@ from validation_data import (
     share,
     tenants_of,
 )
-from validation_fits import error_table, host_table, kernel_table
+from validation_fits import error_table, host_table, kernel_table, late_table
 
 PAGE = Path(__file__).parents[1] / "docs" / "physics.md"
 IMAGES = PAGE.parent / "images"
@@ -224,6 +224,7 @@ def main(mode: str) -> None:
         "validation-tenants": tenants_table(),
         "validation-mixes": mixes_table(),
         "kernel-gap": kernel_table(),
+        "lateness": late_table(),
         "host-speed": host_table(),
         "model-error": error_table(),
     }

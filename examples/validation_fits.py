@@ -6,13 +6,17 @@ Each table says what kts.physics.fitted holds.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
 
 import numpy as np
 from msgspec.structs import replace
 
+from kts.model.plan import Closed
 from kts.model.records import clock_ms
-from kts.physics.fitted import MODEL_ERROR, TRACED_GAP_MS
+from kts.physics.fitted import LATE_MS, MODEL_ERROR, TRACED_GAP_MS
+from kts.physics.forecast import ModelError
 from kts.physics.kinds import KINDS, kind_of
+from kts.plan.blocks import block_seed
 from kts.store import Run
 from kts.store.fingerprints import read
 from validation_data import DEVELOPMENT, figures_of, held, predicted
@@ -20,6 +24,8 @@ from validation_data import DEVELOPMENT, figures_of, held, predicted
 SHARED = (0.01, 0.02, 0.03, 0.04, 0.05)
 ALONE = (0.0, 0.02, 0.04, 0.05, 0.06, 0.08, 0.1)
 REPLICATES = 40
+LONG_MS = 8.0
+"""Think times as long as the pauses between arrivals of a moderate rate."""
 QUEUED_MS = 3.0
 """An eager iteration that was submitted so long before its turn has handed over all of its launches."""
 
@@ -57,6 +63,30 @@ def _turns(run: Run, tenant: str) -> Iterator[float]:
                 yield float(turn)
 
 
+def late_table() -> str:
+    """How long after the end of its think time each paced tenant went on: the draws of the run are made again."""
+    names = [f"{100 * p:g} %" for p in LATE_MS]
+    lines = [f"| tenant | {' | '.join(names)} |", f"|---|{'---:|' * len(names)}"]
+    run, found = DEVELOPMENT.run, {}
+    for tenant in run.info.plan.tenants:
+        if isinstance(tenant.arrivals, Closed) and tenant.arrivals.think_ms >= LONG_MS:
+            found[tenant.name] = np.concatenate(list(_late(run, tenant.name, tenant.arrivals)))
+    for name, sample in {**found, "all": np.concatenate(list(found.values()))}.items():
+        lines.append(f"| {name} | {' | '.join(f'{value:.3f}' for value in np.quantile(sample, list(LATE_MS)))} |")
+    lines.append(f"| used | {' | '.join(f'{value:.2f}' for value in LATE_MS.values())} |")
+    return "\n".join(lines) + "\n"
+
+
+def _late(run: Run, name: str, arrivals: Closed) -> Iterator[np.ndarray]:
+    for block in run.blocks:
+        if name in run.info.plan.condition(block.condition).tenants:
+            rows = run.records(name, block.index)
+            rng = np.random.default_rng(block_seed(run.info.plan, block, name))
+            pauses = rows["submit_ns"][1:] - rows["retire_ns"][:-1]
+            low, high = (arrivals.think_ms * (1 + sign * arrivals.jitter) * 1e6 for sign in (-1, 1))
+            yield (pauses - rng.uniform(low, high, len(pauses))) / 1e6  # as the worker of that run drew them
+
+
 def host_table() -> str:
     """Host time of an iteration alone: in the profile, and in the run's two solo blocks."""
     lines = ["| tenant | kind | profile | first solo block | second solo block |", "|---|---|---:|---:|---:|"]
@@ -84,17 +114,18 @@ def host_table() -> str:
 def error_table() -> str:
     """How many bands hold, by the error that is added to shared times, then to those alone, by kind."""
     lines = [f"| bands | error | {' | '.join(KINDS)} |", f"|---|---:|{'---:|' * len(KINDS)}"]
-    for relative in SHARED:
-        error = replace(MODEL_ERROR, kinds=dict.fromkeys(KINDS, relative), solo={})
-        lines.append(f"| response, of shared times | {100 * relative:g} % | {_held(error, 'response')} |")
-    for relative in ALONE:
-        error = replace(MODEL_ERROR, solo=dict.fromkeys(KINDS, relative))
-        lines.append(f"| DF, of times alone | {100 * relative:g} % | {_held(error, 'df')} |")
+    shared = [replace(MODEL_ERROR, kinds=dict.fromkeys(KINDS, relative), solo={}) for relative in SHARED]
+    alone = [replace(MODEL_ERROR, solo=dict.fromkeys(KINDS, relative)) for relative in ALONE]
+    with ProcessPoolExecutor(2) as pool:
+        found = list(pool.map(_held, [*shared, *alone], ["response"] * len(shared) + ["df"] * len(alone)))
+    tried = [("response, of shared times", relative) for relative in SHARED]
+    tried += [("DF, of times alone", relative) for relative in ALONE]
+    lines += [f"| {what} | {100 * one:g} % | {cells} |" for (what, one), cells in zip(tried, found, strict=True)]
     for what, chosen in (("shared times", MODEL_ERROR.kinds), ("times alone", MODEL_ERROR.solo)):
         lines.append(f"| used, of {what} | | {' | '.join(f'{100 * chosen.get(kind, 0):g} %' for kind in KINDS)} |")
     return "\n".join(lines) + "\n"
 
 
-def _held(error: object, clock: str) -> str:
-    found = [predicted(DEVELOPMENT, error=error, replicates=REPLICATES)]  # type: ignore[arg-type]
+def _held(error: ModelError, clock: str) -> str:
+    found = [predicted(DEVELOPMENT, error=error, replicates=REPLICATES)]
     return " | ".join("{} of {}".format(*held(figures_of(found, clock, kind=kind))) for kind in KINDS)

@@ -9,14 +9,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import combinations
 
 import numpy as np
 
 from kts.model.plan import Closed
 from kts.physics.draws import cycle_ms, generator, runs, sharing, stream
-from kts.physics.fitted import TRACED_GAP_MS
+from kts.physics.fitted import LATE_MS, TRACED_GAP_MS
 from kts.physics.forecast import (
     FIGURES,
     Band,
@@ -31,7 +31,7 @@ from kts.physics.forecast import (
 from kts.physics.kinds import host_share, kind_of
 from kts.physics.profiling import queued_kernels
 from kts.physics.rules import PROCESSOR_SHARING, as_burst, overlaid
-from kts.physics.simulate import Completed, Outcome, Sharing, simulate
+from kts.physics.simulate import Completed, Outcome, Sharing, Stream, simulate
 from kts.physics.summaries import plain, ratio, times
 from kts.physics.values import Fingerprint, Floats, Ints, Profile
 from kts.stats.quantiles import QUANTILES, min_samples
@@ -284,18 +284,15 @@ class Predictor:
         among: Mapping[str, Ints] | None = None,
         hosts: Mapping[str, float] | None = None,
     ) -> Outcome:
-        slower = hosts or {}
-        streams = [
-            stream(
-                profile,
-                round(paced.rates[tenant] * horizon * SPARE / min(slower.get(tenant, 1.0), 1.0)) + 50,
-                self.effort.seed if seed is None else seed,
-                tenant,
-                among=among[tenant] if among else None,
-                priority=self.priorities.get(tenant, 0),
-            ).slower_host(slower.get(tenant, 1.0))
-            for tenant, profile in paced.profiles.items()
-        ]
+        seed = self.effort.seed if seed is None else seed
+        streams = []
+        for tenant, profile in paced.profiles.items():
+            slower = (hosts or {}).get(tenant, 1.0)
+            planned = round(paced.rates[tenant] * horizon * SPARE / min(slower, 1.0)) + 50
+            chosen = among[tenant] if among else None
+            made = stream(profile, planned, seed, tenant, among=chosen, priority=self.priorities.get(tenant, 0))
+            made = made.slower_host(slower)
+            streams.append(late(made, generator(seed, "late", tenant)) if profile.gpu.kind == "cuda" else made)
         return simulate(streams, how, horizon_ms=horizon)
 
     def _figures(self, centre: Plain, replicates: Sequence[Plain]) -> Figures:
@@ -361,6 +358,13 @@ class _Row:
     device_df: Plain
     rate_hz: float
     missed: float
+
+
+def late(stream: Stream, rng: np.random.Generator) -> Stream:
+    """The stream with a host that wakes up after its due times, as hosts do; a closed loop as it is."""
+    if stream.due_ms is None:
+        return stream
+    return replace(stream, late_ms=np.interp(rng.random(len(stream.due_ms)), list(LATE_MS), list(LATE_MS.values())))
 
 
 def numbered(names: Sequence[str]) -> dict[str, str]:
