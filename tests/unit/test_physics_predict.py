@@ -271,6 +271,38 @@ def test_the_score_of_a_true_prediction_is_good_and_of_a_false_one_bad() -> None
     assert any("assumed" in note for note in good.notes)
 
 
+def test_df_is_scored_against_the_runs_own_solo_blocks() -> None:
+    """Else a prediction of DF, which is what a user asks for, would be held against nothing.
+
+    Measured: shared / solo of the run; simpler rules are divided by the solo figure that they started from; too few
+    iterations: not scored.
+    """
+    prediction = Predictor(PAIR, MARK, with_fields(QUICK, seconds=100.0)).predict([["gemm", "fft"]])
+    run = _run(5)
+    found = score(prediction, run)
+    fft = next(t for t in found.tenants if t.tenant == "fft" and t.clock == "df")
+    p99 = next(f for f in fft.figures if f.figure == "p99")
+    shared = measured(run)["fft+gemm"]["fft"].response_ms
+    alone = PAIR["fft"].solo_service.ms[:400]
+    assert p99.measured == pytest.approx(np.quantile(shared, 0.99) / np.quantile(alone, 0.99), rel=1e-3)
+    assert abs(p99.error) < 0.03
+    assert p99.rules["df-1"] == pytest.approx(1 / p99.measured - 1, rel=1e-3)
+    assert fft.iterations == min(len(shared), len(alone))
+    assert "p999" in fft.skipped
+    assert found.errors["df"][MODEL]["p99"].n >= 1
+    assert sum(c.n for c in found.coverage["device_df"].values()) > 0
+
+
+def test_the_score_is_by_kind_of_tenant_too() -> None:
+    """Else bands that fail for one kind would hide behind those of another."""
+    prediction = Predictor(PAIR, MARK, with_fields(QUICK, seconds=100.0)).predict([["gemm", "fft"]])
+    found = score(prediction, _run(5))
+    assert set(found.kinds) == {"gpu"}
+    of_kind = found.kinds["gpu"]["response"]["p99"]
+    assert of_kind.error == found.errors["response"][MODEL]["p99"]
+    assert of_kind.bands == found.coverage["response"]["p99"]
+
+
 def test_the_score_says_where_a_profile_is_of_another_size_than_the_run() -> None:
     """Otherwise a calibrated size that came out differently looks like an error of the model."""
     run = _run(5)

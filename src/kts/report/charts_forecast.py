@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import altair as alt
 
 from kts.physics.validate import MODEL, Score, TenantScore
@@ -19,26 +21,31 @@ PANEL_PX = (WIDTH - 150) // len(SHOWN)
 
 def draw_score(score: Score, device: str, kts_version: str) -> Figure:
     """A panel each for p50, p95 and p99 of the response: one row per tenant and mix, or of very many one dot each."""
-    errors = score.errors["response"].get(MODEL, {})
-    found = [c for name, c in score.coverage["response"].items() if name in SHOWN]
-    held = f"{sum(c.inside for c in found)} of {sum(c.n for c in found)} in their bands"
-    tail = errors.get("p99") or errors.get("p95")
-    name = "p99" if "p99" in errors else "p95"
-    title = f"Predicted against measured: {held}"
-    if tail is not None:
-        title = f"Predicted against measured: {name} off by {cells.percent(tail.median)} (median); {held}"
-    ratio = score.errors.get("df", {}).get(MODEL, {}).get("p99")
-    if tail is not None and ratio is not None:
-        off = f"{name} off by {cells.percent(tail.median)}, DF99 by {cells.percent(ratio.median)} (medians)"
-        title = f"Predicted against measured: {off}; {held}"
+    crowd = len(_responses(score)) >= CROWD_FROM
+    panels = CROWD if crowd else {figure: ("response", figure) for figure in SHOWN}
+    drawing = _crowd if crowd else _drawing
     note = f"Bar: {100 * score.confidence:g} % band; tick: prediction; dot: measured. Text: predicted and measured, ms."
-    drawing = _drawing
-    if len(_responses(score)) >= CROWD_FROM:
-        drawing = _crowd
+    if crowd:
         note = f"Bar: {100 * score.confidence:g} % band; dot: measured, orange outside of its band."
-    clocks = "response time and its DF" if drawing is _crowd else "response time"
+    title = _title(score, panels)
+    clocks = "response time and its DF" if crowd else "response time"
     footer = f"{device} | run {score.run} | {clocks} | kts {kts_version}"
     return picture("prediction", title, f"{title}. {_words(score)} {footer}", drawing(score), [note, footer])
+
+
+def _title(score: Score, panels: Mapping[str, tuple[str, str]]) -> str:
+    """How far off the tail is, and how many bands of what is drawn hold the measured figure."""
+    found = [c for clock, name in panels.values() if (c := score.coverage.get(clock, {}).get(name)) is not None]
+    held = f"{sum(c.inside for c in found)} of {sum(c.n for c in found)} in their bands"
+    errors = score.errors["response"].get(MODEL, {})
+    name = "p99" if "p99" in errors else "p95"
+    if name not in errors:
+        return f"Predicted against measured: {held}"
+    ratio = score.errors.get("df", {}).get(MODEL, {}).get("p99")
+    if "DF99" in panels and ratio is not None:
+        off = f"{name} {cells.percent(errors[name].median)} off its prediction, DF99 {cells.percent(ratio.median)}"
+        return f"{off} (medians); {held}"
+    return f"Predicted against measured: {name} off by {cells.percent(errors[name].median)} (median); {held}"
 
 
 def _responses(score: Score) -> list[TenantScore]:
