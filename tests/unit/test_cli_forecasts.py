@@ -107,14 +107,6 @@ def test_a_fingerprint_file_and_deadlines(profiles: Path, tmp_path: Path, capsys
     found = _json(["predict", *given, "--deadline", "fft=5", "--model-error", "0.05"], capsys)
     nothing = {"kinds": {}, "solo": {}, "host": 0.0, "host_block": 0.0}
     assert found["model_error"] == {"relative": 0.05, "source": "given", "how": "", **nothing}
-        "relative": 0.05,
-        "source": "given",
-        "how": "",
-        "kinds": {},
-        "solo": {},
-        "host": 0.0,
-        "host_block": 0.0,
-    }
     fft = found["mixes"][0]["tenants"]["fft"]  # type: ignore[index]
     assert fft["deadline_ms"] == 5
     assert 0 < fft["missed"]["value"] < 1
