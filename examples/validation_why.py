@@ -10,16 +10,18 @@ from msgspec.structs import replace
 
 from kts.model.records import clock_ms
 from kts.physics.fitted import TRACED_GAP_MS
-from kts.physics.kinds import KINDS
+from kts.physics.predict import Effort, Predictor
+from kts.physics.recorded import solo
 from kts.physics.values import Column, Profile
+from kts.stats.quantiles import min_samples
 from kts.store import Run
+from kts.store.fingerprints import read
 from validation_data import (
     ALONE,
     DEVELOPMENT,
     EVALUATION,
     OTHER,
     SOLO,
-    WAYS,
     Change,
     Machine,
     Way,
@@ -29,8 +31,6 @@ from validation_data import (
     middle,
     percent,
     predicted,
-    scores,
-    tenants_of,
 )
 
 
@@ -56,14 +56,17 @@ def as_traced(profile: Profile) -> Profile:
 
 def _parts() -> Iterator[str]:
     """Errors with one part of the model left out, or with more that is known of the run."""
-    tried: list[tuple[str, Machine, Way, Change | None]] = []
-    for machine in (DEVELOPMENT, *EVALUATION):
-        ways = (ALONE, SOLO) if machine == DEVELOPMENT else (OTHER, ALONE, SOLO)
-        tried += [(way.label, machine, way, None) for way in ways]
+    tried: list[tuple[str, Machine, Way, Change | None]] = [
+        (ALONE.label, DEVELOPMENT, ALONE, None),
+        (SOLO.label, DEVELOPMENT, SOLO, None),
+        (f"{ALONE.label}, kernels as traced", DEVELOPMENT, ALONE, as_traced),
+        (f"{SOLO.label}, order of opening", DEVELOPMENT, replace_order(SOLO), None),
+        (f"{SOLO.label}, order of opening, a graph settles nothing", DEVELOPMENT, replace_order(SOLO), never),
+    ]
+    for machine in EVALUATION:
         tried += [
-            ("and in the order of opening", machine, replace_order(SOLO), None),
-            ("and kernels as traced", machine, SOLO, as_traced),
-            ("and a replayed graph settles nothing", machine, replace_order(SOLO), never),
+            (f"{OTHER.label}, kernels as traced", machine, OTHER, as_traced),
+            (f"{OTHER.label}, order of opening", machine, replace_order(OTHER), None),
         ]
     with ProcessPoolExecutor(2) as pool:
         jobs = [pool.submit(predicted, m, way, change=change, replicates=2) for _, m, way, change in tried]
@@ -74,6 +77,8 @@ def _parts() -> Iterator[str]:
             for clock, name in (("response", "p99"), ("df", "DF99")):
                 errors = errors_of(figures_of(found, clock, "p99"))
                 cells.append(f"{name} {middle(errors)} (median), {far(errors)} (90 %)")
+            gpu = errors_of(figures_of(found, "response", "p99", kind="gpu"))
+            cells.append(f"p99 of kind gpu {middle(gpu)}, {far(gpu)}")
             yield f"{machine.name}, {label}: {', '.join(cells)}"
 
 
@@ -83,20 +88,17 @@ def replace_order(way: Way) -> Way:
 
 
 def _solo_sides() -> Iterator[str]:
-    """What of DF99's error is that of the solo p99 it is divided by: predicted / measured - 1 of that, by kind."""
-    for (machine, label), found in scores().items():
-        if label == WAYS[-1].label:
-            continue
-        for kind in KINDS:
-            shared = {(t.mix, t.tenant): t.figures for t in tenants_of([found], "response", kind=kind)}
-            off: dict[str, float] = {}
-            for t in tenants_of([found], "df", kind=kind):
-                ratio = next((f.error for f in t.figures if f.figure == "p99"), None)
-                time = next((f.error for f in shared[t.mix, t.tenant] if f.figure == "p99"), None)
-                if ratio is not None and time is not None:
-                    off[t.tenant] = (1 + time) / (1 + ratio) - 1
-            each = ", ".join(f"{tenant} {100 * error:+.0f} %" for tenant, error in off.items())
-            yield f"machine {machine}, {label}: solo p99 predicted / measured - 1, {kind}: {each}"
+    """What DF99 is divided by: the p99 alone as predicted from each machine's profiles, and as each run measured it."""
+    for machine in EVALUATION:
+        for source in EVALUATION:
+            mark = read(source.folder / "fingerprint.json")
+            alone = Predictor(source.profiles, mark, Effort(iterations=5000))
+            cells = []
+            for name in source.profiles:
+                sample, guess = solo(machine.run, name).response_ms, alone.alone(name).response.p99
+                if len(sample) >= min_samples(0.99) and guess is not None:
+                    cells.append(f"{name} {100 * (guess / np.quantile(sample, 0.99) - 1):+.0f} %")
+            yield f"run of {machine.name}, profiles of {source.name}: p99 alone off by {', '.join(cells)}"
 
 
 def _passed_over(run: Run) -> str:
