@@ -118,7 +118,7 @@ def score(prediction: Prediction, run: RunData) -> Score:
         coverage={clock: coverage_of(tenants, clock) for clock in CLOCKS},
         kinds={
             kind: {clock: _of_kind(tenants, kind, clock) for clock in CLOCKS}
-            for kind in sorted({tenant.kind for tenant in tenants})
+            for kind in sorted({tenant.kind for tenant in tenants} - {""})
         },
         notes=tuple(_doubts(prediction, run)),
     )
