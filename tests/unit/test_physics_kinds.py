@@ -12,8 +12,9 @@ from tests.helpers_physics import GPU, fingerprint, launches, profile, saturatin
 from kts.model.plan import Closed, Poisson
 from kts.physics.draws import sharing
 from kts.physics.forecast import ModelError
+from kts.physics.hosts import late
 from kts.physics.kinds import host_share, kind_of
-from kts.physics.predict import Effort, Predictor, late
+from kts.physics.predict import Effort, Predictor
 from kts.physics.profiling import queued_kernels
 from kts.physics.rules import PROCESSOR_SHARING, Duty, crowd, presence, processor_sharing
 from kts.physics.simulate import Stream, simulate

@@ -9,14 +9,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from itertools import combinations
 
 import numpy as np
 
 from kts.model.plan import Closed
 from kts.physics.draws import cycle_ms, generator, runs, sharing, stream
-from kts.physics.fitted import LATE_MS, TRACED_GAP_MS
+from kts.physics.fitted import TRACED_GAP_MS
 from kts.physics.forecast import (
     FIGURES,
     Band,
@@ -28,10 +28,12 @@ from kts.physics.forecast import (
     ProfileUsed,
     TenantForecast,
 )
+from kts.physics.hosts import drawn as drawn_host
+from kts.physics.hosts import late
 from kts.physics.kinds import host_share, kind_of
 from kts.physics.profiling import queued_kernels
 from kts.physics.rules import PROCESSOR_SHARING, as_burst, overlaid
-from kts.physics.simulate import Completed, Outcome, Sharing, Stream, simulate
+from kts.physics.simulate import Completed, Outcome, Sharing, simulate
 from kts.physics.summaries import plain, ratio, times
 from kts.physics.values import Fingerprint, Floats, Ints, Profile
 from kts.stats.quantiles import QUANTILES, min_samples
@@ -181,7 +183,7 @@ class Predictor:
             tenants = {tenant: tenants[tenant] for tenant in shuffled}
             paced = _Paced({tenant: paced.profiles[tenant] for tenant in shuffled}, paced.rates)
         drawn = sharing(self.fingerprint, generator(seed, "sharing").standard_normal(5), at_once=self.at_once)
-        hosts = {tenant: self._host(generator(seed, "host", tenant)) for tenant in tenants}
+        hosts = {tenant: drawn_host(self.model_error, generator(seed, "host", tenant)) for tenant in tenants}
         among = {}
         for tenant, name in tenants.items():
             n = self.profiles[name].iterations.n
@@ -195,15 +197,6 @@ class Predictor:
             rng = generator(seed, "solo", tenant)
             rows[tenant] = self._row(name, done, outcome.end_ms, hosts[tenant].solo, rng)
         return rows
-
-    def _host(self, rng: np.random.Generator) -> _Host:
-        """How much slower than in the profile the host is: in part the same whenever the run looks, in part not."""
-        error = self.model_error
-        run, shared, solo = rng.standard_normal(3)
-        return _Host(
-            shared=float(np.exp(error.host * run + error.host_block * shared)),
-            solo=float(np.exp(error.host * run + error.host_block * solo)),
-        )
 
     def _row(self, name: str, done: Completed, end_ms: float, host: float, rng: np.random.Generator) -> _Row:
         profile, alone = self.profiles[name], self.alone(name)
@@ -342,14 +335,6 @@ class _Alone:
 
 
 @dataclass(frozen=True)
-class _Host:
-    """By what factor the host is slower than in the profile, in the shared blocks and in the solo ones."""
-
-    shared: float
-    solo: float
-
-
-@dataclass(frozen=True)
 class _Row:
     response: Plain
     service: Plain
@@ -358,13 +343,6 @@ class _Row:
     device_df: Plain
     rate_hz: float
     missed: float
-
-
-def late(stream: Stream, rng: np.random.Generator) -> Stream:
-    """The stream with a host that wakes up after its due times, as hosts do; a closed loop as it is."""
-    if stream.due_ms is None:
-        return stream
-    return replace(stream, late_ms=np.interp(rng.random(len(stream.due_ms)), list(LATE_MS), list(LATE_MS.values())))
 
 
 def numbered(names: Sequence[str]) -> dict[str, str]:
