@@ -17,8 +17,8 @@ import numpy as np
 import simpy
 
 from bench.event_queue import EventQueue
-from kts.physics.predict import plain
 from kts.physics.simulate import Outcome, Sharing, Stream, simulate
+from kts.physics.summaries import plain
 from kts.physics.values import Iterations, bursts
 
 BAR_EVENTS_PER_S = 30e6

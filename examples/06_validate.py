@@ -9,9 +9,7 @@ python examples/06_validate.py --why      what each part of the model is worth, 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from functools import cache
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -19,250 +17,184 @@ from msgspec.structs import replace
 
 from in_docs import put
 from kts import __version__
-from kts.model.records import clock_ms
-from kts.physics.files import decode_profile
-from kts.physics.fitted import MODEL_ERROR
-from kts.physics.forecast import ModelError
-from kts.physics.predict import Effort, Predictor
-from kts.physics.profiling import recalibrated
-from kts.physics.recorded import mix_seconds, solo
-from kts.physics.validate import MODEL, SCORED, Score, TenantScore, score
-from kts.physics.values import Column, Profile
-from kts.store import Run, open_run
-from kts.store.fingerprints import read
-from kts.store.opening import opening_order
+from kts.physics.kinds import KINDS
+from kts.physics.rules import PROCESSOR_SHARING
+from kts.physics.validate import MODEL, SCORED, FigureScore, Score, TenantScore
+from validation_data import (
+    EVALUATION,
+    OTHER,
+    WAYS,
+    Way,
+    errors_of,
+    far,
+    figures_of,
+    held,
+    middle,
+    percent,
+    scores,
+    share,
+    tenants_of,
+)
+from validation_fits import error_table, host_table, kernel_table, late_table
 
-HERE = Path(__file__).parent / "validation"
 PAGE = Path(__file__).parents[1] / "docs" / "physics.md"
 IMAGES = PAGE.parent / "images"
-PAIR = ("graph-s", "eager-s")
-TRIED = (0.0, 0.01, 0.02, 0.03, 0.04, 0.05)
-Change = Callable[[Profile], Profile]
+RULES = (PROCESSOR_SHARING, "df-1", "n-times-solo", "single-burst")
+RESAMPLED = 2000
+SEED = 20
 
 
-@dataclass(frozen=True)
-class Machine:
-    """One folder: a fingerprint, profiles and a run, all of one GPU on one day."""
-
-    folder: Path
-
-    @property
-    def run(self) -> Run:
-        """Its run."""
-        return open_run(self.folder / "run")
-
-    @property
-    def profiles(self) -> dict[str, Profile]:
-        """By tenant."""
-        files = sorted((self.folder / "profiles").glob("*.profile.json"))
-        found = [decode_profile(file.read_bytes(), file.name) for file in files]
-        return {profile.tenant: profile for profile in found}
+def by_way(way: Way) -> list[Score]:
+    """The scores of both machines."""
+    return [scores()[machine.name, way.label] for machine in EVALUATION]
 
 
-DEVELOPMENT = Machine(HERE / "development" / "h200-0")
-EVALUATION = {"1": Machine(HERE / "evaluation" / "h200-1"), "2": Machine(HERE / "evaluation" / "h200-2")}
-
-
-@cache
-def scored(machine: Machine, *, with_solo: bool = True, error: ModelError = MODEL_ERROR) -> Score:
-    """As `kts predict --profiles P [--from-run R]` and `kts validate` would."""
-    return predicted(machine, machine.profiles, with_solo=with_solo, error=error)
-
-
-def predicted(
-    machine: Machine,
-    profiles: Mapping[str, Profile],
-    *,
-    with_solo: bool = True,
-    error: ModelError = MODEL_ERROR,
-    in_order: bool = True,
-    replicates: int = 100,
-) -> Score:
-    """The run's mixes. ``with_solo``: host times from its solo blocks; ``in_order``: of opening, else the file's."""
-    run = machine.run
-    if with_solo:
-        alone = {name: solo(run, name) for name in profiles}
-        profiles = {n: recalibrated(p, alone[n].service_ms, alone[n].device_ms) for n, p in profiles.items()}
-    order = opening_order(machine.folder / "run")
-    mixes = [tuple(sorted(mix.tenants, key=order.index)) if in_order else mix.tenants for mix in run.info.plan.mixes]
-    measured_for = mix_seconds(run)
-    seconds = [round(measured_for["+".join(mix.tenants)], 1) for mix in run.info.plan.mixes]
-    mark = read(machine.folder / "fingerprint.json")
-    predictor = Predictor(profiles, mark, Effort(replicates=replicates), error, order_known=in_order)
-    return score(predictor.predict(mixes, seconds=seconds), run)
+def both(text: Sequence[str]) -> str:
+    """``2.1 / 1.9 %`` from one per machine."""
+    return " / ".join(text).replace(" % /", " /")
 
 
 def summary_table() -> str:
     """One row per machine and rule: errors over all tenants of all mixes, and how many bands hold."""
-    lines = ["| machine | rule | tenants | mean: mean error | p50: median | p95: median | p99: median | p99: 90 % |"]
-    lines[0] += " bands that hold: all | of p99 |"
-    lines.append("|---|---|---:|---:|---:|---:|---:|---:|---:|---:|")
-    both: list[Score] = []
-    for name, machine in EVALUATION.items():
-        whole = scored(machine)
-        both.append(whole)
-        lines.append(_row(name, "profiles and solo blocks", whole, MODEL))
-        lines.append(_row(name, "profiles alone", scored(machine, with_solo=False), MODEL))
-        lines += [_row(name, rule, whole, rule) for rule in ("df-1", "n-times-solo", "single-burst")]
-    hold = {name: [f for one in both for f in _figures(one, name)] for name in SCORED}
-    every = [f.inside for figures in hold.values() for f in figures]
-    tail = [f.inside for f in hold["p99"]]
-    lines += ["", f"Bands of both machines, profiles and solo blocks: {sum(map(bool, every))} of {len(every)} hold, "]
-    lines[-1] += f"of p99 {sum(map(bool, tail))} of {len(tail)}."
+    heads = "mean: mean error | p99: median | p99: 90 % | DF99: median | DF99: 90 % | bands: times | bands: DF"
+    lines = [f"| machine | predicted from | {heads} |", "|---|---|---:|---:|---:|---:|---:|---:|---:|"]
+    for machine in EVALUATION:
+        for way in WAYS:
+            found = scores()[machine.name, way.label]
+            bands = [share(figures_of([found], clock)) for clock in ("response", "df")]
+            lines.append(_row(machine.name, way.label, [*_cells(found, MODEL), *bands]))
+        plain = scores()[machine.name, OTHER.label]
+        lines += [_row(machine.name, rule, [*_cells(plain, rule), "", ""]) for rule in RULES]
+    lines += ["", "First rows, both machines: " + "; ".join(_bands(clock) for clock in ("response", "df")) + "."]
     return "\n".join(lines) + "\n"
 
 
-def _row(machine: str, rule: str, found: Score, key: str) -> str:
-    errors = {name: _errors(found, name, key) for name in SCORED}
-    cells = [f"{len(errors['mean'])}", _percent(errors["mean"].mean())]
-    cells += [_percent(np.median(errors[name])) for name in ("p50", "p95", "p99")]
-    cells.append(_percent(np.quantile(errors["p99"], 0.9)))
-    if key == MODEL:
-        held = [f.inside for name in SCORED for f in _figures(found, name)]
-        tail = [f.inside for f in _figures(found, "p99")]
-        cells += [f"{100 * np.mean(held):.0f} %", f"{100 * np.mean(tail):.0f} %"]
-    else:
-        cells += ["", ""]
-    return f"| {machine} | {rule} | " + " | ".join(cells) + " |"
+def _bands(clock: str) -> str:
+    every, tail = (held(figures_of(by_way(OTHER), clock, name)) for name in ("", "p99"))
+    what = "times" if clock == "response" else "DF"
+    return "bands of {} that hold: {} of {}, of p99 {} of {}".format(what, *every, *tail)
 
 
-def _figures(found: Score, name: str) -> list:  # type: ignore[type-arg]
-    return [f for t in found.tenants if t.clock == "response" for f in t.figures if f.figure == name]
+def _cells(found: Score, rule: str) -> list[str]:
+    mean = errors_of(figures_of([found], "response", "mean"), rule)
+    cells = [percent(float(mean.mean()))]
+    for clock in ("response", "df"):
+        errors = errors_of(figures_of([found], clock, "p99"), rule)
+        cells += [middle(errors), far(errors)]
+    return cells
 
 
-def _errors(found: Score, name: str, rule: str = MODEL) -> np.ndarray:
-    figures = _figures(found, name)
-    if rule == MODEL:
-        return np.array([abs(f.error) for f in figures])
-    return np.array([abs(f.rules[rule]) for f in figures if rule in f.rules])
+def _row(*cells: str | Sequence[str]) -> str:
+    flat = [part for cell in cells for part in ([cell] if isinstance(cell, str) else cell)]
+    return "| " + " | ".join(flat) + " |"
 
 
-def _percent(value: float) -> str:
-    return f"{100 * value:.1f} %" if value < 10 else f"over {100 * 10:.0f} %"
+def figures_table() -> str:
+    """Each figure of the hardest way: response and DF, machine 1 / machine 2."""
+    heads = " | ".join(f"{what}: n | median | 90 % | bands" for what in ("time", "DF"))
+    lines = [f"| figure | {heads} |", "|---|---:|---:|---:|---:|---:|---:|---:|---:|"]
+    for name in SCORED:
+        cells = []
+        for clock in ("response", "df"):
+            each = [figures_of([one], clock, name) for one in by_way(OTHER)]
+            cells.append(both([str(len(them)) for them in each]))
+            cells += _both_cells(each)
+        lines.append(_row("p99.9" if name == "p999" else name, cells))
+    return "\n".join(lines) + "\n"
+
+
+def _both_cells(each: Sequence[list[FigureScore]]) -> list[str]:
+    """Median, 90th percentile and bands of one list of figures per machine."""
+    errors = [errors_of(them) for them in each]
+    return [both([kind(e) for e in errors]) for kind in (middle, far)] + [both([share(them) for them in each])]
+
+
+def kinds_table() -> str:
+    """By kind of tenant and way: p99, DF99, and all bands; machine 1 / machine 2."""
+    heads = "p99: median | 90 % | DF99: median | 90 % | bands: times | bands: DF"
+    lines = [f"| kind | predicted from | tenants | {heads} |", "|---|---|---:|---:|---:|---:|---:|---:|---:|"]
+    for kind in KINDS:
+        for way in WAYS:
+            found, cells = by_way(way), []
+            for clock in ("response", "df"):
+                cells += _both_cells([figures_of([one], clock, "p99", kind=kind) for one in found])[:2]
+            cells += [
+                both([share(figures_of([one], clock, kind=kind)) for one in found]) for clock in ("response", "df")
+            ]
+            n = both([str(sum(1 for _ in tenants_of([one], "response", kind=kind))) for one in found])
+            lines.append(_row(kind, way.label, n, cells))
+    return "\n".join(lines) + "\n"
+
+
+def tenants_table() -> str:
+    """By tenant, hardest way; then what the medians are worth, with tenants and mixes drawn anew."""
+    heads = "p99: median | DF99: median | bands: times | bands: DF"
+    lines = [f"| tenant | kind | mixes | {heads} |", "|---|---|---:|---:|---:|---:|---:|"]
+    found = by_way(OTHER)
+    for name in (t.name for t in EVALUATION[0].run.info.plan.tenants):
+        own = [[replace(one, tenants=tuple(t for t in one.tenants if t.tenant == name))] for one in found]
+        rows = list(tenants_of(own[0], "response"))
+        cells = [both([middle(errors_of(figures_of(o, clock, "p99"))) for o in own]) for clock in ("response", "df")]
+        cells += [both([share(figures_of(o, clock)) for o in own]) for clock in ("response", "df")]
+        lines.append(_row(name, rows[0].kind, str(len(rows)), cells))
+    lines += [
+        "",
+        "95 % intervals with tenants and mixes drawn anew, machine 1; 2: " + "; ".join(_clustered(found)) + ".",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _clustered(found: Sequence[Score]) -> list[str]:
+    """Median error of p99 and DF99 and the bands that hold: bootstrap over two crossed factors (Owen 2007)."""
+    parts = []
+    for what, clock in (("p99", "response"), ("DF99", "df")):
+        spans = []
+        for one in found:
+            rows = [(t, f) for t in tenants_of([one], clock) for f in t.figures if f.figure == "p99"]
+            spans.append(_interval(rows))
+        parts.append(f"median of {what} {'; '.join(spans)}")
+    return parts
+
+
+def _interval(rows: Sequence[tuple[TenantScore, FigureScore]]) -> str:
+    rng = np.random.default_rng(SEED)
+    tenants, tenant = np.unique([t.tenant for t, _ in rows], return_inverse=True)
+    mixes, mix = np.unique([t.mix for t, _ in rows], return_inverse=True)
+    errors = np.array([abs(f.error) for _, f in rows])
+    order = np.argsort(errors)
+    medians = []
+    for _ in range(RESAMPLED):
+        drawn = [np.bincount(rng.integers(0, n, n), minlength=n) for n in (len(tenants), len(mixes))]
+        weight = np.cumsum((drawn[0][tenant] * drawn[1][mix])[order])
+        if weight[-1]:
+            medians.append(errors[order][np.searchsorted(weight, weight[-1] / 2)])
+    low, high = np.quantile(medians, [0.025, 0.975])
+    return f"{100 * low:.1f} to {100 * high:.1f} %"
 
 
 def mixes_table() -> str:
-    """One row per mix: the error of each tenant's p99 on both machines."""
-    scores = {name: scored(machine) for name, machine in EVALUATION.items()}
+    """One row per mix: the error of each tenant's p99 on both machines, hardest way."""
     lines = ["| mix | error of p99, machine 1 / machine 2 |", "|---|---|"]
-    for mix in next(iter(EVALUATION.values())).run.info.plan.mixes:
-        cells = [f"{name} {' / '.join(_p99(scores[m], mix.tenants, name) for m in scores)}" for name in mix.tenants]
+    for mix in EVALUATION[0].run.info.plan.mixes:
+        cells = [f"{name} {' / '.join(_p99(one, mix.tenants, name) for one in by_way(OTHER))}" for name in mix.tenants]
         label = " + ".join(mix.tenants) if len(mix.tenants) < 12 else "all 12"
         lines.append(f"| {label} | {', '.join(cells)} |")
     return "\n".join(lines) + "\n"
 
 
 def _p99(found: Score, mix: Sequence[str], tenant: str) -> str:
-    one = next(
-        t for t in found.tenants if t.clock == "response" and t.tenant == tenant and set(t.mix.split("+")) == set(mix)
-    )
+    one = next(t for t in tenants_of([found], "response") if t.tenant == tenant and set(t.mix.split("+")) == set(mix))
     figure = next((f for f in one.figures if f.figure == "p99"), None)
     return "-" if figure is None else f"{100 * figure.error:+.1f} %"
 
 
-def fit_table() -> str:
-    """How many bands hold on the development set, by the model error that is added."""
-    lines = ["| model error | mean | p50 | p95 | p99 | all |", "|---|---:|---:|---:|---:|---:|"]
-    for relative in TRIED:
-        found = scored(DEVELOPMENT, error=ModelError(relative=relative, source="given"))
-        held = {name: [f.inside for f in _figures(found, name)] for name in SCORED}
-        every = [inside for them in held.values() for inside in them]
-        cells = [f"{sum(map(bool, them))} of {len(them)}" for them in held.values()]
-        lines.append(f"| {100 * relative:g} % | {' | '.join(cells)} | {100 * np.mean(every):.0f} % |")
-    return "\n".join(lines) + "\n"
-
-
-def why() -> str:
-    """What the parts of the model are worth, one left out at a time; and how fast the host was."""
-
-    def never(profile: Profile) -> Profile:
-        return replace(profile, settles_next=False)
-
-    lines = []
-    for label, machine in {"development": DEVELOPMENT, **EVALUATION}.items():
-        kept = machine.profiles
-        for what, change, how in (
-            ("whole", None, {}),
-            ("tenants in the file's order", None, {"in_order": False}),
-            ("a replayed graph settles nothing", never, {}),
-            ("host times of the profile", None, {"with_solo": False}),
-        ):
-            found = predicted(machine, {n: change(p) if change else p for n, p in kept.items()}, replicates=2, **how)
-            mean, p99 = _errors(found, "mean"), _errors(found, "p99")
-            lines.append(
-                f"{label}, {what}: mean {_percent(mean.mean())}, p99 {_percent(np.median(p99))} (median), "
-                f"{_percent(np.quantile(p99, 0.9))} (90 %), {_percent(p99.max())} (worst)"
-            )
-        lines += _hosts(machine.run, label)
-        if label in EVALUATION:
-            lines.append(_small_kernels(machine, label))
-    return "\n".join([*lines, _passed_over(DEVELOPMENT.run)])
-
-
-def _small_kernels(machine: Machine, label: str) -> str:
-    """The eager decoder's kernels are those of the graph, whose GPU time is known without a tracer: as long as that."""
-    kept = machine.profiles
-    gap_ms = read(machine.folder / "fingerprint.json").launch_gap_ms.value
-    whole_ms = float(np.median(kept["graph-s"].iterations.busy_ms))
-
-    def shorter(profile: Profile) -> Profile:
-        them = profile.iterations
-        gaps_ms = gap_ms * (float(np.median(np.diff(them.first))) - 1)
-        factor = (whole_ms - gaps_ms) / float(np.median(them.busy_ms))
-        return replace(profile, duration=Column.of_ms(them.duration_ms * factor))
-
-    changed = {name: shorter(p) if name.startswith("eager") else p for name, p in kept.items()}
-    return "\n".join(
-        f"{label}, eager kernels {what}: mean {_percent(_errors(found, 'mean').mean())}, p99 "
-        f"{_percent(np.median(_errors(found, 'p99')))} (median), graph-s beside eager-s {_p99(found, PAIR, 'graph-s')}"
-        for what, found in (
-            ("as traced", predicted(machine, kept, replicates=2)),
-            ("as long as in the graph", predicted(machine, changed, replicates=2)),
-        )
-    )
-
-
-def _passed_over(run: Run) -> str:
-    """graph-p comes behind graph-s in the circle of all nine tenants: when must it have submitted to be next?"""
-    lead_ms, then_ms = [], []
-    for block in run.blocks:
-        if len(run.info.plan.condition(block.condition).tenants) < len(run.info.plan.tenants):
-            continue
-        before = run.records("graph-s", block.index)["retire_ns"]
-        for row in run.records("graph-p", block.index):
-            k = int(np.searchsorted(before, row["submit_ns"]))
-            if k < len(before):
-                lead_ms.append((int(before[k]) - int(row["submit_ns"])) / 1e6)
-                then_ms.append((int(row["retire_ns"]) - int(before[k])) / 1e6)
-    lead, following = np.array(lead_ms), np.array(then_ms) < 0.5
-    late, early = lead < 0.6, (lead >= 0.6) & (lead < 2.0)
-    return (
-        f"development, all nine: graph-p followed graph-s at once in {(following & late).sum()} of {late.sum()} cases "
-        f"where it submitted less than 0.6 ms before graph-s was done, and in {(following & early).sum()} of "
-        f"{early.sum()} where it submitted 0.6 to 2 ms before"
-    )
-
-
-def _hosts(run: Run, label: str) -> list[str]:
-    """Medians of the eager tenants alone, block by block: their host's speed at the time."""
-    lines = []
-    for name in (t.name for t in run.info.plan.tenants if t.name.startswith("eager")):
-        medians = [
-            f"{np.median(clock_ms(run.records(name, block.index), 'service')):.2f}"
-            for block in run.blocks
-            if run.info.plan.condition(block.condition).tenants == (name,)
-        ]
-        lines.append(f"{label}, {name} alone, median of each block: {', '.join(medians)} ms")
-    return lines
-
-
 def pictures() -> dict[Path, bytes]:
-    """Predicted against measured, a picture per machine and theme."""
+    """Predicted against measured, hardest way, a picture per machine and theme."""
     from kts.report.charts_forecast import draw_score
 
     drawn: dict[Path, bytes] = {}
-    for name, machine in EVALUATION.items():
-        found = scored(machine)
+    for machine, found in zip(EVALUATION, by_way(OTHER), strict=True):
+        name = machine.name
         shown = replace(found, tenants=tuple(_short(t) for t in found.tenants), run=f"evaluation, machine {name}")
         figure = draw_score(shown, machine.run.info.workers[0].device.label, __version__)
         drawn |= {
@@ -281,9 +213,21 @@ def _short(tenant: TenantScore) -> TenantScore:
 def main(mode: str) -> None:
     """Prints, writes or checks."""
     if mode == "--why":
+        from validation_why import why
+
         print(why())
         return
-    made = {"validation": summary_table(), "validation-mixes": mixes_table(), "model-error": fit_table()}
+    made = {
+        "validation": summary_table(),
+        "validation-figures": figures_table(),
+        "validation-kinds": kinds_table(),
+        "validation-tenants": tenants_table(),
+        "validation-mixes": mixes_table(),
+        "kernel-gap": kernel_table(),
+        "lateness": late_table(),
+        "host-speed": host_table(),
+        "model-error": error_table(),
+    }
     put(PAGE, made, mode, slack=0.3)
     if mode == "--write":
         IMAGES.mkdir(exist_ok=True)

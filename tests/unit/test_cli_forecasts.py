@@ -15,6 +15,7 @@ from tests.helpers_physics import fingerprint, profile
 from kts.cli.main import main
 from kts.physics.files import encode
 from kts.report.charts_forecast import draw_score
+from kts.report.forecasts import figure_name
 from kts.store import fingerprints
 
 ASSUMED = ("--assume", "2,0.18,0.1")
@@ -104,7 +105,8 @@ def test_a_fingerprint_file_and_deadlines(profiles: Path, tmp_path: Path, capsys
     mark.write_bytes(encode(fingerprint()))
     given = ["--profiles", str(profiles), "--fingerprint", str(mark), "--seconds", "10"]
     found = _json(["predict", *given, "--deadline", "fft=5", "--model-error", "0.05"], capsys)
-    assert found["model_error"] == {"relative": 0.05, "source": "given", "how": ""}
+    nothing = {"kinds": {}, "solo": {}, "host": 0.0, "host_block": 0.0}
+    assert found["model_error"] == {"relative": 0.05, "source": "given", "how": "", **nothing}
     fft = found["mixes"][0]["tenants"]["fft"]  # type: ignore[index]
     assert fft["deadline_ms"] == 5
     assert 0 < fft["missed"]["value"] < 1
@@ -176,6 +178,21 @@ def test_the_picture_says_in_words_what_it_shows(run: Path, tmp_path: Path) -> N
     assert "fft in fft+gemm: p50 predicted" in drawn.alt
     assert "not a GPU" in drawn.svg
     assert 'role="img"' in drawn.svg
+
+
+@pytest.mark.parametrize(
+    ("clock", "figure", "name"),
+    [
+        ("response", "p999", "p99.9"),
+        ("response", "mean", "mean"),
+        ("df", "p999", "DF99.9"),
+        ("df", "p99", "DF99"),
+        ("device_df", "mean", "DF of the mean"),
+    ],
+)
+def test_figures_have_the_names_that_people_use(clock: str, figure: str, name: str) -> None:
+    """Else a ratio would read as a time."""
+    assert figure_name(clock, figure) == name
 
 
 def test_very_many_tenants_are_dots_and_not_rows(run: Path, tmp_path: Path) -> None:

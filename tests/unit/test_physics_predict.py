@@ -16,9 +16,11 @@ from kts.physics import published
 from kts.physics.draws import sharing, stream
 from kts.physics.files import decode_prediction, encode
 from kts.physics.forecast import FIGURES, Figures, MixForecast, ModelError
-from kts.physics.predict import Effort, Predictor, all_mixes, as_burst, numbered, plain
+from kts.physics.predict import Effort, Predictor, all_mixes, numbered
 from kts.physics.recorded import measured, profile_of
+from kts.physics.rules import as_burst
 from kts.physics.simulate import simulate
+from kts.physics.summaries import plain
 from kts.physics.validate import MODEL, score
 from kts.physics.values import Column, Interval, bursts, make_profile
 from kts.physics.whatif import Question, at_rate, what_if
@@ -165,7 +167,7 @@ def test_df_is_against_the_measured_solo_where_there_is_one() -> None:
 def test_baselines_know_less() -> None:
     """Sharing costs nothing; N times solo; single bursts."""
     fft = predict().tenants["fft"]
-    assert set(fft.baselines) == {"df-1", "n-times-solo", "single-burst"}
+    assert set(fft.baselines) == {"df-1", "n-times-solo", "single-burst", "processor-sharing"}
     assert fft.baselines["df-1"].p99 == fft.solo.p99
     assert fft.baselines["n-times-solo"].p99 == 2 * fft.solo.p99  # type: ignore[operator]
     assert fft.baselines["single-burst"].p99 == pytest.approx(fft.response.p99.value, rel=0.05)
@@ -267,6 +269,38 @@ def test_the_score_of_a_true_prediction_is_good_and_of_a_false_one_bad() -> None
     assert bad.errors["response"][MODEL]["p99"].median == pytest.approx(0.2, abs=0.03)
     assert sum(c.inside for c in bad.coverage["response"].values()) == 0
     assert any("assumed" in note for note in good.notes)
+
+
+def test_df_is_scored_against_the_runs_own_solo_blocks() -> None:
+    """Else a prediction of DF, which is what a user asks for, would be held against nothing.
+
+    Measured: shared / solo of the run; simpler rules are divided by the solo figure that they started from; too few
+    iterations: not scored.
+    """
+    prediction = Predictor(PAIR, MARK, with_fields(QUICK, seconds=100.0)).predict([["gemm", "fft"]])
+    run = _run(5)
+    found = score(prediction, run)
+    fft = next(t for t in found.tenants if t.tenant == "fft" and t.clock == "df")
+    p99 = next(f for f in fft.figures if f.figure == "p99")
+    shared = measured(run)["fft+gemm"]["fft"].response_ms
+    alone = PAIR["fft"].solo_service.ms[:400]
+    assert p99.measured == pytest.approx(np.quantile(shared, 0.99) / np.quantile(alone, 0.99), rel=1e-3)
+    assert abs(p99.error) < 0.03
+    assert p99.rules["df-1"] == pytest.approx(1 / p99.measured - 1, rel=1e-3)
+    assert fft.iterations == min(len(shared), len(alone))
+    assert "p999" in fft.skipped
+    assert found.errors["df"][MODEL]["p99"].n >= 1
+    assert sum(c.n for c in found.coverage["device_df"].values()) > 0
+
+
+def test_the_score_is_by_kind_of_tenant_too() -> None:
+    """Else bands that fail for one kind would hide behind those of another."""
+    prediction = Predictor(PAIR, MARK, with_fields(QUICK, seconds=100.0)).predict([["gemm", "fft"]])
+    found = score(prediction, _run(5))
+    assert set(found.kinds) == {"gpu"}
+    of_kind = found.kinds["gpu"]["response"]["p99"]
+    assert of_kind.error == found.errors["response"][MODEL]["p99"]
+    assert of_kind.bands == found.coverage["response"]["p99"]
 
 
 def test_the_score_says_where_a_profile_is_of_another_size_than_the_run() -> None:

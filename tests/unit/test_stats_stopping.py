@@ -96,7 +96,7 @@ def scaled(factor: float, noise: float) -> FakeRun:
 
 
 @pytest.mark.parametrize(
-    ("factor", "noise", "kind"), [(1.0, 0.05, "no-change"), (1.02, 0.08, "undetermined"), (1.05, 0.08, "worse")]
+    ("factor", "noise", "kind"), [(1.0, 0.05, "no-change"), (1.02, 0.08, "undetermined"), (1.07, 0.08, "worse")]
 )
 def test_an_interval_that_decides_nothing_does_not_end_a_run(factor: float, noise: float, kind: str) -> None:
     """Narrow enough, but on both sides of 1 and beyond 1+X: the verdict would be undetermined."""

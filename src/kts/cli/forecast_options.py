@@ -56,7 +56,8 @@ ModelErrorOption = Annotated[
         "--model-error",
         min=0,
         max=1,
-        help="Relative error of the model itself, to widen the bands by. Default: as fitted for GPUs; 0 on a CPU.",
+        help="Relative error of the model itself, to widen the bands by. Default: as fitted for GPUs, by kind of "
+        "tenant; 0 on a CPU.",
         show_default=False,
     ),
 ]

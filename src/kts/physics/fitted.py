@@ -5,12 +5,33 @@ from __future__ import annotations
 from kts.physics.forecast import ModelError
 from kts.physics.values import Gpu
 
+TRACED_GAP_MS = 0.00057
+"""What a traced kernel's record holds of the gap to the next one that is queued."""
+
+LATE_MS: dict[float, float] = {
+    0: 0.02,
+    0.05: 0.03,
+    0.25: 0.06,
+    0.5: 0.07,
+    0.75: 0.08,
+    0.95: 0.18,
+    0.99: 0.26,
+    0.999: 0.44,
+    1: 0.8,
+}
+"""How long after its alarm a sleeping host goes on: by quantile, linear between these."""
+
 MODEL_ERROR = ModelError(
     relative=0.03,
+    kinds={"gpu": 0.01, "short": 0.04, "graph": 0.02, "eager": 0.02},
+    solo={"gpu": 0.06, "eager": 0.07},
+    host=0.16,
+    host_block=0.15,
     source="fitted",
     how="to the development set on one NVIDIA H200",
 )
-"""`python examples/06_validate.py` shows how many bands hold there with other values; docs/physics.md has the table."""
+"""`python examples/06_validate.py` shows how all of these come out of the development set; docs/physics.md has the
+tables."""
 
 
 def model_error(gpu: Gpu) -> ModelError:

@@ -45,8 +45,11 @@ class Plain(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ModelError(msgspec.Struct, frozen=True, kw_only=True):
-    """The part of the band that stands for what the model leaves out: a relative standard deviation.
+    """The part of the band that stands for what the model leaves out, as relative standard deviations.
 
+    ``kinds``: of every shared time, by kind of tenant (kts.physics.kinds); ``relative`` for those not named there.
+    ``solo``: of the time alone that DF divides by, by kind; 0 for those not named. ``host``: of the host's speed from
+    the profile to the run, ``host_block``: from one of the run's blocks to the next.
     ``source``: ``none`` (0: the band covers the run's length, the profile's and the fingerprint's uncertainty, and
     nothing else), ``given`` by the user, or ``fitted`` on measured mixes that are not among those predicted;
     ``how`` names them.
@@ -55,6 +58,14 @@ class ModelError(msgspec.Struct, frozen=True, kw_only=True):
     relative: float = 0.0
     source: Literal["none", "given", "fitted"] = "none"
     how: str = ""
+    kinds: dict[str, float] = {}
+    solo: dict[str, float] = {}
+    host: float = 0.0
+    host_block: float = 0.0
+
+    def of(self, kind: str) -> float:
+        """That of every shared time of a tenant of ``kind``."""
+        return self.kinds.get(kind, self.relative)
 
 
 class TenantForecast(msgspec.Struct, frozen=True, kw_only=True):
@@ -98,7 +109,8 @@ class MixForecast(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ProfileUsed(msgspec.Struct, frozen=True, kw_only=True):
-    """Which profile was used: what it is of, and whether it holds launches or single bursts."""
+    """Which profile was used: what it is of, whether it holds launches or single bursts, and of which kind the tenant
+    is (kts.physics.kinds)."""
 
     workload: str
     size: int | None
@@ -106,6 +118,7 @@ class ProfileUsed(msgspec.Struct, frozen=True, kw_only=True):
     iterations: int
     device: str
     arrivals: Arrivals
+    kind: str = ""
 
 
 class Prediction(msgspec.Struct, frozen=True, kw_only=True):

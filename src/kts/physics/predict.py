@@ -16,6 +16,7 @@ import numpy as np
 
 from kts.model.plan import Closed
 from kts.physics.draws import cycle_ms, generator, runs, sharing, stream
+from kts.physics.fitted import TRACED_GAP_MS
 from kts.physics.forecast import (
     FIGURES,
     Band,
@@ -27,8 +28,14 @@ from kts.physics.forecast import (
     ProfileUsed,
     TenantForecast,
 )
+from kts.physics.hosts import drawn as drawn_host
+from kts.physics.hosts import late
+from kts.physics.kinds import host_share, kind_of
+from kts.physics.profiling import queued_kernels
+from kts.physics.rules import PROCESSOR_SHARING, as_burst, overlaid
 from kts.physics.simulate import Completed, Outcome, Sharing, simulate
-from kts.physics.values import Fingerprint, Floats, Ints, Iterations, Profile, bursts, make_profile
+from kts.physics.summaries import plain, ratio, times
+from kts.physics.values import Fingerprint, Floats, Ints, Profile
 from kts.stats.quantiles import QUANTILES, min_samples
 
 SPARE = 1.3
@@ -64,6 +71,8 @@ class Predictor:
 
     def __post_init__(self) -> None:
         self._alone: dict[str, _Alone] = {}
+        gap_ms = min(TRACED_GAP_MS, self.fingerprint.launch_gap_ms.value)
+        self.profiles = {name: queued_kernels(profile, gap_ms) for name, profile in self.profiles.items()}
 
     def predict(
         self,
@@ -136,8 +145,8 @@ class Predictor:
             solo_source="profiled" if alone.profiled else "simulated",
             solo=alone.response,
             solo_device=alone.device,
-            df=self._figures(_ratio(response, alone.response), [row.df for row in again]),
-            device_df=self._figures(_ratio(on_device, alone.device), [row.device_df for row in again]),
+            df=self._figures(ratio(response, alone.response), [row.df for row in again]),
+            device_df=self._figures(ratio(on_device, alone.device), [row.device_df for row in again]),
             rate_hz=self._band(1000 * len(done.retire_ms) / end_ms, np.array([row.rate_hz for row in again])),
             solo_rate_hz=alone.rate_hz,
             gpu_share=done.busy_ms / end_ms,
@@ -174,50 +183,63 @@ class Predictor:
             tenants = {tenant: tenants[tenant] for tenant in shuffled}
             paced = _Paced({tenant: paced.profiles[tenant] for tenant in shuffled}, paced.rates)
         drawn = sharing(self.fingerprint, generator(seed, "sharing").standard_normal(5), at_once=self.at_once)
+        hosts = {tenant: drawn_host(self.model_error, generator(seed, "host", tenant)) for tenant in tenants}
         among = {}
         for tenant, name in tenants.items():
             n = self.profiles[name].iterations.n
             among[tenant] = runs(generator(seed, "profile", name), n, n)
         horizon = min(length_ms, self.effort.replicate_budget / sum(paced.rates.values()))
-        outcome = self._simulate(paced, drawn, horizon, seed=seed, among=among)
+        outcome = self._simulate(
+            paced, drawn, horizon, seed=seed, among=among, hosts={tenant: host.shared for tenant, host in hosts.items()}
+        )
         rows = {}
         for (tenant, name), done in zip(tenants.items(), outcome.tenants, strict=True):
             rng = generator(seed, "solo", tenant)
-            rows[tenant] = self._row(self.profiles[name], self.alone(name), done, outcome.end_ms, rng)
+            rows[tenant] = self._row(name, done, outcome.end_ms, hosts[tenant].solo, rng)
         return rows
 
-    def _row(self, profile: Profile, alone: _Alone, done: Completed, end_ms: float, rng: np.random.Generator) -> _Row:
-        factor = float(np.exp(self.model_error.relative * rng.standard_normal()))
+    def _row(self, name: str, done: Completed, end_ms: float, host: float, rng: np.random.Generator) -> _Row:
+        profile, alone = self.profiles[name], self.alone(name)
+        kind = kind_of(profile)
+        factor = float(np.exp(self.model_error.of(kind) * rng.standard_normal()))
         device = self._device(done, profile)
         response, on_device = plain(done.response_ms * factor, 1), plain(device * factor, 1)
         future = max(2, round(end_ms / cycle_ms(profile)))
+        slower = 1 + (host - 1) * host_share(profile)
+        slower *= float(np.exp(self.model_error.solo.get(kind, 0.0) * rng.standard_normal()))
         solo, solo_device = (
-            plain(sample[runs(rng, len(sample), future)], 1) for sample in (alone.response_ms, alone.device_ms)
+            plain(slower * sample[runs(rng, len(sample), future)], 1) for sample in (alone.response_ms, alone.device_ms)
         )
         deadline = np.inf if profile.deadline_ms is None else profile.deadline_ms
         return _Row(
             response=response,
             service=plain(done.service_ms * factor, 1),
             device=on_device,
-            df=_ratio(response, solo),
-            device_df=_ratio(on_device, solo_device),
+            df=ratio(response, solo),
+            device_df=ratio(on_device, solo_device),
             rate_hz=1000 * len(done.retire_ms) / end_ms,
             missed=float((done.response_ms * factor > deadline).mean()) if len(device) else np.nan,
         )
 
     def _baselines(self, tenants: Mapping[str, str], central: Sharing) -> dict[str, _Baselines]:
-        """Response by rules that know less: sharing costs nothing; N times as long; every iteration one kernel."""
+        """Response by rules that know less: sharing costs nothing; N times as long; every iteration one kernel;
+        processor sharing."""
         single = self._paced(
             {tenant: as_burst(self.profiles[name], central) for tenant, name in tenants.items()}, central
         )
         outcome = self._simulate(single, central, self._horizon(single))
+        overlay = overlaid(
+            {tenant: self.profiles[name] for tenant, name in tenants.items()},
+            {tenant: self.alone(name).response_ms for tenant, name in tenants.items()},
+        )
         found = {}
         for (tenant, name), done in zip(tenants.items(), outcome.tenants, strict=True):
             solo = self.alone(name).response
             found[tenant] = {
                 "df-1": solo,
-                "n-times-solo": _times(solo, len(tenants)),
+                "n-times-solo": times(solo, len(tenants)),
                 "single-burst": plain(done.response_ms),
+                PROCESSOR_SHARING: overlay[tenant],
             }
         return found
 
@@ -253,18 +275,17 @@ class Predictor:
         *,
         seed: int | None = None,
         among: Mapping[str, Ints] | None = None,
+        hosts: Mapping[str, float] | None = None,
     ) -> Outcome:
-        streams = [
-            stream(
-                profile,
-                round(paced.rates[tenant] * horizon * SPARE) + 50,
-                self.effort.seed if seed is None else seed,
-                tenant,
-                among=among[tenant] if among else None,
-                priority=self.priorities.get(tenant, 0),
-            )
-            for tenant, profile in paced.profiles.items()
-        ]
+        seed = self.effort.seed if seed is None else seed
+        streams = []
+        for tenant, profile in paced.profiles.items():
+            slower = (hosts or {}).get(tenant, 1.0)
+            planned = round(paced.rates[tenant] * horizon * SPARE / min(slower, 1.0)) + 50
+            chosen = among[tenant] if among else None
+            made = stream(profile, planned, seed, tenant, among=chosen, priority=self.priorities.get(tenant, 0))
+            made = made.slower_host(slower)
+            streams.append(late(made, generator(seed, "late", tenant)) if profile.gpu.kind == "cuda" else made)
         return simulate(streams, how, horizon_ms=horizon)
 
     def _figures(self, centre: Plain, replicates: Sequence[Plain]) -> Figures:
@@ -339,56 +360,9 @@ def all_mixes(names: Sequence[str], sizes: Sequence[int] = (2, 3, 4)) -> list[tu
     return [mix for size in sizes for mix in combinations(names, size)]
 
 
-def plain(values: Floats, least: int | None = None) -> Plain:
-    """Mean and type-7 quantiles; None below ``least`` values, by default those that an interval would need."""
-    n = len(values)
-    found: dict[str, float | None] = {"mean": float(values.mean()) if n else None}
-    wanted = [name for name, p in QUANTILES.items() if n >= (min_samples(p) if least is None else least)]
-    for name, value in zip(
-        wanted, np.quantile(values, [QUANTILES[name] for name in wanted]) if wanted else (), strict=True
-    ):
-        found[name] = float(value)
-    return Plain(**{name: found.get(name) for name in FIGURES})
-
-
-def as_burst(profile: Profile, how: Sharing) -> Profile:
-    """The profile with every iteration as one launch: as long on the GPU, and as long in all, as it takes alone."""
-    them = profile.iterations
-    if profile.is_burst:
-        return profile
-    alone = _one_by_one(them, how)
-    return make_profile(
-        profile.tenant,
-        bursts(alone.device_ms, alone.service_ms - alone.device_ms),
-        profile.gpu,
-        arrivals=profile.arrivals,
-        deadline_ms=profile.deadline_ms,
-    )
-
-
-def _one_by_one(them: Iterations, how: Sharing) -> Completed:
-    from kts.physics.simulate import Stream
-
-    once = Stream(them, np.arange(them.n), think_ms=np.zeros(them.n))
-    return simulate([once], how, stop_at_first=False).tenants[0]
-
-
 def _falls_behind(done: Completed, end_ms: float) -> bool:
     """True where the backlog at the end is longer than a hundredth of the simulation."""
     return not len(done.due_ms) or float(done.due_ms[-1]) < 0.99 * end_ms
-
-
-def _ratio(above: Plain, below: Plain) -> Plain:
-    def one(name: str) -> float | None:
-        a, b = getattr(above, name), getattr(below, name)
-        return a / b if a is not None and b else None
-
-    return Plain(**{name: one(name) for name in FIGURES})
-
-
-def _times(figures: Plain, factor: float) -> Plain:
-    found = {name: getattr(figures, name) for name in FIGURES}
-    return Plain(**{name: None if value is None else factor * value for name, value in found.items()})
 
 
 def _used(profile: Profile) -> ProfileUsed:
@@ -399,4 +373,5 @@ def _used(profile: Profile) -> ProfileUsed:
         iterations=profile.iterations.n,
         device=profile.gpu.label or profile.gpu.name,
         arrivals=profile.arrivals,
+        kind=kind_of(profile),
     )

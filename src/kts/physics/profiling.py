@@ -115,6 +115,17 @@ def untraced(plain: Times, traced: Times, seen: Iterations, queued_ms: float | N
     return Iterations(seen.first, offset, duration, retire)
 
 
+def queued_kernels(profile: Profile, more_ms: float) -> Profile:
+    """The profile with every traced kernel ``more_ms`` shorter, as it is when it runs right behind another.
+
+    A tracer's record of a kernel begins and ends outside of it and holds a part of what a fingerprint counts as the
+    gap between two kernels. Replayed graphs, whose time is known without the tracer, and single bursts stay.
+    """
+    if profile.method != "launches" or profile.settles_next or more_ms <= 0:
+        return profile
+    return replace(profile, duration=Column.of_ms(np.maximum(profile.iterations.duration_ms - more_ms, 0.0)))
+
+
 def recalibrated(profile: Profile, service_ms: Floats, device_ms: Floats) -> Profile:
     """The profile with its host as fast as in newer iterations alone, which nobody traced.
 

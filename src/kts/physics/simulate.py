@@ -6,7 +6,7 @@ The model is in docs/physics.md. Randomness is not here: a `Stream` holds every 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -25,7 +25,8 @@ class Stream:
     ``start_ms``. Open loop: ``due_ms``, rising; one iteration in flight, first come first served. ``slice_ms``
     None: that of the GPU. ``queue_depth``: launches that are queued or run before the host must wait; None: any
     number. Higher ``priority`` is served first. ``settles_next``: who is next when its queue empties is settled when
-    its turn begins, among those that wait then (a replayed CUDA graph); if nobody waits, as for others.
+    its turn begins, among those that wait then (a replayed CUDA graph); if nobody waits, as for others. ``late_ms``:
+    how long after each due time the host has woken up, in an open loop; None: at once.
     """
 
     iterations: Iterations
@@ -37,6 +38,14 @@ class Stream:
     slice_ms: float | None = None
     queue_depth: int | None = None
     settles_next: bool = False
+    late_ms: Floats | None = None
+
+    @property
+    def pace_ms(self) -> Floats:
+        """Think times, or the times at which the host has noticed that an iteration is due."""
+        if self.due_ms is None:
+            return np.asarray(self.think_ms, dtype=np.float64)
+        return self.due_ms if self.late_ms is None else self.due_ms + self.late_ms
 
     def __post_init__(self) -> None:
         given = self.due_ms if self.due_ms is not None else self.think_ms
@@ -46,6 +55,15 @@ class Stream:
             raise ValueError("pick is outside of the iterations")
         if self.queue_depth is not None and self.queue_depth < 1:
             raise ValueError("a queue holds at least one launch")
+
+    def slower_host(self, factor: float) -> Stream:
+        """The same with all host times, launches and retirements, ``factor`` times as long."""
+        if factor == 1.0:
+            return self
+        them = self.iterations
+        return replace(
+            self, iterations=replace(them, offset_ms=them.offset_ms * factor, retire_ms=them.retire_ms * factor)
+        )
 
 
 @dataclass(frozen=True)
@@ -138,7 +156,7 @@ def simulate(
 
     tenants, launches, listed = _tables(streams, sharing)
     pick = _joined([stream.pick for stream in streams])
-    pace = _joined([s.think_ms if s.due_ms is None else s.due_ms for s in streams])
+    pace = _joined([stream.pace_ms for stream in streams])
     out = np.empty((len(pick), 5))
     course = np.zeros(1, engine.COURSE)
     course["horizon_ms"], course["stop_at_first"], course["at_once"] = horizon_ms, stop_at_first, sharing.at_once
@@ -147,7 +165,7 @@ def simulate(
     total = course[0]
     engine.run(tenants, tables, total)
     return Outcome(
-        tenants=tuple(_completed(out[row["first"] :], row) for row in tenants),
+        tenants=tuple(_completed(s, out[row["first"] :], row) for s, row in zip(streams, tenants, strict=True)),
         end_ms=float(total["end_ms"]),
         switch_ms=float(total["switch_ms"]),
         idle_ms=float(total["idle_ms"]),
@@ -196,6 +214,9 @@ def _costs(sharing: Sharing) -> Floats:
     return np.array([[*kind, *[kind[-1]] * (width - len(kind))] for kind in kinds], dtype=np.float64)
 
 
-def _completed(rows: Floats, tenant: np.void) -> Completed:
-    due, submit, begin, end, retire = rows[: int(tenant["done"])].T
+def _completed(stream: Stream, rows: Floats, tenant: np.void) -> Completed:
+    done = int(tenant["done"])
+    due, submit, begin, end, retire = rows[:done].T
+    if stream.due_ms is not None:
+        due = stream.due_ms[:done]
     return Completed(due, submit, begin, end, retire, float(tenant["busy_ms"]))

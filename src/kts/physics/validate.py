@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Literal
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal, get_args
 
 import msgspec
 import numpy as np
@@ -12,20 +13,23 @@ from kts.errors import RefusalError
 from kts.model.provenance import Provenance
 from kts.model.reading import RunData
 from kts.physics.forecast import Band, Figures, Plain, Prediction, TenantForecast
-from kts.physics.predict import plain
-from kts.physics.recorded import Measured, gpu_of, measured, mix_seconds
+from kts.physics.recorded import Measured, gpu_of, measured, mix_seconds, solo
 from kts.physics.sealing import Seal
+from kts.physics.summaries import plain, ratio
 from kts.stats.quantiles import QUANTILES, refusal
 
-SCORED: tuple[str, ...] = ("mean", "p50", "p95", "p99")
+SCORED: tuple[str, ...] = ("mean", "p50", "p95", "p99", "p999")
 MODEL = "prediction"
 """The prediction's own name among the rules."""
 
-ScoredClock = Literal["response", "device"]
+ScoredClock = Literal["response", "df", "device", "device_df"]
+"""The two clocks in ms, and on each the ratio of shared to solo."""
+CLOCKS: tuple[ScoredClock, ...] = get_args(ScoredClock)
 
 
 class FigureScore(msgspec.Struct, frozen=True, kw_only=True):
-    """One figure: milliseconds, ``error`` = predicted / measured - 1. ``inside``: the band holds what was measured."""
+    """One figure: milliseconds or a ratio, ``error`` = predicted / measured - 1. ``inside``: the band holds what was
+    measured."""
 
     figure: str
     measured: float
@@ -44,6 +48,7 @@ class TenantScore(msgspec.Struct, frozen=True, kw_only=True):
     iterations: int
     figures: tuple[FigureScore, ...]
     skipped: dict[str, str] = {}
+    kind: str = ""  # see kts.physics.kinds
 
 
 class ErrorSummary(msgspec.Struct, frozen=True, kw_only=True):
@@ -63,10 +68,18 @@ class Coverage(msgspec.Struct, frozen=True, kw_only=True):
     inside: int
 
 
+class KindSummary(msgspec.Struct, frozen=True, kw_only=True):
+    """Of the tenants of one kind: errors of the prediction, and how many bands hold (None: there are none)."""
+
+    error: ErrorSummary
+    bands: Coverage | None
+
+
 class Score(msgspec.Struct, frozen=True, kw_only=True):
     """What `kts validate` says. ``errors``: clock, then rule, then figure; the prediction's own rule is `MODEL`.
 
-    ``predicted_by``, ``measured_by``: provenance of both, where they have one. ``seal``: set by the command.
+    ``kinds``: kind of tenant, then clock, then figure. ``predicted_by``, ``measured_by``: provenance of both, where they
+    have one. ``seal``: set by the command.
     """
 
     run: str
@@ -74,6 +87,7 @@ class Score(msgspec.Struct, frozen=True, kw_only=True):
     tenants: tuple[TenantScore, ...]
     errors: dict[str, dict[str, dict[str, ErrorSummary]]]
     coverage: dict[str, dict[str, Coverage]]
+    kinds: dict[str, dict[str, dict[str, KindSummary]]] = {}
     notes: tuple[str, ...] = ()
     predicted_by: Provenance | None = None
     measured_by: Provenance | None = None
@@ -87,13 +101,14 @@ def score(prediction: Prediction, run: RunData) -> Score:
     measurement would have an interval for them.
     """
     found = measured(run)
+    alone = {tenant.name: solo(run, tenant.name) for tenant in run.info.plan.tenants}
     tenants = tuple(
-        _tenant(mix, name, clock, forecast, them[name])
+        _tenant(mix, name, clock, forecast, _Truth.of(clock, them[name], alone[name]), kind=_kind(prediction, forecast))
         for mix, them in found.items()
         for forecasts in (_predicted(prediction, them),)
         if forecasts is not None
         for name, forecast in forecasts.items()
-        for clock in _clocks(them[name])
+        for clock in _clocks(them[name], alone[name])
     )
     if not tenants:
         raise RefusalError(
@@ -105,8 +120,12 @@ def score(prediction: Prediction, run: RunData) -> Score:
         run=run.info.id,
         confidence=prediction.confidence,
         tenants=tenants,
-        errors={clock: _errors(tenants, clock) for clock in ("response", "device")},
-        coverage={clock: _coverage(tenants, clock) for clock in ("response", "device")},
+        errors={clock: errors_of(tenants, clock) for clock in CLOCKS},
+        coverage={clock: coverage_of(tenants, clock) for clock in CLOCKS},
+        kinds={
+            kind: {clock: _of_kind(tenants, kind, clock) for clock in CLOCKS}
+            for kind in sorted({tenant.kind for tenant in tenants} - {""})
+        },
         notes=tuple(_doubts(prediction, run)),
         predicted_by=prediction.provenance,
         measured_by=run.info.provenance,
@@ -121,49 +140,92 @@ def _predicted(prediction: Prediction, them: Mapping[str, Measured]) -> dict[str
     return next((mix.tenants for mix in prediction.mixes if set(mix.tenants) == set(them)), None)
 
 
-def _clocks(them: Measured) -> tuple[ScoredClock, ...]:
-    with_device = len(them.device_ms) and bool(np.isfinite(them.device_ms).all())
-    return ("response", "device") if with_device else ("response",)
+def _kind(prediction: Prediction, forecast: TenantForecast) -> str:
+    used = prediction.profiles.get(forecast.profile)
+    return used.kind if used is not None else ""
 
 
-def _tenant(mix: str, name: str, clock: ScoredClock, forecast: TenantForecast, them: Measured) -> TenantScore:
-    values = them.response_ms if clock == "response" else them.device_ms
+def _clocks(them: Measured, alone: Measured) -> Iterator[ScoredClock]:
+    """Response, and the device where every iteration has a stopwatch; ratios where the tenant was alone, too."""
+    for clock in CLOCKS:
+        ratio = "df" in clock
+        samples = [getattr(one, _sample(clock)) for one in ((them, alone) if ratio else (them,))]
+        timed = all(len(sample) and np.isfinite(sample).all() for sample in samples)
+        if timed or clock == "response":
+            yield clock
+
+
+def _sample(clock: ScoredClock) -> str:
+    return "device_ms" if clock.startswith("device") else "response_ms"
+
+
+@dataclass(frozen=True, eq=False)
+class _Truth:
+    """What was measured, by figure; how many iterations it rests on (of a ratio: the fewer of both sides)."""
+
+    figures: Plain
+    iterations: int
+
+    @classmethod
+    def of(cls, clock: ScoredClock, them: Measured, alone: Measured) -> _Truth:
+        values, base = getattr(them, _sample(clock)), getattr(alone, _sample(clock))
+        if "df" in clock:
+            return cls(ratio(plain(values, 1), plain(base, 1)), min(len(values), len(base)))
+        return cls(plain(values, 1), len(values))
+
+
+def _tenant(
+    mix: str, name: str, clock: ScoredClock, forecast: TenantForecast, truth: _Truth, *, kind: str
+) -> TenantScore:
     predicted: Figures = getattr(forecast, clock)
-    real = plain(values, 1)
     figures, skipped = [], {}
     for figure in SCORED:
-        p = QUANTILES.get(figure)
-        reason = "no iterations" if not len(values) else refusal(len(values), p, 0.95) if p is not None else ""
-        band, truth = getattr(predicted, figure), getattr(real, figure)
+        reason = _unsupported(figure, truth.iterations)
+        band, real = getattr(predicted, figure), getattr(truth.figures, figure)
         if not reason and band.value is None:
             reason = "not predicted"
         if reason:
             skipped[figure] = reason
             continue
-        rules = forecast.baselines if clock == "response" else {}
         figures.append(
             FigureScore(
                 figure=figure,
-                measured=truth,
+                measured=real,
                 predicted=band,
-                error=band.value / truth - 1,
-                inside=None if band.lo is None else bool(band.lo <= truth <= band.hi),
-                rules={rule: value / truth - 1 for rule, value in _of(rules, figure)},
+                error=band.value / real - 1,
+                inside=None if band.lo is None else bool(band.lo <= real <= band.hi),
+                rules={rule: value / real - 1 for rule, value in _rules(forecast, clock, figure)},
             )
         )
     return TenantScore(
-        mix=mix, tenant=name, clock=clock, iterations=len(values), figures=tuple(figures), skipped=skipped
+        mix=mix,
+        tenant=name,
+        clock=clock,
+        iterations=truth.iterations,
+        figures=tuple(figures),
+        skipped=skipped,
+        kind=kind,
     )
 
 
-def _of(baselines: Mapping[str, Plain], figure: str) -> Iterator[tuple[str, float]]:
-    for rule, figures in baselines.items():
+def _unsupported(figure: str, iterations: int) -> str:
+    p = QUANTILES.get(figure)
+    if not iterations:
+        return "no iterations"
+    return "" if p is None else refusal(iterations, p, 0.95)
+
+
+def _rules(forecast: TenantForecast, clock: ScoredClock, figure: str) -> Iterator[tuple[str, float]]:
+    """What simpler rules say; they know the response only, and divide it by the same solo figure."""
+    below = {"response": 1.0, "df": getattr(forecast.solo, figure)}.get(clock)
+    for rule, figures in forecast.baselines.items() if below else ():
         value = getattr(figures, figure)
         if value is not None:
-            yield rule, value
+            yield rule, value / below
 
 
-def _errors(tenants: tuple[TenantScore, ...], clock: ScoredClock) -> dict[str, dict[str, ErrorSummary]]:
+def errors_of(tenants: Sequence[TenantScore], clock: ScoredClock) -> dict[str, dict[str, ErrorSummary]]:
+    """Absolute errors on one clock, by rule and figure."""
     found: dict[str, dict[str, list[float]]] = {}
     for tenant in tenants:
         for item in tenant.figures if tenant.clock == clock else ():
@@ -179,13 +241,20 @@ def _summary(errors: np.ndarray) -> ErrorSummary:
     )
 
 
-def _coverage(tenants: tuple[TenantScore, ...], clock: ScoredClock) -> dict[str, Coverage]:
+def coverage_of(tenants: Sequence[TenantScore], clock: ScoredClock) -> dict[str, Coverage]:
+    """How often the bands hold on one clock, by figure."""
     found: dict[str, list[bool]] = {}
     for tenant in tenants:
         for item in tenant.figures if tenant.clock == clock else ():
             if item.inside is not None:
                 found.setdefault(item.figure, []).append(item.inside)
     return {name: Coverage(n=len(them), inside=sum(them)) for name, them in found.items()}
+
+
+def _of_kind(tenants: Sequence[TenantScore], kind: str, clock: ScoredClock) -> dict[str, KindSummary]:
+    those = [tenant for tenant in tenants if tenant.kind == kind]
+    errors, held = errors_of(those, clock).get(MODEL, {}), coverage_of(those, clock)
+    return {figure: KindSummary(error=errors[figure], bands=held.get(figure)) for figure in errors}
 
 
 def _doubts(prediction: Prediction, run: RunData) -> Iterator[str]:

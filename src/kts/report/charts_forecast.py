@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import altair as alt
 
 from kts.physics.validate import MODEL, Score, TenantScore
@@ -19,21 +21,31 @@ PANEL_PX = (WIDTH - 150) // len(SHOWN)
 
 def draw_score(score: Score, device: str, kts_version: str) -> Figure:
     """A panel each for p50, p95 and p99 of the response: one row per tenant and mix, or of very many one dot each."""
-    errors = score.errors["response"].get(MODEL, {})
-    found = [c for name, c in score.coverage["response"].items() if name in SHOWN]
-    held = f"{sum(c.inside for c in found)} of {sum(c.n for c in found)} in their bands"
-    tail = errors.get("p99") or errors.get("p95")
-    name = "p99" if "p99" in errors else "p95"
-    title = f"Predicted against measured: {held}"
-    if tail is not None:
-        title = f"Predicted against measured: {name} off by {cells.percent(tail.median)} (median); {held}"
+    crowd = len(_responses(score)) >= CROWD_FROM
+    panels = CROWD if crowd else {figure: ("response", figure) for figure in SHOWN}
+    drawing = _crowd if crowd else _drawing
     note = f"Bar: {100 * score.confidence:g} % band; tick: prediction; dot: measured. Text: predicted and measured, ms."
-    drawing = _drawing
-    if len(_responses(score)) >= CROWD_FROM:
-        drawing = _crowd
+    if crowd:
         note = f"Bar: {100 * score.confidence:g} % band; dot: measured, orange outside of its band."
-    footer = f"{device} | run {score.run} | response time | kts {kts_version}"
+    title = _title(score, panels)
+    clocks = "response time and its DF" if crowd else "response time"
+    footer = f"{device} | run {score.run} | {clocks} | kts {kts_version}"
     return picture("prediction", title, f"{title}. {_words(score)} {footer}", drawing(score), [note, footer])
+
+
+def _title(score: Score, panels: Mapping[str, tuple[str, str]]) -> str:
+    """How far off the tail is, and how many bands of what is drawn hold the measured figure."""
+    found = [c for clock, name in panels.values() if (c := score.coverage.get(clock, {}).get(name)) is not None]
+    held = f"{sum(c.inside for c in found)} of {sum(c.n for c in found)} in their bands"
+    errors = score.errors["response"].get(MODEL, {})
+    name = "p99" if "p99" in errors else "p95"
+    if name not in errors:
+        return f"Predicted against measured: {held}"
+    ratio = score.errors.get("df", {}).get(MODEL, {}).get("p99")
+    if "DF99" in panels and ratio is not None:
+        off = f"{name} {cells.percent(errors[name].median)} off its prediction, DF99 {cells.percent(ratio.median)}"
+        return f"{off} (medians); {held}"
+    return f"Predicted against measured: {name} off by {cells.percent(errors[name].median)} (median); {held}"
 
 
 def _responses(score: Score) -> list[TenantScore]:
@@ -97,47 +109,69 @@ def _panel(figure: str, names: list[str], domain: list[float], *, first: bool) -
     )
 
 
+CROWD: dict[str, tuple[str, str]] = {
+    "p50": ("response", "p50"),
+    "p95": ("response", "p95"),
+    "p99": ("response", "p99"),
+    "DF99": ("df", "p99"),
+}
+"""Panels of a crowd: clock and figure."""
+CROWD_PX = (WIDTH - 210) // len(CROWD)
+
+
 def _crowd(score: Score) -> Drawing:
-    """A dot per tenant and mix: how far off the prediction it was measured, against how long that is."""
+    """A dot per tenant and mix: how far off the prediction it was measured, against how long that is. Ratios have an
+    axis of their own."""
     data: dict[str, Rows] = {}
-    for figure in SHOWN:
+    for panel, (clock, figure) in CROWD.items():
         rows = [
             {**row, "ms": item.measured, "side": "in its band" if item.inside else "outside"}
-            for tenant in _responses(score)
+            for tenant in score.tenants
+            if tenant.clock == clock
             for item in tenant.figures
             if item.figure == figure
             for row in _rows(tenant, figure)
         ]
         if rows:
-            data[figure] = rows
-    values = [float(str(row[key])) for rows in data.values() for row in rows for key in ("lo", "hi", "measured")]
-    y = alt.Scale(domain=[min(values) - 4, max(values) + 4], nice=False)
-    times = [float(str(row["ms"])) for rows in data.values() for row in rows]
-    x = alt.Scale(type="log", domain=[0.8 * min(times), 1.25 * max(times)], nice=False)
-    panels: list[AnyChart] = [_crowd_panel(figure, x, y, first=figure == SHOWN[0]) for figure in data]
+            data[panel] = rows
+    times = [row for panel, rows in data.items() if CROWD[panel][0] == "response" for row in rows]
+    panels: list[AnyChart] = [
+        _crowd_panel(panel, *_scales(times if CROWD[panel][0] == "response" else rows), first=k == 0)
+        for k, (panel, rows) in enumerate(data.items())
+    ]
     return alt.hconcat(*panels, spacing=14), data
 
 
-def _crowd_panel(figure: str, times: alt.Scale, scale: alt.Scale, *, first: bool) -> AnyChart:
-    title = "measured, off prediction, %" if first else None
+def _scales(rows: Rows) -> tuple[alt.Scale, alt.Scale]:
+    """Across and up: how long, and how far off."""
+    long = [float(str(row["ms"])) for row in rows]
+    off = [float(str(row[key])) for row in rows for key in ("lo", "hi", "measured")]
+    across = alt.Scale(type="log", domain=[0.8 * min(long), 1.25 * max(long)], nice=False)
+    return across, alt.Scale(domain=[min(off) - 4, max(off) + 4], nice=False)
+
+
+def _crowd_panel(panel: str, times: alt.Scale, scale: alt.Scale, *, first: bool) -> AnyChart:
+    ratio = CROWD[panel][0] == "df"
     sign = "datum.value > 0 ? '+' + datum.label : datum.label"
-    y = alt.Y("measured:Q", scale=scale, axis=alt.Axis(title=title, labelExpr=sign, labels=first))
+    title = "measured, off prediction, %" if first else None
+    y = alt.Y("measured:Q", scale=scale, axis=alt.Axis(title=title, labelExpr=sign, labels=first or ratio))
     ticks = [k * 10.0**power for power in range(-3, 5) for k in (1, 3)]
-    x = alt.X("ms:Q", scale=times, axis=alt.Axis(title="measured, ms", values=ticks, grid=False))
-    base = alt.Chart(alt.NamedData(name=figure)).encode(x=x)
+    across = "measured DF" if ratio else "measured, ms"
+    x = alt.X("ms:Q", scale=times, axis=alt.Axis(title=across, values=ticks, grid=False))
+    base = alt.Chart(alt.NamedData(name=panel)).encode(x=x)
     colour = alt.Color(
         "side:N",
         scale=alt.Scale(domain=["in its band", "outside"], range=[LIGHT["ink"], LIGHT["shared"]]),
         legend=alt.Legend(title=None) if first else None,
     )
-    zero = alt.Chart(alt.NamedData(name=figure)).mark_rule(color=LIGHT["muted"], strokeDash=[4, 3])
+    zero = alt.Chart(alt.NamedData(name=panel)).mark_rule(color=LIGHT["muted"], strokeDash=[4, 3])
     return alt.layer(
         base.mark_rule(strokeWidth=3, color=LIGHT["solo"], opacity=0.45).encode(
             y=alt.Y("lo:Q", scale=scale), y2="hi:Q"
         ),
         zero.encode(y=alt.YDatum(0.0, scale=scale)),
         base.mark_point(filled=True, size=34, opacity=1).encode(y=y, color=colour),
-    ).properties(width=PANEL_PX, height=330, title=figure)
+    ).properties(width=CROWD_PX, height=330, title=panel)
 
 
 def _label(tenant: TenantScore) -> str:

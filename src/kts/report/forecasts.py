@@ -69,7 +69,7 @@ def print_score(score: Score, console: Console) -> None:
             inside = {True: Text("yes"), False: Text("no", style="yellow"), None: Text("-")}[item.inside]
             table.add_row(
                 *names,
-                item.figure,
+                figure_name(tenant.clock, item.figure),
                 band(item.predicted),
                 cells.number(item.measured),
                 f"{100 * item.error:+.1f} %",
@@ -79,9 +79,12 @@ def print_score(score: Score, console: Console) -> None:
     console.print()
     console.print(_errors(score))
     console.print()
+    if score.kinds:
+        console.print(_kinds(score))
+        console.print()
     for clock, figures in score.coverage.items():
         if figures:
-            held = ", ".join(f"{name} {c.inside}/{c.n}" for name, c in figures.items())
+            held = ", ".join(f"{figure_name(clock, name)} {c.inside}/{c.n}" for name, c in figures.items())
             console.print(f"{100 * score.confidence:g} % bands that hold the measured figure, {clock}: {held}")
     skipped = dict.fromkeys(
         f"{tenant.tenant} in {tenant.mix}, {tenant.clock} {name}: {why}"
@@ -96,6 +99,14 @@ def print_score(score: Score, console: Console) -> None:
         for text in score.seal.remarks:
             console.print(Text(f"Seal: {text}.", style="dim"))
         console.print(Text(score.seal.sentence, style="bold green" if score.seal.sealed else "yellow"))
+
+
+def figure_name(clock: str, figure: str) -> str:
+    """``p99.9``; on the clocks of ratios ``DF99.9``, ``DF of the mean``."""
+    quantile = figure.replace("999", "99.9")
+    if "df" not in clock:
+        return quantile
+    return f"DF{quantile[1:]}" if quantile.startswith("p") else f"DF of the {figure}"
 
 
 def band(figure: Band) -> str:
@@ -148,21 +159,45 @@ def _cells(tenant: TenantForecast) -> list[str]:
     ]
 
 
+SHOWN_ERRORS = (
+    ("mean: mean", "response", "mean", "mean"),
+    ("p50: median", "response", "p50", "median"),
+    ("p95: median", "response", "p95", "median"),
+    ("p99: median", "response", "p99", "median"),
+    ("p99: 90 %", "response", "p99", "p90"),
+    ("p99.9: median", "response", "p999", "median"),
+    ("DF99: median", "df", "p99", "median"),
+    ("DF99: 90 %", "df", "p99", "p90"),
+)
+"""Column, clock, figure, and what of the absolute errors."""
+
+
 def _errors(score: Score) -> Table:
-    table = _table("absolute error of the response")
-    for head in ("mean: mean", "p50: median", "p95: median", "p99: median", "p99: 90 %", "p99: worst"):
+    table = _table("absolute error")
+    for head, *_ in SHOWN_ERRORS:
         table.add_column(head, justify="right", no_wrap=True)
-    for rule, figures in score.errors["response"].items():
-        wanted = [
-            ("mean", "mean"),
-            ("p50", "median"),
-            ("p95", "median"),
-            ("p99", "median"),
-            ("p99", "p90"),
-            ("p99", "worst"),
-        ]
-        row = [cells.percent(getattr(figures[name], kind)) if name in figures else "-" for name, kind in wanted]
+    for rule in score.errors["response"]:
+        row = []
+        for _, clock, name, what in SHOWN_ERRORS:
+            found = score.errors.get(clock, {}).get(rule, {}).get(name)
+            row.append("-" if found is None else cells.percent(getattr(found, what)))
         table.add_row(rule, *row)
+    return table
+
+
+def _kinds(score: Score) -> Table:
+    """The prediction's own errors by kind of tenant, and how many bands hold."""
+    table = _table("kind of tenant")
+    for head in ("p99: median", "90 %", "bands", "DF99: median", "90 %", "bands"):
+        table.add_column(head, justify="right", no_wrap=True)
+    for kind, clocks in score.kinds.items():
+        row = []
+        for clock in ("response", "df"):
+            found = clocks.get(clock, {}).get("p99")
+            bands = [one.bands for one in clocks.get(clock, {}).values() if one.bands is not None]
+            row += ["-", "-"] if found is None else [cells.percent(found.error.median), cells.percent(found.error.p90)]
+            row.append(f"{sum(c.inside for c in bands)} of {sum(c.n for c in bands)}" if bands else "-")
+        table.add_row(kind, *row)
     return table
 
 
@@ -184,9 +219,19 @@ def _meaning(confidence: float, length: str, error: ModelError) -> list[str]:
     lines = [f"Response time. Bands: where {100 * confidence:g} % of runs with {length} of each mix should lie."]
     if error.source != "none":
         how = f" {error.how}" if error.how else ""
-        lines.append(f"They include a model error of {100 * error.relative:g} %, {error.source}{how}.")
+        lines.append(f"They include a model error of {_relative(error)}, {error.source}{how}.")
     else:
         lines.append(
             "Nothing is included for the error of the model itself, which is not calibrated: they may be too narrow."
         )
     return lines
+
+
+def _relative(error: ModelError) -> str:
+    """In words: of times in company by kind of tenant, and of hosts."""
+    each = sorted(set(error.kinds.values())) or [error.relative]
+    text = " to ".join(f"{100 * value:g}" for value in dict.fromkeys((each[0], each[-1]))) + " %"
+    if error.host or error.host_block:
+        whole = (error.host**2 + error.host_block**2) ** 0.5
+        text += f" of times and {100 * whole:.0f} % of hosts' speed"
+    return text
