@@ -78,8 +78,8 @@ class KindSummary(msgspec.Struct, frozen=True, kw_only=True):
 class Score(msgspec.Struct, frozen=True, kw_only=True):
     """What `kts validate` says. ``errors``: clock, then rule, then figure; the prediction's own rule is `MODEL`.
 
-    ``kinds``: kind of tenant, then clock, then figure. ``predicted_by``, ``measured_by``: provenance of both, where they
-    have one. ``seal``: set by the command.
+    ``kinds``: kind of tenant, then clock, then figure. ``predicted_by``, ``measured_by``: provenance, where there is
+    one. ``seal``: set by the command.
     """
 
     run: str
