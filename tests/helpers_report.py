@@ -26,6 +26,7 @@ from kts.model.summary import (
     BlockActivity,
     Caution,
     ClockSummary,
+    Collided,
     Degradation,
     Estimate,
     Goodput,
@@ -107,7 +108,14 @@ def fft_summary() -> TenantSummary:
         service=response,
         device=device,
         throughput=Throughput(solo=Rate(real=9.64, proxy=278.1), shared=Rate(real=9.57, proxy=257.9)),
-        overlap=Overlap(kept=800, dropped=12),
+        overlap=Overlap(kept=800, dropped=12, lead=20),
+        collided=Collided(
+            n=106,
+            share=0.1325,
+            p50=estimate(6.35),
+            p95=estimate(8.31),
+            p99=Estimate(estimate=None, lo=None, hi=None, refused="p99 needs 368 iterations, have 106"),
+        ),
         verdict=Verdict(
             kind="worse",
             precise=False,
