@@ -13,14 +13,18 @@ from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
 
+import numpy as np
+
 from in_docs import put
 from kts.errors import RefusalError
 from kts.model.summary import Summary
+from kts.physics.recorded import measured, solo
 from kts.report import cells
 from kts.report.comparison import percent
 from kts.stats import Comparison, analyse, compare
 from kts.stats.comparison import pool
-from kts.store import open_run
+from kts.stats.dependence import student
+from kts.store import Run, open_run
 
 HERE = Path(__file__).parent
 PAGE = HERE.parent / "docs" / "measuring.md"
@@ -28,10 +32,12 @@ PAGE = HERE.parent / "docs" / "measuring.md"
 
 @dataclass(frozen=True)
 class Replicate:
-    """One run. ``machine``: the GPU it was made on, by UUID."""
+    """One run. ``machine``: the GPU it was made on, by UUID. ``df99``: by tenant, response; also where a run by itself
+    refuses it, because its iterations are worth too little for an interval."""
 
     summary: Summary
     machine: str
+    df99: dict[str, float]
 
 
 def replicates() -> dict[str, list[Replicate]]:
@@ -43,8 +49,40 @@ def replicates() -> dict[str, list[Replicate]]:
         run = open_run(path.parent)
         machine = "+".join(sorted({worker.device.uuid for worker in run.info.workers}))
         name = run.info.plan.name if run.info.plan.design == "interleaved" else f"{run.info.plan.name}, classic"
-        found.setdefault(name, []).append(Replicate(analyse(run).summary, machine))
+        found.setdefault(name, []).append(Replicate(analyse(run).summary, machine, _df99(run)))
     return {name: runs for name, runs in found.items() if len(runs) > 1}
+
+
+def _df99(run: Run) -> dict[str, float]:
+    house = measured(run)["+".join(run.info.plan.full_house.tenants)]
+    return {
+        name: float(np.quantile(together.response_ms, 0.99) / np.quantile(solo(run, name).response_ms, 0.99))
+        for name, together in house.items()
+    }
+
+
+def means_table(experiments: dict[str, list[Replicate]]) -> str:
+    """DF99 of runs as they come, no use made of their own intervals: geometric mean with Student's t over the runs."""
+    lines = [
+        "| experiment | GPU | tenant | runs | DF99, mean of runs (95 %) | standard deviation | lowest, highest run |"
+    ]
+    lines.append("|---|---|---|---:|---:|---:|---:|")
+    for name, runs in experiments.items():
+        machines = by_machine(runs)
+        for label, of in {**machines, f"{len(machines)} GPUs": runs}.items():
+            for tenant in of[0].df99 if len(of) > 1 else ():
+                logs = np.log([run.df99[tenant] for run in of])
+                arm = student(len(logs) - 1, 0.95) * logs.std(ddof=1) / np.sqrt(len(logs))
+                mean, lo, hi, least, most = np.exp([logs.mean(), logs.mean() - arm, logs.mean() + arm, *_ends(logs)])
+                lines.append(
+                    f"| {name} | {label} | {tenant} | {len(logs)} | {mean:.3f} ({lo:.3f}-{hi:.3f}) | "
+                    f"{percent(float(logs.std(ddof=1)))} | {least:.2f}, {most:.2f} |"
+                )
+    return "\n".join(lines) + "\n"
+
+
+def _ends(values: np.ndarray) -> tuple[float, float]:
+    return float(values.min()), float(values.max())
 
 
 def by_machine(runs: Sequence[Replicate]) -> dict[str, list[Replicate]]:
@@ -55,15 +93,13 @@ def by_machine(runs: Sequence[Replicate]) -> dict[str, list[Replicate]]:
 
 def pooled_table(experiments: dict[str, list[Replicate]]) -> str:
     """DF99 on the response clock: of each machine with several runs, and over all."""
-    lines = [
-        "| experiment | machine | tenant | runs | DF99, mean of runs (95 %) | between runs | lowest, highest run |"
-    ]
+    lines = ["| experiment | GPU | tenant | runs | DF99, mean of runs (95 %) | between runs | lowest, highest run |"]
     lines.append("|---|---|---|---:|---:|---:|---:|")
     for name, runs in experiments.items():
         machines = by_machine(runs)
         sides = {k: of for k, of in machines.items() if len(of) > 1} if len(machines) > 1 else {}
         for label, of in {**sides, "all" if len(machines) > 1 else "1": runs}.items():
-            label_of_all = f"{len(machines)} machines" if label == "all" else label
+            label_of_all = f"{len(machines)} GPUs" if label == "all" else label
             lines += [f"| {name} | {label_of_all} | {row} |" for row in _pooled_rows(of)]
     return "\n".join(lines) + "\n"
 
@@ -88,9 +124,9 @@ def pairs_table(experiments: dict[str, list[Replicate]]) -> str:
     for name, runs in experiments.items():
         two = list(combinations(runs, 2))
         kinds: dict[str, list[tuple[list[Replicate], list[Replicate]]]] = {
-            "two runs of one machine": [([a], [b]) for a, b in two if a.machine == b.machine],
-            "two runs of two machines": [([a], [b]) for a, b in two if a.machine != b.machine],
-            "all runs of two machines": list(combinations([m for m in by_machine(runs).values() if len(m) > 1], 2)),
+            "two runs of one GPU": [([a], [b]) for a, b in two if a.machine == b.machine],
+            "two runs of two GPUs": [([a], [b]) for a, b in two if a.machine != b.machine],
+            "all runs of two GPUs": list(combinations([m for m in by_machine(runs).values() if len(m) > 1], 2)),
         }
         for kind, sides in kinds.items():
             told = [one for one in (_compared(a, b) for a, b in sides) if one is not None]
@@ -122,7 +158,11 @@ def _counts(told: Sequence[Comparison]) -> str:
 def main(mode: str) -> None:
     """Prints, writes or checks."""
     experiments = replicates()
-    tables = {"replicates": pooled_table(experiments), "replicate-pairs": pairs_table(experiments)}
+    tables = {
+        "replicate-means": means_table(experiments),
+        "replicates": pooled_table(experiments),
+        "replicate-pairs": pairs_table(experiments),
+    }
     put(PAGE, tables, mode, slack=0.02)
 
 

@@ -17,9 +17,13 @@ QUANTILES: dict[str, float] = {"p50": 0.5, "p95": 0.95, "p99": 0.99, "p999": 0.9
 """Field of the summary -> probability."""
 
 
-ENOUGH = 0.85
-"""What iterations are worth is itself estimated: a quantile is refused where they lack 15 % of what it needs. At that
-the slower end of its interval is still at or above the truth with 95.7 % instead of 97.5 %."""
+ENOUGH = 0.25
+"""A quantile is refused where its iterations are worth less than this part of what it needs. In between the slower end
+of its interval lies beyond the slowest iteration (`_beyond`)."""
+
+TAIL = 0.05
+"""The part of the iterations, the slowest ones, that tells how a tail goes on."""
+TAIL_VALUES = 1000
 
 
 class Ends(NamedTuple):
@@ -98,9 +102,29 @@ def ends(sample: Sample, p: float, confidence: float) -> Ends:
     """
     n, half = sample.n, sample.tick / 2
     estimate = sample.quantile(p)
-    lower, upper = binomial_ranks(int(n / sample.dependence.design_effect(p).ratio), p, confidence)
+    worth = int(n / sample.dependence.design_effect(p).ratio)
+    lower, upper = binomial_ranks(worth, p, confidence)
     lo, hi = sample.at_ranks(np.array([math.floor(lower * n) - 1, math.ceil(upper * n) - 1]))
-    return Ends(estimate, max(min(float(lo), estimate) - half, 0.0), max(float(hi), estimate) + half)
+    slower = float(hi) * _beyond(sample, worth, min_samples(p, confidence)) if p > 0.5 else float(hi)
+    return Ends(estimate, max(min(float(lo), estimate) - half, 0.0), max(slower, estimate) + half)
+
+
+def _beyond(sample: Sample, worth: int, needed: int) -> float:
+    """By what factor the slower end of an interval lies beyond the slowest iteration, where these are worth too few.
+
+    The slowest of m iterations is at or above quantile p with probability 1 - p^m, too little below `min_samples`. A
+    tail whose excesses on the log scale are exponential with mean h (Hill 1975; Pareto's, heavier than most) is beyond
+    the slowest by needed / m to the power h with the probability that is wanted. 1 where iterations are worth enough.
+    """
+    if worth >= needed:
+        return 1.0
+    k = max(2, int(TAIL * sample.n))
+    ranks = sample.n - 1 - np.unique(np.linspace(0, k, min(k + 1, TAIL_VALUES)).astype(np.int64))
+    tail = sample.at_ranks(ranks)
+    if not tail.min() > 0:
+        return 1.0
+    hill = float(np.log(tail[:-1] / tail[-1]).mean())
+    return (needed / max(worth, 1)) ** hill
 
 
 def log_arms(found: Ends) -> tuple[float, float]:
