@@ -268,6 +268,6 @@ def test_an_open_loops_response_holds_the_wait_for_its_own_backlog() -> None:
     gemm = summary.tenants["gemm"]
     shared, service = gemm.response.shared, gemm.service.shared
     assert (shared.p50.estimate or 0) > 1.02 * (service.p50.estimate or 9)
-    assert "here are worth" in shared.p99.refused, "a backlog makes iterations depend on each other"
+    assert (shared.p99.hi or 0) - (shared.p99.lo or 9) > 0.2 * (shared.p99.estimate or 9), "and knows its tail badly"
     assert gemm.throughput.shared.real is not None
     assert abs(gemm.throughput.shared.real * 4.51e-3 - 1) < 0.01

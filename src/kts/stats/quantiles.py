@@ -124,7 +124,7 @@ def _beyond(sample: Sample, worth: int, needed: int) -> float:
     if not tail.min() > 0:
         return 1.0
     hill = float(np.log(tail[:-1] / tail[-1]).mean())
-    return (needed / max(worth, 1)) ** hill
+    return float((needed / max(worth, 1)) ** hill)
 
 
 def log_arms(found: Ends) -> tuple[float, float]:
