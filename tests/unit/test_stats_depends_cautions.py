@@ -42,12 +42,12 @@ def test_levels_of_rounds_are_told_with_the_rounds_that_would_do() -> None:
     assert all(20 < int(match[2]) < 1000 for match in found if match)
 
 
-def test_runs_of_slow_iterations_are_told_and_named_in_the_refusal() -> None:
+def test_runs_of_slow_iterations_are_told_and_widen_the_interval() -> None:
     run = make_run(make_plan(rounds=6), in_runs)
     texts = told(run)
     assert any("slow ones come in runs. It takes some" in text for text in texts)
     solo = analyse(run).summary.tenants["fft"].response.solo.p99
-    assert "here are worth" in solo.refused
+    assert (solo.hi or 0) > 1.1 * (solo.estimate or 9)
 
 
 def test_independent_iterations_are_told_nothing() -> None:
