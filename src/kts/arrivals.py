@@ -49,13 +49,16 @@ def turned_by(trace: Trace, offset_ms: float) -> Trace:
     )
 
 
-def first_submission_ns(arrivals: Closed, service_ns: int, seed: int) -> int:
-    """When a closed loop submits its first iteration, relative to the opening of the window.
+def first_submission_ns(arrivals: Arrivals, service_ns: int, seed: int) -> int:
+    """When a tenant that paces itself submits its first iteration, relative to the opening of the window.
 
     Of a process of cycles (an iteration of ``service_ns``, then a think time) that has gone on for ever, the window
     opens at a random point: within a cycle drawn in proportion to its length, anywhere (Cox 1962, section 5.1). In the
-    iteration: it was submitted up to ``service_ns`` before (negative). In the think time: what is left of it.
+    iteration: it was submitted up to ``service_ns`` before (negative). In the think time: what is left of it. 0 for an
+    open loop, whose due times come from the opening on.
     """
+    if not isinstance(arrivals, Closed):
+        return 0
     rng = np.random.default_rng([seed, 1])  # apart from the think times of the same seed
     low, high = _bounds_ns(arrivals)
     while True:

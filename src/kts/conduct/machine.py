@@ -31,7 +31,7 @@ from kts.conduct.ports import Progress, TenantProgress
 from kts.conduct.roster import Limits, Roster
 from kts.conduct.stop import BY_USER
 from kts.errors import DataError, MeasurementError, SetupError
-from kts.model.plan import Block, Closed, Plan
+from kts.model.plan import Block, Plan
 from kts.model.run import Outcome, OutcomeKind
 from kts.plan import block_seed
 from kts.units import NS_PER_S, ms_to_ns, ns_to_s, s_to_ns
@@ -229,8 +229,6 @@ class Machine:
     def _first_ns(self, block: Block, name: str) -> int:
         """When a tenant that paces itself begins, relative to the opening of the window."""
         arrivals, ready = self.plan.tenant(name).arrivals, self._roster.seats[name].ready
-        if not isinstance(arrivals, Closed):
-            return 0
         known_ms = None if ready is None else ready.cycle_ms or ready.solo_ms
         service_ms = min(UNKNOWN_CYCLE_MS if known_ms is None else known_ms, LONGEST_LEAD_MS)
         return first_submission_ns(arrivals, ms_to_ns(service_ms), block_seed(self.plan, block, name))

@@ -74,8 +74,6 @@ def play(pair: Pair, plan: Plan, block: Block, opened_ns: int) -> Played:
 
 def _first_ms(tenant: Tenant, kernel: Kernel, seed: int) -> float:
     """When it begins, from the window's opening; an open loop has its own due times."""
-    if not isinstance(tenant.arrivals, Closed):
-        return 0.0
     return ns_to_ms(first_submission_ns(tenant.arrivals, ms_to_ns(kernel.service_ms), seed))
 
 

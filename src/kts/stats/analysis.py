@@ -149,9 +149,7 @@ class _TenantView:
             service=service,
             device=device,
             throughput=Throughput(solo=self._rate("solo"), shared=self._rate("shared")),
-            overlap=Overlap(
-                kept=sum(len(v) for _, v in shared.service), dropped=shared.dropped, lead=solo.lead + shared.lead
-            ),
+            overlap=Overlap(kept=shared.n, dropped=shared.dropped, lead=solo.lead + shared.lead),
             collided=self._collided(),
             verdict=verdict(
                 self.name,
@@ -195,8 +193,7 @@ class _TenantView:
             return ratio_estimate(above, p, below, p, self.confidence, missing=missing, names=("shared", "solo"))
 
         p50, p99 = df("response", 0.5), df("response", 0.99)
-        n = sum(len(values) for _, values in side.service)
-        return self._mix_tenant(n, p50, p99, df("device", 0.99), side)
+        return self._mix_tenant(side.n, p50, p99, df("device", 0.99), side)
 
     def _mix_tenant(self, n: int, p50: Estimate, p99: Estimate, device: Estimate, side: SideData) -> MixTenant:
         kind, precise = judge(p99, asked_of(self.plan.precision))
@@ -249,8 +246,7 @@ class _TenantView:
     def _collided(self) -> Collided | None:
         """None where no iteration counts, or where no neighbour has any."""
         shared = self.data.shared
-        n = sum(len(values) for _, values in shared.service)
-        if not n or not self.data.phases:
+        if not shared.n or not self.data.phases:
             return None
         split = split_blocks(self.data.solo.rounds, shared.rounds)
         sample = make_sample(shared.collided, split=split)
@@ -258,7 +254,7 @@ class _TenantView:
             field: quantile_estimate(sample, QUANTILES[field], self.confidence, "none met a neighbour's")
             for field in ("p50", "p95", "p99")
         }
-        return Collided(n=shared.met, share=shared.met / n, **figures)
+        return Collided(n=shared.met, share=shared.met / shared.n, **figures)
 
     def _goodput(self, deadline_ms: float | None) -> Goodput | None:
         if deadline_ms is None:

@@ -55,6 +55,11 @@ class SideData:
     due_ns: int = 0
 
     @property
+    def n(self) -> int:
+        """Iterations that count."""
+        return sum(len(ms) for _, ms in self.service)
+
+    @property
     def rounds(self) -> set[int]:
         """Rounds that hold iterations."""
         return {number for number, _ in self.service}

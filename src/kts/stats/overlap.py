@@ -75,8 +75,7 @@ def counted(block: BlockOutcome, spans: Mapping[str, Span]) -> dict[str, Counted
 def _in_window(span: Span, opened_ns: int, closed_ns: int) -> Counted:
     first = max(int(np.searchsorted(span.submit_ns, opened_ns, side="left")), 1)
     beyond = max(int(np.searchsorted(span.submit_ns, closed_ns, side="right")), first)
-    n = len(span.submit_ns)
-    return Counted(slice(first, beyond), lead=n - len(range(*slice(first, beyond).indices(n))))
+    return Counted(slice(first, beyond), lead=len(span.submit_ns) - (beyond - first))
 
 
 def collided(spans: Mapping[str, Span], tenant: str) -> Mask:

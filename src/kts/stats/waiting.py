@@ -28,7 +28,7 @@ def waiting(solo: SideData, shared: SideData, solo_p99_ms: float | None) -> Wait
 
 def _tail_means(side: SideData) -> tuple[float, float] | None:
     """Mean service and device time (ms) of the slowest 1 %, at least `LEAST` iterations if there are so many."""
-    n = sum(len(values) for _, values in side.service)
+    n = side.n
     if not n:
         return None
     service = np.concatenate([pair[0] for pair in side.slowest])
