@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import subprocess
 
-from kts.k8s.api import Api
+from kts.k8s.cluster.api import Api
 
 GPU = "nvidia.com/gpu"
 

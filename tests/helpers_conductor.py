@@ -18,8 +18,8 @@ import msgspec
 
 from kts.backends.pods import PodsBackend
 from kts.conduct.ports import Endpoint, WorkerExit
-from kts.k8s.names import TOKEN_HEADER
-from kts.k8s.status import Status
+from kts.k8s.objects.names import TOKEN_HEADER
+from kts.k8s.pod.status import Status
 from kts.model.plan import Plan
 from kts.model.run import RunInfo
 from kts.plan import build
@@ -45,7 +45,7 @@ def free_port() -> int:
 
 
 class ConductorProcess:
-    """`python -m kts.k8s.conductor` with its files in ``folder``. Ends all its processes on exit.
+    """`python -m kts.k8s.pod.conductor` with its files in ``folder``. Ends all its processes on exit.
 
     ``environment``: further variables of the conductor. Without ``plan`` its file is not written.
     """
@@ -68,7 +68,7 @@ class ConductorProcess:
             "KTS_STATUS_PORT": str(self.status_port),
             "KTS_KEEP_S": "60",
         }
-        self.process = _start("kts.k8s.conductor", env=own | environment)
+        self.process = _start("kts.k8s.pod.conductor", env=own | environment)
 
     def __enter__(self) -> ConductorProcess:
         return self

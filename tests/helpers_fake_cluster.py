@@ -9,8 +9,8 @@ from typing import Any, Literal
 
 import msgspec
 
-from kts.k8s.api import Conflict, Missing, Silent, Unavailable
-from kts.k8s.names import LABEL_BLOCK, LABEL_TENANT
+from kts.k8s.cluster.api import Conflict, Missing, Silent, Unavailable
+from kts.k8s.objects.names import LABEL_BLOCK, LABEL_TENANT
 from kts.model.run import ClockPair
 from kts.wire.appline import AppLine
 from kts.worker.applog import AppLog

@@ -13,12 +13,12 @@ import pytest
 from tests.helpers_conduct import SilentWatcher, until
 from tests.helpers_conductor import DEADLINE_S, RUN, TOKEN, ConductorProcess, small_plan
 
-from kts.k8s import manifests
-from kts.k8s.api import Unavailable
-from kts.k8s.names import LABEL_ROLE, LABEL_RUN, LABEL_TENANT
-from kts.k8s.session import Session
-from kts.k8s.settings import ClusterSettings
-from kts.k8s.status import Status
+from kts.k8s.cluster.api import Unavailable
+from kts.k8s.follow.session import Session
+from kts.k8s.objects import manifests
+from kts.k8s.objects.names import LABEL_ROLE, LABEL_RUN, LABEL_TENANT
+from kts.k8s.objects.settings import ClusterSettings
+from kts.k8s.pod.status import Status
 from kts.model.plan import Plan
 from kts.model.run import Outcome
 from kts.store import open_run
@@ -44,7 +44,7 @@ def in_a_block(status: Status) -> bool:
 
 
 class StandIn:
-    """An API server of one run whose pods are processes: as much of `kts.k8s.api.Api` as a session asks of it.
+    """An API server of one run whose pods are processes: as much of `kts.k8s.cluster.api.Api` as a session asks of it.
 
     ``unplaced``: a tenant whose pod the scheduler finds no place for.
     """

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from tests.helpers_log import META, framed_log
 
-from kts.k8s.logreader import LogReader
+from kts.k8s.follow.logreader import LogReader
 from kts.wire.logframe import format_meta, parse_meta
 
 GOLDEN = Path(__file__).parent / "framed_log_v1.log"

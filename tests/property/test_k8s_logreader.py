@@ -8,7 +8,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from tests.helpers_log import framed_log, stamped
 
-from kts.k8s.logreader import LogReader
+from kts.k8s.follow.logreader import LogReader
 
 N, PERIOD_MS, LAG_MS = 60, 10.0, 95.0
 """Iterations, their distance, and how much later each is printed again (95 ms: between the tenth and the eleventh)."""

@@ -6,7 +6,7 @@ import msgspec
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from kts.k8s.nodeclock import NodeClock
+from kts.k8s.follow.nodeclock import NodeClock
 from kts.model.run import ClockPair
 
 S = 1_000_000_000

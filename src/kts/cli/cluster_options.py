@@ -10,10 +10,10 @@ import typer
 
 from kts.cli.options import checked_dcgm
 from kts.errors import UsageError
-from kts.k8s.names import DEFAULT_JOIN_S, DEFAULT_KEEP_S
+from kts.k8s.objects.names import DEFAULT_JOIN_S, DEFAULT_KEEP_S
 
 if TYPE_CHECKING:
-    from kts.k8s.settings import ClusterSettings
+    from kts.k8s.objects.settings import ClusterSettings
 
 PANEL = "On Kubernetes"
 
@@ -82,8 +82,8 @@ def settings_from(
     dcgm: str = "",
 ) -> ClusterSettings:
     """The settings that the options ask for. UsageError naming the option that is wrong."""
-    from kts.k8s.names import DEFAULT_IMAGE
-    from kts.k8s.settings import ClusterSettings, PullPolicyName
+    from kts.k8s.objects.names import DEFAULT_IMAGE
+    from kts.k8s.objects.settings import ClusterSettings, PullPolicyName
 
     if pull_policy not in get_args(PullPolicyName):
         raise UsageError(f"--pull-policy: no policy {pull_policy!r}", f"known: {', '.join(get_args(PullPolicyName))}")

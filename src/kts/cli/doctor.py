@@ -23,11 +23,11 @@ from kts.cli.cluster_options import (
 )
 from kts.cli.options import Dcgm, Json, checked_dcgm
 from kts.errors import SetupError, UsageError
-from kts.k8s.names import DEFAULT_NAMESPACE
+from kts.k8s.objects.names import DEFAULT_NAMESPACE
 
 if TYPE_CHECKING:
-    from kts.k8s.preflight import Check, Status
-    from kts.k8s.settings import ClusterSettings
+    from kts.k8s.cluster.preflight import Check, Status
+    from kts.k8s.objects.settings import ClusterSettings
 
 PLACES = ("local", "k8s")
 
@@ -82,8 +82,8 @@ def _here(as_json: bool, dcgm: str) -> None:
 
 def _on_cluster(settings: ClusterSettings, context: str | None, tenants: int, as_json: bool) -> None:
     """A cluster, as this user sees it."""
-    from kts.k8s import preflight
-    from kts.k8s.api import Api
+    from kts.k8s.cluster import preflight
+    from kts.k8s.cluster.api import Api
 
     api = Api.connect(context)
     try:
@@ -120,7 +120,7 @@ def _show(rows: Sequence[Check], conclusion: str) -> None:
 
 def _check(name: str, status: Status, found: str, remedy: str = "") -> Check:
     """Loads what a check is made of only now, so that `kts --help` stays fast."""
-    from kts.k8s.preflight import Check
+    from kts.k8s.cluster.preflight import Check
 
     return Check(name, status, found, remedy)
 

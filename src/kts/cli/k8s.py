@@ -30,10 +30,10 @@ from kts.cli.experiments import complete_name
 from kts.cli.k8s_time_slicing import time_slicing
 from kts.cli.options import Dcgm, Telemetry
 from kts.errors import UsageError
-from kts.k8s.names import DEFAULT_JOIN_S, DEFAULT_KEEP_S, DEFAULT_NAMESPACE
+from kts.k8s.objects.names import DEFAULT_JOIN_S, DEFAULT_KEEP_S, DEFAULT_NAMESPACE
 
 if TYPE_CHECKING:
-    from kts.k8s.settings import ClusterSettings
+    from kts.k8s.objects.settings import ClusterSettings
     from kts.model.plan import Plan
 
 EPOCH = "SOURCE_DATE_EPOCH"
@@ -84,8 +84,8 @@ def render(  # noqa: PLR0917 - typer turns parameters into options
     import secrets
 
     from kts.cli.on_k8s import decided, extra_from
-    from kts.k8s import manifests
-    from kts.k8s.session import new_run_id
+    from kts.k8s.follow.session import new_run_id
+    from kts.k8s.objects import manifests
     from kts.plan import build
     from kts.spec import load, override
 
@@ -133,7 +133,7 @@ def render(  # noqa: PLR0917 - typer turns parameters into options
 
 def _classic(plan: Plan, run: str, settings: ClusterSettings, text: str) -> str:
     """The objects of a run in the classic design as YAML, block by block."""
-    from kts.k8s import classic_jobs, manifests
+    from kts.k8s.objects import classic_jobs, manifests
 
     classic_jobs.check(plan, settings)
     created = _created(os.environ.get(EPOCH, ""))
@@ -165,8 +165,8 @@ def image(
 ) -> None:
     """Build the worker's image and load it into the cluster, where it is not there yet; print its name."""
     from kts.cli.on_k8s import IMAGE_BASE, ensured_image, extra_from
-    from kts.k8s.api import Api
-    from kts.k8s.image import DEFAULT_BASE, checkout, content_tag
+    from kts.k8s.cluster.api import Api
+    from kts.k8s.cluster.image import DEFAULT_BASE, checkout, content_tag
 
     variant = extra_from(extra)
     if name_only:

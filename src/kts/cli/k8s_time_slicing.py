@@ -11,8 +11,8 @@ from kts.cli.cluster_options import Context
 from kts.errors import UsageError
 
 if TYPE_CHECKING:
-    from kts.k8s.api import Api
-    from kts.k8s.sharing import Plugin
+    from kts.k8s.cluster.api import Api
+    from kts.k8s.cluster.sharing import Plugin
 
 
 def time_slicing(
@@ -35,8 +35,8 @@ def time_slicing(
     Shows the change to the plugin's config. --apply makes it, restarts the plugin, and waits until the nodes offer
     the slots. It takes an administrator's rights, and disturbs whoever measures on those nodes.
     """
-    from kts.k8s import sharing
-    from kts.k8s.api import Api
+    from kts.k8s.cluster import sharing
+    from kts.k8s.cluster.api import Api
 
     if restore and (replicas is not None or apply):
         raise UsageError("--restore stands alone", "give --restore, or --replicas N with or without --apply")
@@ -57,7 +57,7 @@ def time_slicing(
 
 def _change(api: Api, plugin: Plugin, replicas: int, *, apply: bool) -> None:
     from kts.cli.output import say
-    from kts.k8s import sharing
+    from kts.k8s.cluster import sharing
 
     text = sharing.with_replicas(plugin.text, replicas)
     say(plugin.words())
@@ -80,7 +80,7 @@ def _change(api: Api, plugin: Plugin, replicas: int, *, apply: bool) -> None:
 
 def _restore(api: Api, plugin: Plugin) -> None:
     from kts.cli.output import say
-    from kts.k8s import sharing
+    from kts.k8s.cluster import sharing
 
     text = sharing.to_restore(plugin)
     if plugin.previous_key != plugin.key:
@@ -92,7 +92,7 @@ def _restore(api: Api, plugin: Plugin) -> None:
 
 
 def _offered(plugin: Plugin, text: str) -> str:
-    from kts.k8s import sharing
+    from kts.k8s.cluster import sharing
 
     each = sharing.replicas_of(text)
     nodes = ", ".join(f"node {node} offers {gpus * each}" for node, gpus in plugin.gpus.items())

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, cast, get_args
 from kts.errors import KtsError, UsageError
 
 if TYPE_CHECKING:
-    from kts.k8s.api import Api
-    from kts.k8s.runs import RunSession
-    from kts.k8s.settings import ClusterSettings, Extra
+    from kts.k8s.cluster.api import Api
+    from kts.k8s.follow.runs import RunSession
+    from kts.k8s.objects.settings import ClusterSettings, Extra
     from kts.model.plan import Plan
     from kts.model.run import Outcome
 
@@ -20,7 +20,7 @@ IMAGE_BASE = "KTS_IMAGE_BASE"
 
 def extra_from(text: str) -> Extra:
     """The image's variant. UsageError if there is none of that name."""
-    from kts.k8s.settings import Extra
+    from kts.k8s.objects.settings import Extra
 
     if text not in get_args(Extra):
         raise UsageError(f"--extra: no variant {text!r}", f"known: {', '.join(get_args(Extra))}")
@@ -39,7 +39,7 @@ def decided(plan: Plan, extra: Extra) -> Plan:
 def ensured_image(api: Api, extra: Extra, base: str | None) -> str:
     """The image of this very kts, on the cluster's nodes; built and loaded only if it is not there."""
     from kts.cli.output import say
-    from kts.k8s.image import DEFAULT_BASE, ensure
+    from kts.k8s.cluster.image import DEFAULT_BASE, ensure
 
     def present(name: str) -> bool:
         nodes = api.list("Node")
@@ -58,8 +58,8 @@ def start(
 ) -> tuple[str, RunSession]:
     """(the run's ID, its session), with one line for the user on how to find it again."""
     from kts.cli.output import say
-    from kts.k8s import runs
-    from kts.k8s.session import new_run_id
+    from kts.k8s.follow import runs
+    from kts.k8s.follow.session import new_run_id
 
     run = new_run_id(plan.name)
     started = runs.start(api, plan, settings, text, directory, run=run, overwrite=overwrite)
@@ -70,7 +70,7 @@ def start(
 def conclude(api: Api, session: RunSession, *, keep: bool) -> Outcome:
     """Follows the session to its end, fetches everything, and leaves nothing in the cluster unless ``keep``."""
     from kts.cli.output import console, say
-    from kts.k8s.objects import clean
+    from kts.k8s.cluster.creation import clean
     from kts.report import RichWatcher
 
     run, namespace = session.run, session.settings.namespace

@@ -32,11 +32,11 @@ from kts.cli.cluster_options import (
 from kts.cli.experiments import complete_name
 from kts.cli.options import Dcgm, Json, NoFigures, Telemetry, checked_dcgm
 from kts.errors import KtsError, SetupError, UsageError
-from kts.k8s.names import DEFAULT_JOIN_S, DEFAULT_KEEP_S, DEFAULT_NAMESPACE
+from kts.k8s.objects.names import DEFAULT_JOIN_S, DEFAULT_KEEP_S, DEFAULT_NAMESPACE
 
 if TYPE_CHECKING:
     from kts.conduct.ports import Backend
-    from kts.k8s.settings import ClusterSettings
+    from kts.k8s.objects.settings import ClusterSettings
     from kts.model.plan import Plan
     from kts.model.provenance import Material
     from kts.model.run import Outcome
@@ -235,7 +235,7 @@ def _on_cluster(
     import msgspec
 
     from kts.cli.on_k8s import conclude, decided, ensured_image, extra_from, start
-    from kts.k8s.api import Api
+    from kts.k8s.cluster.api import Api
     from kts.plan import build
     from kts.spec import load, override
 

@@ -11,7 +11,7 @@ import typer
 from kts.cli.cluster_options import Context, Namespace
 from kts.cli.options import Json, NoFigures
 from kts.errors import UsageError
-from kts.k8s.names import DEFAULT_NAMESPACE
+from kts.k8s.objects.names import DEFAULT_NAMESPACE
 
 RunId = Annotated[str, typer.Argument(help="A run's ID, from `kts runs --on k8s`.", show_default=False)]
 Out = Annotated[Path | None, typer.Option(help="The run directory. Default: runs/ID.", show_default=False)]
@@ -25,8 +25,8 @@ def runs(
 ) -> None:
     """List the runs that are in a cluster."""
     from kts.cli.output import print_plain_json
-    from kts.k8s.api import Api
-    from kts.k8s.runs import runs as runs_in
+    from kts.k8s.cluster.api import Api
+    from kts.k8s.follow.runs import runs as runs_in
 
     if on != "k8s":
         raise UsageError(f"--on: runs of {on!r} are not listed", "local runs are folders under runs/")
@@ -54,8 +54,8 @@ def attach(  # noqa: PLR0917 - typer turns parameters into options
     """Follow, fetch and report a run in a cluster."""
     from kts.cli.on_k8s import conclude
     from kts.cli.run import report_outcome
-    from kts.k8s import runs
-    from kts.k8s.api import Api
+    from kts.k8s.cluster.api import Api
+    from kts.k8s.follow import runs
 
     api = Api.connect(context)
     directory = out or Path("runs") / run
@@ -76,8 +76,8 @@ def collect(  # noqa: PLR0917 - as above
     The run is left as it is, and goes on.
     """
     from kts.cli.run import report_outcome
-    from kts.k8s import runs
-    from kts.k8s.api import Api
+    from kts.k8s.cluster.api import Api
+    from kts.k8s.follow import runs
 
     api = Api.connect(context)
     directory = out or Path("runs") / run
@@ -100,10 +100,10 @@ def clean(
     """
     from kts.cli.output import say
     from kts.errors import SetupError
-    from kts.k8s import objects
-    from kts.k8s.api import Api
+    from kts.k8s.cluster import creation
+    from kts.k8s.cluster.api import Api
 
-    removed = objects.clean(Api.connect(context), run, namespace, told=say)
+    removed = creation.clean(Api.connect(context), run, namespace, told=say)
     if not removed:
         raise SetupError(f"no run {run} in namespace {namespace}", "kts runs --on k8s lists the runs that are there")
     sys.stdout.write(f"{run}: {removed} objects removed, nothing is left\n")

@@ -23,9 +23,9 @@ import yaml
 from tests.helpers_cli import kts, start
 from tests.helpers_cluster import has_plugin, tells_devices
 
-from kts.k8s.api import Api
-from kts.k8s.names import APP, LABEL_APP
-from kts.k8s.objects import KINDS
+from kts.k8s.cluster.api import Api
+from kts.k8s.cluster.creation import KINDS
+from kts.k8s.objects.names import APP, LABEL_APP
 from kts.store import open_run
 
 NAMESPACE = "kts-e2e-classic"

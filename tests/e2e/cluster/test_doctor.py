@@ -15,7 +15,7 @@ import yaml
 from tests.helpers_cli import kts
 from tests.helpers_cluster import has_labels
 
-from kts.k8s.api import Api
+from kts.k8s.cluster.api import Api
 
 NAMESPACE = "kts-e2e-doctor"
 NEEDED = ("KUBECONFIG", "KTS_IMAGE_LOADER")

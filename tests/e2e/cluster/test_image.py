@@ -11,8 +11,8 @@ from collections.abc import Iterator
 import pytest
 from tests.helpers_cli import kts
 
-from kts.k8s.api import Api
-from kts.k8s.image import ENGINES
+from kts.k8s.cluster.api import Api
+from kts.k8s.cluster.image import ENGINES
 
 PATIENCE_S = 90.0
 """A kubelet tells of a new image within a minute or so."""

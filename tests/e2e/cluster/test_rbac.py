@@ -18,11 +18,12 @@ import yaml
 from tests.helpers_cli import kts
 
 from kts.errors import SetupError
-from kts.k8s import manifests, runs
-from kts.k8s.api import Api
-from kts.k8s.names import APP, LABEL_APP, STATUS_PORT
-from kts.k8s.objects import clean
-from kts.k8s.settings import ClusterSettings
+from kts.k8s.cluster.api import Api
+from kts.k8s.cluster.creation import clean
+from kts.k8s.follow import runs
+from kts.k8s.objects import manifests
+from kts.k8s.objects.names import APP, LABEL_APP, STATUS_PORT
+from kts.k8s.objects.settings import ClusterSettings
 from kts.plan import build
 from kts.spec import load
 

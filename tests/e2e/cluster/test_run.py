@@ -19,9 +19,9 @@ import pytest
 from tests.helpers_cli import kts, start
 from tests.helpers_cluster import has_plugin, tells_devices
 
-from kts.k8s.api import Api, Unavailable
-from kts.k8s.manifests import conductor_name
-from kts.k8s.names import APP, LABEL_APP, LABEL_RUN, LABEL_TENANT
+from kts.k8s.cluster.api import Api, Unavailable
+from kts.k8s.objects.manifests import conductor_name
+from kts.k8s.objects.names import APP, LABEL_APP, LABEL_RUN, LABEL_TENANT
 
 NAMESPACE = "kts-e2e"
 NO_SLOT_S = 15.0

@@ -13,8 +13,8 @@ import pytest
 from tests.helpers_cli import kts
 from tests.helpers_cluster import has_plugin
 
-from kts.k8s import sharing
-from kts.k8s.api import Api
+from kts.k8s.cluster import sharing
+from kts.k8s.cluster.api import Api
 
 NEEDED = ("KUBECONFIG", "KTS_IMAGE_LOADER")
 pytestmark = [

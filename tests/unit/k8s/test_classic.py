@@ -12,9 +12,10 @@ from tests.helpers_log import T0
 
 from kts.conduct.ports import Progress
 from kts.errors import UsageError
-from kts.k8s import classic, classic_block, classic_jobs, logfollow, manifests, runs
-from kts.k8s.api import Api, Unavailable
-from kts.k8s.settings import ClusterSettings
+from kts.k8s.cluster.api import Api, Unavailable
+from kts.k8s.follow import classic, classic_block, logfollow, runs
+from kts.k8s.objects import classic_jobs, manifests
+from kts.k8s.objects.settings import ClusterSettings
 from kts.model.plan import Plan
 from kts.model.run import Outcome, RunInfo
 from kts.plan import build

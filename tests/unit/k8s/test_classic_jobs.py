@@ -9,9 +9,9 @@ import pytest
 import yaml
 
 from kts.errors import UsageError
-from kts.k8s import classic_jobs, manifests
-from kts.k8s.names import LABEL_BLOCK, LABEL_ROLE, LABEL_RUN, LABEL_TENANT
-from kts.k8s.settings import ClusterSettings
+from kts.k8s.objects import classic_jobs, manifests
+from kts.k8s.objects.names import LABEL_BLOCK, LABEL_ROLE, LABEL_RUN, LABEL_TENANT
+from kts.k8s.objects.settings import ClusterSettings
 from kts.model.plan import Plan
 from kts.plan import build
 from kts.spec import load, load_text

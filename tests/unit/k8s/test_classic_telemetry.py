@@ -17,9 +17,9 @@ from tests.helpers_telemetry import OTHER_UUID, UUID, Exporter, S, exporter, exp
 
 from kts.conduct.ports import Progress, Watcher
 from kts.errors import UsageError
-from kts.k8s import classic, classic_telemetry, logfollow, runs
-from kts.k8s.api import Api
-from kts.k8s.settings import ClusterSettings
+from kts.k8s.cluster.api import Api
+from kts.k8s.follow import classic, classic_telemetry, logfollow, runs
+from kts.k8s.objects.settings import ClusterSettings
 from kts.model.run import ClockPair, RunInfo
 from kts.model.summary import Activity
 from kts.plan import build

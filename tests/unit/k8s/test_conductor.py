@@ -15,10 +15,11 @@ from kts.backends.pods import PodsBackend
 from kts.conduct.ports import Endpoint
 from kts.conduct.stop import Stop
 from kts.errors import SetupError
-from kts.k8s.conductor import main
-from kts.k8s.door import Desk, serve
-from kts.k8s.names import TOKEN_HEADER
-from kts.k8s.status import BODY_BYTES, PART_BYTES, TEXT_CHARACTERS, PodExit, Status, stop_reason
+from kts.k8s.objects.names import TOKEN_HEADER
+from kts.k8s.objects.podstate import PodExit
+from kts.k8s.pod.conductor import main
+from kts.k8s.pod.door import Desk, serve
+from kts.k8s.pod.status import BODY_BYTES, PART_BYTES, TEXT_CHARACTERS, Status, stop_reason
 from kts.model.run import Outcome
 from kts.plan import build
 from kts.spec import load_text

@@ -12,9 +12,9 @@ import pytest
 
 import kts
 from kts.errors import SetupError
-from kts.k8s import image
-from kts.k8s.image import DEFAULT_BASE, ENGINES, STAYS_OUT, content_tag, labels, requirements
-from kts.k8s.settings import Extra
+from kts.k8s.cluster import image
+from kts.k8s.cluster.image import DEFAULT_BASE, ENGINES, STAYS_OUT, content_tag, labels, requirements
+from kts.k8s.objects.settings import Extra
 from kts.store.origin import REVISION
 
 ROOT = Path(__file__).parents[3]

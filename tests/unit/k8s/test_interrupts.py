@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from kts.k8s.interrupts import Interrupts
+from kts.k8s.follow.interrupts import Interrupts
 
 
 @pytest.fixture(autouse=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from tests.helpers_log import META, T0, framed_log, stamped
 
-from kts.k8s.logreader import LONGEST_LINE_BYTES, LogReader
+from kts.k8s.follow.logreader import LONGEST_LINE_BYTES, LogReader
 
 
 def reader_of(lines: list[bytes]) -> LogReader:

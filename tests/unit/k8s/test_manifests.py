@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kts.errors import UsageError
-from kts.k8s import manifests
-from kts.k8s.names import LABEL_RUN
-from kts.k8s.settings import ClusterSettings
+from kts.k8s.objects import manifests
+from kts.k8s.objects.names import LABEL_RUN
+from kts.k8s.objects.settings import ClusterSettings
 from kts.model.plan import Plan
 from kts.plan import build
 from kts.spec import load_text

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from kts.errors import SetupError
-from kts.k8s.api import Unavailable
-from kts.k8s.objects import GONE_S, SLOW_S, clean
+from kts.k8s.cluster.api import Unavailable
+from kts.k8s.cluster.creation import GONE_S, SLOW_S, clean
 
 
 class SlowCluster:

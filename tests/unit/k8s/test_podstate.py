@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from kts.k8s import podstate
-from kts.k8s.names import APP, LABEL_APP, LABEL_ROLE, LABEL_RUN, LABEL_TENANT
+from kts.k8s.objects import podstate
+from kts.k8s.objects.names import APP, LABEL_APP, LABEL_ROLE, LABEL_RUN, LABEL_TENANT
 
 GPU = "nvidia.com/gpu"
 

@@ -11,10 +11,10 @@ import pytest
 import yaml
 
 from kts.errors import SetupError
-from kts.k8s.api import Api, Forbidden, Unavailable, _error
-from kts.k8s.names import DEFAULT_IMAGE
-from kts.k8s.preflight import HELPFUL, NEEDED, RBAC, UNKNOWN, Check, can_start, check
-from kts.k8s.settings import ClusterSettings
+from kts.k8s.cluster.api import Api, Forbidden, Unavailable, _error
+from kts.k8s.cluster.preflight import HELPFUL, NEEDED, RBAC, UNKNOWN, Check, can_start, check
+from kts.k8s.objects.names import DEFAULT_IMAGE
+from kts.k8s.objects.settings import ClusterSettings
 
 GPU = "nvidia.com/gpu"
 SETTINGS = ClusterSettings()

@@ -7,7 +7,7 @@ from importlib.metadata import distributions
 from pathlib import Path
 
 import kts
-from kts.k8s.sbom import describe
+from kts.k8s.pod.sbom import describe
 
 
 def installed(folder: Path, name: str, version: str, *lines: str) -> None:

@@ -9,8 +9,8 @@ import pytest
 import yaml
 
 from kts.errors import MeasurementError, SetupError
-from kts.k8s import sharing
-from kts.k8s.api import Unavailable
+from kts.k8s.cluster import sharing
+from kts.k8s.cluster.api import Unavailable
 
 DEPLOY = Path(__file__).parents[3] / "deploy"
 TEXT = """\

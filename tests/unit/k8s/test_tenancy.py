@@ -6,7 +6,7 @@ import msgspec
 import pytest
 from tests.helpers_log import META
 
-from kts.k8s.tenancy import Tenancy
+from kts.k8s.follow.tenancy import Tenancy
 from kts.model.plan import Plan
 from kts.plan import build
 from kts.spec import load_text

@@ -7,16 +7,12 @@ has the records.
 
 from __future__ import annotations
 
-from typing import Any
-
 from kts.errors import UsageError
-from kts.k8s import manifests
-from kts.k8s.names import ANNOTATION_BLOCKS, LABEL_BLOCK
-from kts.k8s.settings import ClusterSettings
+from kts.k8s.objects import Object, manifests
+from kts.k8s.objects.names import ANNOTATION_BLOCKS, LABEL_BLOCK
+from kts.k8s.objects.settings import ClusterSettings
 from kts.model.plan import Block, Closed, Plan, Tenant
 from kts.plan import block_seed, blocks_of_round
-
-Object = dict[str, Any]
 
 ALONE = ("fft", "gemm")
 """Workloads that a worker runs without a conductor."""

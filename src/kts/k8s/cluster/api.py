@@ -10,8 +10,7 @@ from typing import Any
 import msgspec
 
 from kts.errors import KtsError, SetupError
-
-Object = dict[str, Any]
+from kts.k8s.objects import Object
 
 FIELD_MANAGER = "kts"
 _TIMEOUT_S = 10.0

@@ -14,8 +14,8 @@ from urllib.parse import urlsplit
 
 from kts import __version__
 from kts.errors import SetupError
-from kts.k8s.names import DEFAULT_REPOSITORY
-from kts.k8s.settings import Extra
+from kts.k8s.objects.names import DEFAULT_REPOSITORY
+from kts.k8s.objects.settings import Extra
 from kts.store.origin import git
 
 ENGINES = ("podman", "docker", "nerdctl")
@@ -30,7 +30,7 @@ Say = Callable[[str], None]
 
 def checkout() -> Path:
     """The project's folder, of which the image is made. SetupError where kts was installed without it."""
-    root = Path(__file__).resolve().parents[3]
+    root = Path(__file__).resolve().parents[4]
     if not (root / "Containerfile").exists():
         raise SetupError(
             "this kts was installed without its sources, and an image is made of those",

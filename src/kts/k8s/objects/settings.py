@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from kts.k8s.names import DEFAULT_IMAGE, DEFAULT_JOIN_S, DEFAULT_KEEP_S, DEFAULT_NAMESPACE
+from kts.k8s.objects.names import DEFAULT_IMAGE, DEFAULT_JOIN_S, DEFAULT_KEEP_S, DEFAULT_NAMESPACE
 
 Extra = Literal["cpu", "torch", "cupy"]
 PullPolicyName = Literal["Never", "IfNotPresent", "Always"]

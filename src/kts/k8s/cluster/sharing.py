@@ -12,10 +12,8 @@ from typing import Any
 import msgspec
 
 from kts.errors import MeasurementError, SetupError
-from kts.k8s import podstate
-from kts.k8s.api import Api, Unavailable
-
-Object = dict[str, Any]
+from kts.k8s.cluster.api import Api, Unavailable
+from kts.k8s.objects import Object, podstate
 
 GPU = "nvidia.com/gpu"
 NODE_LABEL = "nvidia.com/device-plugin.config"

@@ -1,6 +1,6 @@
-"""What the conductor's pod tells over HTTP, and what it is told. JSON; answered by `kts.k8s.door`.
+"""What the conductor's pod tells over HTTP, and what it is told. JSON; answered by `kts.k8s.pod.door`.
 
-Every request carries the run's token in the header `kts.k8s.names.TOKEN_HEADER`.
+Every request carries the run's token in the header `kts.k8s.objects.names.TOKEN_HEADER`.
 
 =============================== =========================================================
 GET  /v1/status                  `Status`
@@ -36,14 +36,6 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     progress: Progress | None = None
     outcome: Outcome | None = None
     files: dict[str, int] = {}
-
-
-class PodExit(msgspec.Struct, frozen=True, kw_only=True):
-    """A tenant's pod that ended: ``reason`` for people, e.g. ``OOMKilled (exit code 137)`` or ``Evicted: ...``."""
-
-    tenant: str
-    code: int
-    reason: str
 
 
 def stop_reason(body: bytes) -> Outcome:

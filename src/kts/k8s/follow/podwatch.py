@@ -5,18 +5,16 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
 
 import msgspec
 
 from kts.errors import SetupError
-from kts.k8s import evidence, podstate, slots
-from kts.k8s.api import Api, Unavailable
-from kts.k8s.names import LABEL_RUN
-from kts.k8s.settings import ClusterSettings
+from kts.k8s.cluster.api import Api, Unavailable
+from kts.k8s.follow import evidence
+from kts.k8s.objects import Object, podstate, slots
+from kts.k8s.objects.names import LABEL_RUN
+from kts.k8s.objects.settings import ClusterSettings
 from kts.model.run import Outcome, RunInfo
-
-Object = dict[str, Any]
 
 STUCK_S = 6.0
 """How long a pod may lack a place, or fail to start, before that is final: a slot of a run that just ended is free

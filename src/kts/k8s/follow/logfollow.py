@@ -7,8 +7,8 @@ import time
 from datetime import UTC, datetime
 
 from kts.errors import KtsError
-from kts.k8s.api import Api, Missing, Silent, Unavailable
-from kts.k8s.logreader import LogReader
+from kts.k8s.cluster.api import Api, Missing, Silent, Unavailable
+from kts.k8s.follow.logreader import LogReader
 from kts.model.records import Records
 from kts.units import NS_PER_S
 

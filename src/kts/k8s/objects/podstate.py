@@ -6,10 +6,10 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any
 
-from kts.k8s.names import LABEL_ROLE, LABEL_RUN, LABEL_TENANT
-from kts.k8s.status import PodExit
+import msgspec
 
-Object = dict[str, Any]
+from kts.k8s.objects import Object
+from kts.k8s.objects.names import LABEL_ROLE, LABEL_RUN, LABEL_TENANT
 
 HOPELESS = {
     "ErrImageNeverPull": "load the image on the node: kts k8s image; or let it be pulled: --pull-policy IfNotPresent",
@@ -21,6 +21,14 @@ HOPELESS = {
     "RunContainerError": "see kubectl describe pod",
 }
 """Reasons for which a container waits that waiting does not mend, and what does."""
+
+
+class PodExit(msgspec.Struct, frozen=True, kw_only=True):
+    """A tenant's pod that ended: ``reason`` for people, e.g. ``OOMKilled (exit code 137)`` or ``Evicted: ...``."""
+
+    tenant: str
+    code: int
+    reason: str
 
 
 def name(pod: Object) -> str:

@@ -6,28 +6,25 @@ import contextlib
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import msgspec
 import numpy as np
 
 from kts.conduct.ports import TenantProgress
 from kts.errors import SetupError
-from kts.k8s import classic_jobs, manifests, podstate
-from kts.k8s.api import Api, Conflict, Unavailable
-from kts.k8s.classic_telemetry import Beside
-from kts.k8s.logfollow import LogFollower
-from kts.k8s.names import LABEL_BLOCK, LABEL_RUN
-from kts.k8s.objects import create
-from kts.k8s.podwatch import PodWatch
-from kts.k8s.settings import ClusterSettings
-from kts.k8s.tenancy import Tenancy
+from kts.k8s.cluster.api import Api, Conflict, Unavailable
+from kts.k8s.cluster.creation import create
+from kts.k8s.follow.classic_telemetry import Beside
+from kts.k8s.follow.logfollow import LogFollower
+from kts.k8s.follow.podwatch import PodWatch
+from kts.k8s.follow.tenancy import Tenancy
+from kts.k8s.objects import Object, classic_jobs, manifests, podstate
+from kts.k8s.objects.names import LABEL_BLOCK, LABEL_RUN
+from kts.k8s.objects.settings import ClusterSettings
 from kts.model.plan import Block
 from kts.model.records import Records
 from kts.model.run import BlockOutcome
 from kts.store.writer import RunWriter
-
-Object = dict[str, Any]
 
 NO_POD_S = 45.0
 """For Kubernetes to make a Job's pod."""

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import msgspec
 
 from kts.errors import SetupError
-from kts.k8s import podstate
-from kts.k8s.settings import ClusterSettings
-
-Object = dict[str, Any]
+from kts.k8s.objects import Object, podstate
+from kts.k8s.objects.settings import ClusterSettings
 
 
 class Room(msgspec.Struct, frozen=True, kw_only=True):

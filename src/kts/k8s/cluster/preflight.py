@@ -9,12 +9,11 @@ from typing import Any, Literal, NamedTuple
 import msgspec
 
 from kts.errors import SetupError
-from kts.k8s import slots
-from kts.k8s.api import Api, Forbidden
-from kts.k8s.names import DEFAULT_IMAGE, DEFAULT_REPOSITORY
-from kts.k8s.settings import ClusterSettings
+from kts.k8s.cluster.api import Api, Forbidden
+from kts.k8s.objects import Object, slots
+from kts.k8s.objects.names import DEFAULT_IMAGE, DEFAULT_REPOSITORY
+from kts.k8s.objects.settings import ClusterSettings
 
-Object = dict[str, Any]
 Status = Literal["ok", "note", "missing"]
 
 OLDEST = (1, 31)

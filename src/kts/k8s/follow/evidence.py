@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
-from kts.k8s import podstate
+from kts.k8s.objects import Object, podstate
 from kts.model.run import RunInfo
-
-Object = dict[str, Any]
 
 CLUSTER_VERSION = 1
 _NODE_INFO = ("kernelVersion", "osImage", "containerRuntimeVersion", "kubeletVersion", "architecture")

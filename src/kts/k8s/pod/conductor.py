@@ -1,4 +1,4 @@
-"""The conductor's pod: `kts.conduct.driver.conduct` with an HTTP door. Paths: `kts.k8s.status`.
+"""The conductor's pod: `kts.conduct.driver.conduct` with an HTTP door. Paths: `kts.k8s.pod.status`.
 
 Environment: KTS_RUN (the run's ID), KTS_MODE, KTS_JOIN_S (for all tenants to be there), KTS_KEEP_S (how long to
 wait, once the run is over, for its results to be fetched), KTS_TELEMETRY (on or off), KTS_DCGM (URL of an exporter to
@@ -24,12 +24,12 @@ import msgspec
 
 from kts.conduct.stop import Stop
 from kts.errors import Interrupted, KtsError, SetupError
-from kts.k8s.names import STATUS_PORT, WORKER_PORT
+from kts.k8s.objects.names import STATUS_PORT, WORKER_PORT
 from kts.model.plan import Plan
 from kts.model.run import Outcome
 
 if TYPE_CHECKING:
-    from kts.k8s.door import Desk
+    from kts.k8s.pod.door import Desk
 
 SETTLE_S = 6.0
 """For the API server to tell why a pod ended, which takes longer than to see its connection close."""
@@ -57,7 +57,7 @@ def main(env: Mapping[str, str], stop: Stop) -> int:
     from kts.backends.pods import PodsBackend
     from kts.conduct.driver import conduct
     from kts.conduct.roster import Limits
-    from kts.k8s.door import Desk, serve
+    from kts.k8s.pod.door import Desk, serve
     from kts.stats import PrecisionRule
     from kts.store import create
     from kts.telemetry import make_sampler

@@ -10,27 +10,25 @@ import contextlib
 import time
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 from kts.conduct.ports import Progress, Watcher
 from kts.conduct.stop import BY_USER
 from kts.errors import MeasurementError, SetupError, UsageError
-from kts.k8s import classic_jobs, classic_telemetry, manifests
-from kts.k8s.api import Api, Unavailable
-from kts.k8s.classic_block import BlockRun
-from kts.k8s.classic_telemetry import Beside, Earlier
-from kts.k8s.interrupts import Interrupts
-from kts.k8s.objects import clean, create_namespace, placed
-from kts.k8s.podwatch import PodWatch
-from kts.k8s.settings import ClusterSettings
-from kts.k8s.tenancy import Tenancy
+from kts.k8s.cluster.api import Api, Unavailable
+from kts.k8s.cluster.creation import clean, create_namespace, placed
+from kts.k8s.follow import classic_telemetry
+from kts.k8s.follow.classic_block import BlockRun
+from kts.k8s.follow.classic_telemetry import Beside, Earlier
+from kts.k8s.follow.interrupts import Interrupts
+from kts.k8s.follow.podwatch import PodWatch
+from kts.k8s.follow.tenancy import Tenancy
+from kts.k8s.objects import classic_jobs, manifests
+from kts.k8s.objects.settings import ClusterSettings
 from kts.model.plan import Block, Plan
 from kts.model.run import Outcome, RunInfo
 from kts.plan import expected_seconds
 from kts.store import create, layout, runfile
 from kts.store.writer import RunWriter
-
-Object = dict[str, Any]
 
 POLL_S = 0.3
 LOOK_S = 1.0
@@ -111,7 +109,7 @@ def _known(directory: Path, run: str) -> tuple[dict[str, bytes], Earlier]:
 
 
 class ClassicSession:
-    """See `kts.k8s.runs.RunSession`."""
+    """See `kts.k8s.follow.runs.RunSession`."""
 
     def __init__(
         self,

@@ -5,17 +5,14 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Callable
-from typing import Any
 
 import msgspec
 
 from kts.errors import SetupError
-from kts.k8s import podstate, slots
-from kts.k8s.api import Api, Conflict, Forbidden, Unavailable
-from kts.k8s.names import LABEL_RUN
-from kts.k8s.settings import ClusterSettings
-
-Object = dict[str, Any]
+from kts.k8s.cluster.api import Api, Conflict, Forbidden, Unavailable
+from kts.k8s.objects import Object, podstate, slots
+from kts.k8s.objects.names import LABEL_RUN
+from kts.k8s.objects.settings import ClusterSettings
 
 FRESH_S = 15.0
 """For a new namespace to become usable."""

@@ -5,20 +5,27 @@ from __future__ import annotations
 import base64
 import time
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import msgspec
 
 from kts.conduct.ports import Watcher
 from kts.errors import DataError, SetupError
-from kts.k8s import classic, manifests, podstate, session
-from kts.k8s.api import Api
-from kts.k8s.names import ANNOTATION_BLOCKS, ANNOTATION_EXPERIMENT, APP, LABEL_APP, LABEL_BLOCK, LABEL_ROLE, LABEL_RUN
-from kts.k8s.settings import ClusterSettings
+from kts.k8s.cluster.api import Api
+from kts.k8s.follow import classic, session
+from kts.k8s.objects import Object, manifests, podstate
+from kts.k8s.objects.names import (
+    ANNOTATION_BLOCKS,
+    ANNOTATION_EXPERIMENT,
+    APP,
+    LABEL_APP,
+    LABEL_BLOCK,
+    LABEL_ROLE,
+    LABEL_RUN,
+)
+from kts.k8s.objects.settings import ClusterSettings
 from kts.model.plan import Plan
 from kts.model.run import Outcome, RunInfo
-
-Object = dict[str, Any]
 
 
 class RunSession(Protocol):

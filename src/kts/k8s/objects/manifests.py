@@ -19,7 +19,8 @@ import msgspec
 
 from kts import __version__
 from kts.errors import UsageError
-from kts.k8s.names import (
+from kts.k8s.objects import Object
+from kts.k8s.objects.names import (
     ANNOTATION_CREATED,
     ANNOTATION_EXPERIMENT,
     ANNOTATION_VERSION,
@@ -31,10 +32,8 @@ from kts.k8s.names import (
     STATUS_PORT,
     WORKER_PORT,
 )
-from kts.k8s.settings import ClusterSettings
+from kts.k8s.objects.settings import ClusterSettings
 from kts.model.plan import Plan
-
-Object = dict[str, Any]
 
 PLAN_MOUNT = "/etc/kts/run"
 TOKEN_MOUNT = "/etc/kts/token"
@@ -229,7 +228,7 @@ def mode_of(plan: Plan, settings: ClusterSettings) -> str:
 
 def _conductor(plan: Plan, run: str, settings: ClusterSettings) -> Object:
     container = {
-        **_container("conductor", ["python3", "-m", "kts.k8s.conductor"], settings),
+        **_container("conductor", ["python3", "-m", "kts.k8s.pod.conductor"], settings),
         "env": [
             {"name": "KTS_RUN", "value": run},
             {"name": "KTS_MODE", "value": mode_of(plan, settings)},

@@ -11,8 +11,8 @@ import msgspec
 from kts.conduct.keeper import Keeper
 from kts.conduct.ports import Sink, Telemetry
 from kts.errors import KtsError
-from kts.k8s.nodeclock import NodeClock
-from kts.k8s.settings import ClusterSettings
+from kts.k8s.follow.nodeclock import NodeClock
+from kts.k8s.objects.settings import ClusterSettings
 from kts.model.run import ClockPair, RunInfo, WorkerInfo
 from kts.model.telemetry import Sample, SourceState
 from kts.store import RunWriter

@@ -1,4 +1,4 @@
-"""The HTTP door of the conductor's pod: what `kts.k8s.status` lists, in a thread of its own."""
+"""The HTTP door of the conductor's pod: what `kts.k8s.pod.status` lists, in a thread of its own."""
 
 from __future__ import annotations
 
@@ -16,8 +16,9 @@ from kts.backends.pods import PodsBackend
 from kts.conduct.ports import Progress, WorkerExit
 from kts.conduct.stop import Stop
 from kts.errors import DataError, SetupError
-from kts.k8s.names import TOKEN_HEADER
-from kts.k8s.status import BODY_BYTES, PART_BYTES, TEXT_CHARACTERS, PodExit, Status, stop_reason
+from kts.k8s.objects.names import TOKEN_HEADER
+from kts.k8s.objects.podstate import PodExit
+from kts.k8s.pod.status import BODY_BYTES, PART_BYTES, TEXT_CHARACTERS, Status, stop_reason
 from kts.model.run import Outcome
 from kts.store import layout
 

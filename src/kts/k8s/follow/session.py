@@ -10,27 +10,25 @@ import secrets
 import time
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import msgspec
 
 from kts.conduct.ports import Progress, Watcher
 from kts.conduct.stop import BY_USER
 from kts.errors import DataError, MeasurementError, SetupError
-from kts.k8s import manifests, podstate
-from kts.k8s.api import Api, Missing, Unavailable
-from kts.k8s.interrupts import Interrupts
-from kts.k8s.names import STATUS_PORT, TOKEN_HEADER
-from kts.k8s.objects import clean, create, create_namespace, placed
-from kts.k8s.podwatch import PodWatch
-from kts.k8s.settings import ClusterSettings
-from kts.k8s.status import PodExit, Status
+from kts.k8s.cluster.api import Api, Missing, Unavailable
+from kts.k8s.cluster.creation import clean, create, create_namespace, placed
+from kts.k8s.follow.interrupts import Interrupts
+from kts.k8s.follow.podwatch import PodWatch
+from kts.k8s.objects import manifests, podstate
+from kts.k8s.objects.names import STATUS_PORT, TOKEN_HEADER
+from kts.k8s.objects.podstate import PodExit
+from kts.k8s.objects.settings import ClusterSettings
+from kts.k8s.pod.status import Status
 from kts.model.plan import Plan
 from kts.model.run import Outcome, RunInfo
 from kts.store import layout
 from kts.store.mirror import GROWING, Mirror
-
-Object = dict[str, Any]
 
 POLL_S = 1.0
 LOOK_S = 1.0

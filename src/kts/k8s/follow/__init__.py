@@ -1,0 +1,1 @@
+"""A run on a cluster, followed from the user's machine."""

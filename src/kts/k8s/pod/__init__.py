@@ -1,0 +1,1 @@
+"""What runs in the conductor's pod, and what it tells over HTTP."""
