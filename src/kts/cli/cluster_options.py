@@ -1,16 +1,19 @@
-"""The options by which a user says where on a cluster a run goes, shared by all commands that need them."""
+"""The options by which a user says where on a cluster a run goes: one value, shared by all commands that need it."""
 
 from __future__ import annotations
 
+import dataclasses
+import inspect
 import re
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, cast, get_args
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar, cast, get_args, get_type_hints
 
 import typer
 
 from kts.cli.options import checked_dcgm
 from kts.errors import UsageError
-from kts.k8s.objects.names import DEFAULT_JOIN_S, DEFAULT_KEEP_S
+from kts.k8s.objects.names import DEFAULT_JOIN_S, DEFAULT_KEEP_S, DEFAULT_NAMESPACE
 
 if TYPE_CHECKING:
     from kts.k8s.objects.settings import ClusterSettings
@@ -21,90 +24,130 @@ Namespace = Annotated[str, typer.Option(help="Namespace of the run's objects.", 
 Context = Annotated[
     str | None, typer.Option(help="Context of the kubeconfig.", show_default=False, rich_help_panel=PANEL)
 ]
-Image = Annotated[
-    str | None,
-    typer.Option(help="Worker image. Default: built and loaded here.", show_default=False, rich_help_panel=PANEL),
-]
-PullPolicy = Annotated[str, typer.Option(help="Never, IfNotPresent or Always.", rich_help_panel=PANEL)]
-RuntimeClass = Annotated[str, typer.Option(help="RuntimeClass of tenants; '' for none.", rich_help_panel=PANEL)]
-Resource = Annotated[
-    str, typer.Option(help="What each tenant asks one of, e.g. nvidia.com/gpu.shared.", rich_help_panel=PANEL)
-]
-Claim = Annotated[str, typer.Option(help="A DRA ResourceClaim that all tenants share, instead.", rich_help_panel=PANEL)]
-Node = Annotated[str, typer.Option(help="Node to run on. Default: one with enough slots.", rich_help_panel=PANEL)]
-NodeSelector = Annotated[
-    list[str] | None,
-    typer.Option(help="KEY=VALUE that the node must have.", show_default=False, rich_help_panel=PANEL),
-]
-Toleration = Annotated[
-    list[str] | None,
-    typer.Option(help="KEY[=VALUE][:EFFECT] to tolerate.", show_default=False, rich_help_panel=PANEL),
-]
-PodTemplate = Annotated[
-    Path | None,
-    typer.Option(help="YAML merged into every pod of the run.", show_default=False, rich_help_panel=PANEL),
-]
-
-PodCpu = Annotated[
-    str,
-    typer.Option(help="CPUs of each tenant's pod. Default: 1, on device cpu no limit.", rich_help_panel=PANEL),
-]
-PodMemory = Annotated[
-    str,
-    typer.Option(help="Memory of each tenant's pod. Default: 4Gi, on device cpu 512Mi.", rich_help_panel=PANEL),
-]
-JoinSeconds = Annotated[
-    int, typer.Option(help="For all tenants to be there, once the conductor is.", min=1, rich_help_panel=PANEL)
-]
-KeepSeconds = Annotated[
-    int, typer.Option(help="How long a run that is over waits to be fetched.", min=0, rich_help_panel=PANEL)
-]
+Extra = Annotated[str, typer.Option(help="Variant of the image: cpu, torch or cupy.", rich_help_panel=PANEL)]
 _QUANTITY = re.compile(r"[0-9]+(\.[0-9]+)?(m|[kMGTPE]|[KMGTPE]i)?")
 
 
-def settings_from(
-    *,
-    namespace: str,
-    image: str | None,
-    pull_policy: str,
-    runtime_class: str,
-    resource: str,
-    claim: str,
-    node: str,
-    node_selector: list[str] | None,
-    toleration: list[str] | None,
-    pod_template: Path | None,
-    pod_cpu: str = "",
-    pod_memory: str = "",
-    join_seconds: int = DEFAULT_JOIN_S,
-    keep_seconds: int = DEFAULT_KEEP_S,
-    telemetry: bool = True,
-    dcgm: str = "",
-) -> ClusterSettings:
-    """The settings that the options ask for. UsageError naming the option that is wrong."""
-    from kts.k8s.objects.names import DEFAULT_IMAGE
-    from kts.k8s.objects.settings import ClusterSettings, PullPolicyName
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Place:
+    """Where on a cluster pods go. Each field is an option; see `takes`."""
 
-    if pull_policy not in get_args(PullPolicyName):
-        raise UsageError(f"--pull-policy: no policy {pull_policy!r}", f"known: {', '.join(get_args(PullPolicyName))}")
-    return ClusterSettings(
-        namespace=namespace,
-        image=image or DEFAULT_IMAGE,
-        pull_policy=cast(PullPolicyName, pull_policy),
-        runtime_class=runtime_class,
-        resource="" if claim else resource,
-        claim=claim,
-        node=node,
-        node_selector=dict(_pair(text) for text in node_selector or ()),
-        tolerations=tuple(_toleration(text) for text in toleration or ()),
-        cpu=_quantity("--pod-cpu", pod_cpu, "2"),
-        memory=_quantity("--pod-memory", pod_memory, "8Gi"),
-        pod_template=_template(pod_template),
-        keep_s=keep_seconds,
-        join_s=join_seconds,
-        telemetry=telemetry,
-        dcgm=checked_dcgm(dcgm, telemetry=telemetry),
+    namespace: Namespace = DEFAULT_NAMESPACE
+    image: Annotated[
+        str | None,
+        typer.Option(help="Worker image. Default: built and loaded here.", show_default=False, rich_help_panel=PANEL),
+    ] = None
+    runtime_class: Annotated[str, typer.Option(help="RuntimeClass of tenants; '' for none.", rich_help_panel=PANEL)] = (
+        "nvidia"
     )
+    resource: Annotated[
+        str, typer.Option(help="What each tenant asks one of, e.g. nvidia.com/gpu.shared.", rich_help_panel=PANEL)
+    ] = "nvidia.com/gpu"
+    claim: Annotated[
+        str, typer.Option(help="A DRA ResourceClaim that all tenants share, instead.", rich_help_panel=PANEL)
+    ] = ""
+    node: Annotated[
+        str, typer.Option(help="Name of the node to run on. Default: one with enough slots.", rich_help_panel=PANEL)
+    ] = ""
+    node_selector: Annotated[
+        list[str] | None,
+        typer.Option(help="KEY=VALUE that the node must have.", show_default=False, rich_help_panel=PANEL),
+    ] = None
+    toleration: Annotated[
+        list[str] | None,
+        typer.Option(help="KEY[=VALUE][:EFFECT] to tolerate.", show_default=False, rich_help_panel=PANEL),
+    ] = None
+
+    def settings(self) -> ClusterSettings:
+        """The settings that the options ask for. UsageError naming the option that is wrong."""
+        from kts.k8s.objects.names import DEFAULT_IMAGE
+        from kts.k8s.objects.settings import ClusterSettings
+
+        return ClusterSettings(
+            namespace=self.namespace,
+            image=self.image or DEFAULT_IMAGE,
+            runtime_class=self.runtime_class,
+            resource="" if self.claim else self.resource,
+            claim=self.claim,
+            node=self.node,
+            node_selector=dict(_pair(text) for text in self.node_selector or ()),
+            tolerations=tuple(_toleration(text) for text in self.toleration or ()),
+        )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class RunPlace(Place):
+    """The same, and what a run's pods are like."""
+
+    extra: Extra = "torch"
+    pull_policy: Annotated[str, typer.Option(help="Never, IfNotPresent or Always.", rich_help_panel=PANEL)] = "Never"
+    pod_template: Annotated[
+        Path | None,
+        typer.Option(help="YAML merged into every pod of the run.", show_default=False, rich_help_panel=PANEL),
+    ] = None
+    pod_cpu: Annotated[
+        str,
+        typer.Option(help="CPUs of each tenant's pod. Default: 1, on device cpu no limit.", rich_help_panel=PANEL),
+    ] = ""
+    pod_memory: Annotated[
+        str,
+        typer.Option(help="Memory of each tenant's pod. Default: 4Gi, on device cpu 512Mi.", rich_help_panel=PANEL),
+    ] = ""
+    join_seconds: Annotated[
+        int, typer.Option(help="For all tenants to be there, once the conductor is.", min=1, rich_help_panel=PANEL)
+    ] = DEFAULT_JOIN_S
+    keep_seconds: Annotated[
+        int, typer.Option(help="How long a run that is over waits to be fetched.", min=0, rich_help_panel=PANEL)
+    ] = DEFAULT_KEEP_S
+
+    def run_settings(self, *, telemetry: bool, dcgm: str) -> ClusterSettings:
+        """The settings of a run that is sampled so. UsageError naming the option that is wrong."""
+        import msgspec
+
+        from kts.k8s.objects.settings import PullPolicyName
+
+        policies = get_args(PullPolicyName)
+        if self.pull_policy not in policies:
+            raise UsageError(f"--pull-policy: no policy {self.pull_policy!r}", f"known: {', '.join(policies)}")
+        return msgspec.structs.replace(
+            self.settings(),
+            pull_policy=cast(PullPolicyName, self.pull_policy),
+            cpu=_quantity("--pod-cpu", self.pod_cpu, "2"),
+            memory=_quantity("--pod-memory", self.pod_memory, "8Gi"),
+            pod_template=_template(self.pod_template),
+            keep_s=self.keep_seconds,
+            join_s=self.join_seconds,
+            telemetry=telemetry,
+            dcgm=checked_dcgm(dcgm, telemetry=telemetry),
+        )
+
+
+Command = TypeVar("Command", bound=Callable[..., None])
+
+
+def takes(options: type[Place]) -> Callable[[Command], Command]:
+    """Makes a command for typer of one whose parameter ``place`` is such a value: its fields become the options."""
+
+    def wrapped(command: Command) -> Command:
+        def run(**given: Any) -> None:
+            chosen = {name: given.pop(name) for name in hints}
+            command(**given, place=options(**chosen))
+
+        hints = get_type_hints(options, include_extras=True)
+        signature = inspect.signature(command, eval_str=True)
+        parameters: list[inspect.Parameter] = []
+        for parameter in signature.parameters.values():
+            found = [parameter]
+            if parameter.name == "place":
+                defaults = {field.name: field.default for field in dataclasses.fields(options)}
+                found = [parameter.replace(name=n, annotation=hints[n], default=defaults[n]) for n in hints]
+            parameters += [one.replace(kind=inspect.Parameter.KEYWORD_ONLY) for one in found]
+        run.__name__, run.__doc__, run.__module__ = command.__name__, command.__doc__, command.__module__
+        run.__annotations__ = {one.name: one.annotation for one in parameters}
+        run.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
+        return cast(Command, run)
+
+    return wrapped
 
 
 def _quantity(option: str, text: str, example: str) -> str:

@@ -8,22 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from kts.cli.cluster_options import (
-    PANEL,
-    Claim,
-    Context,
-    Image,
-    Namespace,
-    Node,
-    NodeSelector,
-    Resource,
-    RuntimeClass,
-    Toleration,
-    settings_from,
-)
+from kts.cli.cluster_options import PANEL, Context, Place, takes
 from kts.cli.options import Dcgm, Json, checked_dcgm
 from kts.errors import SetupError, UsageError
-from kts.k8s.objects.names import DEFAULT_NAMESPACE
 
 if TYPE_CHECKING:
     from kts.k8s.cluster.preflight import Check, Status
@@ -32,18 +19,13 @@ if TYPE_CHECKING:
 PLACES = ("local", "k8s")
 
 
-def doctor(  # noqa: PLR0917 - typer turns parameters into options
+@takes(Place)
+def doctor(
+    *,
     on: Annotated[str, typer.Option(help="local: this machine; k8s: a cluster.", metavar="BACKEND")] = "local",
     tenants: Annotated[int, typer.Option(help="Tenants that a run would have.", min=1, rich_help_panel=PANEL)] = 2,
-    namespace: Namespace = DEFAULT_NAMESPACE,
     context: Context = None,
-    image: Image = None,
-    runtime_class: RuntimeClass = "nvidia",
-    resource: Resource = "nvidia.com/gpu",
-    claim: Claim = "",
-    node: Node = "",
-    node_selector: NodeSelector = None,
-    toleration: Toleration = None,
+    place: Place,
     dcgm: Dcgm = "",
     as_json: Json = False,
 ) -> None:
@@ -53,19 +35,7 @@ def doctor(  # noqa: PLR0917 - typer turns parameters into options
     if on == "local":
         _here(as_json, checked_dcgm(dcgm))
         return
-    settings = settings_from(
-        namespace=namespace,
-        image=image,
-        pull_policy="Never",
-        runtime_class=runtime_class,
-        resource=resource,
-        claim=claim,
-        node=node,
-        node_selector=node_selector,
-        toleration=toleration,
-        pod_template=None,
-    )
-    _on_cluster(settings, context, tenants, as_json)
+    _on_cluster(place.settings(), context, tenants, as_json)
 
 
 def _here(as_json: bool, dcgm: str) -> None:

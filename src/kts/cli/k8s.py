@@ -8,29 +8,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from kts.cli.cluster_options import (
-    Claim,
-    Context,
-    Image,
-    JoinSeconds,
-    KeepSeconds,
-    Namespace,
-    Node,
-    NodeSelector,
-    PodCpu,
-    PodMemory,
-    PodTemplate,
-    PullPolicy,
-    Resource,
-    RuntimeClass,
-    Toleration,
-    settings_from,
-)
+from kts.cli.cluster_options import Context, Extra, RunPlace, takes
 from kts.cli.experiments import complete_name
 from kts.cli.k8s_time_slicing import time_slicing
 from kts.cli.options import Dcgm, Telemetry
 from kts.errors import UsageError
-from kts.k8s.objects.names import DEFAULT_JOIN_S, DEFAULT_KEEP_S, DEFAULT_NAMESPACE
 
 if TYPE_CHECKING:
     from kts.k8s.objects.settings import ClusterSettings
@@ -43,11 +25,11 @@ _LAST_EPOCH = 253_402_300_799
 app = typer.Typer(name="k8s", help="Objects and image of runs on Kubernetes.", rich_markup_mode=None)
 app.command("time-slicing")(time_slicing)
 
-Extra = Annotated[str, typer.Option(help="Variant of the image: cpu, torch or cupy.")]
-
 
 @app.command()
-def render(  # noqa: PLR0917 - typer turns parameters into options
+@takes(RunPlace)
+def render(
+    *,
     experiment: Annotated[
         str,
         typer.Argument(help="An experiment file, or a name from `kts experiments`.", autocompletion=complete_name),
@@ -55,21 +37,7 @@ def render(  # noqa: PLR0917 - typer turns parameters into options
     design: Annotated[
         str | None, typer.Option(help="interleaved or classic. Default: the experiment's.", show_default=False)
     ] = None,
-    namespace: Namespace = DEFAULT_NAMESPACE,
-    image: Image = None,
-    extra: Extra = "torch",
-    pull_policy: PullPolicy = "Never",
-    runtime_class: RuntimeClass = "nvidia",
-    resource: Resource = "nvidia.com/gpu",
-    claim: Claim = "",
-    node: Node = "",
-    node_selector: NodeSelector = None,
-    toleration: Toleration = None,
-    pod_template: PodTemplate = None,
-    pod_cpu: PodCpu = "",
-    pod_memory: PodMemory = "",
-    join_seconds: JoinSeconds = DEFAULT_JOIN_S,
-    keep_seconds: KeepSeconds = DEFAULT_KEEP_S,
+    place: RunPlace,
     telemetry: Telemetry = True,
     dcgm: Dcgm = "",
     run_id: Annotated[str | None, typer.Option(help="ID of the run. Default: a new one.", show_default=False)] = None,
@@ -89,33 +57,16 @@ def render(  # noqa: PLR0917 - typer turns parameters into options
     from kts.plan import build
     from kts.spec import load, override
 
-    settings = settings_from(
-        namespace=namespace,
-        image=image,
-        pull_policy=pull_policy,
-        runtime_class=runtime_class,
-        resource=resource,
-        claim=claim,
-        node=node,
-        node_selector=node_selector,
-        toleration=toleration,
-        pod_template=pod_template,
-        pod_cpu=pod_cpu,
-        pod_memory=pod_memory,
-        join_seconds=join_seconds,
-        keep_seconds=keep_seconds,
-        telemetry=telemetry,
-        dcgm=dcgm,
-    )
+    settings = place.run_settings(telemetry=telemetry, dcgm=dcgm)
     loaded = load(experiment)
     changed = override(loaded.experiment, {"design": design}) if design else loaded.experiment
-    plan = decided(build(changed), extra_from(extra))
+    plan = decided(build(changed), extra_from(place.extra))
     run = run_id or new_run_id(plan.name)
     if plan.design == "classic":
         if token:
             raise UsageError("--token: a run in the classic design has no token", "leave it out")
         sys.stdout.write(f"# Run {run} of {plan.name}, block by block. Applied at once, only the first runs.\n")
-        sys.stdout.write(f"# The rest, and the report: kts attach {run} --namespace {namespace}\n")
+        sys.stdout.write(f"# The rest, and the report: kts attach {run} --namespace {place.namespace}\n")
         sys.stdout.write(_classic(plan, run, settings, loaded.text))
         return
     objects = manifests.render(
@@ -127,7 +78,7 @@ def render(  # noqa: PLR0917 - typer turns parameters into options
         created=_created(os.environ.get(EPOCH, "")),
     )
     sys.stdout.write(f"# Run {run} of {plan.name}. Holds the run's token (Secret): keep it out of public places.\n")
-    sys.stdout.write(f"# Afterwards: kts attach {run} --namespace {namespace}\n")
+    sys.stdout.write(f"# Afterwards: kts attach {run} --namespace {place.namespace}\n")
     sys.stdout.write(manifests.to_yaml(objects))
 
 

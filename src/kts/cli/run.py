@@ -10,29 +10,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from kts.cli.cluster_options import (
-    PANEL,
-    Claim,
-    Context,
-    Image,
-    JoinSeconds,
-    KeepSeconds,
-    Namespace,
-    Node,
-    NodeSelector,
-    PodCpu,
-    PodMemory,
-    PodTemplate,
-    PullPolicy,
-    Resource,
-    RuntimeClass,
-    Toleration,
-    settings_from,
-)
+from kts.cli.cluster_options import PANEL, Context, RunPlace, takes
 from kts.cli.experiments import complete_name
 from kts.cli.options import Dcgm, Json, NoFigures, Telemetry, checked_dcgm
 from kts.errors import KtsError, SetupError, UsageError
-from kts.k8s.objects.names import DEFAULT_JOIN_S, DEFAULT_KEEP_S, DEFAULT_NAMESPACE
 
 if TYPE_CHECKING:
     from kts.conduct.ports import Backend
@@ -66,7 +47,9 @@ class Setting:
     made_from: tuple[Material, ...] = ()
 
 
-def run(  # noqa: PLR0917 - typer turns parameters into options
+@takes(RunPlace)
+def run(
+    *,
     experiment: Annotated[
         str,
         typer.Argument(
@@ -120,24 +103,8 @@ def run(  # noqa: PLR0917 - typer turns parameters into options
     ] = False,
     telemetry: Telemetry = True,
     dcgm: Dcgm = "",
-    namespace: Namespace = DEFAULT_NAMESPACE,
     context: Context = None,
-    image: Image = None,
-    extra: Annotated[
-        str, typer.Option(help="Variant of the image built here: cpu, torch or cupy.", rich_help_panel=PANEL)
-    ] = "torch",
-    pull_policy: PullPolicy = "Never",
-    runtime_class: RuntimeClass = "nvidia",
-    resource: Resource = "nvidia.com/gpu",
-    claim: Claim = "",
-    node: Node = "",
-    node_selector: NodeSelector = None,
-    toleration: Toleration = None,
-    pod_template: PodTemplate = None,
-    pod_cpu: PodCpu = "",
-    pod_memory: PodMemory = "",
-    join_seconds: JoinSeconds = DEFAULT_JOIN_S,
-    keep_seconds: KeepSeconds = DEFAULT_KEEP_S,
+    place: RunPlace,
     keep: Annotated[
         bool, typer.Option("--keep", help="Leave the run's objects in the cluster.", rich_help_panel=PANEL)
     ] = False,
@@ -164,26 +131,10 @@ def run(  # noqa: PLR0917 - typer turns parameters into options
     if on not in BACKENDS:
         raise UsageError(f"--on: no backend {on!r}", f"known: {', '.join(BACKENDS)}")
     if on == "k8s":
-        settings = settings_from(
-            namespace=namespace,
-            image=image,
-            pull_policy=pull_policy,
-            runtime_class=runtime_class,
-            resource=resource,
-            claim=claim,
-            node=node,
-            node_selector=node_selector,
-            toleration=toleration,
-            pod_template=pod_template,
-            pod_cpu=pod_cpu,
-            pod_memory=pod_memory,
-            join_seconds=join_seconds,
-            keep_seconds=keep_seconds,
-            telemetry=telemetry,
-            dcgm=dcgm,
+        settings = place.run_settings(telemetry=telemetry, dcgm=dcgm)
+        directory, outcome = _on_cluster(
+            experiment, changes, _Cluster(place, settings, context, keep), out, overwrite=overwrite
         )
-        cluster = _Cluster(settings, context, image, extra, keep)
-        directory, outcome = _on_cluster(experiment, changes, cluster, out, overwrite=overwrite)
     else:
         if on == "replay" and dcgm:
             raise UsageError("--dcgm: a replay has no device to ask about", "leave it out")
@@ -219,12 +170,11 @@ def _local(experiment: str, changes: dict[str, object]) -> Setting:
 
 @dataclass(frozen=True)
 class _Cluster:
-    """Where on a cluster, and with which image: ``image`` None is built here, in the variant ``extra``."""
+    """Where on a cluster, and what is left there."""
 
+    place: RunPlace
     settings: ClusterSettings
     context: str | None
-    image: str | None
-    extra: str
     keep: bool
 
 
@@ -240,11 +190,11 @@ def _on_cluster(
     from kts.spec import load, override
 
     loaded = load(experiment)
-    extra = extra_from(cluster.extra)
+    extra = extra_from(cluster.place.extra)
     plan = decided(build(override(loaded.experiment, changes) if changes else loaded.experiment), extra)
     api = Api.connect(cluster.context)
     settings = cluster.settings
-    if cluster.image is None:
+    if cluster.place.image is None:
         settings = msgspec.structs.replace(settings, image=ensured_image(api, extra, None))
     directory = out or _default_directory(plan.name)
     _, session = start(api, plan, settings, loaded.text, directory, overwrite=overwrite)

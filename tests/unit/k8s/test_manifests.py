@@ -179,3 +179,28 @@ def test_the_exporters_address_reaches_the_conductor_alone() -> None:
     specs = pod_specs(rendered(plan("fft", "gemm"), settings))
     told = [{"name": "KTS_DCGM", "value": settings.dcgm} in spec["containers"][0]["env"] for spec in specs]
     assert told == [True, False, False]
+
+
+def node_terms(settings: ClusterSettings) -> list[list[dict[str, Any]]]:
+    """What the pods ask of their node by affinity, pod by pod."""
+    affinities = [spec["affinity"].get("nodeAffinity", {}) for spec in pod_specs(rendered(plan("a", "b"), settings))]
+    return [found.get(REQUIRED, {}).get("nodeSelectorTerms", []) for found in affinities]
+
+
+REQUIRED = "requiredDuringSchedulingIgnoredDuringExecution"
+PIN = {"key": "metadata.name", "operator": "In", "values": ["n1"]}
+
+
+def test_a_node_is_asked_for_by_its_name() -> None:
+    """Else a node whose hostname label is not its name could not be chosen, or another one would be."""
+    assert node_terms(ClusterSettings(node="n1")) == [[{"matchFields": [PIN]}]] * 3
+    assert node_terms(ClusterSettings()) == [[]] * 3
+    assert not any("nodeSelector" in spec for spec in pod_specs(rendered(plan("a"), ClusterSettings(node="n1"))))
+
+
+def test_a_template_cannot_move_the_run_to_another_node() -> None:
+    """Else the run would go to a node whose slots nobody had looked at."""
+    wanted = [{"matchExpressions": [{"key": "zone", "operator": "In", "values": [zone]}]} for zone in ("a", "b")]
+    template = {"spec": {"affinity": {"nodeAffinity": {REQUIRED: {"nodeSelectorTerms": wanted}}}}}
+    for terms in node_terms(ClusterSettings(node="n1", pod_template=template)):
+        assert terms == [{**term, "matchFields": [PIN]} for term in wanted]

@@ -11,8 +11,7 @@ import msgspec
 import numpy as np
 
 from kts.conduct.ports import TenantProgress
-from kts.errors import SetupError
-from kts.k8s.cluster.api import Api, Conflict, Unavailable
+from kts.k8s.cluster.api import Api, Conflict
 from kts.k8s.cluster.creation import create
 from kts.k8s.follow.classic_telemetry import Beside
 from kts.k8s.follow.logfollow import LogFollower
@@ -90,18 +89,8 @@ class BlockRun:
         self._created_s = time.monotonic()
 
     def _pinned(self) -> ClusterSettings:
-        """The settings with the node of the blocks before, where its label may be read."""
-        name = self._watch.node_name()
-        if not name or self._settings.node:
-            return self._settings
-        try:
-            node = self._api.get("Node", name)
-        except Unavailable:
-            raise
-        except SetupError:
-            return self._settings
-        host = podstate.labelled(node, "kubernetes.io/hostname") if node else ""
-        return msgspec.structs.replace(self._settings, node=host)
+        """The settings with the node of the blocks before."""
+        return msgspec.structs.replace(self._settings, node=self._settings.node or self._watch.node_name())
 
     def log_name(self, tenant: str) -> str:
         """File name of a tenant's log of this block."""

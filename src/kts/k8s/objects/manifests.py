@@ -46,6 +46,7 @@ SPARE_S = 3600
 """On top of what a run may take, before Kubernetes ends its pods by itself."""
 TTL_S = 86_400
 _CLAIM = "gpu"
+_REQUIRED = "requiredDuringSchedulingIgnoredDuringExecution"
 
 
 def checked_run_id(run: str) -> str:
@@ -331,7 +332,10 @@ def worker_job(
 
 
 def _templated(template: Object, settings: ClusterSettings) -> Object:
-    """The pod with the user's template merged in; what that says of the other role's container is not for this pod."""
+    """The pod with the user's template merged in; what that says of the other role's container is not for this pod.
+
+    The node is pinned last: a template's own node affinity holds beside it, and not in its place.
+    """
     patch = settings.pod_template
     containers = (patch.get("spec") or {}).get("containers") or []
     if _named(containers):
@@ -339,7 +343,19 @@ def _templated(template: Object, settings: ClusterSettings) -> Object:
         kept = [c for c in containers if c["name"] in mine or c["name"] not in CONTAINERS]
         spec = {key: value for key, value in patch["spec"].items() if key != "containers"}
         patch = {**patch, "spec": {**spec, **({"containers": kept} if kept else {})}}
-    return dict(merged(template, patch))
+    pod = merged(template, patch)
+    return {**pod, "spec": _on_node(pod["spec"], settings.node)} if settings.node else dict(pod)
+
+
+def _on_node(spec: Object, node: str) -> Object:
+    """The pod's spec for the node of that name: a name is unique, and its hostname label may differ from it."""
+    affinity = dict(spec.get("affinity") or {})
+    nodes = dict(affinity.get("nodeAffinity") or {})
+    terms = (nodes.get(_REQUIRED) or {}).get("nodeSelectorTerms") or [{}]
+    named = {"key": "metadata.name", "operator": "In", "values": [node]}
+    pinned = [{**term, "matchFields": [*(term.get("matchFields") or ()), named]} for term in terms]
+    nodes[_REQUIRED] = {"nodeSelectorTerms": pinned}
+    return {**spec, "affinity": {**affinity, "nodeAffinity": nodes}}
 
 
 def _tenant_env(tenant: str, run: str, settings: ClusterSettings) -> list[Object]:
@@ -394,21 +410,16 @@ def _resources(plan: Plan, settings: ClusterSettings) -> Object:
 
 def _pod_spec(run: str, container: Object, volumes: list[Object], settings: ClusterSettings) -> Object:
     together = {"labelSelector": {"matchLabels": {LABEL_RUN: run, LABEL_ROLE: "tenant"}}}
-    selector = dict(settings.node_selector)
-    if settings.node:
-        selector["kubernetes.io/hostname"] = settings.node
     return {
         "restartPolicy": "Never",
         "automountServiceAccountToken": False,
         "enableServiceLinks": True,
         "terminationGracePeriodSeconds": 5,
-        **({"nodeSelector": selector} if selector else {}),
+        **({"nodeSelector": dict(settings.node_selector)} if settings.node_selector else {}),
         **({"tolerations": list(settings.tolerations)} if settings.tolerations else {}),
         "affinity": {
             "podAffinity": {
-                "requiredDuringSchedulingIgnoredDuringExecution": [
-                    {**together, "topologyKey": "kubernetes.io/hostname"}
-                ]
+                _REQUIRED: [{**together, "topologyKey": "kubernetes.io/hostname"}],
             }
         },
         "securityContext": {

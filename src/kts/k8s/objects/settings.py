@@ -15,7 +15,7 @@ PullPolicyName = Literal["Never", "IfNotPresent", "Always"]
 class ClusterSettings(msgspec.Struct, frozen=True, kw_only=True):
     """The user's choices.
 
-    ``node``: host name of the one node to use; empty: the scheduler chooses. ``resource``: what one tenant asks one
+    ``node``: name of the one node to use; empty: the scheduler chooses. ``resource``: what one tenant asks one
     of; empty: none (no device plugin, or a claim). ``claim``: name of a DRA ResourceClaim that all tenants share, in
     place of ``resource``. ``runtime_class`` empty: the cluster's default. ``pod_template``: merged into every pod
     (strategic merge for containers by name). ``keep_s``: how long the conductor's pod waits for its results to be
