@@ -19,7 +19,7 @@ import numpy as np
 from kts.backends.local import LocalBackend
 from kts.conduct.driver import conduct
 from kts.conduct.ports import Progress
-from kts.model.plan import Closed, Condition, DeviceChoice, Plan, Tenant, Work
+from kts.model.plan import Closed, Condition, DeviceChoice, Kernel, Plan, Tenant
 from kts.model.records import RECORD
 from kts.model.run import DeviceInfo
 from kts.store import create, open_run
@@ -88,7 +88,7 @@ class _Silent:
 
 
 def _plan(seconds: float) -> Plan:
-    work = Work(workload="fft", size=1)
+    work = Kernel(workload="fft", size=1)
     tenants = tuple(Tenant(name=name, work=work, arrivals=Closed(), seconds=seconds) for name in TENANTS)
     shared = Condition(name="shared", tenants=TENANTS)
     return Plan(

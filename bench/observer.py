@@ -29,14 +29,14 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from kts.model.plan import Closed, Quota
+from kts.model.plan import Closed, KernelName, Quota
 from kts.model.records import Records, clock_ms
 from kts.units import NS_PER_MS, NS_PER_S, ms_to_ns
 from kts.worker.detect import choose
 from kts.worker.devices import Device, open_device
 from kts.worker.link import BlockOutlet, Link
 from kts.worker.loop import SPIN_NS, Block, exempt_from_collection, no_garbage_collection
-from kts.worker.workloads import KernelName, Operation, build
+from kts.worker.workloads import Operation, build
 
 BAR = 0.01
 LEAST_ITERATIONS = 200

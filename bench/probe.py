@@ -32,7 +32,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from kts.model.plan import DeviceChoice, Work
+from kts.model.plan import DeviceChoice, Kernel
 from kts.physics.values import Interval
 from kts.units import format_ms
 from kts.worker.detect import DeviceKind, choose, choose_kind
@@ -264,7 +264,7 @@ def _be_tenant(device: DeviceChoice, what: str) -> None:
     target_ms, think_ms = map(float, what.split(":"))
     opened = open_device(*choose(device, "auto"))
     bench = Bench(opened, "fft", lambda: None)
-    size, solo_ms = calibrate(bench, "fft", Work(workload="fft", target_ms=target_ms), think_ms)
+    size, solo_ms = calibrate(bench, Kernel(workload="fft", target_ms=target_ms), think_ms)
     operation = bench.operation
     assert operation is not None
     print(f"fft {size}, {solo_ms:.2f} ms, pauses of about {think_ms:g} ms, {opened.info().label}", flush=True)

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from kts.model.plan import Condition, Plan, Tenant, Work
+from kts.model.plan import Condition, Kernel, Plan, Tenant
 from kts.model.records import RECORD
 from kts.model.run import BlockOutcome, DeviceInfo, Outcome, WorkerInfo
 from kts.plan import blocks_of_round
@@ -32,7 +32,7 @@ DEVICE = DeviceInfo(kind="other", uuid="none", name="synthetic", label="syntheti
 def make_plan(iterations: int, rounds: int) -> Plan:
     """Two tenants in interleaved rounds; ``iterations`` over all four (tenant, condition) pairs."""
     tenants = tuple(
-        Tenant(name=name, work=Work(workload="fft" if name == "fft" else "gemm", size=64), iterations=iterations // 4)
+        Tenant(name=name, work=Kernel(workload="fft" if name == "fft" else "gemm", size=64), iterations=iterations // 4)
         for name in SOLO_NS
     )
     conditions = (

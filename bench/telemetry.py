@@ -21,13 +21,14 @@ import time
 from collections.abc import Sequence
 
 from bench.observer import Arm, bare, cost, extra_us, instrumented
+from kts.model.plan import KernelName
 from kts.telemetry.choice import polled_sources
 from kts.telemetry.sampler import PERIOD_NS, Polling
 from kts.units import NS_PER_S
 from kts.worker.detect import choose, cuda_devices
 from kts.worker.devices import open_device
 from kts.worker.link import Link
-from kts.worker.workloads import KernelName, build
+from kts.worker.workloads import build
 
 _DRAIN = (
     "import socket, sys; s = socket.create_connection(('127.0.0.1', int(sys.argv[1])))\nwhile s.recv(1 << 20): pass"

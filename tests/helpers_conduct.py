@@ -15,7 +15,7 @@ from kts.conduct.machine import Machine
 from kts.conduct.ports import Endpoint, Progress
 from kts.conduct.roster import Limits
 from kts.errors import MeasurementError
-from kts.model.plan import Closed, Condition, Plan, Tenant, Work
+from kts.model.plan import Closed, Condition, Kernel, Plan, Tenant
 from kts.model.reading import RunData
 from kts.model.records import RECORD, Records
 from kts.model.run import BlockOutcome, DeviceInfo, Outcome, RunInfo, WorkerInfo
@@ -40,7 +40,7 @@ def make_plan(
 ) -> Plan:
     """A small interleaved plan: every tenant alone, then all together. ``changes``: fields of Plan."""
     names = names or ("fft", "gemm")
-    work = Work(workload="fft", size=size, target_ms=None if size else 1.0, warmup=1)
+    work = Kernel(workload="fft", size=size, target_ms=None if size else 1.0, warmup=1)
     tenants = tuple(
         Tenant(name=name, work=work, arrivals=Closed(think_ms=think_ms), iterations=iterations) for name in names
     )

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from rich.console import Console
 
-from kts.model.plan import Condition, Plan, Slo, Tenant, Work
+from kts.model.plan import Condition, Kernel, Plan, Slo, Tenant
 from kts.model.records import RECORD, Records
 from kts.model.run import BlockOutcome, DeviceInfo, Outcome, RunInfo, WorkerInfo
 from kts.model.summary import (
@@ -383,7 +383,7 @@ class FakeRun:
         self.damage = damage
         self.blocks: tuple[BlockOutcome, ...] = ()
         tenants = tuple(
-            Tenant(name=n, work=Work(workload="fft", size=16), iterations=800, slo=Slo()) for n in of.tenants
+            Tenant(name=n, work=Kernel(workload="fft", size=16), iterations=800, slo=Slo()) for n in of.tenants
         )
         device = DeviceInfo(
             kind="cuda" if of.is_gpu else "cpu",

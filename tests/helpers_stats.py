@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from kts.model.plan import Closed, Condition, Plan, Slo, Tenant, Work
+from kts.model.plan import Closed, Condition, Kernel, Plan, Slo, Tenant
 from kts.model.records import RECORD, Records
 from kts.model.run import BlockOutcome, DeviceInfo, Outcome, RunInfo, WorkerInfo
 from kts.model.telemetry import SampleSeries
@@ -44,7 +44,7 @@ def make_plan(
 ) -> Plan:
     """A plan with a solo condition for every tenant and the full house."""
     tenants = tuple(
-        Tenant(name=name, work=Work(workload="fft", size=64), arrivals=Closed(think_ms=1.0), iterations=100, slo=slo)
+        Tenant(name=name, work=Kernel(workload="fft", size=64), arrivals=Closed(think_ms=1.0), iterations=100, slo=slo)
         for name in names
     )
     conditions = tuple(Condition(name=f"solo-{name}", tenants=(name,)) for name in names)

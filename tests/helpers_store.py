@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kts.errors import MeasurementError
-from kts.model.plan import Closed, Condition, Plan, Tenant, Work
+from kts.model.plan import Closed, Condition, Kernel, Plan, Tenant
 from kts.model.records import RECORD, Records
 from kts.model.run import BlockOutcome, DeviceInfo, Outcome, WorkerInfo
 from kts.model.telemetry import Sample, SourceState
@@ -32,7 +32,7 @@ THINK_MS = {"fft": 100.0, "gemm": 150.0}
 def make_plan(rounds: int = 2, iterations: int = 100) -> Plan:
     """fft and gemm, interleaved."""
     tenants = tuple(
-        Tenant(name=name, work=Work(workload=name, size=64), arrivals=Closed(think_ms=1.0), iterations=iterations)
+        Tenant(name=name, work=Kernel(workload=name, size=64), arrivals=Closed(think_ms=1.0), iterations=iterations)
         for name in ("fft", "gemm")
     )
     conditions = (

@@ -9,14 +9,14 @@ import numpy as np
 import pytest
 
 from kts.errors import SetupError
-from kts.model.plan import Decoder
+from kts.model.plan import KERNELS, Decoder, KernelName
 from kts.wire.recording import unpacked
-from kts.worker.decode import HEAD_WIDTH, DecodeStep
 from kts.worker.detect import cuda_devices, installed
 from kts.worker.devices import Device, open_device
 from kts.worker.profile import WatchedDevice
 from kts.worker.traced import launches_of
-from kts.worker.workloads import KERNELS, KernelName, build, bytes_needed
+from kts.worker.workloads import build, bytes_needed
+from kts.worker.workloads.decode import HEAD_WIDTH, DecodeStep
 
 SMALL = Decoder(layers=2, context=16)
 

@@ -17,7 +17,7 @@ from kts.backends.local import LocalBackend
 from kts.conduct.driver import conduct
 from kts.conduct.ports import Progress
 from kts.conduct.roster import Limits
-from kts.model.plan import Work
+from kts.model.plan import Program
 from kts.model.run import Outcome
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="measuring needs Linux")
@@ -107,7 +107,7 @@ def test_a_worker_that_cannot_set_up_says_why(tmp_path: Path) -> None:
 def test_a_silent_program_is_a_neighbour_in_every_shared_block(tmp_path: Path, design: str) -> None:
     """Otherwise a neighbour that counts nothing ends its blocks at once, or never."""
     plan = make_plan("fft", "noise", rounds=2, design=design)
-    silent = Work(workload="command", command=("sleep", "600"), env={"KTS_SETTLE_S": "0.2"})
+    silent = Program(command=("sleep", "600"), env={"KTS_SETTLE_S": "0.2"})
     tenants = (plan.tenants[0], msgspec.structs.replace(plan.tenants[1], work=silent))
     plan = msgspec.structs.replace(plan, tenants=tenants)
     sink = MemorySink()

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from tests.helpers_worker_conductor import TinyConductor
 
-from kts.model.plan import Quota, Tenant, Work
+from kts.model.plan import Program, Quota, Tenant
 from kts.wire.messages import Calibrate, Failed, Finish, FromWorker, Opened, QuotaReached, Stop, Welcome
 
 pytestmark = pytest.mark.e2e
@@ -35,7 +35,7 @@ ENDS_WELL = (
 def _tenant(code: str, **env: str) -> Tenant:
     return Tenant(
         name="agent",
-        work=Work(workload="command", command=(sys.executable, "-c", code), env={"KTS_SETTLE_S": "0.4", **env}),
+        work=Program(command=(sys.executable, "-c", code), env={"KTS_SETTLE_S": "0.4", **env}),
     )
 
 
@@ -117,7 +117,7 @@ def test_a_program_that_ends_well_is_started_again() -> None:
 )
 def test_a_program_that_fails_is_named_with_its_last_word(command: tuple[str, ...], text: str) -> None:
     """Otherwise the user does not learn why the tenant died."""
-    work = Work(workload="command", command=command, env={"KTS_SETTLE_S": "0.6"})
+    work = Program(command=command, env={"KTS_SETTLE_S": "0.6"})
     tenant = Tenant(name="agent", work=work)
     with TinyConductor() as conductor:
         conductor.start_worker()
@@ -126,7 +126,7 @@ def test_a_program_that_fails_is_named_with_its_last_word(command: tuple[str, ..
         conductor.wait_for(Opened)
         conductor.send(Calibrate())
         failure = conductor.wait_for(Failed)
-        assert failure.kind == "command"
+        assert failure.kind == "program"
         assert text in failure.what
         assert failure.remedy
         code, _, err = conductor.worker_ends()

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from tests.helpers_worker_conductor import TinyConductor
 
-from kts.model.plan import Quota, Tenant, Work
+from kts.model.plan import Program, Quota, Tenant
 from kts.wire.messages import Finish
 
 pytestmark = pytest.mark.e2e
@@ -17,7 +17,7 @@ SORTER = Path(__file__).parents[2] / "examples" / "02_own_program" / "sorter.py"
 
 def test_the_example_program_is_measured() -> None:
     """Otherwise the first thing a user copies does not work."""
-    work = Work(workload="command", command=(str(SORTER),), env={"SORTER_NUMBERS": "1000", "SORTER_PAUSE_MS": "1"})
+    work = Program(command=(str(SORTER),), env={"SORTER_NUMBERS": "1000", "SORTER_PAUSE_MS": "1"})
     with TinyConductor() as conductor:
         conductor.start_worker()
         _, ready = conductor.welcome(Tenant(name="agent", work=work))

@@ -12,13 +12,13 @@ from kts.backends import alone
 from kts.backends.alone import record_alone
 from kts.conduct.ports import Endpoint, WorkerExit
 from kts.errors import DataError, KtsError, MeasurementError, SetupError
-from kts.model.plan import Closed, Plan, Tenant, Work
+from kts.model.plan import Closed, Kernel, Plan, Tenant
 from kts.model.records import RECORD
 from kts.model.run import DeviceInfo
 from kts.wire.messages import Failed
 from kts.wire.recording import Recording, Request, Stretch, format_result
 
-TENANT = Tenant(name="agent", work=Work(workload="fft", size=32), arrivals=Closed(think_ms=1))
+TENANT = Tenant(name="agent", work=Kernel(workload="fft", size=32), arrivals=Closed(think_ms=1))
 FOUND = Recording(
     tenant="agent",
     device=DeviceInfo(kind="cpu", uuid="cpu:node:1", name="CPU", label="CPU core 1, not a GPU", library="numpy"),

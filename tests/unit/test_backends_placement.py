@@ -13,7 +13,7 @@ from kts.backends.local import tenants_device
 from kts.backends.placement import place, topology
 from kts.backends.strangers import strangers
 from kts.errors import SetupError
-from kts.model.plan import Plan, Work
+from kts.model.plan import PROGRAM, Kernel, Plan, Program
 from kts.worker.detect import CudaDevice, CudaDriver
 
 
@@ -83,7 +83,7 @@ def gpu_without_library(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def _plan(*workloads: str) -> Plan:
     plan = make_plan(device="auto")
-    work = [Work(workload=w, size=None, command=("true",) if w == "command" else ()) for w in workloads]
+    work = [Program(command=("true",)) if w == PROGRAM else Kernel(workload=w) for w in workloads]
     tenants = [msgspec.structs.replace(t, work=w) for t, w in zip(plan.tenants, work, strict=True)]
     return msgspec.structs.replace(plan, tenants=tuple(tenants))
 
@@ -91,9 +91,9 @@ def _plan(*workloads: str) -> Plan:
 @pytest.mark.usefixtures("gpu_without_library")
 def test_programs_of_the_user_need_no_array_library() -> None:
     """Otherwise a GPU cannot be shared between two served models unless torch is installed beside kts."""
-    assert tenants_device(_plan("command", "command")) == "cuda"
+    assert tenants_device(_plan(PROGRAM, PROGRAM)) == "cuda"
     with pytest.raises(SetupError, match="neither torch nor cupy"):
-        tenants_device(_plan("fft", "command"))
+        tenants_device(_plan("fft", PROGRAM))
 
 
 def test_only_the_workers_of_another_kts_are_strangers(tmp_path: Path) -> None:

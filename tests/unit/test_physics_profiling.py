@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.helpers_physics import fingerprint
 
-from kts.model.plan import Closed, Slo, Tenant, Work
+from kts.model.plan import Closed, Kernel, Slo, Tenant
 from kts.model.records import RECORD
 from kts.model.run import DeviceInfo
 from kts.physics.draws import sharing
@@ -22,7 +22,7 @@ GPU = DeviceInfo(kind="cuda", uuid="GPU-1", name="H", label="NVIDIA H", library=
 CPU = DeviceInfo(kind="cpu", uuid="cpu:x:1", name="c", label="CPU core 1 (c), not a GPU", library="numpy")
 TENANT = Tenant(
     name="chat",
-    work=Work(workload="decode", size=768),
+    work=Kernel(workload="decode", size=768),
     arrivals=Closed(think_ms=10),
     slo=Slo(deadline_ms=5.0),
 )

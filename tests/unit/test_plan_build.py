@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from kts.model.plan import Decoder, Plan, Work
+from kts.model.plan import Decoder, Kernel, Plan
 from kts.plan import blocks_of_round, build, expected_seconds
 from kts.spec import load, load_text
 
@@ -135,8 +135,8 @@ def test_a_decoder_and_a_tiny_kernel_are_planned_as_written() -> None:
     )
     plan = build(load_text(text, source="x").experiment)
     chat, blink = (tenant.work for tenant in plan.tenants)
-    assert chat == Work(
+    assert chat == Kernel(
         workload="decode", size=512, decoder=Decoder(layers=8, context=256, graph=True), library="torch", warmup=5
     )
-    assert blink == Work(workload="tiny", size=4096, library="auto", warmup=5)
+    assert blink == Kernel(workload="tiny", size=4096, library="auto", warmup=5)
     assert msgspec.json.decode(msgspec.json.encode(plan), type=Plan) == plan

@@ -8,7 +8,7 @@ import pytest
 from bench.verdicts import Noise, classic, stopped
 from tests.helpers_stats import Array, FakeRun, make_plan, make_run
 
-from kts.model.plan import Plan, Work
+from kts.model.plan import Plan, Program
 from kts.model.summary import Estimate
 from kts.stats import PrecisionRule, analyse
 from kts.stats.verdict import half_width, judge, settled
@@ -45,7 +45,7 @@ def test_not_reached_while_df_is_refused() -> None:
 
 def as_programs(plan: Plan, *names: str) -> Plan:
     """The plan with these tenants as programs of the user's."""
-    work = Work(workload="command", command=("true",))
+    work = Program(command=("true",))
     return msgspec.structs.replace(
         plan,
         tenants=tuple(msgspec.structs.replace(t, work=work) if t.name in names else t for t in plan.tenants),

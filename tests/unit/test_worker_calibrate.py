@@ -5,11 +5,10 @@ from __future__ import annotations
 import pytest
 from tests.helpers_worker import FakeClock, FakeDevice
 
-from kts.model.plan import Work
+from kts.model.plan import SIZED, Kernel, SizedKernel
 from kts.worker import calibrate as module
 from kts.worker.calibrate import Bench, calibrate, candidates, cost, refine, search
 from kts.worker.failures import OutOfMemoryError
-from kts.worker.workloads import SIZED, SizedKernel
 
 
 @pytest.mark.parametrize("kernel", SIZED)
@@ -113,11 +112,11 @@ def test_calibration_ends_with_a_warm_operation_of_the_reported_size() -> None:
     """Otherwise blocks run another size than the plan freezes; heartbeats must come all the while."""
     clock, pulses = FakeClock(), []
     bench = Bench(FakeDevice(clock, lambda _: 2.0), "gemm", lambda: pulses.append(1), clock.sleep)
-    size, ms = calibrate(bench, "gemm", Work(workload="gemm", size=64), think_ms=50)
+    size, ms = calibrate(bench, Kernel(workload="gemm", size=64), think_ms=50)
     assert (size, ms) == (64, pytest.approx(1.0, rel=0.01))  # the stopwatch shows half of the time
     assert bench.operation is not None
     assert len(pulses) == 10
-    size, ms = calibrate(bench, "gemm", Work(workload="gemm", target_ms=1.0), think_ms=50)
+    size, ms = calibrate(bench, Kernel(workload="gemm", target_ms=1.0), think_ms=50)
     assert ms == pytest.approx(1.0, rel=0.01)
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from kts.worker.failures import CommandError
-from kts.worker.process import Process
+from kts.worker.tenants.process import Process
 
 # Forking with numpy's threads about is what newer Pythons warn of; the worker itself has one thread here.
 pytestmark = pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")

@@ -11,15 +11,15 @@ import pytest
 from tests.helpers_profile import TracedCpu
 
 from kts.errors import DataError, UsageError
-from kts.model.plan import Closed, Tenant, Work
+from kts.model.plan import Closed, Kernel, Tenant
 from kts.model.run import DeviceInfo
 from kts.wire.messages import Failed
 from kts.wire.recording import PREFIX, Recording, Request, format_result, parse_result, unpacked
 from kts.worker.devices.cpu import Cpu
-from kts.worker.kernel import KernelTenant
 from kts.worker.profile import profile, record
+from kts.worker.tenants.kernel import KernelTenant
 
-TENANT = Tenant(name="agent", work=Work(workload="fft", size=32), arrivals=Closed(think_ms=1))
+TENANT = Tenant(name="agent", work=Kernel(workload="fft", size=32), arrivals=Closed(think_ms=1))
 
 
 def recorded(device: Cpu, seconds: float = 0.2, tenant: Tenant = TENANT) -> Recording:
@@ -71,7 +71,7 @@ def test_a_stretch_without_a_tracer_is_recorded_as_a_run_would() -> None:
 
 def test_on_a_gpu_an_iteration_is_also_timed_among_others_that_are_queued() -> None:
     """Otherwise what the tracer adds to kernels stays in them, or a stopwatch's own lead counts as the GPU's work."""
-    tiny = msgspec.structs.replace(TENANT, work=Work(workload="tiny", size=64))
+    tiny = msgspec.structs.replace(TENANT, work=Kernel(workload="tiny", size=64))
     gpu = Queueing()
     found = recorded(gpu, tenant=tiny)
     assert found.plain.rows["device_ms"].tolist() == [0.625] * len(found.plain.rows)
@@ -103,7 +103,7 @@ def test_a_tracer_that_fails_costs_the_launches_and_nothing_else() -> None:
 
 def test_the_result_is_one_line_and_a_failure_is_one_too(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Otherwise whoever reads a pod's log cannot tell what became of the profile."""
-    bad = msgspec.structs.replace(TENANT, work=Work(workload="fft", size=10**6))
+    bad = msgspec.structs.replace(TENANT, work=Kernel(workload="fft", size=10**6))
     codes, found = [], []
     for tenant in (TENANT, bad):
         file = tmp_path / "request.json"

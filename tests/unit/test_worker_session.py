@@ -10,7 +10,7 @@ import pytest
 from tests.helpers_worker_conductor import TinyConductor
 
 from kts.errors import SetupError
-from kts.model.plan import Closed, DeviceChoice, Quota, Tenant, Work
+from kts.model.plan import Closed, DeviceChoice, Kernel, Quota, Tenant
 from kts.model.run import DeviceInfo
 from kts.wire.messages import (
     PROTOCOL,
@@ -27,17 +27,18 @@ from kts.wire.messages import (
     Welcome,
 )
 from kts.worker.devices.cpu import Cpu
-from kts.worker.kernel import KernelTenant
 from kts.worker.loop import Outlet
-from kts.worker.session import Program, join, program_for
+from kts.worker.session import join
+from kts.worker.tenants import Runner, runner_for
+from kts.worker.tenants.kernel import KernelTenant
 
-TENANT = Tenant(name="agent", work=Work(workload="fft", size=32), arrivals=Closed(think_ms=1))
+TENANT = Tenant(name="agent", work=Kernel(workload="fft", size=32), arrivals=Closed(think_ms=1))
 
 
 class Joined(threading.Thread):
     """`join` in a thread; ``code`` is its result."""
 
-    def __init__(self, conductor: TinyConductor, make: Callable[[Tenant, DeviceChoice], Program] = program_for) -> None:
+    def __init__(self, conductor: TinyConductor, make: Callable[[Tenant, DeviceChoice], Runner] = runner_for) -> None:
         super().__init__(daemon=True)
         self.code: int | None = None
         self._env = conductor.env
@@ -52,7 +53,7 @@ class Joined(threading.Thread):
         return self.code
 
 
-class BrokenProgram(KernelTenant):
+class BrokenTenant(KernelTenant):
     """Fails at one step; remembers that it was closed."""
 
     def __init__(self, tenant: Tenant, choice: DeviceChoice, step: str, error: Exception) -> None:
@@ -196,10 +197,10 @@ def test_a_failure_at_any_step_reaches_the_conductor(
     capsys: pytest.CaptureFixture[str], step: str, error: Exception, kind: str, code: int
 ) -> None:
     """Otherwise the run only sees a closed connection; and what was measured before must have come first."""
-    programs: list[BrokenProgram] = []
+    programs: list[BrokenTenant] = []
 
-    def make(tenant: Tenant, choice: DeviceChoice) -> BrokenProgram:
-        programs.append(BrokenProgram(tenant, choice, step, error))
+    def make(tenant: Tenant, choice: DeviceChoice) -> BrokenTenant:
+        programs.append(BrokenTenant(tenant, choice, step, error))
         return programs[0]
 
     passed: list[object] = []

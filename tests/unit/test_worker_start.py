@@ -12,7 +12,7 @@ import pytest
 from tests.helpers_worker import MS, FakeClock, FakeDevice
 
 from kts.errors import KtsError, SetupError, SpecError, UsageError
-from kts.model.plan import Decoder, Library, Work
+from kts.model.plan import Decoder, Kernel, Library
 from kts.wire.appline import parse_line
 from kts.worker import detect
 from kts.worker.detect import CudaDevice, CudaDriver, choose, choose_for, cuda_devices
@@ -221,7 +221,7 @@ def test_alone_each_line_is_flushed_and_pauses_lie_between_iterations() -> None:
         (RuntimeError("cudaErrorUnknown: unknown error"), "device-lost"),
         (RuntimeError("CUDA error: uncorrectable ECC error encountered"), "device-lost"),
         (SetupError("library torch is not installed", "pip install"), "setup"),
-        (CommandError("command not found: x", "path"), "command"),
+        (CommandError("command not found: x", "path"), "program"),
         (ValueError("surprise"), "internal"),
     ],
 )
@@ -245,8 +245,8 @@ def test_a_graph_that_cannot_be_had_is_refused_before_anything_starts(
     """Otherwise an eager decoder is measured under the name of a graph."""
     monkeypatch.setattr(detect, "cuda_driver", lambda: CudaDriver(devices=gpus))
     monkeypatch.setattr(detect, "installed", lambda _: True)
-    graph = Work(workload="decode", size=64, library=library, decoder=Decoder(graph=True))
+    graph = Kernel(workload="decode", size=64, library=library, decoder=Decoder(graph=True))
     with pytest.raises(SetupError) as caught:
         choose_for("auto", graph)
     assert remedy in caught.value.remedy
-    assert choose_for("auto", Work(workload="decode", size=64, library=library, decoder=Decoder()))
+    assert choose_for("auto", Kernel(workload="decode", size=64, library=library, decoder=Decoder()))

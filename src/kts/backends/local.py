@@ -16,9 +16,9 @@ from kts.backends.placement import Placement, pin_conductor, place, topology
 from kts.backends.strangers import STRANGERS_NOTE, strangers
 from kts.conduct.ports import Endpoint, WorkerExit
 from kts.errors import SetupError
-from kts.model.plan import DeviceChoice, Plan, Work
+from kts.model.plan import Plan
 from kts.wire.appline import PREFIX
-from kts.worker.detect import choose_for, choose_kind
+from kts.worker.detect import choose_for
 from kts.worker.prepare import THREAD_VARIABLES
 
 COMMAND_VARIABLES = (*THREAD_VARIABLES, "NUMEXPR_NUM_THREADS")  # a user's program may use more than our workloads
@@ -141,13 +141,8 @@ class LocalBackend:
 
 def tenants_device(plan: Plan) -> Literal["cuda", "cpu"]:
     """What the tenants will share; ``cpu`` if any of them needs it. SetupError where one cannot run."""
-    kinds = {_kind_of(plan.device, tenant.work) for tenant in plan.tenants}
+    kinds = {choose_for(plan.device, tenant.work)[0] for tenant in plan.tenants}
     return "cpu" if "cpu" in kinds else "cuda"
-
-
-def _kind_of(device: DeviceChoice, work: Work) -> Literal["cuda", "cpu"]:
-    """SetupError where the tenant cannot run; the user's own program needs no array library of ours."""
-    return choose_kind(device) if work.workload == "command" else choose_for(device, work)[0]
 
 
 def _reap(process: subprocess.Popen[bytes]) -> bool:

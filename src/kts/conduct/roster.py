@@ -138,8 +138,7 @@ class Roster:
         tenants = []
         for tenant in self._plan.tenants:
             ready = self.seats[tenant.name].ready
-            size = tenant.work.size if ready is None or ready.size is None else ready.size
-            work = msgspec.structs.replace(tenant.work, size=size)
+            work = tenant.work.sized(None if ready is None else ready.size)
             tenants.append(msgspec.structs.replace(tenant, work=work))
         return msgspec.structs.replace(self._plan, tenants=tuple(tenants))
 

@@ -6,12 +6,21 @@ calibration found), written to run.json, and never changed after that.
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import ClassVar, Literal, get_args
 
 import msgspec
 
 Design = Literal["classic", "interleaved"]
-WorkloadName = Literal["fft", "gemm", "tiny", "decode", "command"]
+SizedKernel = Literal["fft", "gemm"]
+"""Kernels of which calibration finds the size for a wanted duration."""
+PlainKernel = Literal["tiny"]
+"""Kernels that have a size and nothing else."""
+KernelName = Literal[SizedKernel, PlainKernel, "decode"]
+"""What we compute ourselves, each in `kts.worker.workloads` by that name."""
+SIZED: tuple[SizedKernel, ...] = get_args(SizedKernel)
+KERNELS: tuple[KernelName, ...] = get_args(KernelName)
+PROGRAM = "command"
+"""The workload of the user's own programs, as experiment files and results name it."""
 Library = Literal["auto", "torch", "cupy", "numpy"]
 DeviceChoice = Literal["auto", "cuda", "cpu"]
 
@@ -85,22 +94,72 @@ class Decoder(msgspec.Struct, frozen=True, kw_only=True):
     graph: bool = False
 
 
-class Work(msgspec.Struct, frozen=True, kw_only=True):
-    """What one tenant runs.
+class Kernel(msgspec.Struct, frozen=True, kw_only=True, tag="kernel"):
+    """Work that we compute ourselves, in the worker's own process.
 
     ``size``: edge of the square problem (fft, gemm), elements (tiny), or width of the model (decode).
     Exactly one of ``size`` and ``target_ms`` is given for fft and gemm; calibration fills ``size`` for a
-    ``target_ms``. ``decoder`` is for the workload ``decode``, ``command`` (argv) and ``env`` for ``command`` alone.
+    ``target_ms``. ``decoder`` is for the workload ``decode`` alone.
     """
 
-    workload: WorkloadName
+    workload: KernelName
     size: int | None = None
     target_ms: float | None = None
     library: Library = "auto"
     warmup: int = 5
-    command: tuple[str, ...] = ()
-    env: dict[str, str] = {}
     decoder: Decoder | None = None
+
+    in_thread: ClassVar[bool] = True
+    traceable: ClassVar[bool] = True
+
+    @property
+    def alone(self) -> bool:
+        """True where a worker without a conductor can do it."""
+        return self.workload in SIZED
+
+    @property
+    def graph(self) -> bool:
+        """True where it is replayed as one CUDA graph, and so needs a GPU and torch."""
+        return self.decoder is not None and self.decoder.graph
+
+    def sized(self, size: int | None) -> Kernel:
+        """The same at the size that calibration settled; None: as it is."""
+        return self if size is None else msgspec.structs.replace(self, size=size)
+
+
+class Program(msgspec.Struct, frozen=True, kw_only=True, tag="program"):
+    """The user's own program, unchanged: ``command`` (argv) with ``env`` added to its environment.
+
+    Its iterations are the KTS_APP lines that it prints. One that prints none has no iterations: it is a neighbour.
+    """
+
+    command: tuple[str, ...]
+    env: dict[str, str] = {}
+    warmup: int = 5
+
+    workload: ClassVar[str] = PROGRAM
+    size: ClassVar[None] = None
+    target_ms: ClassVar[None] = None
+    in_thread: ClassVar[bool] = False
+    traceable: ClassVar[bool] = False
+    alone: ClassVar[bool] = False
+    graph: ClassVar[bool] = False
+
+    def sized(self, size: int | None) -> Program:
+        """Itself: its size is its own business."""
+        del size
+        return self
+
+
+Work = Kernel | Program
+"""What a tenant runs, told apart by the tag ``type``; `kts.worker.tenants` holds a file for each, named as its tag.
+
+What a kind can do, it says itself. ``workload``: its name in experiment files and results. ``size``, ``target_ms``:
+None where calibration settles nothing. ``in_thread``: the worker's thread does the work itself, on a device of ours, so
+that each block has iterations, and what the kernel's scheduler says of the thread is said of the tenant; otherwise the
+program tells of its iterations, or does not. ``traceable``: its launches can be traced. ``alone``: a worker without a
+conductor can do it. ``graph``: it needs a GPU.
+"""
 
 
 class Tenant(msgspec.Struct, frozen=True, kw_only=True):

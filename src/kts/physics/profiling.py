@@ -75,7 +75,7 @@ def profile_of_recording(recording: Recording, tenant: Tenant, kts: str = "") ->
         made,
         method="burst" if recording.launches is None else "launches",
         stopwatch_waits=recording.launches is None or recording.launches.stopwatch_waits,
-        settles_next=tenant.work.decoder is not None and tenant.work.decoder.graph,
+        settles_next=tenant.work.graph,
         tracer_inflation=inflation,
         host_warm_ms=host_ms(recording.plain, device),
         host_cold_ms=None if recording.cold is None else host_ms(recording.cold, device),

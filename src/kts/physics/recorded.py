@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from kts.errors import RefusalError
-from kts.model.plan import Condition
+from kts.model.plan import PROGRAM, Condition
 from kts.model.reading import RunData
 from kts.model.records import Records, clock_ms
 from kts.model.run import BlockOutcome
@@ -63,7 +63,7 @@ def profile_of(run: RunData, tenant: str) -> Profile:
 def host_is_device(kind: str, workload: str) -> bool:
     """True where the very thread that submits does the work, and the rest too, without leaving the core: on the CPU
     device. But a program of the user's own may know better what of its time is work."""
-    return kind == "cpu" and workload != "command"
+    return kind == "cpu" and workload != PROGRAM
 
 
 def burst_ms(service_ms: Floats, device_ms: Floats, *, whole: bool) -> Floats:

@@ -6,7 +6,7 @@ from hashlib import blake2b
 from itertools import combinations
 from typing import TYPE_CHECKING
 
-from kts.model.plan import Arrivals, Closed, Condition, Decoder, Plan, Poisson, Slo, Tenant, Trace, Work
+from kts.model.plan import Arrivals, Closed, Condition, Plan, Poisson, Slo, Tenant, Trace
 from kts.plan.seeds import derive
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ def _mix_name(mix: tuple[str, ...]) -> str:
 def _tenant(experiment: Experiment, name: str, spec: TenantSpec) -> Tenant:
     return Tenant(
         name=name,
-        work=_work(experiment, spec),
+        work=spec.work(experiment.library),
         arrivals=_arrivals(spec),
         iterations=spec.wanted_iterations,
         seconds=spec.seconds,
@@ -84,21 +84,3 @@ def _arrivals(spec: TenantSpec) -> Arrivals:
     if spec.due_ms is not None and spec.wanted_period_ms is not None:
         return Trace(due_ms=spec.due_ms, period_ms=spec.wanted_period_ms)
     return Closed(think_ms=spec.think_ms, jitter=spec.jitter)
-
-
-def _work(experiment: Experiment, spec: TenantSpec) -> Work:
-    if spec.workload == "command":
-        return Work(workload="command", command=spec.command, env=spec.env, warmup=spec.warmup)
-    library = spec.library or experiment.library
-    if spec.workload == "decode":
-        decoder = Decoder(layers=spec.layers, context=spec.context, graph=spec.graph)
-        return Work(workload="decode", size=spec.d_model, decoder=decoder, library=library, warmup=spec.warmup)
-    if spec.workload == "tiny":
-        return Work(workload="tiny", size=spec.size, library=library, warmup=spec.warmup)
-    return Work(
-        workload=spec.workload,
-        size=spec.wanted_size,
-        target_ms=spec.target_ms,
-        library=library,
-        warmup=spec.warmup,
-    )

@@ -10,7 +10,7 @@ import re
 import shlex
 from difflib import get_close_matches
 from itertools import pairwise
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 from pydantic import (
     BaseModel,
@@ -23,14 +23,23 @@ from pydantic import (
     model_validator,
 )
 
-from kts.model.plan import Design, DeviceChoice, Library
+from kts.model.plan import (
+    Decoder,
+    Design,
+    DeviceChoice,
+    Kernel,
+    Library,
+    PlainKernel,
+    Program,
+    SizedKernel,
+    Work,
+)
 
 DEFAULT_SIZE = 4096
 DEFAULT_ITERATIONS = 800
 MAX_TENANTS = 32
 MAX_MIXES = 128
 MAX_DUES = 10_000
-WORKLOADS = ("fft", "gemm", "tiny", "decode", "command")
 HEAD_WIDTH = 64
 MAX_NAME = 40
 TENANT_NAME = re.compile(r"[a-z0-9](?:[-a-z0-9]{0,38}[a-z0-9])?")
@@ -206,7 +215,7 @@ class TenantBase(Model):
 class ArrayTenant(TenantBase):
     """A tenant that computes: fft (2-D FFT, complex64) or gemm (matrix product, float32)."""
 
-    workload: Literal["fft", "gemm"] = Field(description="What the tenant runs.")
+    workload: SizedKernel = Field(description="What the tenant runs.")
     size: Size | None = Field(
         default=None,
         description=f"Edge of the square problem. Default {DEFAULT_SIZE}. Not with target_ms.",
@@ -230,13 +239,27 @@ class ArrayTenant(TenantBase):
         """``size``, or its default where neither is given; None with ``target_ms``."""
         return self.size or (DEFAULT_SIZE if self.target_ms is None else None)
 
+    def work(self, library: Library) -> Work:
+        """What it is to the plan; ``library``: the experiment's."""
+        return Kernel(
+            workload=self.workload,
+            size=self.wanted_size,
+            target_ms=self.target_ms,
+            library=self.library or library,
+            warmup=self.warmup,
+        )
+
 
 class TinyTenant(TenantBase):
     """A tenant that runs one very small kernel per iteration: the sum of two float32 vectors."""
 
-    workload: Literal["tiny"] = Field(description="What the tenant runs.")
+    workload: PlainKernel = Field(description="What the tenant runs.")
     size: Size = Field(default=4096, description="Elements of each vector.")
     library: Library | None = Field(default=None, description="Array library; default: the experiment's.")
+
+    def work(self, library: Library) -> Work:
+        """What it is to the plan; ``library``: the experiment's."""
+        return Kernel(workload=self.workload, size=self.size, library=self.library or library, warmup=self.warmup)
 
 
 class DecodeTenant(TenantBase):
@@ -262,6 +285,17 @@ class DecodeTenant(TenantBase):
             raise ValueError(f"must be a multiple of {HEAD_WIDTH} (is {d_model})")
         return d_model
 
+    def work(self, library: Library) -> Work:
+        """What it is to the plan; ``library``: the experiment's."""
+        decoder = Decoder(layers=self.layers, context=self.context, graph=self.graph)
+        return Kernel(
+            workload=self.workload,
+            size=self.d_model,
+            decoder=decoder,
+            library=self.library or library,
+            warmup=self.warmup,
+        )
+
 
 class CommandTenant(TenantBase):
     """A tenant that is the user's own program. KTS_APP v1 lines on its output are its iterations."""
@@ -275,6 +309,11 @@ class CommandTenant(TenantBase):
         default_factory=dict, description="Environment variables added for the program."
     )
 
+    def work(self, library: Library) -> Work:
+        """What it is to the plan; the program has libraries of its own."""
+        del library
+        return Program(command=self.command, env=self.env, warmup=self.warmup)
+
 
 AnyTenant = ArrayTenant | TinyTenant | DecodeTenant | CommandTenant
 TenantSpec = Annotated[AnyTenant, Field(discriminator="workload")]
@@ -282,12 +321,9 @@ Mixes = Annotated[Literal["full", "pairs", "all"] | tuple[tuple[Word, ...], ...]
 
 
 _MODELS: dict[str, type[AnyTenant]] = {
-    "fft": ArrayTenant,
-    "gemm": ArrayTenant,
-    "tiny": TinyTenant,
-    "decode": DecodeTenant,
-    "command": CommandTenant,
+    workload: model for model in get_args(AnyTenant) for workload in get_args(model.model_fields["workload"].annotation)
 }
+WORKLOADS = tuple(_MODELS)
 
 
 def keys_of(workload: str) -> tuple[str, ...]:

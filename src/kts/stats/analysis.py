@@ -233,7 +233,7 @@ class _TenantView:
         if (found := data or self.data.side(side)).service:
             return gap_reason(found.device, side)
         silent = not (self.data.solo.service or self.data.shared.service)
-        if silent and self.plan.tenant(self.name).work.workload == "command":
+        if silent and not self.plan.tenant(self.name).work.in_thread:
             return "the program reports no iterations: a neighbour without figures of its own"
         return f"no valid {side} iterations"
 

@@ -40,7 +40,7 @@ class PrecisionRule:
     def __init__(self, plan: Plan, precision: float, *, confidence: float = 0.95) -> None:
         self._precision, self._confidence = precision, confidence
         self._names = tuple(tenant.name for tenant in plan.tenants)
-        self._programs = {tenant.name for tenant in plan.tenants if tenant.work.workload == "command"}
+        self._programs = {tenant.name for tenant in plan.tenants if not tenant.work.in_thread}
         self._mixes_of = {name: [mix.name for mix in plan.mixes if name in mix.tenants] for name in self._names}
         self._mix_names = {mix.name for mix in plan.mixes}
         self._solo_of = {c.name: c.tenants[0] for c in plan.conditions if c.is_solo}

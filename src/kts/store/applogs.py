@@ -11,7 +11,7 @@ import numpy as np
 
 from kts import __version__
 from kts.errors import DataError
-from kts.model.plan import Condition, Plan, Tenant, Work, WorkloadName
+from kts.model.plan import SIZED, Condition, Kernel, Plan, Program, Tenant, Work
 from kts.model.records import RECORD, Records
 from kts.model.run import SCHEMA_VERSION, BlockOutcome, DeviceInfo, Outcome, RunInfo, WorkerInfo
 from kts.store.logfiles import Stretch, log_files, read_file
@@ -190,10 +190,10 @@ def _block(index: int, number: int, condition: str, part: Group, *, valid: bool)
 
 
 def _tenant(name: str, records: dict[tuple[str, int], Any], meta: Meta | None) -> Tenant:
-    workloads: dict[str, WorkloadName] = {"fft": "fft", "gemm": "gemm"}
     most = max(len(rows) for (tenant, _), rows in records.items() if tenant == name)
-    ran = workloads.get(meta.workload if meta else name, "command")
-    return Tenant(name=name, work=Work(workload=ran, size=meta.size if meta else None), iterations=most)
+    ran = next((kernel for kernel in SIZED if kernel == (meta.workload if meta else name)), None)
+    work: Work = Program(command=()) if ran is None else Kernel(workload=ran, size=meta.size if meta else None)
+    return Tenant(name=name, work=work, iterations=most)
 
 
 def _worker(name: str, meta: Meta | None) -> WorkerInfo:

@@ -9,6 +9,7 @@ import msgspec
 from kts.errors import DataError
 from kts.model.run import SCHEMA_VERSION, RunInfo
 from kts.store import durable, layout
+from kts.store.upgrade import upgraded
 
 
 def write(directory: Path, info: RunInfo) -> None:
@@ -33,7 +34,7 @@ def read(directory: Path) -> RunInfo:
     if schema > SCHEMA_VERSION:
         raise newer_schema(path, schema)
     try:
-        return msgspec.convert(content, RunInfo)
+        return msgspec.convert(upgraded(content), RunInfo)
     except msgspec.ValidationError as error:
         raise _damaged(path, error) from error
 

@@ -30,9 +30,9 @@ from kts.errors import DataError
 from kts.model.plan import DeviceChoice, Quota, Tenant
 from kts.model.run import ClockPair, DeviceInfo
 
-PROTOCOL = 4
+PROTOCOL = 5
 
-FailureKind = Literal["setup", "out-of-memory", "device-lost", "command", "internal"]
+FailureKind = Literal["setup", "out-of-memory", "device-lost", "program", "internal"]
 
 
 class Message(msgspec.Struct, frozen=True, kw_only=True, tag=True):

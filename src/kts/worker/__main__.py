@@ -52,13 +52,15 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
+    from kts.model.plan import SIZED
+
     parser = argparse.ArgumentParser(
         prog="python -m kts.worker",
         description="One tenant. Alone it prints a KTS_APP v1 line per iteration; ITERATIONS, MATRIX_SIZE, SLEEP_MS "
         "and KTS_PHASE in the environment tune it.",
     )
     what = parser.add_mutually_exclusive_group(required=True)
-    what.add_argument("workload", nargs="?", choices=("fft", "gemm"), help="run alone")
+    what.add_argument("workload", nargs="?", choices=SIZED, help="run alone")
     what.add_argument("--join", action="store_true", help="join the run that KTS_CONDUCTOR names (used by kts run)")
     what.add_argument("--profile", metavar="FILE", help="profile the tenant that FILE describes (used by kts profile)")
     parser.add_argument("--device", choices=("auto", "cuda", "cpu"), default="auto")

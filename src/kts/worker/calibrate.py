@@ -14,17 +14,15 @@ import time
 from bisect import bisect_left
 from collections.abc import Callable, Sequence
 
-from kts.model.plan import Decoder, Work
+from kts.model.plan import SIZED, Decoder, Kernel, KernelName, SizedKernel
 from kts.worker.devices import Device
 from kts.worker.failures import OutOfMemoryError, first_line, kind_of
-from kts.worker.workloads import SIZED, KernelName, Operation, SizedKernel, build, bytes_needed
+from kts.worker.workloads import Operation, build, bytes_needed, sized_workload
 
 TOLERANCE = 0.03
 FIRST_SIZE = 256
-LARGEST_SIZE = 131_072
 PACE_CAP_MS = 100.0
 
-_STEPS = {"fft": 16, "gemm": 32}
 _PACED_TIMINGS = 7
 _FIXED_TIMINGS = 5
 _FEWEST_TIMINGS, _MOST_TIMINGS, _TIMING_MS = 5, 25, 50.0
@@ -35,15 +33,13 @@ _COLD_CALLS = 2  # the first calls at a size make plans and load kernels
 
 
 def candidates(kernel: SizedKernel) -> list[int]:
-    """Sizes that calibration may choose, ascending: 7-smooth multiples of 16 for fft, multiples of 32 for gemm."""
-    step = _STEPS[kernel]
-    factors = range(1, LARGEST_SIZE // step + 1)
-    return [step * f for f in factors if kernel == "gemm" or _is_smooth(f)]
+    """Sizes that calibration may choose, ascending."""
+    return sized_workload(kernel).candidates()
 
 
 def cost(kernel: SizedKernel, size: int) -> float:
-    """Work to do, in arbitrary units: n^2 log n for fft, n^3 for gemm."""
-    return size**2 * math.log2(size) if kernel == "fft" else float(size) ** 3
+    """Work to do, in arbitrary units."""
+    return sized_workload(kernel).cost(size)
 
 
 def search(kernel: SizedKernel, target_ms: float, measure: Callable[[int], float]) -> tuple[int, float]:
@@ -212,13 +208,14 @@ class Bench:
         return self._device.device_ms()
 
 
-def calibrate(bench: Bench, kernel: KernelName, work: Work, think_ms: float) -> tuple[int, float]:
+def calibrate(bench: Bench, work: Kernel, think_ms: float) -> tuple[int, float]:
     """The size to run and its solo duration (ms). ``bench`` is left holding that size, warm."""
     pace_ms = min(think_ms, PACE_CAP_MS)
     if work.size is not None:
         bench.prepare(work.size, work.warmup)
         return work.size, bench.paced_ms(work.size, pace_ms, _FIXED_TIMINGS)
-    if work.target_ms is None or kernel not in SIZED:
+    kernel = next((sized for sized in SIZED if sized == work.workload), None)
+    if work.target_ms is None or kernel is None:
         raise ValueError("no size, and no target_ms that one can be found for")
     bench.prepare(FIRST_SIZE, work.warmup)
     burst_ms = functools.cache(bench.burst_ms)
@@ -241,10 +238,3 @@ def _scaled(kernel: SizedKernel, sizes: Sequence[int], size: int, factor: float)
 
 def _miss(ms: float, target_ms: float) -> float:
     return abs(math.log(max(ms, 1e-9) / target_ms))
-
-
-def _is_smooth(number: int) -> bool:
-    for prime in (2, 3, 5, 7):
-        while number % prime == 0:
-            number //= prime
-    return number == 1

@@ -13,7 +13,7 @@ from typing import Literal
 import msgspec
 
 from kts.errors import SetupError
-from kts.model.plan import DeviceChoice, Library, Work
+from kts.model.plan import DeviceChoice, Kernel, Library, Work
 
 DeviceKind = Literal["cuda", "cpu"]
 LibraryName = Literal["torch", "cupy", "numpy"]
@@ -156,10 +156,15 @@ def choose(device: DeviceChoice, library: Library) -> tuple[DeviceKind, LibraryN
     )
 
 
-def choose_for(device: DeviceChoice, work: Work) -> tuple[DeviceKind, LibraryName]:
-    """`choose` for one tenant's work. SetupError also where it asks for a CUDA graph that cannot be had."""
+def choose_for(device: DeviceChoice, work: Work) -> tuple[DeviceKind, LibraryName | None]:
+    """`choose` for one tenant's work; the user's own program needs no array library of ours.
+
+    SetupError also where it asks for a CUDA graph that cannot be had.
+    """
+    if not isinstance(work, Kernel):
+        return choose_kind(device), None
     kind, library = choose(device, work.library)
-    if work.decoder is not None and work.decoder.graph and library != "torch":
+    if work.graph and library != "torch":
         raise no_graphs(kind, library)
     return kind, library
 

@@ -43,7 +43,7 @@ class CommandError(MeasurementError):
 def kind_of(error: BaseException) -> FailureKind:
     """Which kind of failure an exception is, by its type where it is ours and by its text where it is a library's."""
     if isinstance(error, CommandError):
-        return "command"
+        return "program"
     if isinstance(error, SetupError):
         return "setup"
     if isinstance(error, OutOfMemoryError | MemoryError):

@@ -25,10 +25,10 @@ from kts.wire.messages import Failed, Start
 from kts.wire.recording import Launches, Recording, Request, Stretch, format_result, packed
 from kts.worker.devices import Device, Tracer
 from kts.worker.failures import failed
-from kts.worker.kernel import KernelTenant
 from kts.worker.loop import exempt_from_collection
-from kts.worker.session import Program, program_for
 from kts.worker.smclock import SmClock
+from kts.worker.tenants import Runner, runner_for
+from kts.worker.tenants.kernel import KernelTenant
 from kts.worker.traced import TraceError, launches_of
 
 MOST = 20_000
@@ -50,7 +50,7 @@ def profile(path: str) -> int:
     """Profiles the tenant of the request in the file at ``path`` and prints the result's line; the exit code."""
     request = _read(Path(path))
     name = request.tenant.name
-    program = program_for(request.tenant, request.device)
+    program = runner_for(request.tenant, request.device)
     result: Recording | Failed
     code = 0
     try:
@@ -68,7 +68,7 @@ def profile(path: str) -> int:
     return code
 
 
-def record(request: Request, program: Program, info: DeviceInfo, size: int | None) -> Recording:
+def record(request: Request, program: Runner, info: DeviceInfo, size: int | None) -> Recording:
     """The stretches of a tenant that is calibrated and warm."""
     tenant, seconds = request.tenant, request.seconds
     outlet = KeepingOutlet(seconds, SmClock(info.uuid) if info.kind == "cuda" else None)

@@ -7,11 +7,9 @@ import os
 import socket
 import sys
 from collections.abc import Callable, Mapping
-from typing import Protocol
 
 from kts.errors import DataError, SetupError, UsageError
 from kts.model.plan import DeviceChoice, Tenant
-from kts.model.run import DeviceInfo
 from kts.wire.messages import (
     PROTOCOL,
     BlockDone,
@@ -19,7 +17,6 @@ from kts.wire.messages import (
     Finish,
     Hello,
     Opened,
-    Ready,
     Refuse,
     Start,
     Stop,
@@ -29,45 +26,13 @@ from kts.worker.clocks import clock_pair
 from kts.worker.detect import visible_gpus
 from kts.worker.failures import failed
 from kts.worker.link import BlockOutlet, Link, LinkLostError
-from kts.worker.loop import Outlet, exempt_from_collection
+from kts.worker.loop import exempt_from_collection
+from kts.worker.tenants import Runner, runner_for
 
 _IDLE_S = 0.25  # between heartbeats
 
 
-class Program(Protocol):
-    """What a tenant runs, whichever workload it is. Called in this order, ``run`` once per block.
-
-    ``in_thread``: the thread that calls ``run`` does the work itself, so that what the kernel's scheduler says of
-    this thread is said of the tenant.
-    """
-
-    in_thread: bool
-
-    def open(self) -> DeviceInfo:
-        """Opens the device, and nothing more."""
-
-    def calibrate(self, pulse: Callable[[], None]) -> Ready:
-        """Gets ready for the first block. ``pulse`` is called often enough to show that it is alive."""
-
-    def run(self, start: Start, outlet: Outlet) -> int:
-        """Runs a block; all its records go to ``outlet``. Returns how many iterations were left out."""
-
-    def close(self) -> None:
-        """Ends all that must not outlive the worker. Always called."""
-
-
-def program_for(tenant: Tenant, device: DeviceChoice) -> Program:
-    """The program of the tenant's workload."""
-    if tenant.work.workload == "command":
-        from kts.worker.command import CommandTenant
-
-        return CommandTenant(tenant, device)
-    from kts.worker.kernel import KernelTenant
-
-    return KernelTenant(tenant, device)
-
-
-def join(env: Mapping[str, str], make_program: Callable[[Tenant, DeviceChoice], Program] = program_for) -> int:
+def join(env: Mapping[str, str], make_runner: Callable[[Tenant, DeviceChoice], Runner] = runner_for) -> int:
     """Joins the run that KTS_CONDUCTOR, KTS_TOKEN and KTS_TENANT name; the exit code once it is over.
 
     0 after Finish; 4 if refused or not set up; 5 if the conductor vanished or the work failed.
@@ -77,13 +42,13 @@ def join(env: Mapping[str, str], make_program: Callable[[Tenant, DeviceChoice], 
     token, name = _required(env, "KTS_TOKEN"), _required(env, "KTS_TENANT")
     try:
         with contextlib.closing(Link.connect(host, port, _patience_s(env))) as link:
-            return _attend(link, token, name, make_program)
+            return _attend(link, token, name, make_runner)
     except LinkLostError as error:
         _say(f"tenant {name}: {error.what}")
         return error.exit_code
 
 
-def _attend(link: Link, token: str, name: str, make_program: Callable[[Tenant, DeviceChoice], Program]) -> int:
+def _attend(link: Link, token: str, name: str, make_runner: Callable[[Tenant, DeviceChoice], Runner]) -> int:
     link.send(Hello(protocol=PROTOCOL, token=token, tenant=name, pid=os.getpid(), hostname=socket.gethostname()))
     answer = link.receive(_IDLE_S)
     while answer is None:
@@ -93,9 +58,9 @@ def _attend(link: Link, token: str, name: str, make_program: Callable[[Tenant, D
         return SetupError.exit_code
     if not isinstance(answer, Welcome):
         raise LinkLostError(f"the conductor answers Hello with {type(answer).__name__}")
-    program = make_program(answer.tenant, answer.device)
+    runner = make_runner(answer.tenant, answer.device)
     try:
-        _serve(link, program)
+        _serve(link, runner, in_thread=answer.tenant.work.in_thread)
     except LinkLostError:
         raise
     except Exception as error:
@@ -107,12 +72,12 @@ def _attend(link: Link, token: str, name: str, make_program: Callable[[Tenant, D
             raise
         return SetupError.exit_code if message.kind == "setup" else 5
     finally:
-        program.close()
+        runner.close()
     return 0
 
 
-def _serve(link: Link, program: Program) -> None:
-    info = program.open()
+def _serve(link: Link, runner: Runner, *, in_thread: bool) -> None:
+    info = runner.open()
     link.send(Opened(device=info, cores=tuple(sorted(os.sched_getaffinity(0))), gpus=visible_gpus()))
     while True:
         match link.receive(_IDLE_S):
@@ -123,19 +88,19 @@ def _serve(link: Link, program: Program) -> None:
             case Stop():
                 pass  # of a block that is over
             case Calibrate():
-                ready = program.calibrate(link.pulse)
+                ready = runner.calibrate(link.pulse)
                 exempt_from_collection()
                 link.send(ready)
             case Start() as start:
-                link.send(_block(link, program, start))
+                link.send(_block(link, runner, start, in_thread=in_thread))
             case unexpected:
                 raise DataError(f"the conductor sent {type(unexpected).__name__} after Welcome")
 
 
-def _block(link: Link, program: Program, start: Start) -> BlockDone:
+def _block(link: Link, runner: Runner, start: Start, *, in_thread: bool) -> BlockDone:
     before = clock_pair()
-    outlet = BlockOutlet(link, start.block, schedstat=program.in_thread)
-    skipped = program.run(start, outlet)
+    outlet = BlockOutlet(link, start.block, schedstat=in_thread)
+    skipped = runner.run(start, outlet)
     return BlockDone(
         block=start.block,
         chunks=outlet.chunks,

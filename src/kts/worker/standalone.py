@@ -17,7 +17,7 @@ import msgspec
 from kts import __version__
 from kts.arrivals import first_submission_ns, think_times_ns
 from kts.errors import KtsError, MeasurementError, SpecError
-from kts.model.plan import Closed, DeviceChoice, Library, Work
+from kts.model.plan import Closed, DeviceChoice, Kernel, Library, SizedKernel
 from kts.units import NS_PER_S, s_to_ns
 from kts.wire.appline import AppLine
 from kts.wire.logframe import Meta
@@ -29,7 +29,6 @@ from kts.worker.devices import Device, open_device
 from kts.worker.environment import environment
 from kts.worker.failures import failed
 from kts.worker.loop import no_garbage_collection
-from kts.worker.workloads import KernelName
 
 WARMUP_CALLS = 5
 SIZE = 4096
@@ -65,7 +64,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     echo_s: float = 0.0
 
 
-def read_settings(kernel: KernelName, env: Mapping[str, str]) -> Settings:
+def read_settings(kernel: SizedKernel, env: Mapping[str, str]) -> Settings:
     """What these variables ask for. SpecError for a value that cannot be.
 
     In brackets: the value where the variable is unset or empty. ITERATIONS (800) or DURATION_S; MATRIX_SIZE (4096) or
@@ -106,7 +105,7 @@ def read_settings(kernel: KernelName, env: Mapping[str, str]) -> Settings:
     )
 
 
-def run_alone(kernel: KernelName, device: DeviceChoice, library: Library, env: Mapping[str, str]) -> int:
+def run_alone(kernel: SizedKernel, device: DeviceChoice, library: Library, env: Mapping[str, str]) -> int:
     """Measures and prints; the exit code. SpecError or SetupError before measuring; later failures are printed."""
     settings = read_settings(kernel, env)
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # `... | head` ends us as it ends any filter
@@ -124,7 +123,7 @@ def run_alone(kernel: KernelName, device: DeviceChoice, library: Library, env: M
 
 
 def measure(
-    kernel: KernelName,
+    kernel: SizedKernel,
     settings: Settings,
     device: Device,
     out: TextIO,
@@ -137,8 +136,8 @@ def measure(
     bench = Bench(device, kernel, pulse=lambda: None, sleep=sleep)
     solo_ms = None
     if settings.size is None:
-        work = Work(workload=kernel, target_ms=settings.target_ms, warmup=settings.warmup)
-        size, solo_ms = calibrate(bench, kernel, work, settings.sleep_ms)
+        work = Kernel(workload=kernel, target_ms=settings.target_ms, warmup=settings.warmup)
+        size, solo_ms = calibrate(bench, work, settings.sleep_ms)
     else:
         size = settings.size
     operation = bench.prepare(size, settings.warmup)
@@ -195,7 +194,7 @@ def _pauses_s(settings: Settings) -> Iterator[float]:
         yield settings.sleep_ms / 1000
 
 
-def _meta(kernel: KernelName, app: str, size: int, solo_ms: float | None, device: Device) -> Meta:
+def _meta(kernel: SizedKernel, app: str, size: int, solo_ms: float | None, device: Device) -> Meta:
     return Meta(
         kts=__version__,
         app=app,
@@ -212,7 +211,7 @@ def _meta(kernel: KernelName, app: str, size: int, solo_ms: float | None, device
     )
 
 
-def _words(kernel: KernelName, settings: Settings, device: Device) -> str:
+def _words(kernel: SizedKernel, settings: Settings, device: Device) -> str:
     info = device.info()
     size = f"{settings.target_ms:g} ms" if settings.size is None else settings.size
     amount = f"{settings.seconds:g} s" if settings.iterations is None else f"{settings.iterations} iterations"

@@ -82,7 +82,7 @@ class Tenancy:
 
     def _freeze(self, tenant: str, size: int) -> None:
         before = self.plan.tenant(tenant)
-        after = msgspec.structs.replace(before, work=msgspec.structs.replace(before.work, size=size))
+        after = msgspec.structs.replace(before, work=before.work.sized(size))
         tenants = tuple(after if one is before else one for one in self.plan.tenants)
         self.plan = msgspec.structs.replace(self.plan, tenants=tenants)
 

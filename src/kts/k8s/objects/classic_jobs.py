@@ -11,11 +11,8 @@ from kts.errors import UsageError
 from kts.k8s.objects import Object, manifests
 from kts.k8s.objects.names import ANNOTATION_BLOCKS, LABEL_BLOCK
 from kts.k8s.objects.settings import ClusterSettings
-from kts.model.plan import Block, Closed, Plan, Tenant
+from kts.model.plan import SIZED, Block, Closed, Kernel, Plan, Tenant
 from kts.plan import block_seed, blocks_of_round
-
-ALONE = ("fft", "gemm")
-"""Workloads that a worker runs without a conductor."""
 
 ECHO_S = 3.3
 """How much later a line is printed again. Longer than a rotation takes, shorter than the time from one to the next
@@ -25,14 +22,15 @@ ECHO_S = 3.3
 def check(plan: Plan, settings: ClusterSettings) -> None:
     """UsageError for what the classic design on a cluster cannot do honestly."""
     for tenant in plan.tenants:
-        if tenant.work.workload == "command":
+        if not tenant.work.in_thread:
             raise UsageError(
                 f"tenant {tenant.name}: in the classic design on k8s a command's records cannot be known to be whole",
                 "choose --design interleaved, or run it --on local",
             )
-        if tenant.work.workload not in ALONE:
+        if not tenant.work.alone:
             raise UsageError(
-                f"tenant {tenant.name}: the classic design on k8s has fft and gemm, not {tenant.work.workload}",
+                f"tenant {tenant.name}: the classic design on k8s has {' and '.join(SIZED)}, "
+                f"not {tenant.work.workload}",
                 "choose --design interleaved, or run it --on local",
             )
         pacing(tenant)
@@ -72,6 +70,7 @@ def owner(plan: Plan, run: str, settings: ClusterSettings, experiment_text: str,
 def job(plan: Plan, block: Block, tenant: str, run: str, settings: ClusterSettings) -> Object:
     """The Job of one tenant in one block. Where ``plan`` has no size yet its worker finds one for ``target_ms``."""
     work, arrivals, quota = plan.tenant(tenant).work, pacing(plan.tenant(tenant)), block.quotas[tenant]
+    assert isinstance(work, Kernel)  # see `check`
     amount = {"ITERATIONS": quota.iterations} if quota.seconds is None else {"DURATION_S": _text(quota.seconds)}
     size = {"MATRIX_SIZE": work.size} if work.size is not None else {"TARGET_MS": _text(work.target_ms or 0)}
     jitter = {"SLEEP_JITTER": _text(arrivals.jitter), "KTS_SEED": block_seed(plan, block, tenant)}

@@ -76,7 +76,7 @@ class Device(Protocol):
         """Gives back what the library keeps of arrays that nobody refers to."""
 
 
-def open_device(kind: DeviceKind, library: LibraryName) -> Device:
+def open_device(kind: DeviceKind, library: LibraryName | None) -> Device:
     """The device, opened. SetupError if library or driver do not work."""
     try:
         if kind == "cpu":

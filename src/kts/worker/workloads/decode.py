@@ -17,7 +17,7 @@ import numpy as np
 
 from kts.model.plan import Decoder
 from kts.worker.devices import Device
-from kts.worker.workloads import filled, real_pattern
+from kts.worker.workloads import Operation, filled, real_pattern
 
 HEAD_WIDTH = 64
 VOCABULARY = 8192
@@ -26,10 +26,15 @@ _FLOAT_BYTES = 4
 _APART = 7919  # a prime: so far apart do two matrices begin in the pattern of random numbers
 
 
-def decoder_bytes(d_model: int, decoder: Decoder) -> int:
-    """Device memory for weights, cache and embeddings; activations are negligible."""
-    per_layer = (4 + 2 * _MLP) * d_model**2 + 2 * decoder.context * d_model
-    return _FLOAT_BYTES * (decoder.layers * per_layer + 2 * VOCABULARY * d_model)
+def bytes_needed(size: int, decoder: Decoder) -> int:
+    """For weights, cache and embeddings; activations are negligible. ``size``: the model's width."""
+    per_layer = (4 + 2 * _MLP) * size**2 + 2 * decoder.context * size
+    return _FLOAT_BYTES * (decoder.layers * per_layer + 2 * VOCABULARY * size)
+
+
+def build(size: int, device: Device, decoder: Decoder) -> Operation:
+    """See `DecodeStep`."""
+    return DecodeStep(size, decoder, device)
 
 
 @dataclass(frozen=True, eq=False)

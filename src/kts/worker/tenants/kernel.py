@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import cast
 
-from kts.model.plan import Arrivals, DeviceChoice, Tenant, pause_ms
+from kts.model.plan import Arrivals, DeviceChoice, Kernel, Tenant, pause_ms
 from kts.model.run import DeviceInfo
 from kts.wire.messages import Ready, Start
 from kts.worker.calibrate import Bench, calibrate
@@ -13,15 +12,15 @@ from kts.worker.clocks import exact_sleeps
 from kts.worker.detect import choose_for
 from kts.worker.devices import Device, open_device
 from kts.worker.loop import Block, Outlet
-from kts.worker.workloads import KernelName, Operation
+from kts.worker.workloads import Operation
 
 
 class KernelTenant:
-    """Implements `kts.worker.session.Program`. ``device`` may be given open; otherwise `open` opens one."""
-
-    in_thread = True
+    """Implements `kts.worker.tenants.Runner`. ``device`` may be given open; otherwise `open` opens one."""
 
     def __init__(self, tenant: Tenant, choice: DeviceChoice, device: Device | None = None) -> None:
+        assert isinstance(tenant.work, Kernel)
+        self._work = tenant.work
         self._tenant = tenant
         self._choice = choice
         self._device = device
@@ -31,17 +30,15 @@ class KernelTenant:
         """Opens the device. SetupError if that cannot be."""
         exact_sleeps()
         if self._device is None:
-            self._device = open_device(*choose_for(self._choice, self._tenant.work))
+            self._device = open_device(*choose_for(self._choice, self._work))
         return self._device.info()
 
     def calibrate(self, pulse: Callable[[], None]) -> Ready:
         """Warms up and settles the size."""
         assert self._device is not None
-        work = self._tenant.work
-        kernel = cast(KernelName, work.workload)
-        bench = Bench(self._device, kernel, pulse, decoder=work.decoder)
-        think_ms = pause_ms(self._tenant.arrivals, work.target_ms or 0.0)
-        size, solo_ms = calibrate(bench, kernel, work, think_ms)
+        bench = Bench(self._device, self._work.workload, pulse, decoder=self._work.decoder)
+        think_ms = pause_ms(self._tenant.arrivals, self._work.target_ms or 0.0)
+        size, solo_ms = calibrate(bench, self._work, think_ms)
         self._operation = bench.operation
         return Ready(size=size, solo_ms=solo_ms)
 
@@ -82,3 +79,6 @@ class KernelTenant:
 
     def close(self) -> None:
         """Nothing outlives the process."""
+
+
+make = KernelTenant

@@ -16,7 +16,7 @@ import numpy as np
 
 from kts.arrivals import closing_ns
 from kts.errors import SetupError
-from kts.model.plan import Closed, DeviceChoice, Tenant
+from kts.model.plan import PROGRAM, Closed, DeviceChoice, Program, Tenant
 from kts.model.records import RECORD
 from kts.model.run import DeviceInfo
 from kts.units import NS_PER_MS, NS_PER_S, s_to_ns
@@ -27,7 +27,7 @@ from kts.worker.clocks import clock_pair
 from kts.worker.detect import choose_kind
 from kts.worker.failures import CommandError
 from kts.worker.loop import FLUSH_NS, HEARTBEAT_NS, Every, Outlet
-from kts.worker.own_program import OwnProgram
+from kts.worker.tenants.own_program import OwnProgram
 
 SETTLE_S = 3.0
 """How long a program that prints nothing must live to count as ready; KTS_SETTLE_S in the tenant's env replaces it."""
@@ -38,13 +38,12 @@ _TIMED_LINES = 5
 _NOT_ITS_BUSINESS = ("KTS_TOKEN", "KTS_CONDUCTOR")
 
 
-class CommandTenant:
-    """Implements `kts.worker.session.Program`."""
-
-    in_thread = False
+class ProgramTenant:
+    """Implements `kts.worker.tenants.Runner`."""
 
     def __init__(self, tenant: Tenant, choice: DeviceChoice) -> None:
-        self._tenant = tenant
+        assert isinstance(tenant.work, Program)
+        self._work = tenant.work
         self._choice = choice
         self._program: OwnProgram | None = None
 
@@ -53,10 +52,10 @@ class CommandTenant:
         if choose_kind(self._choice) == "cuda":
             from kts.worker.devices.cuda_info import cuda_info
 
-            return cuda_info("command", "", STOPWATCH)
+            return cuda_info(PROGRAM, "", STOPWATCH)
         from kts.worker.devices.cpu import cpu_info
 
-        return cpu_info("command", STOPWATCH)
+        return cpu_info(PROGRAM, STOPWATCH)
 
     def calibrate(self, pulse: Callable[[], None]) -> Ready:
         """Starts the program; ready when it has printed some iterations, or lived for the settling time in silence.
@@ -64,8 +63,8 @@ class CommandTenant:
         A program that speaks is timed by its first iterations after the warm-up, for at most the settling time.
         CommandError if it cannot be started, dies, or prints only broken lines.
         """
-        work = self._tenant.work
-        deadline_ns = time.monotonic_ns() + s_to_ns(_settle_s(self._tenant))
+        work = self._work
+        deadline_ns = time.monotonic_ns() + s_to_ns(_settle_s(work))
         env = {key: value for key, value in os.environ.items() if key not in _NOT_ITS_BUSINESS}
         program = self._program = OwnProgram(work.command, env | {"PYTHONUNBUFFERED": "1"} | work.env)
         lines: list[AppLine] = []
@@ -97,6 +96,9 @@ class CommandTenant:
         """Ends the program and its process group."""
         if self._program is not None:
             self._program.end()
+
+
+make = ProgramTenant
 
 
 class _CommandBlock:
@@ -199,8 +201,8 @@ class _CommandBlock:
             self._outlet.records(np.array(rows[first : first + CHUNK_RECORDS], dtype=RECORD))
 
 
-def _settle_s(tenant: Tenant) -> float:
-    text = tenant.work.env.get("KTS_SETTLE_S", str(SETTLE_S))
+def _settle_s(work: Program) -> float:
+    text = work.env.get("KTS_SETTLE_S", str(SETTLE_S))
     try:
         seconds = float(text)
     except ValueError:

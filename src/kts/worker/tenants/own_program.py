@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from kts.units import NS_PER_S
 from kts.wire.appline import PREFIX, AppLine, parse_line
 from kts.worker.failures import CommandError
-from kts.worker.process import Process
+from kts.worker.tenants.process import Process
 
 _QUICK_END_NS = NS_PER_S
 _QUICK_ENDS = 3

@@ -1,0 +1,34 @@
+"""What carries a tenant's work: a file for each kind of `kts.model.plan.Work`, named as its tag."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from typing import Protocol, cast
+
+from kts.model.plan import DeviceChoice, Tenant
+from kts.model.run import DeviceInfo
+from kts.wire.messages import Ready, Start
+from kts.worker.loop import Outlet
+
+
+class Runner(Protocol):
+    """A tenant's work, of whichever kind. Called in this order, ``run`` once per block."""
+
+    def open(self) -> DeviceInfo:
+        """Opens the device, and nothing more."""
+
+    def calibrate(self, pulse: Callable[[], None]) -> Ready:
+        """Gets ready for the first block. ``pulse`` is called often enough to show that it is alive."""
+
+    def run(self, start: Start, outlet: Outlet) -> int:
+        """Runs a block; all its records go to ``outlet``. Returns how many iterations were left out."""
+
+    def close(self) -> None:
+        """Ends all that must not outlive the worker. Always called."""
+
+
+def runner_for(tenant: Tenant, device: DeviceChoice) -> Runner:
+    """What ``make`` in the file of the tenant's work makes."""
+    module = importlib.import_module(f"{__name__}.{tenant.work.__struct_config__.tag}")
+    return cast(Runner, module.make(tenant, device))
