@@ -1,4 +1,4 @@
-"""Run directories of schema 1, as written once and kept: every later kts must read them."""
+"""Run directories of older schemas, as written once and kept: every later kts must read them."""
 
 from __future__ import annotations
 
@@ -7,17 +7,21 @@ from pathlib import Path
 import pytest
 from tests.helpers_store import write_run
 
+from kts.model.plan import Decoder, Kernel, Program
 from kts.store import open_run
+from kts.store.upgrade import upgraded
 
 GOLDEN = Path(__file__).parent
-FINISHED, KILLED = GOLDEN / "store_run_v1", GOLDEN / "store_run_v1_killed"
+ENDS = [("", "complete"), ("_killed", "incomplete")]
 
 
-@pytest.mark.parametrize(("directory", "outcome"), [(FINISHED, "complete"), (KILLED, "incomplete")])
-def test_a_run_of_schema_1_still_reads(tmp_path: Path, directory: Path, outcome: str) -> None:
+@pytest.mark.parametrize("schema", [1, 2])
+@pytest.mark.parametrize(("end", "outcome"), ENDS)
+def test_a_run_of_an_older_schema_still_reads(tmp_path: Path, schema: int, end: str, outcome: str) -> None:
     """People's earlier measurements could no longer be reported."""
     written = write_run(tmp_path / "run", chunks=2, per_chunk=4)
-    run = open_run(directory)
+    run = open_run(GOLDEN / f"store_run_v{schema}{end}")
+    assert run.info.schema == schema
     assert run.damage == ()
     assert run.info.outcome.kind == outcome
     assert [(b.index, b.condition, b.valid, b.counts) for b in run.blocks] == [
@@ -28,8 +32,34 @@ def test_a_run_of_schema_1_still_reads(tmp_path: Path, directory: Path, outcome:
         assert run.records(*key).tobytes() == records.tobytes()
 
 
+def test_work_of_older_schemas_is_what_it_was() -> None:
+    """A program of an older run would be taken for a kernel of ours, or the other way round."""
+    assert [tenant.work for tenant in open_run(GOLDEN / "store_run_v2").info.plan.tenants] == [
+        Kernel(workload="decode", size=128, library="torch", decoder=Decoder(layers=2, graph=True)),
+        Program(command=("serve", "--port", "1"), env={"A": "b"}),
+    ]
+    assert [tenant.work for tenant in open_run(GOLDEN / "store_run_v1").info.plan.tenants] == [
+        Kernel(workload="fft", size=64),
+        Kernel(workload="gemm", size=64),
+    ]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        {},
+        {"plan": 1},
+        {"plan": {"tenants": {}}},
+        {"plan": {"tenants": [1, {}, {"work": 1}, {"work": {"workload": []}}]}},
+    ],
+)
+def test_an_upgrade_leaves_what_it_does_not_understand_to_the_reader(content: dict[str, object]) -> None:
+    """A foreign run.json would end in a traceback instead of one line."""
+    assert upgraded(content).keys() == content.keys()
+
+
 def test_the_journal_is_written_as_it_was(tmp_path: Path) -> None:
     """An older kts could not read a newer journal although the schema number is the same."""
     write_run(tmp_path / "run", chunks=2, per_chunk=4, close=False)
     written = (tmp_path / "run" / "records.journal").read_bytes()
-    assert written == (KILLED / "records.journal").read_bytes()
+    assert written == (GOLDEN / "store_run_v1_killed/records.journal").read_bytes()
