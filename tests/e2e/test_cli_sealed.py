@@ -10,7 +10,7 @@ import pytest
 from tests.helpers_cli import errors, kts, record
 from tests.helpers_physics import fingerprint, profile
 
-from kts.physics.files import encode
+from kts.files import encode
 
 pytestmark = pytest.mark.e2e
 

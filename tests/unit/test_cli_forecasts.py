@@ -13,7 +13,7 @@ from tests.helpers_cli import record
 from tests.helpers_physics import fingerprint, profile
 
 from kts.cli.main import main
-from kts.physics.files import encode
+from kts.files import encode
 from kts.report.charts_forecast import draw_score
 from kts.report.forecasts import figure_name
 from kts.store import fingerprints

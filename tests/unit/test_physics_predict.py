@@ -11,10 +11,11 @@ from tests.helpers_physics import GPU, fingerprint, launches, profile, recorded_
 from tests.helpers_stats import FakeRun, make_records
 
 from kts.errors import RefusalError
+from kts.files import encode
 from kts.model.plan import Closed, Poisson
 from kts.physics import published
 from kts.physics.draws import sharing, stream
-from kts.physics.files import decode_prediction, encode
+from kts.physics.files import decode_prediction
 from kts.physics.forecast import FIGURES, Figures, MixForecast, ModelError
 from kts.physics.predict import Effort, Predictor, all_mixes, numbered
 from kts.physics.recorded import measured, profile_of

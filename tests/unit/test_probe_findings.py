@@ -9,7 +9,8 @@ from msgspec.structs import replace
 from tests.helpers_probe import HERE_NS, readings, sharing
 
 from kts.errors import DataError, RefusalError
-from kts.physics.files import decode_fingerprint, encode
+from kts.files import encode
+from kts.physics.files import decode_fingerprint
 from kts.physics.probe import decode_readings, findings, timer_resolution_ns
 from kts.worker.probe.traces import Crowd, Readings, Trace
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from tests.helpers_store import make_outcome, make_records, make_writer, write_run
 
+from kts import files
 from kts.errors import KtsError, MeasurementError, SetupError, UsageError
 from kts.model.run import Outcome
 from kts.store import durable, open_run, parquet
@@ -113,7 +114,7 @@ def test_a_directory_that_cannot_be_written_is_explained_and_not_left_half_made(
     def refuse(*_: object) -> None:
         raise OSError(number, os.strerror(number))
 
-    monkeypatch.setattr(durable, "write_atomically", refuse)
+    monkeypatch.setattr(files, "replace", refuse)
     with pytest.raises(SetupError, match=says) as caught:
         make_writer(tmp_path / "run")
     assert caught.value.remedy
@@ -197,7 +198,7 @@ def test_a_closing_that_cannot_be_written_is_told(tmp_path: Path, monkeypatch: p
     def refuse(*_: object) -> None:
         raise OSError(errno.EIO, "Input/output error")
 
-    monkeypatch.setattr(durable, "write_atomically", refuse)
+    monkeypatch.setattr(files, "replace", refuse)
     with pytest.raises(KtsError, match="Input/output error"):
         writer.close(DONE)
     run = open_run(tmp_path / "run")

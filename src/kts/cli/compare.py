@@ -113,20 +113,9 @@ def _summary(path: Path) -> Summary:
 
 
 def _read_summary(path: Path) -> Summary:
-    import msgspec
-
-    from kts.errors import DataError
+    from kts import files
     from kts.model.summary import SUMMARY_VERSION, Summary
 
     remedy = "give a run directory, or a summary.json that this version of kts wrote"
-    try:
-        raw = path.read_bytes()
-        head = msgspec.json.decode(raw)
-        version = head.get("schema") if isinstance(head, dict) else None
-        if isinstance(version, int) and version > SUMMARY_VERSION:
-            raise DataError(f"{path}: written by a newer kts (schema {version})", "update kts")
-        return msgspec.json.decode(raw, type=Summary)
-    except OSError as error:
-        raise DataError(f"{path}: {error.strerror}", remedy) from error
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise DataError(f"{path}: not a summary.json: {error}", remedy) from error
+    raw = files.read(path, remedy)
+    return files.decode(raw, Summary, str(path), "not a summary.json", remedy, newest=SUMMARY_VERSION)

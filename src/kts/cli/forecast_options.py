@@ -67,15 +67,16 @@ Deadline = Annotated[
 ]
 
 
-def read_profiles(files: list[Path] | None, run: RunData | None, deadlines: list[str] | None) -> dict[str, Profile]:
+def read_profiles(given: list[Path] | None, run: RunData | None, deadlines: list[str] | None) -> dict[str, Profile]:
     """Profiles by tenant name, with host times as in ``run``'s solo blocks. UsageError where there is none, or two of
     one name."""
     from msgspec.structs import replace
 
+    from kts import files
     from kts.physics.files import decode_profile
 
     found: dict[str, Profile] = {}
-    read = [decode_profile(_bytes(path), str(path)) for path in profile_files(files)]
+    read = [decode_profile(files.read(path, "check the path"), str(path)) for path in profile_files(given)]
     for profile in read:
         if profile.tenant in found:
             raise UsageError(
@@ -233,10 +234,3 @@ def _expanded(path: Path) -> list[Path]:
     if not found:
         raise DataError(f"{path}: no *.profile.json in it", "give the files, or another folder")
     return found
-
-
-def _bytes(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise DataError(f"{path}: {error.strerror or error}", "check the path") from error

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from kts import files
+from kts.errors import DataError
 from kts.model.provenance import Material, MaterialKind
 from kts.store import origin
 
@@ -55,7 +57,7 @@ def _of_fingerprint(file: Path | None, mark: Fingerprint) -> Material | None:
 
 def _headed(kind: MaterialKind, path: Path) -> Material | None:
     try:
-        head = msgspec.json.decode(path.read_bytes(), type=_Head)
-    except (OSError, msgspec.DecodeError, UnicodeDecodeError):
+        head = files.decode(files.read(path, ""), _Head, "", "", "")
+    except DataError:
         head = _Head()
     return origin.of_file(kind, path, name=head.tenant, created_ns=head.created_ns)

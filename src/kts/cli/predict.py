@@ -77,7 +77,7 @@ def predict(
     from kts.cli import made_from
     from kts.cli.forecast_options import effort_of, model_error_of, profile_files, read_fingerprint, read_profiles
     from kts.cli.output import console, print_json, say
-    from kts.physics.files import encode
+    from kts.files import encode
     from kts.physics.predict import Predictor
     from kts.report.forecasts import print_prediction
     from kts.report.writing import write_file

@@ -74,7 +74,7 @@ def probe(
     elif who:
         _who(choice, looks, watch, fingerprint, as_json)
     else:
-        from kts.store.durable import write_atomically
+        from kts.files import replace
 
         if from_file:
             taken, content = _read(from_file)
@@ -82,7 +82,7 @@ def probe(
             taken = _measure(choice, seconds, neighbours, anyway, as_json)
             content = _content(taken)
         if save_readings is not None:
-            write_atomically(save_readings, _content(taken))
+            replace(save_readings, _content(taken))
         _fingerprint(taken, content, out, as_json)
 
 
@@ -117,12 +117,11 @@ def _measure(device: DeviceChoice, seconds: float, neighbours: int, anyway: bool
 def _fingerprint(taken: Readings, content: bytes, out: Path | None, as_json: bool) -> None:
     from msgspec.structs import replace
 
+    from kts import files
     from kts.cli.output import print_json, say
     from kts.model.provenance import material
-    from kts.physics.files import encode
     from kts.physics.probe import findings
     from kts.store import origin
-    from kts.store.durable import write_atomically
     from kts.store.fingerprints import directory, keep
 
     found = findings(taken)
@@ -133,7 +132,7 @@ def _fingerprint(taken: Readings, content: bytes, out: Path | None, as_json: boo
         path = keep(mark, directory(os.environ))
     else:
         path = out
-        write_atomically(out, encode(mark))
+        files.replace(out, files.encode(mark))
     if as_json:
         print_json({"file": str(path), **_fields(found)})
     else:
@@ -218,12 +217,10 @@ def _list(as_json: bool) -> None:
 
 def _read(path: Path) -> tuple[Readings, bytes]:
     """The readings, and the file's content. DataError."""
+    from kts import files
     from kts.physics.probe import decode_readings
 
-    try:
-        raw = path.read_bytes()
-    except OSError as error:
-        raise DataError(f"{path}: {error.strerror}", "give a file that kts probe --save-readings wrote") from error
+    raw = files.read(path, "give a file that kts probe --save-readings wrote")
     return decode_readings(raw, str(path)), raw
 
 

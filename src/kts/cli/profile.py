@@ -86,8 +86,8 @@ def _profile(tenant: Tenant, plan: Plan, seconds: float, folder: Path, experimen
     from kts import __version__
     from kts.backends.alone import record_alone
     from kts.cli.output import say
+    from kts.files import encode
     from kts.model.provenance import canonical, material
-    from kts.physics.files import encode
     from kts.physics.profiling import profile_of_recording
     from kts.report.writing import write_file
     from kts.store import origin

@@ -39,9 +39,9 @@ def validate(
     """
     from msgspec.structs import replace
 
-    from kts import __version__
+    from kts import __version__, files
     from kts.cli.output import console, print_json, say
-    from kts.errors import DataError, RefusalError
+    from kts.errors import RefusalError
     from kts.model.provenance import sha256
     from kts.physics.files import decode_prediction
     from kts.physics.sealing import check
@@ -49,12 +49,7 @@ def validate(
     from kts.report.forecasts import print_score
     from kts.store import open_run, origin
 
-    try:
-        raw = prediction.read_bytes()
-    except OSError as error:
-        raise DataError(
-            f"{prediction}: {error.strerror or error}", "give a file that kts predict --out wrote"
-        ) from error
+    raw = files.read(prediction, "give a file that kts predict --out wrote")
     run = open_run(directory)
     given = decode_prediction(raw, str(prediction))
     seal = check(given, sha256(raw), _hash(sealed), run.info, origin.of_run(directory))

@@ -6,6 +6,7 @@ from typing import Literal
 
 import msgspec
 
+from kts.files import ordered
 from kts.model.plan import Arrivals
 from kts.model.provenance import Provenance
 from kts.physics.values import Fingerprint
@@ -19,6 +20,11 @@ class Band(msgspec.Struct, frozen=True, kw_only=True):
     value: float | None
     lo: float | None
     hi: float | None
+
+    def check(self) -> None:
+        """ValueError where it is no figure with a band."""
+        if not ordered(self.lo, self.value, self.hi):
+            raise ValueError("lo <= value <= hi, none below 0")
 
 
 class Figures(msgspec.Struct, frozen=True, kw_only=True):

@@ -13,6 +13,7 @@ import msgspec
 import numpy as np
 
 from kts.errors import DataError, RefusalError
+from kts.files import decode
 from kts.physics.values import Fingerprint, Floats, Gpu, Interval
 from kts.units import NS_PER_MS
 from kts.worker.probe.gaps import Sharing, Turns, count, interval, turns, usual
@@ -51,12 +52,7 @@ class Findings(msgspec.Struct, frozen=True, kw_only=True):
 def decode_readings(raw: bytes, name: str) -> Readings:
     """A readings file; DataError where the text is none."""
     remedy = "give a file that kts probe --save-readings or python -m kts.worker.probe wrote"
-    try:
-        found = msgspec.json.decode(raw, type=Readings)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise DataError(f"{name}: not a probe's readings: {error}", remedy) from error
-    if found.schema > READINGS_VERSION:
-        raise DataError(f"{name}: written by a newer kts (schema {found.schema})", "update kts")
+    found = decode(raw, Readings, name, "not a probe's readings", remedy, newest=READINGS_VERSION)
     if not found.crowds:
         raise DataError(f"{name}: no readings beside any neighbour", remedy)
     return found

@@ -12,6 +12,7 @@ import numpy as np
 from msgspec.structs import replace
 from numpy.typing import ArrayLike, NDArray
 
+from kts.files import ordered
 from kts.model.plan import Arrivals, Closed
 from kts.model.provenance import Provenance
 from kts.model.run import DeviceInfo
@@ -35,6 +36,11 @@ class Interval(msgspec.Struct, frozen=True, kw_only=True):
     def exact(cls, value: float) -> Interval:
         """A figure without uncertainty."""
         return cls(value=value, lo=value, hi=value)
+
+    def check(self) -> None:
+        """ValueError where it is no figure with an interval."""
+        if not ordered(self.lo, self.value, self.hi):
+            raise ValueError("lo <= value <= hi, none below 0")
 
     def times(self, factor: float) -> Interval:
         """The figure and its interval, scaled."""
@@ -86,6 +92,13 @@ class Fingerprint(msgspec.Struct, frozen=True, kw_only=True):
     slices: int | None = None
     created_ns: int | None = None  # CLOCK_REALTIME
     provenance: Provenance | None = None
+
+    def check(self) -> None:
+        """ValueError where nothing can be shared like that."""
+        if not self.slice_ms.lo > 0:
+            raise ValueError("a slice is above 0")
+        if not (self.preempt_ms and self.yield_ms):
+            raise ValueError("no switch costs")
 
     def with_slice(self, slice_ms: float) -> Fingerprint:
         """The same sharing with another slice: switches are taken to cost what they cost now."""

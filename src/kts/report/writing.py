@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import msgspec
-
+from kts import files
 from kts.errors import SetupError
 from kts.model.reading import RunData
 from kts.report.markdown import results_md
@@ -31,16 +28,16 @@ def write(run: RunData, analysis: Analysis, directory: Path, *, figures: bool = 
     """
     summary = analysis.summary
     drawn = _draw(run, analysis) if figures else []
-    files: dict[str, bytes] = {
+    contents: dict[str, bytes] = {
         "summary.json": summary_json(summary).encode(),
         "summary.csv": summary_csv(summary).encode(),
         "results.md": results_md(run, summary, [(f.name, f.alt) for f in drawn], PLOTS).encode(),
         "report.html": page(run, summary, drawn).encode(),
     }
     for figure in drawn:
-        files |= {f"{PLOTS}/{name}": content for name, content in figure.rendered().items()}
+        contents |= {f"{PLOTS}/{name}": content for name, content in figure.rendered().items()}
     try:
-        return [_replace(directory / name, content) for name, content in files.items()]
+        return [_replace(directory / name, content) for name, content in contents.items()]
     except OSError as error:
         raise SetupError(
             f"cannot write the report to {directory}: {error.strerror or error}",
@@ -58,13 +55,13 @@ def write_file(path: Path, content: bytes) -> Path:
 
 def write_score(score: Score, directory: Path, device: str, kts_version: str, *, figures: bool = True) -> list[Path]:
     """Writes validation.json and, with ``figures``, plots/prediction in both themes. Returns the paths."""
-    files = {"validation.json": msgspec.json.format(msgspec.json.encode(score), indent=2) + b"\n"}
+    contents = {"validation.json": files.encode(score)}
     if figures:
         from kts.report.charts_forecast import draw_score
 
         drawn = draw_score(score, device, kts_version)
-        files |= {f"{PLOTS}/{name}": content for name, content in drawn.rendered().items()}
-    return [write_file(directory / name, content) for name, content in files.items()]
+        contents |= {f"{PLOTS}/{name}": content for name, content in drawn.rendered().items()}
+    return [write_file(directory / name, content) for name, content in contents.items()]
 
 
 def _draw(run: RunData, analysis: Analysis) -> list[Figure]:
@@ -75,12 +72,5 @@ def _draw(run: RunData, analysis: Analysis) -> list[Figure]:
 
 def _replace(path: Path, content: bytes) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(content)
-        Path(temporary).chmod(0o644)
-        return Path(temporary).replace(path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+    files.replace(path, content, durably=False)
+    return path

@@ -77,7 +77,7 @@ def _check_free(directory: Path, *, overwrite: bool) -> bool:
         return False
     if not directory.is_dir():
         raise NotADirectoryError(errno.ENOTDIR, "is not a directory")
-    names = {path.name for path in directory.iterdir()} - layout.SCAFFOLD
+    names = {path.name for path in directory.iterdir() if not layout.is_scaffold(path.name)}
     if not names:
         return True
     if not runfile.is_run(directory):
@@ -93,6 +93,7 @@ def _check_free(directory: Path, *, overwrite: bool) -> bool:
 def _clear(directory: Path) -> None:
     """Removes the run that is there; run.json last, so that until then the rest is recognised as ours."""
     names = sorted(layout.REPLACEABLE - {layout.LOCK, layout.RUN})
+    names += [path.name for path in directory.iterdir() if layout.is_unfinished(path.name, *layout.REPLACEABLE)]
     for path in [directory / name for name in (*names, layout.RUN)]:
         if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path)

@@ -1,4 +1,4 @@
-"""Small files that are either the old or the new after a crash, and the lock that marks a live run."""
+"""Appending to files of a run, and the lock that marks a live one."""
 
 from __future__ import annotations
 
@@ -6,39 +6,6 @@ import os
 from pathlib import Path
 
 from kts.store import layout
-
-
-def write_atomically(path: Path, data: bytes) -> None:
-    """Replaces the content of ``path`` durably: a reader, now or after power loss, sees all of it or none. OSError."""
-    temporary = path.with_name(path.name + layout.TEMPORARY)
-    try:
-        with temporary.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except OSError:
-        temporary.unlink(missing_ok=True)
-        raise
-    sync_directory(path.parent)
-
-
-def sync_file(path: Path) -> None:
-    """Makes the content of a written file durable. OSError."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def sync_directory(path: Path) -> None:
-    """Makes creations, renames and deletions in a directory durable. OSError."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def write_all(descriptor: int, data: bytes) -> None:

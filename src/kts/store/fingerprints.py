@@ -6,10 +6,10 @@ import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from kts import files
 from kts.errors import DataError
-from kts.physics.files import decode_fingerprint, encode
+from kts.physics.files import decode_fingerprint
 from kts.physics.values import Fingerprint
-from kts.store.durable import write_atomically
 
 
 def directory(env: Mapping[str, str]) -> Path:
@@ -30,7 +30,7 @@ def keep(fingerprint: Fingerprint, folder: Path) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     gpu = fingerprint.gpu
     path = folder / file_name(gpu.uuid, gpu.driver, fingerprint.mode)
-    write_atomically(path, encode(fingerprint))
+    files.replace(path, files.encode(fingerprint))
     return path
 
 
@@ -42,11 +42,7 @@ def find(uuid: str, driver: str, mode: str, folder: Path) -> Fingerprint | None:
 
 def read(path: Path) -> Fingerprint:
     """A fingerprint file. DataError."""
-    try:
-        raw = path.read_bytes()
-    except OSError as error:
-        raise DataError(f"{path}: {error.strerror}", "give a file that kts probe wrote") from error
-    return decode_fingerprint(raw, str(path))
+    return decode_fingerprint(files.read(path, "give a file that kts probe wrote"), str(path))
 
 
 def kept(folder: Path) -> Iterator[tuple[Path, Fingerprint | DataError]]:

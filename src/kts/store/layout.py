@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import re
+
+from kts.files import TEMPORARY
+
 RUN = "run.json"
 EVENTS = "events.jsonl"
 JOURNAL = "records.journal"
@@ -11,26 +15,20 @@ TELEMETRY = "telemetry.parquet"
 LOGS = "logs"
 LOCK = "run.lock"
 RESERVE = ".reserve"
-TEMPORARY = ".tmp"
-"""Suffix of a file that is being written and will be renamed."""
-
-SCAFFOLD = frozenset({LOCK, RESERVE, RUN + TEMPORARY})
-"""What a run that died while it was being created may have left."""
-
-OURS = frozenset(
-    {
-        RUN,
-        EVENTS,
-        JOURNAL,
-        PARQUET,
-        PARQUET + TEMPORARY,
-        TELEMETRY_JOURNAL,
-        TELEMETRY,
-        TELEMETRY + TEMPORARY,
-        LOGS,
-        *SCAFFOLD,
-    }
-)
+SCAFFOLD = frozenset({LOCK, RESERVE})
+OURS = frozenset({RUN, EVENTS, JOURNAL, PARQUET, TELEMETRY_JOURNAL, TELEMETRY, LOGS, *SCAFFOLD})
+_UNFINISHED = re.compile(rf"\.?(.+?)(?:\.\d+-\d+)?{re.escape(TEMPORARY)}")
 REPORTS = frozenset({"summary.json", "summary.csv", "results.md", "report.html", "plots"})
 REPLACEABLE = OURS | REPORTS
-"""All that ``--overwrite`` may delete; a file of any other name stays."""
+"""With their unfinished files all that ``--overwrite`` may delete; a file of any other name stays."""
+
+
+def is_scaffold(name: str) -> bool:
+    """What a run that died while it was being created may have left."""
+    return name in SCAFFOLD or is_unfinished(name, RUN)
+
+
+def is_unfinished(name: str, *of: str) -> bool:
+    """A file ``of`` one of these names that was being written when something died."""
+    found = _UNFINISHED.fullmatch(name)
+    return found is not None and found[1] in of

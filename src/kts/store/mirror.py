@@ -10,6 +10,7 @@ from typing import BinaryIO
 
 import msgspec
 
+from kts import files
 from kts.errors import DataError, SetupError
 from kts.model.plan import Plan
 from kts.model.run import Outcome, RunInfo
@@ -104,11 +105,7 @@ class Mirror:
 
     def replace_run(self, data: bytes) -> None:
         """The newest run.json. DataError if it is none; the last one then stays."""
-        try:
-            info = msgspec.json.decode(data, type=RunInfo)
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            raise DataError(f"the conductor's run.json cannot be read ({error})", "use one kts version") from error
-        self._write(info)
+        self._write(files.decode(data, RunInfo, "the conductor's run.json", "not a run", "use one kts version"))
 
     def note(self, text: str) -> None:
         """Something found out here that a reader must know; kept through every `replace_run`."""

@@ -31,8 +31,8 @@ def opening_order(directory: Path) -> tuple[str, ...]:
     for line in lines:
         try:
             event = _decoder.decode(line)
-        except msgspec.DecodeError:
-            continue  # a torn line: the rest still counts
+        except (msgspec.DecodeError, UnicodeError, RecursionError):
+            continue  # a torn or damaged line: the rest still counts
         if event.kind == "opened" and event.tenant:
             found[event.tenant] = None
     return tuple(found)

@@ -15,12 +15,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from kts import files
 from kts.errors import DataError
 from kts.model.records import RECORD, Records
 from kts.model.run import SCHEMA_VERSION
-from kts.store import durable, layout
+from kts.store import layout
 from kts.store.journal import Journal
-from kts.store.runfile import newer_schema
 
 ROW_GROUP_RECORDS = 1 << 20
 
@@ -59,9 +59,8 @@ def convert(journal: Journal, directory: Path) -> None:
     OSError, pyarrow.ArrowException or DataError if it cannot be; there is no new file then.
     """
     target = directory / layout.PARQUET
-    temporary = target.with_name(target.name + layout.TEMPORARY)
     groups: list[Group] = []
-    try:
+    with files.replacing(target) as temporary:
         with pq.ParquetWriter(
             temporary,
             _SCHEMA,
@@ -76,13 +75,8 @@ def convert(journal: Journal, directory: Path) -> None:
                     writer.write_table(_table(tenant, block, records), row_group_size=ROW_GROUP_RECORDS)
                     groups.append(Group(tenant, block, len(records), zlib.crc32(records.view(np.uint8).data)))
             writer.add_key_value_metadata(_metadata(groups))
-        durable.sync_file(temporary)
         if ParquetRecords(temporary).counts != journal.counts:
             raise DataError(f"{temporary}: does not hold what {journal.path.name} holds")
-        temporary.replace(target)
-        durable.sync_directory(directory)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _table(tenant: str, block: int, records: Records) -> pa.Table:
@@ -148,7 +142,7 @@ class ParquetRecords:
             raise ValueError("without the index that kts writes: another program made this file, or made it anew")
         schema, index, crc32 = (meta[key.encode()] for key in (_SCHEMA_KEY, _INDEX_KEY, _INDEX_CRC_KEY))
         if schema.isdigit() and int(schema) > SCHEMA_VERSION:
-            raise newer_schema(self.path, int(schema))
+            raise files.newer(self.path, int(schema), SCHEMA_VERSION)
         if crc32 != str(zlib.crc32(index)).encode():
             raise ValueError("checksum of its index")
         groups = [Group(*group) for group in json.loads(index)]

@@ -86,6 +86,11 @@ def open_run(path: Path, trim: int = 0) -> Run:
             f"{path}: run.json is missing{_what_is_there(path)}",
             "restore run.json from a copy: without it nobody knows what the records are of",
         )
+    if not names & {layout.JOURNAL, layout.PARQUET} and not runfile.is_run(path):
+        raise DataError(
+            f"{path / layout.RUN}: not a kts run, but another program's file, or damaged; no records are beside it",
+            "logs can be reported from a directory without that file: copy them into one",
+        )
     live = durable.is_locked(path)
     info = runfile.read(path)
     try:

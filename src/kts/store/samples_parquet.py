@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import cast
 
@@ -10,13 +12,14 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from kts import files
 from kts.errors import DataError
 from kts.model.run import SCHEMA_VERSION
 from kts.model.telemetry import SampleSeries, Scope
-from kts.store import durable, layout
+from kts.store import layout
 
 ROW_GROUP_SAMPLES = 1 << 20
-_SCHEMA_KEY = "kts.schema"
+_SCHEMA_KEY, _CRC_KEY = "kts.schema", "kts.samples_crc32"
 _NAMES = ("source", "metric", "scope", "subject")
 _WORD = pa.dictionary(pa.int32(), pa.string())
 _SCHEMA = pa.schema(
@@ -35,38 +38,56 @@ _SCHEMA = pa.schema(
 
 def write_parquet(series: Sequence[SampleSeries], directory: Path) -> None:
     """Writes telemetry.parquet whole or not at all. OSError or pyarrow.ArrowException if it cannot be."""
-    target = directory / layout.TELEMETRY
-    temporary = target.with_name(target.name + layout.TEMPORARY)
-    try:
-        with pq.ParquetWriter(temporary, _SCHEMA, compression="zstd", write_page_checksum=True) as writer:
-            for one in series:
-                for first in range(0, len(one.t_ns), ROW_GROUP_SAMPLES):
-                    part = slice(first, first + ROW_GROUP_SAMPLES)
-                    writer.write_table(_table(one, part), row_group_size=ROW_GROUP_SAMPLES)
-        durable.sync_file(temporary)
-        temporary.replace(target)
-        durable.sync_directory(directory)
-    finally:
-        temporary.unlink(missing_ok=True)
+    groups = [_part(one, first) for one in series for first in range(0, len(one.t_ns), ROW_GROUP_SAMPLES)]
+    with (
+        files.replacing(directory / layout.TELEMETRY) as temporary,
+        pq.ParquetWriter(temporary, _SCHEMA, compression="zstd", write_page_checksum=True) as writer,
+    ):
+        for group in groups:
+            writer.write_table(_table(group), row_group_size=ROW_GROUP_SAMPLES)
+        writer.add_key_value_metadata({_CRC_KEY: str(_crc32(groups))})
 
 
-def _table(series: SampleSeries, part: slice) -> pa.Table:
-    rows = len(series.t_ns[part])
+def _part(series: SampleSeries, first: int) -> SampleSeries:
+    """The samples of one row group."""
+    part = slice(first, first + ROW_GROUP_SAMPLES)
+    return replace(series, t_ns=series.t_ns[part], span_ns=series.span_ns[part], value=series.value[part])
+
+
+def _crc32(groups: Sequence[SampleSeries]) -> int:
+    """Of all that the row groups say, in their order: the format's own checksums leave out its footer."""
+    crc = 0
+    for group in groups:
+        words = "\0".join([*(getattr(group, name) for name in _NAMES), str(len(group.t_ns))])
+        crc = zlib.crc32(words.encode(errors="surrogatepass"), crc)
+        for column in (group.t_ns, group.span_ns, group.value):
+            crc = zlib.crc32(np.ascontiguousarray(column).view(np.uint8).data, crc)
+    return crc
+
+
+def _table(series: SampleSeries) -> pa.Table:
+    rows = len(series.t_ns)
     index = pa.array(np.zeros(rows, np.int32))
     words = [pa.DictionaryArray.from_arrays(index, pa.array([getattr(series, name)])) for name in _NAMES]
-    t_ns, span_ns, value = (pa.array(column[part]) for column in (series.t_ns, series.span_ns, series.value))
+    t_ns, span_ns, value = (pa.array(column) for column in (series.t_ns, series.span_ns, series.value))
     return pa.Table.from_arrays([t_ns, span_ns, *words, value], schema=_SCHEMA)
 
 
 def read_parquet(path: Path) -> list[SampleSeries]:
-    """All series. DataError if the file is damaged, of a newer schema, or not written by kts."""
+    """All series. DataError if the file is damaged, of a newer schema, or not written by kts.
+
+    Files of kts before 0.2 hold no checksum over all of it.
+    """
     try:
         file = pq.ParquetFile(path, page_checksum_verification=True)
-        schema = (file.metadata.metadata or {}).get(_SCHEMA_KEY.encode(), b"")
+        meta = file.metadata.metadata or {}
+        schema = meta.get(_SCHEMA_KEY.encode(), b"")
         if not schema.isdigit() or int(schema) > SCHEMA_VERSION:
             raise ValueError(f"schema {schema.decode(errors='replace') or 'unknown'}")
         groups = [_group(file.read_row_group(number)) for number in range(file.num_row_groups)]
-    except (OSError, pa.ArrowException, ValueError, TypeError, KeyError, IndexError) as error:
+        if (crc32 := meta.get(_CRC_KEY.encode())) is not None and crc32 != str(_crc32(groups)).encode():
+            raise ValueError("checksum of its samples")
+    except (OSError, pa.ArrowException, ValueError, TypeError, KeyError, IndexError, OverflowError) as error:
         first_line = (str(error).splitlines() or [type(error).__name__])[0]
         raise DataError(f"{path.name}: damaged, or not written by this kts ({first_line})", "measure again") from error
     return _joined(groups)
@@ -77,6 +98,8 @@ def _group(table: pa.Table) -> SampleSeries:
     source, metric, scope, subject = words
     if scope not in ("device", "tenant"):
         raise ValueError(f"scope {scope}")
+    if any(len(table.column(name).unique()) != 1 for name in _NAMES):
+        raise ValueError("a row group of several series")
     return SampleSeries(
         source=source,
         metric=metric,

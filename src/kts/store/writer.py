@@ -11,6 +11,7 @@ from pathlib import Path
 
 import msgspec
 
+from kts import files
 from kts.errors import DataError, MeasurementError
 from kts.model.plan import Plan
 from kts.model.provenance import canonical, material
@@ -52,7 +53,7 @@ class RunWriter:
         append = os.O_WRONLY | os.O_CREAT | os.O_APPEND
         self._journal = os.open(directory / layout.JOURNAL, append, 0o644)
         self._events = os.open(directory / layout.EVENTS, append, 0o644)
-        durable.sync_directory(directory)
+        files.sync_directory(directory)
 
     def event(self, kind: str, **fields: str | int | float | bool | None) -> None:
         """See Sink."""
@@ -217,7 +218,7 @@ def _finish_samples(directory: Path, info: RunInfo) -> RunInfo:
         info = msgspec.structs.replace(info, notes=(*info.notes, *damage))
         runfile.write(directory, info)
     path.unlink()
-    durable.sync_directory(directory)
+    files.sync_directory(directory)
     return info
 
 
@@ -238,7 +239,7 @@ def _finish_records(directory: Path, info: RunInfo) -> RunInfo:
         runfile.write(directory, info)
         return info
     path.unlink()
-    durable.sync_directory(directory)
+    files.sync_directory(directory)
     return info
 
 

@@ -13,10 +13,10 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import numpy as np
 
-from kts.errors import SetupError, UsageError
+from kts import files
+from kts.errors import DataError, SetupError, UsageError
 from kts.model.plan import Closed, Quota, Tenant
 from kts.model.records import RECORD, Records, clock_ms
 from kts.model.run import DeviceInfo
@@ -236,9 +236,8 @@ def _start(tenant: Tenant, most: int, number: int) -> Start:
 
 
 def _read(path: Path) -> Request:
+    remedy = "--profile is used by kts profile"
     try:
-        return msgspec.json.decode(path.read_bytes(), type=Request)
-    except OSError as error:
-        raise UsageError(f"{path}: {error.strerror or error}", "--profile is used by kts profile") from error
-    except msgspec.DecodeError as error:
-        raise UsageError(f"{path}: not a request: {error}", "--profile is used by kts profile") from error
+        return files.decode(files.read(path, remedy), Request, str(path), "not a request", remedy)
+    except DataError as error:
+        raise UsageError(error.what, error.remedy) from error

@@ -5,10 +5,11 @@ from __future__ import annotations
 import base64
 import time
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import msgspec
 
+from kts import files
 from kts.conduct.ports import Watcher
 from kts.errors import DataError, SetupError
 from kts.k8s.cluster.api import Api
@@ -50,6 +51,9 @@ class RunSession(Protocol):
         """Lets others write the directory."""
 
 
+_T = TypeVar("_T")
+
+
 def start(
     api: Api, plan: Plan, settings: ClusterSettings, experiment_text: str, directory: Path, *, run: str, overwrite: bool
 ) -> RunSession:
@@ -58,19 +62,25 @@ def start(
     return begin(api, plan, settings, experiment_text, directory, run=run, overwrite=overwrite)
 
 
+def _stored(owner: Object, name: str, kind: type[_T]) -> _T:
+    """What a run's ConfigMap holds under ``name``. DataError."""
+    text = str(owner["data"][name])
+    return files.decode(text.encode(errors="replace"), kind, name, f"not a {name}", "use the kts that started it")
+
+
 def attach(api: Api, run: str, namespace: str, directory: Path) -> RunSession:
     """The session of a run that goes on in the cluster. SetupError if there is no such run."""
     owner = api.get("ConfigMap", manifests.object_name(run), namespace)
     secret = api.get("Secret", manifests.object_name(run), namespace)
     try:
-        plan = msgspec.json.decode(owner["data"]["plan.json"], type=Plan) if owner else None
+        plan = _stored(owner, "plan.json", Plan) if owner else None
         if owner is None or plan is None or (secret is None and plan.design != "classic"):
             raise SetupError(
                 f"no run {run} in namespace {namespace}", "kts runs --on k8s lists the runs that are there"
             )
-        settings = msgspec.json.decode(owner["data"]["settings.json"], type=ClusterSettings)
+        settings = _stored(owner, "settings.json", ClusterSettings)
         token = base64.b64decode(secret["data"]["token"]).decode() if secret else ""
-    except (KeyError, msgspec.DecodeError, ValueError) as error:
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise DataError(
             f"run {run} cannot be read ({error})", "use the kts that started it, or kts clean it"
         ) from error

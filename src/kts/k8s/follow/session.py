@@ -13,9 +13,10 @@ from pathlib import Path
 
 import msgspec
 
+from kts import files
 from kts.conduct.ports import Progress, Watcher
 from kts.conduct.stop import BY_USER
-from kts.errors import DataError, MeasurementError, SetupError
+from kts.errors import MeasurementError, SetupError
 from kts.k8s.cluster.api import Api, Missing, Unavailable
 from kts.k8s.cluster.creation import clean, create, create_namespace, placed
 from kts.k8s.follow.interrupts import Interrupts
@@ -159,12 +160,12 @@ class Session:
         if conductor is None or podstate.phase(conductor) != "Running":
             return None
         try:
-            return msgspec.json.decode(self._get("/v1/status"), type=Status)
+            return files.decode(
+                self._get("/v1/status"), Status, "the conductor's answer", "not a status", "use one kts version"
+            )
         except (Missing, Unavailable):
             self._api.version()  # Unavailable if it is the server that is away, and not only the pod
             return None
-        except msgspec.DecodeError as error:
-            raise DataError(f"the conductor's answer cannot be read ({error})", "use one kts version") from error
 
     def _look(self, now: float) -> None:
         """Reads the pods, and tells the conductor which tenants ended."""

@@ -20,10 +20,9 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
 
-import msgspec
-
+from kts import files
 from kts.conduct.stop import Stop
-from kts.errors import Interrupted, KtsError, SetupError
+from kts.errors import DataError, Interrupted, KtsError, SetupError
 from kts.k8s.objects.names import STATUS_PORT, WORKER_PORT
 from kts.model.plan import Plan
 from kts.model.run import Outcome
@@ -114,12 +113,13 @@ def main(env: Mapping[str, str], stop: Stop) -> int:
 
 
 def _read_plan(path: Path) -> Plan:
+    remedy = "the image and the kts that made the plan must be one version"
     try:
-        return msgspec.json.decode(path.read_bytes(), type=Plan)
-    except OSError as error:
-        raise SetupError(f"{path}: {error.strerror}", "the run's ConfigMap is mounted there") from error
-    except msgspec.DecodeError as error:
-        raise SetupError(f"{path}: {error}", "the image and the kts that made the plan must be one version") from error
+        return files.decode(
+            files.read(path, "the run's ConfigMap is mounted there"), Plan, str(path), "not a plan", remedy
+        )
+    except DataError as error:
+        raise SetupError(error.what, error.remedy) from error
 
 
 def _read_token(path: Path) -> str:

@@ -11,7 +11,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import msgspec
 
-from kts import __version__
+from kts import __version__, files
 from kts.backends.pods import PodsBackend
 from kts.conduct.ports import Progress, WorkerExit
 from kts.conduct.stop import Stop
@@ -123,8 +123,8 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _exits(self, body: bytes) -> None:
         try:
-            told = msgspec.json.decode(body, type=list[PodExit])
-        except (msgspec.DecodeError, UnicodeDecodeError):
+            told = files.decode(body, list[PodExit], "exits", "not pods' ends", "use one kts version")
+        except DataError:
             self._answer(400)
             return
         for ended in told:

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import msgspec
 
+from kts import files
 from kts.conduct.ports import Progress
 from kts.conduct.stop import BY_USER
 from kts.errors import DataError
@@ -42,10 +43,7 @@ def stop_reason(body: bytes) -> Outcome:
     """With what a run ends that is told to stop by ``body``. DataError if that is no end of a run that was stopped."""
     if not body:
         return BY_USER
-    try:
-        given = msgspec.json.decode(body, type=Outcome)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise DataError(f"no outcome: {error}", "use one kts version") from error
+    given = files.decode(body, Outcome, "stop", "not an outcome", "use one kts version")
     if given.kind not in ("failed", "incomplete", "interrupted") or not 1 <= given.exit_code <= 255:
         raise DataError(f"no stopped run is {given.kind} with exit code {given.exit_code}", "use one kts version")
     reason, remedy = given.reason[:TEXT_CHARACTERS], given.remedy[:TEXT_CHARACTERS]

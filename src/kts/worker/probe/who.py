@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 import msgspec
 import numpy as np
 
-from kts.errors import DataError
+from kts.files import decode
 from kts.model.run import DeviceInfo
 from kts.units import format_ms
 from kts.worker.detect import DeviceKind
@@ -64,15 +64,15 @@ class _Fingerprint(msgspec.Struct):
     preempt_ms: tuple[_Figure, ...]
     yield_ms: tuple[_Figure, ...] = ()
 
+    def check(self) -> None:
+        """ValueError where nothing can be shared like that."""
+        if not self.slice_ms.value > 0 or min(0.0, *(cost.value for cost in (*self.preempt_ms, *self.yield_ms))) < 0:
+            raise ValueError("a slice is above 0, and no cost below")
+
 
 def sharing_of(fingerprint: bytes, name: str) -> Sharing:
     """What a look needs of a fingerprint file, whose full form the light image does not know. DataError if none."""
-    try:
-        found = msgspec.json.decode(fingerprint, type=_Fingerprint)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise DataError(f"{name}: not a fingerprint: {error}", "give a file that kts probe wrote") from error
-    if not found.slice_ms.value > 0:
-        raise DataError(f"{name}: not a fingerprint: no slice", "give a file that kts probe wrote")
+    found = decode(fingerprint, _Fingerprint, name, "not a fingerprint", "give a file that kts probe wrote")
     return Sharing(
         slice_ms=found.slice_ms.value,
         switch_ms=tuple(cost.value for cost in found.preempt_ms),

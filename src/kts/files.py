@@ -1,0 +1,174 @@
+"""Small files of ours: JSON read within limits and with the reason where it is none, and files replaced as a whole."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+import msgspec
+
+from kts.errors import DataError
+
+MAX_BYTES = 256 << 20
+"""No file that is read whole is larger."""
+LARGEST = 1e18
+"""No figure of ours is beyond it: sums, ratios and squares of two stay finite. Whole numbers fit int64."""
+TEMPORARY = ".tmp"
+"""Suffix of a file that is being written and will be renamed."""
+
+_T = TypeVar("_T")
+_serial = itertools.count()
+
+
+class _Versioned(msgspec.Struct):
+    schema: int = 0
+
+
+def read(path: Path, remedy: str) -> bytes:
+    """The content of a file. DataError if it cannot be read, or is larger than `MAX_BYTES`."""
+    try:
+        with path.open("rb") as file:
+            raw = file.read(MAX_BYTES + 1)
+    except PermissionError as error:
+        raise DataError(f"{path}: no permission to read", "ask its owner for read permission") from error
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path}: {getattr(error, 'strerror', None) or error}", remedy) from error
+    if len(raw) > MAX_BYTES:
+        raise DataError(f"{path}: larger than {MAX_BYTES >> 20} MiB", remedy)
+    return raw
+
+
+def encode(value: object) -> bytes:
+    """JSON for a file: indented, ending in a newline."""
+    return msgspec.json.format(msgspec.json.encode(value), indent=2) + b"\n"
+
+
+def decode(
+    raw: bytes,
+    kind: type[_T],
+    name: str,
+    complaint: str,
+    remedy: str,
+    *,
+    newest: int | None = None,
+    upgrade: Callable[[dict[str, Any]], dict[str, Any]] | None = None,
+) -> _T:
+    """The value of type ``kind`` that the JSON text ``raw`` holds: UTF-8, or UTF-16 with its byte order mark.
+
+    Every number in it is finite, whole ones fit int64, and every struct in it that has a method ``check`` has passed
+    it (ValueError says what cannot be). Else DataError: ``NAME: COMPLAINT: why``, the complaint being such as ``not a
+    profile``; DataError, too, where its ``schema`` is above ``newest``. ``upgrade`` gives what older schemas wrote
+    today's shape.
+    """
+    try:
+        raw = without_mark(raw)
+        if newest is not None:
+            _check_version(raw, name, newest)
+        value = _converted(raw, kind, upgrade) if upgrade else msgspec.json.decode(raw, type=kind)
+        check(value)
+    except UnicodeError as error:
+        raise DataError(f"{name}: {complaint}: its text is not UTF-8", remedy) from error
+    except RecursionError as error:
+        raise DataError(f"{name}: {complaint}: nested too deeply", remedy) from error
+    except (msgspec.DecodeError, ValueError, OverflowError) as error:
+        raise DataError(f"{name}: {complaint}: {error}", remedy) from error
+    return value
+
+
+def _converted(raw: bytes, kind: type[_T], upgrade: Callable[[dict[str, Any]], dict[str, Any]]) -> _T:
+    content = msgspec.json.decode(raw)
+    return msgspec.convert(upgrade(content) if isinstance(content, dict) else content, kind)
+
+
+def without_mark(raw: bytes) -> bytes:
+    """UTF-8 without the byte order mark that editors and shells of other systems put in front. UnicodeError."""
+    if raw.startswith((b"\xff\xfe", b"\xfe\xff")):
+        return raw.decode("utf-16").encode()
+    return raw.removeprefix(b"\xef\xbb\xbf")
+
+
+def check(value: object) -> None:
+    """ValueError where a number in ``value`` is beyond what any of ours can be, or a struct says that it cannot be."""
+    waiting: list[Any] = [value]
+    while waiting:
+        one = waiting.pop()
+        match one:
+            case float():
+                if not abs(one) <= LARGEST:
+                    raise ValueError(f"a figure of {one:g} cannot be")
+            case int():
+                if not -(2**63) <= one < 2**63:
+                    raise ValueError(f"a whole number of {len(str(abs(one)))} digits cannot be")
+            case dict():
+                waiting += one.values()
+            case list() | tuple():
+                waiting += one
+            case msgspec.Struct():
+                waiting += (getattr(one, field) for field in one.__struct_fields__)
+                if (own := getattr(one, "check", None)) is not None:
+                    own()
+
+
+def ordered(lo: float | None, value: float | None, hi: float | None) -> bool:
+    """Whether a figure that is not below 0 lies in its interval. None: not told, all three or the ends alone."""
+    told = [one for one in (lo, value, hi) if one is not None]
+    if value is None or (lo is None) != (hi is None):
+        return not told
+    return told == sorted(told) and told[0] >= 0 and math.isfinite(told[-1])
+
+
+def _check_version(raw: bytes, name: str, newest: int) -> None:
+    try:
+        schema = msgspec.json.decode(raw, type=_Versioned).schema
+    except msgspec.ValidationError:
+        return  # no object, or its schema is no number: decoding says so in the words of the whole
+    if schema > newest:
+        raise newer(name, schema, newest)
+
+
+def newer(name: object, schema: int, newest: int) -> DataError:
+    """The error for what a newer kts wrote."""
+    return DataError(f"{name}: written by a newer kts (schema {schema}, this one reads up to {newest})", "upgrade kts")
+
+
+@contextmanager
+def replacing(path: Path, *, durably: bool = True) -> Iterator[Path]:
+    """A temporary file's path, to be written; it takes the place of ``path`` where the block ends well.
+
+    A reader sees the old file or the new one; with ``durably`` also after a loss of power. Two writers at once do not
+    meet. OSError.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}-{next(_serial)}{TEMPORARY}")
+    try:
+        yield temporary
+        if durably:
+            _sync(temporary, os.O_RDONLY)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    if durably:
+        sync_directory(path.parent)
+
+
+def replace(path: Path, content: bytes, *, durably: bool = True) -> None:
+    """Gives ``path`` another content as `replacing` does. OSError."""
+    with replacing(path, durably=durably) as temporary:
+        temporary.write_bytes(content)
+
+
+def sync_directory(path: Path) -> None:
+    """Makes creations, renames and deletions in a directory durable. OSError."""
+    _sync(path, os.O_RDONLY | os.O_DIRECTORY)
+
+
+def _sync(path: Path, flags: int) -> None:
+    descriptor = os.open(path, flags)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
