@@ -20,6 +20,7 @@ from kts.store import layout
 
 ROW_GROUP_SAMPLES = 1 << 20
 _SCHEMA_KEY, _CRC_KEY = "kts.schema", "kts.samples_crc32"
+CHECKED_FROM = 3
 _NAMES = ("source", "metric", "scope", "subject")
 _WORD = pa.dictionary(pa.int32(), pa.string())
 _SCHEMA = pa.schema(
@@ -76,7 +77,7 @@ def _table(series: SampleSeries) -> pa.Table:
 def read_parquet(path: Path) -> list[SampleSeries]:
     """All series. DataError if the file is damaged, of a newer schema, or not written by kts.
 
-    Files of kts before 0.2 hold no checksum over all of it.
+    Those of a schema below `CHECKED_FROM` hold no checksum over all that they say.
     """
     try:
         file = pq.ParquetFile(path, page_checksum_verification=True)
@@ -85,7 +86,8 @@ def read_parquet(path: Path) -> list[SampleSeries]:
         if not schema.isdigit() or int(schema) > SCHEMA_VERSION:
             raise ValueError(f"schema {schema.decode(errors='replace') or 'unknown'}")
         groups = [_group(file.read_row_group(number)) for number in range(file.num_row_groups)]
-        if (crc32 := meta.get(_CRC_KEY.encode())) is not None and crc32 != str(_crc32(groups)).encode():
+        crc32 = meta.get(_CRC_KEY.encode())
+        if (int(schema) >= CHECKED_FROM or crc32) and crc32 != str(_crc32(groups)).encode():
             raise ValueError("checksum of its samples")
     except (OSError, pa.ArrowException, ValueError, TypeError, KeyError, IndexError, OverflowError) as error:
         first_line = (str(error).splitlines() or [type(error).__name__])[0]
