@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from kts.k8s.cluster.sharing import Plugin
 
 
-def time_slicing(
+def time_slicing(  # noqa: PLR0917 - typer turns parameters into options
     replicas: Annotated[
         int | None, typer.Option(help="Slots to make of each GPU, 2 or more.", show_default=False)
     ] = None,
@@ -28,6 +28,9 @@ def time_slicing(
     key: Annotated[
         str, typer.Option(help="Config to change, where nodes use different ones.", show_default=False)
     ] = "",
+    resource: Annotated[
+        str, typer.Option(help="What is offered in slots, e.g. nvidia.com/mig-1g.5gb for MIG devices.")
+    ] = "nvidia.com/gpu",
     context: Context = None,
 ) -> None:
     """Change how many slots NVIDIA's device plugin makes of each GPU.
@@ -37,18 +40,19 @@ def time_slicing(
     """
     from kts.k8s.cluster import sharing
     from kts.k8s.cluster.api import Api
+    from kts.k8s.objects.pluginconfig import LEAST
 
     if restore and (replicas is not None or apply):
         raise UsageError("--restore stands alone", "give --restore, or --replicas N with or without --apply")
     if not restore and replicas is None:
         raise UsageError("neither --replicas nor --restore is given", "kts k8s time-slicing --replicas 4")
-    if replicas is not None and replicas < sharing.LEAST:
+    if replicas is not None and replicas < LEAST:
         raise UsageError(
-            f"--replicas: {replicas} is too few, the device plugin takes {sharing.LEAST} or more",
+            f"--replicas: {replicas} is too few, the device plugin takes {LEAST} or more",
             "--restore puts back the config from before",
         )
     api = Api.connect(context)
-    plugin = sharing.find(api, key)
+    plugin = sharing.find(api, key, resource)
     if replicas is None:
         _restore(api, plugin)
     else:
@@ -58,14 +62,16 @@ def time_slicing(
 def _change(api: Api, plugin: Plugin, replicas: int, *, apply: bool) -> None:
     from kts.cli.output import say
     from kts.k8s.cluster import sharing
+    from kts.k8s.objects.pluginconfig import difference, with_replicas
 
-    text = sharing.with_replicas(plugin.text, replicas)
+    text = with_replicas(plugin.text, replicas, plugin.resource)
+    sharing.check_used(plugin)
     say(plugin.words())
-    sys.stdout.write(sharing.difference(plugin.text, text, plugin.key))
+    sys.stdout.write(difference(plugin.text, text, plugin.key))
     if text == plugin.text:
         lacking = sharing.missing(api, plugin, text)
         if not lacking:
-            say(f"nothing to change: {_offered(plugin, text)}")
+            say(f"nothing to change: {_offered(api, plugin, text)}")
             return
         say(f"the config says {replicas} already, but the cluster lags: waiting for {lacking}")
     if not apply:
@@ -74,26 +80,28 @@ def _change(api: Api, plugin: Plugin, replicas: int, *, apply: bool) -> None:
     # A text that is there already needs only a plugin that reads it.
     generation = sharing.apply(api, plugin, text) if text != plugin.text else sharing.restart(api, plugin)
     sharing.wait(api, plugin, text, generation, say)
-    say(_offered(plugin, text))
+    say(_offered(api, plugin, text))
     say("kts k8s time-slicing --restore puts the old config back")
 
 
 def _restore(api: Api, plugin: Plugin) -> None:
     from kts.cli.output import say
     from kts.k8s.cluster import sharing
+    from kts.k8s.objects.pluginconfig import difference
 
     text = sharing.to_restore(plugin)
     if plugin.previous_key != plugin.key:
-        plugin = sharing.find(api, plugin.previous_key)
+        plugin = sharing.find(api, plugin.previous_key, plugin.resource)
     say(plugin.words())
-    sys.stdout.write(sharing.difference(plugin.text, text, plugin.key))
+    sys.stdout.write(difference(plugin.text, text, plugin.key))
     sharing.wait(api, plugin, text, sharing.restore(api, plugin), say)
-    say(f"the old config is back; {_offered(plugin, text)}")
+    say(f"the old config is back; {_offered(api, plugin, text)}")
 
 
-def _offered(plugin: Plugin, text: str) -> str:
+def _offered(api: Api, plugin: Plugin, text: str) -> str:
+    """What the nodes offer now, as they say."""
     from kts.k8s.cluster import sharing
 
-    each = sharing.replicas_of(text)
-    nodes = ", ".join(f"node {node} offers {gpus * each}" for node, gpus in plugin.gpus.items())
-    return f"{nodes or 'no node'} of {sharing.resource_of(text)}"
+    there = sharing.offered(api, plugin, text).items()
+    nodes = ", ".join(f"node {node} offers {slots} of {name}" for node, (name, slots) in there)
+    return nodes or f"no node uses key {plugin.key}"

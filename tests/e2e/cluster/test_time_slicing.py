@@ -15,6 +15,8 @@ from tests.helpers_cluster import has_plugin
 
 from kts.k8s.cluster import sharing
 from kts.k8s.cluster.api import Api
+from kts.k8s.objects import offers
+from kts.k8s.objects.pluginconfig import GPU, sharing_of
 
 NEEDED = ("KUBECONFIG", "KTS_IMAGE_LOADER")
 pytestmark = [
@@ -44,13 +46,13 @@ def api() -> Iterator[Api]:
 
 def offered(api: Api) -> int:
     """Slots of all nodes."""
-    return sum(sharing.offered_by(node, sharing.GPU) for node in api.list("Node"))
+    return sum(offers.offered(node, [GPU])[1] for node in api.list("Node"))
 
 
 def test_without_apply_the_change_is_only_shown(api: Api) -> None:
     """Else looking would disturb whoever measures."""
     before = sharing.find(api)
-    wanted = sharing.replicas_of(before.text) + 2
+    wanted = sharing_of(before.text).replicas + 2
     done = kts("k8s", "time-slicing", "--replicas", str(wanted))
     assert done.returncode == 0, done.stderr
     assert re.search(rf"^\+ *replicas: {wanted}$", done.stdout, re.MULTILINE)
@@ -60,7 +62,7 @@ def test_without_apply_the_change_is_only_shown(api: Api) -> None:
 def test_the_node_offers_the_slots_and_the_old_text_comes_back(api: Api) -> None:
     """Else the command would say it is done while pods still wait, or would leave the cluster changed."""
     before = sharing.find(api)
-    slots, each = offered(api), sharing.replicas_of(before.text)
+    slots, each = offered(api), sharing_of(before.text).replicas
     for more in (2, 1):  # twice: what is kept is the first text, not the one in between
         done = kts("k8s", "time-slicing", "--replicas", str(each + more), "--apply")
         assert done.returncode == 0, done.stderr

@@ -10,7 +10,7 @@ import msgspec
 
 from kts.errors import SetupError
 from kts.k8s.cluster.api import Api, Forbidden
-from kts.k8s.objects import Object, slots
+from kts.k8s.objects import Object, offers, slots
 from kts.k8s.objects.names import DEFAULT_IMAGE, DEFAULT_REPOSITORY
 from kts.k8s.objects.settings import ClusterSettings
 
@@ -181,7 +181,7 @@ def _places(
         ready,
         *_taints(chosen, settings),
         _slots(offering, settings, wanted, all_pods_seen=pods is not None),
-        _sharing(chosen) if settings.resource else _unshared(settings),
+        _sharing(chosen, settings.resource) if settings.resource else _unshared(settings),
         *_gpu(chosen, settings),
         _image(chosen, settings),
     ]
@@ -219,23 +219,28 @@ def _slots(found: Sequence[slots.Room], settings: ClusterSettings, wanted: int, 
     return Check("slots", "ok", f"{room.words()}; {wanted} wanted")
 
 
-def _sharing(node: Object) -> Check:
+def _sharing(node: Object, resource: str) -> Check:
     """What the plugin's labels say of how a GPU is shared."""
-    name, labels = node["metadata"]["name"], _labels(node)
-    strategy, replicas = labels.get("nvidia.com/gpu.sharing-strategy"), labels.get("nvidia.com/gpu.replicas")
-    count = labels.get("nvidia.com/gpu.count", "")
-    if strategy is None and replicas is None and not count:
+    name, told, maker = node["metadata"]["name"], offers.told(node, resource), offers.of_node(node)
+    by = f" ({maker.who})" if maker else ""
+    if not (told.strategy or told.replicas or told.count):
         discovery = "install NVIDIA's GPU feature discovery; a run proves by itself which GPU each tenant had"
-        return Check("sharing", "note", f"unknown: node {name} has no labels that tell", discovery)
-    found = f"node {name}: {strategy or 'strategy not told'}, {replicas or 'unknown'} slots per GPU"
-    found += f", {count} GPU{'' if count == '1' else 's'}" if count else ", number of GPUs not told"
-    if count.isdigit() and int(count) > 1:
-        return Check("sharing", "note", f"{found}: tenants may land on different GPUs", ONE_GPU)
-    if strategy == "none" or replicas == "1":
-        return Check("sharing", "note", f"{found}: not shared", "kts k8s time-slicing --replicas 4")
-    if strategy == "mps":
+        return Check("sharing", "note", f"unknown: node {name} has no labels that tell{by}", discovery)
+    things = "MIG device" if "/mig-" in resource else "GPU"
+    found = f"node {name}{by}: {told.strategy or 'strategy not told'}, {told.replicas or 'unknown'} slots per {things}"
+    found += (
+        f", {told.count} {things}{'' if told.count == '1' else 's'}"
+        if told.count
+        else f", number of {things}s not told"
+    )
+    if told.count.isascii() and told.count.isdecimal() and int(told.count) > 1:
+        return Check("sharing", "note", f"{found}: tenants may land on different {things}s", ONE_GPU)
+    if told.strategy == "none" or told.replicas == "1":
+        more = f"offer more slots, {maker.setting}" if maker else "kts k8s time-slicing --replicas 4"
+        return Check("sharing", "note", f"{found}: not shared", more)
+    if told.strategy == "mps":
         return Check("sharing", "note", f"{found}: by MPS, so that tenants run at once and not in turns")
-    return Check("sharing", "ok" if count and strategy and replicas else "note", found)
+    return Check("sharing", "ok" if told.count and told.strategy and told.replicas else "note", found)
 
 
 def _gpu(node: Object, settings: ClusterSettings) -> list[Check]:

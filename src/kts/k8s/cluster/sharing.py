@@ -1,52 +1,52 @@
-"""How many slots the device plugin makes of one GPU: its time-slicing config, found, changed, and put back."""
+"""How many slots the device plugin makes of one GPU: its time-slicing config looked up, changed, and put back."""
 
 from __future__ import annotations
 
-import copy
-import difflib
+import contextlib
 import time
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any
 
 import msgspec
 
 from kts.errors import MeasurementError, SetupError
 from kts.k8s.cluster.api import Api, Unavailable
-from kts.k8s.objects import Object, podstate
+from kts.k8s.objects import Object, offers, podstate
+from kts.k8s.objects.pluginconfig import GPU, SHARED, Sharing, looks_like_one, sharing_of
 
-GPU = "nvidia.com/gpu"
 NODE_LABEL = "nvidia.com/device-plugin.config"
 """On a node: which key of the ConfigMap it uses."""
-COUNT_LABEL = "nvidia.com/gpu.count"
 PREVIOUS = "kts.dev/previous"
 """Annotation of the ConfigMap: the exact text that kts first replaced, and in `PREVIOUS_KEY` where it belongs."""
 PREVIOUS_KEY = "kts.dev/previous-key"
 RESTARTED = "kubectl.kubernetes.io/restartedAt"
-LEAST = 2
-"""Replicas; the plugin takes no fewer."""
 DEADLINE_S = 120.0
+SETTLED_S = 30.0
+"""For new pods of the plugin to register, and for the kubelet to tell what they offer (every 10 s)."""
 POLL_S = 0.5
 _AVAILABLE = "available-configs"
-_SLICING = {"failRequestsGreaterThanOne": True, "renameByDefault": False}
-"""Of a config that has no time-slicing yet."""
+_NEEDLE = "nvidia-device-plugin"
 
 
 class Plugin(msgspec.Struct, frozen=True, kw_only=True):
     """The device plugin of a cluster: its DaemonSet, and the ``key`` of the ConfigMap that its nodes use.
 
-    ``text``: the config itself. ``previous``: what `apply` once replaced; None if nothing is kept. ``gpus``: GPUs of
-    each node that uses the key. ``version``: the ConfigMap's, so that nobody's change in between is overwritten.
+    ``text``: the config itself. ``resource``: whose slots are meant. ``previous``: what `apply` once replaced; None if
+    nothing is kept. ``gpus``: devices of each node that uses the key; 0 where nothing tells how many. ``counted``: the
+    nodes whose label says so; of others it is taken from what they offered before, wrongly if the plugin lagged.
+    ``version``: the ConfigMap's, so that nobody's change in between is overwritten.
     """
 
     namespace: str
     daemonset: str
     configmap: str
     key: str
+    resource: str = GPU
     text: str
     previous: str | None
     previous_key: str
     gpus: dict[str, int]
+    counted: frozenset[str]
     version: str
     rolling: bool
 
@@ -55,130 +55,41 @@ class Plugin(msgspec.Struct, frozen=True, kw_only=True):
         return f"ConfigMap {self.namespace}/{self.configmap}, key {self.key}, of DaemonSet {self.daemonset}"
 
 
-# the config's text: pure
-
-
-def replicas_of(text: str) -> int:
-    """Slots per GPU that a config asks for; 1 without time-slicing. SetupError if it is no config."""
-    return int((_entry(_parsed(text)) or {}).get("replicas", 1))
-
-
-def resource_of(text: str) -> str:
-    """The name under which the slots are offered."""
-    config = _parsed(text)
-    slicing = (config.get("sharing") or {}).get("timeSlicing") or {}
-    entry = _entry(config)
-    if entry is None:
-        return GPU
-    return str(entry.get("rename") or (f"{GPU}.shared" if slicing.get("renameByDefault") else GPU))
-
-
-def with_replicas(text: str, replicas: int) -> str:
-    """The config with that many slots per GPU and all else as it was, comments included where an entry is there.
-
-    SetupError if it is no config, or if it shares GPUs by MPS.
-    """
-    import yaml
-
-    config = _parsed(text)
-    if (config.get("sharing") or {}).get("mps"):
-        raise SetupError(
-            "the device plugin shares GPUs by MPS, which excludes time-slicing",
-            "take sharing.mps out of the config first, or measure what is there",
-        )
-    entry = _entry(config)
-    if entry is not None and entry.get("replicas") == replicas:
-        return text
-    wanted = copy.deepcopy(config)
-    entry = _entry(wanted)
-    if entry is None:
-        wanted = {"version": "v1", **wanted}
-        sharing = wanted["sharing"] = {**(wanted.get("sharing") or {})}
-        slicing = sharing["timeSlicing"] = {**(sharing.get("timeSlicing") or _SLICING)}
-        slicing["resources"] = [*(slicing.get("resources") or ()), {"name": GPU, "replicas": replicas}]
-    else:
-        entry["replicas"] = replicas
-    edited = _in_place(text, replicas)
-    if edited is not None and wanted == yaml.safe_load(edited):
-        return edited
-    return yaml.safe_dump(wanted, sort_keys=False)
-
-
-def difference(old: str, new: str, name: str) -> str:
-    """Unified diff; empty if there is none."""
-    lines = difflib.unified_diff(
-        old.splitlines(keepends=True), new.splitlines(keepends=True), f"{name} (now)", f"{name} (new)"
-    )
-    return "".join(line if line.endswith("\n") else f"{line}\n\\ No newline at end of file\n" for line in lines)
-
-
-def _parsed(text: str) -> Object:
-    import yaml
-
-    try:
-        config = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise SetupError(
-            f"the device plugin's config is no YAML: {' '.join(str(error).split())}", "mend it by hand"
-        ) from error
-    try:
-        entry = _entry(config) or {}
-        int(entry.get("replicas", 1))
-        return dict(config)
-    except (AttributeError, TypeError, ValueError) as error:
-        raise SetupError(
-            "the device plugin's config cannot be understood", "compare deploy/time-slicing-config.yaml"
-        ) from error
-
-
-def _entry(config: Object) -> Object | None:
-    resources = ((config.get("sharing") or {}).get("timeSlicing") or {}).get("resources") or ()
-    return next((item for item in resources if isinstance(item, dict) and item.get("name") == GPU), None)
-
-
-def _in_place(text: str, replicas: int) -> str | None:
-    """The text with only the number changed; None if there is no such number."""
-    import yaml
-
-    def child(node: Any, name: str) -> Any:
-        pairs = node.value if isinstance(node, yaml.MappingNode) else ()
-        return next((value for key, value in pairs if key.value == name), None)
-
-    resources = child(child(child(yaml.compose(text), "sharing"), "timeSlicing"), "resources")
-    for item in resources.value if isinstance(resources, yaml.SequenceNode) else ():
-        name, number = child(item, "name"), child(item, "replicas")
-        if name is not None and name.value == GPU and number is not None:
-            return f"{text[: number.start_mark.index]}{replicas}{text[number.end_mark.index :]}"
-    return None
-
-
 # the cluster
 
 
-def find(api: Api, key: str = "") -> Plugin:
-    """The cluster's device plugin. SetupError, with what to do, if there is none, or none with a config."""
-    daemonsets = [
+def find(api: Api, key: str = "", resource: str = GPU) -> Plugin:
+    """The cluster's device plugin, for the slots of ``resource``.
+
+    SetupError, with what to do, if there is none, none with a config, or if something else makes the slots.
+    """
+    daemonsets, nodes = api.list("DaemonSet"), api.list("Node")
+    ours = [
         item
-        for item in api.list("DaemonSet")
-        if "nvidia-device-plugin" in podstate.name(item) and "mps-control" not in podstate.name(item)
+        for item in daemonsets
+        if _NEEDLE in podstate.name(item) and "mps-control" not in podstate.name(item) and not offers.of_daemonset(item)
     ]
-    if not daemonsets:
+    # Charts make several, one per kind of node; those without nodes tell nothing.
+    ours.sort(key=_scheduled, reverse=True)
+    if not any(map(_scheduled, ours)) and (other := offers.elsewhere(nodes, daemonsets)):
+        raise SetupError(*other)
+    if not ours:
         raise SetupError(
-            "no DaemonSet called nvidia-device-plugin: the cluster has no NVIDIA device plugin",
+            f"no DaemonSet called {_NEEDLE}: the cluster has no NVIDIA device plugin",
             "install NVIDIA's device plugin or GPU operator, with deploy/time-slicing-config.yaml as its config",
         )
-    # Charts make several, one per kind of node; those without nodes tell nothing.
-    daemonsets.sort(key=lambda item: -int((item.get("status") or {}).get("desiredNumberScheduled", 0)))
-    nodes = api.list("Node")
-    for daemonset in daemonsets:
+    for daemonset in ours:
         configmap = _configmap(api, daemonset)
         if configmap is not None:
-            return _plugin(daemonset, configmap, nodes, key)
-    first = daemonsets[0]
+            return _plugin(daemonset, configmap, nodes, key, offers.base(resource))
     raise SetupError(
-        f"DaemonSet {first['metadata']['namespace']}/{podstate.name(first)} has no ConfigMap with a config",
+        f"DaemonSet {ours[0]['metadata']['namespace']}/{podstate.name(ours[0])} has no ConfigMap with a config",
         "kubectl apply -f deploy/time-slicing-config.yaml, and let the plugin use it (Helm: --set config.name=...)",
     )
+
+
+def _scheduled(daemonset: Object) -> int:
+    return int((daemonset.get("status") or {}).get("desiredNumberScheduled", 0))
 
 
 def _configmap(api: Api, daemonset: Object) -> Object | None:
@@ -187,25 +98,18 @@ def _configmap(api: Api, daemonset: Object) -> Object | None:
         (volume["name"] != _AVAILABLE, volume["configMap"]["name"]) for volume in volumes if "configMap" in volume
     ]
     for not_ours, name in sorted(mounted):
-        found = api.get("ConfigMap", name, daemonset["metadata"]["namespace"])
+        configmap = api.get("ConfigMap", name, daemonset["metadata"]["namespace"])
         # Other ConfigMaps hold scripts and the like.
-        if found is not None and (not not_ours or any(map(_is_config, (found.get("data") or {}).values()))):
-            return found
+        if configmap is not None and (not not_ours or any(map(looks_like_one, (configmap.get("data") or {}).values()))):
+            return configmap
     return None
 
 
-def _is_config(text: str) -> bool:
-    try:
-        return bool({"version", "sharing", "flags"} & _parsed(text).keys())
-    except SetupError:
-        return False
-
-
-def _plugin(daemonset: Object, configmap: Object, nodes: Sequence[Object], key: str) -> Plugin:
+def _plugin(daemonset: Object, configmap: Object, nodes: Sequence[Object], key: str, resource: str) -> Plugin:
     namespace, name = daemonset["metadata"]["namespace"], podstate.name(configmap)
     data = configmap.get("data") or {}
-    using = _keys_in_use(daemonset, data, nodes)
-    chosen = key or _only_key(using, data, f"{namespace}/{name}")
+    using = _keys_in_use(daemonset, data, nodes, resource)
+    chosen = key or _only_key(using, data, f"{namespace}/{name}", nodes, resource)
     if chosen not in data:
         raise SetupError(
             f"ConfigMap {namespace}/{name} has no key {chosen}",
@@ -213,63 +117,102 @@ def _plugin(daemonset: Object, configmap: Object, nodes: Sequence[Object], key: 
         )
     meta = configmap["metadata"]
     annotations = meta.get("annotations") or {}
-    text = data[chosen]
+    text, previous = data[chosen], annotations.get(PREVIOUS)
+    try:
+        means = sharing_of(text, resource)
+    except SetupError:
+        if previous is None:
+            raise
+        means = sharing_of(previous, resource)  # so that --restore mends what somebody broke
+    mine = [node for node in nodes if using.get(podstate.name(node)) == chosen]
     return Plugin(
         namespace=namespace,
         daemonset=podstate.name(daemonset),
         configmap=name,
         key=chosen,
+        resource=resource,
         text=text,
-        previous=annotations.get(PREVIOUS),
+        previous=previous,
         previous_key=annotations.get(PREVIOUS_KEY, chosen),
-        gpus={node["metadata"]["name"]: _gpus(node, text) for node in nodes if using.get(_name(node)) == chosen},
+        gpus={podstate.name(node): _devices(node, resource, means) for node in mine},
+        counted=frozenset(podstate.name(node) for node in mine if _counted(node, resource)),
         version=meta.get("resourceVersion", ""),
         rolling=(daemonset["spec"].get("updateStrategy") or {}).get("type") != "OnDelete",
     )
 
 
-def _keys_in_use(daemonset: Object, data: Mapping[str, str], nodes: Sequence[Object]) -> dict[str, str]:
-    """Of each GPU node: the key that it uses."""
+def _keys_in_use(daemonset: Object, data: Mapping[str, str], nodes: Sequence[Object], resource: str) -> dict[str, str]:
+    """Of each node that has the resource: the key that it uses; empty where none is said to."""
     spec = _pod_spec(daemonset)
-    env = [
-        e for c in (*(spec.get("containers") or ()), *(spec.get("initContainers") or ())) for e in c.get("env") or ()
-    ]
-    fallback = next((e["value"] for e in env if e.get("name") == "DEFAULT_CONFIG" and e.get("value")), "")
+    containers = (*(spec.get("containers") or ()), *(spec.get("initContainers") or ()))
+    env = {e.get("name"): e["value"] for c in containers for e in c.get("env") or () if e.get("value")}
+    fallback = env.get("DEFAULT_CONFIG", "")
+    if not fallback and "default" in data and "named" in env.get("FALLBACK_STRATEGIES", ""):
+        fallback = "default"
     if not fallback and len(data) == 1:
         fallback = next(iter(data))
-    return {_name(node): podstate.labelled(node, NODE_LABEL) or fallback for node in nodes if _has_gpus(node)}
+    names = _names(data, resource)
+    using = [node for node in nodes if _has(node, names, resource)]
+    return {podstate.name(node): podstate.labelled(node, NODE_LABEL) or fallback for node in using}
 
 
-def _only_key(using: Mapping[str, str], data: Mapping[str, str], configmap: str) -> str:
+def _only_key(
+    using: Mapping[str, str], data: Mapping[str, str], configmap: str, nodes: Sequence[Object], resource: str
+) -> str:
     keys = sorted(set(using.values()))
+    there = "; ".join(filter(None, map(offers.words, nodes)))
+    if not keys and there:
+        others = sorted({name for node in nodes for name in offers.accelerators(node)})
+        raise SetupError(f"no node offers {resource}: {there}", f"choose with --resource: {', '.join(others)}")
     if not keys:
-        raise SetupError("no node has an NVIDIA GPU", f"see what the plugin logs; nodes with one offer {GPU}")
+        raise SetupError("no node has an NVIDIA GPU", f"see what the plugin logs; nodes with one offer {resource}")
     if len(keys) > 1 or not keys[0]:
         which = ", ".join(f"{node}: {name or 'unknown'}" for node, name in sorted(using.items()))
+        label = "" if keys[0] else f"; a node that uses none: kubectl label node NODE {NODE_LABEL}=KEY"
         raise SetupError(
-            f"nodes use no one key of ConfigMap {configmap} ({which})", f"choose with --key: {', '.join(sorted(data))}"
+            f"nodes use no one key of ConfigMap {configmap} ({which})",
+            f"choose with --key: {', '.join(sorted(data))}{label}",
         )
     return keys[0]
 
 
-def _has_gpus(node: Object) -> bool:
-    offered = (node.get("status") or {}).get("capacity") or {}
-    return GPU in offered or f"{GPU}.shared" in offered or bool(podstate.labelled(node, COUNT_LABEL))
+def check_used(plugin: Plugin) -> None:
+    """SetupError, with how a node comes to use it, if no node uses the key: to change it would change nothing."""
+    if not plugin.gpus:
+        raise SetupError(
+            f"no node with {plugin.resource} uses {plugin.words()}",
+            f"kubectl label node NODE {NODE_LABEL}={plugin.key}, or choose another key with --key",
+        )
 
 
-def _gpus(node: Object, text: str) -> int:
-    """By the label of GPU feature discovery, else by what is offered now. (Its label for replicas may be stale.)"""
-    counted = podstate.labelled(node, COUNT_LABEL)
-    return int(counted) if counted.isdigit() else offered_by(node, resource_of(text)) // max(1, replicas_of(text))
+def _names(data: Mapping[str, str], resource: str) -> set[str]:
+    """Under which the resource may be offered, by any of the configs that kts understands."""
+    names = {resource, resource + SHARED}
+    for text in data.values():
+        with contextlib.suppress(SetupError):
+            names.update(sharing_of(text, resource).names)
+    return names
 
 
-def offered_by(node: Object, resource: str) -> int:
-    """Slots that the node offers now."""
-    return int(((node.get("status") or {}).get("allocatable") or {}).get(resource, 0))
+def _has(node: Object, names: set[str], resource: str) -> bool:
+    """Whether the node has such devices. One that offers none, and nothing else, may be ill; where GPUs were cut
+    into MIG devices, a 0 of the whole ones stays."""
+    now = offers.accelerators(node)
+    if now:
+        return not names.isdisjoint(now)
+    capacity = (node.get("status") or {}).get("capacity") or {}
+    return not names.isdisjoint(capacity) or bool(offers.told(node, resource).count)
 
 
-def _name(node: Object) -> str:
-    return str(node["metadata"]["name"])
+def _devices(node: Object, resource: str, means: Sharing) -> int:
+    """By the label, else by what is offered now. (The label for replicas may be stale.)"""
+    return _counted(node, resource) or offers.offered(node, means.names)[1] // means.replicas
+
+
+def _counted(node: Object, resource: str) -> int:
+    """By the label of GPU feature discovery; 0 if it does not tell."""
+    text = offers.told(node, resource).count
+    return int(text) if text.isascii() and text.isdecimal() else 0
 
 
 def _pod_spec(daemonset: Object) -> Object:
@@ -304,12 +247,13 @@ def restore(api: Api, plugin: Plugin) -> int:
 
 
 def to_restore(plugin: Plugin) -> str:
-    """The kept text. SetupError if there is none."""
+    """The kept text. SetupError if there is none, or none that kts understands."""
     if plugin.previous is None:
         raise SetupError(
             f"{plugin.words()}: no earlier text is kept",
             "kts keeps one when --apply changes the config; there is nothing to put back",
         )
+    sharing_of(plugin.previous, plugin.resource)
     return plugin.previous
 
 
@@ -326,21 +270,32 @@ def restart(api: Api, plugin: Plugin) -> int:
     return int(api.patch("DaemonSet", plugin.daemonset, plugin.namespace, body)["metadata"]["generation"])
 
 
-def missing(api: Api, plugin: Plugin, text: str, generation: int = 0) -> str:
-    """What the cluster lacks to offer what ``text`` says, in words; empty if nothing."""
+def missing(api: Api, plugin: Plugin, text: str, generation: int = 0, *, settled: bool = False) -> str:
+    """What the cluster lacks to offer what ``text`` says, in words; empty if nothing.
+
+    ``settled``: the plugin had time enough, so that any whole number of devices will do where no label counts them.
+    """
     daemonset = api.get("DaemonSet", plugin.daemonset, plugin.namespace)
     if daemonset is None:
         raise SetupError(f"DaemonSet {plugin.namespace}/{plugin.daemonset} is gone", "install NVIDIA's device plugin")
     if plugin.rolling and not _rolled_out(daemonset.get("status") or {}, generation):
         return f"new pods of DaemonSet {plugin.daemonset}"
-    resource, replicas = resource_of(text), replicas_of(text)
-    there = {_name(node): offered_by(node, resource) for node in api.list("Node")}
-    lacking = [
-        f"node {name} to offer {gpus * replicas} {resource}, not {there.get(name, 0)}"
-        for name, gpus in plugin.gpus.items()
-        if there.get(name, 0) != gpus * replicas
-    ]
+    means = sharing_of(text, plugin.resource)
+    lacking = []
+    for node, (name, slots) in offered(api, plugin, text).items():
+        wanted = 0 if settled and node not in plugin.counted else plugin.gpus[node] * means.replicas
+        if slots == 0 or slots % means.replicas or slots != (wanted or slots):
+            names = name if slots else " or ".join(means.names)
+            much = str(wanted) if wanted else f"{means.replicas} per GPU of"
+            lacking.append(f"node {node} to offer {much} {names}, not {slots}")
     return "; ".join(lacking)
+
+
+def offered(api: Api, plugin: Plugin, text: str) -> dict[str, tuple[str, int]]:
+    """Of each node that uses the key: the name of its slots, and how many it offers now."""
+    names = sharing_of(text, plugin.resource).names
+    there = {podstate.name(node): offers.offered(node, names) for node in api.list("Node")}
+    return {node: there.get(node, (names[0], 0)) for node in plugin.gpus}
 
 
 def _rolled_out(status: Object, generation: int) -> bool:
@@ -361,16 +316,16 @@ def wait(
     pause: Callable[[float], None] = time.sleep,
 ) -> None:
     """Until every node offers the slots of ``text``. MeasurementError naming what is lacking after ``deadline_s``."""
-    until = clock() + deadline_s
+    began = clock()
     said = ""
     while True:
         try:
-            lacking = missing(api, plugin, text, generation)
+            lacking = missing(api, plugin, text, generation, settled=clock() >= began + SETTLED_S)
         except Unavailable as error:
             lacking = error.what
         if not lacking:
             return
-        if clock() >= until:
+        if clock() >= began + deadline_s:
             raise MeasurementError(
                 f"the config is in place, but after {deadline_s:.0f} s still waiting for {lacking}",
                 f"kubectl -n {plugin.namespace} logs ds/{plugin.daemonset} --all-containers; "

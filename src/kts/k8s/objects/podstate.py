@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from kts.k8s.objects import Object
+from kts.k8s.objects import Object, quantity
 from kts.k8s.objects.names import LABEL_ROLE, LABEL_RUN, LABEL_TENANT
 
 HOPELESS = {
@@ -113,7 +113,8 @@ def requested(pod: Object, resource: str) -> int:
     if phase(pod) in ("Succeeded", "Failed"):
         return 0
     containers = (pod.get("spec") or {}).get("containers") or ()
-    return sum(int(((c.get("resources") or {}).get("requests") or {}).get(resource, 0)) for c in containers)
+    asked = [((c.get("resources") or {}).get("requests") or {}).get(resource, 0) for c in containers]
+    return sum(quantity.count(amount, f"pod {name(pod)}, {resource}") for amount in asked)
 
 
 def neighbours(pods: Iterable[Object], run: str, node: str, resource: str) -> list[str]:

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 import msgspec
 
 from kts.errors import SetupError
-from kts.k8s.objects import Object, podstate
+from kts.k8s.objects import Object, offers, podstate
+from kts.k8s.objects.pluginconfig import GPU
 from kts.k8s.objects.settings import ClusterSettings
 
 
@@ -18,6 +19,10 @@ class Room(msgspec.Struct, frozen=True, kw_only=True):
     slots: int
     used: int
     by: tuple[str, ...] = ()
+    others: str = ""
+    """All accelerators of the node, for people; empty if there are none."""
+    maker: offers.Provider | None = None
+    """Who makes the slots, if not NVIDIA's device plugin."""
 
     @property
     def free(self) -> int:
@@ -42,9 +47,11 @@ def rooms(nodes: Sequence[Object], pods: Sequence[Object], settings: ClusterSett
         found.append(
             Room(
                 node=name,
-                slots=int(node.get("status", {}).get("allocatable", {}).get(settings.resource, 0)),
+                slots=offers.offered(node, [settings.resource])[1],
                 used=sum(podstate.requested(pod, settings.resource) for pod in holders),
                 by=tuple(f"{pod['metadata'].get('namespace')}/{podstate.name(pod)}" for pod in holders),
+                others=offers.words(node),
+                maker=offers.of_node(node),
             )
         )
     return sorted(found, key=lambda room: (-room.free, room.node))
@@ -60,18 +67,32 @@ def choose(found: Sequence[Room], wanted: int, settings: ClusterSettings) -> str
     if not settings.resource:
         return found[0].node
     if not any(room.slots for room in found):
-        raise SetupError(
-            f"no node offers {settings.resource}",
-            "install NVIDIA's device plugin; where sharing renames the resource: --resource nvidia.com/gpu.shared",
-        )
+        raise _none_offers(found, settings.resource)
     best = next(room for room in found if room.slots)
     if best.free >= wanted:
         return best.node
-    if max(room.slots for room in found) < wanted:
-        remedy = f"offer more slots: kts k8s time-slicing --replicas {wanted}, or run fewer tenants"
-    else:
+    if max(room.slots for room in found) >= wanted:
         remedy = "wait until they are free, or choose another node with --node"
+    elif best.maker is not None:
+        remedy = f"offer more slots, {best.maker.setting}, or run fewer tenants"
+    else:
+        more = "" if settings.resource.startswith(GPU) else f" --resource {settings.resource}"
+        remedy = f"offer more slots: kts k8s time-slicing --replicas {wanted}{more}, or run fewer tenants"
     raise SetupError(f"no free slot for {wanted - best.free} of {wanted} tenants; {best.words()}", remedy)
+
+
+def _none_offers(rooms: Sequence[Room], resource: str) -> SetupError:
+    """No node has the resource: because it is called otherwise there, or because there is none."""
+    there = "; ".join(room.others for room in rooms if room.others)
+    if there:
+        return SetupError(
+            f"no node offers {resource}: {there}",
+            "ask for what is offered: --resource NAME; kts computes on NVIDIA GPUs alone",
+        )
+    return SetupError(
+        f"no node offers {resource}",
+        "install NVIDIA's device plugin; where sharing renames the resource: --resource nvidia.com/gpu.shared",
+    )
 
 
 def _fits(node: Object, settings: ClusterSettings) -> bool:
