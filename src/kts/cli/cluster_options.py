@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-import inspect
 import re
-from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar, cast, get_args, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, cast, get_args
 
 import typer
 
@@ -30,7 +28,7 @@ _QUANTITY = re.compile(r"[0-9]+(\.[0-9]+)?(m|[kMGTPE]|[KMGTPE]i)?")
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Place:
-    """Where on a cluster pods go. Each field is an option; see `takes`."""
+    """Where on a cluster pods go. Each field is an option; see `kts.cli.groups`."""
 
     namespace: Namespace = DEFAULT_NAMESPACE
     image: Annotated[
@@ -120,34 +118,6 @@ class RunPlace(Place):
             telemetry=telemetry,
             dcgm=checked_dcgm(dcgm, telemetry=telemetry),
         )
-
-
-Command = TypeVar("Command", bound=Callable[..., None])
-
-
-def takes(options: type[Place]) -> Callable[[Command], Command]:
-    """Makes a command for typer of one whose parameter ``place`` is such a value: its fields become the options."""
-
-    def wrapped(command: Command) -> Command:
-        def run(**given: Any) -> None:
-            chosen = {name: given.pop(name) for name in hints}
-            command(**given, place=options(**chosen))
-
-        hints = get_type_hints(options, include_extras=True)
-        signature = inspect.signature(command, eval_str=True)
-        parameters: list[inspect.Parameter] = []
-        for parameter in signature.parameters.values():
-            found = [parameter]
-            if parameter.name == "place":
-                defaults = {field.name: field.default for field in dataclasses.fields(options)}
-                found = [parameter.replace(name=n, annotation=hints[n], default=defaults[n]) for n in hints]
-            parameters += [one.replace(kind=inspect.Parameter.KEYWORD_ONLY) for one in found]
-        run.__name__, run.__doc__, run.__module__ = command.__name__, command.__doc__, command.__module__
-        run.__annotations__ = {one.name: one.annotation for one in parameters}
-        run.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
-        return cast(Command, run)
-
-    return wrapped
 
 
 def _quantity(option: str, text: str, example: str) -> str:

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
+import kts
 from kts.cli.options import Json
+from kts.cli.output import fields, present
 from kts.errors import UsageError
-
-if TYPE_CHECKING:
-    from kts.model.summary import Summary
 
 WITH = "--with"
 """Stands between the two sides. It is no option of its own, so that shells may write many runs on either side of it."""
@@ -44,28 +43,12 @@ def compare(
     Says what changed by more than --threshold, and whether the data support it. kts compare A1 A2 --with B1 B2 also
     knows how much two runs of one experiment differ anyway.
     """
-    from kts.cli.output import console, print_json
-    from kts.report import print_comparison, print_pool
-    from kts.stats import compare as compare_summaries
-    from kts.stats.comparison import pool as pool_summaries
-
     sides = _sides(runs, pool=pool)
-    summaries = [[_summary(path) for path in side] for side in sides]
-    _refuse_copies([one for side in summaries for one in side])
     if pool:
-        pooled = pool_summaries(summaries[0])
-        if as_json:
-            print_json(pooled)
-        print_pool(pooled, console(stderr=as_json))
+        present(kts.pool(sides[0]), as_json=as_json)
         return
-    comparison = compare_summaries(summaries[0], summaries[1], threshold)
-    if as_json:
-        print_json({"sentence": comparison.sentence, **_fields(comparison)})
-    print_comparison(comparison, console(stderr=as_json))
-
-
-def _fields(struct: object) -> dict[str, object]:
-    return {name: getattr(struct, name) for name in struct.__struct_fields__}  # type: ignore[attr-defined]
+    comparison = kts.compare(sides[0], sides[1], threshold=threshold)
+    present(comparison, as_json=as_json, body={"sentence": comparison.sentence, **fields(comparison)})
 
 
 def _sides(words: list[str], *, pool: bool) -> list[list[Path]]:
@@ -91,31 +74,3 @@ def _sides(words: list[str], *, pool: bool) -> list[list[Path]]:
             f"kts compare A1 A2 {WITH} B1 B2; all as one side: --pool",
         )
     return sides
-
-
-def _refuse_copies(runs: list[Summary]) -> None:
-    """UsageError where one run stands for two that would show how much runs differ. Two runs alone may be the same."""
-    for number, one in enumerate(runs if len(runs) > 2 else []):
-        if any(one.tenants == other.tenants for other in runs[:number]):
-            raise UsageError(
-                f"{one.run} is there twice", "a copy does not tell how much runs differ: give each run once"
-            )
-
-
-def _summary(path: Path) -> Summary:
-    """The figures of a run: read from a summary.json, or computed anew from a directory."""
-    if not path.is_file():
-        from kts.stats import analyse
-        from kts.store import open_run
-
-        return analyse(open_run(path)).summary
-    return _read_summary(path)
-
-
-def _read_summary(path: Path) -> Summary:
-    from kts import files
-    from kts.model.summary import SUMMARY_VERSION, Summary
-
-    remedy = "give a run directory, or a summary.json that this version of kts wrote"
-    raw = files.read(path, remedy)
-    return files.decode(raw, Summary, str(path), "not a summary.json", remedy, newest=SUMMARY_VERSION)

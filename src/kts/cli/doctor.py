@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from kts.cli.cluster_options import PANEL, Context, Place, takes
+from kts.cli.cluster_options import PANEL, Context, Place
 from kts.cli.options import Dcgm, Json, checked_dcgm
 from kts.errors import SetupError, UsageError
 
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 PLACES = ("local", "k8s")
 
 
-@takes(Place)
 def doctor(
     *,
     on: Annotated[str, typer.Option(help="local: this machine; k8s: a cluster.", metavar="BACKEND")] = "local",

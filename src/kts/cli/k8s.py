@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from kts.cli.cluster_options import Context, Extra, RunPlace, takes
+from kts.cli.cluster_options import Context, Extra, RunPlace
 from kts.cli.experiments import complete_name
+from kts.cli.groups import grouped
 from kts.cli.k8s_time_slicing import time_slicing
 from kts.cli.options import Dcgm, Telemetry
 from kts.errors import UsageError
@@ -27,7 +28,7 @@ app.command("time-slicing")(time_slicing)
 
 
 @app.command()
-@takes(RunPlace)
+@grouped
 def render(
     *,
     experiment: Annotated[

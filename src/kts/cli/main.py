@@ -19,6 +19,7 @@ from kts.cli.compare import SETTINGS as COMPARE_SETTINGS
 from kts.cli.compare import compare
 from kts.cli.doctor import doctor
 from kts.cli.experiments import experiments
+from kts.cli.groups import grouped
 from kts.cli.k8s import app as k8s_app
 from kts.cli.predict import predict
 from kts.cli.probe import probe
@@ -57,7 +58,7 @@ for command in (
     schema,
     doctor,
 ):
-    app.command(context_settings=COMPARE_SETTINGS if command is compare else None)(command)
+    app.command(context_settings=COMPARE_SETTINGS if command is compare else None)(grouped(command))
 app.add_typer(k8s_app)
 
 

@@ -6,6 +6,8 @@ import json
 import sys
 from typing import TYPE_CHECKING, Any
 
+import kts
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -18,6 +20,18 @@ def console(*, stderr: bool) -> Console:
     if not out.is_terminal:
         out = Console(stderr=stderr, highlight=False, width=120)
     return out
+
+
+def present(result: object, *, as_json: bool, body: object = None) -> None:
+    """A result for people on stdout; with ``as_json`` it goes to stderr, and ``body`` to stdout (None: the result)."""
+    if as_json:
+        print_json(result if body is None else body)
+    kts.show(result, console(stderr=as_json))
+
+
+def fields(struct: object) -> dict[str, Any]:
+    """A msgspec struct's fields by name, as they are."""
+    return {name: getattr(struct, name) for name in struct.__struct_fields__}  # type: ignore[attr-defined]
 
 
 def print_json(value: Any) -> None:

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
+import kts
 from kts.cli.options import Json, NoFigures, RunDirectory
-from kts.errors import DataError, SetupError
-
-if TYPE_CHECKING:
-    from kts.model.reading import RunData
-    from kts.stats import Analysis
+from kts.cli.output import console, print_json, say
+from kts.errors import KtsError, SetupError
 
 _FIGURES = (".png", ".svg")
 
@@ -33,57 +32,43 @@ def report(
 
     A run that was killed is reported as far as it came.
     """
-    from kts.stats import analyse
-    from kts.store import open_run
-
-    run = open_run(directory, trim)
-    if not has_figures(run):
-        raise DataError(
-            f"{directory}: nothing to report: {_why_nothing(run)}", "measure again; what the workers said is in logs/"
-        )
-    analysis = analyse(run)
-    show(run, analysis, out or directory, figures=not no_figures, as_json=as_json, must_write=out is not None)
+    run = kts.load(directory, trim=trim)
+    run.check_figures()
+    show(run, out, figures=not no_figures, as_json=as_json)
 
 
-def has_figures(run: RunData) -> bool:
-    """True if at least one block may be analysed."""
-    return any(block.valid for block in run.blocks)
+def show_measured(run: kts.Run, *, figures: bool, as_json: bool) -> None:
+    """Reports what there is of a run that was just measured, and then lets its outcome decide the exit code."""
+    failure = run.failure
+    try:
+        if failure is None or run.has_figures:
+            show(run, run.directory, figures=figures, as_json=as_json, failed=failure is not None)
+    except KtsError:
+        if failure is None:
+            raise
+    if failure is not None:
+        raise failure
+    if run.outcome.kind != "complete":
+        say(f"{run.outcome.kind}: {run.outcome.reason}")
+        say(f"  try: {run.outcome.remedy}")
 
 
-def _why_nothing(run: RunData) -> str:
-    return run.info.outcome.reason or "no block was finished"
+def show(run: kts.Run, out: Path | None, *, figures: bool, as_json: bool, failed: bool = False) -> None:
+    """Writes the report into ``out`` and prints the summary.
 
-
-def show(
-    run: RunData,
-    analysis: Analysis,
-    directory: Path,
-    *,
-    figures: bool,
-    as_json: bool,
-    must_write: bool = True,
-    failed: bool = False,
-) -> None:
-    """Writes the report into ``directory`` and prints the summary.
-
-    Where the directory cannot be written it only prints; SetupError then, except where it need not be
-    written (``must_write`` False). ``failed``: an error follows and is the JSON document on stdout.
+    Where ``out`` cannot be written it only prints, and SetupError follows; not so without one, as the run's own
+    directory need not be writable. ``failed``: an error follows and is the JSON document on stdout.
     """
-    from kts.cli.output import console, print_json, say
-    from kts.report import print_summary, write
-
-    written: list[Path] = []
+    written: Sequence[Path] = ()
     problem: SetupError | None = None
     try:
-        if not must_write:
-            _check_writable(directory)
-        written = write(run, analysis, directory, figures=figures)
+        written = run.report(out, figures=figures)
     except SetupError as error:
         problem = error
-    fatal = problem if must_write else None
+    fatal = problem if out is not None else None
     if as_json and not failed and not fatal:
-        print_json(analysis.summary)
-    print_summary(analysis.summary, console(stderr=as_json))
+        print_json(run.summary)
+    kts.show(run, console(stderr=as_json))
     for line in _where(written):
         say(line)
     if fatal:
@@ -92,20 +77,9 @@ def show(
         say(f"note: {problem.what}; --out DIR writes the report elsewhere")
 
 
-def _where(written: list[Path]) -> list[str]:
+def _where(written: Sequence[Path]) -> list[str]:
     """Where to look: each page and table, and the folder of the figures."""
     pages = sorted(path for path in written if path.suffix not in _FIGURES)
     folders = Counter(path.parent for path in written if path.suffix in _FIGURES)
     shown = [str(path) for path in pages] + [f"{folder}/ ({count} figures)" for folder, count in folders.items()]
     return [f"wrote {item}" for item in shown]
-
-
-def _check_writable(directory: Path) -> None:
-    """SetupError if nothing can be written there: known before the figures are drawn."""
-    import tempfile
-
-    try:
-        with tempfile.TemporaryFile(dir=directory):
-            return
-    except OSError as error:
-        raise SetupError(f"{directory} cannot be written ({error.strerror or error})") from error

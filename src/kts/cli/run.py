@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from kts.cli.cluster_options import PANEL, Context, RunPlace, takes
+from kts import app
+from kts.cli.cluster_options import PANEL, Context, RunPlace
 from kts.cli.experiments import complete_name
 from kts.cli.options import Dcgm, Json, NoFigures, Telemetry, checked_dcgm
-from kts.errors import KtsError, SetupError, UsageError
+from kts.cli.report import show_measured
+from kts.errors import SetupError, UsageError
 
 if TYPE_CHECKING:
     from kts.conduct.ports import Backend
@@ -47,7 +49,6 @@ class Setting:
     made_from: tuple[Material, ...] = ()
 
 
-@takes(RunPlace)
 def run(
     *,
     experiment: Annotated[
@@ -143,7 +144,7 @@ def run(
         directory = out or _default_directory(setting.plan.name)
         sampled = telemetry and on != "replay"
         outcome = _measure(setting, directory, overwrite=overwrite, telemetry=sampled, dcgm=exporter)
-    report_outcome(directory, outcome, figures=not no_figures, as_json=as_json)
+    show_measured(app.finished(directory, outcome), figures=not no_figures, as_json=as_json)
 
 
 def _local(experiment: str, changes: dict[str, object]) -> Setting:
@@ -246,38 +247,6 @@ def _measure(setting: Setting, directory: Path, *, overwrite: bool, telemetry: b
     with RichWatcher(console(stderr=True)) as watcher:
         sampler = make_sampler(dcgm) if telemetry else None
         return conduct(plan, setting.make_backend(directory / LOGS), writer, watcher, rule, telemetry=sampler)
-
-
-def report_outcome(directory: Path, outcome: Outcome, *, figures: bool, as_json: bool) -> None:
-    """Reports what there is, whatever the outcome, and then lets the outcome decide the exit code."""
-    from kts.cli.report import has_figures, show
-    from kts.stats import analyse
-    from kts.store import open_run
-
-    failure = _as_error(outcome)
-    try:
-        recorded = open_run(directory)
-        if failure is None or has_figures(recorded):
-            analysis = analyse(recorded)
-            show(recorded, analysis, directory, figures=figures, as_json=as_json, failed=failure is not None)
-    except KtsError:
-        if failure is None:
-            raise
-    if failure is not None:
-        raise failure
-    if outcome.kind != "complete":
-        from kts.cli.output import say
-
-        say(f"{outcome.kind}: {outcome.reason}")
-        say(f"  try: {outcome.remedy}")
-
-
-def _as_error(outcome: Outcome) -> KtsError | None:
-    if outcome.exit_code == 0:
-        return None
-    error = KtsError(outcome.reason or f"the run is {outcome.kind}", outcome.remedy)
-    error.exit_code = outcome.exit_code
-    return error
 
 
 def _number_or_none(text: str) -> object:

@@ -8,8 +8,10 @@ from typing import Annotated
 
 import typer
 
+from kts import app
 from kts.cli.cluster_options import Context, Namespace
 from kts.cli.options import Json, NoFigures
+from kts.cli.report import show_measured
 from kts.errors import UsageError
 from kts.k8s.objects.names import DEFAULT_NAMESPACE
 
@@ -53,14 +55,13 @@ def attach(  # noqa: PLR0917 - typer turns parameters into options
 ) -> None:
     """Follow, fetch and report a run in a cluster."""
     from kts.cli.on_k8s import conclude
-    from kts.cli.run import report_outcome
     from kts.k8s.cluster.api import Api
     from kts.k8s.follow import runs
 
     api = Api.connect(context)
     directory = out or Path("runs") / run
     outcome = conclude(api, runs.attach(api, run, namespace, directory), keep=keep)
-    report_outcome(directory, outcome, figures=not no_figures, as_json=as_json)
+    show_measured(app.finished(directory, outcome), figures=not no_figures, as_json=as_json)
 
 
 def collect(  # noqa: PLR0917 - as above
@@ -75,7 +76,6 @@ def collect(  # noqa: PLR0917 - as above
 
     The run is left as it is, and goes on.
     """
-    from kts.cli.run import report_outcome
     from kts.k8s.cluster.api import Api
     from kts.k8s.follow import runs
 
@@ -86,7 +86,7 @@ def collect(  # noqa: PLR0917 - as above
         info = attached.collect()
     finally:
         attached.close()
-    report_outcome(directory, info.outcome, figures=not no_figures, as_json=as_json)
+    show_measured(app.finished(directory, info.outcome), figures=not no_figures, as_json=as_json)
 
 
 def clean(

@@ -8,8 +8,10 @@ from typing import Annotated
 
 import typer
 
+import kts
 from kts.cli.options import Json, NoFigures, RunDirectory
-from kts.errors import UsageError
+from kts.cli.output import present, say
+from kts.errors import RefusalError, UsageError
 
 _HASH = re.compile(r"[0-9a-f]{64}")
 
@@ -37,34 +39,12 @@ def validate(
 
     Errors of the prediction and of simpler rules, how often the bands hold, and whether it was sealed before the run.
     """
-    from msgspec.structs import replace
-
-    from kts import __version__, files
-    from kts.cli.output import console, print_json, say
-    from kts.errors import RefusalError
-    from kts.model.provenance import sha256
-    from kts.physics.files import decode_prediction
-    from kts.physics.sealing import check
-    from kts.physics.validate import score
-    from kts.report.forecasts import print_score
-    from kts.store import open_run, origin
-
-    raw = files.read(prediction, "give a file that kts predict --out wrote")
-    run = open_run(directory)
-    given = decode_prediction(raw, str(prediction))
-    seal = check(given, sha256(raw), _hash(sealed), run.info, origin.of_run(directory))
-    found = replace(score(given, run), seal=seal)
-    if out is not None:
-        from kts.report.writing import write_score
-
-        label = ", ".join(sorted({worker.device.label for worker in run.info.workers})) or "unknown device"
-        for path in write_score(found, out, label, __version__, figures=not no_figures):
-            say(f"wrote {path}")
-    if as_json:
-        print_json(found)
-    print_score(found, console(stderr=as_json))
-    if sealed is not None and not seal.sealed:
-        raise RefusalError(seal.sentence, "hold against the run a prediction whose hash was published before it began")
+    score = kts.validate(prediction, directory, sealed=_hash(sealed), out=out, figures=not no_figures, say=say)
+    present(score, as_json=as_json)
+    if sealed is not None and score.seal is not None and not score.seal.sealed:
+        raise RefusalError(
+            score.seal.sentence, "hold against the run a prediction whose hash was published before it began"
+        )
 
 
 def _hash(given: str | None) -> str:

@@ -1,0 +1,162 @@
+"""A run that was measured, as Python and notebooks see it."""
+
+from __future__ import annotations
+
+import tempfile
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from kts.app.printing import printed
+from kts.errors import DataError, KtsError, SetupError, UsageError
+from kts.model.reading import RunData
+from kts.model.records import RECORD, Clock, Records, clock_ms
+from kts.model.run import Outcome, RunInfo
+from kts.model.summary import Summary
+from kts.report import print_summary, write
+from kts.report.markdown import results_md
+from kts.stats import Analysis, analyse
+from kts.store import open_run
+
+
+class Run:
+    """A run directory, or a directory of KTS_APP logs, with its figures. `load` and `run` make it.
+
+    ``directory``: where it is. ``data``: block by block, as `kts.model.reading.RunData` has it. ``outcome``: how it
+    ended. The figures are computed on first use, from the records.
+    """
+
+    def __init__(self, directory: Path, data: RunData, outcome: Outcome | None = None) -> None:
+        self.directory = directory
+        self.data = data
+        self.outcome = outcome or data.info.outcome
+
+    @property
+    def info(self) -> RunInfo:
+        """All that is recorded of it besides records: plan, workers, blocks, environment (run.json)."""
+        return self.data.info
+
+    @property
+    def tenants(self) -> tuple[str, ...]:
+        """Names, in the plan's order."""
+        return tuple(tenant.name for tenant in self.info.plan.tenants)
+
+    @property
+    def conditions(self) -> tuple[str, ...]:
+        """Names of the sets of tenants that were active together, such as ``solo-fft`` and ``shared-fft+gemm``."""
+        return tuple(condition.name for condition in self.info.plan.conditions)
+
+    @property
+    def has_figures(self) -> bool:
+        """True if at least one block may be analysed."""
+        return any(block.valid for block in self.data.blocks)
+
+    @property
+    def failure(self) -> KtsError | None:
+        """The error with which `kts run` ends: None where the run is complete, or undetermined at its limits."""
+        return _failure(self.outcome)
+
+    @cached_property
+    def analysis(self) -> Analysis:
+        """Figures and what the pictures need."""
+        return analyse(self.data)
+
+    @property
+    def summary(self) -> Summary:
+        """The figures, with intervals: the content of summary.json. Without `has_figures` it refuses each."""
+        return self.analysis.summary
+
+    def records(self, tenant: str, condition: str | None = None) -> Records:
+        """Every recorded iteration of a tenant in valid blocks, in order of time; of all conditions, or of one.
+
+        Shape ``(n,)``, dtype `kts.model.records.RECORD`: ``i``, ``due_ns``, ``submit_ns``, ``retire_ns``,
+        ``device_ms``. Includes those that figures leave out (the first of a block, iterations without all their
+        neighbours). UsageError for a tenant or condition that is not there.
+        """
+        _check("tenant", tenant, self.tenants)
+        if condition is not None:
+            _check("condition", condition, self.conditions)
+        wanted = (b for b in self.data.blocks if b.valid and condition in (None, b.condition))
+        return np.concatenate([np.empty(0, RECORD), *(self.data.records(tenant, block.index) for block in wanted)])
+
+    def latencies_ms(
+        self, tenant: str, condition: str | None = None, clock: Clock = "response"
+    ) -> npt.NDArray[np.float64]:
+        """The latency of each of `records`, in milliseconds, shape ``(n,)``.
+
+        ``clock``: response (retire - due), service (retire - submit), or device (the device's own stopwatch; NaN
+        where there is none).
+        """
+        return clock_ms(self.records(tenant, condition), clock)
+
+    def report(self, out: str | Path | None = None, *, figures: bool = True) -> list[Path]:
+        """Writes summary.json, summary.csv, results.md, report.html and, with ``figures``, plots; returns their paths.
+
+        ``out``: the directory; by default the run's own. DataError where no block may be analysed, SetupError where
+        the directory cannot be written.
+        """
+        self.check_figures()
+        if out is None:
+            _check_writable(self.directory)
+        return write(self.data, self.analysis, Path(out or self.directory), figures=figures)
+
+    def check_figures(self) -> None:
+        """DataError where no block may be analysed."""
+        if not self.has_figures:
+            why = self.info.outcome.reason or "no block was finished"
+            raise DataError(
+                f"{self.directory}: nothing to report: {why}", "measure again; what the workers said is in logs/"
+            )
+
+    def __repr__(self) -> str:
+        return f"<kts.Run {self.info.id}: {' + '.join(self.tenants)}, {self.info.plan.design}, {self.outcome.kind}>"
+
+    def _repr_markdown_(self) -> str:
+        return results_md(self.data, self.summary, []) if self.has_figures else repr(self)
+
+
+printed.register(Summary, print_summary)
+printed.register(Run, lambda run, console: print_summary(run.summary, console))
+
+
+def load(directory: str | Path | Run, *, trim: int = 0) -> Run:
+    """The run in a directory: kts's own, finished or not, or KTS_APP v1 logs.
+
+    ``trim`` leaves out the first iterations of each log, as warm-up. DataError if there is nothing to read,
+    UsageError if a run of kts's own is to be trimmed.
+    """
+    if isinstance(directory, Run):
+        return directory
+    return Run(Path(directory), open_run(Path(directory), trim))
+
+
+def finished(directory: Path, outcome: Outcome) -> Run:
+    """The run that was just measured. Where nothing of it can be read, the error is why it failed."""
+    try:
+        return Run(directory, open_run(directory), outcome)
+    except KtsError as error:
+        raise _failure(outcome) or error from None
+
+
+def _failure(outcome: Outcome) -> KtsError | None:
+    if outcome.exit_code == 0:
+        return None
+    error = KtsError(outcome.reason or f"the run is {outcome.kind}", outcome.remedy)
+    error.exit_code = outcome.exit_code
+    return error
+
+
+def _check(what: str, name: str, names: tuple[str, ...]) -> None:
+    if name not in names:
+        raise UsageError(f"no {what} {name!r} in this run", f"there are: {', '.join(names)}")
+
+
+def _check_writable(directory: Path) -> None:
+    """SetupError if nothing can be written there: known before the figures are drawn."""
+    try:
+        with tempfile.TemporaryFile(dir=directory):
+            return
+    except OSError as error:
+        raise SetupError(f"{directory} cannot be written ({error.strerror or error})") from error

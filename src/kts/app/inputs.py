@@ -1,0 +1,214 @@
+"""What forecasts are made from: profiles, a fingerprint, a run, and how much to simulate."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypedDict
+
+from msgspec.structs import replace
+
+from kts import files
+from kts.app.handle import Run, load
+from kts.errors import DataError, UsageError
+from kts.model.provenance import Material, material
+from kts.physics.files import decode_fingerprint, decode_profile
+from kts.physics.fitted import model_error
+from kts.physics.forecast import ModelError
+from kts.physics.predict import Effort
+from kts.physics.profiling import recalibrated
+from kts.physics.recorded import mix_seconds, profile_of, solo
+from kts.physics.values import Fingerprint, Gpu, Interval, Profile
+from kts.store import fingerprints, origin
+
+AnyProfile = str | Path | Profile
+"""A file, a folder of ``*.profile.json``, or what `kts.profile` returned."""
+DEFAULT_SECONDS = 600.0
+
+
+class Given(TypedDict, total=False):
+    """What `predict` and `whatif` are given besides mixes."""
+
+    profiles: AnyProfile | Sequence[AnyProfile]
+    """How each tenant behaves alone."""
+    from_run: str | Path | Run | None
+    """How fast each tenant's host is, from its solo blocks; single bursts where there is no profile."""
+    fingerprint: str | Path | Fingerprint | None
+    """How the GPU is shared. Default: what `kts.probe` kept of it."""
+    assume: tuple[float, float, float] | None
+    """Instead of a fingerprint: slice, cost of a switch, cost of yielding (ms)."""
+    deadlines_ms: Mapping[str, float]
+    """By tenant."""
+    seconds: float | None
+    """Length of the run that the bands are for, per mix. Default: as long as ``from_run``, else 600."""
+    seed: int
+    """Of every draw."""
+    model_error: float | None
+    """Relative error of the model itself. Default: as fitted for such a device."""
+
+
+@dataclass(frozen=True)
+class Basis:
+    """What was given, read and checked. ``made_from``: fingerprint, profiles and run, hashed."""
+
+    profiles: dict[str, Profile]
+    fingerprint: Fingerprint
+    run: Run | None
+    effort: Effort
+    error: ModelError
+    made_from: tuple[Material, ...]
+
+    def mix(self, given: str | Sequence[str]) -> tuple[str, ...]:
+        """``fft+gemm*2``, or names, as names. UsageError for an unknown one."""
+        return parse_mix(given, self.profiles)
+
+
+def basis(given: Given) -> Basis:
+    """UsageError where something is missing or given twice, DataError for files that cannot be read."""
+    run = None if (measured := given.get("from_run")) is None else load(measured)
+    read = list(_profiles(given.get("profiles", ())))
+    profiles = _named(read, run, given.get("deadlines_ms", {}))
+    device = next(iter(profiles.values())).gpu
+    fingerprint, seen = _fingerprint(given.get("fingerprint"), given.get("assume"), device)
+    made_from = [*seen, *(used for _, used in read)]
+    if run is not None:
+        made_from += origin.of_run(run.directory, run.info.created_ns or None)
+    relative = given.get("model_error")
+    return Basis(
+        profiles=profiles,
+        fingerprint=fingerprint,
+        run=run,
+        effort=Effort(seconds=given.get("seconds") or _measured_seconds(run), seed=given.get("seed", 0)),
+        error=model_error(fingerprint.gpu) if relative is None else ModelError(relative=relative, source="given"),
+        made_from=tuple(made_from),
+    )
+
+
+def parse_mix(given: str | Sequence[str], profiles: Mapping[str, Profile]) -> tuple[str, ...]:
+    """``fft+gemm*2``, or names, as names. UsageError for an unknown one."""
+    names: list[str] = []
+    for part in given.split("+") if isinstance(given, str) else given:
+        name, star, times = part.strip().partition("*")
+        if star and not (times.isdecimal() and 1 <= int(times) <= 64):
+            raise UsageError(f"mix {given!r}: {part!r} is no name with a number", "write fft+gemm, or fft*3+gemm")
+        check_name(name, profiles)
+        names += [name] * (int(times) if star else 1)
+    return tuple(names)
+
+
+def check_name(name: str, profiles: Mapping[str, Profile]) -> None:
+    """UsageError where there is no such profile."""
+    if name not in profiles:
+        raise UsageError(f"no profile of {name!r}", f"there are: {', '.join(profiles)}")
+
+
+def _profiles(given: AnyProfile | Sequence[AnyProfile]) -> Iterator[tuple[Profile, Material]]:
+    """Each profile, and what it was read from."""
+    for one in [given] if isinstance(given, str | Path | Profile) else given:
+        if isinstance(one, Profile):
+            yield one, material("profile", one.tenant, files.encode(one), one.created_ns)
+            continue
+        for path in _expanded(Path(one)):
+            raw = files.read(path, "check the path")
+            profile = decode_profile(raw, str(path))
+            yield profile, material("profile", profile.tenant or path.name, raw, profile.created_ns)
+
+
+def _named(
+    read: Sequence[tuple[Profile, Material]], run: Run | None, deadlines_ms: Mapping[str, float]
+) -> dict[str, Profile]:
+    """Profiles by tenant name, with host times as in ``run``'s solo blocks."""
+    profiles: dict[str, Profile] = {}
+    for profile, _ in read:
+        if profile.tenant in profiles:
+            raise UsageError(
+                f"two profiles of {profile.tenant}", "give one of them another name (`tenant` in the file)"
+            )
+        profiles[profile.tenant] = profile
+    if run is not None:
+        profiles |= _of_run(run, profiles)
+    if not profiles:
+        raise UsageError("no profiles", "give --profiles FILE, or --from-run DIR")
+    for name, deadline_ms in deadlines_ms.items():
+        check_name(name, profiles)
+        profiles[name] = replace(profiles[name], deadline_ms=deadline_ms)
+    return profiles
+
+
+def _of_run(run: Run, profiles: Mapping[str, Profile]) -> dict[str, Profile]:
+    """The run's tenants: by their profile, or that of the tenant they are a replica of, else as single bursts."""
+    tenants = {}
+    for tenant in run.info.plan.tenants:
+        kind, dash, number = tenant.name.rpartition("-")
+        profile = profiles.get(tenant.name) or (profiles.get(kind) if dash and number.isdecimal() else None)
+        if profile is None:
+            tenants[tenant.name] = profile_of(run.data, tenant.name)
+            continue
+        if None not in (profile.size, tenant.work.size) and profile.size != tenant.work.size:
+            raise UsageError(
+                f"the profile of {profile.tenant} is of size {profile.size}, "
+                f"{tenant.name} in the run of {tenant.work.size}",
+                "profile it again, or leave one of the two out",
+            )
+        alone = solo(run.data, tenant.name)
+        as_in_run = replace(profile, tenant=tenant.name, arrivals=tenant.arrivals)
+        tenants[tenant.name] = recalibrated(as_in_run, alone.service_ms, alone.device_ms)
+    return tenants
+
+
+def _fingerprint(
+    given: str | Path | Fingerprint | None, assume: tuple[float, float, float] | None, gpu: Gpu
+) -> tuple[Fingerprint, list[Material]]:
+    """As given, assumed for ``gpu``, or the one that `kts probe` kept of it; and the file it comes from, if any."""
+    if given is not None and assume is not None:
+        raise UsageError("--fingerprint and --assume: which of the two?", "leave one out")
+    if isinstance(given, Fingerprint):
+        return given, [material("fingerprint", given.gpu.uuid, files.encode(given), given.created_ns)]
+    mode = "cpu-scheduler" if gpu.kind == "cpu" else "time-slicing"
+    if assume is not None:
+        return _assumed(assume, gpu, mode), []
+    kept = fingerprints.directory(os.environ) / fingerprints.file_name(gpu.uuid, gpu.driver, mode)
+    if given is None and not kept.exists():
+        raise UsageError(
+            f"how is {gpu.label or gpu.name or 'the device'} shared? No fingerprint of it is kept here",
+            "run kts probe there, or give --fingerprint FILE or --assume SLICE,PREEMPT,YIELD (milliseconds)",
+        )
+    path = kept if given is None else Path(given)
+    raw = files.read(path, "give a file that kts probe wrote")
+    read = decode_fingerprint(raw, str(path))
+    if given is None and read.source != "measured":
+        return read, []
+    return read, [material("fingerprint", path.name, raw, read.created_ns)]
+
+
+def _assumed(assume: tuple[float, float, float], gpu: Gpu, mode: str) -> Fingerprint:
+    slice_ms, *costs_ms = assume
+    if not 0 < slice_ms < float("inf") or not all(0 <= cost < float("inf") for cost in costs_ms):
+        text = ",".join(f"{value:g}" for value in assume)
+        raise UsageError(f"--assume {text}: a slice is above 0, a cost not below", "e.g. --assume 2.087,0.178,0.1")
+    preempt_ms, yield_ms = costs_ms
+    return Fingerprint(
+        gpu=gpu,
+        mode=mode,
+        slice_ms=Interval.exact(slice_ms),
+        preempt_ms=(Interval.exact(preempt_ms),),
+        yield_ms=(Interval.exact(yield_ms),),
+        source="assumed",
+        how="given with --assume",
+    )
+
+
+def _measured_seconds(run: Run | None) -> float:
+    measured = max(mix_seconds(run.data).values(), default=0.0) if run is not None else 0.0
+    return round(measured, 1) or DEFAULT_SECONDS
+
+
+def _expanded(path: Path) -> list[Path]:
+    if not path.is_dir():
+        return [path]
+    inside = sorted(path.glob("*.profile.json"))
+    if not inside:
+        raise DataError(f"{path}: no *.profile.json in it", "give the files, or another folder")
+    return inside
