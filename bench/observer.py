@@ -34,6 +34,7 @@ from kts.model.records import Records, clock_ms
 from kts.units import NS_PER_MS, NS_PER_S, ms_to_ns
 from kts.worker.detect import choose
 from kts.worker.devices import Device, open_device
+from kts.worker.iteration import timed
 from kts.worker.link import BlockOutlet, Link
 from kts.worker.loop import SPIN_NS, Block, exempt_from_collection, no_garbage_collection
 from kts.worker.workloads import Operation, build
@@ -115,8 +116,8 @@ def instrumented(device: Device, operation: Operation, seconds: float, arm: Arm,
     outlet = _KeepingOutlet(link, len(arm.rates))
     start_ns = time.monotonic_ns() + _LEAD_NS
     Block(
-        device=device,
-        operation=operation,
+        iterate=timed(device, operation),
+        device_ms=device.device_ms,
         arrivals=Closed(),
         quota=Quota(seconds=seconds, linger=False),
         start_ns=start_ns,

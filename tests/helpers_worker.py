@@ -10,6 +10,7 @@ import numpy as np
 from kts.model.plan import Arrivals, Closed, Quota
 from kts.model.records import RECORD, Records
 from kts.model.run import DeviceInfo
+from kts.worker.iteration import timed
 from kts.worker.loop import Block
 
 MS = 1_000_000
@@ -134,9 +135,10 @@ def make_block(
     seed: int = 1,
     first_in_ms: float | None = None,
 ) -> Block:
+    device = FakeDevice(clock, service_ms)
     return Block(
-        device=FakeDevice(clock, service_ms),
-        operation=operation,
+        iterate=timed(device, operation, clock),
+        device_ms=device.device_ms,
         arrivals=arrivals,
         quota=quota,
         start_ns=clock.ns + round(start_in_ms * MS),

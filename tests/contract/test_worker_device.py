@@ -13,7 +13,7 @@ from kts.model.plan import KERNELS, Decoder, KernelName
 from kts.wire.recording import unpacked
 from kts.worker.detect import cuda_devices, installed
 from kts.worker.devices import Device, open_device
-from kts.worker.profile import WatchedDevice
+from kts.worker.iteration import Watch, timed
 from kts.worker.traced import launches_of
 from kts.worker.workloads import build, bytes_needed
 from kts.worker.workloads.decode import HEAD_WIDTH, DecodeStep
@@ -155,14 +155,12 @@ def test_a_tracer_sees_what_every_iteration_launches(
         assert device.info().library != "torch"
         return
     operation = build(kernel, size, device, SMALL)
-    watched = WatchedDevice(device, tracer)
+    watch = Watch(tracer)
+    iterate = timed(device, operation, watch=watch)
     with tracer:
         for _ in range(5):
-            watched.begin()
-            operation()
-            watched.end()
-            watched.wait()
-    found = launches_of(tracer.events(), watched.issue_ns)
+            iterate()
+    found = launches_of(tracer.events(), watch.issue_ns)
     counts = unpacked(found.counts)
     assert len(set(counts.tolist())) == 1
     assert counts[0] in launched

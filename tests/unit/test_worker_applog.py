@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 import zlib
 
 import pytest
@@ -19,7 +20,7 @@ def printed(settings: Settings) -> tuple[list[str], FakeDevice, FakeClock]:
     """(the lines, the device, the clock) of a run on fakes."""
     clock, out = FakeClock(), io.StringIO()
     device = FakeDevice(clock, lambda _: 2.0)
-    measure("fft", settings, device, out, sleep=clock.sleep, epoch_ns=clock, now=clock)
+    measure("fft", settings, device, out, sleep=clock.sleep, offset_ns=lambda: 0, now=clock)
     return out.getvalue().splitlines(keepends=True), device, clock
 
 
@@ -59,7 +60,9 @@ def test_each_line_comes_again_at_least_the_lag_later_and_never_inside_an_iterat
             return out.write(text)
 
     device = FakeDevice(clock, lambda _: 2.0)
-    measure("fft", settings(framed=True, echo_s=0.1), device, Watched(), sleep=clock.sleep, epoch_ns=clock, now=clock)
+    measure(
+        "fft", settings(framed=True, echo_s=0.1), device, Watched(), sleep=clock.sleep, offset_ns=lambda: 0, now=clock
+    )
     first = {line.split(",")[3]: ns for ns, line in at if line.startswith("KTS_APP")}
     again = {line.split(",")[3]: ns for ns, line in at if line.startswith(ECHO)}
     assert first.keys() == again.keys()
@@ -123,3 +126,14 @@ def test_a_bad_setting_is_refused(env: dict[str, str]) -> None:
     with pytest.raises(SpecError) as caught:
         read_settings("fft", env)
     assert caught.value.remedy
+
+
+def test_a_step_of_the_clock_moves_lines_and_lengthens_none() -> None:
+    """Else a clock that is set while a tenant runs alone would be its slowest iteration."""
+    clock, out = FakeClock(), io.StringIO()
+    hour = iter([0, 0, 3_600_000_000_000, 3_600_000_000_000])
+    device = FakeDevice(clock, lambda _: 2.0)
+    measure("fft", settings(iterations=4), device, out, sleep=clock.sleep, offset_ns=lambda: next(hour), now=clock)
+    lines = [line for line in map(parse_line, out.getvalue().splitlines()) if line]
+    assert [line.end_ns - line.start_ns for line in lines] == pytest.approx([2_000_000] * 4, rel=0.01)
+    assert [b.start_ns - a.start_ns > 3.6e12 for a, b in itertools.pairwise(lines)] == [False, True, False]

@@ -11,6 +11,7 @@ from tests.helpers_worker import MS, FakeClock, FakeDevice, MemoryOutlet, make_b
 from kts.model.plan import Closed, Poisson, Quota, Trace
 from kts.model.records import clock_ms
 from kts.wire.framing import CHUNK_RECORDS
+from kts.worker.iteration import timed
 from kts.worker.loop import Block
 
 
@@ -33,8 +34,8 @@ def test_the_stopwatch_is_read_after_the_completion_is_clocked() -> None:
     operation = lambda: device.calls.append("operation")  # noqa: E731
     now = lambda: device.calls.append("now") or clock()  # noqa: E731
     block = Block(
-        device=device,
-        operation=operation,
+        iterate=timed(device, operation, now),
+        device_ms=device.device_ms,
         arrivals=Closed(),
         quota=Quota(iterations=1, linger=False),
         start_ns=clock.ns,
@@ -44,8 +45,8 @@ def test_the_stopwatch_is_read_after_the_completion_is_clocked() -> None:
         sleep=clock.sleep,
     )
     block.run()
-    timed = device.calls[device.calls.index("begin") - 1 :]
-    assert timed[:7] == ["now", "begin", "operation", "end", "wait", "now", "device_ms"]
+    calls = device.calls[device.calls.index("begin") - 1 :]
+    assert calls[:7] == ["now", "begin", "operation", "end", "wait", "now", "device_ms"]
 
 
 def test_the_first_iteration_is_submitted_at_the_start_and_not_before() -> None:

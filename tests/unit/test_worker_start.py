@@ -196,14 +196,22 @@ def test_alone_each_line_is_flushed_and_pauses_lie_between_iterations() -> None:
     out.flushed_at = []
     sleeps: list[float] = []
     settings = Settings(iterations=3, size=16, sleep_ms=7.0, phase="x", app="GEMM")
-    measure("gemm", settings, FakeDevice(clock, lambda _: 2.0), out, sleep=sleeps.append, epoch_ns=clock)
+
+    def sleep(seconds: float) -> None:
+        sleeps.append(seconds)
+        clock.sleep(seconds)
+
+    ahead_ns = 10**18
+    device = FakeDevice(clock, lambda _: 2.0)
+    measure("gemm", settings, device, out, sleep=sleep, offset_ns=lambda: ahead_ns, now=clock)
     lines = [parse_line(text) for text in out.getvalue().splitlines()]
     assert [line and (line.app, line.i, line.device_ms, line.phase) for line in lines] == [
         ("GEMM", i, 1.0, "x") for i in range(3)
     ]
     assert all(line and (line.end_ns - line.start_ns) == pytest.approx(2 * MS, rel=0.01) for line in lines)
+    assert all(line and ahead_ns < line.end_ns <= ahead_ns + clock.ns for line in lines), "on the epoch's clock"
     assert [text.count("\n") for text in out.flushed_at] == [1, 2, 3]
-    assert sleeps == [0.007] * 2
+    assert sleeps == pytest.approx([0.007] * 2, abs=1e-6)
 
 
 @pytest.mark.parametrize(

@@ -8,9 +8,11 @@ from collections import deque
 from collections.abc import Callable
 from typing import TextIO
 
+from kts.model.records import Records
 from kts.units import NS_PER_S, s_to_ns
 from kts.wire.appline import AppLine, format_line
 from kts.wire.logframe import End, Meta, echo_of, format_end, format_meta
+from kts.worker.clocks import epoch_offset_ns
 
 
 class AppLog:
@@ -72,3 +74,42 @@ class AppLog:
         if text:
             self._out.write(text)
             self._out.flush()
+
+
+class LinesOutlet:
+    """A `kts.worker.loop.Outlet` that prints every record as its line, and never wants the block to end.
+
+    Records are on the monotonic clock. A line has CLOCK_REALTIME as it is when the line is printed, so that a step of
+    that clock moves lines and lengthens none.
+    """
+
+    def __init__(self, log: AppLog, app: str, phase: str, offset_ns: Callable[[], int] = epoch_offset_ns) -> None:
+        self._log = log
+        self._app = app
+        self._phase = phase
+        self._offset_ns = offset_ns
+
+    def records(self, records: Records) -> None:
+        """Prints them."""
+        offset_ns = self._offset_ns()
+        for i, _, submit_ns, retire_ns, device_ms in records.tolist():
+            self._log.iteration(
+                AppLine(
+                    app=self._app,
+                    i=i,
+                    start_ns=submit_ns + offset_ns,
+                    end_ns=retire_ns + offset_ns,
+                    device_ms=device_ms,
+                    phase=self._phase,
+                )
+            )
+
+    def heartbeat(self, now_ns: int, iterations: int) -> None:
+        """Nobody listens."""
+
+    def quota_reached(self, at_ns: int) -> None:
+        """Nobody waits for it."""
+
+    def stopped(self) -> bool:
+        """Nobody can wish it."""
+        return False

@@ -17,6 +17,7 @@ from collections.abc import Callable, Sequence
 from kts.model.plan import SIZED, Decoder, Kernel, KernelName, SizedKernel
 from kts.worker.devices import Device
 from kts.worker.failures import OutOfMemoryError, first_line, kind_of
+from kts.worker.iteration import timed
 from kts.worker.workloads import Operation, build, bytes_needed, sized_workload
 
 TOLERANCE = 0.03
@@ -201,10 +202,7 @@ class Bench:
 
     def _time(self, operation: Operation) -> float:
         self._pulse()
-        self._device.begin()
-        operation()
-        self._device.end()
-        self._device.wait()
+        timed(self._device, operation)()
         return self._device.device_ms()
 
 

@@ -26,3 +26,9 @@ def clock_pair() -> ClockPair:
             best = ClockPair(realtime_ns=realtime, monotonic_ns=(before + after) // 2, error_ns=after - before)
     assert best is not None
     return best
+
+
+def epoch_offset_ns() -> int:
+    """How far CLOCK_REALTIME is ahead of CLOCK_MONOTONIC now."""
+    pair = clock_pair()
+    return pair.realtime_ns - pair.monotonic_ns

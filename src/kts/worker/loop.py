@@ -20,8 +20,7 @@ from kts.model.plan import Arrivals, Closed, Quota
 from kts.model.records import RECORD, Records
 from kts.units import NS_PER_MS, NS_PER_S, s_to_ns
 from kts.wire.framing import CHUNK_RECORDS
-from kts.worker.devices import Device
-from kts.worker.workloads import Operation
+from kts.worker.iteration import Iterate
 
 HEARTBEAT_NS = 250 * NS_PER_MS
 FLUSH_NS = NS_PER_S  # a killed run loses at most this much
@@ -91,6 +90,9 @@ def no_garbage_collection() -> Iterator[None]:
 class Block:
     """One block of a tenant that computes. ``now`` (monotonic ns) and ``sleep`` (seconds) can be replaced in tests.
 
+    ``iterate``: see `kts.worker.iteration.timed`; ``device_ms`` reads the stopwatch after it. The outlet gets at most
+    ``chunk`` records at once: with 1, each after its iteration.
+
     The window opens at ``start_ns``. A closed loop submits its first iteration at ``first_ns``, also before that; due
     times come from ``start_ns`` on. Towards the quota of a lingering tenant count the iterations that are submitted in
     the window, but for its first, which follows a pause.
@@ -99,20 +101,22 @@ class Block:
     def __init__(
         self,
         *,
-        device: Device,
-        operation: Operation,
+        iterate: Iterate,
+        device_ms: Callable[[], float],
         arrivals: Arrivals,
         quota: Quota,
         start_ns: int,
         seed: int,
         outlet: Outlet,
         first_ns: int | None = None,
+        chunk: int = CHUNK_RECORDS,
         now: Callable[[], int] = time.monotonic_ns,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self.count = 0
-        self._device = device
-        self._operation = operation
+        self._iterate = iterate
+        self._device_ms = device_ms
+        self._chunk = chunk
         self._thinks: Iterator[int] | None = None
         self._dues: Iterator[int] | None = None
         if not isinstance(arrivals, Closed):
@@ -129,7 +133,7 @@ class Block:
         self._outlet = outlet
         self._now = now
         self._sleep = sleep
-        self._buffer = bytearray(CHUNK_RECORDS * RECORD.itemsize)
+        self._buffer = bytearray(chunk * RECORD.itemsize)
         self._view = np.frombuffer(self._buffer, RECORD)
         self._pending = 0
         self._heartbeat = Every(HEARTBEAT_NS, now())
@@ -148,41 +152,36 @@ class Block:
             while self._now() < self._begin_ns:
                 pass
             try:
-                self._iterate()
+                self._go_on()
             finally:
                 self._flush()
             self._outlet.heartbeat(self._now(), self.count)
         return self.count
 
-    def _iterate(self) -> None:
-        now, operation, thinks, dues = self._now, self._operation, self._thinks, self._dues
-        begin, end, wait, device_ms = self._device.begin, self._device.end, self._device.wait, self._device.device_ms
-        pack, buffer, record_bytes = _PACK.pack_into, self._buffer, _PACK.size
+    def _go_on(self) -> None:
+        iterate, device_ms, thinks, dues = self._iterate, self._device_ms, self._thinks, self._dues
+        pack, buffer, record_bytes, chunk = _PACK.pack_into, self._buffer, _PACK.size, self._chunk
         wanted = _UNBOUNDED if self._quota.iterations is None else self._wanted_first()
-        due_ns = 0
+        due_ns = count = 0
         if dues is not None and self._pause(due_ns := next(dues)):
             return
         while True:
-            submit_ns = now()
-            begin()
-            operation()
-            end()
-            wait()
-            retire_ns = now()
+            submit_ns, retire_ns = iterate()
             wanted_ns = submit_ns if dues is None else due_ns
-            pack(buffer, self._pending * record_bytes, self.count, wanted_ns, submit_ns, retire_ns, device_ms())
-            self.count += 1
-            self._pending += 1
-            if self._pending == CHUNK_RECORDS:
+            pending = self._pending
+            pack(buffer, pending * record_bytes, count, wanted_ns, submit_ns, retire_ns, device_ms())
+            self.count = count = count + 1
+            self._pending = pending = pending + 1
+            if pending == chunk:
                 self._flush()
-            if self.count == wanted and not (wanted := self._wanted_next(submit_ns)):
+            if count == wanted and not (wanted := self._wanted_next(submit_ns)):
                 return
             if dues is not None:
                 due_ns = next(dues)
             if thinks is not None or due_ns > retire_ns:
                 if self._pause(due_ns if thinks is None else retire_ns + next(thinks)):
                     return
-            elif retire_ns >= self._next_between_ns and self._between(now()):
+            elif retire_ns >= self._next_between_ns and self._between(self._now()):
                 return
 
     def _wanted_first(self) -> int:

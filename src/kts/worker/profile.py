@@ -9,9 +9,7 @@ import statistics
 import sys
 import time
 from collections.abc import Callable
-from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -23,8 +21,8 @@ from kts.model.run import DeviceInfo
 from kts.units import NS_PER_MS, s_to_ns
 from kts.wire.messages import Failed, Start
 from kts.wire.recording import Launches, Recording, Request, Stretch, format_result, packed
-from kts.worker.devices import Device, Tracer
 from kts.worker.failures import failed
+from kts.worker.iteration import Watch
 from kts.worker.loop import exempt_from_collection
 from kts.worker.smclock import SmClock
 from kts.worker.tenants import Runner, runner_for
@@ -76,9 +74,9 @@ def record(request: Request, program: Runner, info: DeviceInfo, size: int | None
         program.run(_start(tenant, MOST, 0), outlet)
         note = "the program's own iterations; it cannot be traced from outside"
         return Recording(tenant=tenant.name, device=info, size=size, plain=_whole(outlet, tenant), note=note)
-    watched = WatchedDevice(program.device)
-    program.run_on(watched, _start(tenant, MOST, 0), outlet)
-    plain = _whole(outlet, tenant, watched)
+    watch = Watch()
+    program.run_watched(_start(tenant, MOST, 0), outlet, watch)
+    plain = _whole(outlet, tenant, watch)
     queued_ms = _queued_ms(program, plain) if info.kind == "cuda" else None
     held = program.device.held_bytes()
     cold = _cold(program, tenant, seconds)
@@ -137,43 +135,6 @@ class KeepingOutlet:
         return np.concatenate([np.empty(0, RECORD), *self.kept])
 
 
-class WatchedDevice:
-    """A device as the loop sees it, that notes when an iteration began and when all of it was handed over.
-
-    ``issue_ns``: from the one to the other. With a ``tracer`` it also puts a mark around each iteration, outside
-    of what ``issue_ns`` spans.
-    """
-
-    def __init__(self, device: Device, tracer: Tracer | None = None) -> None:
-        self.issue_ns: list[int] = []
-        self._device = device
-        self._tracer = tracer
-        self._mark: AbstractContextManager[Any] | None = None
-        self._begun_ns = 0
-
-    def begin(self) -> None:
-        """Begins the iteration."""
-        if self._tracer is not None:
-            self._mark = self._tracer.mark()
-            self._mark.__enter__()
-        self._begun_ns = time.monotonic_ns()
-        self._device.begin()
-
-    def end(self) -> None:
-        """All is handed over."""
-        self._device.end()
-        self.issue_ns.append(time.monotonic_ns() - self._begun_ns)
-
-    def wait(self) -> None:
-        """Ends the iteration."""
-        self._device.wait()
-        if self._mark is not None:
-            self._mark.__exit__(None, None, None)
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._device, name)
-
-
 def _trace(program: KernelTenant, tenant: Tenant, seconds: float) -> tuple[Stretch | None, Launches | None, str]:
     """The traced stretch and its launches; without them, why there are none.
 
@@ -182,21 +143,21 @@ def _trace(program: KernelTenant, tenant: Tenant, seconds: float) -> tuple[Stret
     tracer = program.device.tracer()
     if tracer is None:
         return None, None, f"{program.device.info().library} has no tracer here"
-    watched, outlet = WatchedDevice(program.device, tracer), KeepingOutlet(seconds)
+    watch, outlet = Watch(tracer), KeepingOutlet(seconds)
     try:
         with tracer:
             # The first ones load the tracer and take its buffers, which is slow: without a mark they do not count.
-            program.run_on(program.device, _start(tenant, UNMARKED, 1), KeepingOutlet(seconds))
-            program.run_on(watched, _start(tenant, MOST_TRACED, 2), outlet)
+            program.run(_start(tenant, UNMARKED, 1), KeepingOutlet(seconds))
+            program.run_watched(_start(tenant, MOST_TRACED, 2), outlet, watch)
         rows = outlet.rows
         if not len(rows):
             return None, None, "no iteration ended while it was traced"
-        launches = launches_of(tracer.events(), watched.issue_ns)
+        launches = launches_of(tracer.events(), watch.issue_ns)
     except TraceError as error:
         return None, None, f"the trace cannot be used: {error}"
     except Exception as error:
         return None, None, f"tracing failed: {type(error).__name__}: {error}".splitlines()[0]
-    return Stretch(records=rows.tobytes(), issue_ns=packed(watched.issue_ns)), launches, tracer.name
+    return Stretch(records=rows.tobytes(), issue_ns=packed(watch.issue_ns)), launches, tracer.name
 
 
 def _queued_ms(program: KernelTenant, plain: Stretch) -> float:
@@ -212,17 +173,17 @@ def _cold(program: KernelTenant, tenant: Tenant, seconds: float) -> Stretch | No
     wanted = min(COLD, int(seconds / _SECONDS_PER_COLD))
     if not wanted:
         return None
-    watched, outlet = WatchedDevice(program.device), KeepingOutlet(1e9)
+    watch, outlet = Watch(), KeepingOutlet(1e9)
     seldom = Closed(think_ms=COLD_MS, jitter=0.0)
-    program.run_on(watched, _start(tenant, wanted + 1, 3), outlet, seldom)
-    return Stretch(records=outlet.rows[1:].tobytes(), issue_ns=packed(watched.issue_ns[1:]))
+    program.run_watched(_start(tenant, wanted + 1, 3), outlet, watch, seldom)
+    return Stretch(records=outlet.rows[1:].tobytes(), issue_ns=packed(watch.issue_ns[1:]))
 
 
-def _whole(outlet: KeepingOutlet, tenant: Tenant, watched: WatchedDevice | None = None) -> Stretch:
+def _whole(outlet: KeepingOutlet, tenant: Tenant, watch: Watch | None = None) -> Stretch:
     rows = outlet.rows
     if not len(rows):
         raise SetupError(f"tenant {tenant.name} ended no iteration in the time given", "allow more time (--seconds)")
-    return Stretch(records=rows.tobytes(), issue_ns=packed(watched.issue_ns) if watched else b"")
+    return Stretch(records=rows.tobytes(), issue_ns=packed(watch.issue_ns) if watch else b"")
 
 
 def _start(tenant: Tenant, most: int, number: int) -> Start:

@@ -9,26 +9,25 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import TextIO, TypeVar
 
 import msgspec
 
 from kts import __version__
-from kts.arrivals import first_submission_ns, think_times_ns
+from kts.arrivals import first_submission_ns
 from kts.errors import KtsError, MeasurementError, SpecError
-from kts.model.plan import Closed, DeviceChoice, Kernel, Library, SizedKernel
-from kts.units import NS_PER_S, s_to_ns
-from kts.wire.appline import AppLine
+from kts.model.plan import Closed, DeviceChoice, Kernel, Library, Quota, SizedKernel
 from kts.wire.logframe import Meta
-from kts.worker.applog import AppLog
+from kts.worker.applog import AppLog, LinesOutlet
 from kts.worker.calibrate import Bench, calibrate
-from kts.worker.clocks import clock_pair
+from kts.worker.clocks import clock_pair, epoch_offset_ns
 from kts.worker.detect import choose, visible_gpus
 from kts.worker.devices import Device, open_device
 from kts.worker.environment import environment
 from kts.worker.failures import failed
-from kts.worker.loop import no_garbage_collection
+from kts.worker.iteration import timed
+from kts.worker.loop import Block
 
 WARMUP_CALLS = 5
 SIZE = 4096
@@ -129,10 +128,10 @@ def measure(
     out: TextIO,
     *,
     sleep: Callable[[float], None] = time.sleep,
-    epoch_ns: Callable[[], int] = time.time_ns,
+    offset_ns: Callable[[], int] = epoch_offset_ns,
     now: Callable[[], int] = time.monotonic_ns,
 ) -> None:
-    """Warm-up, then the timed loop; at least one flushed line per iteration to ``out``."""
+    """Warm-up, then a block by the loop that also measures runs; at least one flushed line per iteration to ``out``."""
     bench = Bench(device, kernel, pulse=lambda: None, sleep=sleep)
     solo_ms = None
     if settings.size is None:
@@ -144,54 +143,27 @@ def measure(
     log = AppLog(settings.app, out, framed=settings.framed, echo_s=settings.echo_s, now=now)
     if settings.framed:
         log.begin(_meta(kernel, settings.app, size, solo_ms, device))
-    pauses = _pauses_s(settings)
-    end_ns = None if settings.seconds is None else now() + s_to_ns(settings.seconds)
-    i = 0
-    with no_garbage_collection():
-        if first_s := _first_pause_s(settings):
-            sleep(first_s)
-        while True:
-            start_ns = epoch_ns()
-            device.begin()
-            operation()
-            device.end()
-            device.wait()
-            stop_ns = epoch_ns()
-            line = AppLine(
-                app=settings.app,
-                i=i,
-                start_ns=start_ns,
-                end_ns=stop_ns,
-                device_ms=device.device_ms(),
-                phase=settings.phase,
-            )
-            log.iteration(line)
-            i += 1
-            if i == settings.iterations or (end_ns is not None and now() >= end_ns):
-                break
-            if pause_s := next(pauses):
-                sleep(pause_s)
+    pacing = Closed(think_ms=settings.sleep_ms, jitter=settings.jitter)
+    start_ns = now()
+    Block(
+        iterate=timed(device, operation, now),
+        device_ms=device.device_ms,
+        arrivals=pacing,
+        quota=Quota(iterations=settings.iterations, seconds=settings.seconds, linger=False),
+        start_ns=start_ns,
+        first_ns=start_ns + _first_pause_ns(pacing, settings.seed),
+        seed=settings.seed,
+        outlet=LinesOutlet(log, settings.app, settings.phase, offset_ns),
+        chunk=1,
+        now=now,
+        sleep=sleep,
+    ).run()
     log.end(sleep)
 
 
-def _first_pause_s(settings: Settings) -> float:
+def _first_pause_ns(pacing: Closed, seed: int) -> int:
     """Where think times are drawn: what is left of the one in which the loop is entered, so that none meet at once."""
-    if not (settings.jitter and settings.sleep_ms):
-        return 0.0
-    return first_submission_ns(_pacing(settings), 0, settings.seed) / NS_PER_S
-
-
-def _pacing(settings: Settings) -> Closed:
-    return Closed(think_ms=settings.sleep_ms, jitter=settings.jitter)
-
-
-def _pauses_s(settings: Settings) -> Iterator[float]:
-    """Endless pauses between iterations (s)."""
-    if settings.jitter and settings.sleep_ms:
-        for pause_ns in think_times_ns(_pacing(settings), settings.seed):
-            yield pause_ns / NS_PER_S
-    while True:
-        yield settings.sleep_ms / 1000
+    return first_submission_ns(pacing, 0, seed) if pacing.jitter and pacing.think_ms else 0
 
 
 def _meta(kernel: SizedKernel, app: str, size: int, solo_ms: float | None, device: Device) -> Meta:

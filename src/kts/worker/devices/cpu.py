@@ -6,9 +6,9 @@ import contextlib
 import ctypes
 import os
 import socket
-import time
 from collections.abc import Callable
 from pathlib import Path
+from time import thread_time_ns
 from typing import Any
 
 import array_api_compat.numpy as xp
@@ -55,11 +55,11 @@ class Cpu:
 
     def begin(self) -> None:
         """Reads the thread's CPU time."""
-        self._begin_ns = time.thread_time_ns()
+        self._begin_ns = thread_time_ns()
 
     def end(self) -> None:
         """Reads it again."""
-        self._end_ns = time.thread_time_ns()
+        self._end_ns = thread_time_ns()
 
     def wait(self) -> None:
         """Nothing to wait for: numpy returns when the work is done."""

@@ -11,6 +11,7 @@ from kts.worker.calibrate import Bench, calibrate
 from kts.worker.clocks import exact_sleeps
 from kts.worker.detect import choose_for
 from kts.worker.devices import Device, open_device
+from kts.worker.iteration import Watch, timed
 from kts.worker.loop import Block, Outlet
 from kts.worker.workloads import Operation
 
@@ -50,14 +51,16 @@ class KernelTenant:
 
     def run(self, start: Start, outlet: Outlet) -> int:
         """Runs one block; returns the number of iterations left out, here always 0."""
-        return self.run_on(self.device, start, outlet)
+        return self.run_watched(start, outlet)
 
-    def run_on(self, device: Device, start: Start, outlet: Outlet, arrivals: Arrivals | None = None) -> int:
-        """The same on a device that wraps the tenant's own, and at another pacing if one is given."""
+    def run_watched(
+        self, start: Start, outlet: Outlet, watch: Watch | None = None, arrivals: Arrivals | None = None
+    ) -> int:
+        """The same, watched if asked to, and at another pacing if one is given."""
         assert self._operation is not None
         Block(
-            device=device,
-            operation=self._operation,
+            iterate=timed(self.device, self._operation, watch=watch),
+            device_ms=self.device.device_ms,
             arrivals=arrivals or self._tenant.arrivals,
             quota=start.quota,
             start_ns=start.start_ns,
@@ -69,12 +72,14 @@ class KernelTenant:
 
     def queue_ms(self, iterations: int) -> float:
         """Device time of that many, handed over at once."""
-        assert self._operation is not None
-        self.device.begin()
-        for _ in range(iterations):
-            self._operation()
-        self.device.end()
-        self.device.wait()
+        operation = self._operation
+        assert operation is not None
+
+        def queued() -> None:
+            for _ in range(iterations):
+                operation()
+
+        timed(self.device, queued)()
         return self.device.device_ms()
 
     def close(self) -> None:
