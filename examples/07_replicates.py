@@ -20,7 +20,6 @@ from kts.errors import RefusalError
 from kts.model.summary import Summary
 from kts.physics.recorded import measured, solo
 from kts.report import cells
-from kts.report.comparison import percent
 from kts.stats import Comparison, analyse, compare
 from kts.stats.comparison import pool
 from kts.stats.dependence import student
@@ -76,7 +75,7 @@ def means_table(experiments: dict[str, list[Replicate]]) -> str:
                 mean, lo, hi, least, most = np.exp([logs.mean(), logs.mean() - arm, logs.mean() + arm, *_ends(logs)])
                 lines.append(
                     f"| {name} | {label} | {tenant} | {len(logs)} | {mean:.3f} ({lo:.3f}-{hi:.3f}) | "
-                    f"{percent(float(logs.std(ddof=1)))} | {least:.2f}, {most:.2f} |"
+                    f"{cells.percent(float(logs.std(ddof=1)))} | {least:.2f}, {most:.2f} |"
                 )
     return "\n".join(lines) + "\n"
 
@@ -110,10 +109,10 @@ def _pooled_rows(runs: Sequence[Replicate]) -> Iterator[str]:
             continue
         each = [run.summary.tenants[one.tenant].response.df.p99.estimate for run in runs]
         there = [value for value in each if value is not None]
-        ends = f"{cells.ratio(min(there))}, {cells.ratio(max(there))}" if there else cells.REFUSED
+        ends = f"{cells.ratio(min(there))}, {cells.ratio(max(there))}" if there else "-"
         found = one.pooled
         yield " | ".join(
-            [one.tenant, str(found.runs), cells.ratio_with_interval(found.estimate), percent(found.between), ends]
+            [one.tenant, str(found.runs), cells.ratio_with_interval(found.estimate), cells.percent(found.between), ends]
         )
 
 

@@ -15,11 +15,11 @@ import msgspec
 
 from in_docs import put
 from kts.physics.selfcheck import SelfCheck
-from kts.report.selfcheck import markdown
+from kts.report.selfcheck import as_markdown
 
 FOUND = Path(__file__).parent / "selfcheck.json"
 PAGE = Path(__file__).parents[1] / "docs" / "measuring.md"
 
 if __name__ == "__main__":
     found = msgspec.json.decode(FOUND.read_bytes(), type=SelfCheck)
-    put(PAGE, {"selfcheck": markdown(found)}, sys.argv[1] if len(sys.argv) > 1 else "")
+    put(PAGE, {"selfcheck": as_markdown(found)}, sys.argv[1] if len(sys.argv) > 1 else "")

@@ -45,9 +45,9 @@ from kts.model.summary import (
     Waiting,
 )
 from kts.model.telemetry import SampleSeries, Scope, SourceState
-from kts.report import print_comparison, print_summary, summary_schema
-from kts.report.markdown import results_md
-from kts.report.tables import summary_csv
+from kts.report import markdown, print_comparison, print_summary, summary_schema, tables
+from kts.report.document import Figure
+from kts.report.sections import document
 from kts.stats import compare
 from kts.stats.series import ActivityTrace, Analysis, BlockSpan, OverTime, Side, Strip, TailCurve, TenantSeries
 
@@ -438,6 +438,16 @@ def terminal_text(print_it: Callable[[Console], None], width: int) -> str:
     return "\n".join(line.rstrip() for line in out.getvalue().splitlines()) + "\n"
 
 
+def results_md(of: Summary, damage: tuple[str, ...] = (), figures: tuple[Figure, ...] = ()) -> str:
+    """results.md of a run."""
+    return markdown.render(document(of, FakeRun(of, damage), figures))
+
+
+def summary_csv(of: Summary) -> str:
+    """summary.csv of a run."""
+    return tables.render(document(of))
+
+
 def golden_texts() -> dict[str, str]:
     """File name in tests/golden/report to what it must hold."""
     whole = summary()
@@ -447,7 +457,10 @@ def golden_texts() -> dict[str, str]:
     matrix = matrix_summary()
     sampled = activity_summary()
     slower = msgspec.structs.replace(whole, run="b", tenants={"fft": fft_summary(), "gemm": fft_summary()})
-    figures = [("degradation", "Sharing makes the p99 worse."), ("tail", "How often iterations are slow.")]
+    figures = (
+        Figure("degradation", "", "Sharing makes the p99 worse.", ""),
+        Figure("tail", "", "How often iterations are slow.", ""),
+    )
     return {
         **{f"summary-{w}.txt": terminal_text(partial(print_summary, whole), w) for w in (80, 120)},
         **{f"refused-{w}.txt": terminal_text(partial(print_summary, poor), w) for w in (80, 120)},
@@ -455,12 +468,12 @@ def golden_texts() -> dict[str, str]:
         "matrix.csv": summary_csv(matrix),
         **{f"activity-{w}.txt": terminal_text(partial(print_summary, sampled), w) for w in (50, 80)},
         "activity.csv": summary_csv(sampled),
-        "activity.md": results_md(FakeRun(sampled), sampled, []),
-        "matrix.md": results_md(FakeRun(matrix), matrix, []),
+        "activity.md": results_md(sampled),
+        "matrix.md": results_md(matrix),
         "comparison-80.txt": terminal_text(partial(print_comparison, compare([whole], [slower])), 80),
         "summary.csv": summary_csv(whole),
-        "results.md": results_md(FakeRun(whole, damage=("records.journal: torn after byte 8812",)), whole, figures),
-        "refused.md": results_md(FakeRun(poor), poor, []),
+        "results.md": results_md(whole, ("records.journal: torn after byte 8812",), figures),
+        "refused.md": results_md(poor),
         "summary.schema.json": json.dumps(summary_schema(), indent=2) + "\n",
     }
 

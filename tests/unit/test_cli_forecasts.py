@@ -15,6 +15,7 @@ from tests.helpers_physics import fingerprint, profile
 from kts.cli.main import main
 from kts.files import encode
 from kts.report.charts_forecast import draw_score
+from kts.report.figures import rendered
 from kts.report.forecasts import figure_name
 from kts.store import fingerprints
 
@@ -209,7 +210,7 @@ def test_very_many_tenants_are_dots_and_not_rows(run: Path, tmp_path: Path) -> N
     assert "outside" in drawn.svg
     assert "fft in fft+gemm" not in "".join(re.findall(r"<text[^>]*>([^<]*)", drawn.svg))
     assert "fft in fft+gemm: p50 predicted" in drawn.alt
-    assert len(drawn.rendered()["prediction.png"]) < 1_000_000
+    assert len(rendered(drawn)["prediction.png"]) < 1_000_000
 
 
 def test_profiles_and_a_run_together(

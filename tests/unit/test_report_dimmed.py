@@ -10,9 +10,10 @@ from rich.console import Console
 from tests.helpers_report import FakeRun, analysis, matrix_summary, summary
 
 from kts.model.summary import Estimate, Summary
-from kts.report import cells, mixes, print_summary, write
+from kts.report import cells, print_summary, write
 from kts.report.charts_matrix import UNSETTLED, heat_map
 from kts.report.figures import degradation_title
+from kts.report.sections import mixes
 
 REASON = "one block per condition"
 

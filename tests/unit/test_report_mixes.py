@@ -9,9 +9,10 @@ import pytest
 from tests.helpers_report import FakeRun, analysis, matrix_summary, summary
 from tests.unit.test_report_writing import contrast, luminance
 
-from kts.report import mixes, theme, write
+from kts.report import theme, write
 from kts.report.charts_matrix import BINS, UNSETTLED, heat_map
 from kts.report.figures import draw
+from kts.report.sections import mixes
 
 
 def test_a_row_suffers_and_a_column_causes() -> None:
@@ -41,11 +42,11 @@ def test_mixes_of_three_are_listed_below_the_grid() -> None:
     assert of.mixes
     larger = msgspec.structs.replace(of, tenants={**of.tenants, "more": of.tenants["fft"]})
     house = msgspec.structs.replace(of.mixes[-1], tenants={**of.mixes[-1].tenants, "more": of.mixes[0].tenants["fft"]})
-    assert mixes.other_rows(of) == []
+    assert mixes.others(of) == []
     triple = msgspec.structs.replace(larger, mixes=(*of.mixes, house))
-    assert {row[0] for row in mixes.other_rows(triple)} == {"fft+gemm+mine"}
+    assert {"+".join(mix.tenants) for mix in mixes.others(triple)} == {"fft+gemm+mine"}
     no_pairs = msgspec.structs.replace(triple, mixes=triple.mixes[-2:])
-    assert {row[0] for row in mixes.other_rows(no_pairs)} == {"fft+gemm+mine", "fft+gemm+mine+more"}
+    assert {"+".join(mix.tenants) for mix in mixes.others(no_pairs)} == {"fft+gemm+mine", "fft+gemm+mine+more"}
 
 
 def test_the_picture_marks_what_is_not_settled() -> None:

@@ -10,11 +10,12 @@ from functools import partial
 import jsonschema
 import msgspec
 import pytest
-from tests.helpers_report import HOSTILE, bare_summary, fft_summary, summary, terminal_text
+from tests.helpers_report import HOSTILE, bare_summary, fft_summary, summary, summary_csv, terminal_text
 
 from kts.model.summary import Estimate, Summary
 from kts.report import cells, print_summary
-from kts.report.tables import COLUMNS, summary_csv, summary_json, summary_schema
+from kts.report.sections.latency import refusals
+from kts.report.tables import COLUMNS, summary_json, summary_schema
 
 
 @pytest.mark.parametrize("tenants", [None, {"alone": bare_summary()}])
@@ -108,7 +109,7 @@ def test_a_cpu_is_always_labelled_as_no_gpu() -> None:
 
 def test_refusals_name_reason_and_place_once() -> None:
     """Else the reader of a dash could not find out why, or would read the same line nine times."""
-    lines = cells.refusals(summary({"mine": bare_summary()}))
+    lines = refusals(summary({"mine": bare_summary()}))
     assert len(lines) == 2
     assert "response, service: solo p99" in lines[0]
     assert lines[1].endswith("(device: all)")

@@ -124,7 +124,7 @@ def _checks() -> list[Check]:
 
 def _telemetry(dcgm: str) -> list[Check]:
     """What a run could sample here, asked of the sources themselves."""
-    from kts.report.activity import source_name
+    from kts.report.sections.activity import source_name
     from kts.telemetry import probe
     from kts.worker.detect import cuda_devices
     from kts.worker.schedstat import scheduled_ns

@@ -1,9 +1,18 @@
-"""Tables, figures and pages from a summary. Figures load their renderer only when they are drawn."""
+"""Tables, figures and pages: documents, and what shows them. Figures load their renderer only when they are drawn."""
 
+from rich.console import Console
+
+from kts.model.summary import Summary
+from kts.report import terminal
 from kts.report.comparison import print_comparison, print_pool
+from kts.report.sections import document
 from kts.report.tables import summary_schema
-from kts.report.terminal import print_summary
 from kts.report.watch import RichWatcher
 from kts.report.writing import write
 
 __all__ = ["RichWatcher", "print_comparison", "print_pool", "print_summary", "summary_schema", "write"]
+
+
+def print_summary(summary: Summary, console: Console) -> None:
+    """Prints device and run, latency and rate tables, verdicts, refusals and cautions."""
+    terminal.render(document(summary), console)

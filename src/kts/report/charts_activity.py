@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import altair as alt
 import numpy as np
 
-from kts.report import activity
 from kts.report.charts import WIDTH, AnyChart, Drawing, Rows, side_colour
+from kts.report.sections import activity
 from kts.report.theme import LIGHT
 from kts.stats.series import ActivityTrace, BlockSpan
 

@@ -9,7 +9,8 @@ import altair as alt
 from kts.physics.validate import MODEL, Score, TenantScore
 from kts.report import cells
 from kts.report.charts import WIDTH, AnyChart, Drawing, Rows
-from kts.report.figures import Figure, picture
+from kts.report.document import Figure
+from kts.report.figures import picture
 from kts.report.theme import LIGHT
 
 SHOWN = ("p50", "p95", "p99")

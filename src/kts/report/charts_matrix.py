@@ -5,8 +5,8 @@ from __future__ import annotations
 import altair as alt
 
 from kts.model.summary import MixTenant, Summary
-from kts.report import mixes
 from kts.report.charts import WIDTH, AnyChart, Drawing, Rows
+from kts.report.sections import mixes
 from kts.report.theme import HEAT, HEAT_STRONG, LIGHT
 
 UNSETTLED = "not settled"
@@ -70,7 +70,7 @@ def step(figures: MixTenant) -> str:
     return next((label for edge, label in _EDGES if df < edge), _ABOVE)
 
 
-def _row(name: str, head: str, cell: mixes.Cell) -> dict[str, object]:
+def _row(name: str, head: str, cell: mixes.PairCell) -> dict[str, object]:
     bin_ = None if cell.figures is None else step(cell.figures)
     return {
         "tenant": name,

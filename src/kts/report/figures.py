@@ -5,7 +5,6 @@ from __future__ import annotations
 import html
 import textwrap
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import altair as alt
@@ -13,7 +12,9 @@ import numpy as np
 import vl_convert
 
 from kts.model.summary import ClockSummary, Summary, TenantSummary
-from kts.report import activity, cells, charts, charts_activity, charts_matrix, charts_series, mixes
+from kts.report import cells, charts, charts_activity, charts_matrix, charts_series
+from kts.report.document import Figure
+from kts.report.sections import activity, mixes
 from kts.report.theme import LIGHT, config, darken
 from kts.stats.series import Analysis
 
@@ -25,22 +26,13 @@ NAMED = 3
 """Tenants named in a title; the picture shows all."""
 
 
-@dataclass(frozen=True)
-class Figure:
-    """One picture. ``name``: file name without suffix; ``alt``: what it shows, in words; ``svg``: in light colours."""
-
-    name: str
-    title: str
-    alt: str
-    svg: str
-
-    def rendered(self) -> dict[str, bytes]:
-        """File name to content: SVG and PNG, light and dark."""
-        files = {}
-        for suffix, svg in (("", self.svg), ("-dark", darken(self.svg))):
-            files[f"{self.name}{suffix}.svg"] = svg.encode()
-            files[f"{self.name}{suffix}.png"] = bytes(vl_convert.svg_to_png(svg, scale=PNG_SCALE))
-        return files
+def rendered(figure: Figure) -> dict[str, bytes]:
+    """File name to content: SVG and PNG, light and dark."""
+    files = {}
+    for suffix, svg in (("", figure.svg), ("-dark", darken(figure.svg))):
+        files[f"{figure.name}{suffix}.svg"] = svg.encode()
+        files[f"{figure.name}{suffix}.png"] = bytes(vl_convert.svg_to_png(svg, scale=PNG_SCALE))
+    return files
 
 
 def draw(analysis: Analysis, kts_version: str) -> list[Figure]:

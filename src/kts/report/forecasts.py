@@ -1,104 +1,120 @@
-"""Predictions, answers to what if, and scores as tables for a terminal."""
+"""Predictions, answers to what if, and scores as documents."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from rich import box
 from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
 from kts.model.provenance import made_by, made_from
-from kts.report import cells
+from kts.report import cells, terminal
+from kts.report.document import NOTHING, Cell, Column, Document, Element, Row, Table, paragraph
 
 if TYPE_CHECKING:
     from kts.model.provenance import Provenance
     from kts.physics.forecast import Band, MixForecast, ModelError, Prediction, TenantForecast
-    from kts.physics.validate import Score
+    from kts.physics.validate import Score, TenantScore
     from kts.physics.values import Fingerprint
     from kts.physics.whatif import Answer
 
 
 def print_prediction(prediction: Prediction, console: Console) -> None:
     """A row per tenant of every mix: p50, p95, p99 and DF99 with bands, rate, misses; then what the bands hold."""
-    console.print(Text(_sharing(prediction.fingerprint), style="bold"))
-    console.print()
-    table = _table("mix", "tenant")
-    for head in ("p50 ms", "p95 ms", "p99 ms (band)", "p99.9 ms", "DF99 (band)", "1/s", "missed"):
-        table.add_column(head, justify="right", no_wrap=True)
-    for mix in prediction.mixes:
-        table.add_section()
-        _add_mix(table, mix.name, mix)
-    console.print(table)
-    console.print()
-    _print_overloads(prediction.mixes, console)
-    length = _length([mix.seconds or prediction.seconds for mix in prediction.mixes])
-    meaning = _meaning(prediction.confidence, length, prediction.model_error)
-    for text in (*meaning, *prediction.notes, *_made_by("Made", prediction.provenance)):
-        console.print(Text(text, style="dim"))
+    terminal.render(Document(tuple(_prediction(prediction))), console)
 
 
 def print_answers(
     answers: Sequence[Answer], confidence: float, seconds: float, error: ModelError, console: Console
 ) -> None:
     """A block of rows per question, the first one as it is now."""
-    table = _table("what if", "tenant")
-    for head in ("p50 ms", "p95 ms", "p99 ms (band)", "p99.9 ms", "DF99 (band)", "1/s", "missed"):
-        table.add_column(head, justify="right", no_wrap=True)
-    for answer in answers:
-        table.add_section()
-        _add_mix(table, answer.label, answer.forecast)
-    console.print(table)
-    console.print()
-    _print_overloads([answer.forecast for answer in answers], console)
-    for text in _meaning(confidence, _length([seconds]), error):
-        console.print(Text(text, style="dim"))
+    elements = _mixes("what if", [(answer.label, answer.forecast) for answer in answers])
+    meaning = (paragraph(text, "quiet") for text in _meaning(confidence, _length([seconds]), error))
+    terminal.render(Document((*elements, *meaning)), console)
 
 
 def print_score(score: Score, console: Console) -> None:
     """Predicted beside measured for every tenant, then the errors of the prediction and of simpler rules."""
-    table = _table("mix", "tenant", "clock")
-    for head in ("figure", "predicted (band)", "measured", "error", "in band"):
-        table.add_column(head, justify="right", no_wrap=True)
-    for tenant in score.tenants:
-        table.add_section()
-        for row, item in enumerate(tenant.figures):
-            names = (tenant.mix, Text(tenant.tenant, style="bold"), tenant.clock) if not row else ("", "", "")
-            inside = {True: Text("yes"), False: Text("no", style="yellow"), None: Text("-")}[item.inside]
-            table.add_row(
-                *names,
-                figure_name(tenant.clock, item.figure),
-                band(item.predicted),
-                cells.number(item.measured),
-                f"{100 * item.error:+.1f} %",
-                inside,
-            )
-    console.print(table)
-    console.print()
-    console.print(_errors(score))
-    console.print()
+    terminal.render(Document(tuple(_score(score))), console)
+
+
+def _prediction(prediction: Prediction) -> Iterator[Element]:
+    yield paragraph(_sharing(prediction.fingerprint), "strong")
+    yield from _mixes("mix", [(mix.name, mix) for mix in prediction.mixes])
+    length = _length([mix.seconds or prediction.seconds for mix in prediction.mixes])
+    meaning = _meaning(prediction.confidence, length, prediction.model_error)
+    for text in (*meaning, *prediction.notes, *_made_by("Made", prediction.provenance)):
+        yield paragraph(text, "quiet")
+
+
+def _mixes(head: str, mixes: Sequence[tuple[str, MixForecast]]) -> Iterator[Element]:
+    """A table with a group per mix, and who of its tenants cannot keep up."""
+    heads = ("p50 ms", "p95 ms", "p99 ms (band)", "p99.9 ms", "DF99 (band)", "1/s", "missed")
+    yield Table(
+        columns=(Column(head, "name", fold=NAME), Column("tenant", "subject", fold=NAME), *map(Column, heads)),
+        groups=tuple(
+            tuple((label, name, *_cells(tenant)) for name, tenant in mix.tenants.items()) for label, mix in mixes
+        ),
+        layout="apart",
+        once=1,
+    )
+    for _, mix in mixes:
+        for name, tenant in mix.tenants.items():
+            if tenant.overloaded:
+                text = f"! {name} in {mix.name} cannot keep up with its arrivals: its times grow as long as one looks"
+                yield paragraph(text, "worse")
+
+
+def _score(score: Score) -> Iterator[Element]:
+    yield Table(
+        columns=(
+            Column("mix", "name", fold=NAME),
+            Column("tenant", "subject", fold=NAME),
+            Column("clock", "name", fold=NAME),
+            *map(Column, ("figure", "predicted (band)", "measured", "error", "in band")),
+        ),
+        groups=tuple(tuple(_scored(tenant)) for tenant in score.tenants),
+        layout="apart",
+        once=3,
+    )
+    yield _table("absolute error", (head for head, *_ in SHOWN_ERRORS), _errors(score))
     if score.kinds:
-        console.print(_kinds(score))
-        console.print()
+        yield _table("kind of tenant", ("p99: median", "90 %", "bands", "DF99: median", "90 %", "bands"), _kinds(score))
     for clock, figures in score.coverage.items():
         if figures:
             held = ", ".join(f"{figure_name(clock, name)} {c.inside}/{c.n}" for name, c in figures.items())
-            console.print(f"{100 * score.confidence:g} % bands that hold the measured figure, {clock}: {held}")
+            yield paragraph(f"{100 * score.confidence:g} % bands that hold the measured figure, {clock}: {held}")
     skipped = dict.fromkeys(
         f"{tenant.tenant} in {tenant.mix}, {tenant.clock} {name}: {why}"
         for tenant in score.tenants
         for name, why in tenant.skipped.items()
     )
     for text in (*skipped, *score.notes):
-        console.print(Text(f"! {text}", style="yellow"))
+        yield paragraph(f"! {text}", "undetermined")
     for text in (*_made_by("Predicted", score.predicted_by), *_made_by("Measured", score.measured_by)):
-        console.print(Text(text, style="dim"))
+        yield paragraph(text, "quiet")
     if score.seal is not None:
         for text in score.seal.remarks:
-            console.print(Text(f"Seal: {text}.", style="dim"))
-        console.print(Text(score.seal.sentence, style="bold green" if score.seal.sealed else "yellow"))
+            yield paragraph(f"Seal: {text}.", "quiet")
+        yield paragraph(score.seal.sentence, "better" if score.seal.sealed else "undetermined")
+
+
+def _scored(tenant: TenantScore) -> Iterator[Row]:
+    for item in tenant.figures:
+        yield (
+            tenant.mix,
+            tenant.tenant,
+            tenant.clock,
+            figure_name(tenant.clock, item.figure),
+            band(item.predicted),
+            cells.number(item.measured),
+            f"{100 * item.error:+.1f} %",
+            NOTHING if item.inside is None else "yes" if item.inside else Cell("no", "undetermined"),
+        )
+
+
+def _table(name: str, heads: Iterable[str], rows: Iterable[Row]) -> Table:
+    return Table(columns=(Column(name, "name", fold=NAME), *map(Column, heads)), groups=(tuple(rows),))
 
 
 def figure_name(clock: str, figure: str) -> str:
@@ -111,11 +127,7 @@ def figure_name(clock: str, figure: str) -> str:
 
 def band(figure: Band) -> str:
     """``8.41 (8.29-8.50)``; ``-`` where there is no figure."""
-    if figure.value is None:
-        return cells.REFUSED
-    if figure.lo is None or figure.hi is None:
-        return cells.number(figure.value)
-    return f"{cells.number(figure.value)} ({cells.number(figure.lo)}-{cells.number(figure.hi)})"
+    return cells.number_with_interval(figure.value, figure.lo, figure.hi)
 
 
 def _made_by(what: str, provenance: Provenance | None) -> list[str]:
@@ -125,29 +137,9 @@ def _made_by(what: str, provenance: Provenance | None) -> list[str]:
     return [f"{what} by kts {made_by(provenance)}{f', from {of}' if of else ''}."]
 
 
-def _print_overloads(mixes: Sequence[MixForecast], console: Console) -> None:
-    for mix in mixes:
-        for name, tenant in mix.tenants.items():
-            if tenant.overloaded:
-                text = f"! {name} in {mix.name} cannot keep up with its arrivals: its times grow as long as one looks"
-                console.print(Text(text, style="bold red"))
-
-
-def _table(*names: str) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
-    for name in names:
-        table.add_column(name, overflow="fold", max_width=34)
-    return table
-
-
-def _add_mix(table: Table, label: str, mix: MixForecast) -> None:
-    for row, (name, tenant) in enumerate(mix.tenants.items()):
-        table.add_row(label if not row else "", Text(name, style="bold"), *_cells(tenant))
-
-
 def _cells(tenant: TenantForecast) -> list[str]:
     response = tenant.response
-    missed = cells.REFUSED if tenant.missed is None else cells.percent(tenant.missed.value)
+    missed = NOTHING if tenant.missed is None else cells.percent(tenant.missed.value)
     return [
         cells.number(response.p50.value),
         cells.number(response.p95.value),
@@ -159,6 +151,8 @@ def _cells(tenant: TenantForecast) -> list[str]:
     ]
 
 
+NAME = 34
+"""Names of mixes are long."""
 SHOWN_ERRORS = (
     ("mean: mean", "response", "mean", "mean"),
     ("p50: median", "response", "p50", "median"),
@@ -172,33 +166,23 @@ SHOWN_ERRORS = (
 """Column, clock, figure, and what of the absolute errors."""
 
 
-def _errors(score: Score) -> Table:
-    table = _table("absolute error")
-    for head, *_ in SHOWN_ERRORS:
-        table.add_column(head, justify="right", no_wrap=True)
+def _errors(score: Score) -> Iterator[Row]:
     for rule in score.errors["response"]:
-        row = []
-        for _, clock, name, what in SHOWN_ERRORS:
-            found = score.errors.get(clock, {}).get(rule, {}).get(name)
-            row.append("-" if found is None else cells.percent(getattr(found, what)))
-        table.add_row(rule, *row)
-    return table
+        summaries = [score.errors.get(clock, {}).get(rule, {}).get(name) for _, clock, name, _ in SHOWN_ERRORS]
+        pairs = zip(summaries, SHOWN_ERRORS, strict=True)
+        yield rule, *(cells.percent(None if one is None else getattr(one, what)) for one, (*_, what) in pairs)
 
 
-def _kinds(score: Score) -> Table:
+def _kinds(score: Score) -> Iterator[Row]:
     """The prediction's own errors by kind of tenant, and how many bands hold."""
-    table = _table("kind of tenant")
-    for head in ("p99: median", "90 %", "bands", "DF99: median", "90 %", "bands"):
-        table.add_column(head, justify="right", no_wrap=True)
     for kind, clocks in score.kinds.items():
-        row = []
+        row = [kind]
         for clock in ("response", "df"):
-            found = clocks.get(clock, {}).get("p99")
+            tail = clocks.get(clock, {}).get("p99")
             bands = [one.bands for one in clocks.get(clock, {}).values() if one.bands is not None]
-            row += ["-", "-"] if found is None else [cells.percent(found.error.median), cells.percent(found.error.p90)]
-            row.append(f"{sum(c.inside for c in bands)} of {sum(c.n for c in bands)}" if bands else "-")
-        table.add_row(kind, *row)
-    return table
+            row += [NOTHING] * 2 if tail is None else [cells.percent(tail.error.median), cells.percent(tail.error.p90)]
+            row.append(f"{sum(c.inside for c in bands)} of {sum(c.n for c in bands)}" if bands else NOTHING)
+        yield row
 
 
 def _sharing(mark: Fingerprint) -> str:

@@ -1,23 +1,21 @@
-"""What `kts selfcheck` found, as a table for a terminal and for a page."""
+"""What `kts selfcheck` says, as a document."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from rich import box
 from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
 from kts.model.provenance import made_by
+from kts.report import markdown, terminal
+from kts.report.document import MARKDOWN, TERMINAL, Bullets, Column, Document, Element, Item, Row, Table, paragraph
 
 if TYPE_CHECKING:
     from kts.physics.selfcheck import Check, SelfCheck, TenantCheck
 
-HEADS = ("pair", "tenant", "met", "rounds", "true", "median", "covered", "first", "verdicts")
-NAMES = 2
-"""Columns that are text."""
+NAMES = ("pair", "tenant")
+FIGURES = ("met", "rounds", "true", "median", "covered", "first", "verdicts")
 MARKS = {"undecided": "~", "failed": "!"}
 LEGEND = (
     "met: share of its iterations that a neighbour's overlapped. true, median: DF99, * on a cliff.",
@@ -28,34 +26,38 @@ LEGEND = (
 
 def print_selfcheck(result: SelfCheck, console: Console) -> None:
     """A row per tenant that was judged, and a line per check that failed."""
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for number, head in enumerate(HEADS):
-        table.add_column(head, justify="left" if number < NAMES else "right", no_wrap=True)
-    for row in rows(result):
-        table.add_row(*row)
-    console.print(table)
-    for line in LEGEND:
-        console.print(Text(line, style="dim"))
-    for line in remarks(result, ("failed",)):
-        console.print(Text(line, style="yellow"))
-    verdict = "Passed: nothing is off by more than chance explains" if result.passed else "Failed"
-    console.print(f"{verdict} ({result.repetitions} runs of each pair).")
+    terminal.render(document(result), console)
 
 
-def markdown(result: SelfCheck) -> str:
+def as_markdown(result: SelfCheck) -> str:
     """The table as Markdown, and what is outside of its bar as a list."""
-    lines = [f"| {' | '.join(HEADS)} |", "|---" * NAMES + "|---:" * (len(HEADS) - NAMES) + "|"]
-    lines += [f"| {' | '.join(row)} |" for row in rows(result)]
-    lines += [
-        "",
-        f"{result.repetitions} runs of each pair, seeds from {result.seed}; kts {made_by(result.provenance)}.",
-        "",
-    ]
-    lines += [f"- {line}" for line in remarks(result, ("failed", "undecided"))]
-    return "\n".join(lines).rstrip() + "\n"
+    return markdown.render(document(result))
 
 
-def rows(result: SelfCheck) -> Iterator[tuple[str, ...]]:
+def document(result: SelfCheck) -> Document:
+    """The table; in a terminal with its legend and the checks that failed, in files with all that are off."""
+    return Document(tuple(_elements(result)))
+
+
+def _elements(result: SelfCheck) -> Iterator[Element]:
+    yield Table(
+        columns=(*(Column(head, "name", fold=0) for head in NAMES), *map(Column, FIGURES)),
+        groups=(tuple(rows(result)),),
+        gap=2,
+    )
+    for line in LEGEND:
+        yield paragraph(line, "quiet", close=True, media=TERMINAL)
+    for line in remarks(result, ("failed",)):
+        yield paragraph(line, "undetermined", media=TERMINAL)
+    verdict = "Passed: nothing is off by more than chance explains" if result.passed else "Failed"
+    yield paragraph(f"{verdict} ({result.repetitions} runs of each pair).", media=TERMINAL)
+    seeds = f"{result.repetitions} runs of each pair, seeds from {result.seed}"
+    yield paragraph(f"{seeds}; kts {made_by(result.provenance)}.", media=MARKDOWN)
+    if off := tuple(map(Item, remarks(result, ("failed", "undecided")))):
+        yield Bullets(off, media=MARKDOWN)
+
+
+def rows(result: SelfCheck) -> Iterator[Row]:
     """Cells of each tenant that has a median. A value outside of its bar is marked."""
     for one in result.tenants:
         if one.median is None:

@@ -8,16 +8,13 @@ from typing import TYPE_CHECKING
 from kts import files
 from kts.errors import SetupError
 from kts.model.reading import RunData
-from kts.report.markdown import results_md
-from kts.report.page import page
-from kts.report.tables import summary_csv, summary_json
+from kts.report import markdown, page, tables
+from kts.report.sections import document
 
 if TYPE_CHECKING:
     from kts.physics.validate import Score
-    from kts.report.figures import Figure
+    from kts.report.document import Figure
     from kts.stats.series import Analysis
-
-PLOTS = "plots"
 
 
 def write(run: RunData, analysis: Analysis, directory: Path, *, figures: bool = True) -> list[Path]:
@@ -28,14 +25,15 @@ def write(run: RunData, analysis: Analysis, directory: Path, *, figures: bool = 
     """
     summary = analysis.summary
     drawn = _draw(run, analysis) if figures else []
+    report = document(summary, run, drawn)
     contents: dict[str, bytes] = {
-        "summary.json": summary_json(summary).encode(),
-        "summary.csv": summary_csv(summary).encode(),
-        "results.md": results_md(run, summary, [(f.name, f.alt) for f in drawn], PLOTS).encode(),
-        "report.html": page(run, summary, drawn).encode(),
+        "summary.json": tables.summary_json(summary).encode(),
+        "summary.csv": tables.render(report).encode(),
+        "results.md": markdown.render(report).encode(),
+        "report.html": page.render(report).encode(),
     }
     for figure in drawn:
-        contents |= {f"{PLOTS}/{name}": content for name, content in figure.rendered().items()}
+        contents |= _pictures(figure)
     try:
         return [_replace(directory / name, content) for name, content in contents.items()]
     except OSError as error:
@@ -59,8 +57,7 @@ def write_score(score: Score, directory: Path, device: str, kts_version: str, *,
     if figures:
         from kts.report.charts_forecast import draw_score
 
-        drawn = draw_score(score, device, kts_version)
-        contents |= {f"{PLOTS}/{name}": content for name, content in drawn.rendered().items()}
+        contents |= _pictures(draw_score(score, device, kts_version))
     return [write_file(directory / name, content) for name, content in contents.items()]
 
 
@@ -68,6 +65,12 @@ def _draw(run: RunData, analysis: Analysis) -> list[Figure]:
     from kts.report.figures import draw
 
     return draw(analysis, run.info.kts)
+
+
+def _pictures(figure: Figure) -> dict[str, bytes]:
+    from kts.report.figures import rendered
+
+    return {f"{markdown.PLOTS}/{name}": content for name, content in rendered(figure).items()}
 
 
 def _replace(path: Path, content: bytes) -> Path:

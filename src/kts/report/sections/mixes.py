@@ -1,19 +1,56 @@
-"""Who hurts whom: the mixes of a run as a grid, the same for terminal, Markdown, page and picture. Pure."""
+"""Who hurts whom: the mixes of a run as a grid, row suffers, column causes; and the mixes that no grid can show."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from kts.model.summary import Mix, MixTenant, Summary
 from kts.report import cells
+from kts.report.document import (
+    CSV,
+    MARKDOWN,
+    NOTHING,
+    TERMINAL,
+    Cell,
+    Column,
+    Data,
+    Datum,
+    Element,
+    Fitting,
+    Heading,
+    Row,
+    Table,
+    Tone,
+    paragraph,
+)
+from kts.report.sections.report import Report
 
 FULL_HOUSE = "full house"
-OTHER_HEADS = ("mix", "tenant", "n", "DF99", "DF50", "device DF99", "verdict")
+
+
+def section(report: Report) -> Iterator[Element]:
+    """The grid, where a terminal has room for it, and the other mixes; else a row per mix and tenant."""
+    summary = report.summary
+    every = measured(summary)
+    table = grid(summary)
+    if every:
+        yield Heading("Who hurts whom", media=MARKDOWN)
+    if table is not None:
+        wide = (
+            _grid_table(table, legend(summary)),
+            paragraph(legend(summary), "quiet", close=True, media=TERMINAL | MARKDOWN),
+        )
+        yield Fitting((*wide, *_long_table(others(summary))), tuple(_long_table(every)))
+    else:
+        yield from _long_table(every)
+    for mix in every[:-1]:
+        for name, figures in mix.tenants.items():
+            yield Data(name, tuple(_data(mix.condition, figures)), several=True, media=CSV)
 
 
 @dataclass(frozen=True)
-class Cell:
+class PairCell:
     """DF99 of one tenant in one mix. ``figures`` None: the mix was not measured, or is the tenant alone."""
 
     figures: MixTenant | None = None
@@ -24,7 +61,7 @@ class Cell:
         """``1.66``; ``1.03 ?`` where undetermined; ``1.66 *`` where drift is not excluded; ``refused``; ``-`` where
         not measured; empty on the diagonal."""
         if self.figures is None:
-            return "" if self.alone else cells.REFUSED
+            return "" if self.alone else NOTHING
         if self.figures.df_p99.estimate is None:
             return "refused"
         mark = " ?" if self.figures.kind == "undetermined" else " *" if self.figures.dimmed else ""
@@ -43,7 +80,7 @@ class Grid:
     """``rows``: tenant that suffers and its cells, one per head. ``heads``: tenants that cause, then the full house."""
 
     heads: tuple[str, ...]
-    rows: tuple[tuple[str, tuple[Cell, ...]], ...]
+    rows: tuple[tuple[str, tuple[PairCell, ...]], ...]
 
 
 def measured(summary: Summary) -> tuple[Mix, ...]:
@@ -62,20 +99,14 @@ def grid(summary: Summary) -> Grid | None:
     rows = []
     for name in names:
         row = [_cell(name, other, pairs.get(frozenset((name, other)))) for other in names]
-        rows.append((name, (*row, Cell(house.get(name)))))
+        rows.append((name, (*row, PairCell(house.get(name)))))
     return Grid(heads=(*names, FULL_HOUSE), rows=tuple(rows))
 
 
-def other_rows(summary: Summary) -> list[list[str]]:
-    """The mixes that the grid does not show, a row per tenant, cells as `OTHER_HEADS`."""
+def others(summary: Summary) -> list[Mix]:
+    """The mixes that the grid does not show."""
     table = grid(summary)
-    left = [mix for mix in measured(summary) if table is None or 2 < len(mix.tenants) < len(summary.tenants)]
-    return [row for mix in left for row in _long(mix)]
-
-
-def all_rows(summary: Summary) -> list[list[str]]:
-    """Every mix, a row per tenant, cells as `OTHER_HEADS`: where the grid has no room."""
-    return [row for mix in measured(summary) for row in _long(mix)]
+    return [mix for mix in measured(summary) if table is None or 2 < len(mix.tenants) < len(summary.tenants)]
 
 
 def legend(summary: Summary) -> str:
@@ -127,17 +158,53 @@ def _spoken(table: Grid) -> Iterator[str]:
                 yield f"{name} {where} {cells.ratio_with_interval(cell.figures.df_p99)}{note}"
 
 
-def _cell(name: str, other: str, pair: Mix | None) -> Cell:
-    return Cell(pair.tenants[name] if pair else None, alone=name == other)
+def _cell(name: str, other: str, pair: Mix | None) -> PairCell:
+    return PairCell(pair.tenants[name] if pair else None, alone=name == other)
 
 
 def _shown(mix: Mix) -> str:
     return "+".join(mix.tenants)
 
 
-def _long(mix: Mix) -> list[list[str]]:
-    return [
-        [
+def _grid_table(table: Grid, legend: str) -> Table:
+    first, *heads = table.heads
+    return Table(
+        columns=(
+            Column("suffers, beside", "subject", short="DF99\nsuffers", fold=0),
+            Column(first, short=f"beside\n{first}"),
+            *(Column(head, short=f"\n{head}") for head in heads),
+        ),
+        groups=(tuple((name, *(Cell(c.text, _tone(c), c.interval) for c in row)) for name, row in table.rows),),
+        caption=f"Who hurts whom. {legend}",
+        gap=2,
+    )
+
+
+def _tone(cell: PairCell) -> Tone:
+    return "dimmed" if cell.figures is None or cell.figures.dimmed else cell.figures.kind
+
+
+def _long_table(mixes: Sequence[Mix]) -> Iterator[Table]:
+    """A row per mix and tenant; the count, DF50 and device DF99 give way first."""
+    if mixes:
+        yield Table(
+            columns=(
+                Column("mix", "name", fold=0),
+                Column("tenant", "name", fold=0),
+                Column("n", from_width=cells.WIDE_COLUMNS),
+                Column("DF99"),
+                Column("DF50", from_width=cells.WIDE_COLUMNS),
+                Column("device DF99", from_width=cells.WIDE_COLUMNS),
+                Column("verdict", "word"),
+            ),
+            groups=tuple(tuple(_long(mix)) for mix in mixes),
+            caption="Tenants measured together, each against itself alone.",
+        )
+
+
+def _long(mix: Mix) -> Iterator[Row]:
+    for name, figures in mix.tenants.items():
+        yield (
             _shown(mix),
             name,
             str(figures.n),
@@ -145,6 +212,11 @@ def _long(mix: Mix) -> list[list[str]]:
             cells.ratio(figures.df_p50.estimate),
             cells.ratio(figures.device_df_p99.estimate),
             cells.verdict_word(figures),
-        ]
-        for name, figures in mix.tenants.items()
-    ]
+        )
+
+
+def _data(condition: str, figures: MixTenant) -> Iterator[Datum]:
+    yield Datum("response", condition, "n", figures.n, "iterations")
+    yield cells.datum("response", condition, "df_p50", figures.df_p50, "ratio")
+    yield cells.datum("response", condition, "df_p99", figures.df_p99, "ratio")
+    yield cells.datum("device", condition, "df_p99", figures.device_df_p99, "ratio")

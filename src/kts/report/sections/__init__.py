@@ -1,0 +1,62 @@
+"""The sections of a run's report, one file each: pure functions from a `Report` to elements of a document."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from kts.model.provenance import made_by
+from kts.model.reading import RunData
+from kts.model.summary import Summary
+from kts.report import cells
+from kts.report.document import CSV, EVERYWHERE, FILES, MARKDOWN, PAGE, TERMINAL, Document, Element, Figure, Media
+from kts.report.sections import (
+    activity,
+    latency,
+    measured,
+    mixes,
+    overlap,
+    pictures,
+    promises,
+    rates,
+    reference,
+    remarks,
+    run,
+    verdicts,
+)
+from kts.report.sections.report import Report, Section
+
+OUTLINE: tuple[tuple[Section, Media], ...] = (
+    (run.section, EVERYWHERE),
+    (verdicts.section, FILES),
+    (latency.section, EVERYWHERE),
+    (mixes.section, PAGE),
+    (rates.section, EVERYWHERE),
+    (promises.section, MARKDOWN | CSV),
+    (overlap.section, CSV),
+    (mixes.section, TERMINAL | MARKDOWN | CSV),
+    (activity.section, EVERYWHERE),
+    (promises.section, TERMINAL),
+    (verdicts.section, TERMINAL),
+    (pictures.section, MARKDOWN),
+    (reference.section, FILES),
+    (promises.section, PAGE),
+    (pictures.section, PAGE),
+    (remarks.section, EVERYWHERE),
+    (measured.section, FILES),
+)
+"""Section and media, in order. Some stand elsewhere in a file than in a terminal, whose last lines are read first."""
+
+
+def document(summary: Summary, of: RunData | None = None, figures: Sequence[Figure] = ()) -> Document:
+    """The report of a run as a document. Without the run itself it lacks what only files say."""
+    report = Report(summary, of, tuple(figures))
+    elements: list[Element] = []
+    for section, media in OUTLINE:
+        elements += (replace(element, media=element.media & media) for element in section(report))
+    return Document(
+        elements=tuple(elements),
+        title=f"{summary.experiment} on {cells.device_label(summary)}",
+        heading=f"{summary.experiment}: what sharing cost",
+        footer=f"Measured with kts {made_by(of.info.provenance, of.info.kts)}; run {summary.run}" if of else "",
+    )

@@ -1,0 +1,44 @@
+"""With what the run was measured: versions, devices, environment, and the experiment file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from kts.model.provenance import made_by, made_from
+from kts.model.reading import RunData
+from kts.report.document import PAGE, Column, Details, Element, Heading, Row, Table
+from kts.report.sections.report import Report
+
+
+def section(report: Report) -> Iterator[Element]:
+    """What was recorded with the run; nothing without the run."""
+    if report.run is None:
+        return
+    yield Heading("How it was measured", "measured")
+    yield Table(
+        columns=(Column("what", "name"), Column("value", "name")),
+        groups=(tuple(_rows(report.run)),),
+        caption="Versions, devices and environment, as recorded with the run.",
+    )
+    if text := report.run.info.experiment.strip():
+        yield Details("The experiment file", text, media=PAGE)
+
+
+def _rows(run: RunData) -> Iterator[Row]:
+    info = run.info
+    yield "kts", made_by(info.provenance, info.kts)
+    if text := made_from(info.provenance):
+        yield "made from", text
+    yield "experiment", info.plan.name
+    yield "design", f"{info.plan.design}, seed {info.plan.seed}"
+    yield "mode", info.mode
+    yield "backend", info.backend
+    yield "outcome", f"{info.outcome.kind} {info.outcome.reason}".strip()
+    for worker in info.workers:
+        device = worker.device
+        library = f"{device.library} {device.library_version}".strip()
+        cores = f", cores {', '.join(map(str, worker.cores))}" if worker.cores else ""
+        driver = f", driver {device.driver}" if device.driver else ""
+        stopwatch = f", stopwatch: {device.stopwatch}" if device.stopwatch else ""
+        yield f"tenant {worker.tenant}", f"{device.label}, {library}{driver}{cores}{stopwatch}"
+    yield from sorted(info.environment.items())

@@ -1,0 +1,32 @@
+"""Whether deadlines and limits of the p99 were kept."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from kts.model.summary import TenantSummary
+from kts.report import cells
+from kts.report.document import CSV, TERMINAL, Bullets, Data, Element, Heading, Item
+from kts.report.sections.report import Report
+
+
+def section(report: Report) -> Iterator[Element]:
+    """One line per promise; nothing where nobody promised anything."""
+    tenants = report.summary.tenants
+    items = tuple(Item(f"{name}: {line}") for name, tenant in tenants.items() for line in _lines(tenant))
+    if items:
+        yield Heading("Promises", media=TERMINAL)
+        yield Bullets(items)
+    for name, tenant in tenants.items():
+        if tenant.goodput is not None:
+            sides = (("solo", tenant.goodput.solo), ("shared", tenant.goodput.shared))
+            data = (cells.datum("response", side, "goodput", figure, "fraction") for side, figure in sides)
+            yield Data(name, tuple(data), media=CSV)
+
+
+def _lines(tenant: TenantSummary) -> Iterator[str]:
+    if (good := tenant.goodput) is not None:
+        met = f"{cells.percent_with_interval(good.solo)} solo, {cells.percent_with_interval(good.shared)} shared"
+        yield f"deadline {cells.number(good.deadline_ms)} ms: met by {met}"
+    if (slo := tenant.slo) is not None:
+        yield f"p99 limit {cells.number(slo.p99_ms)} ms: {slo.solo} solo, {slo.shared} shared"

@@ -1,0 +1,49 @@
+"""How many iterations a second each tenant completes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from kts.model.summary import TenantSummary
+from kts.report import cells
+from kts.report.document import CSV, FILES, MARKDOWN, Column, Data, Datum, Element, Table, paragraph
+from kts.report.sections.report import Report
+
+_KINDS = {"done/wall": "real", "1000/mean": "proxy"}
+
+
+def section(report: Report) -> Iterator[Element]:
+    """Solo, shared and change of both kinds; and how many iterations count."""
+    tenants = report.summary.tenants
+    count = "kept and dropped: shared iterations that overlap their neighbours, and the others."
+    yield Table(
+        columns=(
+            Column("tenant", "subject", short="iterations/s"),
+            *(
+                Column(f"{kind} solo" if side == "solo" else side, short=f"{first}\n{side}", from_width=width)
+                for kind, width in zip(_KINDS, (0, cells.FULL_COLUMNS), strict=True)
+                for first, side in ((kind, "solo"), ("", "shared"), ("", "change"))
+            ),
+            Column("kept", media=FILES),
+            Column("dropped", short="no overlap\ndropped"),
+        ),
+        groups=(tuple((name, *_row(tenant)) for name, tenant in tenants.items()),),
+        caption=f"Iterations per second. {count.capitalize()}",
+    )
+    yield paragraph(f"Iterations per second; {count}", media=MARKDOWN)
+    for name, tenant in tenants.items():
+        yield Data(name, tuple(_data(tenant)), media=CSV)
+
+
+def _row(tenant: TenantSummary) -> list[str]:
+    solo, shared, row = tenant.throughput.solo, tenant.throughput.shared, []
+    for kind in _KINDS.values():
+        before, after = getattr(solo, kind), getattr(shared, kind)
+        row += [cells.number(before), cells.number(after), cells.change(before, after)]
+    return [*row, str(tenant.overlap.kept), str(tenant.overlap.dropped)]
+
+
+def _data(tenant: TenantSummary) -> Iterator[Datum]:
+    for side, rate in (("solo", tenant.throughput.solo), ("shared", tenant.throughput.shared)):
+        yield Datum("", side, "throughput", rate.real, "1/s")
+        yield Datum("", side, "throughput_1000_over_mean", rate.proxy, "1/s")
