@@ -15,8 +15,7 @@ from kts.model.reading import RunData
 from kts.model.records import RECORD, Clock, Records, clock_ms
 from kts.model.run import Outcome, RunInfo
 from kts.model.summary import Summary
-from kts.report import print_summary, write
-from kts.report.markdown import results_md
+from kts.report import print_summary, results_md, write
 from kts.stats import Analysis, analyse
 from kts.store import open_run
 
@@ -114,7 +113,7 @@ class Run:
         return f"<kts.Run {self.info.id}: {' + '.join(self.tenants)}, {self.info.plan.design}, {self.outcome.kind}>"
 
     def _repr_markdown_(self) -> str:
-        return results_md(self.data, self.summary, []) if self.has_figures else repr(self)
+        return results_md(self.data, self.summary) if self.has_figures else repr(self)
 
 
 printed.register(Summary, print_summary)
