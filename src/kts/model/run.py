@@ -58,6 +58,7 @@ class WorkerInfo(msgspec.Struct, frozen=True, kw_only=True):
 class BlockOutcome(msgspec.Struct, frozen=True, kw_only=True):
     """How a block went. ``counts``: records announced per tenant. Invalid blocks are kept, never analysed.
 
+    ``lost``: lines per tenant that meant to be iterations and could not be read, so that the slowest may be among them.
     ``start_ns``, ``end_ns``: first submission and last completion. ``window_ns``: from when until when all its tenants
     were commanded to run side by side; iterations submitted outside of it, and the first of each tenant, are in the
     records and count for nothing. None where each tenant ends by itself (classic), and in runs of schema 1, whose
@@ -74,6 +75,7 @@ class BlockOutcome(msgspec.Struct, frozen=True, kw_only=True):
     reason: str = ""
     clocks: tuple[ClockPair, ...] = ()
     window_ns: tuple[int, int] | None = None
+    lost: dict[str, int] = {}
 
 
 class Outcome(msgspec.Struct, frozen=True, kw_only=True):
@@ -106,5 +108,6 @@ class RunInfo(msgspec.Struct, frozen=True, kw_only=True):
     environment: dict[str, str] = {}
     experiment: str = ""  # text of the experiment file, as given
     notes: tuple[str, ...] = ()
+    doubts: tuple[str, ...] = ()  # what was recorded and contradicts itself
     provenance: Provenance | None = None  # which kts conducted it, of what; None: made before that was recorded
     telemetry: tuple[SourceState, ...] = ()  # sources that were asked for, each once; empty without telemetry

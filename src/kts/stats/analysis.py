@@ -278,12 +278,12 @@ class _TenantView:
 
 def _samples(side: SideData, split: bool) -> dict[Clock, Sample | None]:
     """Samples of the three clocks; response is the very object of service where all due times are submissions."""
-    service = make_sample(side.service, split=split)
+    service = make_sample(side.service, split=split, lost=side.lost)
     closed = all(a is b for (_, a), (_, b) in zip(side.response, side.service, strict=True))
     return {
-        "response": service if closed else make_sample(side.response, split=split),
+        "response": service if closed else make_sample(side.response, split=split, lost=side.lost),
         "service": service,
-        "device": make_sample(told_device(side.device), split=split),
+        "device": make_sample(told_device(side.device), split=split, lost=side.lost),
     }
 
 

@@ -40,6 +40,8 @@ def of_run(run: RunData) -> Iterator[Caution]:
         yield Caution(code="invalid-blocks", text=f"{_count(len(bad), 'block')} left out as invalid: {reasons}.")
     for line in run.damage:
         yield Caution(code="damage", text=f"Not read: {line}.")
+    for line in run.info.doubts:
+        yield Caution(code="doubt", text=f"In doubt: {line}.")
     rounds = {block.round for block in run.blocks if block.valid}
     if plan.design == "classic" or len(rounds) < 2:
         text = (

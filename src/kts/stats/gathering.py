@@ -33,11 +33,11 @@ class SideData:
     """One tenant, alone, in the full house or in another mix. Arrays per block, in order of time, as ``(round, ms)``.
 
     ``response`` holds the same array objects as ``service`` where every due time is the submission.
-    ``left_out_device``: of iterations that do not count: ``lead`` of them for what they are, ``dropped`` ran while a
-    neighbour was not there. ``collided``: response times of the ``met`` iterations that ran beside a neighbour's, kept
-    of the full house. ``firsts``: each block's first response time that counts. ``cycles`` start-to-start cycles took
-    ``cycles_ns``; the due times of the same iterations lie ``due_ns`` apart. ``slowest``: (service, device) of at
-    least each block's slowest 5 %; not kept of a mix.
+    ``lost``: iterations that could not be read. ``left_out_device``: of iterations that do not count: ``lead`` of them
+    for what they are, ``dropped`` ran while a neighbour was not there. ``collided``: response times of the ``met``
+    iterations that ran beside a neighbour's, kept of the full house. ``firsts``: each block's first response time that
+    counts. ``cycles`` start-to-start cycles took ``cycles_ns``; the due times of the same iterations lie ``due_ns``
+    apart. ``slowest``: (service, device) of at least each block's slowest 5 %; not kept of a mix.
     """
 
     response: list[tuple[int, FloatArray]] = field(default_factory=list)
@@ -48,6 +48,7 @@ class SideData:
     collided: list[tuple[int, FloatArray]] = field(default_factory=list)
     firsts: list[float] = field(default_factory=list)
     met: int = 0
+    lost: int = 0
     lead: int = 0
     dropped: int = 0
     cycles: int = 0
@@ -141,6 +142,7 @@ def gather(run: RunData, join: Join | None = None) -> dict[str, TenantData]:
             if join is not None and join.wants(name):
                 join.add(name, block, side, spans[name].submit_ns[keep], spans[name].retire_ns[keep])
             data = tenants[name].of(side, block.condition)
+            data.lost += block.lost.get(name, 0)
             _add(data, row, block.round, counts[name])
             if side is None:
                 data.slowest.clear()  # what waiting adds is told of the full house alone

@@ -21,6 +21,9 @@ ENOUGH = 0.25
 """A quantile is refused where its iterations are worth less than this part of what it needs. In between the slower end
 of its interval lies beyond the slowest iteration (`_beyond`)."""
 
+LOST = 0.5
+"""A quantile is refused where iterations that could not be read may be this part of what lies above it."""
+
 TAIL = 0.05
 """The part of the iterations, the slowest ones, that tells how a tail goes on."""
 TAIL_VALUES = 1000
@@ -61,6 +64,8 @@ def refusal(n: int, p: float, confidence: float) -> str:
 
 def refusal_of(sample: Sample, p: float, confidence: float) -> str:
     """Why a sample gives no quantile ``p``, counting what its iterations are worth; empty if it does."""
+    if sample.lost > LOST * (1 - p) * (sample.n + sample.lost):
+        return f"{sample.lost} of {sample.n + sample.lost} iterations could not be read: the slowest may be among them"
     if reason := refusal(sample.n, p, confidence):
         return reason
     effect = sample.dependence.design_effect(p)

@@ -39,7 +39,8 @@ class Sample:
 
     ``rounds`` is True where labels are round numbers, so that units of another sample with the same
     label belong to the same stretch of time; False where units are segments of a block. ``in_time``: the
-    first iterations of each unit in order of time, at most `IN_TIME` in all.
+    first iterations of each unit in order of time, at most `IN_TIME` in all. ``lost``: iterations that are not among
+    them because what told of them could not be read.
     """
 
     units: tuple[FloatArray, ...]
@@ -47,6 +48,7 @@ class Sample:
     rounds: bool
     mean: float
     in_time: tuple[FloatArray, ...] = ()
+    lost: int = 0
 
     @property
     def n(self) -> int:
@@ -110,7 +112,7 @@ class Sample:
         return int(sum(begin for begin, _ in edges)), np.concatenate(inside)
 
 
-def make_sample(blocks: Sequence[tuple[int, FloatArray]], *, split: bool) -> Sample | None:
+def make_sample(blocks: Sequence[tuple[int, FloatArray]], *, split: bool, lost: int = 0) -> Sample | None:
     """A sample of ``(round, latencies in order of time)``. None if it would be empty.
 
     Takes the arrays over: they are sorted in place. NaN (no stopwatch) are dropped. Blocks of one
@@ -132,7 +134,9 @@ def make_sample(blocks: Sequence[tuple[int, FloatArray]], *, split: bool) -> Sam
     for unit in units:
         unit.sort()
     n = sum(len(unit) for unit in units)
-    return Sample(units=tuple(units), labels=tuple(labels), rounds=not split, mean=total / n, in_time=in_time)
+    return Sample(
+        units=tuple(units), labels=tuple(labels), rounds=not split, mean=total / n, in_time=in_time, lost=lost
+    )
 
 
 def _joined(arrays: Iterable[FloatArray]) -> FloatArray:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,9 @@ from kts.errors import DataError
 from kts.model.plan import SIZED, Condition, Kernel, Plan, Program, Tenant, Work
 from kts.model.records import RECORD, Records
 from kts.model.run import SCHEMA_VERSION, BlockOutcome, DeviceInfo, Outcome, RunInfo, WorkerInfo
-from kts.store.logfiles import Stretch, log_files, read_file
+from kts.store.logfiles import STDIN, logs_at
+from kts.store.loglines import Contents, Stretch, read_log, without
+from kts.store.logtimes import CONTENDED, check, company, overlap_ns, tiny_overlap
 from kts.wire.logframe import Meta
 
 CLOCK_NOTE = "times are CLOCK_REALTIME as printed in the logs; response and service are end - start of each line"
@@ -46,10 +49,14 @@ class LogRecords:
 
 @dataclass(frozen=True)
 class Group:
-    """What becomes a block: stretches of different apps that ran at the same time, or one that ran alone."""
+    """What becomes a block: stretches of different apps that ran at the same time, or one that ran alone.
+
+    ``invalid``: why it cannot be analysed; empty if it can.
+    """
 
     shared: bool
     stretches: tuple[Stretch, ...]
+    invalid: str = ""
 
     @property
     def start_ns(self) -> int:
@@ -57,42 +64,49 @@ class Group:
         return min(stretch.start_ns for stretch in self.stretches)
 
 
-def open_logs(directory: Path, trim: int = 0) -> tuple[RunInfo, LogRecords, list[str]]:
+def open_logs(path: Path, trim: int = 0) -> tuple[RunInfo, LogRecords, list[str]]:
     """(what stands for run.json, the records, damage lines). DataError if no line is left.
 
-    A line is solo or shared by its phase, else by the name of its file or folder, else by whether
-    another app's log overlaps in time. ``trim`` drops the first iterations of each execution.
+    ``path``: a directory, one file, or ``-`` for standard input. A line is solo or shared by its phase, else by the
+    name of its pod, file or folder, else by whether another app's log overlaps in time. ``trim`` drops the first
+    iterations of each execution.
     """
-    stretches: list[Stretch] = []
-    damage: list[str] = []
-    files = 0
-    for path in log_files(directory):
-        files += 1
-        found, faults = read_file(path, directory)
-        stretches += found
-        damage += faults
-    stretches, faults = _trimmed(stretches, trim)
-    damage += faults
-    if not stretches:
+    logs, passed = logs_at(path)
+    whole = Contents(damage=passed)
+    for log in logs:
+        read = read_log(log)
+        whole.stretches += read.stretches
+        whole.damage += read.damage
+        whole.doubts += read.doubts
+    check(whole)
+    whole.stretches, faults = _trimmed(whole.stretches, trim)
+    whole.damage += faults
+    if not whole.stretches:
+        what = "is a file without KTS_APP v1 lines to report"
+        if path == STDIN:
+            what = "no KTS_APP v1 lines to report in standard input"
+        elif path.is_dir():
+            what = f"neither a kts run nor KTS_APP v1 lines to report in {len(logs)} text files below it"
         raise DataError(
-            f"{directory}: neither a kts run nor KTS_APP v1 lines to report in {files} text files below it"
-            + (f" ({damage[0]})" if damage else ""),
+            f"{path}: {what}" + (f" ({'; '.join(whole.damage[:2])})" if whole.damage else ""),
             "give a directory made by `kts run`, or logs with lines KTS_APP,v1,APP,I,START_NS,END_NS,MS",
         )
-    groups, faults = group(stretches)
-    info, records = _as_run(directory, groups, trim)
-    return info, LogRecords(records), [*damage, *faults]
+    groups = group(whole)
+    info, records = _as_run(path, groups, tuple(whole.doubts), trim)
+    return info, LogRecords(records), whole.damage
 
 
-def group(stretches: Sequence[Stretch]) -> tuple[list[Group], list[str]]:
-    """(groups in order of time, damage lines). Every stretch that is not dropped is in exactly one group."""
-    damage: list[str] = []
+def group(whole: Contents) -> list[Group]:
+    """The groups in order of time. Every stretch that is not dropped is in one; what is odd joins ``whole``."""
     groups: list[Group] = []
     sharing: list[list[Stretch]] = []
     reach = 0
+    stretches = whole.stretches
     for stretch in sorted(stretches, key=lambda s: (s.start_ns, s.app)):
-        if not _is_shared(stretch, stretches):
-            groups.append(Group(False, (stretch,)))
+        if stretch.untimed:
+            groups.append(Group(stretch.label == "shared", (stretch,), stretch.untimed))
+        elif not _is_shared(stretch, stretches):
+            groups.append(_alone(stretch, whole))
         elif sharing and stretch.start_ns < reach:
             sharing[-1].append(stretch)
             reach = max(reach, stretch.end_ns)
@@ -101,18 +115,34 @@ def group(stretches: Sequence[Stretch]) -> tuple[list[Group], list[str]]:
             reach = stretch.end_ns
     for together in sharing:
         joined, faults = _join_same_app(together)
-        groups.append(Group(True, joined))
-        damage += faults
-    return sorted(groups, key=lambda g: (g.start_ns, g.stretches[0].app)), damage
+        single = len(joined) == 1
+        groups.append(
+            Group(True, joined, "its log says shared, but no other log overlaps it in time" if single else "")
+        )
+        whole.damage += faults
+        pairs = [(a, b) for a, b in combinations(joined, 2) if not a.label or not b.label]
+        whole.doubts += [odd for one, other in pairs if (odd := tiny_overlap(one, other))]
+    return sorted(groups, key=lambda g: (g.start_ns, g.stretches[0].app))
+
+
+def _alone(stretch: Stretch, whole: Contents) -> Group:
+    """A solo block, without what ran beside another log, or invalid where that is more than a moment."""
+    beside, others = company(stretch, whole.stretches)
+    count = int(beside.sum())
+    if not count:
+        return Group(False, (stretch,))
+    names = ", ".join(dict.fromkeys(other.place for other in others))
+    what = f"{count} of {len(beside)} iterations ran beside {names}"
+    if count > CONTENDED * len(beside):
+        return Group(False, (stretch,), f"{stretch.place} was not alone: {what}")
+    whole.damage.append(f"{stretch.place}: {stretch.app} alone, {what}: these are left out")
+    return Group(False, (without(stretch, beside),))
 
 
 def _is_shared(stretch: Stretch, stretches: Sequence[Stretch]) -> bool:
     if stretch.label:
         return stretch.label == "shared"
-    return any(
-        other.app != stretch.app and other.start_ns < stretch.end_ns and stretch.start_ns < other.end_ns
-        for other in stretches
-    )
+    return any(other.app != stretch.app and not other.untimed and overlap_ns(stretch, other) > 0 for other in stretches)
 
 
 def _join_same_app(stretches: Sequence[Stretch]) -> tuple[tuple[Stretch, ...], list[str]]:
@@ -128,18 +158,20 @@ def _join_same_app(stretches: Sequence[Stretch]) -> tuple[tuple[Stretch, ...], l
         else:
             records = np.concatenate([before.records, stretch.records])
             records["i"] = np.arange(len(records))
-            by_app[stretch.app] = Stretch(stretch.app, stretch.label, records, before.place, before.meta)
+            by_app[stretch.app] = replace(before, records=records, lost=before.lost + stretch.lost)
             damage.append(f"{stretch.place}: {stretch.app} joined to {before.place} in one shared block, renumbered")
     return tuple(by_app.values()), damage
 
 
 def _trimmed(stretches: Sequence[Stretch], trim: int) -> tuple[list[Stretch], list[str]]:
-    kept = [Stretch(s.app, s.label, s.records[trim:], s.place, s.meta) for s in stretches if len(s.records) > trim]
+    kept = [replace(s, records=s.records[trim:]) for s in stretches if len(s.records) > trim]
     lost = [f"{s.place}: {s.app} has no more than the {trim} trimmed iterations" for s in stretches if trim]
     return kept, [text for text, s in zip(lost, stretches, strict=False) if len(s.records) <= trim]
 
 
-def _as_run(directory: Path, groups: Sequence[Group], trim: int) -> tuple[RunInfo, dict[tuple[str, int], Records]]:
+def _as_run(
+    path: Path, groups: Sequence[Group], doubts: tuple[str, ...], trim: int
+) -> tuple[RunInfo, dict[tuple[str, int], Records]]:
     tenants = list(dict.fromkeys(s.app for g in groups for s in g.stretches))
     conditions: dict[str, Condition] = {}
     rounds: dict[str, int] = {}
@@ -154,7 +186,7 @@ def _as_run(directory: Path, groups: Sequence[Group], trim: int) -> tuple[RunInf
         condition = _condition([name for name in tenants if name in apps], shared=part.shared)
         conditions[condition.name] = condition
         rounds[condition.name] = rounds.get(condition.name, -1) + 1
-        blocks.append(_block(index, rounds[condition.name], condition.name, part, valid=not alone_in_shared))
+        blocks.append(_block(index, rounds[condition.name], condition.name, part))
         records.update({(s.app, index): s.records for s in part.stretches})
     repeats = 1 + max(rounds.values())
     metas: dict[str, Meta] = {}
@@ -162,30 +194,50 @@ def _as_run(directory: Path, groups: Sequence[Group], trim: int) -> tuple[RunInf
         if s.meta is not None:
             metas.setdefault(s.app, s.meta)
     plan = Plan(
-        name=directory.absolute().name,
+        name=_name(path),
         design="classic",
         tenants=tuple(_tenant(name, records, metas.get(name)) for name in tenants),
         conditions=tuple(conditions.values()),
         rounds=repeats,
         max_rounds=repeats,
     )
-    return _info(directory, plan, blocks, metas, trim), records
+    notes = (CLOCK_NOTE, *((f"the first {trim} iterations of each log are left out",) if trim else ()))
+    info = RunInfo(
+        schema=SCHEMA_VERSION,
+        id=plan.name,
+        kts=__version__,
+        backend="logs",
+        mode="unknown",
+        created_ns=blocks[0].start_ns,
+        plan=plan,
+        workers=tuple(_worker(t.name, metas.get(t.name)) for t in plan.tenants),
+        blocks=tuple(blocks),
+        outcome=Outcome(kind="complete"),
+        notes=notes,
+        doubts=doubts,
+    )
+    return info, records
+
+
+def _name(path: Path) -> str:
+    return "stdin" if path == STDIN else path.absolute().name
 
 
 def _condition(apps: list[str], *, shared: bool) -> Condition:
     return Condition(name=("shared-" if shared else "solo-") + "+".join(apps), tenants=tuple(apps))
 
 
-def _block(index: int, number: int, condition: str, part: Group, *, valid: bool) -> BlockOutcome:
+def _block(index: int, number: int, condition: str, part: Group) -> BlockOutcome:
     return BlockOutcome(
         index=index,
         round=number,
         condition=condition,
         start_ns=part.start_ns,
         end_ns=max(stretch.end_ns for stretch in part.stretches),
-        valid=valid,
+        valid=not part.invalid,
         counts={stretch.app: len(stretch.records) for stretch in part.stretches},
-        reason="" if valid else "its log says shared, but no other log overlaps it in time",
+        reason=part.invalid,
+        lost={stretch.app: stretch.lost for stretch in part.stretches if stretch.lost},
     )
 
 
@@ -207,21 +259,4 @@ def _worker(name: str, meta: Meta | None) -> WorkerInfo:
         cores=meta.cores,
         gpus=meta.gpus,
         solo_ms=meta.solo_ms,
-    )
-
-
-def _info(directory: Path, plan: Plan, blocks: list[BlockOutcome], metas: dict[str, Meta], trim: int) -> RunInfo:
-    notes = (CLOCK_NOTE, *((f"the first {trim} iterations of each log are left out",) if trim else ()))
-    return RunInfo(
-        schema=SCHEMA_VERSION,
-        id=directory.absolute().name,
-        kts=__version__,
-        backend="logs",
-        mode="unknown",
-        created_ns=blocks[0].start_ns,
-        plan=plan,
-        workers=tuple(_worker(t.name, metas.get(t.name)) for t in plan.tenants),
-        blocks=tuple(blocks),
-        outcome=Outcome(kind="complete"),
-        notes=notes,
     )

@@ -15,6 +15,7 @@ from kts.model.telemetry import SampleSeries
 from kts.store import durable, layout, runfile
 from kts.store.blocks import Source, reconcile
 from kts.store.journal import Journal, journal_in
+from kts.store.logfiles import STDIN
 
 KILLED = "kts was killed while measuring"
 
@@ -69,12 +70,13 @@ class Run:
 
 
 def open_run(path: Path, trim: int = 0) -> Run:
-    """The run in directory ``path``: kts's own, finished or not, or KTS_APP v1 logs.
+    """The run in directory ``path``: kts's own, finished or not, or KTS_APP v1 logs; also one log, or ``-`` for stdin.
 
     ``trim`` drops the first iterations of each log. DataError if there is nothing to report, UsageError
     if a kts run is to be trimmed (its warm-up was never recorded).
     """
-    names = _names(path)
+    one_log = path == STDIN or (path.is_file() and path.name not in layout.OURS)
+    names = set() if one_log else _names(path)
     if layout.RUN not in names and not names & {layout.JOURNAL, layout.PARQUET}:
         from kts.store.applogs import open_logs
 
