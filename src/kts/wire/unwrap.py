@@ -70,7 +70,7 @@ class Unwrapper:
         ended = len(body) < len(text)
         source = ""
         for _ in range(_DEEPEST):
-            body = _ESCAPES.sub("", body)
+            body = _seen(body)
             layer = _peeled(body, source)
             if layer is None:
                 break
@@ -82,7 +82,7 @@ class Unwrapper:
             if self._parts:
                 body = self._parts.pop(source, "") + body
         if "KTS_" in text and "KTS_" not in body:  # it stood in what was taken for a wrapper
-            body = _ESCAPES.sub("", text.rstrip("\r\n"))
+            body = _seen(text.rstrip("\r\n"))
         return Unwrapped(body, source, ended)
 
     def rest(self) -> Iterator[Unwrapped]:
@@ -90,6 +90,11 @@ class Unwrapper:
         for source, text in self._parts.items():
             yield Unwrapped(text, source, ended=False)
         self._parts.clear()
+
+
+def _seen(text: str) -> str:
+    """The text as a terminal shows it, apart from what it writes over."""
+    return text if text.isprintable() and "#033[" not in text else _ESCAPES.sub("", text)
 
 
 def _peeled(text: str, source: str) -> _Layer | None:
@@ -137,10 +142,10 @@ def _json_layer(text: str) -> _Layer | None:
         return None
     if not isinstance(record, dict):
         return None
-    messages = {name: text for name in _MESSAGES if (text := _message(record.get(name))) is not None}
+    messages = {name: said for name in _MESSAGES if (said := _message(record.get(name))) is not None}
     if not messages:
         return None
-    key = next((name for name, text in messages.items() if "KTS_" in text), next(iter(messages)))
+    key = next((name for name, said in messages.items() if "KTS_" in said), next(iter(messages)))
     message = messages[key]
     if record.get("CONTAINER_PARTIAL_MESSAGE") == "true" or (
         key == "log" and "stream" in record and len(message) >= _DOCKER_PART and not message.endswith("\n")
