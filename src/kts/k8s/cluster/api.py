@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import ssl
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -63,19 +64,27 @@ class Api:
 
     @classmethod
     def connect(cls, context: str | None = None) -> Api:
-        """The cluster of the kubeconfig (KUBECONFIG, ~/.kube/config), or of the pod this runs in. Sends nothing yet."""
-        from lightkube import KubeConfig
+        """The cluster of the kubeconfig (KUBECONFIG, ~/.kube/config), or of the pod this runs in. Sends nothing yet.
+
+        SetupError, in one line, for a kubeconfig that cannot be used.
+        """
+        import httpx2
         from lightkube.config.client_adapter import Client, ConnectionParams
         from lightkube.core.exceptions import ConfigError
 
-        remedy = "set KUBECONFIG, or give --context; kubectl config get-contexts lists them"
+        from kts.k8s.cluster import kubeconfig
+
+        access = kubeconfig.access(context, os.environ)
+        single = access.single
         try:
-            single = KubeConfig.from_env().get(context_name=context)
-            if single is None:
-                raise SetupError("the kubeconfig has no current context", remedy)
-            return cls(Client(single, ConnectionParams()), single.cluster.server, single.namespace)
-        except (ConfigError, OSError, ssl.SSLError) as error:
-            raise SetupError(f"no cluster to talk to: {error}", remedy) from error
+            client = Client(single, ConnectionParams(proxy=access.proxy or None))
+        # Bad certificates and proxies end in errors of many libraries.
+        except (ConfigError, OSError, ssl.SSLError, ImportError, ValueError, TypeError, httpx2.InvalidURL) as error:
+            raise SetupError(
+                f"kubeconfig {single.fname or ''}: context {single.context_name!r} cannot be used: {error}",
+                kubeconfig.REMEDY,
+            ) from error
+        return cls(client, single.cluster.server, single.namespace)
 
     def close(self) -> None:
         """Closes its connections."""
@@ -226,9 +235,12 @@ class Api:
 
         try:
             yield
-        except ConfigError as error:
+        # What an exec plugin may come to: absent, no JSON, no token in it.
+        except (ConfigError, OSError, KeyError, TypeError, ValueError) as error:
+            told = isinstance(error, ConfigError | OSError)
+            why = " ".join(str(error).split()) if told else f"the exec plugin gave no token ({type(error).__name__})"
             raise SetupError(
-                f"the kubeconfig's credentials cannot be had: {error}", "log in to the cluster again"
+                f"the kubeconfig's credentials cannot be had: {why}", "log in to the cluster again"
             ) from error
         except httpx2.ReadTimeout as error:
             raise Silent(f"{self.server} does not answer: {path}", "check that the cluster is well") from error

@@ -114,7 +114,7 @@ def elsewhere(nodes: Sequence[Object], daemonsets: Sequence[Object]) -> tuple[st
     what = "; ".join(words(node) for node in offering[:4]) + f"{' ...' if len(offering) > 4 else ''}"
     if not found:
         return (
-            f"{what}, but the cluster has no NVIDIA device plugin (no DaemonSet of that name): something else makes them",
+            f"{what}, but the cluster has no NVIDIA device plugin (no such DaemonSet): something else makes them",
             "set their number there, and install no second device plugin beside it; kts run uses what is offered",
         )
     by = f" (DaemonSet {makers[0][0]['metadata']['namespace']}/{podstate.name(makers[0][0])})" if makers else ""
