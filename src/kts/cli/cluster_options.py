@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast, get_args
 
@@ -18,12 +17,20 @@ if TYPE_CHECKING:
 
 PANEL = "On Kubernetes"
 
-Namespace = Annotated[str, typer.Option(help="Namespace of the run's objects.", rich_help_panel=PANEL)]
+
+def _namespace(text: str) -> str:
+    from kts.k8s.objects import rules
+
+    return rules.namespace("--namespace", text)
+
+
+Namespace = Annotated[
+    str, typer.Option(help="Namespace of the run's objects.", callback=_namespace, rich_help_panel=PANEL)
+]
 Context = Annotated[
     str | None, typer.Option(help="Context of the kubeconfig.", show_default=False, rich_help_panel=PANEL)
 ]
 Extra = Annotated[str, typer.Option(help="Variant of the image: cpu, torch or cupy.", rich_help_panel=PANEL)]
-_QUANTITY = re.compile(r"[0-9]+(\.[0-9]+)?(m|[kMGTPE]|[KMGTPE]i)?")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -58,16 +65,18 @@ class Place:
 
     def settings(self) -> ClusterSettings:
         """The settings that the options ask for. UsageError naming the option that is wrong."""
+        from kts.k8s.objects import rules
         from kts.k8s.objects.names import DEFAULT_IMAGE
         from kts.k8s.objects.settings import ClusterSettings
 
+        resource = rules.resource("--resource", self.resource)
         return ClusterSettings(
             namespace=self.namespace,
-            image=self.image or DEFAULT_IMAGE,
-            runtime_class=self.runtime_class,
-            resource="" if self.claim else self.resource,
-            claim=self.claim,
-            node=self.node,
+            image=rules.image("--image", self.image or DEFAULT_IMAGE),
+            runtime_class=rules.name("--runtime-class", self.runtime_class),
+            resource="" if self.claim else resource,
+            claim=rules.name("--claim", self.claim),
+            node=rules.name("--node", self.node),
             node_selector=dict(_pair(text) for text in self.node_selector or ()),
             tolerations=tuple(_toleration(text) for text in self.toleration or ()),
         )
@@ -121,23 +130,34 @@ class RunPlace(Place):
 
 
 def _quantity(option: str, text: str, example: str) -> str:
-    if text and not _QUANTITY.fullmatch(text):
+    from kts.k8s.objects import quantity
+
+    amount = quantity.value(text)
+    if text and (amount is None or amount < 0):
         raise UsageError(f"{option}: {text!r} is not a quantity of Kubernetes", f"for example {option} {example}")
     return text
 
 
 def _pair(text: str) -> tuple[str, str]:
+    from kts.k8s.objects import rules
+
     key, equals, value = text.partition("=")
-    if not (key and equals):
+    if not (equals and rules.is_key(key)):
         raise UsageError(f"--node-selector: {text!r} is not KEY=VALUE", "for example --node-selector disktype=ssd")
+    if not rules.is_value(value):
+        raise UsageError(f"--node-selector: no label has the value {value!r}", rules.VALUE)
     return key, value
 
 
 def _toleration(text: str) -> dict[str, Any]:
+    from kts.k8s.objects import rules
+
     rest, _, effect = text.partition(":")
     key, equals, value = rest.partition("=")
-    if not key or effect not in ("", "NoSchedule", "PreferNoSchedule", "NoExecute"):
+    if not rules.is_key(key) or effect not in ("", "NoSchedule", "PreferNoSchedule", "NoExecute"):
         raise UsageError(f"--toleration: {text!r} is not KEY[=VALUE][:EFFECT]", "for example nvidia.com/gpu:NoSchedule")
+    if not rules.is_value(value):
+        raise UsageError(f"--toleration: no taint has the value {value!r}", rules.VALUE)
     how = {"operator": "Equal", "value": value} if equals else {"operator": "Exists"}
     return {"key": key, **how, **({"effect": effect} if effect else {})}
 
@@ -147,12 +167,15 @@ def _template(path: Path | None) -> dict[str, Any]:
         return {}
     import yaml
 
+    from kts.k8s.objects import podtemplate
+
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = yaml.safe_load(path.read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise UsageError(f"--pod-template: {path}: {error.strerror}", "give a file with a pod template") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise UsageError(f"--pod-template: {path}: {' '.join(str(error).split())}", "it must be YAML") from error
-    if not isinstance(content, dict) or not content.keys() <= {"metadata", "spec"}:
-        raise UsageError(f"--pod-template: {path} is no pod template", "give metadata and spec, as in a Job's template")
-    return content
+    try:
+        return podtemplate.checked(content)
+    except UsageError as error:
+        raise UsageError(f"--pod-template: {path}: {error.what}", error.remedy) from None

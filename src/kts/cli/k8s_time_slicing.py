@@ -40,6 +40,7 @@ def time_slicing(  # noqa: PLR0917 - typer turns parameters into options
     """
     from kts.k8s.cluster import sharing
     from kts.k8s.cluster.api import Api
+    from kts.k8s.objects import rules
     from kts.k8s.objects.pluginconfig import LEAST
 
     if restore and (replicas is not None or apply):
@@ -52,7 +53,7 @@ def time_slicing(  # noqa: PLR0917 - typer turns parameters into options
             "--restore puts back the config from before",
         )
     api = Api.connect(context)
-    plugin = sharing.find(api, key, resource)
+    plugin = sharing.find(api, key, rules.resource("--resource", resource))
     if replicas is None:
         _restore(api, plugin)
     else:
