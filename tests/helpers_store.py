@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from kts.errors import MeasurementError
 from kts.model.plan import Closed, Condition, Kernel, Plan, Tenant
-from kts.model.records import RECORD, Records
+from kts.model.records import RECORD, Records, record_dtype
 from kts.model.run import BlockOutcome, DeviceInfo, Outcome, WorkerInfo
 from kts.model.telemetry import Sample, SourceState
 from kts.store import RunWriter, create
@@ -45,10 +45,14 @@ def make_plan(rounds: int = 2, iterations: int = 100) -> Plan:
     )
 
 
-def make_records(n: int, first: int = 0, begin_ns: int = 10**9, seed: int = 0) -> Records:
+def make_records(
+    n: int, first: int = 0, begin_ns: int = 10**9, seed: int = 0, optional: tuple[str, ...] = ()
+) -> Records:
     """``n`` closed-loop records numbered from ``first``."""
     rng = np.random.default_rng((seed, first))
-    records = np.zeros(n, RECORD)
+    records = np.zeros(n, record_dtype(optional))
+    for name in optional:
+        records[name] = first + np.arange(n) + len(name)
     records["i"] = first + np.arange(n)
     records["submit_ns"] = records["due_ns"] = begin_ns + 5_000_000 * (first + np.arange(n))
     records["retire_ns"] = records["submit_ns"] + rng.integers(3_000_000, 4_000_000, n)

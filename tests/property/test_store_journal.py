@@ -13,7 +13,8 @@ from tests.helpers_store import make_records
 from kts.store.journal import Frame, Journal, encode_frame, scan
 
 CHUNKS = [("fft", 0, 0, 3), ("gemm", 0, 0, 1), ("fft", 0, 1, 2), ("fft", 1, 0, 0), ("a-longer-name", 1, 0, 4)]
-FRAMES = [encode_frame(t, b, s, make_records(n, 10 * s, seed=b)) for t, b, s, n in CHUNKS]
+OPTIONAL = {"gemm": ("launches",), "a-longer-name": ("mark.first_token", "launches", "mark.queued")}
+FRAMES = [encode_frame(t, b, s, make_records(n, 10 * s, seed=b, optional=OPTIONAL.get(t, ()))) for t, b, s, n in CHUNKS]
 WHOLE = b"".join(FRAMES)
 ENDS = np.cumsum([len(frame) for frame in FRAMES]).tolist()
 

@@ -50,3 +50,18 @@ def test_collided_is_what_had_a_neighbours_iteration_in_flight() -> None:
     other = span((5, 6), (12, 13), (24, 40))
     assert collided({"a": mine, "b": other}, "a").tolist() == [False, True, True, True]
     assert collided({"a": mine, "b": span()}, "a").tolist() == [False] * 4
+
+
+def test_iterations_of_a_neighbour_may_overlap_and_retire_in_another_order() -> None:
+    """Else a served model, which has many requests in flight, would seem to meet nobody."""
+    rng = np.random.default_rng(5)
+    submit = np.sort(rng.integers(0, 10**6, 200))
+    other = Span(submit, submit + rng.integers(1, 60_000, 200))
+    starts = np.sort(rng.integers(0, 10**6, 300))
+    mine = Span(starts, starts + rng.integers(1, 2_000, 300))
+    met = [
+        bool(((other.submit_ns < b) & (other.retire_ns > a)).any())
+        for a, b in zip(mine.submit_ns, mine.retire_ns, strict=True)
+    ]
+    assert 0 < sum(met) < 300
+    assert collided({"a": mine, "b": other}, "a").tolist() == met

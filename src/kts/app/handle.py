@@ -12,7 +12,7 @@ import numpy.typing as npt
 from kts.app.printing import printed
 from kts.errors import DataError, KtsError, SetupError, UsageError
 from kts.model.reading import RunData
-from kts.model.records import RECORD, Clock, Records, clock_ms
+from kts.model.records import Clock, Records, clock_ms, joined
 from kts.model.run import Outcome, RunInfo
 from kts.model.summary import Summary
 from kts.report import print_summary, results_md, write
@@ -71,14 +71,15 @@ class Run:
         """Every recorded iteration of a tenant in valid blocks, in order of time; of all conditions, or of one.
 
         Shape ``(n,)``, dtype `kts.model.records.RECORD`: ``i``, ``due_ns``, ``submit_ns``, ``retire_ns``,
-        ``device_ms``. Includes those that figures leave out (the first of a block, iterations without all their
-        neighbours). UsageError for a tenant or condition that is not there.
+        ``device_ms``; with ``launches`` and ``mark.NAME`` where the tenant has them. Includes those that figures
+        leave out (the first of a block, iterations without all their neighbours). UsageError for a tenant or condition
+        that is not there.
         """
         _check("tenant", tenant, self.tenants)
         if condition is not None:
             _check("condition", condition, self.conditions)
         wanted = (b for b in self.data.blocks if b.valid and condition in (None, b.condition))
-        return np.concatenate([np.empty(0, RECORD), *(self.data.records(tenant, block.index) for block in wanted)])
+        return joined(self.data.records(tenant, block.index) for block in wanted)
 
     def latencies_ms(
         self, tenant: str, condition: str | None = None, clock: Clock = "response"

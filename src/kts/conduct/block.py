@@ -45,7 +45,7 @@ class RunningBlock:
         self._counts[tenant] += len(records)
         self.heard(tenant, self._counts[tenant])
         if len(records):
-            first, last = int(records["submit_ns"][0]), int(records["retire_ns"][-1])
+            first, last = int(records["submit_ns"].min()), int(records["retire_ns"].max())
             self._first_ns = first if self._first_ns is None else min(first, self._first_ns)
             self._last_ns = last if self._last_ns is None else max(last, self._last_ns)
         return records

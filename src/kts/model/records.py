@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Literal, get_args
+import functools
+import re
+from collections.abc import Iterable
+from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,17 +15,71 @@ CLOCKS: tuple[Clock, ...] = get_args(Clock)
 
 RECORD = np.dtype(
     [
-        ("i", "<u4"),  # number of the iteration within its tenant and block, from 0
+        ("i", "<u4"),  # number of the iteration within its tenant and block, from 0, in order of submission
         ("due_ns", "<i8"),  # when the arrival process wanted it (closed loop: = submit_ns)
         ("submit_ns", "<i8"),  # work handed to the device
         ("retire_ns", "<i8"),  # completion observed by the host
         ("device_ms", "<f8"),  # the device's own stopwatch; NaN where there is none
     ]
 )
-"""36 bytes, packed, little-endian. All ``_ns`` are CLOCK_MONOTONIC of the worker's host."""
+"""36 bytes, packed, little-endian. All ``_ns`` are CLOCK_MONOTONIC of the worker's host.
+
+Iterations of a tenant may overlap: nothing says that one retires before the next is submitted, or before it retires.
+"""
+
+LAUNCHES = "launches"
+"""Optional column: launches of the iteration, uint32; 0 where they were not counted."""
+
+MARK = "mark."
+"""Optional columns: ``mark.first_token`` and the like, int64, CLOCK_MONOTONIC of a moment within the iteration."""
+
+NO_MARK_NS = -1
+"""Value of a mark that an iteration does not have."""
+
+MOST_OPTIONAL = 16
+_MARK = re.compile(r"mark\.[a-z][a-z0-9_]{0,31}", re.ASCII)
+_MISSING = {"<u4": 0, "<i8": NO_MARK_NS}
 
 Records = NDArray[np.void]
-"""A 1-D structured array of dtype ``RECORD``."""
+"""A 1-D structured array: of dtype ``RECORD``, or of `record_dtype`."""
+
+
+@functools.cache
+def record_dtype(optional: tuple[str, ...]) -> np.dtype[Any]:
+    """`RECORD`, and behind it a column for each name in ``optional``. ValueError for names that are none, or twice."""
+    if len(optional) > MOST_OPTIONAL or len(set(optional)) < len(optional):
+        raise ValueError(f"optional columns {', '.join(optional)}: over {MOST_OPTIONAL}, or one twice")
+    for name in optional:
+        if name != LAUNCHES and not _MARK.fullmatch(name):
+            raise ValueError(f"{name!r} is no optional column of a record")
+    return np.dtype([*RECORD.descr, *((name, _type_of(name)) for name in optional)]) if optional else RECORD
+
+
+def optional_columns(dtype: np.dtype[Any]) -> tuple[str, ...]:
+    """The optional columns of records of ``dtype``. ValueError where it is no dtype of records."""
+    optional = (dtype.names or ())[len(RECORD.names or ()) :]
+    if dtype != record_dtype(optional):
+        raise ValueError(f"records of dtype {dtype}")
+    return optional
+
+
+def joined(parts: Iterable[Records]) -> Records:
+    """One after the other, with the optional columns of all of them: 0 or `NO_MARK_NS` where a part has none."""
+    parts = list(parts)
+    columns = tuple(dict.fromkeys(name for part in parts for name in optional_columns(part.dtype)))
+    dtype = record_dtype(columns)
+    whole = np.empty(sum(map(len, parts)), dtype)
+    at = 0
+    for part in parts:
+        target = whole[at : at + len(part)]
+        for name in dtype.names or ():
+            target[name] = part[name] if name in (part.dtype.names or ()) else _MISSING[_type_of(name)]
+        at += len(part)
+    return whole
+
+
+def _type_of(optional: str) -> str:
+    return "<u4" if optional == LAUNCHES else "<i8"
 
 
 def clock_ms(records: Records, clock: Clock) -> NDArray[np.float64]:

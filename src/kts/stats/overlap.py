@@ -17,7 +17,8 @@ Ints = NDArray[np.int64]
 
 @dataclass(frozen=True, eq=False)
 class Span:
-    """A tenant's iterations in a block, in order: ``submit_ns`` and ``retire_ns``, shape ``(n,)``, CLOCK_MONOTONIC."""
+    """A tenant's iterations in a block, in order of submission: ``submit_ns`` and ``retire_ns``, shape ``(n,)``,
+    CLOCK_MONOTONIC. They may overlap, and retire in another order."""
 
     submit_ns: Ints
     retire_ns: Ints
@@ -81,15 +82,19 @@ def _in_window(span: Span, opened_ns: int, closed_ns: int) -> Counted:
 def collided(spans: Mapping[str, Span], tenant: str) -> Mask:
     """True for every iteration of ``tenant`` during which a neighbour had one in flight, shape ``(n,)``.
 
-    Needs iterations in order, one in flight per tenant. Neighbours without records are not seen.
+    Neighbours without records are not seen.
     """
     mine = spans[tenant]
     met = np.zeros(len(mine.submit_ns), dtype=np.bool_)
     for other in _neighbours(spans, tenant):
         begun = np.searchsorted(other.submit_ns, mine.retire_ns, side="left")
-        over = np.searchsorted(other.retire_ns, mine.submit_ns, side="right")
+        over = np.searchsorted(_rising(other.retire_ns), mine.submit_ns, side="right")
         met |= begun > over
     return met
+
+
+def _rising(values: Ints) -> Ints:
+    return values if np.all(values[1:] >= values[:-1]) else np.sort(values)
 
 
 def _neighbours(spans: Mapping[str, Span], tenant: str) -> Iterator[Span]:

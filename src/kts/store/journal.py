@@ -5,12 +5,12 @@ Little-endian frame::
     magic         4 bytes  "KTSJ"
     crc32         u32      of everything behind it in the frame
     tenant_bytes  u16
-    record_bytes  u16      size of one record: 36
+    record_bytes  u16      size of one record: 36, and what its optional columns take
     block         i32
     seq           u32      number of the chunk within its tenant and block, from 0
     count         u32      records in the frame
-    tenant        UTF-8, tenant_bytes
-    payload       count packed kts.model.records.RECORD
+    tenant        UTF-8, tenant_bytes: the tenant's name, then a NUL and its name for each optional column
+    payload       count packed records (kts.model.records.record_dtype)
 """
 
 from __future__ import annotations
@@ -24,13 +24,14 @@ from typing import BinaryIO, NamedTuple
 
 import numpy as np
 
-from kts.model.records import RECORD, Records
+from kts.model.records import MOST_OPTIONAL, RECORD, Records, joined, optional_columns, record_dtype
 from kts.store import layout
 
 MAX_FRAME_RECORDS = 1 << 20
 """Bounds what a damaged header can make a reader load."""
 
 MAX_TENANT_BYTES = 1024
+MAX_RECORD_BYTES = RECORD.itemsize + 8 * MOST_OPTIONAL
 
 _MAGIC = b"KTSJ"
 _HEAD = struct.Struct("<4sIHHiII")
@@ -39,7 +40,8 @@ _SEARCH_BYTES = 1 << 20
 
 
 class Frame(NamedTuple):
-    """One whole, checked frame. ``start`` and ``end``: of the frame; ``payload``: where its records begin (bytes)."""
+    """One whole, checked frame. ``start`` and ``end``: of the frame; ``payload``: where its records begin (bytes).
+    ``optional``: its records' optional columns."""
 
     tenant: str
     block: int
@@ -48,6 +50,7 @@ class Frame(NamedTuple):
     start: int
     payload: int
     end: int
+    optional: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -64,13 +67,11 @@ class Scan:
 
 
 def encode_frame(tenant: str, block: int, seq: int, records: Records) -> bytes:
-    """One frame. ValueError if the records are not ``RECORD``, are too many, or the tenant's name is too long."""
-    name = tenant.encode()
-    if records.dtype != RECORD:
-        raise ValueError(f"records of dtype {records.dtype}")
+    """One frame. ValueError if they are no records, are too many, or the tenant's name is too long."""
+    name = "\0".join((tenant, *optional_columns(records.dtype))).encode()
     if len(records) > MAX_FRAME_RECORDS or len(name) > MAX_TENANT_BYTES:
         raise ValueError(f"a frame of {len(records)} records of a tenant with a name of {len(name)} bytes")
-    head = _HEAD.pack(_MAGIC, 0, len(name), RECORD.itemsize, block, seq, len(records))
+    head = _HEAD.pack(_MAGIC, 0, len(name), records.dtype.itemsize, block, seq, len(records))
     checked = head[_CHECKED_FROM:] + name + records.tobytes()
     return _MAGIC + zlib.crc32(checked).to_bytes(4, "little") + checked
 
@@ -104,28 +105,30 @@ def _frame_at(file: BinaryIO, offset: int, size: int) -> Frame | None:
     head = _sane_head(file, offset)
     if head is None:
         return None
-    crc, tenant_bytes, block, seq, count, packed = head
+    crc, tenant_bytes, record_bytes, block, seq, count, packed = head
     payload = offset + _HEAD.size + tenant_bytes
-    end = payload + count * RECORD.itemsize
+    end = payload + count * record_bytes
     if end > size:
         return None
     body = file.read(end - offset - _HEAD.size)
     if zlib.crc32(body, zlib.crc32(packed[_CHECKED_FROM:])) != crc:
         return None
-    return Frame(body[:tenant_bytes].decode(), block, seq, count, offset, payload, end)
+    tenant, *optional = body[:tenant_bytes].decode().split("\0")
+    return Frame(tenant, block, seq, count, offset, payload, end, tuple(optional))
 
 
-def _sane_head(file: BinaryIO, offset: int) -> tuple[int, int, int, int, int, bytes] | None:
-    """(crc32, tenant_bytes, block, seq, count, packed head) at ``offset``, if sane. ``file`` is then behind it."""
+def _sane_head(file: BinaryIO, offset: int) -> tuple[int, int, int, int, int, int, bytes] | None:
+    """(crc32, tenant_bytes, record_bytes, block, seq, count, packed head) at ``offset``, if sane. ``file`` is then
+    behind it."""
     file.seek(offset)
     packed = file.read(_HEAD.size)
     if len(packed) < _HEAD.size:
         return None
     magic, crc, tenant_bytes, record_bytes, block, seq, count = _HEAD.unpack(packed)
-    sane = magic == _MAGIC and record_bytes == RECORD.itemsize
+    sane = magic == _MAGIC and RECORD.itemsize <= record_bytes <= MAX_RECORD_BYTES
     if not sane or count > MAX_FRAME_RECORDS or tenant_bytes > MAX_TENANT_BYTES:
         return None
-    return crc, tenant_bytes, block, seq, count, packed
+    return crc, tenant_bytes, record_bytes, block, seq, count, packed
 
 
 def _next_frame(file: BinaryIO, offset: int, size: int) -> Frame | None:
@@ -151,11 +154,11 @@ def _is_torn(file: BinaryIO, offset: int, size: int) -> bool:
     if len(start) < _HEAD.size:
         return start[: len(_MAGIC)] == _MAGIC[: len(start)]
     head = _sane_head(file, offset)
-    return head is not None and offset + _HEAD.size + head[1] + head[4] * RECORD.itemsize > size
+    return head is not None and offset + _HEAD.size + head[1] + head[2] * head[5] > size
 
 
 class Journal:
-    """A scanned journal, readable by tenant and block."""
+    """A scanned journal, readable by tenant and block. ``optional``: the optional columns of all its records."""
 
     def __init__(self, path: Path) -> None:
         """Scans ``path``: reads it once. OSError."""
@@ -171,6 +174,7 @@ class Journal:
             if [frame.seq for frame in frames] != list(range(len(frames))):
                 self.broken[key] = f"{path.name}: chunks of {key[0]} in block {key[1]} are missing or there twice"
         self.damage = (*found.damaged, *self.broken.values())
+        self.optional = tuple(dict.fromkeys(name for frame in found.frames for name in frame.optional))
         self.counts = {key: sum(frame.rows for frame in frames) for key, frames in self._frames.items()}
 
     def read(self, tenant: str, block: int) -> Records:
@@ -191,12 +195,15 @@ class Journal:
             yield self._load(portion)
 
     def _load(self, frames: list[Frame]) -> Records:
-        records = np.empty(sum(frame.rows for frame in frames), RECORD)
+        if len({frame.optional for frame in frames}) > 1:
+            return joined(self._load([frame]) for frame in frames)
+        dtype = record_dtype(frames[0].optional if frames else ())
+        records = np.empty(sum(frame.rows for frame in frames), dtype)
         target = records.view(np.uint8).data
         at = 0
         with self.path.open("rb", buffering=0) as file:
             for frame in frames:
-                end = at + frame.rows * RECORD.itemsize
+                end = at + frame.rows * dtype.itemsize
                 file.seek(frame.payload)
                 while at < end:
                     got = file.readinto(target[at:end])

@@ -1,7 +1,8 @@
 """records.parquet: the records of a finished run. A row group holds one tenant and one block.
 
-Which one, and the checksum of its records, stand in the file's metadata under ``kts.index``: the
-format's own checksums leave out its footer, and a damaged footer must not move records elsewhere.
+Which one, the checksum of its records and their optional columns stand in the file's metadata under ``kts.index``: the
+format's own checksums leave out its footer, and a damaged footer must not move records elsewhere. An optional column is
+in the file if any record has it, and null in row groups without it.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import pyarrow.parquet as pq
 
 from kts import files
 from kts.errors import DataError
-from kts.model.records import RECORD, Records
+from kts.model.records import LAUNCHES, RECORD, Records, joined, optional_columns, record_dtype
 from kts.model.run import SCHEMA_VERSION
 from kts.store import layout
 from kts.store.journal import Journal
@@ -29,8 +30,6 @@ _SCHEMA_KEY, _COUNT_KEY = "kts.schema", "kts.records"
 _INDEX_KEY, _INDEX_CRC_KEY = "kts.index", "kts.index_crc32"
 _REMEDY = "restore it from a copy, or measure again"
 
-# Sorted whole numbers shrink most as differences, doubles by their bytes; both also read several times faster.
-_ENCODING = {name: "BYTE_STREAM_SPLIT" if name == "device_ms" else "DELTA_BINARY_PACKED" for name in _FIELDS}
 _SCHEMA = pa.schema(
     [
         pa.field("tenant", pa.dictionary(pa.int32(), pa.string()), nullable=False),
@@ -45,12 +44,25 @@ _SCHEMA = pa.schema(
 
 
 class Group(NamedTuple):
-    """A row group. ``crc32``: of its records, packed."""
+    """A row group. ``crc32``: of its records, packed. ``optional``: its optional columns."""
 
     tenant: str
     block: int
     rows: int
     crc32: int
+    optional: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, tenant: str, block: int, rows: int, crc32: int, optional: list[str] | None = None) -> Group:
+        """From an entry of the index. ValueError or TypeError for one that is none."""
+        group = cls(tenant, block, rows, crc32, tuple(optional or ()))
+        record_dtype(group.optional)
+        return group
+
+    @property
+    def entry(self) -> tuple[Any, ...]:
+        """Its entry in the index."""
+        return self if self.optional else self[:-1]
 
 
 def convert(journal: Journal, directory: Path) -> None:
@@ -60,34 +72,51 @@ def convert(journal: Journal, directory: Path) -> None:
     """
     target = directory / layout.PARQUET
     groups: list[Group] = []
+    schema = _schema(journal.optional)
     with files.replacing(target) as temporary:
         with pq.ParquetWriter(
             temporary,
-            _SCHEMA,
+            schema,
             compression="zstd",
             compression_level=1,
             use_dictionary=["tenant", "block"],
-            column_encoding=_ENCODING,
+            column_encoding=_encoding(journal.optional),
             write_statistics=["tenant", "block"],
         ) as writer:
             for tenant, block in sorted(journal.counts, key=lambda key: (key[1], key[0])):
                 for records in journal.batches(tenant, block, ROW_GROUP_RECORDS):
-                    writer.write_table(_table(tenant, block, records), row_group_size=ROW_GROUP_RECORDS)
-                    groups.append(Group(tenant, block, len(records), zlib.crc32(records.view(np.uint8).data)))
+                    writer.write_table(_table(tenant, block, records, schema), row_group_size=ROW_GROUP_RECORDS)
+                    crc32, optional = zlib.crc32(records.view(np.uint8).data), optional_columns(records.dtype)
+                    groups.append(Group(tenant, block, len(records), crc32, optional))
             writer.add_key_value_metadata(_metadata(groups))
         if ParquetRecords(temporary).counts != journal.counts:
             raise DataError(f"{temporary}: does not hold what {journal.path.name} holds")
 
 
-def _table(tenant: str, block: int, records: Records) -> pa.Table:
+def _schema(optional: tuple[str, ...]) -> pa.Schema:
+    types = ((name, pa.uint32() if name == LAUNCHES else pa.int64()) for name in optional)
+    return pa.schema([*_SCHEMA, *(pa.field(name, kind) for name, kind in types)])
+
+
+def _encoding(optional: tuple[str, ...]) -> dict[str, str]:
+    """Sorted whole numbers shrink most as differences, doubles by their bytes; both also read several times faster."""
+    names = (*_FIELDS, *optional)
+    return {name: "BYTE_STREAM_SPLIT" if name == "device_ms" else "DELTA_BINARY_PACKED" for name in names}
+
+
+def _table(tenant: str, block: int, records: Records, schema: pa.Schema) -> pa.Table:
     names = pa.DictionaryArray.from_arrays(pa.array(np.zeros(len(records), np.int32)), pa.array([tenant]))
     blocks = pa.array(np.full(len(records), block, np.int32))
-    columns = [pa.array(np.ascontiguousarray(records[name])) for name in _FIELDS]
-    return pa.Table.from_arrays([names, blocks, *columns], schema=_SCHEMA)
+    there, n = records.dtype.names or (), len(records)
+    columns = [
+        pa.array(np.ascontiguousarray(records[one.name])) if one.name in there else pa.nulls(n, one.type)
+        for one in list(schema)[2:]
+    ]
+    return pa.Table.from_arrays([names, blocks, *columns], schema=schema)
 
 
 def _metadata(groups: list[Group]) -> dict[str, str]:
-    index = json.dumps(groups)
+    index = json.dumps([group.entry for group in groups])
     return {
         _SCHEMA_KEY: str(SCHEMA_VERSION),
         _COUNT_KEY: str(sum(group.rows for group in groups)),
@@ -116,25 +145,33 @@ class ParquetRecords:
 
     def read(self, tenant: str, block: int) -> Records:
         """All records of a tenant in a block, as written. Empty if it has none. DataError if they are damaged."""
-        records = np.empty(self.counts.get((tenant, block), 0), RECORD)
+        numbers = self._row_groups.get((tenant, block), [])
+        dtypes = {record_dtype(self._groups[number].optional) for number in numbers} or {RECORD}
+        if len(dtypes) > 1:
+            return joined(self._load(number) for number in numbers)
+        records = np.empty(self.counts.get((tenant, block), 0), dtypes.pop())
         at = 0
-        for number in self._row_groups.get((tenant, block), []):
+        for number in numbers:
             end = at + self._groups[number].rows
             self._load(number, records[at:end])
             at = end
         return records
 
-    def _load(self, number: int, target: Records) -> None:
-        """Fills ``target`` with a row group."""
+    def _load(self, number: int, target: Records | None = None) -> Records:
+        """Fills ``target``, or a new array, with a row group."""
         group = self._groups[number]
+        if target is None:
+            target = np.empty(group.rows, record_dtype(group.optional))
+        names = list(target.dtype.names or ())
         try:
-            table = self._file.read_row_group(number, columns=list(_FIELDS))
-            for name in _FIELDS:
+            table = self._file.read_row_group(number, columns=names)
+            for name in names:
                 target[name] = table.column(name).to_numpy()
         except (OSError, pa.ArrowException, ValueError, TypeError, KeyError) as error:
             raise self._unreadable(error) from error
         if zlib.crc32(target.view(np.uint8).data) != group.crc32:
             raise self._unreadable(f"checksum of {group.tenant} in block {group.block}")
+        return target
 
     def _read_index(self, footer: Any) -> list[Group]:
         meta = footer.metadata or {}
@@ -145,7 +182,7 @@ class ParquetRecords:
             raise files.newer(self.path, int(schema), SCHEMA_VERSION)
         if crc32 != str(zlib.crc32(index)).encode():
             raise ValueError("checksum of its index")
-        groups = [Group(*group) for group in json.loads(index)]
+        groups = [Group.of(*group) for group in json.loads(index)]
         rows = sum(group.rows for group in groups)
         if footer.num_row_groups != len(groups) or footer.num_rows != rows:
             raise ValueError(f"{footer.num_rows} of {rows} records")

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from kts.errors import DataError
-from kts.model.records import RECORD, Records
+from kts.model.records import Records, optional_columns, record_dtype
 from kts.wire.messages import Chunk
 
 MAX_FRAME_BYTES = 4 * 1024 * 1024
@@ -50,16 +50,27 @@ class Deframer:
 
 
 def make_chunk(block: int, seq: int, records: Records) -> Chunk:
-    """The message that carries ``records``."""
+    """The message that carries ``records``. ValueError if they are no records."""
     payload = records.tobytes()
-    return Chunk(block=block, seq=seq, count=len(records), crc32=zlib.crc32(payload), payload=payload)
+    return Chunk(
+        block=block,
+        seq=seq,
+        count=len(records),
+        crc32=zlib.crc32(payload),
+        payload=payload,
+        optional=optional_columns(records.dtype),
+    )
 
 
 def chunk_records(chunk: Chunk) -> Records:
-    """The records of a chunk, read-only. DataError if length or checksum is off."""
+    """The records of a chunk, read-only. DataError if columns, length or checksum are off."""
     place = f"chunk {chunk.seq} of block {chunk.block}"
-    if len(chunk.payload) != chunk.count * RECORD.itemsize:
+    try:
+        dtype = record_dtype(chunk.optional)
+    except ValueError as error:
+        raise DataError(f"{place}: {error}") from error
+    if len(chunk.payload) != chunk.count * dtype.itemsize:
         raise DataError(f"{place}: {len(chunk.payload)} bytes for {chunk.count} records")
     if zlib.crc32(chunk.payload) != chunk.crc32:
         raise DataError(f"{place}: checksum does not match")
-    return np.frombuffer(chunk.payload, dtype=RECORD)
+    return np.frombuffer(chunk.payload, dtype=dtype)

@@ -71,7 +71,8 @@ class Ready(Message, frozen=True, kw_only=True):
 class Chunk(Message, frozen=True, kw_only=True):
     """A run of consecutive records of one tenant and block. Chunks of a block are numbered from 0.
 
-    ``payload`` is ``count`` packed `kts.model.records.RECORD`; ``crc32`` is zlib.crc32 of it.
+    ``payload`` is ``count`` packed records, `kts.model.records.record_dtype` of ``optional``; ``crc32`` is zlib.crc32
+    of it.
     """
 
     block: int
@@ -79,6 +80,7 @@ class Chunk(Message, frozen=True, kw_only=True):
     count: int
     crc32: int
     payload: bytes
+    optional: tuple[str, ...] = ()
 
 
 class Heartbeat(Message, frozen=True, kw_only=True):
