@@ -195,7 +195,7 @@ def test_a_node_is_asked_for_by_its_name() -> None:
     """Else a node whose hostname label is not its name could not be chosen, or another one would be."""
     assert node_terms(ClusterSettings(node="n1")) == [[{"matchFields": [PIN]}]] * 3
     assert node_terms(ClusterSettings()) == [[]] * 3
-    assert not any("nodeSelector" in spec for spec in pod_specs(rendered(plan("a"), ClusterSettings(node="n1"))))
+    assert not any("nodeSelector" in spec for spec in pod_specs(rendered(plan("a", "b"), ClusterSettings(node="n1"))))
 
 
 def test_a_template_cannot_move_the_run_to_another_node() -> None:
