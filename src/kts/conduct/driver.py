@@ -11,6 +11,8 @@ from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import msgspec
+
 from kts.conduct import events as ev
 from kts.conduct.keeper import Keeper
 from kts.conduct.machine import Machine
@@ -48,6 +50,7 @@ def conduct(
     token: str = "",
     stop: Stop | None = None,
     telemetry: Telemetry | None = None,
+    anew: bool = False,
 ) -> Outcome:
     """Runs ``plan`` to its end, whichever it is, and returns it; blocks until then.
 
@@ -55,7 +58,8 @@ def conduct(
     measured goes to ``sink`` at once. Workers are ended and the sink is closed in any case, also when an
     exception passes through here. What ``telemetry`` samples goes there, too, between ticks. SIGINT, SIGTERM
     and SIGHUP end the run in order, a second one at once; their former handlers are put back. Who gives ``stop``
-    handles signals himself, and ends the run by that. Errors of kts become an Outcome, they are not raised.
+    handles signals himself, and ends the run by that. ``anew``: see `kts.conduct.machine.Machine`. Errors of kts become
+    an Outcome, they are not raised.
     """
     keeper = Keeper(sink, rule)
     driver = _Driver(
@@ -68,6 +72,7 @@ def conduct(
         limits=limits,
         token=token,
         stop=stop,
+        anew=anew,
     )
     outcome = _BROKEN
     try:
@@ -104,13 +109,16 @@ class _Driver:
         limits: Limits | None,
         token: str,
         stop: Stop | None,
+        anew: bool,
     ) -> None:
         self.forced = False
         self._plan, self._backend, self._keeper, self._watcher = plan, backend, keeper, watcher
         self._stop = stop
         self._telemetry = telemetry
         self._token = token or secrets.token_urlsafe(32)
-        self._machine = Machine(plan, token=self._token, asks=asks, now_ns=time.monotonic_ns(), limits=limits)
+        self._machine = Machine(
+            plan, token=self._token, asks=asks, now_ns=time.monotonic_ns(), limits=limits, anew=anew
+        )
         self._events: deque[ev.Event] = deque()
         self._handling = False
         self._next_progress = 0.0
@@ -179,7 +187,7 @@ class _Driver:
             self._heed(self._stop)
         for gone in self._backend.poll():
             self._gone.add(gone.tenant)
-            self._feed(ev.Exited(tenant=gone.tenant, code=gone.code, reason=gone.reason))
+            self._feed(ev.Exited(**msgspec.structs.asdict(gone)))
         self._feed(ev.Tick())
         self._keep_telemetry()
         now = time.monotonic()
@@ -231,6 +239,8 @@ class _Driver:
                 self._server.accept(action.peer, action.tenant)
             case ev.Reject():
                 self._server.reject(action.peer, action.what)
+            case ev.Release():
+                self._server.release(action.tenant)
             case ev.Settle():
                 self._events.append(ev.Settled())
             case ev.AskRule():

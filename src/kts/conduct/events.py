@@ -38,11 +38,14 @@ class Lost(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Exited(msgspec.Struct, frozen=True, kw_only=True):
-    """The worker process of a tenant ended. What it sent may still be on its way."""
+    """The worker process of a tenant ended. What it sent may still be on its way. ``block``, ``hostname``: as its Hello
+    said them, where that is known."""
 
     tenant: str
     code: int
     reason: str
+    block: int | None = None
+    hostname: str = ""
 
 
 class Tick(msgspec.Struct, frozen=True, kw_only=True):
@@ -102,6 +105,12 @@ class Send(msgspec.Struct, frozen=True, kw_only=True):
     message: FromConductor
 
 
+class Release(msgspec.Struct, frozen=True, kw_only=True):
+    """The tenant's worker was sent Finish. Another one will take its place; nothing more is expected of this one."""
+
+    tenant: str
+
+
 class Introduce(msgspec.Struct, frozen=True, kw_only=True):
     """A worker's device, or its calibration, is known."""
 
@@ -150,4 +159,4 @@ class Conclude(msgspec.Struct, frozen=True, kw_only=True):
     outcome: Outcome
 
 
-Action = Accept | Reject | Send | Introduce | Freeze | Keep | EndBlock | Log | Settle | AskRule | Conclude
+Action = Accept | Reject | Send | Release | Introduce | Freeze | Keep | EndBlock | Log | Settle | AskRule | Conclude

@@ -15,6 +15,11 @@ When a run ends
       begun); the current block is invalid, earlier blocks are kept;
     * the user's interruption, a stop asked for from outside and a sink that fails do the same.
 
+Where workers come anew for each block (the classic design on a cluster: a Job per tenant and block) join and calibrate
+come before every block, for its tenants alone, and all of them finish after it. The size that a tenant's first worker
+found holds for the later ones, and so does the device. Nobody is waited for in vain before the first worker of a block is
+there: whoever starts them may be away.
+
 A pause of the conductor itself (suspended, stuck on a slow disk) is not held against the tenants.
 """
 
@@ -26,7 +31,7 @@ from kts.arrivals import first_submission_ns
 from kts.conduct import events as ev
 from kts.conduct.block import RunningBlock
 from kts.conduct.course import Course, Step
-from kts.conduct.pace import longest_block_s
+from kts.conduct.pace import Pace, longest_block_s
 from kts.conduct.ports import Progress, TenantProgress
 from kts.conduct.roster import Limits, Roster
 from kts.conduct.stop import BY_USER
@@ -46,9 +51,12 @@ UNKNOWN_CYCLE_MS = 100.0
 
 
 class Machine:
-    """One run. ``asks``: there is a stop rule to ask. ``outcome`` is None until the run is over."""
+    """One run. ``asks``: there is a stop rule to ask. ``anew``: workers come anew for each block. ``outcome`` is None
+    until the run is over."""
 
-    def __init__(self, plan: Plan, *, token: str, asks: bool, now_ns: int, limits: Limits | None = None) -> None:
+    def __init__(
+        self, plan: Plan, *, token: str, asks: bool, now_ns: int, limits: Limits | None = None, anew: bool = False
+    ) -> None:
         self.plan = plan
         self.outcome: Outcome | None = None
         self._limits = limits or Limits()
@@ -62,6 +70,9 @@ class Machine:
         self._begun_ns = self._now = self._step_ns = now_ns
         self._refusals = 0
         self._out: list[ev.Action] = []
+        if anew:
+            self._course = Course(plan, {}, asks=asks)
+            self._roster.block = self._course.pop()
 
     def handle(self, event: ev.Event, now_ns: int) -> list[ev.Action]:
         """What is to be done about ``event``, which came at ``now_ns``. Empty once the run is concluded."""
@@ -145,7 +156,7 @@ class Machine:
             self._violated(tenant, "opened its device twice")
             return
         seat.opened = opened
-        self._out.append(ev.Introduce(info=seat.info()))
+        self._out.append(ev.Introduce(info=self._roster.info(tenant)))
         self._log("opened", tenant=tenant, device=opened.device.uuid, label=opened.device.label)
         if self._roster.missing:
             return
@@ -155,7 +166,8 @@ class Machine:
                 "give all tenants one device (CUDA_VISIBLE_DEVICES; on Kubernetes a node with one GPU, or the device "
                 "plugin's sharedDevicesAllocationPolicy: packed), or allow it with --allow-different-gpus"
             )
-            self._abort("failed", f"the tenants are not on one device: {where}", remedy, SetupError.exit_code)
+            code = MeasurementError.exit_code if self._measured else SetupError.exit_code
+            self._abort("failed", f"the tenants are not on one device: {where}", remedy, code)
             return
         if where:
             self._log("note", text=f"NOT ONE DEVICE: {where}; the figures say nothing about sharing one GPU")
@@ -170,7 +182,10 @@ class Machine:
             return
         self._phase = "measuring"
         self.plan = self._roster.frozen_plan()
-        self._course = Course(self.plan, self._roster.solo_ms, asks=self._asks)
+        if self._course is None:
+            self._course = Course(self.plan, self._roster.solo_ms, asks=self._asks)
+        else:
+            self._course.pace = Pace(self.plan, self._roster.solo_ms)
         self._out.append(ev.Freeze(plan=self.plan))
         self._settle()
 
@@ -180,7 +195,7 @@ class Machine:
             return
         seat = self._roster.seats[tenant]
         seat.ready = ready
-        self._out.append(ev.Introduce(info=seat.info()))
+        self._out.append(ev.Introduce(info=self._roster.info(tenant)))
         self._log("calibrated", tenant=tenant, size=ready.size, solo_ms=ready.solo_ms)
         self._calibrate_next()
 
@@ -194,14 +209,19 @@ class Machine:
         if isinstance(event, ev.Decided):
             self._log("rule-asked", rounds=self._course.rounds_done, reached=event.reached)
             self._take(self._course.after_rule(self._now, reached=event.reached))
+        elif self._roster.block is not None and self._phase == "measuring":
+            self._start(self._course, self._roster.block)
         else:
             self._take(self._course.after_block(self._now))
 
     def _take(self, step: Step) -> None:
         assert self._course is not None
         match step:
+            case "block" if self._roster.block is None:
+                self._start(self._course, self._course.pop())
             case "block":
-                self._start(self._course)
+                self._roster.block = self._course.pop()
+                self._step_ns = self._now
             case "ask":
                 self._awaits = "decided"
                 self._out.append(ev.AskRule())
@@ -210,8 +230,7 @@ class Machine:
             case "limit":
                 self._conclude(self._course.at_limit(self._now))
 
-    def _start(self, course: Course) -> None:
-        block = course.pop()
+    def _start(self, course: Course, block: Block) -> None:
         first_ns = {name: self._first_ns(block, name) for name in block.tenants}
         start_ns = self._now + ms_to_ns(self._limits.lead_ms) - min(0, *first_ns.values())
         course.begin(start_ns)
@@ -268,7 +287,17 @@ class Machine:
             self._stop_if_satisfied(running)
             return
         self._end_block(running, valid=True)
+        if self._roster.block is not None:
+            self._relieve(running.block)
         self._settle()
+
+    def _relieve(self, block: Block) -> None:
+        """Lets the block's workers go."""
+        for name in block.tenants:
+            self._send(name, msg.Finish())
+            self._out.append(ev.Release(tenant=name))
+        self._roster.relieve()
+        self._phase = "starting"
 
     def _stop_if_satisfied(self, running: RunningBlock) -> None:
         if running.satisfied and running.stopped_ns is None:
@@ -306,7 +335,7 @@ class Machine:
 
     def _parted(self, event: ev.Lost | ev.Exited | ev.Garbled) -> None:
         seat = self._roster.seats.get(event.tenant)
-        if seat is None:
+        if seat is None or (isinstance(event, ev.Exited) and not self._roster.concerns(event)):
             return
         match event:
             case ev.Garbled():
@@ -336,7 +365,9 @@ class Machine:
         if self.outcome is not None:
             return
         if self._phase == "starting":
-            if self._now - self._begun_ns > s_to_ns(self._limits.join_s):
+            if self._roster.block is not None and self._roster.empty:
+                self._step_ns = self._now
+            if self._now - self._step_ns > s_to_ns(self._limits.join_s):
                 what = f"not there after {self._limits.join_s:.0f} s: {', '.join(self._roster.missing)}"
                 self._abort("failed", what, "see their logs in the run directory", SetupError.exit_code)
             return
@@ -407,9 +438,17 @@ class Machine:
                 TenantProgress(tenant=name, active=name in iterations, iterations=iterations.get(name, 0))
                 for name in self._roster.seats
             ),
+            awaits=self._roster.block.index if self._roster.block and self._phase == "starting" else None,
         )
 
     def _text(self) -> str:
+        block, doing = self._roster.block, self._doing()
+        if block is None:
+            return doing
+        where = f"block {block.index + 1} of {self.plan.rounds * len(self.plan.conditions)}: {block.condition}"
+        return f"{where} ({doing})" if doing and not self._running else where
+
+    def _doing(self) -> str:
         if self._phase == "starting":
             return f"waiting for {', '.join(self._roster.missing)}"
         if self._phase == "calibrating":

@@ -23,11 +23,16 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class WorkerExit(msgspec.Struct, frozen=True, kw_only=True):
-    """A worker process ended. ``reason``: one line for people (exit code or signal, last log line)."""
+    """A worker process ended. ``reason``: one line for people (exit code or signal, last log line).
+
+    ``block``, ``hostname``: which of the tenant's workers it was, where a tenant may have several.
+    """
 
     tenant: str
     code: int
     reason: str
+    block: int | None = None
+    hostname: str = ""
 
 
 class Backend(Protocol):
@@ -110,7 +115,10 @@ class TenantProgress(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Progress(msgspec.Struct, frozen=True, kw_only=True):
-    """Where the run stands, for a person who waits. ``left_s`` None: not known yet."""
+    """Where the run stands, for a person who waits. ``left_s`` None: not known yet.
+
+    ``awaits``: index of the block whose workers are to be started now, where each block has workers of its own.
+    """
 
     phase: str  # "starting", "calibrating", "measuring", "finishing"
     text: str
@@ -119,6 +127,7 @@ class Progress(msgspec.Struct, frozen=True, kw_only=True):
     round: int = 0
     rounds: int = 0
     tenants: tuple[TenantProgress, ...] = ()
+    awaits: int | None = None
 
 
 class Watcher(Protocol):

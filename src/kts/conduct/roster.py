@@ -6,7 +6,8 @@ import hmac
 
 import msgspec
 
-from kts.model.plan import Plan, pause_ms
+from kts.conduct.events import Exited
+from kts.model.plan import Block, Plan, pause_ms
 from kts.model.run import WorkerInfo
 from kts.units import ms_to_ns, ns_to_s, s_to_ns
 from kts.wire import messages as msg
@@ -83,13 +84,39 @@ class Seat:
 
 
 class Roster:
-    """The seats of a plan, in its order."""
+    """The seats of a plan, in its order. ``block``: whose workers alone may sit, where each block has its own."""
 
     def __init__(self, plan: Plan, token: str, limits: Limits) -> None:
         self.limits = limits
         self.seats = {tenant.name: Seat(tenant.name) for tenant in plan.tenants}
+        self.block: Block | None = None
         self._plan = plan
         self._token = token.encode()
+        self._former: dict[str, WorkerInfo] = {}
+        self._seen: dict[str, msg.Opened] = {}
+
+    @property
+    def _expected(self) -> dict[str, Seat]:
+        """The seats that are to be taken."""
+        return {name: seat for name, seat in self.seats.items() if self.block is None or name in self.block.quotas}
+
+    def relieve(self) -> None:
+        """The block's workers leave. What they told of size, duration and device holds for those who follow."""
+        for name, seat in self._expected.items():
+            if seat.opened is not None:
+                self._former[name] = self.info(name)
+                self._seen[self._where(name)] = seat.opened
+            self.seats[name] = Seat(name)
+
+    def _where(self, name: str) -> str:
+        return name if self.block is None else f"{name} in {self.block.condition}"
+
+    def info(self, name: str) -> WorkerInfo:
+        """Of the tenant's worker; of its first one, and all GPUs, where it had several. Only after Opened."""
+        info, first = self.seats[name].info(), self._former.get(name)
+        if first is None:
+            return info
+        return msgspec.structs.replace(first, gpus=tuple(sorted({*first.gpus, *info.gpus})))
 
     def objection(self, hello: msg.Hello) -> str:
         """Why ``hello`` is not accepted; empty if it is. The token comes first: strangers learn nothing else."""
@@ -100,26 +127,40 @@ class Roster:
         seat = self.seats.get(hello.tenant)
         if seat is None:
             return f"this run has no tenant {hello.tenant[:64]!r}"
+        if self.block is not None and (hello.block != self.block.index or seat.name not in self._expected):
+            return f"the run is at block {self.block.index}, this worker is of block {hello.block}"
         return f"tenant {hello.tenant} has joined already" if seat.hello else ""
+
+    def concerns(self, ended: Exited) -> bool:
+        """False for the end of a worker that never sat here, or sits no more."""
+        hello = self.seats[ended.tenant].hello
+        stranger = hello is not None and ended.hostname not in ("", hello.hostname)
+        return not stranger and (self.block is None or ended.block in (None, self.block.index))
+
+    @property
+    def empty(self) -> bool:
+        """True while nobody has come."""
+        return all(seat.hello is None for seat in self._expected.values())
 
     @property
     def missing(self) -> tuple[str, ...]:
         """Tenants whose device is not open yet."""
-        return tuple(name for name, seat in self.seats.items() if seat.opened is None)
+        return tuple(name for name, seat in self._expected.items() if seat.opened is None)
 
     @property
     def uncalibrated(self) -> str | None:
         """The next tenant to calibrate, in the plan's order; None when all are ready."""
-        return next((name for name, seat in self.seats.items() if seat.ready is None), None)
+        return next((name for name, seat in self._expected.items() if seat.ready is None), None)
 
     @property
     def solo_ms(self) -> dict[str, float | None]:
         """Solo duration of an iteration by tenant, as calibrated."""
-        return {name: seat.solo_ms for name, seat in self.seats.items()}
+        former = {name: info.solo_ms for name, info in self._former.items()}
+        return {name: former.get(name, seat.solo_ms) for name, seat in self.seats.items()}
 
     def different_devices(self) -> str:
         """Who sits where, if not all tenants are on one device; empty if they are."""
-        opened = {name: seat.opened for name, seat in self.seats.items() if seat.opened}
+        opened = self._seen | {self._where(name): seat.opened for name, seat in self.seats.items() if seat.opened}
         devices = {name: told.device for name, told in opened.items()}
         if len({device.uuid for device in devices.values()}) <= 1:
             return self._different_gpus(opened)
@@ -140,11 +181,12 @@ class Roster:
             ready = self.seats[tenant.name].ready
             work = tenant.work.sized(None if ready is None else ready.size)
             tenants.append(msgspec.structs.replace(tenant, work=work))
-        return msgspec.structs.replace(self._plan, tenants=tuple(tenants))
+        self._plan = msgspec.structs.replace(self._plan, tenants=tuple(tenants))
+        return self._plan
 
     def hang_ns(self, name: str) -> int:
         """The longest silence of a tenant that is no hang."""
-        solo_ms = self.seats[name].solo_ms or 0.0
+        solo_ms = self.solo_ms[name] or 0.0
         alone_ms = pause_ms(self._plan.tenant(name).arrivals)
         longest_ms = max(HANG_SOLO_DURATIONS * solo_ms, HANG_PAUSES * alone_ms)
         return max(s_to_ns(self.limits.hang_s), ms_to_ns(longest_ms))
@@ -159,7 +201,7 @@ class Roster:
 
         ``calibrating`` (asked at ``since_ns``) is allowed ``calibrate_s``: finding a size may compile kernels.
         """
-        for name, seat in self.seats.items():
+        for name, seat in self._expected.items():
             heard_ns, limit_ns = seat.seen_ns, self.hang_ns(name)
             if name == calibrating:
                 heard_ns, limit_ns = max(heard_ns, since_ns), max(limit_ns, s_to_ns(self.limits.calibrate_s))

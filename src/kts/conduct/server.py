@@ -31,6 +31,7 @@ class Server:
         self._strangers: dict[int, asyncio.StreamWriter] = {}
         self._tenants: dict[str, asyncio.StreamWriter] = {}
         self._names: dict[int, str] = {}
+        self._leaving: set[int] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self._last_peer = 0
 
@@ -45,8 +46,8 @@ class Server:
 
     @property
     def empty(self) -> bool:
-        """True when no tenant is connected."""
-        return not self._tenants
+        """True when no worker is connected."""
+        return not (self._tenants or self._leaving)
 
     def accept(self, peer: int, tenant: str) -> None:
         """From now on the connection belongs to a tenant."""
@@ -58,6 +59,13 @@ class Server:
         writer = self._strangers.pop(peer)
         _write(writer, Refuse(what=what))
         writer.close()
+
+    def release(self, tenant: str) -> None:
+        """The tenant's connection is nobody's any more: what still comes over it is dropped until its worker closes it."""
+        peer = next((peer for peer, name in self._names.items() if name == tenant), None)
+        if peer is not None:
+            del self._names[peer], self._tenants[tenant]
+            self._leaving.add(peer)
 
     def send(self, tenant: str, message: FromConductor) -> None:
         """Sends to a tenant; nothing happens if it is gone."""
@@ -104,7 +112,7 @@ class Server:
             return
         with contextlib.suppress(OSError):
             while data := await reader.read(READ_BYTES):
-                if not self._take(self._names[peer], deframer, data):
+                if peer in self._names and not self._take(self._names[peer], deframer, data):
                     return
 
     async def _greet(self, peer: int, reader: asyncio.StreamReader, deframer: Deframer) -> None:
@@ -133,6 +141,7 @@ class Server:
 
     def _forget(self, peer: int) -> None:
         self._strangers.pop(peer, None)
+        self._leaving.discard(peer)
         tenant = self._names.pop(peer, None)
         if tenant is not None:
             del self._tenants[tenant]

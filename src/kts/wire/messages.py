@@ -16,6 +16,7 @@ A worker's life::
                      <-          Finish
     (worker closes the connection and exits 0)
 
+Where each block has workers of its own (the classic design on a cluster) each is told to finish after its block.
 A worker that cannot go on sends Failed and exits. Heartbeats come from the measuring thread, between
 iterations and while idle, so that a hung iteration is a missing heartbeat.
 """
@@ -40,13 +41,17 @@ class Message(msgspec.Struct, frozen=True, kw_only=True, tag=True):
 
 
 class Hello(Message, frozen=True, kw_only=True):
-    """First message. ``token`` must be the run's; ``protocol`` must be ``PROTOCOL``."""
+    """First message. ``token`` must be the run's; ``protocol`` must be ``PROTOCOL``.
+
+    ``block``: the only one that this worker is for, where each block has workers of its own.
+    """
 
     protocol: int
     token: str
     tenant: str
     pid: int
     hostname: str
+    block: int | None = None
 
 
 class Opened(Message, frozen=True, kw_only=True):
