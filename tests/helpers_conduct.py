@@ -275,11 +275,17 @@ class Puppets:
     """A machine with its workers on strings: tells it events, answers what only a driver answers, keeps the actions."""
 
     def __init__(
-        self, plan: Plan, *, asks: bool = False, limits: Limits | None = None, answers: Iterable[bool] = ()
+        self,
+        plan: Plan,
+        *,
+        asks: bool = False,
+        limits: Limits | None = None,
+        answers: Iterable[bool] = (),
+        anew: bool = False,
     ) -> None:
         self.now_ns = 1000 * S
         self.plan = plan
-        self.machine = Machine(plan, token=TOKEN, asks=asks, now_ns=self.now_ns, limits=limits)
+        self.machine = Machine(plan, token=TOKEN, asks=asks, now_ns=self.now_ns, limits=limits, anew=anew)
         self.actions: list[ev.Action] = []
         self._answers = iter(answers)
 

@@ -1,9 +1,8 @@
-"""Framed logs as a worker prints them, and as the API server hands them out."""
+"""Framed logs as a worker prints them."""
 
 from __future__ import annotations
 
 import io
-from datetime import UTC, datetime
 
 from kts.model.run import ClockPair, DeviceInfo
 from kts.wire.appline import AppLine
@@ -39,13 +38,3 @@ def framed_log(n: int, echo_s: float = 0.05, period_ms: float = 10.0, meta: Meta
         clock.push_ms(period_ms)
     log.end(clock.sleep)
     return out.getvalue().splitlines(keepends=True)
-
-
-def stamped(lines: list[str], step_ms: float = 1.0) -> list[bytes]:
-    """The lines with the node's time stamp before each, as the API server hands them out."""
-    found = []
-    for number, line in enumerate(lines):
-        at_ns = T0 + round(number * step_ms * MS)
-        second = datetime.fromtimestamp(at_ns // 10**9, UTC).strftime("%Y-%m-%dT%H:%M:%S")
-        found.append(f"{second}.{at_ns % 10**9:09d}Z {line}".encode())
-    return found

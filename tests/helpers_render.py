@@ -33,12 +33,7 @@ def token_of(text: str) -> str:
 
 
 def without_token(text: str) -> str:
-    """With a word in the token's place that no run would be safe with, so that nobody copies one from here.
-
-    In the classic design there is no token.
-    """
-    if "kind: Secret" not in text:
-        return text
+    """With a word in the token's place that no run would be safe with, so that nobody copies one from here."""
     return text.replace(token_of(text), "A-NEW-RANDOM-ONE-EACH-TIME")
 
 

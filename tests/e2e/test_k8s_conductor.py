@@ -97,7 +97,7 @@ def session(pod: ConductorProcess, plan: Plan, directory: Path, unplaced: str = 
     """Follows the run of ``pod`` into ``directory``."""
     mirror = Mirror.create(directory, plan=plan, mode="cpu-scheduler", experiment_text="")
     api: Any = StandIn(pod, plan, unplaced)
-    return Session(api, RUN, plan=plan, settings=ClusterSettings(resource=""), token=TOKEN, mirror=mirror)
+    return Session(api, RUN, plan=plan, settings=ClusterSettings(resource=""), uid="u", token=TOKEN, mirror=mirror)
 
 
 def test_a_run_is_conducted_followed_fetched_and_let_go(tmp_path: Path) -> None:

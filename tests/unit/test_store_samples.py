@@ -14,7 +14,7 @@ from tests.helpers_telemetry import MS, UUID, sample
 from kts.model.run import Outcome
 from kts.model.telemetry import Sample, SampleSeries, SourceState
 from kts.store import durable, layout, open_run, samples, samples_parquet
-from kts.store.samples import encode_samples, read_samples, samples_of
+from kts.store.samples import encode_samples, read_samples
 
 DONE = Outcome(kind="complete")
 
@@ -194,12 +194,3 @@ def test_any_parquet_reader_can_read_it(tmp_path: Path) -> None:
     assert table.num_rows == len(some())
     assert table.schema.metadata[b"kts.schema"] == b"3"
     assert set(table["subject"].to_pylist()) == {UUID, "fft"}
-
-
-def test_what_was_read_back_can_be_written_again(tmp_path: Path) -> None:
-    """Else samples would be lost where a run directory takes the place of an earlier one."""
-    write(tmp_path / "run", some())
-    again = samples_of(open_run(tmp_path / "run").telemetry())
-    assert rows_of(again) == rows_of(some())
-    assert [s.t_ns for s in again] == sorted(s.t_ns for s in again)
-    assert len(encode_samples(again).splitlines()) == len(encode_samples(some()).splitlines())

@@ -13,8 +13,8 @@ from tests.helpers_telemetry import MS, UUID, Clock, FakeNvml, S, sample
 
 from kts.model.run import DeviceInfo, WorkerInfo
 from kts.model.telemetry import Sample, SourceState
-from kts.telemetry import exporter_sampler, make_sampler, probe, processes
 from kts.telemetry import gpm as gpm_module
+from kts.telemetry import make_sampler, probe, processes
 from kts.telemetry import nvml as nvml_module
 from kts.telemetry.sampler import Polling, Sampler
 from kts.telemetry.schedstat import SchedstatSource
@@ -153,18 +153,6 @@ def test_an_exporter_that_is_no_url_is_told_before_the_run() -> None:
     with pytest.raises(UsageError):
         make_sampler("ftp://x")
     make_sampler("node:9400").close()
-
-
-def test_an_exporter_alone_brings_nothing_of_this_machine() -> None:
-    """Else a run on a cluster would report the GPU of the laptop that follows it, or sources nobody asked for."""
-    from kts.errors import UsageError
-
-    with pytest.raises(UsageError):
-        exporter_sampler("ftp://x")
-    subject = exporter_sampler("node:9400")
-    subject.close()
-    states, samples = subject.drain()
-    assert ([state.source for state in states], samples) == (["dcgm"], [])
 
 
 def test_the_same_polling_serves_the_doctor() -> None:

@@ -21,7 +21,7 @@ class PodsBackend:
     def __init__(self) -> None:
         self._tenants: frozenset[str] = frozenset()
         self._told: deque[WorkerExit] = deque()
-        self._known: set[str] = set()
+        self._known: set[tuple[str, int | None, str]] = set()
         self._notes: list[str] = []
 
     def start(self, plan: Plan, endpoint: Endpoint) -> None:
@@ -33,8 +33,9 @@ class PodsBackend:
         """Tells that a tenant's pod ended; False if there is no such tenant. Repeating it does nothing."""
         if ended.tenant not in self._tenants:
             return False
-        if ended.tenant not in self._known:
-            self._known.add(ended.tenant)
+        which = (ended.tenant, ended.block, ended.hostname)
+        if which not in self._known:
+            self._known.add(which)
             self._told.append(ended)
         return True
 

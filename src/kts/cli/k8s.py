@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -14,10 +14,6 @@ from kts.cli.groups import grouped
 from kts.cli.k8s_time_slicing import time_slicing
 from kts.cli.options import Dcgm, Telemetry
 from kts.errors import UsageError
-
-if TYPE_CHECKING:
-    from kts.k8s.objects.settings import ClusterSettings
-    from kts.model.plan import Plan
 
 EPOCH = "SOURCE_DATE_EPOCH"
 _LAST_EPOCH = 253_402_300_799
@@ -47,14 +43,14 @@ def render(
     """Print the objects of a run, for review or GitOps; `kubectl apply -f -` of them runs it.
 
     `kts attach ID` then fetches and reports it. With --run-id and SOURCE_DATE_EPOCH in the environment, two outputs
-    differ in the token alone. In the classic design there is no token, and only the Jobs of the first block start
-    by themselves: `kts attach ID` runs the others in turn.
+    differ in the token alone. In the classic design only the Jobs of the first block start by themselves:
+    `kts attach ID` runs the others in turn.
     """
     import secrets
 
     from kts.cli.on_k8s import decided, extra_from
     from kts.k8s.follow.session import new_run_id
-    from kts.k8s.objects import manifests
+    from kts.k8s.objects import classic_jobs, manifests
     from kts.plan import build
     from kts.spec import load, override
 
@@ -63,14 +59,9 @@ def render(
     changed = override(loaded.experiment, {"design": design}) if design else loaded.experiment
     plan = decided(build(changed), extra_from(place.extra))
     run = run_id or new_run_id(plan.name)
-    if plan.design == "classic":
-        if token:
-            raise UsageError("--token: a run in the classic design has no token", "leave it out")
-        sys.stdout.write(f"# Run {run} of {plan.name}, block by block. Applied at once, only the first runs.\n")
-        sys.stdout.write(f"# The rest, and the report: kts attach {run} --namespace {place.namespace}\n")
-        sys.stdout.write(_classic(plan, run, settings, loaded.text))
-        return
-    objects = manifests.render(
+    if manifests.is_classic(plan):
+        classic_jobs.check(settings)
+    stages = classic_jobs.stages(
         plan,
         run=manifests.checked_run_id(run),
         token=token or secrets.token_urlsafe(32),
@@ -79,20 +70,14 @@ def render(
         created=_created(os.environ.get(EPOCH, "")),
     )
     sys.stdout.write(f"# Run {run} of {plan.name}. Holds the run's token (Secret): keep it out of public places.\n")
-    sys.stdout.write(f"# Afterwards: kts attach {run} --namespace {place.namespace}\n")
-    sys.stdout.write(manifests.to_yaml(objects))
-
-
-def _classic(plan: Plan, run: str, settings: ClusterSettings, text: str) -> str:
-    """The objects of a run in the classic design as YAML, block by block."""
-    from kts.k8s.objects import classic_jobs, manifests
-
-    classic_jobs.check(plan, settings)
-    created = _created(os.environ.get(EPOCH, ""))
-    stages = classic_jobs.stages(
-        plan, run=manifests.checked_run_id(run), settings=settings, experiment_text=text, created=created
-    )
-    return "".join(f"---\n# {what}\n{manifests.to_yaml(objects)}" for what, objects in stages)
+    if len(stages) == 1:
+        sys.stdout.write(f"# Afterwards: kts attach {run} --namespace {place.namespace}\n")
+        sys.stdout.write(manifests.to_yaml(stages[0][1]))
+        return
+    sys.stdout.write("# Block by block: applied at once, only the first runs.\n")
+    sys.stdout.write(f"# The rest, and the report: kts attach {run} --namespace {place.namespace}\n")
+    for what, objects in stages:
+        sys.stdout.write(f"---\n# {what}\n{manifests.to_yaml(objects)}")
 
 
 def _created(epoch: str) -> str:

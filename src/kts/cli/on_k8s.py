@@ -10,7 +10,7 @@ from kts.errors import KtsError, UsageError
 
 if TYPE_CHECKING:
     from kts.k8s.cluster.api import Api
-    from kts.k8s.follow.runs import RunSession
+    from kts.k8s.follow.session import Session
     from kts.k8s.objects.settings import ClusterSettings, Extra
     from kts.model.plan import Plan
     from kts.model.run import Outcome
@@ -55,19 +55,18 @@ def _has_image(node: dict[str, object], name: str) -> bool:
 
 def start(
     api: Api, plan: Plan, settings: ClusterSettings, text: str, directory: Path, *, overwrite: bool
-) -> tuple[str, RunSession]:
+) -> tuple[str, Session]:
     """(the run's ID, its session), with one line for the user on how to find it again."""
     from kts.cli.output import say
-    from kts.k8s.follow import runs
-    from kts.k8s.follow.session import new_run_id
+    from kts.k8s.follow import session
 
-    run = new_run_id(plan.name)
-    started = runs.start(api, plan, settings, text, directory, run=run, overwrite=overwrite)
+    run = session.new_run_id(plan.name)
+    started = session.start(api, plan, settings, text, directory, run=run, overwrite=overwrite)
     say(f"run {run} in namespace {settings.namespace} (if this is closed: kts attach {run})")
     return run, started
 
 
-def conclude(api: Api, session: RunSession, *, keep: bool) -> Outcome:
+def conclude(api: Api, session: Session, *, keep: bool) -> Outcome:
     """Follows the session to its end, fetches everything, and leaves nothing in the cluster unless ``keep``."""
     from kts.cli.output import console, say
     from kts.k8s.cluster.creation import clean

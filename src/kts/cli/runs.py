@@ -56,11 +56,11 @@ def attach(  # noqa: PLR0917 - typer turns parameters into options
     """Follow, fetch and report a run in a cluster."""
     from kts.cli.on_k8s import conclude
     from kts.k8s.cluster.api import Api
-    from kts.k8s.follow import runs
+    from kts.k8s.follow import session
 
     api = Api.connect(context)
     directory = out or Path("runs") / run
-    outcome = conclude(api, runs.attach(api, run, namespace, directory), keep=keep)
+    outcome = conclude(api, session.attach(api, run, namespace, directory), keep=keep)
     show_measured(app.finished(directory, outcome), figures=not no_figures, as_json=as_json)
 
 
@@ -77,11 +77,11 @@ def collect(  # noqa: PLR0917 - as above
     The run is left as it is, and goes on.
     """
     from kts.k8s.cluster.api import Api
-    from kts.k8s.follow import runs
+    from kts.k8s.follow import session
 
     api = Api.connect(context)
     directory = out or Path("runs") / run
-    attached = runs.attach(api, run, namespace, directory)
+    attached = session.attach(api, run, namespace, directory)
     try:
         info = attached.collect()
     finally:

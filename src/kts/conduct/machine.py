@@ -17,8 +17,8 @@ When a run ends
 
 Where workers come anew for each block (the classic design on a cluster: a Job per tenant and block) join and calibrate
 come before every block, for its tenants alone, and all of them finish after it. The size that a tenant's first worker
-found holds for the later ones, and so does the device. Nobody is waited for in vain before the first worker of a block is
-there: whoever starts them may be away.
+found holds for the later ones, and so does the device. Before a block's first worker is there nobody is late: whoever
+starts them may be away.
 
 A pause of the conductor itself (suspended, stuck on a slow disk) is not held against the tenants.
 """

@@ -61,7 +61,7 @@ class Server:
         writer.close()
 
     def release(self, tenant: str) -> None:
-        """The tenant's connection is nobody's any more: what still comes over it is dropped until its worker closes it."""
+        """The tenant's connection is nobody's any more: what still comes is dropped, until its worker closes it."""
         peer = next((peer for peer, name in self._names.items() if name == tenant), None)
         if peer is not None:
             del self._names[peer], self._tenants[tenant]

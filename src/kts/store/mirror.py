@@ -33,7 +33,16 @@ class Mirror:
         self._lost = ""
 
     @classmethod
-    def create(cls, directory: Path, *, plan: Plan, mode: str, experiment_text: str, overwrite: bool = False) -> Mirror:
+    def create(
+        cls,
+        directory: Path,
+        *,
+        plan: Plan,
+        mode: str,
+        experiment_text: str,
+        environment: dict[str, str] | None = None,
+        overwrite: bool = False,
+    ) -> Mirror:
         """A new run directory, empty but for what is known before the run. Errors as in `kts.store.create`."""
         writer = create(
             directory,
@@ -41,7 +50,7 @@ class Mirror:
             backend="k8s",
             mode=mode,
             experiment_text=experiment_text,
-            environment={},
+            environment=environment or {},
             overwrite=overwrite,
             keep_journal=True,
         )

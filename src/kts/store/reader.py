@@ -64,7 +64,7 @@ class Run:
     def telemetry(self) -> Sequence[SampleSeries]:
         """See RunData. Read at the first call; what is damaged joins ``damage`` then."""
         if self._telemetry is None:
-            self._telemetry, damage = ([], []) if self._directory is None else stored_samples(self._directory)
+            self._telemetry, damage = ([], []) if self._directory is None else _stored_samples(self._directory)
             self._damage += damage
         return self._telemetry
 
@@ -161,7 +161,7 @@ def _journal(path: Path) -> Journal:
     return journal
 
 
-def stored_samples(directory: Path) -> tuple[list[SampleSeries], list[str]]:
+def _stored_samples(directory: Path) -> tuple[list[SampleSeries], list[str]]:
     """(samples, damage lines): of telemetry.parquet, else of the journal; none where neither is there."""
     from kts.store.samples import read_samples
 

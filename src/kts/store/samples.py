@@ -124,24 +124,6 @@ def read_samples(path: Path, *, live: bool = False) -> tuple[list[SampleSeries],
     return [_series(key, *column) for key, column in sorted(columns.items())], damage
 
 
-def samples_of(series: Iterable[SampleSeries]) -> list[Sample]:
-    """The samples of all ``series`` one by one, in order of time; those of one reading are neighbours."""
-    found = [
-        Sample(
-            t_ns=t_ns,
-            span_ns=span_ns,
-            source=one.source,
-            metric=one.metric,
-            scope=one.scope,
-            subject=one.subject,
-            value=value,
-        )
-        for one in series
-        for t_ns, span_ns, value in zip(one.t_ns.tolist(), one.span_ns.tolist(), one.value.tolist(), strict=True)
-    ]
-    return sorted(found, key=lambda s: (s.t_ns, s.source, s.subject, s.span_ns))
-
-
 def _checked(line: bytes) -> _Line | None:
     try:
         if int(line[:8], 16) != zlib.crc32(line[9:-1]):

@@ -8,15 +8,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from kts.telemetry.choice import Reading, exporter_sampler, make_sampler, probe
+    from kts.telemetry.choice import Reading, make_sampler, probe
     from kts.telemetry.sampler import Sampler
 
-__all__ = ["Reading", "Sampler", "exporter_sampler", "make_sampler", "probe"]
+__all__ = ["Reading", "Sampler", "make_sampler", "probe"]
 
 _HOME = {
     "Reading": "choice",
     "Sampler": "sampler",
-    "exporter_sampler": "choice",
     "make_sampler": "choice",
     "probe": "choice",
 }

@@ -32,13 +32,6 @@ def make_sampler(dcgm: str = "") -> Sampler:
     return Sampler(lambda tenants: polled_sources(tenants, dcgm))
 
 
-def exporter_sampler(dcgm: str) -> Sampler:
-    """The telemetry of a run on another machine: what a dcgm-exporter says, and nothing of this one. UsageError as
-    `make_sampler`."""
-    DcgmSource(dcgm)
-    return Sampler(lambda _: [DcgmSource(dcgm)], heartbeats=False)
-
-
 def probe(uuid: str, dcgm: str = "", *, sleep: Callable[[float], None] = time.sleep) -> list[Reading]:
     """Opens every polled source of a GPU and samples it for a moment; takes about a second. Raises nothing.
 

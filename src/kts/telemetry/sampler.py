@@ -39,9 +39,7 @@ class Sampler:
         *,
         period_ns: int = PERIOD_NS,
         clock: Callable[[], int] = time.monotonic_ns,
-        heartbeats: bool = True,
     ) -> None:
-        """``heartbeats``: whether tenants send any; else what they would tell was not asked for."""
         self._make = make
         self._period_ns = period_ns
         self._clock = clock
@@ -53,7 +51,6 @@ class Sampler:
         self._others: set[str] = set()
         self._over = threading.Event()
         self._thread: threading.Thread | None = None
-        self._heartbeats = heartbeats
         self._schedstat = SchedstatSource()
         self._closed = False
 
@@ -101,8 +98,7 @@ class Sampler:
             why = f"the tenants are on {where}" if where else "no tenant opened its device"
             for source in self._make(dict):
                 self._tell(SourceState(source=source.name, missing=why))
-        if self._heartbeats:
-            self._tell(self._schedstat.state())
+        self._tell(self._schedstat.state())
         self._schedstat.close()
 
     def _tell(self, state: SourceState) -> None:

@@ -1,4 +1,5 @@
-"""``python -m kts.worker fft|gemm`` runs alone; ``--join`` joins a run; ``--profile FILE`` profiles one tenant.
+"""``python -m kts.worker fft|gemm`` runs alone, or joins the run that KTS_CONDUCTOR names, as ``--join`` does;
+``--profile FILE`` profiles one tenant.
 
 Nothing here may import numpy: `kts.worker.prepare` must come first.
 """
@@ -27,10 +28,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         signal.signal(number, _on_signal)
     try:
         prepare(os.environ)
-        if arguments.join:
+        if arguments.join or (arguments.workload and os.environ.get("KTS_CONDUCTOR")):
             from kts.worker.session import join
 
-            return join(os.environ)
+            work = [arguments.workload, "--device", arguments.device, "--library", arguments.library]
+            return join(os.environ, arguments=() if arguments.join else work)
         if arguments.profile:
             from kts.worker.profile import profile
 

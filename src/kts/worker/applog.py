@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 import zlib
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TextIO
 
 from kts.model.records import Records
@@ -40,15 +40,20 @@ class AppLog:
 
     def iteration(self, line: AppLine) -> None:
         """The line, and the echoes that are due, in one write."""
-        text = format_line(line) + "\n"
-        self._count += 1
+        self.iterations((line,))
+
+    def iterations(self, lines: Iterable[AppLine]) -> None:
+        """The same of several that follow each other."""
+        texts = [format_line(line) + "\n" for line in lines]
+        text = "".join(texts)
+        self._count += len(texts)
         if not (self._framed or self._lag_ns):
             self._print(text)
             return
         self._crc32 = zlib.crc32(text.encode(), self._crc32)
         now_ns = self._now()
         if self._lag_ns:
-            self._echoes.append((now_ns + self._lag_ns, echo_of(text)))
+            self._echoes += [(now_ns + self._lag_ns, echo_of(one)) for one in texts]
         self._print(text + self._due(now_ns))
 
     def end(self, sleep: Callable[[float], None] = time.sleep) -> None:
@@ -92,17 +97,17 @@ class LinesOutlet:
     def records(self, records: Records) -> None:
         """Prints them."""
         offset_ns = self._offset_ns()
-        for i, _, submit_ns, retire_ns, device_ms in records.tolist():
-            self._log.iteration(
-                AppLine(
-                    app=self._app,
-                    i=i,
-                    start_ns=submit_ns + offset_ns,
-                    end_ns=retire_ns + offset_ns,
-                    device_ms=device_ms,
-                    phase=self._phase,
-                )
+        self._log.iterations(
+            AppLine(
+                app=self._app,
+                i=i,
+                start_ns=submit_ns + offset_ns,
+                end_ns=retire_ns + offset_ns,
+                device_ms=device_ms,
+                phase=self._phase,
             )
+            for i, _, submit_ns, retire_ns, device_ms in records.tolist()
+        )
 
     def heartbeat(self, now_ns: int, iterations: int) -> None:
         """Nobody listens."""

@@ -6,7 +6,8 @@ import contextlib
 import os
 import socket
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from typing import TypeVar
 
 from kts.errors import DataError, SetupError, UsageError
 from kts.model.plan import DeviceChoice, Tenant
@@ -27,40 +28,70 @@ from kts.worker.detect import visible_gpus
 from kts.worker.failures import failed
 from kts.worker.link import BlockOutlet, Link, LinkLostError
 from kts.worker.loop import exempt_from_collection
+from kts.worker.printed import Printed, printed_for
 from kts.worker.tenants import Runner, runner_for
 
+_Default = TypeVar("_Default", int, None)
 _IDLE_S = 0.25  # between heartbeats
 
 
-def join(env: Mapping[str, str], make_runner: Callable[[Tenant, DeviceChoice], Runner] = runner_for) -> int:
+def join(
+    env: Mapping[str, str],
+    make_runner: Callable[[Tenant, DeviceChoice], Runner] = runner_for,
+    arguments: Sequence[str] = (),
+) -> int:
     """Joins the run that KTS_CONDUCTOR, KTS_TOKEN and KTS_TENANT name; the exit code once it is over.
 
+    KTS_BLOCK: the one block to join it for, where each has workers of its own.
+    ``arguments``: of the command line, if they name work; they and ``env`` must ask for what the plan asks for.
     0 after Finish; 4 if refused or not set up; 5 if the conductor vanished or the work failed.
     UsageError if a variable is missing.
     """
     host, port = _address(_required(env, "KTS_CONDUCTOR"), env.get("KTS_CONDUCTOR_NAME", ""))
     token, name = _required(env, "KTS_TOKEN"), _required(env, "KTS_TENANT")
     try:
-        with contextlib.closing(Link.connect(host, port, _patience_s(env))) as link:
-            return _attend(link, token, name, make_runner)
+        with contextlib.closing(Link.connect(host, port, _whole(env, "KTS_JOIN_S", 0))) as link:
+            hello = Hello(
+                protocol=PROTOCOL,
+                token=token,
+                tenant=name,
+                pid=os.getpid(),
+                hostname=socket.gethostname(),
+                block=_whole(env, "KTS_BLOCK", None),
+            )
+            welcome = _greet(link, hello)
+            return SetupError.exit_code if welcome is None else _attend(link, welcome, make_runner, env, arguments)
     except LinkLostError as error:
         _say(f"tenant {name}: {error.what}")
         return error.exit_code
 
 
-def _attend(link: Link, token: str, name: str, make_runner: Callable[[Tenant, DeviceChoice], Runner]) -> int:
-    link.send(Hello(protocol=PROTOCOL, token=token, tenant=name, pid=os.getpid(), hostname=socket.gethostname()))
+def _greet(link: Link, hello: Hello) -> Welcome | None:
+    """The conductor's answer; None if it refused, which is told."""
+    link.send(hello)
     answer = link.receive(_IDLE_S)
     while answer is None:
         answer = link.receive(_IDLE_S)
     if isinstance(answer, Refuse):
-        _say(f"tenant {name}: refused: {answer.what}")
-        return SetupError.exit_code
+        _say(f"tenant {hello.tenant}: refused: {answer.what}")
+        return None
     if not isinstance(answer, Welcome):
         raise LinkLostError(f"the conductor answers Hello with {type(answer).__name__}")
-    runner = make_runner(answer.tenant, answer.device)
+    return answer
+
+
+def _attend(
+    link: Link,
+    welcome: Welcome,
+    make_runner: Callable[[Tenant, DeviceChoice], Runner],
+    env: Mapping[str, str],
+    arguments: Sequence[str],
+) -> int:
+    name = welcome.tenant.name
+    runner = make_runner(welcome.tenant, welcome.device)
     try:
-        _serve(link, runner, in_thread=answer.tenant.work.in_thread)
+        printed = printed_for(welcome.tenant, welcome.device, env, arguments)
+        _serve(link, runner, printed, in_thread=welcome.tenant.work.in_thread)
     except LinkLostError:
         raise
     except Exception as error:
@@ -76,7 +107,7 @@ def _attend(link: Link, token: str, name: str, make_runner: Callable[[Tenant, De
     return 0
 
 
-def _serve(link: Link, runner: Runner, *, in_thread: bool) -> None:
+def _serve(link: Link, runner: Runner, printed: Printed | None, *, in_thread: bool) -> None:
     info = runner.open()
     link.send(Opened(device=info, cores=tuple(sorted(os.sched_getaffinity(0))), gpus=visible_gpus()))
     while True:
@@ -84,23 +115,27 @@ def _serve(link: Link, runner: Runner, *, in_thread: bool) -> None:
             case None:
                 link.pulse()
             case Finish():
+                if printed is not None:
+                    printed.end()
                 return
             case Stop():
                 pass  # of a block that is over
             case Calibrate():
                 ready = runner.calibrate(link.pulse)
+                if printed is not None:
+                    printed.begin(info, ready)
                 exempt_from_collection()
                 link.send(ready)
             case Start() as start:
-                link.send(_block(link, runner, start, in_thread=in_thread))
+                link.send(_block(link, runner, start, printed, in_thread=in_thread))
             case unexpected:
                 raise DataError(f"the conductor sent {type(unexpected).__name__} after Welcome")
 
 
-def _block(link: Link, runner: Runner, start: Start, *, in_thread: bool) -> BlockDone:
+def _block(link: Link, runner: Runner, start: Start, printed: Printed | None, *, in_thread: bool) -> BlockDone:
     before = clock_pair()
     outlet = BlockOutlet(link, start.block, schedstat=in_thread)
-    skipped = runner.run(start, outlet)
+    skipped = runner.run(start, outlet if printed is None else printed.beside(outlet))
     return BlockDone(
         block=start.block,
         chunks=outlet.chunks,
@@ -118,11 +153,14 @@ def _required(env: Mapping[str, str], name: str) -> str:
     raise UsageError(f"{name} is not set", "--join is used by kts run; to run alone: python -m kts.worker fft")
 
 
-def _patience_s(env: Mapping[str, str]) -> float:
-    text = env.get("KTS_JOIN_S", "0")
-    if not text.isdecimal():
-        raise UsageError(f"KTS_JOIN_S={text!r} is not a whole number of seconds", "for example KTS_JOIN_S=120")
-    return float(text)
+def _whole(env: Mapping[str, str], name: str, default: _Default) -> int | _Default:
+    """The variable's value; ``default`` where it is unset."""
+    text = env.get(name)
+    if text is None:
+        return default
+    if not (text.isascii() and text.isdecimal()):
+        raise UsageError(f"{name}={text!r} is not a whole number", f"for example {name}=120")
+    return int(text)
 
 
 def _address(text: str, name: str) -> tuple[str, int]:

@@ -18,6 +18,7 @@ from kts import __version__
 from kts.arrivals import first_submission_ns
 from kts.errors import KtsError, MeasurementError, SpecError
 from kts.model.plan import Closed, DeviceChoice, Kernel, Library, Quota, SizedKernel
+from kts.model.run import DeviceInfo
 from kts.wire.logframe import Meta
 from kts.worker.applog import AppLog, LinesOutlet
 from kts.worker.calibrate import Bench, calibrate
@@ -70,16 +71,7 @@ def read_settings(kernel: SizedKernel, env: Mapping[str, str]) -> Settings:
     TARGET_MS; SLEEP_MS (100 for fft, 150 for gemm), SLEEP_JITTER (0), KTS_SEED (0), WARMUP (5), KTS_PHASE (empty),
     KTS_APP_NAME (the workload, in capitals), KTS_LOG (plain; or framed), KTS_ECHO_S (0: none).
     """
-    phase = env.get("KTS_PHASE", "")
-    if len(phase) > _PHASE_CHARACTERS or any(c in ",\r\n" for c in phase):
-        raise SpecError(
-            f"KTS_PHASE={phase!r} has a comma, a line end or over {_PHASE_CHARACTERS} characters", "shorten it"
-        )
-    app = env.get("KTS_APP_NAME") or kernel.upper()
-    if not _APP.fullmatch(app):
-        raise SpecError(
-            f"KTS_APP_NAME={app!r} is not 1 to 64 of letters, digits, _ . -", "for example KTS_APP_NAME=FFT"
-        )
+    phase, app = read_phase_and_app(kernel, env)
     log = env.get("KTS_LOG", "")
     if log not in _LOGS:
         raise SpecError(f"KTS_LOG={log!r} is neither plain nor framed", "for example KTS_LOG=framed")
@@ -102,6 +94,21 @@ def read_settings(kernel: SizedKernel, env: Mapping[str, str]) -> Settings:
         framed=_LOGS[log],
         echo_s=_number(env, "KTS_ECHO_S", 0.0, float, 0.0, most=_LONGEST_ECHO_S),
     )
+
+
+def read_phase_and_app(workload: str, env: Mapping[str, str]) -> tuple[str, str]:
+    """What KTS_PHASE and KTS_APP_NAME ask each line to say. SpecError for what a line cannot."""
+    phase = env.get("KTS_PHASE", "")
+    if len(phase) > _PHASE_CHARACTERS or any(c in ",\r\n" for c in phase):
+        raise SpecError(
+            f"KTS_PHASE={phase!r} has a comma, a line end or over {_PHASE_CHARACTERS} characters", "shorten it"
+        )
+    app = env.get("KTS_APP_NAME") or workload.upper()
+    if not _APP.fullmatch(app):
+        raise SpecError(
+            f"KTS_APP_NAME={app!r} is not 1 to 64 of letters, digits, _ . -", "for example KTS_APP_NAME=FFT"
+        )
+    return phase, app
 
 
 def run_alone(kernel: SizedKernel, device: DeviceChoice, library: Library, env: Mapping[str, str]) -> int:
@@ -142,7 +149,7 @@ def measure(
     operation = bench.prepare(size, settings.warmup)
     log = AppLog(settings.app, out, framed=settings.framed, echo_s=settings.echo_s, now=now)
     if settings.framed:
-        log.begin(_meta(kernel, settings.app, size, solo_ms, device))
+        log.begin(meta_of(kernel, settings.app, size, solo_ms, device.info()))
     pacing = Closed(think_ms=settings.sleep_ms, jitter=settings.jitter)
     start_ns = now()
     Block(
@@ -166,14 +173,15 @@ def _first_pause_ns(pacing: Closed, seed: int) -> int:
     return first_submission_ns(pacing, 0, seed) if pacing.jitter and pacing.think_ms else 0
 
 
-def _meta(kernel: SizedKernel, app: str, size: int, solo_ms: float | None, device: Device) -> Meta:
+def meta_of(workload: str, app: str, size: int, solo_ms: float | None, device: DeviceInfo) -> Meta:
+    """The header of a log that begins now."""
     return Meta(
         kts=__version__,
         app=app,
-        workload=kernel,
+        workload=workload,
         size=size,
         solo_ms=solo_ms,
-        device=device.info(),
+        device=device,
         clock=clock_pair(),
         pid=os.getpid(),
         hostname=socket.gethostname(),

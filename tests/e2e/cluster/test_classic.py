@@ -1,4 +1,4 @@
-"""`kts run --design classic --on k8s` on a real cluster: Jobs, their logs, and nothing that is lost unseen.
+"""`kts run --design classic --on k8s` on a real cluster: Jobs block by block, their logs, and nothing that is lost.
 
 KTS_E2E_IMAGE names a worker image that the cluster has; without it the image is built and loaded. KTS_CLUSTER_FAULTS
 (a command that restarts the kubelet) and KTS_CLUSTER_STATE (the folder with the kubelet's config, etc/kubelet.yaml)
@@ -101,12 +101,13 @@ def test_solo_solo_shared_end_to_end(tmp_path: Path, api: Api) -> None:
     for source, tells in told.items():
         assert len({gpu for entry in proven.values() for gpu in entry[source]}) == 1 or not tells
     assert all(entry["agree"] for entry in proven.values()) or not all(told.values())
-    assert len(cluster["pods"]) == 4
+    assert len(cluster["pods"]) == 5  # the conductor's, too
     assert {c["image"] for pod in cluster["pods"] for c in pod["containers"]} != set()
     again = kts("report", tmp_path / "out" / "logs", "--no-figures", "--json")
     assert again.returncode == 0, again.stderr
     ours, theirs = content(tmp_path / "out", "summary.json"), json.loads(again.stdout)
-    assert open_run(tmp_path / "out" / "logs").damage == ()
+    damage = open_run(tmp_path / "out" / "logs").damage
+    assert [text for text in damage if not text.startswith("conductor.log: ")] == []
     for name in ("fft", "gemm"):
         for clock in ("response", "device"):
             assert ours["tenants"][name][clock]["solo"] == theirs["tenants"][name][clock]["solo"]
@@ -114,8 +115,8 @@ def test_solo_solo_shared_end_to_end(tmp_path: Path, api: Api) -> None:
             assert known["p50"]["estimate"] == pytest.approx(shared["p50"]["estimate"], rel=0.01)
 
 
-def test_a_record_that_is_lost_is_fatal_and_the_block_before_counts(tmp_path: Path, api: Api) -> None:
-    """Else figures would be made of what happened to arrive."""
+def test_a_line_that_is_lost_costs_nothing_but_the_line(tmp_path: Path, api: Api) -> None:
+    """Else figures would depend on what a node's log happened to keep."""
     del api
     shell = "python3 -m kts.worker \"$@\" | sed -u '/,v1,GEMM,7,/d'"
     template = {"spec": {"containers": [{"name": "worker", "command": ["/bin/sh", "-c", shell, "sh"]}]}}
@@ -124,12 +125,11 @@ def test_a_record_that_is_lost_is_fatal_and_the_block_before_counts(tmp_path: Pa
         *("run", written(tmp_path, SMALL)),
         *options("--pod-template", tmp_path / "template.yaml", "--out", tmp_path / "out"),
     )
-    assert done.returncode == 5, done.stderr
-    assert "tenant gemm: iteration 7 is missing" in done.stderr
+    assert done.returncode == 0, done.stderr
     info = content(tmp_path / "out")
-    assert info["outcome"]["kind"] == "incomplete"
-    assert [(b["condition"], b["valid"]) for b in info["blocks"]] == [("solo-fft", True), ("solo-gemm", False)]
-    assert (tmp_path / "out" / "logs" / "fft-solo-fft.log").stat().st_size
+    assert [(b["valid"], set(b["counts"].values())) for b in info["blocks"]] == [(True, {500})] * 3
+    log = open_run(tmp_path / "out" / "logs")
+    assert any("gemm-solo-gemm.log" in text and "missing" in text for text in log.damage), log.damage
 
 
 @pytest.mark.usefixtures("api")
@@ -224,8 +224,7 @@ def test_no_record_of_a_chatty_tenant_is_lost_where_the_log_is_rotated(tmp_path:
     assert len(rotated) >= ROTATIONS
     info = content(tmp_path / "out")
     assert [(b["valid"], set(b["counts"].values())) for b in info["blocks"]] == [(True, {12000})] * 3
-    raw = open_run(tmp_path / "out" / "logs")
-    assert [block.counts for block in raw.blocks] == [b["counts"] for b in info["blocks"]]
+    assert open_run(tmp_path / "out").damage == ()
 
 
 def blocks(directory: Path) -> int:

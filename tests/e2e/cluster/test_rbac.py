@@ -20,7 +20,7 @@ from tests.helpers_cli import kts
 from kts.errors import SetupError
 from kts.k8s.cluster.api import Api
 from kts.k8s.cluster.creation import clean
-from kts.k8s.follow import runs
+from kts.k8s.follow import session
 from kts.k8s.objects import manifests
 from kts.k8s.objects.names import APP, LABEL_APP, STATUS_PORT
 from kts.k8s.objects.settings import ClusterSettings
@@ -165,7 +165,7 @@ def uses(api: Api, folder: Path) -> dict[Rule, Callable[[], object]]:
         return lambda: api.proxy(method, NAMESPACE, manifests.conductor_name("never"), STATUS_PORT, "/v1/status")
 
     def attach() -> object:
-        return runs.attach(api, "never", NAMESPACE, folder / "attached")
+        return session.attach(api, "never", NAMESPACE, folder / "attached")
 
     found: dict[Rule, Callable[[], object]] = {
         ("kts", "", "configmaps", "get"): attach,

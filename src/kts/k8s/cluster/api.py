@@ -37,10 +37,6 @@ class Unavailable(SetupError):  # noqa: N818 - a state, which passes
     """The server cannot be reached, or cannot answer, right now. Whoever measures tries again."""
 
 
-class Silent(Unavailable):
-    """Nothing came for as long as was to be waited."""
-
-
 class Conflict(SetupError):  # noqa: N818 - what is there already
     """An object of that name is there already, or was changed meanwhile."""
 
@@ -142,31 +138,13 @@ class Api:
             return False
         return True
 
-    def logs(
-        self,
-        pod: str,
-        namespace: str,
-        *,
-        follow: bool = False,
-        timestamps: bool = False,
-        since: str = "",
-        silence_s: float | None = None,
-    ) -> Iterator[bytes]:
-        """What the pod's container printed, in pieces; with ``follow`` until it ends.
-
-        ``timestamps``: the node's time before each line. ``since`` (RFC 3339): no lines older than that. Silent after
-        ``silence_s`` without a byte.
-        """
+    def logs(self, pod: str, namespace: str) -> Iterator[bytes]:
+        """What the pod's container printed so far, in pieces."""
         import httpx2
 
-        timeout = httpx2.Timeout(_TIMEOUT_S, read=silence_s if follow else 60.0)
         path = f"{_path('Pod', namespace, pod)}/log"
-        params = {"follow": str(follow).lower(), "timestamps": str(timestamps).lower()}
-        params |= {"sinceTime": since} if since else {}
-        with (
-            self._named(path),
-            self._client.stream("GET", path, params=params, timeout=timeout) as answer,
-        ):
+        timeout = httpx2.Timeout(_TIMEOUT_S, read=60.0)
+        with self._named(path), self._client.stream("GET", path, timeout=timeout) as answer:
             if answer.status_code >= 400:
                 answer.read()
                 _check(answer, "GET", path)
@@ -243,7 +221,7 @@ class Api:
                 f"the kubeconfig's credentials cannot be had: {why}", "log in to the cluster again"
             ) from error
         except httpx2.ReadTimeout as error:
-            raise Silent(f"{self.server} does not answer: {path}", "check that the cluster is well") from error
+            raise Unavailable(f"{self.server} does not answer: {path}", "check that the cluster is well") from error
         except httpx2.TransportError as error:
             why = str(error) or type(error).__name__
             raise Unavailable(

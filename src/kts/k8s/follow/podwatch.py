@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
@@ -12,14 +13,17 @@ from kts.errors import SetupError
 from kts.k8s.cluster.api import Api, Unavailable
 from kts.k8s.follow import evidence
 from kts.k8s.objects import Object, podstate, slots
-from kts.k8s.objects.names import LABEL_RUN
+from kts.k8s.objects.names import LABEL_JOB, LABEL_RUN
 from kts.k8s.objects.settings import ClusterSettings
 from kts.model.run import Outcome, RunInfo
 
 STUCK_S = 6.0
 """How long a pod may lack a place, or fail to start, before that is final: a slot of a run that just ended is free
 again sooner, and so is a Secret that the node has not seen yet."""
+NO_POD_S = 45.0
+"""For Kubernetes to make a Job's pod."""
 CLUSTER = "cluster.json"
+_DIFFERENT = "give the run a node with one GPU (--node), or --allow-different-gpus"
 
 
 class PodWatch:
@@ -29,12 +33,23 @@ class PodWatch:
     text once.
     """
 
-    def __init__(self, api: Api, run: str, settings: ClusterSettings, note: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        api: Api,
+        run: str,
+        settings: ClusterSettings,
+        note: Callable[[str], None],
+        *,
+        allow_different_gpus: bool = False,
+    ) -> None:
         self.pods: dict[str, Object] = {}
         self.gone: set[str] = set()
         self.verdict: Outcome | None = None
         self._api, self._run, self._settings = api, run, settings
         self._tell = note
+        self._allow_different_gpus = allow_different_gpus
+        self._expected: dict[str, float] = {}
+        self._gpus: dict[str, str] = {}
         self._noted: set[str] = set()
         self._stuck: dict[str, float] = {}
 
@@ -45,7 +60,45 @@ class PodWatch:
         self.gone = self.pods.keys() - {podstate.name(pod) for pod in pods}
         for pod in pods:
             self._judge(pod, now)
+        self._look_for_pods(now)
+        self._compare_gpus(pods)
         return pods
+
+    def expect(self, job: str) -> None:
+        """A Job that was made now: without a pod it will never do anything."""
+        self._expected.setdefault(job, time.monotonic())
+
+    def _look_for_pods(self, now: float) -> None:
+        """Sets the verdict where a Job has no pod, as a quota or a policy may have it."""
+        if not self._expected:
+            return
+        for pod in self.pods.values():
+            self._expected.pop(podstate.labelled(pod, LABEL_JOB), None)
+        for job in [job for job, made in self._expected.items() if now - made > NO_POD_S]:
+            del self._expected[job]
+            told = [
+                " ".join(str(event.get("message", "")).split())
+                for event in self._api.list("Event", self._settings.namespace)
+                if event.get("involvedObject", {}).get("name") == job and event.get("type") == "Warning"
+            ]
+            self._fail(f"Job {job} has no pod{f': {told[-1]}' if told else ''}", f"kubectl describe job {job}")
+
+    def _compare_gpus(self, pods: Iterable[Object]) -> None:
+        """Sets the verdict where the kubelet gave two tenants two GPUs: the workers' word is not all."""
+        for pod in pods:
+            if podstate.tenant(pod) and len(given := podstate.gpus(pod)) == 1:
+                self._gpus.setdefault(podstate.name(pod), given[0])
+        if len(set(self._gpus.values())) <= 1:
+            return
+        what = "the kubelet gave " + ", ".join(f"{pod} {gpu}" for pod, gpu in self._gpus.items())
+        if self._allow_different_gpus:
+            self.note(f"NOT ONE DEVICE, allowed by the user: {what}")
+        else:
+            self._fail(f"the tenants are not on one device: {what}", _DIFFERENT)
+
+    def _fail(self, what: str, remedy: str) -> None:
+        failed = Outcome(kind="failed", reason=what, remedy=remedy, exit_code=SetupError.exit_code)
+        self.verdict = self.verdict or failed
 
     def _judge(self, pod: Object, now: float) -> None:
         """Sets the verdict where a pod will never run."""
@@ -55,9 +108,7 @@ class PodWatch:
         if not (never or why):
             self._stuck.pop(name, None)
         elif now - self._stuck.setdefault(name, now) >= STUCK_S:
-            what, remedy = never or self._no_place(podstate.tenant(pod), why)
-            failed = Outcome(kind="failed", reason=what, remedy=remedy, exit_code=SetupError.exit_code)
-            self.verdict = self.verdict or failed
+            self._fail(*(never or self._no_place(podstate.tenant(pod), why)))
 
     def _no_place(self, tenant: str, why: str) -> tuple[str, str]:
         resource = self._settings.resource

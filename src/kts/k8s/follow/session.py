@@ -5,32 +5,35 @@ Nothing here measures. The conductor's pod does, and goes on if this process die
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import secrets
 import time
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TypeVar
 
 import msgspec
 
 from kts import files
 from kts.conduct.ports import Progress, Watcher
 from kts.conduct.stop import BY_USER
-from kts.errors import MeasurementError, SetupError
-from kts.k8s.cluster.api import Api, Missing, Unavailable
+from kts.errors import DataError, MeasurementError, SetupError, UsageError
+from kts.k8s.cluster.api import Api, Conflict, Missing, Unavailable
 from kts.k8s.cluster.creation import clean, create, create_namespace, placed
 from kts.k8s.follow.interrupts import Interrupts
 from kts.k8s.follow.podwatch import PodWatch
-from kts.k8s.objects import manifests, podstate
-from kts.k8s.objects.names import STATUS_PORT, TOKEN_HEADER
-from kts.k8s.objects.podstate import PodExit
+from kts.k8s.objects import Object, classic_jobs, manifests, podstate
+from kts.k8s.objects.names import ENVIRONMENT_RUN, LABEL_BLOCK, LABEL_RUN, STATUS_PORT, TOKEN_HEADER
 from kts.k8s.objects.settings import ClusterSettings
 from kts.k8s.pod.status import Status
 from kts.model.plan import Plan
 from kts.model.run import Outcome, RunInfo
-from kts.store import layout
+from kts.store import layout, runfile
 from kts.store.mirror import GROWING, Mirror
 
+_T = TypeVar("_T")
 POLL_S = 1.0
 LOOK_S = 1.0
 """Between looks at the pods."""
@@ -50,16 +53,25 @@ def new_run_id(name: str) -> str:
 def start(
     api: Api, plan: Plan, settings: ClusterSettings, experiment_text: str, directory: Path, *, run: str, overwrite: bool
 ) -> Session:
-    """Creates the run's objects; on failure none of them is left. Errors name what was refused and why."""
+    """Creates the run's objects, in the classic design the first block's Jobs among them; on failure none of them is
+    left. Errors name what was refused and why."""
+    if manifests.is_classic(plan):
+        classic_jobs.check(settings)
     settings = placed(api, len(plan.tenants), settings)
-    mode = manifests.mode_of(plan, settings)
-    mirror = Mirror.create(directory, plan=plan, mode=mode, experiment_text=experiment_text, overwrite=overwrite)
+    mirror = Mirror.create(
+        directory,
+        plan=plan,
+        mode=manifests.mode_of(plan, settings),
+        experiment_text=experiment_text,
+        environment={ENVIRONMENT_RUN: run},
+        overwrite=overwrite,
+    )
     token = secrets.token_urlsafe(32)
     created = datetime.now(UTC).isoformat(timespec="seconds")
-    objects = manifests.render(
+    stages = classic_jobs.stages(
         plan, run=run, token=token, settings=settings, experiment_text=experiment_text, created=created
     )
-    session = Session(api, run, plan=plan, settings=settings, token=token, mirror=mirror)
+    objects = [obj for _, stage in stages[:2] for obj in stage]
     try:
         if settings.create_namespace:
             create_namespace(api, objects[0])
@@ -67,37 +79,69 @@ def start(
         uid = api.create(owner)["metadata"]["uid"]
         for obj in manifests.owned(objects, uid):
             create(api, obj)
-    except BaseException:
+    except BaseException as error:
+        reason = str(error) or type(error).__name__
+        mirror.finish(Outcome(kind="failed", reason=reason, exit_code=SetupError.exit_code))
         mirror.close()
         with contextlib.suppress(SetupError):
             clean(api, run, settings.namespace)
         raise
+    session = Session(api, run, plan=plan, settings=settings, uid=uid, token=token, mirror=mirror)
+    session.expect(podstate.name(obj) for obj in objects if obj["kind"] == "Job")
     return session
 
 
-def attach(
-    api: Api, plan: Plan, settings: ClusterSettings, experiment_text: str, directory: Path, *, run: str, token: str
-) -> Session:
-    """The session of a run that goes on in the cluster."""
-    if (directory / layout.RUN).exists():
-        mirror = Mirror.resume(directory)
+def attach(api: Api, run: str, namespace: str, directory: Path) -> Session:
+    """The session of a run that goes on in the cluster. SetupError if there is no such run, UsageError if ``directory``
+    holds another one."""
+    owner = api.get("ConfigMap", manifests.object_name(run), namespace)
+    secret = api.get("Secret", manifests.object_name(run), namespace)
+    if owner is None or secret is None:
+        raise SetupError(f"no run {run} in namespace {namespace}", "kts runs --on k8s lists the runs that are there")
+    try:
+        plan = _stored(owner, "plan.json", Plan)
+        settings = _stored(owner, "settings.json", ClusterSettings)
+        token = base64.b64decode(secret["data"]["token"]).decode()
+        text, uid = owner["data"].get("experiment.yaml", ""), owner["metadata"]["uid"]
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        raise DataError(
+            f"run {run} cannot be read ({error})", "use the kts that started it, or kts clean it"
+        ) from error
+    if not (directory / layout.RUN).exists():
+        environment = {ENVIRONMENT_RUN: run}
+        mirror = Mirror.create(directory, plan=plan, mode="unknown", experiment_text=text, environment=environment)
+    elif runfile.read(directory).environment.get(ENVIRONMENT_RUN) != run:
+        raise UsageError(f"{directory}: holds another run", "choose another directory with --out")
     else:
-        mirror = Mirror.create(directory, plan=plan, mode="unknown", experiment_text=experiment_text)
-    return Session(api, run, plan=plan, settings=settings, token=token, mirror=mirror)
+        mirror = Mirror.resume(directory)
+    return Session(api, run, plan=plan, settings=settings, uid=uid, token=token, mirror=mirror)
+
+
+def _stored(owner: Object, name: str, kind: type[_T]) -> _T:
+    """What a run's ConfigMap holds under ``name``. DataError."""
+    text = str(owner["data"][name])
+    return files.decode(text.encode(errors="replace"), kind, name, f"not a {name}", "use the kts that started it")
 
 
 class Session:
     """A run that is there. `follow` to its end, `collect` once, then `finish`; `close` in any case."""
 
     def __init__(
-        self, api: Api, run: str, *, plan: Plan, settings: ClusterSettings, token: str, mirror: Mirror
+        self, api: Api, run: str, *, plan: Plan, settings: ClusterSettings, uid: str, token: str, mirror: Mirror
     ) -> None:
+        """``uid``: of the run's owner."""
         self.run, self.plan, self.settings = run, plan, settings
-        self._api, self._mirror = api, mirror
+        self._api, self._uid, self._mirror = api, uid, mirror
         self._headers = {TOKEN_HEADER: token}
-        self._watch = PodWatch(api, run, settings, mirror.note)
+        self._watch = PodWatch(api, run, settings, mirror.note, allow_different_gpus=plan.allow_different_gpus)
+        self._supplied: set[int] = set()
         self._told: set[str] = set()
         self._started = time.monotonic()
+
+    def expect(self, jobs: Iterable[str]) -> None:
+        """Names of Jobs that were made just now."""
+        for name in jobs:
+            self._watch.expect(name)
 
     # following
 
@@ -129,6 +173,7 @@ class Session:
                     next_neighbours = now + NEIGHBOURS_S
                     self._watch.look_around()
                 status = self._status()
+                self._supply(status)
                 last_answer = time.monotonic()
             except Unavailable:
                 if now - last_answer > PATIENCE_S:
@@ -170,12 +215,34 @@ class Session:
     def _look(self, now: float) -> None:
         """Reads the pods, and tells the conductor which tenants ended."""
         pods = self._watch.look(now)
-        gone = [podstate.tenant(self._watch.pods[name]) for name in sorted(self._watch.gone)]
-        exits = [ended for pod in pods if (ended := podstate.exit_of(pod)) and ended.tenant not in self._told]
-        deleted = [name for name in gone if name and name not in self._told]
-        exits += [PodExit(tenant=name, code=137, reason="its pod was deleted") for name in deleted]
-        if exits and self._post("/v1/exits", msgspec.json.encode(exits)):
-            self._told |= {ended.tenant for ended in exits}
+        exits = {podstate.name(pod): ended for pod in pods if (ended := podstate.exit_of(pod))}
+        for name in sorted(self._watch.gone):
+            if podstate.tenant(pod := self._watch.pods[name]):
+                exits[name] = podstate.told_of(pod, 137, "its pod was deleted")
+        new = {name: ended for name, ended in exits.items() if name not in self._told}
+        if new and self._post("/v1/exits", msgspec.json.encode(list(new.values()))):
+            self._told |= new.keys()
+
+    def _supply(self, status: Status | None) -> None:
+        """Makes the Jobs of a block that the conductor waits for, as far as they are not there. Unavailable."""
+        index = status.progress.awaits if status is not None and status.progress is not None else None
+        if index is None or index in self._supplied:
+            return
+        block = classic_jobs.blocks(self.plan)[index]
+        labels = {LABEL_RUN: self.run, LABEL_BLOCK: str(index)}
+        there = {podstate.name(job): job for job in self._api.list("Job", self.settings.namespace, labels)}
+        for job in classic_jobs.jobs(self.plan, block, self.run, self.settings):
+            name = podstate.name(job)
+            self._watch.expect(name)
+            if name in there and not there[name]["spec"].get("suspend"):
+                continue
+            if name in there:  # as `kts k8s render` has it
+                self._api.delete("Job", name, self.settings.namespace)
+            try:
+                create(self._api, manifests.owned_by(job, manifests.object_name(self.run), self._uid))
+            except Conflict:  # what was deleted is not gone yet
+                return
+        self._supplied.add(index)
 
     def _conductor_gone(self) -> bool:
         conductor = self._watch.pods.get(manifests.conductor_name(self.run))
@@ -216,17 +283,23 @@ class Session:
         """Logs, cluster.json and the end of the copy; what the cluster no longer tells is left out, and named."""
         logs = self._mirror.directory / layout.LOGS
         for name, pod in self._watch.pods.items():
-            short = podstate.tenant(pod) or "conductor"
             try:
-                (logs / f"{short}.log").write_bytes(b"".join(self._api.logs(name, self.settings.namespace)))
+                (logs / self._log_name(pod)).write_bytes(b"".join(self._api.logs(name, self.settings.namespace)))
             except SetupError as error:
                 self._watch.note(f"the log of pod {name} could not be fetched: {error.what}")
         info = self._mirror.finish(outcome)
         proven = self._watch.proven(info)
-        jobs = [manifests.job_name(self.run, tenant.name) for tenant in self.plan.tenants]
+        jobs = classic_jobs.all_names(self.plan, self.run)
         wall_s = time.monotonic() - self._started
         self._watch.write_cluster(self._mirror.directory, info, proven, jobs, wall_s)
         return self._mirror.finish(outcome)
+
+    def _log_name(self, pod: Object) -> str:
+        """File name of a pod's log."""
+        name, index = podstate.tenant(pod) or "conductor", podstate.block(pod)
+        blocks = classic_jobs.blocks(self.plan) if index is not None else ()
+        which = f"-{blocks[index].condition}" if index is not None and index < len(blocks) else ""
+        return f"{name}{which}.log"
 
     def collect(self) -> RunInfo:
         """What there is now, without ending anything. SetupError if the conductor's pod cannot be asked."""

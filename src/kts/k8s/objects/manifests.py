@@ -1,11 +1,13 @@
 """From a plan to Kubernetes objects. Pure: the same arguments give the same objects.
 
 A run is a ConfigMap that owns the rest (`owned`), a Secret with the run's token, a Service, the conductor's Pod,
-one Job per tenant and a NetworkPolicy. Tenants find the conductor by the Service's environment variable, which
-needs neither DNS nor the pod's address, so that ``kubectl apply`` of the objects alone runs the experiment.
+one Job per tenant and a NetworkPolicy. In the classic design there is a Job per tenant and block
+(`kts.k8s.objects.classic_jobs`). Tenants find the conductor by the Service's environment variable, which needs neither
+DNS nor the pod's address, so that ``kubectl apply`` of the objects alone runs the experiment.
 
 All pods of a run must be on one node: they share its CLOCK_MONOTONIC, by which blocks start. Tenants attract each
-other, and the conductor follows them, since only they ask for what the node must have.
+other, and the conductor follows them, since only they ask for what the node must have. Tenants of a later block follow
+the conductor.
 """
 
 from __future__ import annotations
@@ -21,6 +23,7 @@ from kts import __version__
 from kts.errors import UsageError
 from kts.k8s.objects import Object
 from kts.k8s.objects.names import (
+    ANNOTATION_BLOCKS,
     ANNOTATION_CREATED,
     ANNOTATION_EXPERIMENT,
     ANNOTATION_VERSION,
@@ -85,17 +88,24 @@ def render(
 ) -> list[Object]:
     """All objects of a run, in the order in which they must be created; the first of kind ConfigMap is the owner.
 
+    In the classic design without its Jobs, which come block by block: `kts.k8s.objects.classic_jobs`.
     ``plan.device`` must be decided (cpu or cuda). ``created``: RFC 3339, kept as an annotation.
     """
     objects = [namespace_object(settings)] if settings.create_namespace else []
     objects += [
-        owner_object(plan, run, settings, experiment_text, created=created),
+        _owner(plan, run, settings, experiment_text, created),
         _secret(run, token, settings),
         _service(run, settings),
         _network_policy(run, settings),
         _conductor(plan, run, settings),
     ]
-    return objects + [_job(plan, tenant.name, run, settings) for tenant in plan.tenants]
+    tenants = () if is_classic(plan) else plan.tenants
+    return objects + [_job(plan, tenant.name, run, settings) for tenant in tenants]
+
+
+def is_classic(plan: Plan) -> bool:
+    """True where each block has Jobs of its own."""
+    return plan.design == "classic"
 
 
 def owned(objects: Sequence[Object], uid: str) -> list[Object]:
@@ -160,22 +170,14 @@ def namespace_object(settings: ClusterSettings) -> Object:
     return {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": settings.namespace}}
 
 
-def owner_object(
-    plan: Plan,
-    run: str,
-    settings: ClusterSettings,
-    text: str,
-    *,
-    created: str,
-    extra_annotations: Mapping[str, str] | None = None,
-) -> Object:
+def _owner(plan: Plan, run: str, settings: ClusterSettings, text: str, created: str) -> Object:
     """The ConfigMap that holds what the run is, and owns all that it is made of."""
     meta = _meta(object_name(run), run, "owner", settings)
     meta["annotations"] = {
         ANNOTATION_CREATED: created,
         ANNOTATION_EXPERIMENT: plan.name,
         ANNOTATION_VERSION: __version__,
-        **(extra_annotations or {}),
+        **({ANNOTATION_BLOCKS: str(plan.rounds * len(plan.conditions))} if is_classic(plan) else {}),
     }
     data = {
         "plan.json": msgspec.json.encode(plan).decode(),
@@ -253,7 +255,7 @@ def _conductor(plan: Plan, run: str, settings: ClusterSettings) -> Object:
         {"name": "data", "emptyDir": {}},
         {"name": "tmp", "emptyDir": {}},
     ]
-    spec = _pod_spec(run, container, volumes, settings)
+    spec = _pod_spec({LABEL_RUN: run, LABEL_ROLE: "tenant"}, container, volumes, settings)
     spec["activeDeadlineSeconds"] = _deadline_s(plan) + settings.keep_s
     if _sees_nvml(plan, settings) and settings.runtime_class:
         spec["runtimeClassName"] = settings.runtime_class
@@ -285,7 +287,6 @@ def _job(plan: Plan, tenant: str, run: str, settings: ClusterSettings) -> Object
         name=job_name(run, tenant),
         tenant=tenant,
         command=["python3", "-m", "kts.worker", "--join"],
-        env=_tenant_env(tenant, run, settings),
     )
 
 
@@ -297,19 +298,19 @@ def worker_job(
     name: str,
     tenant: str,
     command: list[str],
-    env: list[Object],
     args: Sequence[str] = (),
+    env: Sequence[Object] = (),
     extra_labels: Mapping[str, str] | None = None,
 ) -> Object:
     """A Job of one pod that runs a worker of ``tenant`` once; ``env`` on top of what every worker gets."""
     container = {
         **_container("worker", command, settings),
         **({"args": list(args)} if args else {}),
-        "env": [*env, *_worker_env(plan)],
+        "env": [*env, *_tenant_env(tenant, run, settings), *_worker_env(plan)],
         "resources": _resources(plan, settings),
         "volumeMounts": [{"name": "tmp", "mountPath": "/tmp"}],
     }
-    spec = _pod_spec(run, container, [{"name": "tmp", "emptyDir": {}}], settings)
+    spec = _pod_spec({LABEL_RUN: run}, container, [{"name": "tmp", "emptyDir": {}}], settings)
     if settings.runtime_class:
         spec["runtimeClassName"] = settings.runtime_class
     if settings.claim:
@@ -408,8 +409,9 @@ def _resources(plan: Plan, settings: ClusterSettings) -> Object:
     return {"limits": limits, "requests": requests}
 
 
-def _pod_spec(run: str, container: Object, volumes: list[Object], settings: ClusterSettings) -> Object:
-    together = {"labelSelector": {"matchLabels": {LABEL_RUN: run, LABEL_ROLE: "tenant"}}}
+def _pod_spec(beside: dict[str, str], container: Object, volumes: list[Object], settings: ClusterSettings) -> Object:
+    """``beside``: labels of the pods whose node it must share."""
+    together = {"labelSelector": {"matchLabels": beside}}
     return {
         "restartPolicy": "Never",
         "automountServiceAccountToken": False,

@@ -15,6 +15,8 @@ LABEL_ROLE = "kts.dev/role"
 """``owner``, ``conductor`` or ``tenant``."""
 LABEL_BLOCK = "kts.dev/block"
 """Of a Job of the classic design: the block's index."""
+LABEL_JOB = "batch.kubernetes.io/job-name"
+"""Which Job made a pod, as Kubernetes says it."""
 LABEL_APP = "app.kubernetes.io/name"
 APP = "kts"
 """Value of `LABEL_APP` on every object that kts makes."""
@@ -24,6 +26,9 @@ ANNOTATION_EXPERIMENT = "kts.dev/experiment"
 ANNOTATION_VERSION = "kts.dev/version"
 ANNOTATION_BLOCKS = "kts.dev/blocks"
 """On the owner of a run in the classic design: how many blocks it has."""
+
+ENVIRONMENT_RUN = "kubernetes_run"
+"""Name in run.json's environment under which the run's ID is kept."""
 
 WORKER_PORT = 7077
 STATUS_PORT = 7078

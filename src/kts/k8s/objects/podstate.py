@@ -9,8 +9,9 @@ from typing import Any
 import msgspec
 
 from kts.k8s.objects import Object, quantity
-from kts.k8s.objects.names import LABEL_ROLE, LABEL_RUN, LABEL_TENANT
+from kts.k8s.objects.names import LABEL_BLOCK, LABEL_ROLE, LABEL_RUN, LABEL_TENANT
 
+LONGEST_HOSTNAME = 63
 HOPELESS = {
     "ErrImageNeverPull": "load the image on the node: kts k8s image; or let it be pulled: --pull-policy IfNotPresent",
     "ErrImagePull": "check the image's name and the registry's credentials",
@@ -24,11 +25,16 @@ HOPELESS = {
 
 
 class PodExit(msgspec.Struct, frozen=True, kw_only=True):
-    """A tenant's pod that ended: ``reason`` for people, e.g. ``OOMKilled (exit code 137)`` or ``Evicted: ...``."""
+    """A tenant's pod that ended: ``reason`` for people, e.g. ``OOMKilled (exit code 137)`` or ``Evicted: ...``.
+
+    ``block``: the only one that it was for, if that is so; ``hostname``: as its worker sees it.
+    """
 
     tenant: str
     code: int
     reason: str
+    block: int | None = None
+    hostname: str = ""
 
 
 def name(pod: Object) -> str:
@@ -74,7 +80,19 @@ def exit_of(pod: Object) -> PodExit | None:
         reason = f"{disruption.get('reason')}: {disruption.get('message')}"
     elif "deletionTimestamp" in pod["metadata"] and phase(pod) == "Running":
         code, reason = 143, "its pod is being deleted"
-    return PodExit(tenant=tenant(pod), code=code, reason=f"pod {name(pod)}: {reason or f'exit code {code}'}")
+    return told_of(pod, code, f"pod {name(pod)}: {reason or f'exit code {code}'}")
+
+
+def told_of(pod: Object, code: int, reason: str) -> PodExit:
+    """That a tenant's pod ended so."""
+    hostname = (pod.get("spec") or {}).get("hostname") or name(pod)
+    return PodExit(tenant=tenant(pod), code=code, reason=reason, block=block(pod), hostname=hostname[:LONGEST_HOSTNAME])
+
+
+def block(pod: Object) -> int | None:
+    """Index of the block that the pod is for; None where it is for all of them."""
+    text = labelled(pod, LABEL_BLOCK)
+    return int(text) if text.isascii() and text.isdecimal() else None
 
 
 def hopeless(pod: Object) -> tuple[str, str] | None:

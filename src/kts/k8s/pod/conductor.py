@@ -23,7 +23,8 @@ from typing import TYPE_CHECKING
 from kts import files
 from kts.conduct.stop import Stop
 from kts.errors import DataError, Interrupted, KtsError, SetupError
-from kts.k8s.objects.names import STATUS_PORT, WORKER_PORT
+from kts.k8s.objects.manifests import is_classic
+from kts.k8s.objects.names import ENVIRONMENT_RUN, STATUS_PORT, WORKER_PORT
 from kts.model.plan import Plan
 from kts.model.run import Outcome
 
@@ -79,7 +80,7 @@ def main(env: Mapping[str, str], stop: Stop) -> int:
         backend=PodsBackend.name,
         mode=env.get("KTS_MODE", "unknown"),
         experiment_text=text.read_text(encoding="utf-8") if text.exists() else "",
-        environment=environment(),
+        environment={**environment(), ENVIRONMENT_RUN: run},
         overwrite=True,
         keep_journal=True,
     )
@@ -103,6 +104,7 @@ def main(env: Mapping[str, str], stop: Stop) -> int:
             token=token,
             stop=stop,
             telemetry=telemetry,
+            anew=is_classic(plan),
         )
         desk.outcome = outcome
         _say(f"run {run}: {outcome.kind}{': ' + outcome.reason if outcome.reason else ''}")

@@ -128,7 +128,7 @@ class _Handler(BaseHTTPRequestHandler):
             self._answer(400)
             return
         for ended in told:
-            self.desk.backend.exited(WorkerExit(tenant=ended.tenant, code=ended.code, reason=ended.reason[:300]))
+            self.desk.backend.exited(WorkerExit(**{**msgspec.structs.asdict(ended), "reason": ended.reason[:300]}))
         self._answer(204)
 
     def _stop(self, body: bytes) -> None:

@@ -1,0 +1,182 @@
+"""A cluster in memory whose pods are processes of this machine: as much of the API server as a run asks of it."""
+
+from __future__ import annotations
+
+import base64
+import http.client
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import msgspec
+
+from kts.k8s.cluster.api import Conflict, Unavailable
+from kts.k8s.objects import podstate
+from kts.k8s.objects.names import LABEL_JOB, STATUS_PORT
+from tests.helpers_conductor import DEADLINE_S, free_port
+
+Object = dict[str, Any]
+
+
+class ClusterHere:
+    """Its files lie in ``folder``; ends all its processes on exit.
+
+    ``gpus``: what the kubelet says a block's pods were given. ``podless``: Jobs of which no pod is made. While ``away``
+    every call fails.
+    """
+
+    server = "here"
+
+    def __init__(self, folder: Path) -> None:
+        self.objects: dict[tuple[str, str], Object] = {}
+        self.processes: dict[str, subprocess.Popen[bytes]] = {}
+        self.created: list[str] = []
+        self.gpus: dict[int, str] = {}
+        self.podless: set[str] = set()
+        self.away = False
+        self._folder = folder
+        self._port, self._status_port = free_port(), free_port()
+        folder.mkdir(parents=True, exist_ok=True)
+
+    def __enter__(self) -> ClusterHere:
+        return self
+
+    def __exit__(self, *_: type[BaseException] | BaseException | TracebackType | None) -> None:
+        for process in self.processes.values():
+            process.kill()
+            process.wait()
+
+    def process(self, part: str) -> subprocess.Popen[bytes]:
+        """The one pod with ``part`` in its name."""
+        (found,) = (process for name, process in self.processes.items() if part in name)
+        return found
+
+    # what a session asks
+
+    def _answer(self) -> None:
+        if self.away:
+            raise Unavailable("the server is away", "wait")
+
+    def version(self) -> str:
+        self._answer()
+        return "v1.34.2"
+
+    def get(self, kind: str, name: str, namespace: str = "") -> Object | None:
+        del namespace
+        self._answer()
+        if kind in ("Namespace", "ServiceAccount", "Node"):
+            return {"kind": kind, "metadata": {"name": name, "labels": {}}, "status": {}}
+        return self.objects.get((kind, name))
+
+    def list(self, kind: str, namespace: str | None = None, labels: Mapping[str, str] | None = None) -> list[Object]:
+        del namespace
+        self._answer()
+        if kind == "Node":
+            ready = {"conditions": [{"type": "Ready", "status": "True"}], "allocatable": {"nvidia.com/gpu": "4"}}
+            return [{"metadata": {"name": "node", "labels": {}}, "spec": {}, "status": ready}]
+        for name in self.processes:
+            self._look_at(self.objects["Pod", name])
+        wanted = (labels or {}).items()
+        found = [obj for (k, _), obj in self.objects.items() if k == kind]
+        return [msgspec.json.decode(msgspec.json.encode(o)) for o in found if wanted <= o["metadata"]["labels"].items()]
+
+    def create(self, obj: Object) -> Object:
+        self._answer()
+        kind, name = obj["kind"], podstate.name(obj)
+        if (kind, name) in self.objects:
+            raise Conflict(f"{kind} {name} is there", "")
+        born = {"uid": f"uid-of-{name}", "creationTimestamp": "2026-01-01T00:00:00Z"}
+        made = {**obj, "metadata": {"labels": {}, **obj["metadata"], **born}}
+        if kind == "Secret":
+            made["data"] = {key: base64.b64encode(text.encode()).decode() for key, text in obj["stringData"].items()}
+        self.objects[kind, name] = made
+        if kind == "Pod":
+            self._start(made)
+        elif kind == "Job":
+            self.created.append(name)
+            if not obj["spec"].get("suspend") and name not in self.podless:
+                self.run_job(name)
+        return made
+
+    def delete(self, kind: str, name: str, namespace: str = "", propagation: str = "Background") -> bool:
+        del namespace, propagation
+        self._answer()
+        return self.objects.pop((kind, name), None) is not None
+
+    def logs(self, pod: str, namespace: str) -> list[bytes]:
+        del namespace
+        self._answer()
+        return [(self._folder / f"{pod}.log").read_bytes()]
+
+    def proxy(self, method: str, namespace: str, pod: str, port: int, path: str, **what: Any) -> bytes:
+        del namespace, pod
+        self._answer()
+        assert port == STATUS_PORT
+        query = "&".join(f"{key}={value}" for key, value in (what.get("params") or {}).items())
+        connection = http.client.HTTPConnection("127.0.0.1", self._status_port, timeout=DEADLINE_S)
+        try:
+            connection.request(method, f"{path}?{query}", body=what.get("body", b""), headers=what["headers"])
+            answer = connection.getresponse()
+            body = answer.read()
+        except OSError as error:
+            raise Unavailable(f"the pod does not answer: {error}") from error
+        finally:
+            connection.close()
+        assert answer.status in (200, 204), (path, answer.status)
+        return body
+
+    # what a kubelet does
+
+    def run_job(self, job: str) -> None:
+        """Makes a pod of the Job, another one if it had one."""
+        template = self.objects["Job", job]["spec"]["template"]
+        name = f"{job}-{sum(job in pod for pod in self.processes)}"
+        labels = {**template["metadata"]["labels"], LABEL_JOB: job}
+        pod = {
+            "kind": "Pod",
+            "metadata": {"name": name, "labels": labels, "namespace": "kts"},
+            "spec": template["spec"],
+        }
+        self.objects["Pod", name] = pod
+        self._start(pod)
+
+    def _start(self, pod: Object) -> None:
+        (container,) = pod["spec"]["containers"]
+        env = {item["name"]: item.get("value", "") for item in container["env"]}
+        if podstate.is_conductor(pod):
+            data = next(obj["data"] for (kind, _), obj in self.objects.items() if kind == "ConfigMap")
+            (self._folder / "plan.json").write_text(data["plan.json"], encoding="utf-8")
+            (self._folder / "token").write_text(self._token, encoding="utf-8")
+            env |= {"KTS_PLAN": str(self._folder / "plan.json"), "KTS_TOKEN_FILE": str(self._folder / "token")}
+            env |= {"KTS_DATA": str(self._folder / "data"), "KTS_PORT": str(self._port)}
+            env |= {"KTS_STATUS_PORT": str(self._status_port)}
+        else:
+            env |= {"KTS_CONDUCTOR": f"127.0.0.1:{self._port}", "KTS_TOKEN": self._token}
+        command = [*container["command"], *container.get("args", ())]
+        assert command[0] == "python3"
+        name = podstate.name(pod)
+        with (self._folder / f"{name}.log").open("wb") as log:
+            self.processes[name] = subprocess.Popen(
+                [sys.executable, *command[1:]], env={**os.environ, **env}, stdout=log, stderr=subprocess.STDOUT
+            )
+        pod["spec"] = {**pod["spec"], "nodeName": "node", "hostname": socket.gethostname()}
+        self._look_at(pod)
+
+    def _look_at(self, pod: Object) -> None:
+        code = self.processes[podstate.name(pod)].poll()
+        state: Object = {"running": {}} if code is None else {"terminated": {"exitCode": code % 256, "reason": "Error"}}
+        status: Object = {"containerID": "here://x", "state": state}
+        if gpu := self.gpus.get(podstate.block(pod) or 0) if podstate.tenant(pod) else None:
+            status["allocatedResourcesStatus"] = [{"name": "gpu", "resources": [{"resourceID": f"{gpu}::1"}]}]
+        phase = "Running" if code is None else "Failed" if code else "Succeeded"
+        pod["status"] = {"phase": phase, "containerStatuses": [status]}
+
+    @property
+    def _token(self) -> str:
+        secret = next(obj for (kind, _), obj in self.objects.items() if kind == "Secret")
+        return base64.b64decode(secret["data"]["token"]).decode()
