@@ -16,10 +16,12 @@ def proof(info: RunInfo, pods: Sequence[Object]) -> dict[str, Object]:
 
     ``agree`` is None where one of the two tells nothing: then nothing is proven by it.
     """
-    by_kubelet = {podstate.tenant(pod): podstate.gpus(pod) for pod in pods if podstate.tenant(pod)}
+    given: dict[str, set[str]] = {}
+    for pod in pods:
+        given.setdefault(podstate.tenant(pod), set()).update(podstate.gpus(pod))
     result: dict[str, Object] = {}
     for worker in info.workers:
-        kubelet = by_kubelet.get(worker.tenant, ())
+        kubelet = tuple(sorted(given.get(worker.tenant, ())))
         agree = tuple(sorted(worker.gpus)) == kubelet if worker.gpus and kubelet else None
         result[worker.tenant] = {"worker": list(worker.gpus), "kubelet": list(kubelet), "agree": agree}
     return result

@@ -20,8 +20,7 @@ class ClusterSettings(msgspec.Struct, frozen=True, kw_only=True):
     place of ``resource``. ``runtime_class`` empty: the cluster's default. ``pod_template``: merged into every pod
     (strategic merge for containers by name). ``keep_s``: how long the conductor's pod waits for its results to be
     fetched. ``create_namespace``: render the Namespace too. ``telemetry``: the conductor's pod samples, and on a GPU
-    asks to see NVML; ``dcgm``: URL of a dcgm-exporter that it scrapes, too. In the classic design, which
-    has no such pod, the kts that follows the run scrapes it.
+    asks to see NVML; ``dcgm``: URL of a dcgm-exporter that it scrapes, too.
     """
 
     namespace: str = DEFAULT_NAMESPACE
