@@ -5,11 +5,15 @@ Charts are Altair values without data: rows go by name, and `kts.report.figures`
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from typing import Any
+
 import altair as alt
 
 from kts.model.summary import Estimate, Summary, TenantSummary
 from kts.report import cells
 from kts.report.theme import LIGHT, SIDE_COLOURS
+from kts.stats.series import BlockSpan
 
 Rows = list[dict[str, object]]
 AnyChart = alt.Chart | alt.LayerChart | alt.ConcatChart | alt.VConcatChart | alt.HConcatChart | alt.FacetChart
@@ -20,6 +24,43 @@ WIDTH = 830
 """Of the drawing area; with axes and padding a picture is about 900 px wide."""
 SIDES = ["solo", "shared"]
 CLOCK_ORDER = ["response", "service", "device"]
+
+
+def of(data: str) -> alt.Chart:
+    """A chart of the named rows."""
+    return alt.Chart(alt.NamedData(name=data))
+
+
+def dashed(data: str, dash: tuple[int, int] = (4, 3)) -> alt.Chart:
+    """A line to compare with."""
+    return of(data).mark_rule(color=LIGHT["muted"], strokeDash=dash)
+
+
+def bare(title: str | None = None, **more: Any) -> alt.Axis:
+    """An axis of names, without ticks and line."""
+    return alt.Axis(title=title, ticks=False, domain=False, labelPadding=8, **more)
+
+
+def seconds(end_s: float, *, last: bool, **scale: Any) -> alt.X:
+    """Time since the first block; only the last of several panels says so."""
+    blank = {} if last else {"labels": False, "ticks": False}
+    axis = alt.Axis(title="seconds since the first block" if last else None, grid=False, **blank)
+    return alt.X("t:Q", scale=alt.Scale(domain=[0, end_s], nice=False, **scale), axis=axis)
+
+
+def block_rows(spans: Sequence[BlockSpan], is_shared: Callable[[BlockSpan], bool]) -> Rows:
+    """Shared and invalid blocks, for `shades`."""
+    kinds = ((s, "shared" if s.valid else "invalid") for s in spans if is_shared(s) or not s.valid)
+    return [{"start": s.start_s, "end": s.end_s, "kind": kind} for s, kind in kinds]
+
+
+def shades() -> list[alt.Chart]:
+    """The ground of shared blocks, and of invalid ones, from the rows named ``blocks``."""
+    blocks = of("blocks").mark_rect().encode(x="start:Q", x2="end:Q")
+    return [
+        blocks.transform_filter(alt.datum.kind == kind).encode(color=alt.value(LIGHT[colour]))
+        for kind, colour in (("shared", "shade"), ("invalid", "invalid"))
+    ]
 
 
 def side_colour(*, legend: bool = True) -> alt.Color:
@@ -64,29 +105,30 @@ def four_panel(summary: Summary) -> Drawing:
 
 
 def _df_rows(tenant: TenantSummary, headline: str) -> Rows:
-    rows: Rows = []
-    for clock, figures in cells.clocks(tenant):
-        df: Estimate = figures.df.p99
-        rows.append(
-            {
-                "clock": clock,
-                "df": df.estimate,
-                "lo": df.lo if df.lo is not None else df.estimate,
-                "hi": df.hi if df.hi is not None else df.estimate,
-                "label": cells.ratio_with_interval(df) if df.estimate is not None else f"refused: {df.refused}"[:90],
-                "at": 1.0 if df.estimate is None else df.hi if df.hi is not None else df.estimate,
-                "headline": clock == headline,
-            }
-        )
-    return rows
+    return [
+        {
+            "clock": clock,
+            "df": df.estimate,
+            **_whisker(df),
+            "label": cells.ratio_with_interval(df) if df.estimate is not None else f"refused: {df.refused}"[:90],
+            "at": 1.0 if df.estimate is None else _whisker(df)["hi"],
+            "headline": clock == headline,
+        }
+        for clock, df in ((clock, figures.df.p99) for clock, figures in cells.clocks(tenant))
+    ]
+
+
+def _whisker(figure: Estimate) -> dict[str, float | None]:
+    """From ``lo`` to ``hi``; without an interval of no length."""
+    return {end: figure.estimate if value is None else value for end, value in (("lo", figure.lo), ("hi", figure.hi))}
 
 
 def _df_panel(name: str, data: str, scale: alt.Scale, *, axis: bool) -> AnyChart:
     y = alt.Y(
         "clock:N",
         sort=CLOCK_ORDER,
-        axis=alt.Axis(
-            title=name,
+        axis=bare(
+            name,
             titleAngle=0,
             titleAlign="right",
             titleAnchor="middle",
@@ -95,20 +137,16 @@ def _df_panel(name: str, data: str, scale: alt.Scale, *, axis: bool) -> AnyChart
             titleFontWeight="bold",
             titleColor=LIGHT["ink"],
             titleLimit=150,
-            ticks=False,
-            domain=False,
-            labelPadding=8,
         ),
     )
     title = "DF99: shared p99 / solo p99, same clock (1 = sharing changes nothing)"
     x_axis = (
         alt.Axis(title=title, tickCount=8) if axis else alt.Axis(labels=False, ticks=False, title=None, domain=False)
     )
-    base = alt.Chart(alt.NamedData(name=data)).encode(y=y)
+    base = of(data).encode(y=y)
     colour = alt.condition(alt.datum.headline, alt.value(LIGHT["shared"]), alt.value(LIGHT["solo"]))
-    one = alt.Chart(alt.NamedData(name=data)).mark_rule(color=LIGHT["muted"], strokeDash=[4, 3])
     return alt.layer(
-        one.encode(x=alt.XDatum(1.0, scale=scale)),
+        dashed(data).encode(x=alt.XDatum(1.0, scale=scale)),
         base.mark_rule(strokeWidth=3).encode(x=alt.X("lo:Q", scale=scale, axis=x_axis), x2="hi:Q", color=colour),
         base.mark_point(filled=True, size=90, opacity=1).encode(
             x="df:Q",
@@ -131,14 +169,13 @@ def _latency_rows(tenant: TenantSummary, clock: str) -> Rows:
 
 
 def _bar_row(figure: str, side: str, value: Estimate) -> dict[str, object]:
-    top = value.hi if value.hi is not None else value.estimate
+    whisker = _whisker(value)
     return {
         "figure": figure,
         "side": side,
         "value": value.estimate,
-        "lo": value.lo if value.lo is not None else value.estimate,
-        "hi": top,
-        "top": top or 0.0,
+        **whisker,
+        "top": whisker["hi"] or 0.0,
         "label": cells.number(value.estimate) if value.estimate is not None else "refused",
     }
 
@@ -166,7 +203,7 @@ def _bars(data: str, rows: Rows, y_title: str, title: str, width: int) -> AnyCha
     group, order = ("figure", list(cells.QUANTILES)) if latency else ("side", SIDES)
     room = 1.14 * max([float(str(row["top"])) for row in rows]) or 1.0
     x = alt.X(f"{group}:N", sort=order, axis=alt.Axis(title=None, labelAngle=0, ticks=False))
-    base = alt.Chart(alt.NamedData(name=data)).encode(x=x)
+    base = of(data).encode(x=x)
     y = alt.Y("value:Q", axis=alt.Axis(title=y_title, tickCount=5), scale=alt.Scale(domain=[0, room]))
     if latency:
         base = base.encode(xOffset=alt.XOffset("side:N", sort=SIDES))

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import altair as alt
 import numpy as np
 
-from kts.report.charts import WIDTH, AnyChart, Drawing, Rows, side_colour
+from kts.report.charts import WIDTH, AnyChart, Drawing, Rows, block_rows, of, seconds, shades, side_colour
 from kts.report.sections import activity
 from kts.report.theme import LIGHT
 from kts.stats.series import ActivityTrace, BlockSpan
@@ -25,13 +25,7 @@ def drawn(traces: Sequence[ActivityTrace]) -> list[ActivityTrace]:
 def over_time(traces: Sequence[ActivityTrace], spans: Sequence[BlockSpan], shared: frozenset[str]) -> Drawing:
     """Per trace a line over the run, its points in the colour of the block they are in. ``shared``: conditions."""
     end_s = max((span.end_s for span in spans), default=1.0)
-    data: dict[str, Rows] = {
-        "blocks": [
-            {"start": s.start_s, "end": s.end_s, "kind": "shared" if s.valid else "invalid"}
-            for s in spans
-            if s.condition in shared or not s.valid
-        ]
-    }
+    data: dict[str, Rows] = {"blocks": block_rows(spans, lambda span: span.condition in shared)}
     panels = []
     for k, trace in enumerate(traces):
         data[f"activity{k}"] = _rows(trace, spans, shared)
@@ -56,22 +50,11 @@ def _rows(trace: ActivityTrace, spans: Sequence[BlockSpan], shared: frozenset[st
 
 
 def _panel(trace: ActivityTrace, data: str, end_s: float, *, last: bool) -> AnyChart:
-    axis = (
-        alt.Axis(title="seconds since the first block", grid=False)
-        if last
-        else alt.Axis(labels=False, ticks=False, title=None, grid=False)
-    )
-    x = alt.X("t:Q", scale=alt.Scale(domain=[0, end_s], nice=False, clamp=True), axis=axis)
     top = max(1.0, float(trace.value.max()))
     y = alt.Y(
         "value:Q", scale=alt.Scale(domain=[0, top], nice=False), axis=alt.Axis(title=None, format="%", tickCount=4)
     )
-    blocks = alt.Chart(alt.NamedData(name="blocks")).mark_rect().encode(x="start:Q", x2="end:Q")
-    shade, grey = (
-        blocks.transform_filter(alt.datum.kind == kind).encode(color=alt.value(LIGHT[colour]))
-        for kind, colour in (("shared", "shade"), ("invalid", "invalid"))
-    )
-    base = alt.Chart(alt.NamedData(name=data)).encode(x=x, y=y)
+    base = of(data).encode(x=seconds(end_s, last=last, clamp=True), y=y)
     line = base.mark_line(color=LIGHT["muted"], strokeWidth=0.8, opacity=0.6).encode(detail="run:N")
     points = (
         base.transform_filter(alt.datum.side != "between")
@@ -79,6 +62,6 @@ def _panel(trace: ActivityTrace, data: str, end_s: float, *, last: bool) -> AnyC
         .encode(color=side_colour())
     )
     name = activity.title(trace.role, trace.source, trace.scope, trace.subject)
-    return alt.layer(shade, grey, line, points).properties(
+    return alt.layer(*shades(), line, points).properties(
         width=WIDTH, height=100, title=alt.TitleParams(name, limit=WIDTH, offset=4)
     )

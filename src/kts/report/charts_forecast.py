@@ -8,7 +8,7 @@ import altair as alt
 
 from kts.physics.validate import MODEL, Score, TenantScore
 from kts.report import cells
-from kts.report.charts import WIDTH, AnyChart, Drawing, Rows
+from kts.report.charts import WIDTH, AnyChart, Drawing, Rows, bare, dashed, of
 from kts.report.document import Figure
 from kts.report.figures import picture
 from kts.report.theme import LIGHT
@@ -17,6 +17,7 @@ SHOWN = ("p50", "p95", "p99")
 ROW_PX, DENSE_ROW_PX, DENSE_FROM = 34, 22, 13
 CROWD_FROM = 41
 """Tenants from which on a row for each would be longer than anybody reads."""
+SIGNED = "datum.value > 0 ? '+' + datum.label : datum.label"
 PANEL_PX = (WIDTH - 150) // len(SHOWN)
 
 
@@ -67,8 +68,8 @@ def _rows(tenant: TenantScore, figure: str) -> Rows:
     return [
         {
             "name": _label(tenant),
-            "lo": 100 * ((item.predicted.lo or item.predicted.value or 0) / item.predicted.value - 1),
-            "hi": 100 * ((item.predicted.hi or item.predicted.value or 0) / item.predicted.value - 1),
+            "lo": 100 * ((item.predicted.lo or item.predicted.value) / item.predicted.value - 1),
+            "hi": 100 * ((item.predicted.hi or item.predicted.value) / item.predicted.value - 1),
             "measured": 100 * (item.measured / item.predicted.value - 1),
             "predicted": 0.0,
             "text": f"{cells.number(item.predicted.value)}, {cells.number(item.measured)}",
@@ -87,18 +88,15 @@ def _domain(rows: dict[str, Rows]) -> list[float]:
 
 def _panel(figure: str, names: list[str], domain: list[float], *, first: bool) -> AnyChart:
     scale = alt.Scale(domain=domain, nice=False, zero=False)
-    axis = alt.Axis(
-        title="off prediction, %", tickCount=5, labelExpr="datum.value > 0 ? '+' + datum.label : datum.label"
-    )
+    axis = alt.Axis(title="off prediction, %", tickCount=5, labelExpr=SIGNED)
     y = alt.Y(
         "name:N",
         sort=names,
-        axis=alt.Axis(title=None, ticks=False, domain=False, labelPadding=8, labelLimit=240) if first else None,
+        axis=bare(labelLimit=240) if first else None,
     )
-    base = alt.Chart(alt.NamedData(name=figure)).encode(y=y)
-    zero = alt.Chart(alt.NamedData(name=figure)).mark_rule(color=LIGHT["muted"], strokeDash=[4, 3])
+    base = of(figure).encode(y=y)
     return alt.layer(
-        zero.encode(x=alt.XDatum(0.0, scale=scale)),
+        dashed(figure).encode(x=alt.XDatum(0.0, scale=scale)),
         base.mark_bar(height=11, color=LIGHT["solo"]).encode(x=alt.X("lo:Q", scale=scale, axis=axis), x2="hi:Q"),
         base.mark_tick(thickness=2, height=19, color=LIGHT["ink"]).encode(x=alt.X("predicted:Q", scale=scale)),
         base.mark_point(filled=True, size=75, opacity=1, color=LIGHT["shared"]).encode(
@@ -153,24 +151,22 @@ def _scales(rows: Rows) -> tuple[alt.Scale, alt.Scale]:
 
 def _crowd_panel(panel: str, times: alt.Scale, scale: alt.Scale, *, first: bool) -> AnyChart:
     ratio = CROWD[panel][0] == "df"
-    sign = "datum.value > 0 ? '+' + datum.label : datum.label"
     title = "measured, off prediction, %" if first else None
-    y = alt.Y("measured:Q", scale=scale, axis=alt.Axis(title=title, labelExpr=sign, labels=first or ratio))
+    y = alt.Y("measured:Q", scale=scale, axis=alt.Axis(title=title, labelExpr=SIGNED, labels=first or ratio))
     ticks = [k * 10.0**power for power in range(-3, 5) for k in (1, 3)]
     across = "measured DF" if ratio else "measured, ms"
     x = alt.X("ms:Q", scale=times, axis=alt.Axis(title=across, values=ticks, grid=False))
-    base = alt.Chart(alt.NamedData(name=panel)).encode(x=x)
+    base = of(panel).encode(x=x)
     colour = alt.Color(
         "side:N",
         scale=alt.Scale(domain=["in its band", "outside"], range=[LIGHT["ink"], LIGHT["shared"]]),
         legend=alt.Legend(title=None) if first else None,
     )
-    zero = alt.Chart(alt.NamedData(name=panel)).mark_rule(color=LIGHT["muted"], strokeDash=[4, 3])
     return alt.layer(
         base.mark_rule(strokeWidth=3, color=LIGHT["solo"], opacity=0.45).encode(
             y=alt.Y("lo:Q", scale=scale), y2="hi:Q"
         ),
-        zero.encode(y=alt.YDatum(0.0, scale=scale)),
+        dashed(panel).encode(y=alt.YDatum(0.0, scale=scale)),
         base.mark_point(filled=True, size=34, opacity=1).encode(y=y, color=colour),
     ).properties(width=CROWD_PX, height=330, title=panel)
 

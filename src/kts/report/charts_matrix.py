@@ -5,7 +5,7 @@ from __future__ import annotations
 import altair as alt
 
 from kts.model.summary import MixTenant, Summary
-from kts.report.charts import WIDTH, AnyChart, Drawing, Rows
+from kts.report.charts import WIDTH, AnyChart, Drawing, Rows, bare, of
 from kts.report.sections import mixes
 from kts.report.theme import HEAT, HEAT_STRONG, LIGHT
 
@@ -37,17 +37,13 @@ def heat_map(summary: Summary) -> Drawing:
     names = [name for name, _ in table.rows]
     x = alt.X("head:N", sort=list(table.heads), axis=_axis("beside", orient="top", angle=0 if width > 70 else -40))
     y = alt.Y("tenant:N", sort=names, axis=_axis("who suffers"))
-    base = alt.Chart(alt.NamedData(name="cells")).encode(x=x, y=y)
+    base = of("cells").encode(x=x, y=y)
     colour = alt.Color(
         "bin:N",
         scale=alt.Scale(domain=[*BINS, UNSETTLED], range=[*HEAT, LIGHT["invalid"]]),
         legend=alt.Legend(title="DF99", columns=0, symbolType="square", symbolSize=160, titleOrient="left"),
     )
-    boxes = (
-        alt.Chart(alt.NamedData(name="filled"))
-        .mark_rect(stroke=LIGHT["background"], strokeWidth=3)
-        .encode(x=x, y=y, color=colour)
-    )
+    boxes = of("filled").mark_rect(stroke=LIGHT["background"], strokeWidth=3).encode(x=x, y=y, color=colour)
     ink = alt.condition(alt.datum.strong, alt.value(LIGHT["background"]), alt.value(LIGHT["ink"]))
     layers: list[AnyChart] = [boxes]
     if width >= TEXT_FROM_PX:
@@ -83,14 +79,11 @@ def _row(name: str, head: str, cell: mixes.PairCell) -> dict[str, object]:
 
 
 def _axis(title: str, *, orient: str = "left", angle: int = 0) -> alt.Axis:
-    return alt.Axis(
-        title=title,
-        orient=orient,  # type: ignore[arg-type]
+    return bare(
+        title,
+        orient=orient,
         labelAngle=angle,
         labelAlign="left" if angle else alt.Undefined,
-        ticks=False,
-        domain=False,
         labelFontSize=13,
         labelLimit=150 if orient == "left" else 112,
-        labelPadding=8,
     )

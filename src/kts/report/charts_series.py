@@ -9,7 +9,19 @@ import altair as alt
 import numpy as np
 from numpy.typing import NDArray
 
-from kts.report.charts import SIDES, WIDTH, AnyChart, Drawing, Rows, side_colour
+from kts.report.charts import (
+    SIDES,
+    WIDTH,
+    AnyChart,
+    Drawing,
+    Rows,
+    block_rows,
+    dashed,
+    of,
+    seconds,
+    shades,
+    side_colour,
+)
 from kts.report.theme import LIGHT
 from kts.stats.series import SIDES as SERIES_SIDES
 from kts.stats.series import BlockSpan, OverTime, Strip, TailCurve, TenantSeries
@@ -38,13 +50,7 @@ def over_time(series: dict[str, TenantSeries], spans: Sequence[BlockSpan]) -> Dr
     """Per tenant: every kept iteration at its time, shared blocks shaded, invalid blocks grey."""
     shared = {int(b) for s in series.values() for b in np.unique(s.over_time.block[s.over_time.shared])}
     end_s = max((span.end_s for span in spans), default=1.0)
-    data: dict[str, Rows] = {
-        "spans": [
-            {"start": s.start_s, "end": s.end_s, "kind": "shared" if s.valid else "invalid"}
-            for s in spans
-            if s.block in shared or not s.valid
-        ]
-    }
+    data: dict[str, Rows] = {"blocks": block_rows(spans, lambda span: span.block in shared)}
     cap = min(POINTS_PER_TENANT, POINTS_PER_PICTURE // max(1, len(series)))
     panels = []
     for k, (name, tenant) in enumerate(series.items()):
@@ -63,7 +69,7 @@ def timeline(series: dict[str, TenantSeries], *, on_cpu: bool) -> Drawing:
     colours = [LIGHT["wait"], LIGHT["shared"], LIGHT["solo"]]
     used = [(p, c) for p, c in zip(parts, colours, strict=True) if any(row["part"] == p for row in rows)]
     chart = (
-        alt.Chart(alt.NamedData(name="strip"))
+        of("strip")
         .mark_bar(height=26, stroke=LIGHT["background"], strokeWidth=0.7)
         .encode(
             x=alt.X(
@@ -116,9 +122,8 @@ def _tail_panel(name: str, data: str, rows: Rows, width: int) -> AnyChart:
             labelExpr="format(datum.value * 100, '~g') + ' %'",
         ),
     )
-    mark = alt.Chart(alt.NamedData(name="p99"))
     lines = (
-        alt.Chart(alt.NamedData(name=data))
+        of(data)
         .mark_line(interpolate="step-before", strokeWidth=2)
         .encode(
             x=alt.X("ms:Q", scale=x_scale, axis=alt.Axis(title="ms", tickCount=6)),
@@ -132,10 +137,10 @@ def _tail_panel(name: str, data: str, rows: Rows, width: int) -> AnyChart:
         )
     )
     return alt.layer(
-        mark.mark_rule(color=LIGHT["muted"], strokeDash=[2, 3]).encode(y="fraction:Q"),
-        mark.mark_text(align="left", dx=4, color=LIGHT["muted"]).encode(
-            y="fraction:Q", x=alt.value(width), text="label:N"
-        ),
+        dashed("p99", (2, 3)).encode(y="fraction:Q"),
+        of("p99")
+        .mark_text(align="left", dx=4, color=LIGHT["muted"])
+        .encode(y="fraction:Q", x=alt.value(width), text="label:N"),
         lines,
     ).properties(width=width, height=230, title=alt.TitleParams(name, limit=width))
 
@@ -163,38 +168,18 @@ def _thin(t_s: NDArray[np.float64], ms: NDArray[np.float64], cap: int) -> NDArra
 
 
 def _time_panel(name: str, data: str, rows: Rows, end_s: float, *, last: bool) -> AnyChart:
-    x = alt.X(
-        "t:Q",
-        scale=alt.Scale(domain=[0, end_s], nice=False),
-        axis=alt.Axis(title="seconds since the first block", grid=False)
-        if last
-        else alt.Axis(labels=False, ticks=False, title=None, grid=False),
-    )
     y_scale = _latency_scale(np.array([row["ms"] for row in rows], dtype=float), log_from=20)
-    blocks = (
-        alt.Chart(alt.NamedData(name="spans"))
-        .mark_rect()
-        .encode(
-            x="start:Q",
-            x2="end:Q",
-            color=alt.Color("kind:N", scale=alt.Scale(domain=["shared", "invalid"]), legend=None),
-        )
-    )
-    shade, grey = (
-        blocks.transform_filter(alt.datum.kind == kind).encode(color=alt.value(LIGHT[colour]))
-        for kind, colour in (("shared", "shade"), ("invalid", "invalid"))
-    )
     points = (
-        alt.Chart(alt.NamedData(name=data))
+        of(data)
         .mark_point(filled=True, size=9, opacity=0.75)
         .encode(
-            x=x,
+            x=seconds(end_s, last=last),
             y=alt.Y("ms:Q", scale=y_scale, axis=alt.Axis(title="service ms", tickCount=5)),
             color=side_colour(),
             shape=alt.Shape("side:N", scale=alt.Scale(domain=SIDES, range=["circle", "diamond"]), legend=None),
         )
     )
-    return alt.layer(shade, grey, points).properties(
+    return alt.layer(*shades(), points).properties(
         width=WIDTH, height=130, title=alt.TitleParams(name, limit=WIDTH, offset=4)
     )
 

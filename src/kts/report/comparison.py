@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 
 from kts.report import cells, terminal
-from kts.report.document import Cell, Column, Document, Element, Paragraph, Table, Tone, listed, paragraph
+from kts.report import document as doc
 
 if TYPE_CHECKING:
     from kts.stats.comparison import Change, Comparison, Pool, PooledFigure
 
-_TONES: dict[str, Tone] = {
+_TONES: dict[str, doc.Tone] = {
     "higher": "worse",
     "lower": "better",
     "same": "no-change",
@@ -26,74 +26,74 @@ _TONES: dict[str, Tone] = {
 
 def print_comparison(comparison: Comparison, console: Console) -> None:
     """Prints side B against side A: the judged figures with their ratios, what they come to, and what else differs."""
-    terminal.render(Document(tuple(_comparison(comparison))), console)
+    terminal.render(doc.Document(tuple(_comparison(comparison))), console)
 
 
 def print_pool(pool: Pool, console: Console) -> None:
     """Prints the figures over all runs, each with an interval for their mean and how much runs differ."""
-    terminal.render(Document(tuple(_pool(pool))), console)
+    terminal.render(doc.Document(tuple(_pool(pool))), console)
 
 
-def _comparison(comparison: Comparison) -> Iterator[Element]:
+def _comparison(comparison: Comparison) -> Iterator[doc.Element]:
     from kts.stats.comparison import FAMILY
 
     shown = [change for change in comparison.changes if (change.clock, change.figure, change.quantile) in FAMILY]
     yield _runs("A", comparison.a)
     yield _runs("B", comparison.b)
-    yield Table(
+    yield doc.Table(
         columns=(
-            Column("tenant", "subject"),
-            Column("figure", "word"),
-            Column("A"),
-            Column("B"),
-            Column("B/A (interval)"),
-            Column("B is", "word"),
+            doc.Column("tenant", "subject"),
+            doc.Column("figure", "word"),
+            doc.Column("A"),
+            doc.Column("B"),
+            doc.Column("B/A (interval)"),
+            doc.Column("B is", "word"),
         ),
         groups=tuple(tuple(map(_changed, of)) for _, of in groupby(shown, lambda change: change.tenant)),
         layout="apart",
         once=1,
     )
-    yield paragraph(comparison.sentence, "strong")
+    yield doc.paragraph(comparison.sentence, "strong")
     for text in _meaning(comparison, shown):
-        yield paragraph(text, "quiet")
+        yield doc.paragraph(text, "quiet")
     unknown = dict.fromkeys(f"{c.tenant} {_place(c)}: {c.ratio.refused}" for c in shown if c.change == "unknown")
-    yield from listed("Refused (-)", unknown, "-")
+    yield from doc.listed("Refused (-)", unknown, "-")
     missing = [f"only in A: {name}" for name in comparison.only_in_a]
     missing += [f"only in B: {name}" for name in comparison.only_in_b]
-    yield from listed("What else differs", [*missing, *comparison.notes], "!")
+    yield from doc.listed("What else differs", [*missing, *comparison.notes], "!")
 
 
-def _pool(pool: Pool) -> Iterator[Element]:
+def _pool(pool: Pool) -> Iterator[doc.Element]:
     yield _runs("runs", pool.runs)
     mean = f"mean ({100 * pool.confidence:g} % interval)"
-    yield Table(
+    yield doc.Table(
         columns=(
-            Column("tenant", "subject"),
-            Column("figure", "word"),
-            Column(mean),
-            Column("between runs"),
-            Column("runs"),
+            doc.Column("tenant", "subject"),
+            doc.Column("figure", "word"),
+            doc.Column(mean),
+            doc.Column("between runs"),
+            doc.Column("runs"),
         ),
         groups=tuple(tuple(map(_pooled, of)) for _, of in groupby(pool.figures, lambda one: one.tenant)),
         layout="apart",
         once=1,
     )
-    yield paragraph(
+    yield doc.paragraph(
         "Random effects: the interval is for the mean of runs like these, and holds how much they differ. "
         "Between runs: standard deviation, as a share of the figure.",
         "quiet",
     )
     refusals = ((one, one.pooled.estimate.refused) for one in pool.figures)
     refused = dict.fromkeys(f"{one.tenant} {_place(one)}: {why}" for one, why in refusals if why)
-    yield from listed("Refused (-)", refused, "-")
-    yield from listed("What differs", pool.notes, "!")
+    yield from doc.listed("Refused (-)", refused, "-")
+    yield from doc.listed("What differs", pool.notes, "!")
 
 
-def _runs(label: str, runs: Sequence[str]) -> Paragraph:
-    return Paragraph((Cell(f"{label}  ", "strong"), Cell(", ".join(runs))), hanging=True)
+def _runs(label: str, runs: Sequence[str]) -> doc.Paragraph:
+    return doc.Paragraph((doc.Cell(f"{label}  ", "strong"), doc.Cell(", ".join(runs))), hanging=True)
 
 
-def _changed(change: Change) -> tuple[str | Cell, ...]:
+def _changed(change: Change) -> tuple[str | doc.Cell, ...]:
     write = cells.ratio if change.figure == "df" else cells.number
     return (
         change.tenant,
@@ -101,7 +101,7 @@ def _changed(change: Change) -> tuple[str | Cell, ...]:
         write(change.a.estimate),
         write(change.b.estimate),
         cells.ratio_with_interval(change.ratio),
-        Cell(change.change.replace("-", " "), _TONES[change.change]),
+        doc.Cell(change.change.replace("-", " "), _TONES[change.change]),
     )
 
 

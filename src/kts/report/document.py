@@ -173,6 +173,7 @@ class Data(Element):
     subject: str
     data: tuple[Datum, ...]
     several: bool = False
+    media: Media = field(default=CSV, kw_only=True)
 
 
 @dataclass(frozen=True)

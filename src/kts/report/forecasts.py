@@ -9,7 +9,7 @@ from rich.console import Console
 
 from kts.model.provenance import made_by, made_from
 from kts.report import cells, terminal
-from kts.report.document import NOTHING, Cell, Column, Document, Element, Row, Table, paragraph
+from kts.report import document as doc
 
 if TYPE_CHECKING:
     from kts.model.provenance import Provenance
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 def print_prediction(prediction: Prediction, console: Console) -> None:
     """A row per tenant of every mix: p50, p95, p99 and DF99 with bands, rate, misses; then what the bands hold."""
-    terminal.render(Document(tuple(_prediction(prediction))), console)
+    terminal.render(doc.Document(tuple(_prediction(prediction))), console)
 
 
 def print_answers(
@@ -29,29 +29,33 @@ def print_answers(
 ) -> None:
     """A block of rows per question, the first one as it is now."""
     elements = _mixes("what if", [(answer.label, answer.forecast) for answer in answers])
-    meaning = (paragraph(text, "quiet") for text in _meaning(confidence, _length([seconds]), error))
-    terminal.render(Document((*elements, *meaning)), console)
+    meaning = (doc.paragraph(text, "quiet") for text in _meaning(confidence, _length([seconds]), error))
+    terminal.render(doc.Document((*elements, *meaning)), console)
 
 
 def print_score(score: Score, console: Console) -> None:
     """Predicted beside measured for every tenant, then the errors of the prediction and of simpler rules."""
-    terminal.render(Document(tuple(_score(score))), console)
+    terminal.render(doc.Document(tuple(_score(score))), console)
 
 
-def _prediction(prediction: Prediction) -> Iterator[Element]:
-    yield paragraph(_sharing(prediction.fingerprint), "strong")
+def _prediction(prediction: Prediction) -> Iterator[doc.Element]:
+    yield doc.paragraph(_sharing(prediction.fingerprint), "strong")
     yield from _mixes("mix", [(mix.name, mix) for mix in prediction.mixes])
     length = _length([mix.seconds or prediction.seconds for mix in prediction.mixes])
     meaning = _meaning(prediction.confidence, length, prediction.model_error)
     for text in (*meaning, *prediction.notes, *_made_by("Made", prediction.provenance)):
-        yield paragraph(text, "quiet")
+        yield doc.paragraph(text, "quiet")
 
 
-def _mixes(head: str, mixes: Sequence[tuple[str, MixForecast]]) -> Iterator[Element]:
+def _mixes(head: str, mixes: Sequence[tuple[str, MixForecast]]) -> Iterator[doc.Element]:
     """A table with a group per mix, and who of its tenants cannot keep up."""
     heads = ("p50 ms", "p95 ms", "p99 ms (band)", "p99.9 ms", "DF99 (band)", "1/s", "missed")
-    yield Table(
-        columns=(Column(head, "name", fold=NAME), Column("tenant", "subject", fold=NAME), *map(Column, heads)),
+    yield doc.Table(
+        columns=(
+            doc.Column(head, "name", fold=NAME),
+            doc.Column("tenant", "subject", fold=NAME),
+            *map(doc.Column, heads),
+        ),
         groups=tuple(
             tuple((label, name, *_cells(tenant)) for name, tenant in mix.tenants.items()) for label, mix in mixes
         ),
@@ -62,16 +66,16 @@ def _mixes(head: str, mixes: Sequence[tuple[str, MixForecast]]) -> Iterator[Elem
         for name, tenant in mix.tenants.items():
             if tenant.overloaded:
                 text = f"! {name} in {mix.name} cannot keep up with its arrivals: its times grow as long as one looks"
-                yield paragraph(text, "worse")
+                yield doc.paragraph(text, "worse")
 
 
-def _score(score: Score) -> Iterator[Element]:
-    yield Table(
+def _score(score: Score) -> Iterator[doc.Element]:
+    yield doc.Table(
         columns=(
-            Column("mix", "name", fold=NAME),
-            Column("tenant", "subject", fold=NAME),
-            Column("clock", "name", fold=NAME),
-            *map(Column, ("figure", "predicted (band)", "measured", "error", "in band")),
+            doc.Column("mix", "name", fold=NAME),
+            doc.Column("tenant", "subject", fold=NAME),
+            doc.Column("clock", "name", fold=NAME),
+            *map(doc.Column, ("figure", "predicted (band)", "measured", "error", "in band")),
         ),
         groups=tuple(tuple(_scored(tenant)) for tenant in score.tenants),
         layout="apart",
@@ -83,23 +87,23 @@ def _score(score: Score) -> Iterator[Element]:
     for clock, figures in score.coverage.items():
         if figures:
             held = ", ".join(f"{figure_name(clock, name)} {c.inside}/{c.n}" for name, c in figures.items())
-            yield paragraph(f"{100 * score.confidence:g} % bands that hold the measured figure, {clock}: {held}")
+            yield doc.paragraph(f"{100 * score.confidence:g} % bands that hold the measured figure, {clock}: {held}")
     skipped = dict.fromkeys(
         f"{tenant.tenant} in {tenant.mix}, {tenant.clock} {name}: {why}"
         for tenant in score.tenants
         for name, why in tenant.skipped.items()
     )
     for text in (*skipped, *score.notes):
-        yield paragraph(f"! {text}", "undetermined")
+        yield doc.paragraph(f"! {text}", "undetermined")
     for text in (*_made_by("Predicted", score.predicted_by), *_made_by("Measured", score.measured_by)):
-        yield paragraph(text, "quiet")
+        yield doc.paragraph(text, "quiet")
     if score.seal is not None:
         for text in score.seal.remarks:
-            yield paragraph(f"Seal: {text}.", "quiet")
-        yield paragraph(score.seal.sentence, "better" if score.seal.sealed else "undetermined")
+            yield doc.paragraph(f"Seal: {text}.", "quiet")
+        yield doc.paragraph(score.seal.sentence, "better" if score.seal.sealed else "undetermined")
 
 
-def _scored(tenant: TenantScore) -> Iterator[Row]:
+def _scored(tenant: TenantScore) -> Iterator[doc.Row]:
     for item in tenant.figures:
         yield (
             tenant.mix,
@@ -109,12 +113,12 @@ def _scored(tenant: TenantScore) -> Iterator[Row]:
             band(item.predicted),
             cells.number(item.measured),
             f"{100 * item.error:+.1f} %",
-            NOTHING if item.inside is None else "yes" if item.inside else Cell("no", "undetermined"),
+            doc.NOTHING if item.inside is None else "yes" if item.inside else doc.Cell("no", "undetermined"),
         )
 
 
-def _table(name: str, heads: Iterable[str], rows: Iterable[Row]) -> Table:
-    return Table(columns=(Column(name, "name", fold=NAME), *map(Column, heads)), groups=(tuple(rows),))
+def _table(name: str, heads: Iterable[str], rows: Iterable[doc.Row]) -> doc.Table:
+    return doc.Table(columns=(doc.Column(name, "name", fold=NAME), *map(doc.Column, heads)), groups=(tuple(rows),))
 
 
 def figure_name(clock: str, figure: str) -> str:
@@ -139,7 +143,7 @@ def _made_by(what: str, provenance: Provenance | None) -> list[str]:
 
 def _cells(tenant: TenantForecast) -> list[str]:
     response = tenant.response
-    missed = NOTHING if tenant.missed is None else cells.percent(tenant.missed.value)
+    missed = doc.NOTHING if tenant.missed is None else cells.percent(tenant.missed.value)
     return [
         cells.number(response.p50.value),
         cells.number(response.p95.value),
@@ -166,22 +170,24 @@ SHOWN_ERRORS = (
 """Column, clock, figure, and what of the absolute errors."""
 
 
-def _errors(score: Score) -> Iterator[Row]:
+def _errors(score: Score) -> Iterator[doc.Row]:
     for rule in score.errors["response"]:
         summaries = [score.errors.get(clock, {}).get(rule, {}).get(name) for _, clock, name, _ in SHOWN_ERRORS]
         pairs = zip(summaries, SHOWN_ERRORS, strict=True)
         yield rule, *(cells.percent(None if one is None else getattr(one, what)) for one, (*_, what) in pairs)
 
 
-def _kinds(score: Score) -> Iterator[Row]:
+def _kinds(score: Score) -> Iterator[doc.Row]:
     """The prediction's own errors by kind of tenant, and how many bands hold."""
     for kind, clocks in score.kinds.items():
         row = [kind]
         for clock in ("response", "df"):
             tail = clocks.get(clock, {}).get("p99")
             bands = [one.bands for one in clocks.get(clock, {}).values() if one.bands is not None]
-            row += [NOTHING] * 2 if tail is None else [cells.percent(tail.error.median), cells.percent(tail.error.p90)]
-            row.append(f"{sum(c.inside for c in bands)} of {sum(c.n for c in bands)}" if bands else NOTHING)
+            row += (
+                [doc.NOTHING] * 2 if tail is None else [cells.percent(tail.error.median), cells.percent(tail.error.p90)]
+            )
+            row.append(f"{sum(c.inside for c in bands)} of {sum(c.n for c in bands)}" if bands else doc.NOTHING)
         yield row
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import html
 import re
 
-from kts.report.document import NOTHING, Bullets, Cell, Document, Element, Figure, Heading, Item, Paragraph, Table
+from kts.report import document as doc
 
 PLOTS = "plots"
 """Folder of the pictures."""
@@ -13,7 +13,7 @@ _SPECIAL = re.compile(r"(?<!\S)~(?!\S)|(?<=\s)\*(?!\S)|([\\`*_{}\[\]|~#])")
 """All but a tilde or star that stands alone."""
 
 
-def render(document: Document) -> str:
+def render(document: doc.Document) -> str:
     """The text of the file, ending in a newline."""
     parts = [f"# {escape(document.title)}"] if document.title else []
     parts += [_element(element) for element in document.shown("markdown")]
@@ -26,17 +26,17 @@ def escape(text: str) -> str:
     return _SPECIAL.sub(lambda found: f"\\{found[1]}" if found[1] else found[0], one_line)
 
 
-def _element(element: Element) -> str:
+def _element(element: doc.Element) -> str:
     match element:
-        case Heading():
+        case doc.Heading():
             return f"## {escape(element.text)}"
-        case Paragraph():
+        case doc.Paragraph():
             return escape("".join(part.text for part in element.parts))
-        case Bullets():
+        case doc.Bullets():
             return "\n".join(f"- {_item(item)}" for item in element.items)
-        case Table():
+        case doc.Table():
             return _table(element)
-        case Figure():
+        case doc.Figure():
             return (
                 f'<picture><source media="(prefers-color-scheme: dark)" srcset="{PLOTS}/{element.name}-dark.png">'
                 f'<img alt="{html.escape(" ".join(element.alt.split()))}" src="{PLOTS}/{element.name}.png" width="900">'
@@ -45,13 +45,13 @@ def _element(element: Element) -> str:
     return ""
 
 
-def _item(item: Item) -> str:
+def _item(item: doc.Item) -> str:
     """A label is bold, or in italics where it is dimmed."""
     mark = "*" if item.dimmed else "**"
     return f"{mark}{escape(item.label)}{mark}: {escape(item.text)}" if item.label else escape(item.text)
 
 
-def _table(table: Table) -> str:
+def _table(table: doc.Table) -> str:
     columns = table.columns_in("markdown")
     names = [column.kind in {"name", "subject"} for _, column in columns]
     left = names.index(False) if False in names else len(names)
@@ -60,10 +60,10 @@ def _table(table: Table) -> str:
     return "\n".join(f"| {' | '.join(row)} |" for row in ([escape(c.head) for _, c in columns], marks, *rows))
 
 
-def _cell(cell: str | Cell) -> str:
+def _cell(cell: str | doc.Cell) -> str:
     if isinstance(cell, str):
         return escape(cell)
     text = escape(cell.text)
-    if cell.tone == "strong" and cell.text != NOTHING:
+    if cell.tone == "strong" and cell.text != doc.NOTHING:
         text = f"**{text}**"
     return f"{text} ({escape(cell.under)})" if cell.under else text

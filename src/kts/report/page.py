@@ -8,19 +8,19 @@ from html import escape
 from importlib import resources
 from string import Template
 
+from kts.report import document as doc
 from kts.report import theme
-from kts.report.document import Bullets, Cell, Details, Document, Element, Figure, Heading, Item, Paragraph, Table, Tone
 
 _ID = re.compile(r'(\bid="|url\(#|href="#)')
-_CLASSES: dict[Tone, str] = {"badge": "device", "warning": "device not-gpu", "quiet": "muted"}
+_CLASSES: dict[doc.Tone, str] = {"badge": "device", "warning": "device not-gpu", "quiet": "muted"}
 
 
-def render(document: Document) -> str:
+def render(document: doc.Document) -> str:
     """The text of the page. Everything is escaped but pictures."""
     header: list[str] = []
-    sections: list[tuple[Heading, list[str]]] = []
+    sections: list[tuple[doc.Heading, list[str]]] = []
     for element in document.shown("page"):
-        if isinstance(element, Heading):
+        if isinstance(element, doc.Heading):
             sections.append((element, []))
         else:
             (sections[-1][1] if sections else header).append(_element(element))
@@ -35,43 +35,43 @@ def render(document: Document) -> str:
     )
 
 
-def _section(heading: Heading, parts: Iterable[str]) -> str:
+def _section(heading: doc.Heading, parts: Iterable[str]) -> str:
     key = heading.key or re.sub(r"\W+", "-", heading.text.lower())
     body = "\n".join(part for part in parts if part)
     title = f'<h2 id="{escape(key)}">{escape(heading.text)}</h2>'
     return f'<section aria-labelledby="{escape(key)}">{title}\n{body}\n</section>'
 
 
-def _element(element: Element) -> str:
+def _element(element: doc.Element) -> str:
     match element:
-        case Paragraph():
+        case doc.Paragraph():
             return f"<p>{''.join(map(_part, element.parts))}</p>"
-        case Bullets():
+        case doc.Bullets():
             style = ' class="verdicts"' if any(item.label for item in element.items) else ""
             return f"<ul{style}>{''.join(map(_item, element.items))}</ul>"
-        case Table():
+        case doc.Table():
             return _table(element)
-        case Figure():
+        case doc.Figure():
             own_ids = _ID.sub(rf"\g<1>{element.name}-", element.svg)  # several SVGs in one page share one name space
             return f"<figure>{own_ids}</figure>"
-        case Details():
+        case doc.Details():
             return f"<details><summary>{escape(element.title)}</summary><pre>{escape(element.text)}</pre></details>"
     return ""
 
 
-def _part(part: Cell) -> str:
+def _part(part: doc.Cell) -> str:
     style = _CLASSES.get(part.tone)
     return f'<span class="{style}">{escape(part.text)}</span>' if style else escape(part.text)
 
 
-def _item(item: Item) -> str:
+def _item(item: doc.Item) -> str:
     if not item.label:
         return f"<li>{escape(item.text)}</li>"
     style = f"{item.tone} dimmed" if item.dimmed else item.tone
     return f'<li class="{style}"><span class="kind">{escape(item.label)}</span>{escape(item.text)}</li>'
 
 
-def _table(table: Table) -> str:
+def _table(table: doc.Table) -> str:
     columns = table.columns_in("page")
     text = {k for k, column in columns if column.kind in {"name", "subject"}}
     heads = (f'<th scope="col"{_text(k in text)}>{escape(column.head)}</th>' for k, column in columns)
@@ -80,7 +80,7 @@ def _table(table: Table) -> str:
         for number, row in enumerate(group):
             cells = [row[k] for k, _ in columns]
             spans = table.layout == "headed"
-            style = ' class="headline"' if any(isinstance(c, Cell) and c.tone == "strong" for c in cells) else ""
+            style = ' class="headline"' if any(isinstance(c, doc.Cell) and c.tone == "strong" for c in cells) else ""
             head = f'<th scope="rowgroup" rowspan="{len(group)}">{_cell(cells[0])}</th>' if spans and not number else ""
             first, *rest = list(zip(columns, cells, strict=True))[spans:]
             values = "".join(f"<td{_text(k in text)}>{_cell(cell)}</td>" for (k, _), cell in rest)
@@ -95,7 +95,7 @@ def _text(is_text: bool) -> str:
     return ' class="text"' if is_text else ""
 
 
-def _cell(cell: str | Cell) -> str:
+def _cell(cell: str | doc.Cell) -> str:
     if isinstance(cell, str):
         return escape(cell)
     return escape(f"{cell.text} ({cell.under})" if cell.under else cell.text)

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from rich.console import Console
 
+from kts.report import document as doc
 from kts.report import terminal
-from kts.report.document import NOTHING, Column, Document, Table, paragraph
 
 if TYPE_CHECKING:
     from kts.physics.values import Profile
@@ -19,13 +19,13 @@ _COLUMNS = ("launches", "GPU ms", "p50 ms", "p99 ms", "host warm, cold ms", "tra
 
 def print_profiles(profiles: Sequence[Profile], console: Console) -> None:
     """A row per tenant: launches and GPU time of an iteration, its service time alone without a tracer, the host."""
-    table = Table(
-        columns=(Column("tenant", "word"), Column("method", "word"), *map(Column, _COLUMNS)),
+    table = doc.Table(
+        columns=(doc.Column("tenant", "word"), doc.Column("method", "word"), *map(doc.Column, _COLUMNS)),
         groups=(tuple(map(_row, profiles)),),
         gap=2,
     )
-    how = (paragraph(f"{profile.tenant}: {profile.how}", "quiet", close=True) for profile in profiles)
-    terminal.render(Document((table, *how)), console)
+    how = (doc.paragraph(f"{profile.tenant}: {profile.how}", "quiet", close=True) for profile in profiles)
+    terminal.render(doc.Document((table, *how)), console)
 
 
 def _row(profile: Profile) -> list[str]:
@@ -39,11 +39,11 @@ def _row(profile: Profile) -> list[str]:
         f"{p50:.3g}",
         f"{p99:.3g}",
         f"{_or_dash(profile.host_warm_ms)}, {_or_dash(profile.host_cold_ms)}",
-        f"{profile.tracer_inflation:.2f}x" if profile.method == "launches" else NOTHING,
-        NOTHING if profile.memory_bytes is None else f"{profile.memory_bytes / 2**20:.0f}",
-        NOTHING if profile.sm_clock_mhz is None else f"{profile.sm_clock_mhz:.0f}",
+        f"{profile.tracer_inflation:.2f}x" if profile.method == "launches" else doc.NOTHING,
+        doc.NOTHING if profile.memory_bytes is None else f"{profile.memory_bytes / 2**20:.0f}",
+        doc.NOTHING if profile.sm_clock_mhz is None else f"{profile.sm_clock_mhz:.0f}",
     ]
 
 
 def _or_dash(ms: float | None) -> str:
-    return NOTHING if ms is None else f"{ms:.3g}"
+    return doc.NOTHING if ms is None else f"{ms:.3g}"

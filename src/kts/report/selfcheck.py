@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 
 from kts.model.provenance import made_by
+from kts.report import document as doc
 from kts.report import markdown, terminal
-from kts.report.document import MARKDOWN, TERMINAL, Bullets, Column, Document, Element, Item, Row, Table, paragraph
 
 if TYPE_CHECKING:
     from kts.physics.selfcheck import Check, SelfCheck, TenantCheck
@@ -34,30 +34,30 @@ def as_markdown(result: SelfCheck) -> str:
     return markdown.render(document(result))
 
 
-def document(result: SelfCheck) -> Document:
+def document(result: SelfCheck) -> doc.Document:
     """The table; in a terminal with its legend and the checks that failed, in files with all that are off."""
-    return Document(tuple(_elements(result)))
+    return doc.Document(tuple(_elements(result)))
 
 
-def _elements(result: SelfCheck) -> Iterator[Element]:
-    yield Table(
-        columns=(*(Column(head, "name", fold=0) for head in NAMES), *map(Column, FIGURES)),
+def _elements(result: SelfCheck) -> Iterator[doc.Element]:
+    yield doc.Table(
+        columns=(*(doc.Column(head, "name", fold=0) for head in NAMES), *map(doc.Column, FIGURES)),
         groups=(tuple(rows(result)),),
         gap=2,
     )
     for line in LEGEND:
-        yield paragraph(line, "quiet", close=True, media=TERMINAL)
+        yield doc.paragraph(line, "quiet", close=True, media=doc.TERMINAL)
     for line in remarks(result, ("failed",)):
-        yield paragraph(line, "undetermined", media=TERMINAL)
+        yield doc.paragraph(line, "undetermined", media=doc.TERMINAL)
     verdict = "Passed: nothing is off by more than chance explains" if result.passed else "Failed"
-    yield paragraph(f"{verdict} ({result.repetitions} runs of each pair).", media=TERMINAL)
+    yield doc.paragraph(f"{verdict} ({result.repetitions} runs of each pair).", media=doc.TERMINAL)
     seeds = f"{result.repetitions} runs of each pair, seeds from {result.seed}"
-    yield paragraph(f"{seeds}; kts {made_by(result.provenance)}.", media=MARKDOWN)
-    if off := tuple(map(Item, remarks(result, ("failed", "undecided")))):
-        yield Bullets(off, media=MARKDOWN)
+    yield doc.paragraph(f"{seeds}; kts {made_by(result.provenance)}.", media=doc.MARKDOWN)
+    if off := tuple(map(doc.Item, remarks(result, ("failed", "undecided")))):
+        yield doc.Bullets(off, media=doc.MARKDOWN)
 
 
-def rows(result: SelfCheck) -> Iterator[Row]:
+def rows(result: SelfCheck) -> Iterator[doc.Row]:
     """Cells of each tenant that has a median. A value outside of its bar is marked."""
     for one in result.tenants:
         if one.median is None:

@@ -1,6 +1,7 @@
 """A document on a terminal, as wide as that is."""
 
 from __future__ import annotations
+from kts.report import document as doc
 
 import textwrap
 from collections.abc import Iterable, Iterator
@@ -11,22 +12,8 @@ from rich.measure import Measurement
 from rich.table import Table as Drawn
 from rich.text import Text
 
-from kts.report.document import (
-    Bullets,
-    Cell,
-    Column,
-    Document,
-    Element,
-    Fitting,
-    Heading,
-    Item,
-    Paragraph,
-    Table,
-    Tone,
-    shown,
-)
 
-STYLES: dict[Tone, str] = {
+STYLES: dict[doc.Tone, str] = {
     "": "",
     "strong": "bold",
     "quiet": "dim",
@@ -41,47 +28,47 @@ STYLES: dict[Tone, str] = {
 }
 
 
-def render(document: Document, console: Console) -> None:
+def render(document: doc.Document, console: Console) -> None:
     """Prints the document."""
-    before: Element | None = None
+    before: doc.Element | None = None
     for element in _that_fit(document.elements, console):
         if before is not None and _apart(before, element):
             console.print()
         before = element
         match element:
-            case Heading():
+            case doc.Heading():
                 console.print(Text(element.text, style="bold"))
-            case Paragraph():
+            case doc.Paragraph():
                 console.print(_paragraph(element, console.width))
-            case Table():
+            case doc.Table():
                 console.print(_table(element, console.width))
-            case Bullets():
+            case doc.Bullets():
                 for item in element.items:
                     console.print(_item(item, element.mark, console.width))
 
 
-def _that_fit(elements: Iterable[Element], console: Console) -> Iterator[Element]:
-    for element in shown(elements, "terminal"):
-        if isinstance(element, Fitting):
-            fit = all(_width(one, console) <= console.width for one in element.wide if isinstance(one, Table))
-            yield from shown(element.wide if fit else element.narrow, "terminal")
+def _that_fit(elements: Iterable[doc.Element], console: Console) -> Iterator[doc.Element]:
+    for element in doc.shown(elements, "terminal"):
+        if isinstance(element, doc.Fitting):
+            fit = all(_width(one, console) <= console.width for one in element.wide if isinstance(one, doc.Table))
+            yield from doc.shown(element.wide if fit else element.narrow, "terminal")
         else:
             yield element
 
 
-def _width(table: Table, console: Console) -> int:
+def _width(table: doc.Table, console: Console) -> int:
     """With every cell on one line."""
     return Measurement.get(console, console.options.update(max_width=10_000), _table(table, console.width)).maximum
 
 
-def _apart(before: Element, element: Element) -> bool:
+def _apart(before: doc.Element, element: doc.Element) -> bool:
     """Whether an empty line stands between both."""
-    if isinstance(element, Paragraph):
-        return not element.close and not isinstance(before, Paragraph)
-    return not (isinstance(element, Bullets) and isinstance(before, Heading))
+    if isinstance(element, doc.Paragraph):
+        return not element.close and not isinstance(before, doc.Paragraph)
+    return not (isinstance(element, doc.Bullets) and isinstance(before, doc.Heading))
 
 
-def _paragraph(element: Paragraph, width: int) -> Text:
+def _paragraph(element: doc.Paragraph, width: int) -> Text:
     *labels, last = element.parts
     text = last.text
     if element.hanging:
@@ -90,7 +77,7 @@ def _paragraph(element: Paragraph, width: int) -> Text:
     return Text.assemble(*((part.text, STYLES[part.tone]) for part in labels), (text, STYLES[last.tone]))
 
 
-def _item(item: Item, mark: str, width: int) -> Text:
+def _item(item: doc.Item, mark: str, width: int) -> Text:
     """A label is in capitals, so that colour says nothing alone."""
     if item.label:
         style = STYLES["dimmed" if item.dimmed else item.tone]
@@ -99,7 +86,7 @@ def _item(item: Item, mark: str, width: int) -> Text:
     return Text(wrapped, no_wrap=True, overflow="ignore")
 
 
-def _table(table: Table, width: int) -> Drawn:
+def _table(table: doc.Table, width: int) -> Drawn:
     columns = table.columns_in("terminal", width)
     headed = table.layout == "headed"
     if headed:
@@ -121,7 +108,7 @@ def _table(table: Table, width: int) -> Drawn:
     return drawn
 
 
-def _add_column(drawn: Drawn, column: Column) -> None:
+def _add_column(drawn: Drawn, column: doc.Column) -> None:
     head = column.head if column.short is None else column.short
     if column.kind in {"name", "subject"}:
         drawn.add_column(head, overflow="fold", max_width=column.fold or None)
@@ -129,7 +116,7 @@ def _add_column(drawn: Drawn, column: Column) -> None:
         drawn.add_column(head, justify="right" if column.kind == "number" else "left", no_wrap=True)
 
 
-def _text(cell: str | Cell, column: Column) -> Text:
+def _text(cell: str | doc.Cell, column: doc.Column) -> Text:
     if isinstance(cell, str):
         return Text(cell, style="bold" if column.kind == "subject" else "")
     text = Text(cell.text, style=STYLES[cell.tone])

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from kts.model.summary import Activity, ActivityRole, Summary
 from kts.model.telemetry import Scope
 from kts.report import cells
-from kts.report.document import CSV, FILES, MARKDOWN, Column, Data, Datum, Element, Heading, Row, Table, paragraph
+from kts.report import document as doc
 from kts.report.sections.report import Report
 
 _NOTE = (
@@ -36,32 +36,32 @@ _SOURCES = {
 }
 
 
-def section(report: Report) -> Iterator[Element]:
+def section(report: Report) -> Iterator[doc.Element]:
     """SM, DRAM and CPU activity per tenant, solo and shared, each marked device or tenant."""
     of = {name: tenant.activity or () for name, tenant in report.summary.tenants.items()}
     if groups := tuple(rows for name, figures in of.items() if (rows := tuple(_rows(name, figures)))):
-        yield Heading("What the device did", media=MARKDOWN)
-        yield Table(
+        yield doc.Heading("What the device did", media=doc.MARKDOWN)
+        yield doc.Table(
             columns=(
-                Column("tenant", "subject", fold=0),
-                Column("activity", "name", fold=0),
-                Column("solo"),
-                Column("shared"),
-                Column("of", "word"),
-                Column("source", "word", from_width=cells.FULL_COLUMNS),
-                Column("covered solo", media=FILES),
-                Column("shared", media=FILES),
+                doc.Column("tenant", "subject", fold=0),
+                doc.Column("activity", "name", fold=0),
+                doc.Column("solo"),
+                doc.Column("shared"),
+                doc.Column("of", "word"),
+                doc.Column("source", "word", from_width=cells.FULL_COLUMNS),
+                doc.Column("covered solo", media=doc.FILES),
+                doc.Column("shared", media=doc.FILES),
             ),
             groups=groups,
             caption=f"What the device did. {_NOTE}",
             once=1,
         )
-        yield paragraph(_NOTE, media=MARKDOWN)
+        yield doc.paragraph(_NOTE, media=doc.MARKDOWN)
     for tenant, figures in of.items():
-        yield Data(tenant, tuple(datum for figure in figures for datum in _data(figure)), media=CSV)
+        yield doc.Data(tenant, tuple(datum for figure in figures for datum in _data(figure)))
 
 
-def _rows(tenant: str, figures: Sequence[Activity]) -> Iterator[Row]:
+def _rows(tenant: str, figures: Sequence[Activity]) -> Iterator[doc.Row]:
     for figure in figures:
         if figure.role:
             yield (
@@ -76,18 +76,18 @@ def _rows(tenant: str, figures: Sequence[Activity]) -> Iterator[Row]:
             )
 
 
-def _data(of: Activity) -> Iterator[Datum]:
+def _data(of: Activity) -> Iterator[doc.Datum]:
     figure = f"{of.source}:{of.scope}:{of.metric}"
     for side, mean in (("solo", of.solo), ("shared", of.shared)):
         yield _sampled(side, figure, mean.mean, of.unit)
         yield _sampled(side, f"{figure}:block_mean", mean.block_mean, of.unit)
-        yield Datum("", side, f"{figure}:covered", mean.covered, "fraction")
+        yield doc.Datum("", side, f"{figure}:covered", mean.covered, "fraction")
     for block in of.blocks:
         yield _sampled(f"{block.condition} block {block.block}", figure, block.mean, of.unit)
 
 
-def _sampled(condition: str, figure: str, value: float | None, unit: str) -> Datum:
-    return Datum("", condition, figure, value, unit, refused="no sample covers it" if value is None else "")
+def _sampled(condition: str, figure: str, value: float | None, unit: str) -> doc.Datum:
+    return doc.Datum("", condition, figure, value, unit, refused="no sample covers it" if value is None else "")
 
 
 def name(role: ActivityRole, source: str) -> str:

@@ -6,21 +6,7 @@ from collections.abc import Iterator
 
 from kts.model.summary import Degradation, Latency, Summary, TenantSummary
 from kts.report import cells
-from kts.report.document import (
-    CSV,
-    MARKDOWN,
-    PAGE,
-    TERMINAL,
-    Cell,
-    Column,
-    Data,
-    Datum,
-    Element,
-    Heading,
-    Row,
-    Table,
-    paragraph,
-)
+from kts.report import document as doc
 from kts.report.sections.report import Report
 
 _COLLIDED = (
@@ -29,22 +15,22 @@ _COLLIDED = (
 )
 
 
-def section(report: Report) -> Iterator[Element]:
+def section(report: Report) -> Iterator[doc.Element]:
     """A row per tenant and clock; narrow terminals keep to the p99s, wide ones show DF50 and DF95, too."""
     summary = report.summary
     clock, stopwatch = summary.headline_clock, cells.device_clock_note(summary)
-    yield Heading("In numbers", "numbers", media=PAGE)
-    yield Table(
+    yield doc.Heading("In numbers", "numbers", media=doc.PAGE)
+    yield doc.Table(
         columns=(
-            Column("tenant", "subject", short="ms"),
-            Column("clock", "name"),
+            doc.Column("tenant", "subject", short="ms"),
+            doc.Column("clock", "name"),
             *(
-                Column(f"{side} {q}", short=f"{side}\n{q}", from_width=0 if q == "p99" else cells.FULL_COLUMNS)
+                doc.Column(f"{side} {q}", short=f"{side}\n{q}", from_width=0 if q == "p99" else cells.FULL_COLUMNS)
                 for side in ("solo", "shared")
                 for q in cells.QUANTILES
             ),
-            *(Column(f"\n{df}", from_width=cells.WIDE_COLUMNS, media=TERMINAL) for df in ("DF50", "DF95")),
-            Column(cells.interval_head(summary), short=f"DF99 ({100 * summary.confidence:g} %)"),
+            *(doc.Column(f"\n{df}", from_width=cells.WIDE_COLUMNS, media=doc.TERMINAL) for df in ("DF50", "DF95")),
+            doc.Column(cells.interval_head(summary), short=f"DF99 ({100 * summary.confidence:g} %)"),
         ),
         groups=tuple(tuple(_rows(name, tenant, clock)) for name, tenant in summary.tenants.items()),
         layout="headed",
@@ -52,43 +38,43 @@ def section(report: Report) -> Iterator[Element]:
         f"{clock}. {_COLLIDED} {stopwatch}",
     )
     if any(tenant.collided is not None for tenant in summary.tenants.values()):
-        yield paragraph(_COLLIDED, media=MARKDOWN)
-    yield paragraph(
+        yield doc.paragraph(_COLLIDED, media=doc.MARKDOWN)
+    yield doc.paragraph(
         "Latencies in milliseconds. DF99 = shared p99 / solo p99 on the same clock; the headline is "
         f"{clock}. {stopwatch}",
-        media=MARKDOWN,
+        media=doc.MARKDOWN,
     )
     for name, tenant in summary.tenants.items():
-        yield Data(name, tuple(_data(tenant)), media=CSV)
+        yield doc.Data(name, tuple(_data(tenant)))
 
 
-def _rows(name: str, tenant: TenantSummary, headline: str) -> Iterator[Row]:
+def _rows(name: str, tenant: TenantSummary, headline: str) -> Iterator[doc.Row]:
     for clock, figures in cells.clocks(tenant):
         df = figures.df
         quantiles = (getattr(side, q).estimate for side in (figures.solo, figures.shared) for q in cells.QUANTILES)
         row = [clock, *map(cells.number, quantiles), cells.ratio(df.p50.estimate), cells.ratio(df.p95.estimate)]
         tail = cells.ratio_with_interval(df.p99)
         if clock == headline:
-            yield (name, *row, Cell(tail, "strong"))
+            yield (name, *row, doc.Cell(tail, "strong"))
         else:
-            yield (name, *(Cell(text, "quiet") for text in (*row, tail)))
+            yield (name, *(doc.Cell(text, "quiet") for text in (*row, tail)))
     if (met := tenant.collided) is not None:
         quantiles = (getattr(met, q).estimate for q in cells.QUANTILES)
         row = [f"collided {cells.percent(met.share)}", *[""] * len(cells.QUANTILES), *map(cells.number, quantiles)]
-        yield (name, *(Cell(text, "quiet") for text in (*row, "", "", "")))
+        yield (name, *(doc.Cell(text, "quiet") for text in (*row, "", "", "")))
 
 
-def _data(tenant: TenantSummary) -> Iterator[Datum]:
+def _data(tenant: TenantSummary) -> Iterator[doc.Datum]:
     for clock, figures in cells.clocks(tenant):
         for side, latency in (("solo", figures.solo), ("shared", figures.shared)):
-            yield Datum(clock, side, "n", latency.n, "iterations")
-            yield Datum(clock, side, "mean", latency.mean, "ms")
+            yield doc.Datum(clock, side, "n", latency.n, "iterations")
+            yield doc.Datum(clock, side, "mean", latency.mean, "ms")
             yield from _quantiles(clock, side, latency, "ms")
             yield cells.datum(clock, side, "jitter", latency.jitter, "ratio")
         yield from _quantiles(clock, "df", figures.df, "ratio")
 
 
-def _quantiles(clock: str, condition: str, of: Latency | Degradation, unit: str) -> Iterator[Datum]:
+def _quantiles(clock: str, condition: str, of: Latency | Degradation, unit: str) -> Iterator[doc.Datum]:
     for quantile in Degradation.__struct_fields__:
         yield cells.datum(clock, condition, quantile, getattr(of, quantile), unit)
 

@@ -6,25 +6,25 @@ from collections.abc import Iterator
 
 from kts.model.provenance import made_by, made_from
 from kts.model.reading import RunData
-from kts.report.document import PAGE, Column, Details, Element, Heading, Row, Table
+from kts.report import document as doc
 from kts.report.sections.report import Report
 
 
-def section(report: Report) -> Iterator[Element]:
+def section(report: Report) -> Iterator[doc.Element]:
     """What was recorded with the run; nothing without the run."""
     if report.run is None:
         return
-    yield Heading("How it was measured", "measured")
-    yield Table(
-        columns=(Column("what", "name"), Column("value", "name")),
+    yield doc.Heading("How it was measured", "measured")
+    yield doc.Table(
+        columns=(doc.Column("what", "name"), doc.Column("value", "name")),
         groups=(tuple(_rows(report.run)),),
         caption="Versions, devices and environment, as recorded with the run.",
     )
     if text := report.run.info.experiment.strip():
-        yield Details("The experiment file", text, media=PAGE)
+        yield doc.Details("The experiment file", text, media=doc.PAGE)
 
 
-def _rows(run: RunData) -> Iterator[Row]:
+def _rows(run: RunData) -> Iterator[doc.Row]:
     info = run.info
     yield "kts", made_by(info.provenance, info.kts)
     if text := made_from(info.provenance):

@@ -7,46 +7,30 @@ from dataclasses import dataclass
 
 from kts.model.summary import Mix, MixTenant, Summary
 from kts.report import cells
-from kts.report.document import (
-    CSV,
-    MARKDOWN,
-    NOTHING,
-    TERMINAL,
-    Cell,
-    Column,
-    Data,
-    Datum,
-    Element,
-    Fitting,
-    Heading,
-    Row,
-    Table,
-    Tone,
-    paragraph,
-)
+from kts.report import document as doc
 from kts.report.sections.report import Report
 
 FULL_HOUSE = "full house"
 
 
-def section(report: Report) -> Iterator[Element]:
+def section(report: Report) -> Iterator[doc.Element]:
     """The grid, where a terminal has room for it, and the other mixes; else a row per mix and tenant."""
     summary = report.summary
     every = measured(summary)
     table = grid(summary)
     if every:
-        yield Heading("Who hurts whom", media=MARKDOWN)
+        yield doc.Heading("Who hurts whom", media=doc.MARKDOWN)
     if table is not None:
         wide = (
             _grid_table(table, legend(summary)),
-            paragraph(legend(summary), "quiet", close=True, media=TERMINAL | MARKDOWN),
+            doc.paragraph(legend(summary), "quiet", close=True, media=doc.TERMINAL | doc.MARKDOWN),
         )
-        yield Fitting((*wide, *_long_table(others(summary))), tuple(_long_table(every)))
+        yield doc.Fitting((*wide, *_long_table(others(summary))), tuple(_long_table(every)))
     else:
         yield from _long_table(every)
     for mix in every[:-1]:
         for name, figures in mix.tenants.items():
-            yield Data(name, tuple(_data(mix.condition, figures)), several=True, media=CSV)
+            yield doc.Data(name, tuple(_data(mix.condition, figures)), several=True)
 
 
 @dataclass(frozen=True)
@@ -61,7 +45,7 @@ class PairCell:
         """``1.66``; ``1.03 ?`` where undetermined; ``1.66 *`` where drift is not excluded; ``refused``; ``-`` where
         not measured; empty on the diagonal."""
         if self.figures is None:
-            return "" if self.alone else NOTHING
+            return "" if self.alone else doc.NOTHING
         if self.figures.df_p99.estimate is None:
             return "refused"
         mark = " ?" if self.figures.kind == "undetermined" else " *" if self.figures.dimmed else ""
@@ -166,43 +150,43 @@ def _shown(mix: Mix) -> str:
     return "+".join(mix.tenants)
 
 
-def _grid_table(table: Grid, legend: str) -> Table:
+def _grid_table(table: Grid, legend: str) -> doc.Table:
     first, *heads = table.heads
-    return Table(
+    return doc.Table(
         columns=(
-            Column("suffers, beside", "subject", short="DF99\nsuffers", fold=0),
-            Column(first, short=f"beside\n{first}"),
-            *(Column(head, short=f"\n{head}") for head in heads),
+            doc.Column("suffers, beside", "subject", short="DF99\nsuffers", fold=0),
+            doc.Column(first, short=f"beside\n{first}"),
+            *(doc.Column(head, short=f"\n{head}") for head in heads),
         ),
-        groups=(tuple((name, *(Cell(c.text, _tone(c), c.interval) for c in row)) for name, row in table.rows),),
+        groups=(tuple((name, *(doc.Cell(c.text, _tone(c), c.interval) for c in row)) for name, row in table.rows),),
         caption=f"Who hurts whom. {legend}",
         gap=2,
     )
 
 
-def _tone(cell: PairCell) -> Tone:
+def _tone(cell: PairCell) -> doc.Tone:
     return "dimmed" if cell.figures is None or cell.figures.dimmed else cell.figures.kind
 
 
-def _long_table(mixes: Sequence[Mix]) -> Iterator[Table]:
+def _long_table(mixes: Sequence[Mix]) -> Iterator[doc.Table]:
     """A row per mix and tenant; the count, DF50 and device DF99 give way first."""
     if mixes:
-        yield Table(
+        yield doc.Table(
             columns=(
-                Column("mix", "name", fold=0),
-                Column("tenant", "name", fold=0),
-                Column("n", from_width=cells.WIDE_COLUMNS),
-                Column("DF99"),
-                Column("DF50", from_width=cells.WIDE_COLUMNS),
-                Column("device DF99", from_width=cells.WIDE_COLUMNS),
-                Column("verdict", "word"),
+                doc.Column("mix", "name", fold=0),
+                doc.Column("tenant", "name", fold=0),
+                doc.Column("n", from_width=cells.WIDE_COLUMNS),
+                doc.Column("DF99"),
+                doc.Column("DF50", from_width=cells.WIDE_COLUMNS),
+                doc.Column("device DF99", from_width=cells.WIDE_COLUMNS),
+                doc.Column("verdict", "word"),
             ),
             groups=tuple(tuple(_long(mix)) for mix in mixes),
             caption="Tenants measured together, each against itself alone.",
         )
 
 
-def _long(mix: Mix) -> Iterator[Row]:
+def _long(mix: Mix) -> Iterator[doc.Row]:
     for name, figures in mix.tenants.items():
         yield (
             _shown(mix),
@@ -215,8 +199,8 @@ def _long(mix: Mix) -> Iterator[Row]:
         )
 
 
-def _data(condition: str, figures: MixTenant) -> Iterator[Datum]:
-    yield Datum("response", condition, "n", figures.n, "iterations")
+def _data(condition: str, figures: MixTenant) -> Iterator[doc.Datum]:
+    yield doc.Datum("response", condition, "n", figures.n, "iterations")
     yield cells.datum("response", condition, "df_p50", figures.df_p50, "ratio")
     yield cells.datum("response", condition, "df_p99", figures.df_p99, "ratio")
     yield cells.datum("device", condition, "df_p99", figures.device_df_p99, "ratio")

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from kts.report.document import PAGE, Element, Heading, paragraph
+from kts.report import document as doc
 from kts.report.sections.report import Report
 
 
-def section(report: Report) -> Iterator[Element]:
+def section(report: Report) -> Iterator[doc.Element]:
     """All of them, headline first."""
-    yield Heading("In pictures", "pictures", media=PAGE)
+    yield doc.Heading("In pictures", "pictures", media=doc.PAGE)
     yield from report.figures
     if not report.figures:
-        yield paragraph("None were drawn.", media=PAGE)
+        yield doc.paragraph("None were drawn.", media=doc.PAGE)

@@ -6,22 +6,22 @@ from collections.abc import Iterator
 
 from kts.model.summary import TenantSummary
 from kts.report import cells
-from kts.report.document import CSV, TERMINAL, Bullets, Data, Element, Heading, Item
+from kts.report import document as doc
 from kts.report.sections.report import Report
 
 
-def section(report: Report) -> Iterator[Element]:
+def section(report: Report) -> Iterator[doc.Element]:
     """One line per promise; nothing where nobody promised anything."""
     tenants = report.summary.tenants
-    items = tuple(Item(f"{name}: {line}") for name, tenant in tenants.items() for line in _lines(tenant))
+    items = tuple(doc.Item(f"{name}: {line}") for name, tenant in tenants.items() for line in _lines(tenant))
     if items:
-        yield Heading("Promises", media=TERMINAL)
-        yield Bullets(items)
+        yield doc.Heading("Promises", media=doc.TERMINAL)
+        yield doc.Bullets(items)
     for name, tenant in tenants.items():
         if tenant.goodput is not None:
             sides = (("solo", tenant.goodput.solo), ("shared", tenant.goodput.shared))
             data = (cells.datum("response", side, "goodput", figure, "fraction") for side, figure in sides)
-            yield Data(name, tuple(data), media=CSV)
+            yield doc.Data(name, tuple(data))
 
 
 def _lines(tenant: TenantSummary) -> Iterator[str]:

@@ -6,33 +6,33 @@ from collections.abc import Iterator
 
 from kts.model.summary import TenantSummary
 from kts.report import cells
-from kts.report.document import CSV, FILES, MARKDOWN, Column, Data, Datum, Element, Table, paragraph
+from kts.report import document as doc
 from kts.report.sections.report import Report
 
 _KINDS = {"done/wall": "real", "1000/mean": "proxy"}
 
 
-def section(report: Report) -> Iterator[Element]:
+def section(report: Report) -> Iterator[doc.Element]:
     """Solo, shared and change of both kinds; and how many iterations count."""
     tenants = report.summary.tenants
     count = "kept and dropped: shared iterations that overlap their neighbours, and the others."
-    yield Table(
+    yield doc.Table(
         columns=(
-            Column("tenant", "subject", short="iterations/s"),
+            doc.Column("tenant", "subject", short="iterations/s"),
             *(
-                Column(f"{kind} solo" if side == "solo" else side, short=f"{first}\n{side}", from_width=width)
+                doc.Column(f"{kind} solo" if side == "solo" else side, short=f"{first}\n{side}", from_width=width)
                 for kind, width in zip(_KINDS, (0, cells.FULL_COLUMNS), strict=True)
                 for first, side in ((kind, "solo"), ("", "shared"), ("", "change"))
             ),
-            Column("kept", media=FILES),
-            Column("dropped", short="no overlap\ndropped"),
+            doc.Column("kept", media=doc.FILES),
+            doc.Column("dropped", short="no overlap\ndropped"),
         ),
         groups=(tuple((name, *_row(tenant)) for name, tenant in tenants.items()),),
         caption=f"Iterations per second. {count.capitalize()}",
     )
-    yield paragraph(f"Iterations per second; {count}", media=MARKDOWN)
+    yield doc.paragraph(f"Iterations per second; {count}", media=doc.MARKDOWN)
     for name, tenant in tenants.items():
-        yield Data(name, tuple(_data(tenant)), media=CSV)
+        yield doc.Data(name, tuple(_data(tenant)))
 
 
 def _row(tenant: TenantSummary) -> list[str]:
@@ -43,7 +43,7 @@ def _row(tenant: TenantSummary) -> list[str]:
     return [*row, str(tenant.overlap.kept), str(tenant.overlap.dropped)]
 
 
-def _data(tenant: TenantSummary) -> Iterator[Datum]:
+def _data(tenant: TenantSummary) -> Iterator[doc.Datum]:
     for side, rate in (("solo", tenant.throughput.solo), ("shared", tenant.throughput.shared)):
-        yield Datum("", side, "throughput", rate.real, "1/s")
-        yield Datum("", side, "throughput_1000_over_mean", rate.proxy, "1/s")
+        yield doc.Datum("", side, "throughput", rate.real, "1/s")
+        yield doc.Datum("", side, "throughput_1000_over_mean", rate.proxy, "1/s")

@@ -6,18 +6,18 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from kts.report import cells
-from kts.report.document import FILES, Element, listed
+from kts.report import document as doc
 from kts.report.sections import activity, latency, mixes
 from kts.report.sections.report import Report
 
 
-def section(report: Report) -> Iterator[Element]:
+def section(report: Report) -> Iterator[doc.Element]:
     """A list each; nothing for those that have no line."""
     summary = report.summary
     refused = [*latency.refusals(summary), *mixes.refusals(summary)]
-    yield from listed("Refused (-)", refused, "-", in_files="Refused figures", key="refused")
-    yield from listed("Cautions", (cells.about(c.tenant, c.text) for c in summary.warnings), "!")
-    yield from listed("Telemetry", activity.sources(summary), "*")
-    yield from listed("Notes", summary.notes, "*")
-    for element in listed("What could not be read", report.run.damage if report.run else (), "!", key="damage"):
-        yield replace(element, media=FILES)
+    yield from doc.listed("Refused (-)", refused, "-", in_files="Refused figures", key="refused")
+    yield from doc.listed("Cautions", (cells.about(c.tenant, c.text) for c in summary.warnings), "!")
+    yield from doc.listed("Telemetry", activity.sources(summary), "*")
+    yield from doc.listed("Notes", summary.notes, "*")
+    for element in doc.listed("What could not be read", report.run.damage if report.run else (), "!", key="damage"):
+        yield replace(element, media=doc.FILES)

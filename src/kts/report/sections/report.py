@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from kts.model.reading import RunData
 from kts.model.summary import Summary
-from kts.report.document import Element, Figure
+from kts.report import document as doc
 
 
 @dataclass(frozen=True)
@@ -16,7 +16,7 @@ class Report:
 
     summary: Summary
     run: RunData | None = None
-    figures: tuple[Figure, ...] = ()
+    figures: tuple[doc.Figure, ...] = ()
 
 
-Section = Callable[[Report], Iterator[Element]]
+Section = Callable[[Report], Iterator[doc.Element]]

@@ -7,20 +7,20 @@ from collections.abc import Iterator
 from kts.model.provenance import Provenance, made_by
 from kts.model.summary import Summary
 from kts.report import cells
-from kts.report.document import MARKDOWN, PAGE, TERMINAL, Cell, Element, Paragraph, paragraph
+from kts.report import document as doc
 from kts.report.sections.report import Report
 
 
-def section(report: Report) -> Iterator[Element]:
+def section(report: Report) -> Iterator[doc.Element]:
     """The device's honest label first: a CPU never poses as a GPU."""
     summary, how = report.summary, _how(report.summary)
-    label = Cell(cells.device_label(summary), "badge" if summary.is_gpu else "warning")
-    yield Paragraph((Cell(summary.run, "strong"), Cell("  on  "), label), media=TERMINAL)
-    yield paragraph(how, "quiet", media=TERMINAL)
+    label = doc.Cell(cells.device_label(summary), "badge" if summary.is_gpu else "warning")
+    yield doc.Paragraph((doc.Cell(summary.run, "strong"), doc.Cell("  on  "), label), media=doc.TERMINAL)
+    yield doc.paragraph(how, "quiet", media=doc.TERMINAL)
     if isinstance(summary.provenance, Provenance):
-        yield paragraph(f"kts {made_by(summary.provenance)}", "quiet", media=TERMINAL)
-    yield paragraph(f"Run {summary.run}: {how}.", media=MARKDOWN)
-    yield Paragraph((label, Cell(" "), Cell(f"Run {summary.run}: {how}", "quiet")), media=PAGE)
+        yield doc.paragraph(f"kts {made_by(summary.provenance)}", "quiet", media=doc.TERMINAL)
+    yield doc.paragraph(f"Run {summary.run}: {how}.", media=doc.MARKDOWN)
+    yield doc.Paragraph((label, doc.Cell(" "), doc.Cell(f"Run {summary.run}: {how}", "quiet")), media=doc.PAGE)
 
 
 def _how(summary: Summary) -> str:

@@ -6,19 +6,19 @@ from collections.abc import Iterator
 
 from kts.model.summary import Verdict
 from kts.report import cells
-from kts.report.document import FILES, TERMINAL, Bullets, Element, Heading, Item
+from kts.report import document as doc
 from kts.report.sections.report import Report
 
 
-def section(report: Report) -> Iterator[Element]:
+def section(report: Report) -> Iterator[doc.Element]:
     """Kind and sentence; in a terminal always with the tenant's name."""
     verdicts = {name: tenant.verdict for name, tenant in report.summary.tenants.items()}
-    yield Heading("What sharing cost", "verdicts", media=FILES)
+    yield doc.Heading("What sharing cost", "verdicts", media=doc.FILES)
     if verdicts:
-        yield Bullets(tuple(_item(verdict, verdict.sentence) for verdict in verdicts.values()), media=FILES)
+        yield doc.Bullets(tuple(_item(verdict, verdict.sentence) for verdict in verdicts.values()), media=doc.FILES)
         named = (_item(v, cells.about(name, v.sentence)) for name, v in verdicts.items())
-        yield Bullets(tuple(named), media=TERMINAL)
+        yield doc.Bullets(tuple(named), media=doc.TERMINAL)
 
 
-def _item(verdict: Verdict, sentence: str) -> Item:
-    return Item(sentence, cells.verdict_word(verdict), verdict.kind, dimmed=bool(verdict.dimmed))
+def _item(verdict: Verdict, sentence: str) -> doc.Item:
+    return doc.Item(sentence, cells.verdict_word(verdict), verdict.kind, dimmed=bool(verdict.dimmed))
