@@ -47,7 +47,7 @@ from kts.model.summary import (
 from kts.model.telemetry import SampleSeries, Scope, SourceState
 from kts.report import markdown, print_comparison, print_summary, summary_schema, tables
 from kts.report.document import Figure
-from kts.report.sections import document
+from kts.report.sections import run_document
 from kts.stats import compare
 from kts.stats.series import ActivityTrace, Analysis, BlockSpan, OverTime, Side, Strip, TailCurve, TenantSeries
 
@@ -440,12 +440,12 @@ def terminal_text(print_it: Callable[[Console], None], width: int) -> str:
 
 def results_md(of: Summary, damage: tuple[str, ...] = (), figures: tuple[Figure, ...] = ()) -> str:
     """results.md of a run."""
-    return markdown.render(document(of, FakeRun(of, damage), figures))
+    return markdown.render(run_document(of, FakeRun(of, damage), figures))
 
 
 def summary_csv(of: Summary) -> str:
     """summary.csv of a run."""
-    return tables.render(document(of))
+    return tables.render(run_document(of))
 
 
 def golden_texts() -> dict[str, str]:

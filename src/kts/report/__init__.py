@@ -6,7 +6,7 @@ from kts.model.reading import RunData
 from kts.model.summary import Summary
 from kts.report import markdown, terminal
 from kts.report.comparison import print_comparison, print_pool
-from kts.report.sections import document
+from kts.report.sections import run_document
 from kts.report.tables import summary_schema
 from kts.report.watch import RichWatcher
 from kts.report.writing import write
@@ -16,9 +16,9 @@ __all__ = ["RichWatcher", "print_comparison", "print_pool", "print_summary", "re
 
 def print_summary(summary: Summary, console: Console) -> None:
     """Prints device and run, latency and rate tables, verdicts, refusals and cautions."""
-    terminal.render(document(summary), console)
+    terminal.render(run_document(summary), console)
 
 
 def results_md(run: RunData, summary: Summary) -> str:
     """The report as GitHub Markdown, without pictures."""
-    return markdown.render(document(summary, run))
+    return markdown.render(run_document(summary, run))

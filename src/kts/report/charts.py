@@ -31,9 +31,10 @@ def of(data: str) -> alt.Chart:
     return alt.Chart(alt.NamedData(name=data))
 
 
-def dashed(data: str, dash: tuple[int, int] = (4, 3)) -> alt.Chart:
+def dashed(data: str, dash: tuple[int, int] = (4, 3), **at: Any) -> AnyChart:
     """A line to compare with."""
-    return of(data).mark_rule(color=LIGHT["muted"], strokeDash=dash)
+    line: alt.Chart = of(data).mark_rule(color=LIGHT["muted"], strokeDash=dash).encode(**at)
+    return line
 
 
 def bare(title: str | None = None, **more: Any) -> alt.Axis:
@@ -43,7 +44,7 @@ def bare(title: str | None = None, **more: Any) -> alt.Axis:
 
 def seconds(end_s: float, *, last: bool, **scale: Any) -> alt.X:
     """Time since the first block; only the last of several panels says so."""
-    blank = {} if last else {"labels": False, "ticks": False}
+    blank: dict[str, Any] = {} if last else {"labels": False, "ticks": False}
     axis = alt.Axis(title="seconds since the first block" if last else None, grid=False, **blank)
     return alt.X("t:Q", scale=alt.Scale(domain=[0, end_s], nice=False, **scale), axis=axis)
 
@@ -146,7 +147,7 @@ def _df_panel(name: str, data: str, scale: alt.Scale, *, axis: bool) -> AnyChart
     base = of(data).encode(y=y)
     colour = alt.condition(alt.datum.headline, alt.value(LIGHT["shared"]), alt.value(LIGHT["solo"]))
     return alt.layer(
-        dashed(data).encode(x=alt.XDatum(1.0, scale=scale)),
+        dashed(data, x=alt.XDatum(1.0, scale=scale)),
         base.mark_rule(strokeWidth=3).encode(x=alt.X("lo:Q", scale=scale, axis=x_axis), x2="hi:Q", color=colour),
         base.mark_point(filled=True, size=90, opacity=1).encode(
             x="df:Q",

@@ -96,7 +96,7 @@ def _panel(figure: str, names: list[str], domain: list[float], *, first: bool) -
     )
     base = of(figure).encode(y=y)
     return alt.layer(
-        dashed(figure).encode(x=alt.XDatum(0.0, scale=scale)),
+        dashed(figure, x=alt.XDatum(0.0, scale=scale)),
         base.mark_bar(height=11, color=LIGHT["solo"]).encode(x=alt.X("lo:Q", scale=scale, axis=axis), x2="hi:Q"),
         base.mark_tick(thickness=2, height=19, color=LIGHT["ink"]).encode(x=alt.X("predicted:Q", scale=scale)),
         base.mark_point(filled=True, size=75, opacity=1, color=LIGHT["shared"]).encode(
@@ -166,7 +166,7 @@ def _crowd_panel(panel: str, times: alt.Scale, scale: alt.Scale, *, first: bool)
         base.mark_rule(strokeWidth=3, color=LIGHT["solo"], opacity=0.45).encode(
             y=alt.Y("lo:Q", scale=scale), y2="hi:Q"
         ),
-        dashed(panel).encode(y=alt.YDatum(0.0, scale=scale)),
+        dashed(panel, y=alt.YDatum(0.0, scale=scale)),
         base.mark_point(filled=True, size=34, opacity=1).encode(y=y, color=colour),
     ).properties(width=CROWD_PX, height=330, title=panel)
 

@@ -137,7 +137,7 @@ def _tail_panel(name: str, data: str, rows: Rows, width: int) -> AnyChart:
         )
     )
     return alt.layer(
-        dashed("p99", (2, 3)).encode(y="fraction:Q"),
+        dashed("p99", (2, 3), y="fraction:Q"),
         of("p99")
         .mark_text(align="left", dx=4, color=LIGHT["muted"])
         .encode(y="fraction:Q", x=alt.value(width), text="label:N"),

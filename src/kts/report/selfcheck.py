@@ -26,15 +26,15 @@ LEGEND = (
 
 def print_selfcheck(result: SelfCheck, console: Console) -> None:
     """A row per tenant that was judged, and a line per check that failed."""
-    terminal.render(document(result), console)
+    terminal.render(_document(result), console)
 
 
 def as_markdown(result: SelfCheck) -> str:
     """The table as Markdown, and what is outside of its bar as a list."""
-    return markdown.render(document(result))
+    return markdown.render(_document(result))
 
 
-def document(result: SelfCheck) -> doc.Document:
+def _document(result: SelfCheck) -> doc.Document:
     """The table; in a terminal with its legend and the checks that failed, in files with all that are off."""
     return doc.Document(tuple(_elements(result)))
 

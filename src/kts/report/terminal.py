@@ -1,7 +1,6 @@
 """A document on a terminal, as wide as that is."""
 
 from __future__ import annotations
-from kts.report import document as doc
 
 import textwrap
 from collections.abc import Iterable, Iterator
@@ -12,6 +11,7 @@ from rich.measure import Measurement
 from rich.table import Table as Drawn
 from rich.text import Text
 
+from kts.report import document as doc
 
 STYLES: dict[doc.Tone, str] = {
     "": "",

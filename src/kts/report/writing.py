@@ -9,7 +9,7 @@ from kts import files
 from kts.errors import SetupError
 from kts.model.reading import RunData
 from kts.report import markdown, page, tables
-from kts.report.sections import document
+from kts.report.sections import run_document
 
 if TYPE_CHECKING:
     from kts.physics.validate import Score
@@ -25,7 +25,7 @@ def write(run: RunData, analysis: Analysis, directory: Path, *, figures: bool = 
     """
     summary = analysis.summary
     drawn = _draw(run, analysis) if figures else []
-    report = document(summary, run, drawn)
+    report = run_document(summary, run, drawn)
     contents: dict[str, bytes] = {
         "summary.json": tables.summary_json(summary).encode(),
         "summary.csv": tables.render(report).encode(),

@@ -48,7 +48,7 @@ OUTLINE: tuple[tuple[Section, Media], ...] = (
 """Section and media, in order. Some stand elsewhere in a file than in a terminal, whose last lines are read first."""
 
 
-def document(summary: Summary, of: RunData | None = None, figures: Sequence[Figure] = ()) -> Document:
+def run_document(summary: Summary, of: RunData | None = None, figures: Sequence[Figure] = ()) -> Document:
     """The report of a run as a document. Without the run itself it lacks what only files say."""
     report = Report(summary, of, tuple(figures))
     elements: list[Element] = []
