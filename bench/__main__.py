@@ -16,6 +16,7 @@ BENCHES: dict[str, tuple[str, tuple[str, ...]]] = {
     "telemetry": ("what sampling a GPU costs its tenant", ()),
     "ingest": ("records of four fast tenants, received without loss", ()),
     "report_scale": ("time and memory of kts report on a large run", ("--iterations", "10000000")),
+    "memory": ("memory of kts while it measures and while it reports", ("--sizes", "100000", "4000000")),
     "simulate": ("events per second of the simulator, beside SimPy and a slow one", ("--repetitions", "3")),
     "probe": ("slices, neighbours counted, whom a probe disturbs", ("--repeats", "2", "--probes", "5")),
     "compare": ("false alarms of kts compare, and what it finds", ("--repetitions", "50")),

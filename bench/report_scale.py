@@ -46,30 +46,57 @@ def make_plan(iterations: int, rounds: int) -> Plan:
 
 
 def write_block(
-    writer: RunWriter, block: int, tenant: str, *, count: int, begin_ns: int, shared: bool, rng: np.random.Generator
+    writer: RunWriter,
+    block: int,
+    tenant: str,
+    *,
+    count: int,
+    begin_ns: int,
+    shared: bool,
+    rng: np.random.Generator,
+    chunk_records: int = CHUNK_RECORDS,
+    open_loop: bool = False,
 ) -> int:
-    """Streams ``count`` closed-loop records; returns when the last one ended. A shared block is filled by both."""
+    """Streams ``count`` records; returns when the last one ended. A shared block is filled by both. ``open_loop``: due
+    some time before they are submitted."""
     factor = SHARED_SLOWER if shared else 1.0
     median_ns = (max(SOLO_NS.values()) if shared else SOLO_NS[tenant]) * factor
-    for seq, first in enumerate(range(0, count, CHUNK_RECORDS)):
-        n = min(CHUNK_RECORDS, count - first)
+    for seq, first in enumerate(range(0, count, chunk_records)):
+        n = min(chunk_records, count - first)
         service = (median_ns * np.exp(0.05 * rng.standard_normal(n, np.float32))).astype(np.int64)
         records = np.empty(n, RECORD)
         records["i"] = np.arange(first, first + n)
         ends = begin_ns + np.cumsum(service + 10_000)
         records["retire_ns"] = ends
         records["submit_ns"] = records["due_ns"] = ends - service
+        if open_loop:
+            records["due_ns"] -= (service // 8).astype(np.int64)
         records["device_ms"] = service / 1e6 * (SOLO_NS[tenant] / median_ns)
         writer.records(tenant, block, seq, records)
         begin_ns = int(ends[-1])
     return begin_ns
 
 
-def write_run(directory: Path, iterations: int, rounds: int) -> None:
+def write_run(
+    directory: Path,
+    iterations: int,
+    rounds: int,
+    *,
+    chunk_records: int = CHUNK_RECORDS,
+    open_loop: bool = False,
+    keep_journal: bool = False,
+) -> None:
     """A finished run directory with ``iterations`` records in all."""
     plan = make_plan(iterations, rounds)
     writer = create(
-        directory, plan=plan, backend="synthetic", mode="unknown", experiment_text="", environment={}, overwrite=True
+        directory,
+        plan=plan,
+        backend="synthetic",
+        mode="unknown",
+        experiment_text="",
+        environment={},
+        overwrite=True,
+        keep_journal=keep_journal,
     )
     rng = np.random.default_rng(0)
     for tenant in plan.tenants:
@@ -80,7 +107,17 @@ def write_run(directory: Path, iterations: int, rounds: int) -> None:
         for block in blocks_of_round(plan, round_number):
             shared = len(block.tenants) > 1
             ends = [
-                write_block(writer, block.index, tenant, count=count, begin_ns=now, shared=shared, rng=rng)
+                write_block(
+                    writer,
+                    block.index,
+                    tenant,
+                    count=count,
+                    begin_ns=now,
+                    shared=shared,
+                    rng=rng,
+                    chunk_records=chunk_records,
+                    open_loop=open_loop,
+                )
                 for tenant in block.tenants
             ]
             writer.block(

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from msgspec.structs import replace
 from tests.helpers_physics import GPU, fingerprint, launches, profile, recorded_run
-from tests.helpers_stats import FakeRun, make_records
+from tests.helpers_stats import FakeRun, make_plan, make_records, make_run
 
 from kts.errors import RefusalError
 from kts.files import encode
@@ -326,6 +326,20 @@ def test_the_score_leaves_out_what_was_not_measured_well_enough() -> None:
     other = Predictor(PAIR, MARK, QUICK).predict([["fft", "fft"]])
     with pytest.raises(RefusalError, match="no mix in common"):
         score(other, run)
+
+
+def test_what_cannot_be_true_is_in_no_profile_and_in_nothing_measured() -> None:
+    """Else an iteration that ends before it began is in the prediction, although no report has it."""
+    run = make_run(make_plan(rounds=3), lambda *_: (np.full(50, 4.0), np.full(50, 3.0)))
+    n = {side: len(each["fft"].response_ms) for side, each in measured(run).items()}
+    for (tenant, _), records in run.data.items():
+        if tenant == "fft":
+            records["due_ns"][20] = records["retire_ns"][20] + 1
+            records["device_ms"][21] = -1.0
+    assert profile_of(run, "fft").solo_service.n == 48 * 3
+    assert {side: len(each["fft"].response_ms) for side, each in measured(run).items()} == {
+        side: count - 2 * 3 for side, count in n.items()
+    }
 
 
 def test_a_runs_solo_blocks_are_profiles() -> None:

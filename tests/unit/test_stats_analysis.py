@@ -11,7 +11,7 @@ from kts.model.plan import Slo
 from kts.model.run import BlockOutcome
 from kts.model.summary import Summary
 from kts.stats import analyse
-from kts.stats import gathering as gathering_module
+from kts.stats import block as block_module
 from kts.stats.series import OVER_TIME_POINTS, TAIL_POINTS
 
 SIZE = {"fft": 300, "gemm": 100}
@@ -160,7 +160,7 @@ def test_response_counts_from_the_due_time() -> None:
 def test_large_runs_in_single_precision_give_the_same_figures(monkeypatch: pytest.MonkeyPatch) -> None:
     run = make_run(make_plan(), noisy)
     exact = analyse(run).summary.tenants["fft"].response.df.p99
-    monkeypatch.setattr(gathering_module, "SINGLE_PRECISION_FROM", 0)
+    monkeypatch.setattr(block_module, "SINGLE_PRECISION_FROM", 0)
     single = analyse(run).summary.tenants["fft"].response.df.p99
     assert single.estimate == pytest.approx(exact.estimate, rel=1e-6)
     assert single.hi == pytest.approx(exact.hi, rel=1e-5)

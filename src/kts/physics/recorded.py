@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from kts.errors import RefusalError
-from kts.model.plan import PROGRAM, Condition
+from kts.model.plan import PROGRAM
 from kts.model.reading import RunData
-from kts.model.records import Records, clock_ms
-from kts.model.run import BlockOutcome
+from kts.model.records import CLOCKS, Records, clock_ms
 from kts.physics.values import Floats, Gpu, Profile, bursts, make_profile
-from kts.stats.overlap import Span, counted
+from kts.stats.block import counting
 
 MOST = 4000
 """Iterations kept in a profile: enough for a p99.9 of the mix, small enough to share."""
@@ -77,24 +75,7 @@ def burst_ms(service_ms: Floats, device_ms: Floats, *, whole: bool) -> Floats:
 
 def solo(run: RunData, tenant: str) -> Measured:
     """The iterations of its solo blocks that count; empty arrays if there are none."""
-    records = [
-        _counting(run, block, (tenant,))[tenant]
-        for block in run.blocks
-        if block.valid and run.info.plan.condition(block.condition).tenants == (tenant,)
-    ]
-    return Measured(
-        *(
-            np.concatenate([np.empty(0), *(clock_ms(part, clock) for part in records)])
-            for clock in ("response", "service", "device")
-        )
-    )
-
-
-def _counting(run: RunData, block: BlockOutcome, tenants: Sequence[str]) -> dict[str, Records]:
-    """The records of a block that count."""
-    records = {name: run.records(name, block.index) for name in tenants}
-    counts = counted(block, {name: Span.of(rows) for name, rows in records.items()})
-    return {name: rows[counts[name].keep] for name, rows in records.items()}
+    return _in_condition(run, (tenant,))[tenant]
 
 
 def gpu_of(run: RunData, tenant: str | None = None) -> Gpu:
@@ -108,7 +89,7 @@ def gpu_of(run: RunData, tenant: str | None = None) -> Gpu:
 
 def measured(run: RunData) -> dict[str, dict[str, Measured]]:
     """Mixes by the name a prediction gives them (tenants joined by +), and their tenants."""
-    return {"+".join(mix.tenants): _mix(run, mix) for mix in run.info.plan.mixes}
+    return {"+".join(mix.tenants): _in_condition(run, mix.tenants) for mix in run.info.plan.mixes}
 
 
 def mix_seconds(run: RunData) -> dict[str, float]:
@@ -120,19 +101,14 @@ def mix_seconds(run: RunData) -> dict[str, float]:
     }
 
 
-def _mix(run: RunData, mix: Condition) -> dict[str, Measured]:
-    parts: dict[str, list[Measured]] = {name: [] for name in mix.tenants}
+def _in_condition(run: RunData, tenants: tuple[str, ...]) -> dict[str, Measured]:
+    """By tenant, all iterations that count of the blocks in which just these tenants were active."""
+    parts: dict[str, list[Records]] = {name: [] for name in tenants}
     for block in run.blocks:
-        if not block.valid or block.condition != mix.name:
-            continue
-        for name, rows in _counting(run, block, mix.tenants).items():
-            parts[name].append(Measured(*(clock_ms(rows, clock) for clock in ("response", "service", "device"))))
+        if block.valid and run.info.plan.condition(block.condition).tenants == tenants:
+            for name, rows in counting(run, block, tenants).items():
+                parts[name].append(rows)
     return {
-        name: Measured(
-            *(
-                np.concatenate([np.empty(0), *(getattr(part, clock) for part in found)])
-                for clock in ("response_ms", "service_ms", "device_ms")
-            )
-        )
+        name: Measured(*(np.concatenate([np.empty(0), *(clock_ms(rows, clock) for rows in found)]) for clock in CLOCKS))
         for name, found in parts.items()
     }

@@ -22,10 +22,9 @@ from kts.model.telemetry import SampleSeries
 from kts.physics.draws import generator
 from kts.physics.simulate import Completed, Stream, simulate
 from kts.physics.synthetic import SHARING, Kernel, Pair
-from kts.physics.values import Floats
 from kts.plan import block_seed, blocks_of_round
 from kts.stats import PrecisionRule, analyse, starts
-from kts.stats.overlap import Span, counted
+from kts.stats.block import counting
 from kts.stats.quantiles import min_samples
 from kts.units import NS_PER_MS, ms_to_ns, ns_to_ms
 
@@ -260,17 +259,9 @@ def _worth_asking(run: MemoryRun) -> bool:
 
 def _first_of_block(run: MemoryRun, name: str) -> tuple[int, float]:
     house = run.plan.full_house
-    found = [
-        _counted_ms(run, house.tenants, outcome, name) for outcome in run.blocks if outcome.condition == house.name
-    ]
-    found = [values for values in found if len(values)]
-    pooled = np.concatenate(found)
+    rows = [counting(run, block, house.tenants)[name] for block in run.blocks if block.condition == house.name]
+    blocks = [clock_ms(each, "response") for each in rows if len(each)]
+    pooled = np.concatenate(blocks)
     slowest = max(1, round(starts.TAIL * len(pooled)))
     least = np.partition(pooled, -slowest)[-slowest]
-    return sum(bool(values[0] >= least) for values in found), slowest * len(found) / len(pooled)
-
-
-def _counted_ms(run: MemoryRun, names: Sequence[str], outcome: BlockOutcome, name: str) -> Floats:
-    """Responses of the iterations that count."""
-    counts = counted(outcome, {other: Span.of(run.records(other, outcome.index)) for other in names})
-    return clock_ms(run.records(name, outcome.index), "response")[counts[name].keep]
+    return sum(bool(values[0] >= least) for values in blocks), slowest * len(blocks) / len(pooled)

@@ -13,12 +13,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from kts.model.run import BlockOutcome, RunInfo
 from kts.model.summary import Activity, ActivityMean, ActivityRole, BlockActivity
 from kts.model.telemetry import SampleSeries
+from kts.stats.block import PORTION, MeasuredBlock
 from kts.stats.series import ActivityTrace, Side
 from kts.units import NS_PER_MS
 
@@ -110,7 +112,7 @@ class _Joined:
 
 
 class Join:
-    """Gathers the activity of every tenant, block by block; small, whatever the number of iterations."""
+    """A Pass. Gathers the activity of every tenant, block by block; small, whatever the number of iterations."""
 
     def __init__(self, series: Sequence[SampleSeries], info: RunInfo) -> None:
         """A device's samples are for the tenants on it, a tenant's for itself."""
@@ -126,29 +128,27 @@ class Join:
         }
         self._joined = {name: [_Joined() for _ in found] for name, found in self._covers.items()}
 
-    def wants(self, tenant: str) -> bool:
-        """True where there is something to join with."""
-        return bool(self._covers[tenant])
+    def feed(self, block: MeasuredBlock) -> None:
+        """See Pass."""
+        for name, row in block.kept.items():
+            self.add(name, block.outcome, block.side, row.span.submit_ns, row.span.retire_ns)
 
     def add(self, tenant: str, block: BlockOutcome, side: Side | None, submit_ns: Times, retire_ns: Times) -> None:
         """A tenant's iterations in a block that counts. ``side`` None: in a mix besides the full house."""
-        busy = Busy(submit_ns - block.start_ns, retire_ns - block.start_ns, block.end_ns - block.start_ns)
-        for cover, joined in zip(self._covers[tenant], self._joined[tenant], strict=True):
-            sums = _sums(cover, block, busy)
+        covers = self._covers[tenant]
+        if not covers:
+            return
+        inside = [cover.inside(block.start_ns, block.end_ns) for cover in covers]
+        begin, end = (np.concatenate([one[edge] for one in inside]) for edge in (0, 1))
+        busy = Busy(submit_ns, retire_ns, block.end_ns - block.start_ns, block.start_ns)
+        weights = np.split(busy.within(begin, end), np.cumsum([len(one[0]) for one in inside])[:-1])
+        for joined, one, weight in zip(self._joined[tenant], inside, weights, strict=True):
+            sums = _sums(one, weight, busy.total_ns)
             if side is not None:
                 (joined.solo if side == "solo" else joined.shared).add(sums)
             if sums.samples:
-                mean = sums.mean()
-                joined.blocks.append(
-                    BlockActivity(
-                        block=block.index,
-                        condition=block.condition,
-                        mean=mean.mean,
-                        block_mean=mean.block_mean,
-                        samples=mean.samples,
-                        covered=mean.covered,
-                    )
-                )
+                mean = msgspec.structs.asdict(sums.mean())
+                joined.blocks.append(BlockActivity(block=block.index, condition=block.condition, **mean))
 
     def activity(self, tenant: str) -> tuple[Activity, ...]:
         """Every series that tells something of the tenant, those with a role first; blocks only of these."""
@@ -176,36 +176,46 @@ class Join:
 
 
 class Busy:
-    """The union of iterations' intervals, clipped to ``[0, length_ns]``; times relative to a block's start."""
+    """The union of iterations' intervals, clipped to ``length_ns`` from ``start_ns`` on. A portion at a time: the
+    temporary arrays would outweigh the iterations."""
 
-    def __init__(self, begin_ns: Times, end_ns: Times, length_ns: int) -> None:
-        order = np.argsort(begin_ns, kind="stable")
-        begin = np.clip(begin_ns[order], 0, length_ns)
-        end = np.maximum.accumulate(np.clip(end_ns[order], 0, length_ns))
-        if len(begin):
-            new = np.append(True, begin[1:] > end[:-1])
-            begin, end = begin[new], end[np.append(np.flatnonzero(new)[1:] - 1, len(end) - 1)]
-        self._knots = np.column_stack([begin, end]).ravel().astype(np.float64)
-        lengths = (end - begin).astype(np.float64)
-        self.total_ns = float(lengths.sum())
-        before = np.cumsum(lengths) - lengths
-        self._reached = np.column_stack([before, before + lengths]).ravel()
+    def __init__(self, begin_ns: Times, end_ns: Times, length_ns: int, start_ns: int = 0) -> None:
+        if np.any(begin_ns[1:] < begin_ns[:-1]):
+            order = np.argsort(begin_ns, kind="stable")
+            begin_ns, end_ns = begin_ns[order], end_ns[order]
+        self._begin_ns, self._end_ns, self._length_ns, self._start_ns = begin_ns, end_ns, length_ns, start_ns
+        self.total_ns = float(self._until(np.array([length_ns]))[0])
 
     def within(self, begin_ns: Times, end_ns: Times) -> NDArray[np.float64]:
-        """Busy time in each of the intervals, ns."""
-        if not len(self._knots):
-            return np.zeros(len(begin_ns))
-        return np.asarray(
-            np.interp(end_ns, self._knots, self._reached) - np.interp(begin_ns, self._knots, self._reached)
-        )
+        """Busy time in each of the intervals, ns; these relative to ``start_ns``."""
+        return (self._until(end_ns) - self._until(begin_ns)).astype(np.float64)
+
+    def _until(self, edges_ns: Times) -> Times:
+        """Busy time before each edge."""
+        busy_ns = np.zeros(len(edges_ns), dtype=np.int64)
+        over_ns = 0
+        for first in range(0, len(self._begin_ns), PORTION):
+            picked = slice(first, first + PORTION)
+            begin, end = (
+                np.clip(times[picked] - self._start_ns, over_ns, self._length_ns)
+                for times in (self._begin_ns, self._end_ns)
+            )
+            end = np.maximum.accumulate(end)
+            begin[1:] = np.maximum(begin[1:], end[:-1])
+            lengths = end - begin
+            reached = np.cumsum(lengths)
+            at = np.searchsorted(begin, edges_ns, side="right") - 1
+            inside = np.minimum(edges_ns - begin[at], lengths[at]) + reached[at] - lengths[at]
+            busy_ns += np.where(at < 0, 0, inside)
+            over_ns = int(end[-1])
+        return busy_ns
 
 
-def _sums(cover: Cover, block: BlockOutcome, busy: Busy) -> Sums:
-    begin, end, value = cover.inside(block.start_ns, block.end_ns)
-    weight = busy.within(begin, end)
+def _sums(inside: tuple[Times, Times, NDArray[np.float64]], weight: NDArray[np.float64], busy_ns: float) -> Sums:
+    begin, end, value = inside
     lengths = (end - begin).astype(np.float64)
     return Sums(
-        busy_ns=busy.total_ns,
+        busy_ns=busy_ns,
         busy_weight=float(weight.sum()),
         busy_sum=float(weight @ value),
         all_weight=float(lengths.sum()),

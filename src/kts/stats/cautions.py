@@ -12,10 +12,12 @@ from kts.model.plan import Closed, Plan
 from kts.model.reading import RunData
 from kts.model.summary import Caution, MixTenant, TenantSummary, Verdict
 from kts.stats.faults import MOST_GAPS, device_gaps
-from kts.stats.gathering import SideData, TenantData
+from kts.stats.latencies import SideData, TenantData
 from kts.stats.phase import BlockPhases, lock
 from kts.stats.sample import MIN_ROUNDS, Sample
+from kts.stats.series import SIDES
 from kts.stats.verdict import half_width
+from kts.stats.view import TenantView
 from kts.units import format_ms
 
 DROPPED = 0.05
@@ -70,10 +72,9 @@ def notes(plan: Plan, tenants: Mapping[str, TenantSummary]) -> Iterator[str]:
         )
 
 
-def of_tenant(
-    name: str, plan: Plan, data: TenantData, summary: TenantSummary, solo: Sample | None
-) -> Iterator[Caution]:
-    """Cautions about one tenant. ``solo``: its service times alone."""
+def of_tenant(view: TenantView) -> Iterator[Caution]:
+    """Cautions about one tenant."""
+    name, plan, data, summary = view.name, view.plan, view.data, view.summary
     refusals = {"solo": summary.response.solo.p99.refused, "shared": summary.response.shared.p99.refused}
     texts = [why if side in why else f"{side} {why}" for side, why in refusals.items() if why]
     if texts:
@@ -85,7 +86,7 @@ def of_tenant(
             "ran while a neighbour was idle and do not count as shared."
         )
         yield Caution(code="overlap-dropped", tenant=name, text=text)
-    yield from _locks(name, data.phases)
+    yield from _locks(name, view.gathered.phases.of(name))
     yield from _faults(name, data)
     yield from _overload(name, {"alone": data.solo, "when shared": data.shared})
     width = half_width(summary.response.df.p99)
@@ -95,15 +96,16 @@ def of_tenant(
         decides = ", and an interval that decides" if width is not None and width <= plan.precision else ""
         text = f"{name}: {known}{decides}."
         yield Caution(code="precision-not-reached", tenant=name, text=text)
-    if solo is not None:
+    if (solo := view.samples["solo"]["service"]) is not None:
         yield from _stability(name, solo)
     yield from _faster(name, summary)
 
 
-def of_mixes(name: str, plan: Plan, mixes: Mapping[str, MixTenant]) -> Iterator[Caution]:
-    """Cautions about one tenant in the mixes besides the full house, by condition."""
+def of_mixes(view: TenantView) -> Iterator[Caution]:
+    """Cautions about one tenant in the mixes besides the full house."""
+    name, plan = view.name, view.plan
     house = plan.full_house.name
-    known = {condition: mix for condition, mix in mixes.items() if condition != house and mix.n}
+    known = {condition: mix for condition, mix in view.mixes.items() if condition != house and mix.n}
     wide = [condition.removeprefix("shared-") for condition, mix in known.items() if not _decides(mix)]
     if wide and plan.precision is not None:
         shown = ", ".join(wide[:MIXES_NAMED]) + (f" and {len(wide) - MIXES_NAMED} more" if wide[MIXES_NAMED:] else "")
@@ -128,13 +130,13 @@ def _locks(name: str, phases: Mapping[str, list[BlockPhases]]) -> Iterator[Cauti
 
 def _faults(name: str, data: TenantData) -> Iterator[Caution]:
     """Latencies below zero, and device times that are missing here and there."""
-    if data.negative:
+    if data.impossible:
         text = (
-            f"{name}: left out: {_count(data.negative, 'iteration')} with a latency below zero, which no clock that "
+            f"{name}: left out: {_count(data.impossible, 'iteration')} with a latency below zero, which no clock that "
             "runs on can give."
         )
         yield Caution(code="damage", tenant=name, text=text)
-    gaps = {side: device_gaps(getattr(data, side).device) for side in ("solo", "shared")}
+    gaps = {side: device_gaps(data.side(side).device) for side in SIDES}
     if any(missing for missing, _ in gaps.values()) and any(missing < n for missing, n in gaps.values()):
         counts = ", ".join(f"{missing} of {n} {side}" for side, (missing, n) in gaps.items())
         text = (

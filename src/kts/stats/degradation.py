@@ -14,6 +14,16 @@ from kts.stats.sample import Sample
 MIN_PAIRS = 2
 
 
+def degradation(
+    shared: Sample | None, solo: Sample | None, p: float, confidence: float = 0.95, missing: str = ""
+) -> Estimate:
+    """DF: quantile ``p`` shared over the same alone, on one clock. What stops a run and what a report prints.
+
+    The samples are cut alike (`kts.stats.sample.split_blocks`). Refused as in `ratio_estimate`.
+    """
+    return ratio_estimate(shared, p, solo, p, confidence, missing=missing, names=("shared", "solo"))
+
+
 def ratio_estimate(
     above: Sample | None,
     p_above: float,

@@ -3,34 +3,31 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 
-from kts.model.plan import Plan
-from kts.model.records import Clock
-from kts.model.summary import Caution, Estimate, TenantSummary
+from kts.model.summary import Caution, Estimate
 from kts.stats.quantiles import min_samples
 from kts.stats.sample import Sample
-from kts.stats.series import SIDES, Side
+from kts.stats.series import SIDES
 from kts.stats.verdict import asked_of, half_width
+from kts.stats.view import TenantView
 
 TAIL = 0.99
 TOLD_FROM = 2.0
 """Iterations that are worth at least half of themselves are not worth a caution."""
 
 
-def of_dependence(
-    name: str, plan: Plan, summary: TenantSummary, samples: Mapping[Side, Mapping[Clock, Sample | None]]
-) -> Iterator[Caution]:
+def of_dependence(view: TenantView) -> Iterator[Caution]:
     """One caution per side whose response p99 dependence has refused or left wider than asked."""
-    asked = asked_of(plan.precision)
+    asked = asked_of(view.plan.precision)
     for side in SIDES:
-        sample = samples[side]["response"]
+        sample = view.samples[side]["response"]
         if sample is None or sample.n < min_samples(TAIL):
             continue
-        found: Estimate = getattr(summary.response, side).p99
+        found: Estimate = getattr(view.summary.response, side).p99
         text = _told(sample, found, asked)
         if text:
-            yield Caution(code="dependent", tenant=name, text=f"{name}: of {side} p99, {text}")
+            yield Caution(code="dependent", tenant=view.name, text=f"{view.name}: of {side} p99, {text}")
 
 
 def effective_number(sample: Sample, p: float) -> float:

@@ -97,5 +97,11 @@ def _rising(values: Ints) -> Ints:
     return values if np.all(values[1:] >= values[:-1]) else np.sort(values)
 
 
+def overlapping(span: Span, begin_ns: int, end_ns: int) -> int:
+    """How many iterations of ``span`` were in flight at some time between; as `collided` counts them."""
+    begun = int(np.searchsorted(span.submit_ns, end_ns, side="left"))
+    return int(np.count_nonzero(span.retire_ns[:begun] > begin_ns))
+
+
 def _neighbours(spans: Mapping[str, Span], tenant: str) -> Iterator[Span]:
     return (span for name, span in spans.items() if name != tenant)

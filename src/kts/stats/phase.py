@@ -9,6 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import gammaincc
 
+from kts.model.plan import Plan
+from kts.stats.block import MeasuredBlock
+
 HARMONICS = 8
 LOCKED = 0.6
 FALSE_ALARM = 0.01
@@ -39,6 +42,26 @@ class Lock:
     points: int
     strength: float
     blocks: int
+
+
+class Phases:
+    """Of every tenant's starts in each neighbour's cycles, in the full house."""
+
+    def __init__(self, plan: Plan) -> None:
+        self._phases: dict[str, dict[str, list[BlockPhases]]] = {tenant.name: {} for tenant in plan.tenants}
+
+    def feed(self, block: MeasuredBlock) -> None:
+        """See Pass."""
+        spans = block.spans if block.side == "shared" else {}
+        for name, span in spans.items():
+            for other, theirs in spans.items():
+                if other != name:
+                    phases = block_phases(span.submit_ns, span.retire_ns, theirs.submit_ns)
+                    self._phases[name].setdefault(other, []).append(phases)
+
+    def of(self, tenant: str) -> dict[str, list[BlockPhases]]:
+        """By neighbour, one per block; empty where the tenant had no neighbour in the full house."""
+        return self._phases[tenant]
 
 
 def block_phases(

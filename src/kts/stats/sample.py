@@ -15,7 +15,10 @@ from numpy.typing import NDArray
 
 from kts.stats.dependence import Dependence, FloatArray
 
-__all__ = ["IN_TIME", "MIN_ROUNDS", "SEGMENTS", "FloatArray", "Sample", "make_sample"]
+__all__ = ["IN_TIME", "MIN_ROUNDS", "SEGMENTS", "Blocks", "FloatArray", "Sample", "make_sample", "split_blocks"]
+
+Blocks = list[tuple[int, FloatArray]]
+"""``(round, latencies in order of time)``, one per block."""
 
 SEGMENTS = 10
 """Contiguous parts that stand for rounds where there are too few of them."""
@@ -110,6 +113,12 @@ class Sample:
         edges = [(unit.searchsorted(low, side="left"), unit.searchsorted(high, side="right")) for unit in self.units]
         inside = [unit[begin:end] for unit, (begin, end) in zip(self.units, edges, strict=True)]
         return int(sum(begin for begin, _ in edges)), np.concatenate(inside)
+
+
+def split_blocks(solo_rounds: set[int], shared_rounds: set[int]) -> bool:
+    """True where there are too few rounds to tell how they differ, so that blocks are cut into segments."""
+    present = [len(rounds) for rounds in (solo_rounds, shared_rounds) if rounds]
+    return bool(present) and min(present) < MIN_ROUNDS
 
 
 def make_sample(blocks: Sequence[tuple[int, FloatArray]], *, split: bool, lost: int = 0) -> Sample | None:

@@ -56,6 +56,19 @@ class Strip:
 
 
 @dataclass(frozen=True)
+class SlowIteration:
+    """One of a tenant's slowest: its times, and by neighbour how many iterations of it were in flight meanwhile."""
+
+    block: int
+    submit_ns: int
+    retire_ns: int
+    response_ms: float
+    service_ms: float
+    device_ms: float
+    neighbours: dict[str, int]
+
+
+@dataclass(frozen=True)
 class ActivityTrace:
     """One telemetry metric over the run, thinned: ``value`` at ``t_s`` (seconds since the run's first block), ``(m,)``.
 
@@ -86,11 +99,12 @@ class BlockSpan:
 @dataclass(frozen=True)
 class TenantSeries:
     """Series of one tenant. ``tails[side][clock]`` is missing where there are no samples; ``strip`` is None
-    where no shared block holds records of the tenant."""
+    where no shared block holds records of the tenant. ``slowest``: by side, the slowest first."""
 
     tails: dict[Side, dict[Clock, TailCurve]]
     over_time: OverTime
     strip: Strip | None = None
+    slowest: dict[Side, tuple[SlowIteration, ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

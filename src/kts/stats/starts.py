@@ -6,9 +6,10 @@ from collections.abc import Iterator
 
 from scipy.special import bdtrc
 
+from kts.model.plan import Plan
 from kts.model.run import RunInfo
 from kts.model.summary import Caution
-from kts.stats.gathering import TenantData
+from kts.stats.block import MeasuredBlock
 from kts.stats.sample import Sample
 
 TAIL = 0.01
@@ -28,10 +29,25 @@ def of_run(info: RunInfo) -> Iterator[Caution]:
         yield Caution(code="started-together", text=text)
 
 
-def of_tenant(name: str, data: TenantData, shared: Sample | None) -> Iterator[Caution]:
+class Starts:
+    """The first response time that counts of each block of the full house, by tenant."""
+
+    def __init__(self, plan: Plan) -> None:
+        self._firsts: dict[str, list[float]] = {tenant.name: [] for tenant in plan.tenants}
+
+    def feed(self, block: MeasuredBlock) -> None:
+        """See Pass."""
+        for name, row in block.kept.items() if block.side == "shared" else ():
+            self._firsts[name] += row.response[:1].tolist()
+
+    def of(self, tenant: str) -> list[float]:
+        """One per block that has iterations of the tenant."""
+        return self._firsts[tenant]
+
+
+def of_tenant(name: str, firsts: list[float], shared: Sample | None) -> Iterator[Caution]:
     """A caution where the first iterations of shared blocks are among the slowest 1 % over three times as often as
     chance puts them there (binomial, p < 0.01). ``shared``: its response times."""
-    firsts = data.shared.firsts
     if shared is None or not firsts:
         return
     limit = shared.quantile(1 - TAIL)

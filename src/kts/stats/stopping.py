@@ -10,11 +10,10 @@ from kts.model.plan import Plan
 from kts.model.records import Records, clock_ms
 from kts.model.run import BlockOutcome
 from kts.model.summary import Estimate
-from kts.stats.analysis import split_blocks
-from kts.stats.degradation import ratio_estimate
+from kts.stats.degradation import degradation
 from kts.stats.faults import sound
 from kts.stats.overlap import Span, counted
-from kts.stats.sample import FloatArray, make_sample
+from kts.stats.sample import FloatArray, make_sample, split_blocks
 from kts.stats.verdict import half_width, settled
 
 
@@ -114,5 +113,5 @@ class PrecisionRule:
         solo, shared = ([(r, v.copy()) for r, v in side if len(v)] for side in blocks)  # samples sort in place
         rounds = {r for r, _ in solo}, {r for r, _ in shared}
         split = split_blocks(*rounds)
-        samples = [make_sample(values, split=split) for values in (shared, solo)]
-        return ratio_estimate(samples[0], 0.99, samples[1], 0.99, self._confidence)
+        above, below = (make_sample(values, split=split) for values in (shared, solo))
+        return degradation(above, below, 0.99, self._confidence)

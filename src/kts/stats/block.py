@@ -1,0 +1,137 @@
+"""A block as the passes see it: read once, without what cannot be true, and with which iterations count."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import DTypeLike
+
+from kts.model.reading import RunData
+from kts.model.records import Records
+from kts.model.run import BlockOutcome
+from kts.stats.faults import sound
+from kts.stats.overlap import Counted, Mask, Span, counted
+from kts.stats.sample import FloatArray
+from kts.stats.series import Side
+
+SINGLE_PRECISION_FROM = 4_000_000
+"""Runs with more records than this are held in float32 (7 digits), to halve memory and sorting time."""
+
+PORTION = 1_000_000
+
+
+@dataclass(frozen=True, eq=False)
+class Rows:
+    """One tenant in one block, in order of time; latencies in ms, shape ``(n,)`` each.
+
+    ``response`` is the very array of ``service`` where every due time is the submission; ``device``: NaN without a
+    stopwatch. ``impossible``: how many more were left out because a latency was below zero.
+    """
+
+    span: Span
+    response: FloatArray
+    service: FloatArray
+    device: FloatArray
+    impossible: int = 0
+
+    def picked(self, keep: slice | Mask) -> Rows:
+        """Some of them."""
+        service = self.service[keep]
+        return Rows(
+            span=Span(self.span.submit_ns[keep], self.span.retire_ns[keep]),
+            response=service if self.response is self.service else self.response[keep],
+            service=service,
+            device=self.device[keep],
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class MeasuredBlock:
+    """A valid block of the plan: the rows of its tenants, and which of these count.
+
+    ``side`` None: a mix besides the full house.
+    """
+
+    outcome: BlockOutcome
+    side: Side | None
+    rows: dict[str, Rows]
+    counts: dict[str, Counted]
+
+    @cached_property
+    def spans(self) -> dict[str, Span]:
+        """When each tenant's iterations ran, all of them."""
+        return {name: row.span for name, row in self.rows.items()}
+
+    @cached_property
+    def kept(self) -> dict[str, Rows]:
+        """The rows that count."""
+        return {name: row.picked(self.counts[name].keep) for name, row in self.rows.items()}
+
+
+class Pass(Protocol):
+    """Learns one thing from a run's blocks, and keeps little of them. What it learnt is its own to offer."""
+
+    def feed(self, block: MeasuredBlock) -> None:
+        """The next block, in order of time. Its arrays may be kept, and are not to be changed."""
+
+
+def gather(run: RunData, passes: Sequence[Pass]) -> None:
+    """Shows every valid block to every pass. Reads the records of each tenant and block once, invalid blocks never."""
+    for block in _blocks(run):
+        for one in passes:
+            one.feed(block)
+        del block  # before the next is read
+
+
+def valid_blocks(run: RunData) -> list[BlockOutcome]:
+    """Those that may be analysed: valid, and of a condition that the plan has."""
+    conditions = {condition.name for condition in run.info.plan.conditions}
+    return [block for block in run.blocks if block.valid and block.condition in conditions]
+
+
+def counting(run: RunData, block: BlockOutcome, tenants: Sequence[str]) -> dict[str, Records]:
+    """The records of a block that can be true and count, by tenant."""
+    records = {name: sound(run.records(name, block.index))[0] for name in tenants}
+    counts = counted(block, {name: Span.of(rows) for name, rows in records.items()})
+    return {name: rows[counts[name].keep] for name, rows in records.items()}
+
+
+def _blocks(run: RunData) -> Iterator[MeasuredBlock]:
+    blocks = valid_blocks(run)
+    rows_in_all = sum(sum(block.counts.values()) for block in blocks)
+    dtype: DTypeLike = np.float32 if rows_in_all > SINGLE_PRECISION_FROM else np.float64
+    for block in blocks:
+        yield _read(run, block, dtype)
+
+
+def _read(run: RunData, block: BlockOutcome, dtype: DTypeLike) -> MeasuredBlock:
+    plan = run.info.plan
+    condition = plan.condition(block.condition)
+    rows = {name: _compact(run.records(name, block.index), dtype) for name in condition.tenants}
+    side: Side | None = "solo" if condition.is_solo else "shared" if condition.name == plan.full_house.name else None
+    return MeasuredBlock(block, side, rows, counted(block, {name: row.span for name, row in rows.items()}))
+
+
+def _compact(records: Records, dtype: DTypeLike) -> Rows:
+    """A portion at a time: temporary arrays would outweigh the result. Retirements are rebuilt from the service times,
+    as they are held."""
+    records, impossible = sound(records)
+    n = len(records)
+    submit_ns, retire_ns = np.empty(n, np.int64), np.empty(n, np.int64)
+    service, device = np.empty(n, dtype), np.empty(n, dtype)
+    closed = bool(np.array_equal(records["due_ns"], records["submit_ns"]))
+    response = service if closed else np.empty(n, dtype)
+    for first in range(0, n, PORTION):
+        here = slice(first, first + PORTION)
+        part = records[here]
+        submit_ns[here] = part["submit_ns"]
+        service[here] = (part["retire_ns"] - part["submit_ns"]) / 1e6
+        retire_ns[here] = part["submit_ns"] + (service[here] * 1e6).astype(np.int64)
+        device[here] = part["device_ms"]
+        if not closed:
+            response[here] = (part["retire_ns"] - part["due_ns"]) / 1e6
+    return Rows(Span(submit_ns, retire_ns), response, service, device, impossible)

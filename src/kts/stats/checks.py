@@ -1,0 +1,29 @@
+"""The conditions for believing a tenant's figures, each in a file of its own; those that fail give a caution."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from kts.model.summary import Caution
+from kts.stats import cautions, starts
+from kts.stats.depends_cautions import of_dependence
+from kts.stats.view import TenantView
+
+
+def _of_starts(view: TenantView) -> Iterator[Caution]:
+    return starts.of_tenant(view.name, view.gathered.starts.of(view.name), view.samples["shared"]["response"])
+
+
+CHECKS: tuple[Callable[[TenantView], Iterator[Caution]], ...] = (
+    cautions.of_tenant,
+    _of_starts,
+    of_dependence,
+    cautions.of_mixes,
+)
+"""In the order in which their cautions are told."""
+
+
+def of_tenant(view: TenantView) -> Iterator[Caution]:
+    """All cautions about one tenant."""
+    for check in CHECKS:
+        yield from check(view)

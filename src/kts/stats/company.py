@@ -1,0 +1,38 @@
+"""Iterations of the full house that ran beside a neighbour's."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from kts.model.plan import Plan
+from kts.stats.block import MeasuredBlock
+from kts.stats.overlap import collided
+from kts.stats.sample import Blocks
+
+COLLIDED_KEPT = 200_000
+"""Per block, evenly in time: their quantiles do not need more."""
+
+
+class Company:
+    """Of every tenant: how many iterations met a neighbour's, and response times of these as ``(round, ms)``."""
+
+    def __init__(self, plan: Plan) -> None:
+        self._met = {tenant.name: 0 for tenant in plan.tenants}
+        self._response: dict[str, Blocks] = {tenant.name: [] for tenant in plan.tenants}
+
+    def feed(self, block: MeasuredBlock) -> None:
+        """See Pass."""
+        if block.side != "shared":
+            return
+        for name, row in block.kept.items():
+            met = np.flatnonzero(collided(block.spans, name)[block.counts[name].keep])
+            self._met[name] += len(met)
+            self._response[name].append((block.outcome.round, row.response[met[:: 1 + len(met) // COLLIDED_KEPT]]))
+
+    def met(self, tenant: str) -> int:
+        """Iterations that met a neighbour's."""
+        return self._met[tenant]
+
+    def take(self, tenant: str) -> Blocks:
+        """Response times of these, some of very many. The caller's now."""
+        return self._response.pop(tenant)
