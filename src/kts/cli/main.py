@@ -5,6 +5,7 @@ Nothing heavy is imported here: every command imports what it needs when it runs
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import sys
@@ -32,6 +33,7 @@ from kts.cli.selfcheck import selfcheck
 from kts.cli.validate import validate
 from kts.cli.whatif import whatif
 from kts.errors import Interrupted, KtsError, SetupError, UsageError
+from kts.shown import PASTED, REPLACE, named, visible
 
 app = typer.Typer(
     name="kts",
@@ -103,11 +105,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _fill_closed_streams() -> None:
-    """Output that was closed by the caller (``>&-``) goes nowhere, instead of into the first file that is opened."""
+    """Output that was closed by the caller (``>&-``) goes nowhere, instead of into the first file that is opened. What
+    an output cannot show (a name that is no UTF-8) is replaced."""
     for name in ("stdin", "stdout", "stderr"):
         if getattr(sys, name) is None:
             nowhere = Path(os.devnull).open("r" if name == "stdin" else "w", encoding="utf-8")  # noqa: SIM115 - to the end
             setattr(sys, name, nowhere)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors=REPLACE)
 
 
 def _invoke(arguments: list[str]) -> int:
@@ -133,11 +139,11 @@ def _translated(error: Exception) -> KtsError:
 def _complain(error: KtsError, arguments: Sequence[str]) -> int:
     """Prints the error where the user looks for it: stderr, or stdout as JSON with --json. Returns the exit code."""
     if "--json" in arguments:
-        body = {"what": error.what, "remedy": error.remedy, "exit_code": error.exit_code}
+        body = {"what": visible(error.what), "remedy": visible(error.remedy), "exit_code": error.exit_code}
         sys.stdout.write(json.dumps({"error": body}) + "\n")
         sys.stdout.flush()
     for line in error.what.splitlines():
-        sys.stderr.write(f"error: {line}\n")
+        sys.stderr.write(f"error: {visible(line)}{'' if PASTED in line else named(line)}\n")
     if error.remedy:
-        sys.stderr.write(f"  try: {error.remedy}\n")
+        sys.stderr.write(f"  try: {visible(error.remedy)}\n")
     return error.exit_code

@@ -6,6 +6,7 @@ calibration found), written to run.json, and never changed after that.
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import ClassVar, Literal, get_args
 
 import msgspec
@@ -42,11 +43,21 @@ class Closed(msgspec.Struct, frozen=True, kw_only=True, tag="closed"):
     think_ms: float = 0.0
     jitter: float = 0.5
 
+    def check(self) -> None:
+        """ValueError where nobody can think so."""
+        if not (self.think_ms >= 0 and 0 <= self.jitter <= 1):
+            raise ValueError("impossible arrivals")
+
 
 class Poisson(msgspec.Struct, frozen=True, kw_only=True, tag="poisson"):
     """Open loop: due times of a Poisson process."""
 
     rate_hz: float
+
+    def check(self) -> None:
+        """ValueError where it is no rate."""
+        if not 1e-9 < self.rate_hz < 1e9:
+            raise ValueError("impossible arrivals")
 
     @property
     def interval_ms(self) -> float:
@@ -59,6 +70,12 @@ class Trace(msgspec.Struct, frozen=True, kw_only=True, tag="trace"):
 
     due_ms: tuple[float, ...]
     period_ms: float
+
+    def check(self) -> None:
+        """ValueError where the times do not rise within the period, from 0 on."""
+        steps = [later - earlier for earlier, later in pairwise((0.0, *self.due_ms, self.period_ms))]
+        if not self.due_ms or min(steps) < 0 or not self.period_ms > 0:
+            raise ValueError("impossible arrivals")
 
     @property
     def interval_ms(self) -> float:
@@ -173,6 +190,11 @@ class Tenant(msgspec.Struct, frozen=True, kw_only=True):
     slo: Slo = Slo()
     seed: int = 0
 
+    def check(self) -> None:
+        """ValueError where it is not told how much it does."""
+        if not (self.iterations or self.seconds or 0) > 0:
+            raise ValueError(f"tenant {self.name!r} has neither iterations nor seconds")
+
 
 class Condition(msgspec.Struct, frozen=True, kw_only=True):
     """A set of tenants active together. ``name``: ``solo-fft``, ``shared-fft+gemm``."""
@@ -232,6 +254,17 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     device: DeviceChoice = "auto"
     seed: int = 0
     allow_different_gpus: bool = False
+
+    def check(self) -> None:
+        """ValueError where its parts do not fit together."""
+        names = {tenant.name for tenant in self.tenants}
+        mixed = {name for condition in self.conditions for name in condition.tenants}
+        if not self.conditions or not mixed <= names or not all(condition.tenants for condition in self.conditions):
+            raise ValueError("the plan's conditions are not of its tenants")
+        if len(names) < len(self.tenants) or len({one.name for one in self.conditions}) < len(self.conditions):
+            raise ValueError("the plan has two tenants or conditions of one name")
+        if self.rounds < 1 or self.max_rounds < self.rounds:
+            raise ValueError("the plan has no rounds")
 
     def tenant(self, name: str) -> Tenant:
         """The tenant of that name. KeyError if there is none."""

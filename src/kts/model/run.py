@@ -77,6 +77,12 @@ class BlockOutcome(msgspec.Struct, frozen=True, kw_only=True):
     window_ns: tuple[int, int] | None = None
     lost: dict[str, int] = {}
 
+    def check(self) -> None:
+        """ValueError where it has no place in time."""
+        told = (self.start_ns, self.end_ns, *(self.window_ns or ()), self.index, self.round, *self.counts.values())
+        if min(told) < 0 or max(told) >= 2**62:
+            raise ValueError("a block's numbers or times cannot be")
+
 
 class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     """How the run ended.
@@ -111,3 +117,10 @@ class RunInfo(msgspec.Struct, frozen=True, kw_only=True):
     doubts: tuple[str, ...] = ()  # what was recorded and contradicts itself
     provenance: Provenance | None = None  # which kts conducted it, of what; None: made before that was recorded
     telemetry: tuple[SourceState, ...] = ()  # sources that were asked for, each once; empty without telemetry
+
+    def check(self) -> None:
+        """ValueError where its blocks are not of its plan."""
+        if not {block.condition for block in self.blocks} <= {condition.name for condition in self.plan.conditions}:
+            raise ValueError("a block's condition is not in the plan")
+        if len({block.index for block in self.blocks}) < len(self.blocks):
+            raise ValueError("two blocks of one number")

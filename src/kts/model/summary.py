@@ -6,6 +6,7 @@ from typing import Literal
 
 import msgspec
 
+from kts.files import ordered
 from kts.model.provenance import Provenance
 from kts.model.telemetry import Scope, SourceState
 
@@ -19,6 +20,11 @@ class Estimate(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=False):
     lo: float | None
     hi: float | None
     refused: str = ""
+
+    def check(self) -> None:
+        """ValueError where it is no figure with an interval."""
+        if not ordered(self.lo, self.estimate, self.hi):
+            raise ValueError("lo <= estimate <= hi, none below 0")
 
 
 class Latency(msgspec.Struct, frozen=True, kw_only=True):
@@ -268,3 +274,8 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     mixes: tuple[Mix, ...] | msgspec.UnsetType = msgspec.UNSET
     telemetry: tuple[SourceState, ...] | msgspec.UnsetType = msgspec.UNSET
     provenance: Provenance | msgspec.UnsetType = msgspec.UNSET
+
+    def check(self) -> None:
+        """ValueError where its intervals cannot be."""
+        if not 0 < self.confidence < 1:
+            raise ValueError("a confidence is between 0 and 1")

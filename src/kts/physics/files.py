@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
-
 from kts.errors import DataError
 from kts.files import decode
-from kts.model.plan import Closed, Poisson
 from kts.physics.draws import service_alone_ms
 from kts.physics.forecast import PREDICTION_VERSION, Prediction
 from kts.physics.values import FINGERPRINT_VERSION, PROFILE_VERSION, Fingerprint, Profile
@@ -35,20 +32,10 @@ def decode_prediction(raw: bytes, name: str) -> Prediction:
 
 
 def check_profile(profile: Profile) -> None:
-    """ValueError for columns that do not fit together, for arrivals, deadlines and queues that cannot be, and for a
+    """ValueError for columns that do not fit together, for deadlines and queues that cannot be, and for a
     tenant that takes no time at all."""
     _ = profile.iterations, profile.solo_service.ns, profile.solo_device.ns
-    arrivals, finite = profile.arrivals, float("inf")
-    if isinstance(arrivals, Closed):
-        sound = 0 <= arrivals.think_ms < finite and 0 <= arrivals.jitter <= 1
-    elif isinstance(arrivals, Poisson):
-        sound = 0 < arrivals.rate_hz < finite
-    else:
-        steps = [b - a for a, b in pairwise((0.0, *arrivals.due_ms, arrivals.period_ms))]
-        sound = len(arrivals.due_ms) > 0 and min(steps) >= 0 and 0 < arrivals.period_ms < finite
-    if not sound:
-        raise ValueError("impossible arrivals")
-    if profile.deadline_ms is not None and not 0 < profile.deadline_ms < finite:
+    if profile.deadline_ms is not None and not 0 < profile.deadline_ms < float("inf"):
         raise ValueError("a deadline is above 0")
     if profile.queue_depth is not None and profile.queue_depth < 1:
         raise ValueError("a queue holds at least one launch")

@@ -49,6 +49,11 @@ class Plain(msgspec.Struct, frozen=True, kw_only=True):
     p99: float | None
     p999: float | None
 
+    def check(self) -> None:
+        """ValueError where a figure is below 0."""
+        if any((getattr(self, name) or 0.0) < 0 for name in FIGURES):
+            raise ValueError("no figure is below 0")
+
 
 class ModelError(msgspec.Struct, frozen=True, kw_only=True):
     """The part of the band that stands for what the model leaves out, as relative standard deviations.
@@ -148,3 +153,10 @@ class Prediction(msgspec.Struct, frozen=True, kw_only=True):
     notes: tuple[str, ...] = ()
     created_ns: int | None = None  # CLOCK_REALTIME
     provenance: Provenance | None = None
+
+    def check(self) -> None:
+        """ValueError where its bands cannot be."""
+        if not 0 < self.confidence < 1:
+            raise ValueError("a confidence is between 0 and 1")
+        if any(seconds is not None and not seconds > 0 for seconds in (self.seconds, *(m.seconds for m in self.mixes))):
+            raise ValueError("a run is longer than 0 s")

@@ -20,6 +20,9 @@ from kts.units import NS_PER_MS
 
 FINGERPRINT_VERSION = 1
 PROFILE_VERSION = 1
+LONGEST_MS = 1e12
+"""No time is that long: 31 years."""
+MOST_VALUES = 1 << 27
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -139,12 +142,17 @@ class Column(msgspec.Struct, frozen=True, kw_only=True):
 
     @classmethod
     def of_ms(cls, values: ArrayLike) -> Column:
-        """Packs milliseconds, rounded to nanoseconds."""
-        return cls.of_ns(np.round(np.asarray(values, dtype=np.float64) * NS_PER_MS).astype(np.int64))
+        """Packs milliseconds, rounded to nanoseconds. ValueError where one is no time."""
+        times = np.asarray(values, dtype=np.float64)
+        if not (np.abs(times) < LONGEST_MS).all():
+            raise ValueError("a time that cannot be")
+        return cls.of_ns(np.round(times * NS_PER_MS).astype(np.int64))
 
     @property
     def ns(self) -> Ints:
         """The values. ValueError if the data are damaged or not ``n`` values."""
+        if not 0 <= self.n <= MOST_VALUES:
+            raise ValueError(f"a column of {self.n} values")
         try:
             limit = 8 * self.n
             unpacker = zlib.decompressobj()
@@ -153,7 +161,10 @@ class Column(msgspec.Struct, frozen=True, kw_only=True):
             raise ValueError(f"damaged column: {error}") from error
         if len(raw) != limit or not unpacker.eof:
             raise ValueError(f"damaged column: not {self.n} values")
-        return np.cumsum(np.frombuffer(raw, dtype="<i8"))
+        steps = np.frombuffer(raw, dtype="<i8")
+        if not np.abs(steps.astype(np.float64)).sum() < LONGEST_MS * NS_PER_MS:
+            raise ValueError("a time that cannot be")
+        return np.cumsum(steps)
 
     @property
     def ms(self) -> Floats:

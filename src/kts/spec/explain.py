@@ -6,11 +6,14 @@ from collections.abc import Callable, Iterable
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
+from kts.shown import shown, visible
 from kts.spec.yamltree import Path
 
 if TYPE_CHECKING:
     from pydantic import ValidationError
     from pydantic_core import ErrorDetails
+
+LONGEST_WORD = 60
 
 _KINDS = {
     "int_type": "must be a whole number",
@@ -46,12 +49,13 @@ def show_path(path: Path) -> str:
     text = ""
     for part in path:
         text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else str(part)
-    return text
+    return visible(text)
 
 
 def did_you_mean(word: object, known: Iterable[str]) -> str:
     """``; did you mean 'X'?``, or nothing if no known word is near."""
-    near = get_close_matches(word.lower(), list(known), n=1, cutoff=0.6) if isinstance(word, str) else []
+    short = isinstance(word, str) and len(word) <= LONGEST_WORD  # a long one takes seconds and is near to nothing
+    near = get_close_matches(str(word).lower(), list(known), n=1, cutoff=0.6) if short else []
     return f"; did you mean {near[0]!r}?" if near else ""
 
 
@@ -71,7 +75,7 @@ def _message(detail: ErrorDetails, data: Any) -> str:
         "literal_error": lambda: _choice(given, context["expected"]),
         "union_tag_invalid": lambda: _unknown_workload(given),
         "union_tag_not_found": _no_workload,
-        "value_error": lambda: str(context["error"]),
+        "value_error": lambda: _with_value(str(context["error"]), given),
         "too_long": lambda: f"must have at most {context['max_length']} entries (has {context['actual_length']})",
     }
     if kind in special:
@@ -80,6 +84,10 @@ def _message(detail: ErrorDetails, data: Any) -> str:
         words, key = _LIMITS[kind]
         return f"must be {words} {context[key]:g} (is {_shown(given)})"
     return f"{_KINDS.get(kind, detail['msg'])} (is {_shown(given)})"
+
+
+def _with_value(message: str, given: object) -> str:
+    return f"{message} (is {shown(given)})" if isinstance(given, str) and "(is " not in message else message
 
 
 def _choice(given: object, expected: str) -> str:
@@ -106,16 +114,16 @@ def _unknown_key(path: Path, data: Any) -> str:
 
     key = str(path[-1])
     if path[:1] != ("tenants",):
-        return f"unknown key {key!r}{did_you_mean(key, Experiment.model_fields)}"
+        return f"unknown key {shown(key)}{did_you_mean(key, Experiment.model_fields)}"
     if len(path) == 4:
-        return f"unknown key {key!r}{did_you_mean(key, SloSpec.model_fields)}"
+        return f"unknown key {shown(key)}{did_you_mean(key, SloSpec.model_fields)}"
     workload = str(data["tenants"][path[1]]["workload"])
     owners = [known for known in WORKLOADS if key in keys_of(known)]
     if owners:
         *others, last = owners
         listed = f"{', '.join(others)} and {last}" if others else last
         return f"{key!r} is for the workload {listed} only (this one is {workload})"
-    return f"unknown key {key!r}{did_you_mean(key, keys_of(workload))}"
+    return f"unknown key {shown(key)}{did_you_mean(key, keys_of(workload))}"
 
 
 def _shown(value: object) -> str:
@@ -127,5 +135,4 @@ def _shown(value: object) -> str:
         return "a mapping"
     if isinstance(value, (list, tuple)):
         return "a list"
-    text = repr(value)
-    return text if len(text) <= 60 else text[:57] + "..."
+    return shown(value)

@@ -8,7 +8,9 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from kts import files
 from kts.errors import SpecError
+from kts.shown import named, shown, visible
 from kts.spec.ready_made import names, ready_made_text
 
 if TYPE_CHECKING:
@@ -16,6 +18,7 @@ if TYPE_CHECKING:
     from kts.spec.yamltree import Tree
 
 MAX_BYTES = 1 << 20
+OWN = "x-"
 _SEE = "see docs/experiments.md for the keys, or `kts schema experiment` for the JSON Schema"
 
 
@@ -60,6 +63,8 @@ def load_text(text: str, *, source: str, default_name: str = "experiment", folde
         raise SpecError(f"{source}: the file is empty", f"start from `kts experiments {names()[0]}`")
     if not isinstance(tree.data, dict):
         raise SpecError(f"{source}:1: must be a mapping of keys to values, with name and tenants", _SEE)
+    _refuse_others(tree.data, source)
+    _drop_own_keys(tree.data)
     tree.data.setdefault("name", _usable_name(default_name))
     mistakes = _own_mistakes(tree) + _read_traces(tree, folder)
     experiment = None
@@ -77,6 +82,29 @@ def load_text(text: str, *, source: str, default_name: str = "experiment", folde
     return LoadedExperiment(experiment=experiment, text=text, source=source)
 
 
+def _refuse_others(data: dict[str, Any], source: str) -> None:
+    """SpecError for what is written for another program."""
+    if "tenants" in data:
+        return
+    if "kind" in data and ("apiVersion" in data or "metadata" in data or "spec" in data):
+        raise SpecError(
+            f"{source}: is a Kubernetes object (kind {shown(data['kind'])}), not an experiment of kts",
+            "kts makes the objects of a run itself: kts run EXPERIMENT --on k8s, or kts k8s render EXPERIMENT",
+        )
+    if isinstance(data.get("services"), dict):
+        raise SpecError(f"{source}: is a compose file (services), not an experiment of kts", _SEE)
+
+
+def _drop_own_keys(data: dict[str, Any]) -> None:
+    """Keys that begin with ``x-`` are the user's own, as in compose files: a place for what ``<<`` merges."""
+    tenants = data.get("tenants")
+    holders = [data, *(tenants.values() if isinstance(tenants, dict) else ())]
+    holders += [holder["slo"] for holder in holders if isinstance(holder, dict) and "slo" in holder]
+    for holder in holders:
+        for key in [key for key in holder if key.startswith(OWN)] if isinstance(holder, dict) else ():
+            del holder[key]
+
+
 def _own_mistakes(tree: Tree) -> list[tuple[int, str]]:
     """What the models cannot see: keys given twice, and names of tenants."""
     from kts.spec.models import TENANT_NAME
@@ -84,12 +112,13 @@ def _own_mistakes(tree: Tree) -> list[tuple[int, str]]:
     mistakes = []
     for path, first, second in tree.repeated:
         what = "tenant" if len(path) == 2 and path[0] == "tenants" else "key"
-        mistakes.append((second, f"{what} {path[-1]!r} is given twice: lines {first} and {second}"))
+        mistakes.append((second, f"{what} {shown(path[-1])} is given twice: lines {first} and {second}"))
     tenants: Any = tree.data.get("tenants")
     for name in tenants if isinstance(tenants, dict) else ():
         if not TENANT_NAME.fullmatch(name):
             rule = "1 to 40 lower-case letters, digits or '-', with a letter or digit at both ends"
-            mistakes.append((tree.line(("tenants", name)), f"tenants.{name}: a tenant's name must be {rule}"))
+            said = f"{visible(f'tenants.{name}')}: a tenant's name must be {rule}{named(name)}"
+            mistakes.append((tree.line(("tenants", name)), said))
     return mistakes
 
 
@@ -116,12 +145,12 @@ def _times_in(path: Path) -> list[float]:
     if len(raw) > MAX_BYTES:
         raise ValueError(f"larger than {MAX_BYTES >> 20} MiB")
     times = []
-    for number, line in enumerate(raw.decode("utf-8-sig", errors="replace").splitlines(), start=1):
+    for number, line in enumerate(files.without_mark(raw).decode(errors="replace").splitlines(), start=1):
         for word in re.split(r"[\s,]+", line.strip()):
             try:
                 times += [float(word)] if word else []
             except ValueError:
-                raise ValueError(f"line {number}: {word[:40]!r} is not a time (ms)") from None
+                raise ValueError(f"line {number}: {shown(word)} is not a time (ms)") from None
     return times
 
 
@@ -139,7 +168,7 @@ def _read(path: Path, given: str) -> str:
     if len(raw) > MAX_BYTES:
         raise SpecError(f"{given}: larger than {MAX_BYTES >> 20} MiB: not an experiment file", _SEE)
     try:
-        return raw.decode("utf-8-sig")
+        return files.without_mark(raw).decode()
     except UnicodeDecodeError as error:
         line = raw.count(b"\n", 0, error.start) + 1
         raise SpecError(f"{given}:{line}: not UTF-8 text", "save the file as UTF-8") from error

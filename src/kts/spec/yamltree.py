@@ -13,6 +13,8 @@ from typing import Any
 
 import yaml
 
+from kts.shown import shown
+
 Path = tuple[str | int, ...]
 
 MAX_VALUES = 50_000
@@ -76,6 +78,8 @@ def parse(text: str) -> Tree:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         problem = " ".join(filter(None, (error.problem, error.context and f"({error.context})")))
+        if isinstance(error, yaml.composer.ComposerError) and "single document" in str(error.context):
+            problem = "a second document begins here; give one experiment a file"
         raise TreeError(problem, mark.line + 1 if mark else 0, mark.column + 1 if mark else 0) from error
     except yaml.reader.ReaderError as error:
         line = text.count("\n", 0, error.position) + 1
@@ -156,7 +160,7 @@ def _scalar(node: yaml.ScalarNode, line: int, column: int) -> Any:
             case "float":
                 return float(text.replace(".inf", "inf").replace(".nan", "nan").replace(".Inf", "inf"))
     except ValueError as error:
-        raise TreeError(f"{text[:40]!r} is not a usable {kind}", line, column) from error
+        raise TreeError(f"{shown(text)} is not a usable {kind}", line, column) from error
     raise TreeError(f"tag {_shown(node.tag)} is not supported", line, column)
 
 

@@ -113,7 +113,10 @@ def _frame_at(file: BinaryIO, offset: int, size: int) -> Frame | None:
     body = file.read(end - offset - _HEAD.size)
     if zlib.crc32(body, zlib.crc32(packed[_CHECKED_FROM:])) != crc:
         return None
-    tenant, *optional = body[:tenant_bytes].decode().split("\0")
+    try:
+        tenant, *optional = body[:tenant_bytes].decode().split("\0")
+    except UnicodeDecodeError:
+        return None
     return Frame(tenant, block, seq, count, offset, payload, end, tuple(optional))
 
 
@@ -125,7 +128,7 @@ def _sane_head(file: BinaryIO, offset: int) -> tuple[int, int, int, int, int, in
     if len(packed) < _HEAD.size:
         return None
     magic, crc, tenant_bytes, record_bytes, block, seq, count = _HEAD.unpack(packed)
-    sane = magic == _MAGIC and RECORD.itemsize <= record_bytes <= MAX_RECORD_BYTES
+    sane = magic == _MAGIC and RECORD.itemsize <= record_bytes <= MAX_RECORD_BYTES and block >= 0
     if not sane or count > MAX_FRAME_RECORDS or tenant_bytes > MAX_TENANT_BYTES:
         return None
     return crc, tenant_bytes, record_bytes, block, seq, count, packed

@@ -18,6 +18,7 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
+from kts.files import check
 from kts.model.telemetry import Sample, SampleSeries, Scope
 from kts.store import durable, layout
 from kts.units import NS_PER_S
@@ -128,9 +129,11 @@ def _checked(line: bytes) -> _Line | None:
     try:
         if int(line[:8], 16) != zlib.crc32(line[9:-1]):
             return None
-        return _decoder.decode(line[9:-1])
-    except (ValueError, msgspec.DecodeError):
+        read = _decoder.decode(line[9:-1])
+        check(read)
+    except (ValueError, msgspec.DecodeError, RecursionError):
         return None
+    return read
 
 
 def _series(key: _Key, t: array[int], span: array[int], value: array[float]) -> SampleSeries:

@@ -85,7 +85,7 @@ def read_parquet(path: Path) -> list[SampleSeries]:
         schema = meta.get(_SCHEMA_KEY.encode(), b"")
         if not schema.isdigit() or int(schema) > SCHEMA_VERSION:
             raise ValueError(f"schema {schema.decode(errors='replace') or 'unknown'}")
-        groups = [_group(file.read_row_group(number)) for number in range(file.num_row_groups)]
+        groups = [_group(file, number) for number in range(file.num_row_groups)]
         crc32 = meta.get(_CRC_KEY.encode())
         if (int(schema) >= CHECKED_FROM or crc32) and crc32 != str(_crc32(groups)).encode():
             raise ValueError("checksum of its samples")
@@ -95,13 +95,13 @@ def read_parquet(path: Path) -> list[SampleSeries]:
     return _joined(groups)
 
 
-def _group(table: pa.Table) -> SampleSeries:
+def _group(file: pq.ParquetFile, number: int) -> SampleSeries:
+    table = file.read_row_group(number)
+    _check(table, file.metadata.row_group(number).num_rows)
     words = [str(table.column(name)[0].as_py()) for name in _NAMES]
     source, metric, scope, subject = words
     if scope not in ("device", "tenant"):
         raise ValueError(f"scope {scope}")
-    if any(len(table.column(name).unique()) != 1 for name in _NAMES):
-        raise ValueError("a row group of several series")
     return SampleSeries(
         source=source,
         metric=metric,
@@ -111,6 +111,14 @@ def _group(table: pa.Table) -> SampleSeries:
         span_ns=table.column("span_ns").to_numpy(),
         value=table.column("value").to_numpy(),
     )
+
+
+def _check(table: pa.Table, rows: int) -> None:
+    """ValueError where a row group has not as many ``rows`` as the footer says, or samples of several series."""
+    if table.num_rows != rows:
+        raise ValueError(f"{table.num_rows} of {rows} samples")
+    if any(len(table.column(name).unique()) != 1 for name in _NAMES):
+        raise ValueError("a row group of several series")
 
 
 def _joined(groups: Sequence[SampleSeries]) -> list[SampleSeries]:

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from kts.errors import DataError
+from kts.files import check
 from kts.model.plan import DeviceChoice, Tenant
 from kts.model.records import RECORD, Records
 from kts.model.run import DeviceInfo
@@ -111,9 +112,11 @@ def parse_result(line: str) -> Recording | Failed | None:
         raw = unpacker.decompress(base64.b64decode(line[len(PREFIX) :].strip(), validate=True), MAX_BYTES)
         if not unpacker.eof:
             raise ValueError("cut off, or too large")
-        return _sound(_decoder.decode(raw))
-    except (ValueError, zlib.error, msgspec.DecodeError) as error:
+        result = _sound(_decoder.decode(raw))
+        check(result)
+    except (ValueError, zlib.error, msgspec.DecodeError, RecursionError) as error:
         raise DataError(f"a worker's profile cannot be read: {error}", "both ends must run the same kts") from error
+    return result
 
 
 def _sound(result: Recording | Failed) -> Recording | Failed:

@@ -66,7 +66,8 @@ class _Fingerprint(msgspec.Struct):
 
     def check(self) -> None:
         """ValueError where nothing can be shared like that."""
-        if not self.slice_ms.value > 0 or min(0.0, *(cost.value for cost in (*self.preempt_ms, *self.yield_ms))) < 0:
+        costs = (*self.preempt_ms, *self.yield_ms)
+        if not self.slice_ms.value > 0 or not self.preempt_ms or any(cost.value < 0 for cost in costs):
             raise ValueError("a slice is above 0, and no cost below")
 
 

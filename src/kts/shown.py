@@ -1,0 +1,100 @@
+"""Text that others wrote, as messages show it: what cannot be seen is escaped, and named."""
+
+from __future__ import annotations
+
+import codecs
+import os
+import unicodedata
+from pathlib import Path
+
+LONGEST = 60
+MOST_WHOLE = 10**300
+"""Python does not print much larger ones in decimals."""
+PASTED = "as web pages paste them"
+"""In every text of `named`."""
+_QUOTES = "‘’‚‛“”„‟«»‹›′″＂＇"
+_DASHES = "\u2010\u2011\u2012\u2013\u2014\u2015\u2212\uff0d"
+_NAMES = {
+    "\u00a0": "a no-break space",
+    "\u202f": "a narrow no-break space",
+    "\u200b": "a zero-width space",
+    "\u200c": "a zero-width non-joiner",
+    "\u200d": "a zero-width joiner",
+    "\u2060": "a zero-width word joiner",
+    "\ufeff": "a byte order mark (zero-width no-break space)",
+    "\u00ad": "a soft hyphen, which cannot be seen",
+}
+_KINDS = {
+    "Zs": "a space that is none",
+    "Zl": "a line break that is none",
+    "Zp": "a line break that is none",
+    "Cf": "a character without width",
+    "Cc": "a control character",
+    "Cs": "half a character",
+    "Co": "a private character",
+    "Cn": "a character that is none",
+}
+_MOST_NAMED = 3
+
+
+def shown(value: object) -> str:
+    """A value as a message quotes it: short, with escapes for what cannot be seen, and the names of what misleads."""
+    if isinstance(value, (bytes, str, os.PathLike)):
+        text = repr(os.fspath(value))
+        return f"{_short(text)}{named(str(value))}"
+    return _short(hex(value) if isinstance(value, int) and abs(value) > MOST_WHOLE else repr(value))
+
+
+def named(text: str) -> str:
+    """``, with a no-break space, as web pages paste them``: what in ``text`` looks like something else, or like
+    nothing; empty where all is as it looks."""
+    found = dict.fromkeys(name for char in text[:10_000] if (name := _name(char)))
+    if not found:
+        return ""
+    return f", with {' and '.join(list(found)[:_MOST_NAMED])}, {PASTED}"
+
+
+def visible(text: str) -> str:
+    """One line of a message: escapes for characters that cannot be seen, replacement characters for what is no text."""
+    return "".join(_visible(char) for char in text)
+
+
+def path_text(path: Path | str) -> str:
+    """A file's name as text: bytes that are no UTF-8 become replacement characters."""
+    return os.fsencode(path).decode("utf-8", "replace")
+
+
+def as_it_can_be(error: UnicodeError) -> tuple[str, int]:
+    """For ``codecs.register_error``: what an output cannot show becomes a replacement character, or ``?``."""
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    mark = "\ufffd" if error.encoding.lower().replace("-", "") in {"utf8", "utf16", "utf32"} else "?"
+    return mark * (error.end - error.start), error.end
+
+
+REPLACE = "kts.replace"
+"""The name of `as_it_can_be` as an ``errors`` argument."""
+codecs.register_error(REPLACE, as_it_can_be)
+
+
+def _name(char: str) -> str:
+    number, kind = f"(U+{ord(char):04X})", unicodedata.category(char)
+    if char in " \t\n\r" or 0xDC80 <= ord(char) <= 0xDCFF:  # the latter stands for a byte that is no UTF-8
+        return ""
+    if char in _QUOTES:
+        return "typographic quotes"
+    if char in _DASHES:
+        return f"a dash that is no '-' {number}"
+    return _NAMES.get(char) or (f"{_KINDS[kind]} {number}" if kind in _KINDS else "")
+
+
+def _visible(char: str) -> str:
+    if char.isprintable() or char in "\t\n":
+        return char
+    if 0xD800 <= ord(char) <= 0xDFFF:
+        return "\ufffd"
+    return repr(char)[1:-1]
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= LONGEST else text[: LONGEST - 3] + "..."
