@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from kts.errors import DataError
+from kts.shown import without_mark
 
 MAX_BYTES = 256 << 20
 """No file that is read whole is larger."""
@@ -83,13 +84,6 @@ def decode(
 def _converted(raw: bytes, kind: type[_T], upgrade: Callable[[dict[str, Any]], dict[str, Any]]) -> _T:
     content = msgspec.json.decode(raw)
     return msgspec.convert(upgrade(content) if isinstance(content, dict) else content, kind)
-
-
-def without_mark(raw: bytes) -> bytes:
-    """UTF-8 without the byte order mark that editors and shells of other systems put in front. UnicodeError."""
-    if raw.startswith((b"\xff\xfe", b"\xfe\xff")):
-        return raw.decode("utf-16").encode()
-    return raw.removeprefix(b"\xef\xbb\xbf")
 
 
 def check(value: object) -> None:

@@ -1,4 +1,4 @@
-"""Text that others wrote, as messages show it: what cannot be seen is escaped, and named."""
+"""Text that others wrote: without its mark, and as messages show it: what cannot be seen is escaped, and named."""
 
 from __future__ import annotations
 
@@ -59,6 +59,14 @@ def visible(text: str) -> str:
     return "".join(_visible(char) for char in text)
 
 
+def without_mark(raw: bytes) -> bytes:
+    """UTF-8 without the byte order mark that editors and shells of other systems put in front, also where they wrote
+    UTF-16. UnicodeError."""
+    if raw.startswith((b"\xff\xfe", b"\xfe\xff")):
+        return raw.decode("utf-16").encode()
+    return raw.removeprefix(b"\xef\xbb\xbf")
+
+
 def path_text(path: Path | str) -> str:
     """A file's name as text: bytes that are no UTF-8 become replacement characters."""
     return os.fsencode(path).decode("utf-8", "replace")
@@ -89,7 +97,7 @@ def _name(char: str) -> str:
 
 
 def _visible(char: str) -> str:
-    if char.isprintable() or char in "\t\n":
+    if char.isprintable():
         return char
     if 0xD800 <= ord(char) <= 0xDFFF:
         return "\ufffd"

@@ -150,7 +150,7 @@ MISTAKES = {
     ),
     "an unknown word for mixes": (
         "mixes: pair\n" + A + B,
-        "x:1: mixes: must be full, pairs, all, or a list of lists of tenants' names",
+        "x:1: mixes: must be full, pairs, all, or a list of lists of tenants' names (is 'pair')",
     ),
     "a flat list of mixes": (
         "mixes: [a, b]\n" + A + B,
@@ -200,7 +200,7 @@ MISTAKES = {
     ),
     "open quote in a command": (
         A + '  b: {workload: command, command: "a \'b"}\n',
-        "x:3: tenants.b.command: cannot be split into words: No closing quotation",
+        'x:3: tenants.b.command: cannot be split into words: No closing quotation (is "a \'b")',
     ),
     "an empty command": (
         A + "  b: {workload: command, command: []}\n",
@@ -217,7 +217,7 @@ MISTAKES = {
     "YAML control character": ("a: 1\nb: \x00\n", "x:2: not YAML: character 0 is not allowed in YAML"),
     "two documents": (
         "a: 1\n---\nb: 1\n",
-        "x:2:1: not YAML: but found another document (expected a single document in the stream)",
+        "x:2:1: not YAML: a second document begins here; give one experiment a file",
     ),
     "a Python object": ("a: !!python/object:x 1\n", "x:1:4: not YAML: tag !!python/object:x is not supported"),
     "an alias of itself": ("a: &a [*a]\n", "x:1:4: not YAML: nested deeper than 20 levels"),

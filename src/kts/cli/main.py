@@ -139,7 +139,8 @@ def _translated(error: Exception) -> KtsError:
 def _complain(error: KtsError, arguments: Sequence[str]) -> int:
     """Prints the error where the user looks for it: stderr, or stdout as JSON with --json. Returns the exit code."""
     if "--json" in arguments:
-        body = {"what": visible(error.what), "remedy": visible(error.remedy), "exit_code": error.exit_code}
+        what = "\n".join(visible(line) for line in error.what.splitlines())
+        body = {"what": what, "remedy": visible(error.remedy), "exit_code": error.exit_code}
         sys.stdout.write(json.dumps({"error": body}) + "\n")
         sys.stdout.flush()
     for line in error.what.splitlines():

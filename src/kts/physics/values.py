@@ -143,10 +143,7 @@ class Column(msgspec.Struct, frozen=True, kw_only=True):
     @classmethod
     def of_ms(cls, values: ArrayLike) -> Column:
         """Packs milliseconds, rounded to nanoseconds. ValueError where one is no time."""
-        times = np.asarray(values, dtype=np.float64)
-        if not (np.abs(times) < LONGEST_MS).all():
-            raise ValueError("a time that cannot be")
-        return cls.of_ns(np.round(times * NS_PER_MS).astype(np.int64))
+        return cls.of_ns(np.round(_times(values) * NS_PER_MS).astype(np.int64))
 
     @property
     def ns(self) -> Ints:
@@ -161,15 +158,19 @@ class Column(msgspec.Struct, frozen=True, kw_only=True):
             raise ValueError(f"damaged column: {error}") from error
         if len(raw) != limit or not unpacker.eof:
             raise ValueError(f"damaged column: not {self.n} values")
-        steps = np.frombuffer(raw, dtype="<i8")
-        if not np.abs(steps.astype(np.float64)).sum() < LONGEST_MS * NS_PER_MS:
-            raise ValueError("a time that cannot be")
-        return np.cumsum(steps)
+        return np.cumsum(np.frombuffer(raw, dtype="<i8"))
 
     @property
     def ms(self) -> Floats:
-        """The values in milliseconds."""
-        return np.asarray(self.ns / NS_PER_MS, dtype=np.float64)
+        """The values in milliseconds. ValueError as for `ns`, and where one is no time."""
+        return _times(self.ns / NS_PER_MS)
+
+
+def _times(values: ArrayLike) -> Floats:
+    times = np.asarray(values, dtype=np.float64)
+    if not (np.abs(times) <= LONGEST_MS).all():
+        raise ValueError("a time that cannot be")
+    return times
 
 
 EMPTY = Column.of_ns([])
@@ -246,7 +247,8 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True, dict=True):
         found = Iterations(first, self.offset.ms, self.duration.ms, self.retire.ms)
         if not len(counts) or (counts < 1).any():
             raise ValueError("every iteration needs at least one launch")
-        if not len(found.offset_ms) == len(found.duration_ms) == first[-1] or found.n != len(counts):
+        launches = len(found.offset_ms)
+        if not len(found.duration_ms) == launches == first[-1] >= counts.max() or found.n != len(counts):
             raise ValueError("columns of unequal length")
         if min(found.offset_ms.min(), found.duration_ms.min(), found.retire_ms.min()) < 0:
             raise ValueError("a time below zero")

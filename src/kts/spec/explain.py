@@ -87,7 +87,8 @@ def _message(detail: ErrorDetails, data: Any) -> str:
 
 
 def _with_value(message: str, given: object) -> str:
-    return f"{message} (is {shown(given)})" if isinstance(given, str) and "(is " not in message else message
+    told = not isinstance(given, str) or not message.startswith(("must be", "cannot be")) or "(is " in message
+    return message if told else f"{message} (is {shown(given)})"
 
 
 def _choice(given: object, expected: str) -> str:

@@ -8,9 +8,8 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from kts import files
 from kts.errors import SpecError
-from kts.shown import named, shown, visible
+from kts.shown import named, shown, visible, without_mark
 from kts.spec.ready_made import names, ready_made_text
 
 if TYPE_CHECKING:
@@ -133,7 +132,9 @@ def _read_traces(tree: Tree, folder: Path) -> list[tuple[int, str]]:
             except (OSError, ValueError) as error:
                 times = [0.0, 1.0]  # stands in, so that nothing else is said of it
                 why = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-                mistakes.append((tree.line(("tenants", name, "due_ms")), f"tenants.{name}.due_ms: {file}: {why}"))
+                mistakes.append(
+                    (tree.line(("tenants", name, "due_ms")), f"{visible(f'tenants.{name}.due_ms: {file}')}: {why}")
+                )
             tenant["due_ms"] = times
     return mistakes
 
@@ -145,7 +146,7 @@ def _times_in(path: Path) -> list[float]:
     if len(raw) > MAX_BYTES:
         raise ValueError(f"larger than {MAX_BYTES >> 20} MiB")
     times = []
-    for number, line in enumerate(files.without_mark(raw).decode(errors="replace").splitlines(), start=1):
+    for number, line in enumerate(without_mark(raw).decode(errors="replace").splitlines(), start=1):
         for word in re.split(r"[\s,]+", line.strip()):
             try:
                 times += [float(word)] if word else []
@@ -168,7 +169,7 @@ def _read(path: Path, given: str) -> str:
     if len(raw) > MAX_BYTES:
         raise SpecError(f"{given}: larger than {MAX_BYTES >> 20} MiB: not an experiment file", _SEE)
     try:
-        return files.without_mark(raw).decode()
+        return without_mark(raw).decode()
     except UnicodeDecodeError as error:
         line = raw.count(b"\n", 0, error.start) + 1
         raise SpecError(f"{given}:{line}: not UTF-8 text", "save the file as UTF-8") from error
