@@ -6,13 +6,6 @@ traceback that reaches a user is a bug. The codes are documented in docs/formats
 
 from __future__ import annotations
 
-LONGEST_SHOWN = 120
-
-
-def visible(text: str, most: int = LONGEST_SHOWN) -> str:
-    """Somebody's text in quotes for a message: what cannot be seen as an escape, and cut to ``most`` characters."""
-    return repr(text if len(text) <= most else text[: most - 1] + "…")
-
 
 class KtsError(Exception):
     """Base of every error that a user may see.

@@ -7,7 +7,8 @@ import os
 import unicodedata
 from pathlib import Path
 
-LONGEST = 60
+LONGEST, LONGEST_LINE = 60, 120
+"""Characters of a value, and of a line of a log, that a message shows."""
 MOST_WHOLE = 10**300
 """Python does not print much larger ones in decimals."""
 PASTED = "as web pages paste them"
@@ -37,12 +38,11 @@ _KINDS = {
 _MOST_NAMED = 3
 
 
-def shown(value: object) -> str:
+def shown(value: object, most: int = LONGEST) -> str:
     """A value as a message quotes it: short, with escapes for what cannot be seen, and the names of what misleads."""
     if isinstance(value, (bytes, str, os.PathLike)):
-        text = repr(os.fspath(value))
-        return f"{_short(text)}{named(str(value))}"
-    return _short(hex(value) if isinstance(value, int) and abs(value) > MOST_WHOLE else repr(value))
+        return f"{_short(repr(os.fspath(value)), most)}{named(str(value))}"
+    return _short(hex(value) if isinstance(value, int) and abs(value) > MOST_WHOLE else repr(value), most)
 
 
 def named(text: str) -> str:
@@ -104,5 +104,5 @@ def _visible(char: str) -> str:
     return repr(char)[1:-1]
 
 
-def _short(text: str) -> str:
-    return text if len(text) <= LONGEST else text[: LONGEST - 3] + "..."
+def _short(text: str, most: int) -> str:
+    return text if len(text) <= most else text[: most - 3] + "..."

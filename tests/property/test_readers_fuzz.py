@@ -29,7 +29,7 @@ from kts.errors import KtsError
 from kts.k8s.pod.status import stop_reason
 from kts.model.plan import Kernel, Tenant
 from kts.model.run import DeviceInfo
-from kts.model.telemetry import SampleSeries
+from kts.model.telemetry import Sample, SampleSeries
 from kts.physics.draws import sharing, stream
 from kts.physics.files import decode_fingerprint, decode_prediction, decode_profile
 from kts.physics.predict import Effort, Predictor
@@ -41,7 +41,7 @@ from kts.store import layout
 from kts.store.journal import Journal, encode_frame
 from kts.store.opening import opening_order
 from kts.store.parquet import ParquetRecords, convert
-from kts.store.samples import encode_samples, read_samples, samples_of
+from kts.store.samples import encode_samples, read_samples
 from kts.store.samples_parquet import read_parquet, write_parquet
 from kts.telemetry.dcgm import device_values
 from kts.wire.framing import Deframer, chunk_records, frame, make_chunk
@@ -216,6 +216,14 @@ def _series() -> list[SampleSeries]:
     return [series(points, metric=name) for name in ("power_w", "sm_active_ratio")]
 
 
+def _rows(of: list[SampleSeries]) -> list[tuple[object, ...]]:
+    return [
+        (one.source, one.metric, one.scope, one.subject, *row)
+        for one in of
+        for row in zip(one.t_ns.tolist(), one.span_ns.tolist(), one.value.tolist(), strict=True)
+    ]
+
+
 def _samples_parquet(folder: Path) -> bytes:
     write_parquet(_series(), folder)
     return (folder / layout.TELEMETRY).read_bytes()
@@ -223,17 +231,18 @@ def _samples_parquet(folder: Path) -> bytes:
 
 def _read_samples_parquet(raw: bytes, folder: Path) -> None:
     (folder / layout.TELEMETRY).write_bytes(raw)
-    assert samples_of(read_parquet(folder / layout.TELEMETRY)) == samples_of(_series())
+    assert _rows(read_parquet(folder / layout.TELEMETRY)) == _rows(_series())
 
 
 def _samples_journal(_: Path) -> bytes:
-    return encode_samples(samples_of(_series()))
+    names = ("source", "metric", "scope", "subject", "t_ns", "span_ns", "value")
+    return encode_samples(Sample(**dict(zip(names, row, strict=True))) for row in _rows(_series()))  # type: ignore[arg-type]
 
 
 def _read_samples_journal(raw: bytes, folder: Path) -> None:
     (folder / layout.TELEMETRY_JOURNAL).write_bytes(raw)
     found, _ = read_samples(folder / layout.TELEMETRY_JOURNAL)
-    assert {repr(one) for one in samples_of(found)} <= {repr(one) for one in samples_of(_series())}
+    assert set(_rows(found)) <= set(_rows(_series()))
 
 
 def _read_checked_samples(raw: bytes, folder: Path) -> None:

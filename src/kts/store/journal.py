@@ -115,7 +115,9 @@ def _frame_at(file: BinaryIO, offset: int, size: int) -> Frame | None:
         return None
     try:
         tenant, *optional = body[:tenant_bytes].decode().split("\0")
-    except UnicodeDecodeError:
+        if record_dtype(tuple(optional)).itemsize != record_bytes:
+            return None
+    except ValueError:
         return None
     return Frame(tenant, block, seq, count, offset, payload, end, tuple(optional))
 

@@ -11,8 +11,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from kts.errors import visible
 from kts.model.records import RECORD, Records
+from kts.shown import LONGEST_LINE, shown
 from kts.store.logfiles import LogFile, lines_of, position
 from kts.units import NS_PER_MS, NS_PER_S, format_ms
 from kts.wire.appline import AppLine, Refused, parse_line
@@ -194,7 +194,7 @@ class _LogReader:
         if isinstance(what, AppLine) or not what.why:
             return
         if not self._why and number == self._torn.first:
-            self._why = f"{what.why}: {visible(what.text)}"
+            self._why = f"{what.why}: {shown(what.text, LONGEST_LINE)}"
         if at_the_end:
             return  # the last line of a program that was killed: nothing is lost but its end
         if what.app:
