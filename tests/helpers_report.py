@@ -45,7 +45,7 @@ from kts.model.summary import (
     Waiting,
 )
 from kts.model.telemetry import SampleSeries, Scope, SourceState
-from kts.report import markdown, print_comparison, print_summary, summary_schema, tables
+from kts.report import markdown, print_comparison, print_summary, sheet, summary_schema
 from kts.report.document import Figure
 from kts.report.sections import run_document
 from kts.stats import compare
@@ -445,7 +445,7 @@ def results_md(of: Summary, damage: tuple[str, ...] = (), figures: tuple[Figure,
 
 def summary_csv(of: Summary) -> str:
     """summary.csv of a run."""
-    return tables.render(run_document(of))
+    return sheet.render(run_document(of))
 
 
 def golden_texts() -> dict[str, str]:

@@ -10,8 +10,8 @@ from msgspec.structs import replace
 from tests.helpers_cli import kts, record
 from tests.unit.test_stats_comparison import summary
 
+from kts import files
 from kts.cli.main import main
-from kts.report.tables import summary_json
 
 pytestmark = pytest.mark.e2e
 
@@ -26,9 +26,9 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ):
         number = seed if name == "a" else seed - 3
         made = replace(summary(factor, seed), run=f"{name}-{number}")
-        (folder / f"{name}-{number}.json").write_text(summary_json(made), encoding="utf-8")
+        (folder / f"{name}-{number}.json").write_bytes(files.encode(made))
     other = replace(summary(1.0, 7, ("decode", "tiny")), run="c-1")
-    (folder / "c-1.json").write_text(summary_json(other), encoding="utf-8")
+    (folder / "c-1.json").write_bytes(files.encode(other))
     return folder
 
 

@@ -12,17 +12,19 @@ import msgspec
 import pytest
 from tests.helpers_report import HOSTILE, bare_summary, fft_summary, summary, summary_csv, terminal_text
 
+from kts import files
 from kts.model.summary import Estimate, Summary
 from kts.report import cells, print_summary
+from kts.report.schema import summary_schema
 from kts.report.sections.latency import refusals
-from kts.report.tables import COLUMNS, summary_json, summary_schema
+from kts.report.sheet import COLUMNS
 
 
 @pytest.mark.parametrize("tenants", [None, {"alone": bare_summary()}])
 def test_summary_json_fits_its_schema_and_reads_back(tenants: dict[str, object] | None) -> None:
     """Else programs that trust the published schema would fail on real output."""
     of = summary(tenants)  # type: ignore[arg-type]
-    text = summary_json(of)
+    text = files.encode(of)
     jsonschema.Draft202012Validator(summary_schema()).validate(json.loads(text))
     assert msgspec.json.decode(text, type=Summary) == of
 
@@ -37,7 +39,7 @@ def test_the_schema_is_valid_and_describes_its_fields() -> None:
 
 def test_the_schema_refuses_a_summary_without_a_verdict() -> None:
     """Else CI would pass on output that lacks what the issue of a run is."""
-    broken = json.loads(summary_json(summary()))
+    broken = json.loads(files.encode(summary()))
     del broken["tenants"]["fft"]["verdict"]
     with pytest.raises(jsonschema.ValidationError):
         jsonschema.validate(broken, summary_schema())

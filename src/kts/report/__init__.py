@@ -6,8 +6,8 @@ from kts.model.reading import RunData
 from kts.model.summary import Summary
 from kts.report import markdown, terminal
 from kts.report.comparison import print_comparison, print_pool
+from kts.report.schema import summary_schema
 from kts.report.sections import run_document
-from kts.report.tables import summary_schema
 from kts.report.watch import RichWatcher
 from kts.report.writing import write
 

@@ -67,9 +67,7 @@ def shades() -> list[alt.Chart]:
 def side_colour(*, legend: bool = True) -> alt.Color:
     """Solo and shared in their colours."""
     return alt.Color(
-        "side:N",
-        scale=alt.Scale(domain=SIDES, range=SIDE_COLOURS),
-        legend=alt.Legend(title=None) if legend else None,
+        "side:N", scale=alt.Scale(domain=SIDES, range=SIDE_COLOURS), legend=alt.Legend(title=None) if legend else None
     )
 
 

@@ -89,11 +89,7 @@ def _domain(rows: dict[str, Rows]) -> list[float]:
 def _panel(figure: str, names: list[str], domain: list[float], *, first: bool) -> AnyChart:
     scale = alt.Scale(domain=domain, nice=False, zero=False)
     axis = alt.Axis(title="off prediction, %", tickCount=5, labelExpr=SIGNED)
-    y = alt.Y(
-        "name:N",
-        sort=names,
-        axis=bare(labelLimit=240) if first else None,
-    )
+    y = alt.Y("name:N", sort=names, axis=bare(labelLimit=240) if first else None)
     base = of(figure).encode(y=y)
     return alt.layer(
         dashed(figure, x=alt.XDatum(0.0, scale=scale)),

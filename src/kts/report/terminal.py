@@ -64,7 +64,7 @@ def _width(table: doc.Table, console: Console) -> int:
 def _apart(before: doc.Element, element: doc.Element) -> bool:
     """Whether an empty line stands between both."""
     if isinstance(element, doc.Paragraph):
-        return not element.close and not isinstance(before, doc.Paragraph)
+        return not (element.close or isinstance(before, doc.Paragraph | doc.Heading))
     return not (isinstance(element, doc.Bullets) and isinstance(before, doc.Heading))
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from kts import files
 from kts.errors import SetupError
 from kts.model.reading import RunData
-from kts.report import markdown, page, tables
+from kts.report import markdown, page, sheet
 from kts.report.sections import run_document
 
 if TYPE_CHECKING:
@@ -27,8 +27,8 @@ def write(run: RunData, analysis: Analysis, directory: Path, *, figures: bool = 
     drawn = _draw(run, analysis) if figures else []
     report = run_document(summary, run, drawn)
     contents: dict[str, bytes] = {
-        "summary.json": tables.summary_json(summary).encode(),
-        "summary.csv": tables.render(report).encode(),
+        "summary.json": files.encode(summary),
+        "summary.csv": sheet.render(report).encode(),
         "results.md": markdown.render(report).encode(),
         "report.html": page.render(report).encode(),
     }

@@ -1,33 +1,14 @@
-"""A document's figures as CSV; and summary.json with its JSON Schema. Pure: text out, no files."""
+"""A document's figures as CSV. Pure: text out, no files."""
 
 from __future__ import annotations
 
 import csv
-import inspect
 import io
 from collections.abc import Sequence
-from typing import Any
 
-import msgspec
-
-from kts.model.summary import Summary
 from kts.report.document import Data, Datum, Document
 
 COLUMNS = ("tenant", "clock", "condition", "figure", "estimate", "lo", "hi", "unit", "refused")
-
-
-def summary_json(summary: Summary) -> str:
-    """The text of summary.json, indented, with a newline at its end."""
-    return msgspec.json.format(msgspec.json.encode(summary), indent=2).decode() + "\n"
-
-
-def summary_schema() -> dict[str, Any]:
-    """JSON Schema (2020-12) of summary.json; descriptions are the docstrings of `kts.model.summary`."""
-    schema = msgspec.json.schema(Summary)
-    for described in schema["$defs"].values():
-        if "description" in described:  # Python 3.13 strips the indentation of docstrings, older ones keep it
-            described["description"] = inspect.cleandoc(described["description"])
-    return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "summary.json of kts", **schema}
 
 
 def render(document: Document) -> str:
