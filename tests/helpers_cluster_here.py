@@ -26,8 +26,8 @@ Object = dict[str, Any]
 class ClusterHere:
     """Its files lie in ``folder``; ends all its processes on exit.
 
-    ``gpus``: what the kubelet says a block's pods were given. ``podless``: Jobs of which no pod is made. While ``away``
-    every call fails.
+    ``created``: Jobs in their order; ``beside``: tenants' pods that ran when each was made. ``gpus``: what the kubelet
+    says a block's pods were given. ``podless``: Jobs of which no pod is made. While ``away`` every call fails.
     """
 
     server = "here"
@@ -36,6 +36,7 @@ class ClusterHere:
         self.objects: dict[tuple[str, str], Object] = {}
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
         self.created: list[str] = []
+        self.beside: list[list[str]] = []
         self.gpus: dict[int, str] = {}
         self.podless: set[str] = set()
         self.away = False
@@ -99,6 +100,7 @@ class ClusterHere:
             self._start(made)
         elif kind == "Job":
             self.created.append(name)
+            self.beside.append([pod for pod in self.processes if self._is_alive(pod)])
             if not obj["spec"].get("suspend") and name not in self.podless:
                 self.run_job(name)
         return made
@@ -166,6 +168,9 @@ class ClusterHere:
             )
         pod["spec"] = {**pod["spec"], "nodeName": "node", "hostname": socket.gethostname()}
         self._look_at(pod)
+
+    def _is_alive(self, pod: str) -> bool:
+        return self.processes[pod].poll() is None and not podstate.is_conductor(self.objects["Pod", pod])
 
     def _look_at(self, pod: Object) -> None:
         code = self.processes[podstate.name(pod)].poll()

@@ -104,6 +104,7 @@ def test_three_sets_of_jobs_in_order_become_a_run_like_any_other(cluster: Cluste
     assert (info.outcome, shape(info)) == (Outcome(kind="complete"), WHOLE)
     names = [name.removeprefix("kts-r-1-") for name in cluster.created]
     assert names == ["0-solo-fft", "1-solo-gemm", "2-shared-fft", "2-shared-gemm"]
+    assert cluster.beside == [[], [], [], ["kts-r-1-2-shared-fft-0"]]
     until(lambda: all(process.poll() == 0 for process in cluster.processes.values()))
     run = open_run(tmp_path / "out")
     assert run.damage == ()
@@ -207,7 +208,7 @@ def test_rendered_objects_run_their_first_block_and_attach_the_rest(cluster: Clu
 def test_a_job_that_runs_twice_is_refused_the_second_time(cluster: ClusterHere, tmp_path: Path) -> None:
     """Else a second pod of a block would be measured in another one, or its end be taken for the tenant's."""
     twice = Watching("block 2 of 3", lambda: cluster.run_job("kts-r-1-1-solo-gemm"))
-    again = Watching("block 3 of 3", lambda: cluster.run_job("kts-r-1-0-solo-fft"))
+    again = Watching("block 2 of 3", lambda: cluster.run_job("kts-r-1-0-solo-fft"))
 
     class Both:
         def progress(self, progress: Progress) -> None:

@@ -133,8 +133,8 @@ class Roster:
 
     def concerns(self, ended: Exited) -> bool:
         """False for the end of a worker that never sat here, or sits no more."""
-        hello = self.seats[ended.tenant].hello
-        stranger = hello is not None and ended.hostname not in ("", hello.hostname)
+        seat = self.seats[ended.tenant]
+        stranger = seat.connected and seat.hello is not None and ended.hostname not in ("", seat.hello.hostname)
         return not stranger and (self.block is None or ended.block in (None, self.block.index))
 
     @property

@@ -148,6 +148,11 @@ class PodWatch:
             self._noted.add(text)
             self._tell(text)
 
+    def busy(self, block: int) -> bool:
+        """True while a pod of another block is there and has not ended."""
+        there = [pod for name, pod in self.pods.items() if name not in self.gone and podstate.tenant(pod)]
+        return any(podstate.block(pod) != block and not podstate.ended(pod) for pod in there)
+
     def waiting_for(self) -> str:
         """Which pods have not started yet, in words."""
         pending = sorted(name for name, pod in self.pods.items() if podstate.phase(pod) == "Pending")

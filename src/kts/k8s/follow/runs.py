@@ -57,7 +57,7 @@ def _state(pods: list[Object], blocks: str) -> str:
         return "no conductor"
     tenants = [pod for pod in pods if podstate.tenant(pod)]
     here = podstate.phase(conductor) == "Running"
-    ended = bool(tenants) and all(podstate.phase(pod) in ("Succeeded", "Failed") for pod in tenants)
+    ended = bool(tenants) and all(podstate.ended(pod) for pod in tenants)
     if here and blocks and tenants:
         latest = max((podstate.block(pod) or 0) + 1 for pod in tenants)
         if str(latest) != blocks or not ended:

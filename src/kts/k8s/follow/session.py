@@ -224,9 +224,12 @@ class Session:
             self._told |= new.keys()
 
     def _supply(self, status: Status | None) -> None:
-        """Makes the Jobs of a block that the conductor waits for, as far as they are not there. Unavailable."""
+        """Makes the Jobs of a block that the conductor waits for, as far as they are not there. Unavailable.
+
+        Not before the pods of other blocks have ended: until then they hold their slots, and the device's memory.
+        """
         index = status.progress.awaits if status is not None and status.progress is not None else None
-        if index is None or index in self._supplied:
+        if index is None or index in self._supplied or self._watch.busy(index):
             return
         block = classic_jobs.blocks(self.plan)[index]
         labels = {LABEL_RUN: self.run, LABEL_BLOCK: str(index)}

@@ -64,7 +64,12 @@ def phase(pod: Object) -> str:
 
 def over(pod: Object) -> bool:
     """True once it has ended, or is being deleted."""
-    return phase(pod) in ("Succeeded", "Failed") or "deletionTimestamp" in pod["metadata"]
+    return ended(pod) or "deletionTimestamp" in pod["metadata"]
+
+
+def ended(pod: Object) -> bool:
+    """True once none of its processes is left."""
+    return phase(pod) in ("Succeeded", "Failed")
 
 
 def exit_of(pod: Object) -> PodExit | None:
@@ -85,8 +90,8 @@ def exit_of(pod: Object) -> PodExit | None:
 
 def told_of(pod: Object, code: int, reason: str) -> PodExit:
     """That a tenant's pod ended so."""
-    hostname = (pod.get("spec") or {}).get("hostname") or name(pod)
-    return PodExit(tenant=tenant(pod), code=code, reason=reason, block=block(pod), hostname=hostname[:LONGEST_HOSTNAME])
+    hostname = ((pod.get("spec") or {}).get("hostname") or name(pod))[:LONGEST_HOSTNAME].rstrip("-.")
+    return PodExit(tenant=tenant(pod), code=code, reason=reason, block=block(pod), hostname=hostname)
 
 
 def block(pod: Object) -> int | None:
@@ -128,7 +133,7 @@ def gpus(pod: Object) -> tuple[str, ...]:
 
 def requested(pod: Object, resource: str) -> int:
     """How many of an extended resource the pod holds; 0 once it has ended."""
-    if phase(pod) in ("Succeeded", "Failed"):
+    if ended(pod):
         return 0
     containers = (pod.get("spec") or {}).get("containers") or ()
     asked = [((c.get("resources") or {}).get("requests") or {}).get(resource, 0) for c in containers]
