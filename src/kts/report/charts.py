@@ -64,11 +64,9 @@ def shades() -> list[alt.Chart]:
     ]
 
 
-def side_colour(*, legend: bool = True) -> alt.Color:
+def side_colour() -> alt.Color:
     """Solo and shared in their colours."""
-    return alt.Color(
-        "side:N", scale=alt.Scale(domain=SIDES, range=SIDE_COLOURS), legend=alt.Legend(title=None) if legend else None
-    )
+    return alt.Color("side:N", scale=alt.Scale(domain=SIDES, range=SIDE_COLOURS), legend=alt.Legend(title=None))
 
 
 def degradation(summary: Summary) -> Drawing:

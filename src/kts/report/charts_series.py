@@ -24,7 +24,7 @@ from kts.report.charts import (
 )
 from kts.report.theme import LIGHT
 from kts.stats.series import SIDES as SERIES_SIDES
-from kts.stats.series import BlockSpan, OverTime, Strip, TailCurve, TenantSeries
+from kts.stats.series import BlockSpan, OverTime, Strip, TenantSeries
 
 POINTS_PER_PICTURE = 3600
 POINTS_PER_TENANT = 1500
@@ -48,7 +48,7 @@ def tail(series: dict[str, TenantSeries]) -> Drawing:
 
 def over_time(series: dict[str, TenantSeries], spans: Sequence[BlockSpan]) -> Drawing:
     """Per tenant: every kept iteration at its time, shared blocks shaded, invalid blocks grey."""
-    shared = {int(b) for s in series.values() for b in np.unique(s.over_time.block[s.over_time.shared])}
+    shared = shared_blocks(series)
     end_s = max((span.end_s for span in spans), default=1.0)
     data: dict[str, Rows] = {"blocks": block_rows(spans, lambda span: span.block in shared)}
     cap = min(POINTS_PER_TENANT, POINTS_PER_PICTURE // max(1, len(series)))
@@ -57,6 +57,11 @@ def over_time(series: dict[str, TenantSeries], spans: Sequence[BlockSpan]) -> Dr
         data[f"time{k}"] = _time_rows(tenant.over_time, cap)
         panels.append(_time_panel(name, f"time{k}", data[f"time{k}"], end_s, last=k == len(series) - 1))
     return alt.vconcat(*panels, spacing=14).resolve_legend(color="shared"), data
+
+
+def shared_blocks(series: dict[str, TenantSeries]) -> set[int]:
+    """Blocks in which somebody had company."""
+    return {int(block) for s in series.values() for block in np.unique(s.over_time.block[s.over_time.shared])}
 
 
 def timeline(series: dict[str, TenantSeries], *, on_cpu: bool) -> Drawing:
@@ -95,19 +100,13 @@ def timeline(series: dict[str, TenantSeries], *, on_cpu: bool) -> Drawing:
 
 
 def _tail_rows(tenant: TenantSeries) -> Rows:
-    rows: Rows = []
-    for side in SERIES_SIDES:
-        curves = tenant.tails.get(side, {})
-        for clock in ("response", "device"):
-            curve = curves.get(clock)
-            if curve is not None and len(curve.ms):
-                rows += _curve_rows(curve, side, clock)
-    return rows
-
-
-def _curve_rows(curve: TailCurve, side: str, clock: str) -> Rows:
-    points = zip(curve.ms, curve.fraction_slower, strict=True)
-    return [{"ms": float(ms), "fraction": float(slower), "side": side, "clock": clock} for ms, slower in points]
+    return [
+        {"ms": float(ms), "fraction": float(slower), "side": side, "clock": clock}
+        for side in SERIES_SIDES
+        for clock in ("response", "device")
+        if (curve := tenant.tails.get(side, {}).get(clock)) is not None
+        for ms, slower in zip(curve.ms, curve.fraction_slower, strict=True)
+    ]
 
 
 def _tail_panel(name: str, data: str, rows: Rows, width: int) -> AnyChart:

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import html
 import textwrap
-from collections.abc import Callable
 from typing import Any
 
 import altair as alt
-import numpy as np
 import vl_convert
 
 from kts.model.summary import ClockSummary, Summary, TenantSummary
@@ -44,8 +42,8 @@ def draw(analysis: Analysis, kts_version: str) -> list[Figure]:
     drift = ", no drift in it" if cells.dimmed(summary) else ""
     figures = []
 
-    def add(name: str, title: str, note: str, text: str, make: Callable[[], charts.Drawing]) -> None:
-        figures.append(picture(name, title, f"{title}. {text} {footer}", make(), [note, footer]))
+    def add(name: str, title: str, note: str, text: str, drawing: charts.Drawing) -> None:
+        figures.append(picture(name, title, f"{title}. {text} {footer}", drawing, [note, footer]))
 
     add(
         "degradation",
@@ -53,7 +51,7 @@ def draw(analysis: Analysis, kts_version: str) -> list[Figure]:
         f"Dot: estimate; bar: {100 * summary.confidence:g} % interval{drift}; round dot: headline clock. "
         + cells.device_clock_note(summary),
         _degradation_words(summary),
-        lambda: charts.degradation(summary),
+        charts.degradation(summary),
     )
     if mixes.grid(summary) is not None:
         add(
@@ -61,14 +59,14 @@ def draw(analysis: Analysis, kts_version: str) -> list[Figure]:
             _matrix_title(summary),
             mixes.legend(summary),
             mixes.words(summary),
-            lambda: charts_matrix.heat_map(summary),
+            charts_matrix.heat_map(summary),
         )
     add(
         "four-panel",
         _four_panel_title(summary),
         f"Bars: estimates; whiskers: {100 * summary.confidence:g} % intervals. Left: latency; right: throughput.",
         "Bars of p50, p95, p99 and throughput per tenant, solo against shared; the table has the numbers.",
-        lambda: charts.four_panel(summary),
+        charts.four_panel(summary),
     )
     if any(s.tails for s in series.values()):
         add(
@@ -76,7 +74,7 @@ def draw(analysis: Analysis, kts_version: str) -> list[Figure]:
             _tail_title(summary),
             "How far right a curve reaches at the p99 line is its p99. Solid: response; dashed: device.",
             "Curves of the fraction of iterations at least as slow as x, per tenant, solo and shared.",
-            lambda: charts_series.tail(series),
+            charts_series.tail(series),
         )
     if any(len(s.over_time.t_s) for s in series.values()):
         add(
@@ -84,7 +82,7 @@ def draw(analysis: Analysis, kts_version: str) -> list[Figure]:
             "Latency over the run",
             "Shaded: shared blocks; grey: invalid blocks, not analysed. Thinned; the slowest of each stretch is kept.",
             "One point per iteration against time, per tenant.",
-            lambda: charts_series.over_time(series, analysis.spans),
+            charts_series.over_time(series, analysis.spans),
         )
     if any(s.strip is not None and len(s.strip.submit_s) for s in series.values()):
         add(
@@ -92,23 +90,19 @@ def draw(analysis: Analysis, kts_version: str) -> list[Figure]:
             "Device time, and the rest of each iteration: a stretch of a shared block",
             _timeline_note(summary),
             "One row per tenant, one bar per iteration, what is not device time pale.",
-            lambda: charts_series.timeline(series, on_cpu=cells.on_cpu(summary)),
+            charts_series.timeline(series, on_cpu=cells.on_cpu(summary)),
         )
     if traces := charts_activity.drawn(analysis.activity):
-        shared = frozenset(span.condition for span in analysis.spans if span.block in _shared_blocks(analysis))
+        blocks = charts_series.shared_blocks(series)
+        shared = frozenset(span.condition for span in analysis.spans if span.block in blocks)
         add(
             "activity",
             "What the device and the tenants did over the run",
             'Shaded: shared blocks. "device": whoever used it; "tenant": the tenant alone. Means of equal bins.',
             f"Telemetry against time. Over the iterations: {activity.words(summary)}",
-            lambda: charts_activity.over_time(traces, analysis.spans, shared),
+            charts_activity.over_time(traces, analysis.spans, shared),
         )
     return figures
-
-
-def _shared_blocks(analysis: Analysis) -> set[int]:
-    """Blocks in which somebody had company."""
-    return {int(block) for s in analysis.series.values() for block in np.unique(s.over_time.block[s.over_time.shared])}
 
 
 def picture(name: str, title: str, words: str, drawing: charts.Drawing, subtitle: list[str]) -> Figure:

@@ -77,46 +77,20 @@ def dark_css(scope: str) -> str:
 
 def config() -> dict[str, Any]:
     """The Vega-Lite config of every picture."""
-    axis = {
-        "labelColor": LIGHT["ink"],
-        "labelFontSize": 12,
-        "titleColor": LIGHT["muted"],
-        "titleFontSize": 12,
-        "titleFontWeight": "normal",
-        "gridColor": LIGHT["grid"],
-        "domainColor": LIGHT["muted"],
-        "tickColor": LIGHT["muted"],
-        "labelLimit": 160,
-    }
-    title = {
-        "anchor": "start",
-        "frame": "group",
-        "color": LIGHT["ink"],
-        "subtitleColor": LIGHT["muted"],
-        "fontSize": 13,
-        "subtitleFontSize": 12,
-        "subtitlePadding": 4,
-        "offset": 10,
-    }
+    text = {"labelColor": LIGHT["ink"], "labelFontSize": 12}
+    text |= {"titleColor": LIGHT["muted"], "titleFontSize": 12, "titleFontWeight": "normal"}
+    lines = {"gridColor": LIGHT["grid"], "domainColor": LIGHT["muted"], "tickColor": LIGHT["muted"]}
+    subtitle = {"subtitleColor": LIGHT["muted"], "subtitleFontSize": 12, "subtitlePadding": 4}
+    symbols = {"orient": "top", "direction": "horizontal", "symbolStrokeWidth": 2}
     return {
         "aria": False,  # one description for the whole picture instead of one per dot
         "background": LIGHT["background"],
         "font": FONT,
         "padding": 14,
-        "axis": axis,
+        "axis": {**text, **lines, "labelLimit": 160},
         "axisX": {"labelFlush": False},
-        "title": title,
-        "legend": {
-            "labelColor": LIGHT["ink"],
-            "labelFontSize": 12,
-            "titleColor": LIGHT["muted"],
-            "titleFontSize": 12,
-            "titleFontWeight": "normal",
-            "orient": "top",
-            "direction": "horizontal",
-            "symbolStrokeWidth": 2,
-            "labelLimit": 300,
-        },
+        "title": {"anchor": "start", "frame": "group", "color": LIGHT["ink"], "fontSize": 13, "offset": 10, **subtitle},
+        "legend": {**text, **symbols, "labelLimit": 300},
         "text": {"color": LIGHT["ink"], "fontSize": 12},
         "view": {"stroke": None},
         "concat": {"spacing": 26},

@@ -35,17 +35,17 @@ def section(report: Report) -> Iterator[doc.Element]:
 
 @dataclass(frozen=True)
 class PairCell:
-    """DF99 of one tenant in one mix. ``figures`` None: the mix was not measured, or is the tenant alone."""
+    """DF99 of one tenant in one mix. ``figures`` None: there is ``nothing``, as the text says."""
 
-    figures: MixTenant | None = None
-    alone: bool = False
+    figures: MixTenant | None
+    nothing: str = doc.NOTHING
 
     @property
     def text(self) -> str:
         """``1.66``; ``1.03 ?`` where undetermined; ``1.66 *`` where drift is not excluded; ``refused``; ``-`` where
         not measured; empty on the diagonal."""
         if self.figures is None:
-            return "" if self.alone else doc.NOTHING
+            return self.nothing
         if self.figures.df_p99.estimate is None:
             return "refused"
         mark = " ?" if self.figures.kind == "undetermined" else " *" if self.figures.dimmed else ""
@@ -82,7 +82,9 @@ def grid(summary: Summary) -> Grid | None:
     house = mixes[-1].tenants
     rows = []
     for name in names:
-        row = [_cell(name, other, pairs.get(frozenset((name, other)))) for other in names]
+        row = [
+            PairCell(None, "") if other == name else _cell(name, pairs.get(frozenset((name, other)))) for other in names
+        ]
         rows.append((name, (*row, PairCell(house.get(name)))))
     return Grid(heads=(*names, FULL_HOUSE), rows=tuple(rows))
 
@@ -142,8 +144,8 @@ def _spoken(table: Grid) -> Iterator[str]:
                 yield f"{name} {where} {cells.ratio_with_interval(cell.figures.df_p99)}{note}"
 
 
-def _cell(name: str, other: str, pair: Mix | None) -> PairCell:
-    return PairCell(pair.tenants[name] if pair else None, alone=name == other)
+def _cell(name: str, pair: Mix | None) -> PairCell:
+    return PairCell(pair.tenants[name] if pair else None)
 
 
 def _shown(mix: Mix) -> str:

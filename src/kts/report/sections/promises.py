@@ -17,11 +17,6 @@ def section(report: Report) -> Iterator[doc.Element]:
     if items:
         yield doc.Heading("Promises", media=doc.TERMINAL)
         yield doc.Bullets(items)
-    for name, tenant in tenants.items():
-        if tenant.goodput is not None:
-            sides = (("solo", tenant.goodput.solo), ("shared", tenant.goodput.shared))
-            data = (cells.datum("response", side, "goodput", figure, "fraction") for side, figure in sides)
-            yield doc.Data(name, tuple(data))
 
 
 def _lines(tenant: TenantSummary) -> Iterator[str]:

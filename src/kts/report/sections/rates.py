@@ -1,4 +1,4 @@
-"""How many iterations a second each tenant completes."""
+"""How many iterations a second each tenant completes, and how many count."""
 
 from __future__ import annotations
 
@@ -47,3 +47,14 @@ def _data(tenant: TenantSummary) -> Iterator[doc.Datum]:
     for side, rate in (("solo", tenant.throughput.solo), ("shared", tenant.throughput.shared)):
         yield doc.Datum("", side, "throughput", rate.real, "1/s")
         yield doc.Datum("", side, "throughput_1000_over_mean", rate.proxy, "1/s")
+    if (good := tenant.goodput) is not None:
+        yield cells.datum("response", "solo", "goodput", good.solo, "fraction")
+        yield cells.datum("response", "shared", "goodput", good.shared, "fraction")
+    yield doc.Datum("", "shared", "overlap_kept", tenant.overlap.kept, "iterations")
+    yield doc.Datum("", "shared", "overlap_dropped", tenant.overlap.dropped, "iterations")
+    yield doc.Datum("", "", "lead_left_out", tenant.overlap.lead, "iterations")
+    if (met := tenant.collided) is not None:
+        yield doc.Datum("response", "collided", "n", met.n, "iterations")
+        yield doc.Datum("response", "collided", "share", met.share, "fraction")
+        for quantile in cells.QUANTILES:
+            yield cells.datum("response", "collided", quantile, getattr(met, quantile), "ms")
