@@ -82,7 +82,7 @@ class Bullets(Element):
 
 @dataclass(frozen=True)
 class Column:
-    """A column of a table.
+    """A column of a table. A terminal shows no headings where none has any.
 
     ``kind``: a number (right-aligned), a word, a name (may be long), or the name of whom the row is about. ``short``:
     the heading in a terminal, where it differs; it may have two lines. ``from_width``: terminals with fewer columns

@@ -91,7 +91,9 @@ def _table(table: doc.Table, width: int) -> Drawn:
     headed = table.layout == "headed"
     if headed:
         del columns[1]
-    drawn = Drawn(box=box.SIMPLE_HEAD, padding=(0, table.gap, 0, 0), pad_edge=False, show_edge=False)
+    titled = any(column.head for _, column in columns)
+    padding = (0, table.gap, 0, 0)
+    drawn = Drawn(box=box.SIMPLE_HEAD, padding=padding, pad_edge=False, show_edge=False, show_header=titled)
     for _, column in columns:
         _add_column(drawn, column)
     for group in table.groups:
