@@ -304,7 +304,7 @@ class Puppets:
         return self.tell(ev.Received(tenant=tenant, message=message))
 
     def hello(self, name: str, **changes: object) -> msg.Hello:
-        hello = msg.Hello(protocol=msg.PROTOCOL, token=TOKEN, tenant=name, pid=1, hostname="host")
+        hello = msg.Hello(protocol=msg.PROTOCOL, token=TOKEN, tenant=name, worker=name, pid=1, hostname="host")
         return msgspec.structs.replace(hello, **changes)
 
     def join(self, *names: str) -> None:

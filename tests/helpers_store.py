@@ -128,7 +128,7 @@ class MemorySink:
         self.events.append(kind)
 
     def worker(self, info: WorkerInfo) -> None:
-        self.workers[info.tenant] = info
+        self.workers[info.id] = info
 
     def frozen(self, plan: Plan) -> None:
         self.plan = plan

@@ -58,7 +58,7 @@ def _directory(path: Path) -> Subject:
 
     def kept() -> Kept:
         run = open_run(path / "run")
-        workers = {worker.tenant: worker for worker in run.info.workers}
+        workers = {worker.id: worker for worker in run.info.workers}
         sources = {state.source: state for state in run.info.telemetry}
         values = {series.metric: list(series.value) for series in run.telemetry()}
         return Kept(run.info.plan, workers, list(run.blocks), run.info.outcome, run.records, sources, values)
@@ -100,6 +100,14 @@ def test_a_worker_told_twice_is_replaced(subject: Subject) -> None:
         subject.sink.worker(WorkerInfo(tenant="fft", pid=1, hostname="h", device=CPU, solo_ms=solo_ms))
     subject.sink.close(Outcome(kind="complete"))
     assert subject.kept().workers["fft"].solo_ms == 3.6
+
+
+def test_two_workers_of_a_tenant_are_two(subject: Subject) -> None:
+    """What one of them measured on would be taken for what the other did."""
+    for worker in ("", "fft-mps"):
+        subject.sink.worker(WorkerInfo(id=worker, tenant="fft", pid=1, hostname="h", device=CPU))
+    subject.sink.close(Outcome(kind="complete"))
+    assert list(subject.kept().workers) == ["fft", "fft-mps"]
 
 
 @pytest.mark.parametrize("seqs", [[1], [0, 2], [0, 0], [0, 1, 0]])

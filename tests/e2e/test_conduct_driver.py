@@ -212,7 +212,7 @@ class Knocking(ReplayBackend):
         self.strangers = [socket.create_connection((endpoint.host, endpoint.port)) for _ in range(3)]
         self.strangers[0].sendall(b"GET / HTTP/1.1\r\n\r\n")
         self.strangers[1].sendall(b"\x00" * 100_000)
-        hello = Hello(protocol=PROTOCOL, token="guess", tenant="fft", pid=1, hostname="x")
+        hello = Hello(protocol=PROTOCOL, token="guess", tenant="fft", worker="fft", pid=1, hostname="x")
         self.strangers[2].sendall(frame(encode(hello)))
         super().start(plan, endpoint)
 

@@ -14,7 +14,7 @@ from kts.backends.placement import place, topology
 from kts.backends.strangers import strangers
 from kts.errors import SetupError
 from kts.model.plan import PROGRAM, Kernel, Plan, Program
-from kts.worker.detect import CudaDevice, CudaDriver
+from kts.worker.detect import CudaDevice, CudaDriver, resolved
 
 
 def test_on_the_cpu_device_all_tenants_share_one_core_and_the_conductor_has_another() -> None:
@@ -94,6 +94,22 @@ def test_programs_of_the_user_need_no_array_library() -> None:
     assert tenants_device(_plan(PROGRAM, PROGRAM)) == "cuda"
     with pytest.raises(SetupError, match="neither torch nor cupy"):
         tenants_device(_plan("fft", PROGRAM))
+
+
+def test_auto_is_decided_once_for_a_plan(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Otherwise nobody can read from a run what "auto" was, or two places may decide otherwise."""
+    monkeypatch.setattr("kts.worker.detect.cuda_driver", lambda: CudaDriver(problem="none here"))
+    plan = resolved(_plan("fft", PROGRAM))
+    fft, program = plan.tenants
+    assert (plan.device, fft.work) == ("cpu", Kernel(workload="fft", library="numpy"))
+    assert program.work == Program(command=("true",))
+    gpu = CudaDevice(index=0, name="GPU", uuid="GPU-1", memory_bytes=1)
+    monkeypatch.setattr("kts.worker.detect.cuda_driver", lambda: CudaDriver(devices=(gpu,)))
+    monkeypatch.setattr("kts.worker.detect.installed", lambda name: name == "cupy")
+    assert resolved(_plan("fft", PROGRAM)).device == "cuda"
+    mixed = resolved(msgspec.structs.replace(plan, device="auto"))
+    assert mixed.device == "auto", "numpy was asked for: no device is that of all"
+    assert resolved(plan) == plan
 
 
 def test_only_the_workers_of_another_kts_are_strangers(tmp_path: Path) -> None:

@@ -96,6 +96,7 @@ def test_calibration_is_one_tenant_at_a_time_and_freezes_the_sizes() -> None:
     actions = puppets.say("gemm", msg.Ready(size=200, solo_ms=2.0))
     frozen = next(a for a in actions if isinstance(a, ev.Freeze))
     assert [t.work.size for t in frozen.plan.tenants] == [100, 200]
+    assert (frozen.plan.device, [t.work.library for t in frozen.plan.tenants]) == ("cpu", ["numpy", "numpy"]), "no auto"
     assert kinds(actions).index("Freeze") < kinds(actions).index("Settle")
     assert sent(actions, msg.Start)
 

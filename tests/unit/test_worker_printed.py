@@ -133,3 +133,11 @@ def test_a_size_that_was_found_is_no_contradiction() -> None:
     found = msgspec.structs.replace(TENANT, work=Kernel(workload="fft", size=48, target_ms=2.0))
     env = {"TARGET_MS": "2", "ITERATIONS": "40", "SLEEP_MS": "", **ENV}
     assert printed_for(found, "cpu", env, published.arguments(found, "cpu")) is not None
+
+
+def test_what_auto_came_to_is_no_contradiction() -> None:
+    """Else the Jobs of a run, made before its first worker chose a library, would refuse the plan from then on."""
+    asked = ("fft", "--device", "auto", "--library", "auto")
+    assert printed_for(TENANT, "cpu", ENV, asked) is not None
+    with pytest.raises(SpecError, match="command line"):
+        printed_for(TENANT, "cpu", ENV, asked[:-2])

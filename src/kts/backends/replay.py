@@ -77,7 +77,10 @@ class ReplayedTenant(threading.Thread):
 
     def hello(self, token: str) -> msg.Hello:
         """The first message."""
-        return msg.Hello(protocol=msg.PROTOCOL, token=token, tenant=self.tenant, pid=0, hostname=self._info.hostname)
+        info = self._info
+        return msg.Hello(
+            protocol=msg.PROTOCOL, token=token, tenant=self.tenant, worker=info.id, pid=0, hostname=info.hostname
+        )
 
     def opened(self) -> msg.Opened:
         """The recorded device."""

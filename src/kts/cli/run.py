@@ -151,6 +151,7 @@ def _local(experiment: str, changes: dict[str, object]) -> Setting:
     """The setting of an experiment on this machine."""
     from kts.plan import build
     from kts.spec import load, override
+    from kts.worker.detect import resolved
     from kts.worker.environment import environment, sharing_mode
 
     loaded = load(experiment)
@@ -159,6 +160,7 @@ def _local(experiment: str, changes: dict[str, object]) -> Setting:
         raise SetupError(f"measuring needs Linux (this is {sys.platform}); reporting runs anywhere", "kts report DIR")
     from kts.backends.local import LocalBackend
 
+    plan = resolved(plan)
     return Setting(
         backend=LocalBackend.name,
         make_backend=LocalBackend,

@@ -60,6 +60,7 @@ class Seat:
         assert self.hello is not None
         assert self.opened is not None
         return WorkerInfo(
+            id=self.hello.worker,
             tenant=self.name,
             pid=self.hello.pid,
             hostname=self.hello.hostname,
@@ -175,13 +176,16 @@ class Roster:
         return ", ".join(f"{name} was given {gpus[0]}" for name, gpus in given.items())
 
     def frozen_plan(self) -> Plan:
-        """The plan with the sizes that calibration found."""
+        """The plan with the sizes that calibration settled, and with the device and libraries that the workers took."""
         tenants = []
         for tenant in self._plan.tenants:
             ready = self.seats[tenant.name].ready
             work = tenant.work.sized(None if ready is None else ready.size)
             tenants.append(msgspec.structs.replace(tenant, work=work))
-        self._plan = msgspec.structs.replace(self._plan, tenants=tuple(tenants))
+        devices = {name: seat.opened.device for name, seat in self.seats.items() if seat.opened}
+        kinds, libraries = ({name: getattr(d, key) for name, d in devices.items()} for key in ("kind", "library"))
+        plan = msgspec.structs.replace(self._plan, tenants=tuple(tenants))
+        self._plan = plan.resolved(kinds, libraries)
         return self._plan
 
     def hang_ns(self, name: str) -> int:

@@ -6,6 +6,7 @@ calibration found), written to run.json, and never changed after that.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from itertools import pairwise
 from typing import ClassVar, Literal, get_args
 
@@ -23,7 +24,9 @@ KERNELS: tuple[KernelName, ...] = get_args(KernelName)
 PROGRAM = "command"
 """The workload of the user's own programs, as experiment files and results name it."""
 Library = Literal["auto", "torch", "cupy", "numpy"]
+LIBRARIES: tuple[Library, ...] = get_args(Library)
 DeviceChoice = Literal["auto", "cuda", "cpu"]
+DEVICES: tuple[DeviceChoice, ...] = get_args(DeviceChoice)
 
 
 class Slo(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -143,6 +146,11 @@ class Kernel(msgspec.Struct, frozen=True, kw_only=True, tag="kernel"):
         """The same at the size that calibration settled; None: as it is."""
         return self if size is None else msgspec.structs.replace(self, size=size)
 
+    def using(self, library: str) -> Kernel:
+        """The same with the library that was chosen; as it is where ``library`` is none of `Library`."""
+        chosen = next((one for one in LIBRARIES if one == library), self.library)
+        return msgspec.structs.replace(self, library=chosen)
+
 
 class Program(msgspec.Struct, frozen=True, kw_only=True, tag="program"):
     """The user's own program, unchanged: ``command`` (argv) with ``env`` added to its environment.
@@ -165,6 +173,11 @@ class Program(msgspec.Struct, frozen=True, kw_only=True, tag="program"):
     def sized(self, size: int | None) -> Program:
         """Itself: its size is its own business."""
         del size
+        return self
+
+    def using(self, library: str) -> Program:
+        """Itself: so are its libraries."""
+        del library
         return self
 
 
@@ -279,6 +292,15 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
             if condition.name == name:
                 return condition
         raise KeyError(name)
+
+    def resolved(self, kinds: Mapping[str, str], libraries: Mapping[str, str]) -> Plan:
+        """The plan with what each "auto" came to, by tenant: its library, and the device where it is one for all."""
+        tenants = tuple(
+            msgspec.structs.replace(one, work=one.work.using(libraries[one.name])) if one.name in libraries else one
+            for one in self.tenants
+        )
+        device = next((one for one in DEVICES if {one} == set(kinds.values())), self.device)
+        return msgspec.structs.replace(self, tenants=tenants, device=device)
 
     def solo(self, tenant: str) -> Condition:
         """The condition in which ``tenant`` runs alone. KeyError if the plan has none."""

@@ -44,7 +44,10 @@ class ClockPair(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class WorkerInfo(msgspec.Struct, frozen=True, kw_only=True):
-    """One worker process, as recorded for whoever must repeat the measurement."""
+    """One worker process, as recorded for whoever must repeat the measurement.
+
+    ``id``: its own name. A tenant may have several workers; that of its only one is the tenant's.
+    """
 
     tenant: str
     pid: int
@@ -53,6 +56,11 @@ class WorkerInfo(msgspec.Struct, frozen=True, kw_only=True):
     cores: tuple[int, ...] = ()
     gpus: tuple[str, ...] = ()  # UUIDs that NVML shows the worker, whatever device it computes on
     solo_ms: float | None = None  # what calibration measured for the frozen size
+    id: str = ""
+
+    def __post_init__(self) -> None:
+        if not self.id:
+            msgspec.structs.force_setattr(self, "id", self.tenant)
 
 
 class BlockOutcome(msgspec.Struct, frozen=True, kw_only=True):

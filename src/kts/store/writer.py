@@ -69,7 +69,7 @@ class RunWriter:
 
     def worker(self, info: WorkerInfo) -> None:
         """See Sink."""
-        others = tuple(worker for worker in self._info.workers if worker.tenant != info.tenant)
+        others = tuple(worker for worker in self._info.workers if worker.id != info.id)
         self._update(msgspec.structs.replace(self._info, workers=(*others, info)))
 
     def environment(self, found: dict[str, str]) -> None:

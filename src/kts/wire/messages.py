@@ -43,12 +43,14 @@ class Message(msgspec.Struct, frozen=True, kw_only=True, tag=True):
 class Hello(Message, frozen=True, kw_only=True):
     """First message. ``token`` must be the run's; ``protocol`` must be ``PROTOCOL``.
 
+    ``worker``: the process's own name, unique in the run; that of its tenant where it is the tenant's only one.
     ``block``: the only one that this worker is for, where each block has workers of its own.
     """
 
     protocol: int
     token: str
     tenant: str
+    worker: str
     pid: int
     hostname: str
     block: int | None = None

@@ -13,7 +13,7 @@ from typing import Literal
 import msgspec
 
 from kts.errors import SetupError
-from kts.model.plan import DeviceChoice, Kernel, Library, Work
+from kts.model.plan import DeviceChoice, Kernel, Library, Plan, Work
 
 DeviceKind = Literal["cuda", "cpu"]
 LibraryName = Literal["torch", "cupy", "numpy"]
@@ -167,6 +167,13 @@ def choose_for(device: DeviceChoice, work: Work) -> tuple[DeviceKind, LibraryNam
     if work.graph and library != "torch":
         raise no_graphs(kind, library)
     return kind, library
+
+
+def resolved(plan: Plan) -> Plan:
+    """The plan with each "auto" decided for this machine. SetupError where a tenant cannot run here."""
+    chosen = {tenant.name: choose_for(plan.device, tenant.work) for tenant in plan.tenants}
+    kinds = {name: kind for name, (kind, _) in chosen.items()}
+    return plan.resolved(kinds, {name: library for name, (_, library) in chosen.items() if library})
 
 
 def no_graphs(kind: DeviceKind, library: LibraryName) -> SetupError:

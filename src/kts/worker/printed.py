@@ -65,8 +65,10 @@ def printed_for(
     """
     wanted = published.variables(tenant)
     said = [(name, env[name], value) for name, value in wanted.items() if env.get(name) not in (None, "", value)]
-    if arguments and list(arguments) != published.arguments(tenant, device):
-        said.append(("the command line", " ".join(arguments), " ".join(published.arguments(tenant, device))))
+    planned = published.arguments(tenant, device)
+    agreed = [one if one != "auto" else came_to for one, came_to in zip(arguments, planned, strict=False)]
+    if arguments and (len(arguments) != len(planned) or agreed != planned):
+        said.append(("the command line", " ".join(arguments), " ".join(planned)))
     for name, given, planned in said:
         raise SpecError(
             f"tenant {tenant.name}: {name} says {given!r}, and the run's plan {planned!r}",

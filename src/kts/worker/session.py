@@ -42,8 +42,10 @@ def join(
 ) -> int:
     """Joins the run that KTS_CONDUCTOR, KTS_TOKEN and KTS_TENANT name; the exit code once it is over.
 
+    KTS_WORKER names this process; by default it has its tenant's name, with KTS_BLOCK's number behind it.
     KTS_BLOCK: the one block to join it for, where each has workers of its own.
     ``arguments``: of the command line, if they name work; they and ``env`` must ask for what the plan asks for.
+
     0 after Finish; 4 if refused or not set up; 5 if the conductor vanished or the work failed.
     UsageError if a variable is missing.
     """
@@ -51,13 +53,15 @@ def join(
     token, name = _required(env, "KTS_TOKEN"), _required(env, "KTS_TENANT")
     try:
         with contextlib.closing(Link.connect(host, port, _whole(env, "KTS_JOIN_S", 0))) as link:
+            block = _whole(env, "KTS_BLOCK", None)
             hello = Hello(
                 protocol=PROTOCOL,
                 token=token,
                 tenant=name,
+                worker=env.get("KTS_WORKER") or (name if block is None else f"{name}-{block}"),
                 pid=os.getpid(),
                 hostname=socket.gethostname(),
-                block=_whole(env, "KTS_BLOCK", None),
+                block=block,
             )
             welcome = _greet(link, hello)
             return SetupError.exit_code if welcome is None else _attend(link, welcome, make_runner, env, arguments)
