@@ -69,9 +69,9 @@ def printed_for(
     agreed = [one if one != "auto" else came_to for one, came_to in zip(arguments, planned, strict=False)]
     if arguments and (len(arguments) != len(planned) or agreed != planned):
         said.append(("the command line", " ".join(arguments), " ".join(planned)))
-    for name, given, planned in said:
+    for name, given, wish in said:
         raise SpecError(
-            f"tenant {tenant.name}: {name} says {given!r}, and the run's plan {planned!r}",
+            f"tenant {tenant.name}: {name} says {given!r}, and the run's plan {wish!r}",
             "change the experiment, and render the run anew; to run alone: unset KTS_CONDUCTOR",
         )
     return Printed(tenant, env, sys.stdout) if env.get("KTS_APP_NAME") else None
