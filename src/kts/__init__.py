@@ -11,23 +11,51 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from kts.app import Run, compare, load, pool, predict, report, show, validate, whatif
+    from kts.app import (
+        Preview,
+        Run,
+        compare,
+        experiments,
+        load,
+        pool,
+        predict,
+        preview,
+        probe,
+        profile,
+        replay,
+        report,
+        run,
+        selfcheck,
+        show,
+        validate,
+        whatif,
+        who,
+    )
     from kts.errors import KtsError
 
 __version__ = "0.1.0"
 
 __all__ = [
     "KtsError",
+    "Preview",
     "Run",
     "__version__",
     "compare",
+    "experiments",
     "load",
     "pool",
     "predict",
+    "preview",
+    "probe",
+    "profile",
+    "replay",
     "report",
+    "run",
+    "selfcheck",
     "show",
     "validate",
     "whatif",
+    "who",
 ]
 
 

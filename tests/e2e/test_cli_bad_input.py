@@ -9,12 +9,14 @@ import resource
 import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
 from tests.helpers_cli import DEADLINE_S, KTS, TINY, errors, kts, record
 
 from kts.cli.main import main
+from kts.report import writing
 
 pytestmark = pytest.mark.e2e
 
@@ -95,18 +97,21 @@ def test_a_folder_of_other_files_is_not_taken(tmp_path: Path, capsys: pytest.Cap
 
 
 @pytest.mark.parametrize(
-    ("where", "number"),
-    [("tempfile.TemporaryFile", errno.EROFS), ("kts.report.writing._replace", errno.ENOSPC)],
+    ("where", "number"), [((tempfile, "TemporaryFile"), errno.EROFS), ((writing, "_replace"), errno.ENOSPC)]
 )
 def test_a_directory_that_cannot_be_written_is_still_reported(
-    where: str, number: int, recorded: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    where: tuple[object, str],
+    number: int,
+    recorded: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     """Else a run on a read-only or full disk could not be looked at."""
 
     def refuse(*_: object, **__: object) -> None:
         raise OSError(number, os.strerror(number))
 
-    monkeypatch.setattr(where, refuse)
+    monkeypatch.setattr(*where, refuse)
     before = {path: path.stat().st_mtime_ns for path in recorded.rglob("*")}
     assert main(["report", str(recorded), "--no-figures", "--json"]) == 0
     shown = capsys.readouterr()

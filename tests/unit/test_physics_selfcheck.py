@@ -7,6 +7,7 @@ import json
 import numpy as np
 import pytest
 
+from kts.app.selfchecks import checked
 from kts.cli.main import main
 from kts.model.plan import Block, Plan
 from kts.physics import rehearsal, synthetic
@@ -184,7 +185,5 @@ def test_without_simulated_it_says_what_is_missing(capsys: pytest.CaptureFixture
 
 def test_processes_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     """Else the table in the docs would depend on the machine that made it."""
-    from kts.cli.selfcheck import _checked
-
-    monkeypatch.setattr("kts.cli.selfcheck.SHORT", 20_000)
-    assert list(_checked([RARE], range(1, 3), True, 1)) == list(_checked([RARE], range(1, 3), True, 2))
+    monkeypatch.setattr("kts.app.selfchecks.SHORT", 20_000)
+    assert list(checked([RARE], range(1, 3), True, 1)) == list(checked([RARE], range(1, 3), True, 2))

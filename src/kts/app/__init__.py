@@ -8,23 +8,62 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from kts.app.catalog import experiment_text, experiments, schema
     from kts.app.comparisons import compare, pool
+    from kts.app.fingerprints import folder, kept_fingerprints, probe, who
     from kts.app.handle import Run, finished, load
     from kts.app.inputs import Given
+    from kts.app.measuring import exporter_url, replay, run
+    from kts.app.plans import Changes, Preview, preview
     from kts.app.predictions import predict, whatif
     from kts.app.printing import show
+    from kts.app.profiles import profile
     from kts.app.reports import report
+    from kts.app.selfchecks import selfcheck
     from kts.app.validation import validate
 
-__all__ = ["Given", "Run", "compare", "finished", "load", "pool", "predict", "report", "show", "validate", "whatif"]
+__all__ = [
+    "Changes",
+    "Given",
+    "Preview",
+    "Run",
+    "compare",
+    "experiment_text",
+    "experiments",
+    "exporter_url",
+    "finished",
+    "folder",
+    "kept_fingerprints",
+    "load",
+    "pool",
+    "predict",
+    "preview",
+    "probe",
+    "profile",
+    "replay",
+    "report",
+    "run",
+    "schema",
+    "selfcheck",
+    "show",
+    "validate",
+    "whatif",
+    "who",
+]
 
 _HOME = {
+    "catalog": ("experiment_text", "experiments", "schema"),
     "comparisons": ("compare", "pool"),
+    "fingerprints": ("folder", "kept_fingerprints", "probe", "who"),
     "handle": ("Run", "finished", "load"),
     "inputs": ("Given",),
+    "measuring": ("exporter_url", "replay", "run"),
+    "plans": ("Changes", "Preview", "preview"),
     "predictions": ("predict", "whatif"),
     "printing": ("show",),
+    "profiles": ("profile",),
     "reports": ("report",),
+    "selfchecks": ("selfcheck",),
     "validation": ("validate",),
 }
 

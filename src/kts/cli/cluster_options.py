@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, cast, get_args
 
 import typer
 
-from kts.cli.options import checked_dcgm
+from kts import app
 from kts.errors import UsageError
 from kts.k8s.objects.names import DEFAULT_JOIN_S, DEFAULT_KEEP_S, DEFAULT_NAMESPACE
 
@@ -125,7 +125,7 @@ class RunPlace(Place):
             keep_s=self.keep_seconds,
             join_s=self.join_seconds,
             telemetry=telemetry,
-            dcgm=checked_dcgm(dcgm, telemetry=telemetry),
+            dcgm=app.exporter_url(dcgm, telemetry=telemetry),
         )
 
 

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from kts import app
 from kts.cli.cluster_options import PANEL, Context, Place
-from kts.cli.options import Dcgm, Json, checked_dcgm
+from kts.cli.options import Dcgm, Json
 from kts.errors import SetupError, UsageError
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ def doctor(
     if on not in PLACES:
         raise UsageError(f"--on: no backend {on!r}", f"known: {', '.join(PLACES)}")
     if on == "local":
-        _here(as_json, checked_dcgm(dcgm))
+        _here(as_json, app.exporter_url(dcgm))
         return
     _on_cluster(place.settings(), context, tenants, as_json)
 

@@ -7,14 +7,14 @@ from typing import Annotated
 
 import typer
 
+from kts import app
 from kts.cli.options import Json
+from kts.cli.output import print_plain_json
 
 
 def complete_name(incomplete: str) -> list[tuple[str, str]]:
     """(name, description) of the ready-made experiments that begin so, for the shell."""
-    from kts.spec import catalog
-
-    return [(name, text) for name, text in catalog() if name.startswith(incomplete)]
+    return [(name, text) for name, text in app.experiments().items() if name.startswith(incomplete)]
 
 
 def experiments(
@@ -25,20 +25,17 @@ def experiments(
     as_json: Json = False,
 ) -> None:
     """List the ready-made experiments, or print one."""
-    from kts.cli.output import print_plain_json
-    from kts.spec import catalog, ready_made_text
-
     if name is not None:
-        text = ready_made_text(name)
+        text = app.experiment_text(name)
         if as_json:
             print_plain_json({"name": name, "yaml": text})
         else:
             sys.stdout.write(text)
         return
-    found = catalog()
+    there = app.experiments()
     if as_json:
-        print_plain_json([{"name": key, "description": text} for key, text in found])
+        print_plain_json([{"name": key, "description": text} for key, text in there.items()])
         return
-    width = max(len(key) for key, _ in found)
-    for key, text in found:
+    width = max(map(len, there))
+    for key, text in there.items():
         sys.stdout.write(f"{key:<{width}}  {text}\n")

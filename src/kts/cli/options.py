@@ -7,8 +7,6 @@ from typing import Annotated
 
 import typer
 
-from kts.errors import UsageError
-
 Json = Annotated[bool, typer.Option("--json", help="Only JSON on stdout; everything else on stderr.")]
 NoFigures = Annotated[bool, typer.Option("--no-figures", help="Write tables and pages, draw nothing.")]
 RunDirectory = Annotated[
@@ -23,14 +21,3 @@ Dcgm = Annotated[
         help="Scrape this dcgm-exporter, too, e.g. http://NODE:9400/metrics.", metavar="URL", show_default=False
     ),
 ]
-
-
-def checked_dcgm(url: str, *, telemetry: bool = True) -> str:
-    """``url``. UsageError if it is none that can be scraped, or is given without telemetry."""
-    if not url:
-        return ""
-    if not telemetry:
-        raise UsageError("--dcgm asks for telemetry, --no-telemetry for none", "leave one of them out")
-    from kts.telemetry.dcgm import DcgmSource
-
-    return DcgmSource(url).url

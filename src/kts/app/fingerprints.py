@@ -1,0 +1,169 @@
+"""How a GPU is shared, and who is on it."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+from msgspec.structs import replace
+from rich.console import Console
+
+from kts import __version__, files
+from kts.app.printing import printed
+from kts.app.talk import Say, silent
+from kts.errors import DataError, UsageError
+from kts.model.plan import DeviceChoice
+from kts.model.provenance import material
+from kts.physics.probe import Findings, decode_readings, findings, sharing_of
+from kts.physics.values import Fingerprint
+from kts.report.fingerprints import figure, print_findings
+from kts.store import fingerprints, origin
+from kts.worker.detect import choose_kind
+from kts.worker.environment import sharing_mode
+from kts.worker.probe.place import cores_for
+from kts.worker.probe.session import Course, measure
+from kts.worker.probe.traces import Readings
+from kts.worker.probe.who import Answer, answer, look
+
+DEVICES: tuple[DeviceChoice, ...] = ("auto", "cuda", "cpu")
+
+
+@dataclass(frozen=True)
+class Probed:
+    """What a probe told: the fingerprint, in ``file``, and what it rests on."""
+
+    file: Path
+    findings: Findings
+
+    @property
+    def fingerprint(self) -> Fingerprint:
+        """How the GPU is shared, for `kts.predict`."""
+        return self.findings.fingerprint
+
+
+@printed.register
+def _(result: Probed, console: Console) -> None:
+    print_findings(result.findings, console)
+
+
+def probe(
+    device: str = "auto",
+    *,
+    seconds: float = 0.8,
+    neighbours: int = 4,
+    anyway: bool = False,
+    readings: str | Path | None = None,
+    save_readings: str | Path | None = None,
+    out: str | Path | None = None,
+    say: Say = silent,
+) -> Probed:
+    """Measures how this GPU is shared: time slice, switch costs and timer, with intervals.
+
+    Takes a few seconds of a GPU that nobody else uses, no privilege and no torch. ``device``: auto, cuda or cpu.
+    ``seconds``: beside each number of neighbours. ``neighbours``: most of its own. ``anyway``: although somebody is
+    on the device. ``readings``: measure nothing, use those that ``save_readings`` wrote. ``out``: the fingerprint's
+    file; by default it is kept for this GPU among the user's data. SetupError for what this machine lacks,
+    RefusalError where the readings do not support a fingerprint, DataError, UsageError.
+    """
+    choice = _choice(device)
+    if readings is not None:
+        content = files.read(Path(readings), "give a file that kts probe --save-readings wrote")
+        taken = decode_readings(content, str(readings))
+    else:
+        taken = _measured(choice, seconds, neighbours, anyway, say)
+        content = _content(taken)
+    if save_readings is not None:
+        files.replace(Path(save_readings), _content(taken))
+    made = findings(taken)
+    source = material("readings", taken.device.uuid or taken.device.name, content, taken.created_ns)
+    fingerprint = replace(made.fingerprint, provenance=origin.here().of([source]))
+    if out is None:
+        file = fingerprints.keep(fingerprint, folder())
+    else:
+        file = Path(out)
+        files.replace(file, files.encode(fingerprint))
+    return Probed(file, replace(made, fingerprint=fingerprint))
+
+
+@dataclass(frozen=True)
+class Company:
+    """Who is on a device now. ``fingerprint``: the one its turns were read by; None where there was none of it."""
+
+    answer: Answer
+    fingerprint: Fingerprint | None
+
+    @property
+    def sentence(self) -> str:
+        """In one sentence."""
+        return self.answer.sentence
+
+
+def who(
+    device: str = "auto", *, looks: int = 5, watch_s: float | None = None, fingerprint: str | Path | None = None
+) -> Company:
+    """Who is on the device now, by as many short looks, one a second, or by one watch of ``watch_s``.
+
+    ``fingerprint``: a file, instead of the one that is kept of this device. SetupError for what this machine lacks,
+    DataError for the file.
+    """
+    choice = _choice(device)
+    kind, mode = choose_kind(choice), sharing_mode(choice)
+    given = None if fingerprint is None else fingerprints.read(Path(fingerprint))
+    seen = look(kind, mode, looks=looks, watch_s=watch_s, cores=cores_for(kind))
+    known = given or fingerprints.find(seen.device.uuid, seen.device.driver, mode, folder())
+    return Company(answer(seen, sharing_of(known) if known else None), known)
+
+
+@dataclass(frozen=True)
+class Kept:
+    """A file that a probe kept here. ``problem``: why it cannot be read, where ``fingerprint`` is None."""
+
+    file: Path
+    fingerprint: Fingerprint | None
+    problem: str = ""
+
+    @property
+    def sentence(self) -> str:
+        """What it says, or what is wrong with it, in one line."""
+        if (of := self.fingerprint) is None:
+            return self.problem
+        return f"{of.gpu.label}, {of.mode}, slice {figure(of.slice_ms)}"
+
+
+def kept_fingerprints() -> list[Kept]:
+    """The files that probes kept here, by name."""
+    return [
+        Kept(path, None, one.what) if isinstance(one, DataError) else Kept(path, one)
+        for path, one in fingerprints.kept(folder())
+    ]
+
+
+def folder() -> Path:
+    """Where fingerprints are kept."""
+    return fingerprints.directory(os.environ)
+
+
+def _choice(device: str) -> DeviceChoice:
+    for one in DEVICES:
+        if device == one:
+            return one
+    raise UsageError(f"--device: no device {device!r}", f"known: {', '.join(DEVICES)}")
+
+
+def _measured(device: DeviceChoice, seconds: float, neighbours: int, anyway: bool, say: Say) -> Readings:
+    kind = choose_kind(device)
+    return measure(
+        kind,
+        sharing_mode(device),
+        course=Course(seconds=seconds, most=neighbours),
+        cores=cores_for(kind),
+        anyway=anyway,
+        say=lambda step: say(f"watching {step} ..."),
+        kts=__version__,
+    )
+
+
+def _content(taken: Readings) -> bytes:
+    return msgspec.json.encode(taken) + b"\n"

@@ -1,0 +1,149 @@
+"""An experiment measured on this machine, or a recorded run played again."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Unpack
+
+from rich.console import Console
+
+from kts.app.handle import Run, finished, load
+from kts.app.plans import Changes, planned
+from kts.conduct.driver import conduct
+from kts.errors import SetupError, UsageError
+from kts.model.plan import Plan
+from kts.model.provenance import Material
+from kts.report import RichWatcher
+from kts.stats import PrecisionRule
+from kts.store import create, origin
+from kts.store.layout import LOGS
+from kts.worker.detect import resolved
+from kts.worker.environment import environment, sharing_mode
+
+if TYPE_CHECKING:
+    from kts.conduct.ports import Backend, Telemetry
+
+
+@dataclass(frozen=True)
+class Setting:
+    """All that is decided before measuring. ``make_backend`` is given the folder for what workers print."""
+
+    backend: str
+    make_backend: Callable[[Path], Backend]
+    plan: Plan
+    text: str
+    mode: str
+    environment: dict[str, str]
+    made_from: tuple[Material, ...] = ()
+
+
+def run(
+    experiment: str | Path,
+    out: str | Path | None = None,
+    *,
+    overwrite: bool = False,
+    telemetry: bool = True,
+    dcgm: str = "",
+    progress: Console | None = None,
+    **changes: Unpack[Changes],
+) -> Run:
+    """Measures an experiment on this machine, and returns the run: every tenant alone and all together, in blocks.
+
+    ``experiment``: a file, the name of a ready-made one, or YAML text of several lines. ``out``: the run directory;
+    by default ``runs/TIME-NAME``. ``overwrite``: replace a run that is there. ``telemetry``: sample the device and
+    the CPU scheduler meanwhile; ``dcgm``: scrape this dcgm-exporter, too. ``progress``: where to show how far it is.
+    ``changes``: keys of the experiment to set anew, see `Changes`.
+
+    What is measured is kept whatever happens: `Run.outcome` says how it ended. Raises where nothing of it can be
+    read: SpecError for mistakes in the experiment, SetupError for what this machine lacks, UsageError, DataError.
+    """
+    exporter = exporter_url(dcgm, telemetry=telemetry)
+    loaded, plan = planned(experiment, changes)
+    if not sys.platform.startswith("linux"):
+        raise SetupError(f"measuring needs Linux (this is {sys.platform}); reporting runs anywhere", "kts report DIR")
+    from kts.backends.local import LocalBackend  # needs Linux
+    from kts.telemetry import make_sampler
+
+    plan = resolved(plan)
+    setting = Setting(
+        backend=LocalBackend.name,
+        make_backend=LocalBackend,
+        plan=plan,
+        text=loaded.text,
+        mode=sharing_mode(plan.device),
+        environment=environment(),
+    )
+    sampler = (lambda: make_sampler(exporter)) if telemetry else None
+    return _measured(setting, out, overwrite=overwrite, make_sampler=sampler, progress=progress)
+
+
+def replay(
+    recorded: str | Path | Run,
+    out: str | Path | None = None,
+    *,
+    overwrite: bool = False,
+    progress: Console | None = None,
+) -> Run:
+    """Plays a recorded run through the conductor again, and returns the new run; arguments as of `run`."""
+    from kts.backends.replay import ReplayBackend
+
+    original = load(recorded)
+    backend = ReplayBackend(original.data)
+    setting = Setting(
+        backend=ReplayBackend.name,
+        make_backend=lambda _: backend,
+        plan=backend.plan,
+        text=original.info.experiment,
+        mode=original.info.mode,
+        environment=original.info.environment,
+        made_from=origin.of_run(original.directory, original.info.created_ns or None),
+    )
+    return _measured(setting, out, overwrite=overwrite, make_sampler=None, progress=progress)
+
+
+def exporter_url(url: str, *, telemetry: bool = True) -> str:
+    """``url`` of a dcgm-exporter. UsageError if it is none that can be scraped, or is given without telemetry."""
+    if not url:
+        return ""
+    if not telemetry:
+        raise UsageError("--dcgm asks for telemetry, --no-telemetry for none", "leave one of them out")
+    from kts.telemetry.dcgm import DcgmSource
+
+    return DcgmSource(url).url
+
+
+def default_directory(name: str) -> Path:
+    """``runs/TIME-NAME``, the time now."""
+    return Path("runs") / f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{name}"
+
+
+def _measured(
+    setting: Setting,
+    out: str | Path | None,
+    *,
+    overwrite: bool,
+    make_sampler: Callable[[], Telemetry] | None,
+    progress: Console | None,
+) -> Run:
+    plan = setting.plan
+    directory = default_directory(plan.name) if out is None else Path(out)
+    writer = create(
+        directory,
+        plan=plan,
+        backend=setting.backend,
+        mode=setting.mode,
+        experiment_text=setting.text,
+        environment=setting.environment,
+        overwrite=overwrite,
+        made_from=setting.made_from,
+    )
+    rule = PrecisionRule(plan, plan.precision) if plan.precision is not None else None
+    with RichWatcher(progress or Console(quiet=True)) as watcher:
+        sampler = make_sampler() if make_sampler else None
+        backend = setting.make_backend(directory / LOGS)
+        outcome = conduct(plan, backend, writer, watcher, rule, telemetry=sampler)
+    return finished(directory, outcome)

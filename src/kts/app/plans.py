@@ -1,0 +1,67 @@
+"""From an experiment to its plan, and what it will do, before anything is measured."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypedDict, Unpack
+
+from kts import plan as planning
+from kts import spec
+from kts.model.plan import Block, Plan
+from kts.spec import LoadedExperiment
+
+
+class Changes(TypedDict, total=False):
+    """Keys of an experiment that a caller sets anew; they are checked as the file's are."""
+
+    design: str
+    """interleaved or classic."""
+    rounds: int
+    """Rounds always run."""
+    iterations: int
+    """Per condition, of every tenant."""
+    precision: float | None
+    """Relative half-width of DF99's 95 % interval to go on for; None: exactly ``rounds``."""
+    max_seconds: float
+    """Measure no longer than this."""
+    device: str
+    """auto, cuda or cpu."""
+    library: str
+    """auto, torch, cupy or numpy."""
+    seed: int
+    """Of the order of blocks and think times."""
+    allow_different_gpus: bool
+    """Measure even if the tenants do not share one GPU."""
+
+
+@dataclass(frozen=True)
+class Preview:
+    """What an experiment will do: its frozen plan, and about how many seconds of measuring its rounds take."""
+
+    plan: Plan
+    expected_s: float
+
+    def blocks(self, round_number: int) -> tuple[Block, ...]:
+        """The blocks of a round, counted from 0, in order."""
+        return planning.blocks_of_round(self.plan, round_number)
+
+
+def preview(experiment: str | Path, **changes: Unpack[Changes]) -> Preview:
+    """What an experiment will do, before anything is measured. SpecError where it holds mistakes.
+
+    ``experiment``: as `run` takes it.
+    """
+    plan = planned(experiment, changes)[1]
+    return Preview(plan, plan.rounds * planning.expected_seconds(plan, {}))
+
+
+def planned(experiment: str | Path, changes: Mapping[str, object]) -> tuple[LoadedExperiment, Plan]:
+    """An experiment and its plan. SpecError for mistakes in it, UsageError for changes that cannot be.
+
+    ``experiment``: a file, the name of a ready-made one, or YAML text of several lines.
+    """
+    text = str(experiment)
+    loaded = spec.load_text(text, source="experiment") if "\n" in text else spec.load(text)
+    return loaded, planning.build(spec.override(loaded.experiment, changes) if changes else loaded.experiment)
