@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from kts.app.catalog import experiment_text, experiments, schema
     from kts.app.comparisons import compare, pool
+    from kts.app.exporter import exporter_url
     from kts.app.fingerprints import folder, kept_fingerprints, probe, who
     from kts.app.handle import Run, finished, load
     from kts.app.inputs import Given
-    from kts.app.measuring import exporter_url, replay, run
+    from kts.app.measuring import replay, run
     from kts.app.plans import Changes, Preview, preview
     from kts.app.predictions import predict, whatif
     from kts.app.printing import show
@@ -54,10 +55,11 @@ __all__ = [
 _HOME = {
     "catalog": ("experiment_text", "experiments", "schema"),
     "comparisons": ("compare", "pool"),
+    "exporter": ("exporter_url",),
     "fingerprints": ("folder", "kept_fingerprints", "probe", "who"),
     "handle": ("Run", "finished", "load"),
     "inputs": ("Given",),
-    "measuring": ("exporter_url", "replay", "run"),
+    "measuring": ("replay", "run"),
     "plans": ("Changes", "Preview", "preview"),
     "predictions": ("predict", "whatif"),
     "printing": ("show",),

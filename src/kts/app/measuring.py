@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Unpack
 
 from rich.console import Console
 
+from kts.app.exporter import exporter_url
 from kts.app.handle import Run, finished, load
 from kts.app.plans import Changes, planned
 from kts.conduct.driver import conduct
-from kts.errors import SetupError, UsageError
+from kts.errors import SetupError
 from kts.model.plan import Plan
 from kts.model.provenance import Material
 from kts.report import RichWatcher
@@ -103,17 +104,6 @@ def replay(
         made_from=origin.of_run(original.directory, original.info.created_ns or None),
     )
     return _measured(setting, out, overwrite=overwrite, make_sampler=None, progress=progress)
-
-
-def exporter_url(url: str, *, telemetry: bool = True) -> str:
-    """``url`` of a dcgm-exporter. UsageError if it is none that can be scraped, or is given without telemetry."""
-    if not url:
-        return ""
-    if not telemetry:
-        raise UsageError("--dcgm asks for telemetry, --no-telemetry for none", "leave one of them out")
-    from kts.telemetry.dcgm import DcgmSource
-
-    return DcgmSource(url).url
 
 
 def default_directory(name: str) -> Path:
