@@ -16,10 +16,11 @@ from pathlib import Path
 
 import numpy as np
 
+from kts.arrivals import Closed
 from kts.backends.local import LocalBackend
 from kts.conduct.driver import conduct
 from kts.conduct.ports import Progress
-from kts.model.plan import Closed, Condition, DeviceChoice, Kernel, Plan, Tenant
+from kts.model.plan import Condition, DeviceChoice, Kernel, Plan, Tenant
 from kts.model.records import RECORD
 from kts.model.run import DeviceInfo
 from kts.store import create, open_run

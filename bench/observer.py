@@ -29,7 +29,8 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from kts.model.plan import Closed, KernelName, Quota
+from kts.arrivals import Closed
+from kts.model.plan import KernelName, Quota
 from kts.model.records import Records, clock_ms
 from kts.units import NS_PER_MS, NS_PER_S, ms_to_ns
 from kts.worker.detect import choose

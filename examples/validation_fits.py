@@ -12,7 +12,7 @@ import numpy as np
 from msgspec.structs import replace
 from scipy import stats
 
-from kts.model.plan import Closed
+from kts.arrivals import Closed
 from kts.model.records import clock_ms
 from kts.physics.fitted import LATE_MS, MODEL_ERROR, TRACED_GAP_MS
 from kts.physics.forecast import ModelError

@@ -9,13 +9,14 @@ from collections.abc import Callable, Iterable, Sequence
 import msgspec
 import numpy as np
 
+from kts.arrivals import Closed
 from kts.backends.replay import ReplayBackend, ReplayedTenant
 from kts.conduct import events as ev
 from kts.conduct.machine import Machine
 from kts.conduct.ports import Endpoint, Progress
 from kts.conduct.roster import Limits
 from kts.errors import MeasurementError
-from kts.model.plan import Closed, Condition, Kernel, Plan, Tenant
+from kts.model.plan import Condition, Kernel, Plan, Tenant
 from kts.model.reading import RunData
 from kts.model.records import RECORD, Records
 from kts.model.run import BlockOutcome, DeviceInfo, Outcome, RunInfo, WorkerInfo

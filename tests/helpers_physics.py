@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from hypothesis import strategies as st
 
-from kts.model.plan import Arrivals, Closed
+from kts.arrivals import Arrivals, Closed
 from kts.model.records import Records
 from kts.model.run import BlockOutcome
 from kts.physics.simulate import Sharing, Stream

@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from kts.model.plan import Closed, Condition, Kernel, Plan, Slo, Tenant
+from kts.arrivals import Closed
+from kts.model.plan import Condition, Kernel, Plan, Slo, Tenant
 from kts.model.records import RECORD, Records
 from kts.model.run import BlockOutcome, DeviceInfo, Outcome, RunInfo, WorkerInfo
 from kts.model.telemetry import SampleSeries

@@ -8,8 +8,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from kts.arrivals import Closed
 from kts.errors import MeasurementError
-from kts.model.plan import Closed, Condition, Kernel, Plan, Tenant
+from kts.model.plan import Condition, Kernel, Plan, Tenant
 from kts.model.records import RECORD, Records, record_dtype
 from kts.model.run import BlockOutcome, DeviceInfo, Outcome, WorkerInfo
 from kts.model.telemetry import Sample, SourceState

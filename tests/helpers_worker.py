@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from kts.model.plan import Arrivals, Closed, Quota
+from kts.arrivals import Arrivals, Closed
+from kts.model.plan import Quota
 from kts.model.records import RECORD, Records
 from kts.model.run import DeviceInfo
 from kts.worker.iteration import timed

@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.helpers_worker import MS, FakeClock, MemoryOutlet, make_block
 
-from kts.arrivals import due_times_ns, think_times_ns
-from kts.model.plan import Closed, Poisson, Quota, Trace
+from kts.arrivals import Closed, Poisson, Trace
+from kts.model.plan import Quota
 
 
 @settings(deadline=None)
@@ -22,10 +22,10 @@ from kts.model.plan import Closed, Poisson, Quota, Trace
 def test_think_times_stay_in_their_bounds_and_follow_the_seed(think_ms: float, jitter: float, seed: int) -> None:
     """Otherwise the load is not the one in the plan, or a run cannot be repeated."""
     arrivals = Closed(think_ms=think_ms, jitter=jitter)
-    drawn = list(islice(think_times_ns(arrivals, seed), 200))
+    drawn = list(islice(arrivals.think_times_ns(seed), 200))
     assert min(drawn) >= think_ms * (1 - jitter) * MS - 1
     assert max(drawn) <= think_ms * (1 + jitter) * MS + 1
-    assert drawn == list(islice(think_times_ns(arrivals, seed), 200))
+    assert drawn == list(islice(arrivals.think_times_ns(seed), 200))
 
 
 @settings(deadline=None, max_examples=30)
@@ -42,7 +42,7 @@ def test_the_gap_between_iterations_is_the_think_time(think_ms: float, jitter: f
     ).run()
     records = outlet.all
     gaps_ns = records["submit_ns"][1:] - records["retire_ns"][:-1]
-    wanted_ns = list(islice(think_times_ns(Closed(think_ms=think_ms, jitter=jitter), seed), 29))
+    wanted_ns = list(islice(Closed(think_ms=think_ms, jitter=jitter).think_times_ns(seed), 29))
     assert all(0 <= gap - wanted < 2000 for gap, wanted in zip(gaps_ns.tolist(), wanted_ns, strict=True))
 
 
@@ -50,8 +50,8 @@ def test_the_gap_between_iterations_is_the_think_time(think_ms: float, jitter: f
 @given(rate_hz=st.floats(0.1, 1e5), seed=st.integers(0, 2**63 - 1))
 def test_poisson_arrivals_come_at_their_rate_and_follow_the_seed(rate_hz: float, seed: int) -> None:
     """Otherwise the offered load is not the one in the plan, or a run cannot be repeated."""
-    due = list(islice(due_times_ns(Poisson(rate_hz=rate_hz), seed, 10**12), 10_000))
-    assert due == list(islice(due_times_ns(Poisson(rate_hz=rate_hz), seed, 10**12), 10_000))
+    due = list(islice(Poisson(rate_hz=rate_hz).due_times_ns(seed, 10**12), 10_000))
+    assert due == list(islice(Poisson(rate_hz=rate_hz).due_times_ns(seed, 10**12), 10_000))
     assert min(due) >= 10**12
     assert due == sorted(due)
     assert 0.94 < (due[-1] - 10**12) * rate_hz / 1e9 / 10_000 < 1.06  # six standard deviations
@@ -67,7 +67,7 @@ def test_a_trace_comes_again_after_its_period(due_ms: tuple[float, ...], beyond_
     """Otherwise a trace drifts, or its second pass overlaps the first."""
     trace = Trace(due_ms=due_ms, period_ms=due_ms[-1] + beyond_ms)
     n = len(due_ms)
-    due = list(islice(due_times_ns(trace, seed, 0), 3 * n))
+    due = list(islice(trace.due_times_ns(seed, 0), 3 * n))
     assert due == sorted(due)
     period_ns = round(trace.period_ms * MS)
     assert all(due[i + n] - due[i] == period_ns for i in range(2 * n))

@@ -7,8 +7,7 @@ from itertools import islice
 import numpy as np
 import pytest
 
-from kts.arrivals import closing_ns, due_times_ns, first_submission_ns, turned_by
-from kts.model.plan import Closed, Poisson, Trace
+from kts.arrivals import Closed, Poisson, Trace, first_submission_ns
 
 MS = 1_000_000
 SEEDS = 4000
@@ -43,10 +42,9 @@ def test_a_saturating_tenant_is_somewhere_in_its_iteration() -> None:
 def test_the_phase_is_no_think_time() -> None:
     """Otherwise a tenant's first pause tells its next one."""
     arrivals = Closed(think_ms=100, jitter=1.0)
-    from kts.arrivals import think_times_ns
 
     first = first_ms(arrivals, 0.0)[:500]
-    then = [next(think_times_ns(arrivals, seed)) for seed in range(500)]
+    then = [next(arrivals.think_times_ns(seed)) for seed in range(500)]
     assert abs(np.corrcoef(first, then)[0, 1]) < 0.15
 
 
@@ -65,7 +63,7 @@ def test_m_iterations_span_m_cycles(arrivals: Closed) -> None:
             think = rng.uniform(1 - arrivals.jitter, 1 + arrivals.jitter) * arrivals.think_ms * MS
             submits.append(submits[-1] + service_ns + round(think))
         counted = [s for s in submits[1:] if s >= 0][:wanted]
-        closed = counted[-1] + closing_ns(arrivals, service_ns + arrivals.think_ms * MS)
+        closed = counted[-1] + arrivals.closing_ns(service_ns + arrivals.think_ms * MS)
         spans += closed
         inside += sum(0 <= s <= closed for s in submits)
     cycle_ns = service_ns + arrivals.think_ms * MS
@@ -74,16 +72,16 @@ def test_m_iterations_span_m_cycles(arrivals: Closed) -> None:
 
 def test_poisson_arrivals_forget_and_traces_are_taken_as_they_are() -> None:
     """Otherwise an open loop's window is closed as if it were paced."""
-    assert closing_ns(Poisson(rate_hz=10), 100 * MS) == 0
-    assert closing_ns(Trace(due_ms=(0, 50), period_ms=100), 50 * MS) == 25 * MS
-    assert closing_ns(Trace(due_ms=(0, 1), period_ms=100), 50 * MS) < 1 * MS, "bursts: nearly always far ahead"
+    assert Poisson(rate_hz=10).closing_ns(100 * MS) == 0
+    assert Trace(due_ms=(0, 50), period_ms=100).closing_ns(50 * MS) == 25 * MS
+    assert Trace(due_ms=(0, 1), period_ms=100).closing_ns(50 * MS) < 1 * MS, "bursts: nearly always far ahead"
 
 
 def test_a_trace_begins_anywhere_and_follows_the_seed() -> None:
     """Otherwise two traces keep the offset that they have in the file, in every block."""
     trace = Trace(due_ms=(0.0, 10.0, 30.0), period_ms=70.0)
-    firsts = [next(due_times_ns(trace, seed, 0)) / MS for seed in range(300)]
+    firsts = [next(trace.due_times_ns(seed, 0)) / MS for seed in range(300)]
     assert max(firsts) > 30
     assert min(firsts) < 2
-    assert list(islice(due_times_ns(trace, 3, 0), 9)) == list(islice(due_times_ns(trace, 3, 0), 9))
-    assert turned_by(trace, 15.0).due_ms == (15.0, 55.0, 65.0)
+    assert list(islice(trace.due_times_ns(3, 0), 9)) == list(islice(trace.due_times_ns(3, 0), 9))
+    assert trace.turned_by(15.0).due_ms == (15.0, 55.0, 65.0)

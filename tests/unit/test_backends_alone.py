@@ -8,11 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from kts.arrivals import Closed
 from kts.backends import alone
 from kts.backends.alone import record_alone
 from kts.conduct.ports import Endpoint, WorkerExit
 from kts.errors import DataError, KtsError, MeasurementError, SetupError
-from kts.model.plan import Closed, Kernel, Plan, Tenant
+from kts.model.plan import Kernel, Plan, Tenant
 from kts.model.records import RECORD
 from kts.model.run import DeviceInfo
 from kts.wire.messages import Failed

@@ -9,7 +9,7 @@ import pytest
 from msgspec.structs import replace
 from tests.helpers_physics import GPU, fingerprint, launches, profile, saturating
 
-from kts.model.plan import Closed, Poisson
+from kts.arrivals import Closed, Poisson
 from kts.physics.draws import sharing
 from kts.physics.forecast import ModelError
 from kts.physics.hosts import late

@@ -10,9 +10,9 @@ from msgspec.structs import replace
 from tests.helpers_physics import GPU, fingerprint, launches, profile, recorded_run
 from tests.helpers_stats import FakeRun, make_plan, make_records, make_run
 
+from kts.arrivals import Closed, Poisson
 from kts.errors import RefusalError
 from kts.files import encode
-from kts.model.plan import Closed, Poisson
 from kts.physics import published
 from kts.physics.draws import sharing, stream
 from kts.physics.files import decode_prediction

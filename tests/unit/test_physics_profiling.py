@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.helpers_physics import fingerprint
 
-from kts.model.plan import Closed, Kernel, Slo, Tenant
+from kts.arrivals import Closed
+from kts.model.plan import Kernel, Slo, Tenant
 from kts.model.records import RECORD
 from kts.model.run import DeviceInfo
 from kts.physics.draws import sharing

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 from tests.helpers_physics import GPU, fingerprint, launches, profile
 
+from kts.arrivals import Closed, Poisson, Trace
 from kts.errors import DataError
 from kts.files import encode
-from kts.model.plan import Closed, Poisson, Trace
 from kts.physics.draws import cycle_ms, service_alone_ms, sharing, stream
 from kts.physics.files import decode_fingerprint, decode_profile
 from kts.physics.simulate import simulate

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from kts.arrivals import Poisson, Trace
 from kts.errors import SpecError
-from kts.model.plan import Poisson, Trace
 from kts.plan import build
 from kts.spec import catalog, load, load_text, names, override, ready_made_text
 

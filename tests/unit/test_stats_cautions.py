@@ -8,7 +8,7 @@ import pytest
 from bench.verdicts import Draw, Starts, alarms, closed, found_lock, pacings, periodic
 from tests.helpers_stats import Array, FakeRun, make_plan, make_run
 
-from kts.model.plan import Poisson
+from kts.arrivals import Poisson
 from kts.model.telemetry import SampleSeries
 from kts.stats import PrecisionRule, analyse
 from kts.stats.cautions import trend

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from tests.helpers_worker import MS, FakeClock, FakeDevice, MemoryOutlet, make_block
 
-from kts.model.plan import Closed, Poisson, Quota, Trace
+from kts.arrivals import Closed, Poisson, Trace
+from kts.model.plan import Quota
 from kts.model.records import clock_ms
 from kts.wire.framing import CHUNK_RECORDS
 from kts.worker.iteration import timed

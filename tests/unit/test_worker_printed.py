@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 from tests.helpers_conduct import DEVICE, MS, make_records
 
+from kts.arrivals import Closed, Poisson
 from kts.errors import SpecError
-from kts.model.plan import Closed, Kernel, Poisson, Tenant
+from kts.model.plan import Kernel, Tenant
 from kts.model.records import Records
 from kts.wire import published
 from kts.wire.appline import parse_line

@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 from tests.helpers_profile import TracedCpu
 
+from kts.arrivals import Closed
 from kts.errors import DataError, UsageError
-from kts.model.plan import Closed, Kernel, Tenant
+from kts.model.plan import Kernel, Tenant
 from kts.model.run import DeviceInfo
 from kts.wire.messages import Failed
 from kts.wire.recording import PREFIX, Recording, Request, format_result, parse_result, unpacked

@@ -9,8 +9,9 @@ from collections.abc import Callable
 import pytest
 from tests.helpers_worker_conductor import TinyConductor
 
+from kts.arrivals import Closed
 from kts.errors import SetupError
-from kts.model.plan import Closed, DeviceChoice, Kernel, Quota, Tenant
+from kts.model.plan import DeviceChoice, Kernel, Quota, Tenant
 from kts.model.run import DeviceInfo
 from kts.wire.messages import (
     PROTOCOL,

@@ -6,8 +6,9 @@ import hmac
 
 import msgspec
 
+from kts.arrivals import pause_ms
 from kts.conduct.events import Exited
-from kts.model.plan import Block, Plan, pause_ms
+from kts.model.plan import Block, Plan
 from kts.model.run import WorkerInfo
 from kts.units import ms_to_ns, ns_to_s, s_to_ns
 from kts.wire import messages as msg

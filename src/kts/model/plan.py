@@ -7,10 +7,11 @@ calibration found), written to run.json, and never changed after that.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from itertools import pairwise
 from typing import ClassVar, Literal, get_args
 
 import msgspec
+
+from kts.arrivals import Arrivals, Closed
 
 Design = Literal["classic", "interleaved"]
 SizedKernel = Literal["fft", "gemm"]
@@ -35,72 +36,6 @@ class Slo(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     p99_ms: float | None = None
     deadline_ms: float | None = None
-
-
-class Closed(msgspec.Struct, frozen=True, kw_only=True, tag="closed"):
-    """Closed loop: the next iteration starts a think time after the last one ended.
-
-    Each think time is uniform in ``think_ms * [1 - jitter, 1 + jitter]``.
-    """
-
-    think_ms: float = 0.0
-    jitter: float = 0.5
-
-    def check(self) -> None:
-        """ValueError where nobody can think so."""
-        if not (self.think_ms >= 0 and 0 <= self.jitter <= 1):
-            raise ValueError("impossible arrivals")
-
-
-class Poisson(msgspec.Struct, frozen=True, kw_only=True, tag="poisson"):
-    """Open loop: due times of a Poisson process."""
-
-    rate_hz: float
-
-    def check(self) -> None:
-        """ValueError where it is no rate."""
-        if not 1e-9 < self.rate_hz < 1e9:
-            raise ValueError("impossible arrivals")
-
-    @property
-    def interval_ms(self) -> float:
-        """Mean time from one due time to the next."""
-        return 1000.0 / self.rate_hz
-
-
-class Trace(msgspec.Struct, frozen=True, kw_only=True, tag="trace"):
-    """Open loop: due times (ms from the start, rising). After ``period_ms`` they begin again."""
-
-    due_ms: tuple[float, ...]
-    period_ms: float
-
-    def check(self) -> None:
-        """ValueError where the times do not rise within the period, from 0 on."""
-        steps = [later - earlier for earlier, later in pairwise((0.0, *self.due_ms, self.period_ms))]
-        if not self.due_ms or min(steps) < 0 or not self.period_ms > 0:
-            raise ValueError("impossible arrivals")
-
-    @property
-    def interval_ms(self) -> float:
-        """Mean time from one due time to the next."""
-        return self.period_ms / len(self.due_ms)
-
-
-Arrivals = Closed | Poisson | Trace
-"""The arrival processes, told apart by the tag ``type``. Open loop: due times come whether or not the last iteration
-is done; one is in flight, the others wait their turn."""
-
-
-def cycle_ms(arrivals: Arrivals, service_ms: float) -> float:
-    """Mean time from one iteration to the next of a tenant whose iterations take ``service_ms``."""
-    if isinstance(arrivals, Closed):
-        return service_ms + arrivals.think_ms
-    return max(service_ms, arrivals.interval_ms)
-
-
-def pause_ms(arrivals: Arrivals, service_ms: float = 0.0) -> float:
-    """Mean time that it leaves the device alone between two iterations."""
-    return cycle_ms(arrivals, service_ms) - service_ms
 
 
 class Decoder(msgspec.Struct, frozen=True, kw_only=True):

@@ -7,8 +7,7 @@ import math
 
 import numpy as np
 
-from kts.arrivals import first_submission_ns, turned_by
-from kts.model.plan import Closed, Poisson
+from kts.arrivals import Closed
 from kts.physics.simulate import Sharing, Stream
 from kts.physics.values import Fingerprint, Floats, Ints, Profile
 from kts.plan.seeds import derive
@@ -25,9 +24,7 @@ def cycle_ms(profile: Profile) -> float:
     arrivals = profile.arrivals
     if isinstance(arrivals, Closed):
         return service_alone_ms(profile) + arrivals.think_ms
-    if isinstance(arrivals, Poisson):
-        return 1000.0 / arrivals.rate_hz
-    return arrivals.period_ms / len(arrivals.due_ms)
+    return arrivals.interval_ms
 
 
 def service_alone_ms(profile: Profile) -> float:
@@ -57,13 +54,9 @@ def stream(
         low, high = (arrivals.think_ms * (1 + sign * arrivals.jitter) for sign in (-1, 1))
         think = rng.uniform(low, high, planned)
         service_ns = ms_to_ns(service_alone_ms(profile))
-        start = ns_to_ms(max(first_submission_ns(arrivals, service_ns, derive(seed, "phase", name)), 0))
-    elif isinstance(arrivals, Poisson):
-        due = np.cumsum(rng.exponential(1000.0 / arrivals.rate_hz, planned))
+        start = ns_to_ms(max(arrivals.first_submission_ns(service_ns, derive(seed, "phase", name)), 0))
     else:
-        once = np.asarray(turned_by(arrivals, float(rng.uniform(0, arrivals.period_ms))).due_ms)
-        rounds = np.arange(math.ceil(planned / len(once)))[:, None] * arrivals.period_ms
-        due = (rounds + once[None, :]).ravel()[:planned]
+        due = arrivals.drawn_ms(rng, planned)
     return Stream(
         them,
         pick,

@@ -6,8 +6,8 @@ from typing import Literal
 
 import msgspec
 
+from kts.arrivals import Arrivals
 from kts.files import ordered
-from kts.model.plan import Arrivals
 from kts.model.provenance import Provenance
 from kts.physics.values import Fingerprint
 

@@ -14,7 +14,7 @@ from itertools import combinations
 
 import numpy as np
 
-from kts.model.plan import Closed
+from kts.arrivals import Closed
 from kts.physics.draws import cycle_ms, generator, runs, sharing, stream
 from kts.physics.fitted import TRACED_GAP_MS
 from kts.physics.forecast import (

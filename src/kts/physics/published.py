@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from scipy.special import ndtri
 
-from kts.model.plan import Closed
+from kts.arrivals import Closed
 from kts.physics.values import Fingerprint, Floats, Gpu, Interval, Profile, bursts, make_profile
 
 GPU = Gpu(kind="cuda", name="GTX 1080", label="GTX 1080 (published table)")

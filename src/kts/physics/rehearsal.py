@@ -14,8 +14,8 @@ from itertools import islice
 import numpy as np
 
 from kts import __version__
-from kts.arrivals import closing_ns, due_times_ns, first_submission_ns, think_times_ns
-from kts.model.plan import Block, Closed, Plan, Tenant, cycle_ms
+from kts.arrivals import Closed, cycle_ms, first_submission_ns
+from kts.model.plan import Block, Plan, Tenant
 from kts.model.records import RECORD, Records, clock_ms
 from kts.model.run import SCHEMA_VERSION, BlockOutcome, Outcome, RunInfo
 from kts.model.telemetry import SampleSeries
@@ -98,9 +98,9 @@ def stream(
     pick = np.arange(planned)
     arrivals = tenant.arrivals
     if not isinstance(arrivals, Closed):
-        due_ns = np.fromiter(islice(due_times_ns(arrivals, seed, 0), planned), np.float64, planned)
+        due_ns = np.fromiter(islice(arrivals.due_times_ns(seed, 0), planned), np.float64, planned)
         return Stream(iterations, pick, due_ms=due_ns / NS_PER_MS + opened_ms)
-    think_ns = np.fromiter(islice(think_times_ns(arrivals, seed), planned), np.float64, planned)
+    think_ns = np.fromiter(islice(arrivals.think_times_ns(seed), planned), np.float64, planned)
     return Stream(iterations, pick, think_ms=think_ns / NS_PER_MS, start_ms=opened_ms + first_ms)
 
 
@@ -119,7 +119,7 @@ def _closed_ms(
         if last >= len(submits):
             return None
         cycle_ns = float(submits[last] - submits[0]) / last * NS_PER_MS
-        closed = max(closed, float(submits[last]) + ns_to_ms(closing_ns(tenant.arrivals, cycle_ns)))
+        closed = max(closed, float(submits[last]) + ns_to_ms(tenant.arrivals.closing_ns(cycle_ns)))
     return closed
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from kts.model.plan import Closed
+from kts.arrivals import Closed
 from kts.physics.draws import cycle_ms
 from kts.physics.forecast import FIGURES, Plain
 from kts.physics.simulate import Completed, Sharing, Stream, simulate

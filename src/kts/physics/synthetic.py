@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from scipy.special import ndtri
 
-from kts.model.plan import Plan, cycle_ms
+from kts.arrivals import cycle_ms
+from kts.model.plan import Plan
 from kts.physics.simulate import Sharing
 from kts.physics.values import Iterations, bursts
 from kts.plan import build

@@ -12,8 +12,8 @@ import numpy as np
 from msgspec.structs import replace
 from numpy.typing import ArrayLike, NDArray
 
+from kts.arrivals import Arrivals, Closed
 from kts.files import ordered
-from kts.model.plan import Arrivals, Closed
 from kts.model.provenance import Provenance
 from kts.model.run import DeviceInfo
 from kts.units import NS_PER_MS

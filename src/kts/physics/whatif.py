@@ -9,8 +9,8 @@ from dataclasses import replace as with_fields
 import msgspec
 from msgspec.structs import replace
 
+from kts.arrivals import Closed
 from kts.errors import RefusalError
-from kts.model.plan import Closed, Poisson
 from kts.physics.draws import cycle_ms, service_alone_ms
 from kts.physics.forecast import MixForecast, ModelError
 from kts.physics.predict import Effort, Predictor
@@ -86,7 +86,4 @@ def at_rate(profile: Profile, factor: float) -> Profile:
                 "ask for a lower rate",
             )
         return replace(profile, arrivals=Closed(think_ms=think, jitter=arrivals.jitter))
-    if isinstance(arrivals, Poisson):
-        return replace(profile, arrivals=Poisson(rate_hz=arrivals.rate_hz * factor))
-    due = tuple(at / factor for at in arrivals.due_ms)
-    return replace(profile, arrivals=replace(arrivals, due_ms=due, period_ms=arrivals.period_ms / factor))
+    return replace(profile, arrivals=arrivals.faster(factor))

@@ -6,7 +6,7 @@ from hashlib import blake2b
 from itertools import combinations
 from typing import TYPE_CHECKING
 
-from kts.model.plan import Arrivals, Closed, Condition, Plan, Poisson, Slo, Tenant, Trace
+from kts.model.plan import Condition, Plan, Slo, Tenant
 from kts.plan.seeds import derive
 
 if TYPE_CHECKING:
@@ -70,17 +70,9 @@ def _tenant(experiment: Experiment, name: str, spec: TenantSpec) -> Tenant:
     return Tenant(
         name=name,
         work=spec.work(experiment.library),
-        arrivals=_arrivals(spec),
+        arrivals=spec.process(),
         iterations=spec.wanted_iterations,
         seconds=spec.seconds,
         slo=Slo(p99_ms=spec.slo.p99_ms, deadline_ms=spec.slo.deadline_ms),
         seed=derive(experiment.seed, "tenant", name),
     )
-
-
-def _arrivals(spec: TenantSpec) -> Arrivals:
-    if spec.rate_hz is not None:
-        return Poisson(rate_hz=spec.rate_hz)
-    if spec.due_ms is not None and spec.wanted_period_ms is not None:
-        return Trace(due_ms=spec.due_ms, period_ms=spec.wanted_period_ms)
-    return Closed(think_ms=spec.think_ms, jitter=spec.jitter)

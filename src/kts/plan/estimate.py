@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from kts.model.plan import Block, Plan, cycle_ms
+from kts.arrivals import cycle_ms
+from kts.model.plan import Block, Plan
 from kts.plan.blocks import blocks_of_round
 
 BLOCK_OVERHEAD_S = 0.3

@@ -9,7 +9,6 @@ from __future__ import annotations
 import re
 import shlex
 from difflib import get_close_matches
-from itertools import pairwise
 from typing import Annotated, Literal, get_args
 
 from pydantic import (
@@ -23,6 +22,7 @@ from pydantic import (
     model_validator,
 )
 
+from kts.arrivals import PROCESSES, ArrivalName, Arrivals
 from kts.model.plan import (
     Decoder,
     Design,
@@ -157,7 +157,7 @@ class SloSpec(Model):
 class TenantBase(Model):
     """What every workload has."""
 
-    arrivals: Literal["closed", "poisson", "trace"] = Field(
+    arrivals: ArrivalName = Field(
         default="closed",
         description="closed: the next iteration starts a think time after the last one ended. poisson: iterations "
         "are due at random, rate_hz of them a second. trace: they are due at due_ms. Both whether or not the last one "
@@ -209,37 +209,18 @@ class TenantBase(Model):
 
     @model_validator(mode="after")
     def _arrivals_fit(self) -> TenantBase:
-        belong = {"closed": ("think_ms", "jitter"), "poisson": ("rate_hz",), "trace": ("due_ms", "period_ms")}
-        for kind, keys in belong.items():
-            for key in keys if kind != self.arrivals else ():
+        own = PROCESSES[self.arrivals].keys
+        for kind, process in PROCESSES.items():
+            for key in set(process.keys) - set(own):
                 if key in self.model_fields_set and getattr(self, key) is not None:
                     raise ValueError(f"{key} is for arrivals: {kind} (these are {self.arrivals})")
-        if self.arrivals == "poisson" and self.rate_hz is None:
-            raise ValueError("arrivals: poisson needs rate_hz")
-        if self.arrivals == "trace":
-            self._check_trace()
+        self.process()
         return self
 
-    def _check_trace(self) -> None:
-        due = self.due_ms
-        if due is None:
-            raise ValueError("arrivals: trace needs due_ms")
-        if due[0] < 0:
-            raise ValueError(f"due_ms must not begin below 0 (is {due[0]:g})")
-        for earlier, later in pairwise(due):
-            if later < earlier:
-                raise ValueError(f"due_ms must rise ({later:g} comes after {earlier:g})")
-        if self.period_ms is None and due[-1] <= due[0]:
-            raise ValueError("due_ms at a single time needs period_ms")
-        if self.period_ms is not None and self.period_ms <= due[-1]:
-            raise ValueError(f"period_ms ({self.period_ms:g}) must be later than the last of due_ms ({due[-1]:g})")
-
-    @property
-    def wanted_period_ms(self) -> float | None:
-        """``period_ms``, or its default; None without a trace."""
-        if self.due_ms is None or self.period_ms is not None:
-            return self.period_ms
-        return self.due_ms[-1] + (self.due_ms[-1] - self.due_ms[0]) / (len(self.due_ms) - 1)
+    def process(self) -> Arrivals:
+        """When its iterations come. ValueError where the keys of that process do not make one."""
+        process = PROCESSES[self.arrivals]
+        return process.given({key: getattr(self, key) for key in process.keys})
 
     @property
     def wanted_iterations(self) -> int | None:

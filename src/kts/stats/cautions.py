@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtr
 
-from kts.model.plan import Closed, Plan
+from kts.arrivals import Closed
+from kts.model.plan import Plan
 from kts.model.reading import RunData
 from kts.model.summary import Caution, MixTenant, TenantSummary, Verdict
 from kts.stats.faults import MOST_GAPS, device_gaps

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from kts.model.plan import Closed, DeviceChoice, Kernel, Tenant
+from kts.arrivals import Closed
+from kts.model.plan import DeviceChoice, Kernel, Tenant
 
 
 def arguments(tenant: Tenant, device: DeviceChoice) -> list[str]:

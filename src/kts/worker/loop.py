@@ -15,8 +15,8 @@ from typing import Protocol
 
 import numpy as np
 
-from kts.arrivals import closing_ns, due_times_ns, think_times_ns
-from kts.model.plan import Arrivals, Closed, Quota
+from kts.arrivals import Arrivals, Closed
+from kts.model.plan import Quota
 from kts.model.records import RECORD, Records
 from kts.units import NS_PER_MS, NS_PER_S, s_to_ns
 from kts.wire.framing import CHUNK_RECORDS
@@ -120,9 +120,9 @@ class Block:
         self._thinks: Iterator[int] | None = None
         self._dues: Iterator[int] | None = None
         if not isinstance(arrivals, Closed):
-            self._dues = due_times_ns(arrivals, seed, start_ns)
+            self._dues = arrivals.due_times_ns(seed, start_ns)
         elif arrivals.think_ms > 0:
-            self._thinks = think_times_ns(arrivals, seed)
+            self._thinks = arrivals.think_times_ns(seed)
         self._arrivals = arrivals
         self._quota = quota
         self._start_ns = start_ns
@@ -202,7 +202,7 @@ class Block:
         if self.count < self._lead + wanted:
             return self._lead + wanted
         cycle_ns = (submit_ns - self._first_submit_ns) / (self.count - 1)
-        self._quota_end_ns = submit_ns + closing_ns(self._arrivals, cycle_ns)
+        self._quota_end_ns = submit_ns + self._arrivals.closing_ns(cycle_ns)
         self._next_between_ns = 0
         return _UNBOUNDED
 

@@ -14,8 +14,9 @@ from pathlib import Path
 import numpy as np
 
 from kts import files
+from kts.arrivals import Closed
 from kts.errors import DataError, SetupError, UsageError
-from kts.model.plan import Closed, Quota, Tenant
+from kts.model.plan import Quota, Tenant
 from kts.model.records import RECORD, Records, clock_ms
 from kts.model.run import DeviceInfo
 from kts.units import NS_PER_MS, s_to_ns

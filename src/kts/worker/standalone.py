@@ -15,9 +15,9 @@ from typing import TextIO, TypeVar
 import msgspec
 
 from kts import __version__
-from kts.arrivals import first_submission_ns
+from kts.arrivals import Closed, first_submission_ns
 from kts.errors import KtsError, MeasurementError, SpecError
-from kts.model.plan import Closed, DeviceChoice, Kernel, Library, Quota, SizedKernel
+from kts.model.plan import DeviceChoice, Kernel, Library, Quota, SizedKernel
 from kts.model.run import DeviceInfo
 from kts.wire.logframe import Meta
 from kts.worker.applog import AppLog, LinesOutlet

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from kts.model.plan import Arrivals, DeviceChoice, Kernel, Tenant, pause_ms
+from kts.arrivals import Arrivals, pause_ms
+from kts.model.plan import DeviceChoice, Kernel, Tenant
 from kts.model.run import DeviceInfo
 from kts.wire.messages import Ready, Start
 from kts.worker.calibrate import Bench, calibrate

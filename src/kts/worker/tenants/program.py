@@ -14,9 +14,9 @@ from collections.abc import Callable
 
 import numpy as np
 
-from kts.arrivals import closing_ns
+from kts.arrivals import Closed
 from kts.errors import SetupError
-from kts.model.plan import PROGRAM, Closed, DeviceChoice, Program, Tenant
+from kts.model.plan import PROGRAM, DeviceChoice, Program, Tenant
 from kts.model.records import RECORD
 from kts.model.run import DeviceInfo
 from kts.units import NS_PER_MS, NS_PER_S, s_to_ns
@@ -193,7 +193,7 @@ class _CommandBlock:
             self._counting += 1
             if self._counting == wanted:
                 cycle_ns = (submit_ns - self._first_submit_ns) / (self._count - 1)
-                self._closes_ns = submit_ns + closing_ns(Closed(), cycle_ns)
+                self._closes_ns = submit_ns + Closed().closing_ns(cycle_ns)
 
     def _flush(self) -> None:
         rows, self._rows = self._rows, []
