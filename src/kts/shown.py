@@ -5,7 +5,6 @@ from __future__ import annotations
 import codecs
 import os
 import unicodedata
-from pathlib import Path
 
 LONGEST, LONGEST_LINE = 60, 120
 """Characters of a value, and of a line of a log, that a message shows."""
@@ -67,16 +66,17 @@ def without_mark(raw: bytes) -> bytes:
     return raw.removeprefix(b"\xef\xbb\xbf")
 
 
-def path_text(path: Path | str) -> str:
-    """A file's name as text: bytes that are no UTF-8 become replacement characters."""
-    return os.fsencode(path).decode("utf-8", "replace")
+def as_text(name: str) -> str:
+    """A file's name, or text with one in it, that can be stored: bytes that are no UTF-8 become replacement
+    characters."""
+    return name.encode("utf-8", "surrogateescape").decode("utf-8", "replace") if not name.isascii() else name
 
 
-def as_it_can_be(error: UnicodeError) -> tuple[str, int]:
+def as_it_can_be(error: UnicodeError) -> tuple[str | bytes, int]:
     """For ``codecs.register_error``: what an output cannot show becomes a replacement character, or ``?``."""
     if not isinstance(error, UnicodeEncodeError):
         raise error
-    mark = "\ufffd" if error.encoding.lower().replace("-", "") in {"utf8", "utf16", "utf32"} else "?"
+    mark = "\ufffd".encode() if error.encoding.lower() in {"utf-8", "utf8"} else b"?"
     return mark * (error.end - error.start), error.end
 
 

@@ -14,12 +14,13 @@ from kts import files
 from kts.app.handle import Run, load
 from kts.errors import DataError, UsageError
 from kts.model.provenance import Material, material
+from kts.physics.draws import alone_ms
 from kts.physics.files import decode_fingerprint, decode_profile
 from kts.physics.fitted import model_error
 from kts.physics.forecast import ModelError
 from kts.physics.predict import Effort
 from kts.physics.profiling import recalibrated
-from kts.physics.recorded import mix_seconds, profile_of, solo
+from kts.physics.recorded import check_sample, mix_seconds, profile_of, solo
 from kts.physics.values import Fingerprint, Gpu, Interval, Profile
 from kts.store import fingerprints, origin
 
@@ -70,6 +71,8 @@ def basis(given: Given) -> Basis:
     run = None if (measured := given.get("from_run")) is None else load(measured)
     read = list(_profiles(given.get("profiles", ())))
     profiles = _named(read, run, given.get("deadlines_ms", {}))
+    for name, profile in profiles.items():
+        check_sample(f"profile of {name}", alone_ms(profile))
     device = next(iter(profiles.values())).gpu
     fingerprint, seen = _fingerprint(given.get("fingerprint"), given.get("assume"), device)
     made_from = [*seen, *(used for _, used in read)]
@@ -153,6 +156,8 @@ def _of_run(run: Run, profiles: Mapping[str, Profile]) -> dict[str, Profile]:
                 "profile it again, or leave one of the two out",
             )
         alone = solo(run.data, tenant.name)
+        if len(alone.service_ms):
+            check_sample(f"{run.info.id}: {tenant.name}", alone.service_ms)
         as_in_run = replace(profile, tenant=tenant.name, arrivals=tenant.arrivals)
         tenants[tenant.name] = recalibrated(as_in_run, alone.service_ms, alone.device_ms)
     return tenants

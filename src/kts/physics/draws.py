@@ -29,10 +29,15 @@ def cycle_ms(profile: Profile) -> float:
 
 def service_alone_ms(profile: Profile) -> float:
     """Mean service time alone, from the launches: the GPU and the host run side by side."""
+    return float(alone_ms(profile).mean())
+
+
+def alone_ms(profile: Profile) -> Floats:
+    """The service time of each iteration alone, as for `service_alone_ms`; shape ``(n,)``."""
     them = profile.iterations
     last = them.first[1:] - 1
     host = them.offset_ms[last] + them.duration_ms[last]
-    return float((np.maximum(host, them.offset_ms[them.first[:-1]] + them.busy_ms) + them.retire_ms).mean())
+    return np.asarray(np.maximum(host, them.offset_ms[them.first[:-1]] + them.busy_ms) + them.retire_ms)
 
 
 def stream(

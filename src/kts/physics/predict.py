@@ -34,10 +34,13 @@ from kts.physics.kinds import host_share, kind_of
 from kts.physics.profiling import queued_kernels
 from kts.physics.rules import PROCESSOR_SHARING, as_burst, overlaid
 from kts.physics.simulate import Completed, Outcome, Sharing, simulate
-from kts.physics.summaries import plain, ratio, times
+from kts.physics.summaries import only, plain, ratio, times
 from kts.physics.values import Fingerprint, Floats, Ints, Profile
-from kts.stats.quantiles import QUANTILES, min_samples
+from kts.stats.quantiles import ENOUGH, QUANTILES, label, min_samples
 
+FULL = "p99"
+"""From the profiles that support this quantile p99.9 is told, too: what is beyond is the turns of others, which the
+simulation knows, and not a profile."""
 SPARE = 1.3
 """Iterations drawn per iteration expected: a simulation must not end because a tenant ran out of them."""
 
@@ -99,8 +102,19 @@ class Predictor:
             model_error=self.model_error,
             mixes=tuple(self.mix(mix, length) for mix, length in zip(mixes, lengths, strict=True)),
             order_known=self.order_known,
-            notes=tuple(notes),
+            notes=(*notes, *(note for name in used if (note := self._too_few(name)))),
         )
+
+    def _supported(self, *names: str) -> list[str]:
+        """Figures that the profiles of these tenants support."""
+        n = min(sample_size(self.profiles[name]) for name in names)
+        known = [name for name, p in QUANTILES.items() if n >= ENOUGH * min_samples(p)]
+        return [name for name in FIGURES if name not in QUANTILES or name in known or FULL in known]
+
+    def _too_few(self, name: str) -> str:
+        lacking = [label(QUANTILES[figure]) for figure in FIGURES if figure not in self._supported(name)]
+        n = sample_size(self.profiles[name])
+        return f"{name}: {n} iterations alone support no {' or '.join(lacking)} of a mix" if lacking else ""
 
     def mix(self, names: Sequence[str], seconds: float | None = None) -> MixForecast:
         """One mix, with bands for ``seconds`` of it."""
@@ -110,9 +124,17 @@ class Predictor:
         outcome = self._simulate(paced, central, self._horizon(paced))
         length_ms = 1e3 * (seconds or self.effort.seconds)
         replicates = [self._replicate(tenants, paced, number, length_ms) for number in range(self.effort.replicates)]
-        baselines = self._baselines(tenants, central)
+        supported = self._supported(*names)
+        baselines = self._baselines(tenants, central, supported)
         forecasts = {
-            tenant: self._tenant(name, done, outcome.end_ms, [rows[tenant] for rows in replicates], baselines[tenant])
+            tenant: self._tenant(
+                name,
+                done,
+                outcome.end_ms,
+                [rows[tenant] for rows in replicates],
+                baselines[tenant],
+                supported=supported,
+            )
             for (tenant, name), done in zip(tenants.items(), outcome.tenants, strict=True)
         }
         busy = sum(tenant.busy_ms for tenant in outcome.tenants)
@@ -126,11 +148,18 @@ class Predictor:
         )
 
     def _tenant(
-        self, name: str, done: Completed, end_ms: float, again: Sequence[_Row], baselines: _Baselines
+        self,
+        name: str,
+        done: Completed,
+        end_ms: float,
+        again: Sequence[_Row],
+        baselines: _Baselines,
+        *,
+        supported: Sequence[str],
     ) -> TenantForecast:
         profile, alone = self.profiles[name], self.alone(name)
-        response = plain(done.response_ms)
-        on_device = plain(self._device(done, profile))
+        response = only(supported, plain(done.response_ms))
+        on_device = only(supported, plain(self._device(done, profile)))
         deadline = profile.deadline_ms
         missed = None
         if deadline is not None:
@@ -140,7 +169,7 @@ class Predictor:
             profile=name,
             iterations=len(done.retire_ms),
             response=self._figures(response, [row.response for row in again]),
-            service=self._figures(plain(done.service_ms), [row.service for row in again]),
+            service=self._figures(only(supported, plain(done.service_ms)), [row.service for row in again]),
             device=self._figures(on_device, [row.device for row in again]),
             solo_source="profiled" if alone.profiled else "simulated",
             solo=alone.response,
@@ -174,7 +203,8 @@ class Predictor:
             response = profile.solo_service.ms
             device = profile.solo_device.ms if profile.solo_device.n else device
         rate_hz = 1000 * len(done.retire_ms) / outcome.end_ms
-        return _Alone(plain(response), plain(device), response, device, profiled, rate_hz)
+        own = self._supported(name)
+        return _Alone(only(own, plain(response)), only(own, plain(device)), response, device, profiled, rate_hz)
 
     def _replicate(self, tenants: Mapping[str, str], paced: _Paced, number: int, length_ms: float) -> dict[str, _Row]:
         seed = self.effort.seed + 1 + number
@@ -221,7 +251,9 @@ class Predictor:
             missed=float((done.response_ms * factor > deadline).mean()) if len(device) else np.nan,
         )
 
-    def _baselines(self, tenants: Mapping[str, str], central: Sharing) -> dict[str, _Baselines]:
+    def _baselines(
+        self, tenants: Mapping[str, str], central: Sharing, supported: Sequence[str]
+    ) -> dict[str, _Baselines]:
         """Response by rules that know less: sharing costs nothing; N times as long; every iteration one kernel;
         processor sharing."""
         single = self._paced(
@@ -238,8 +270,8 @@ class Predictor:
             found[tenant] = {
                 "df-1": solo,
                 "n-times-solo": times(solo, len(tenants)),
-                "single-burst": plain(done.response_ms),
-                PROCESSOR_SHARING: overlay[tenant],
+                "single-burst": only(supported, plain(done.response_ms)),
+                PROCESSOR_SHARING: only(supported, overlay[tenant]),
             }
         return found
 
@@ -363,6 +395,11 @@ def all_mixes(names: Sequence[str], sizes: Sequence[int] = (2, 3, 4)) -> list[tu
 def _falls_behind(done: Completed, end_ms: float) -> bool:
     """True where the backlog at the end is longer than a hundredth of the simulation."""
     return not len(done.due_ms) or float(done.due_ms[-1]) < 0.99 * end_ms
+
+
+def sample_size(profile: Profile) -> int:
+    """How many iterations alone a profile knows."""
+    return max(profile.iterations.n, profile.solo_service.n)
 
 
 def _used(profile: Profile) -> ProfileUsed:

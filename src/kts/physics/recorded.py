@@ -12,6 +12,7 @@ from kts.model.reading import RunData
 from kts.model.records import CLOCKS, Records, clock_ms
 from kts.physics.values import Floats, Gpu, Profile, bursts, make_profile
 from kts.stats.block import counting
+from kts.stats.quantiles import QUANTILES, refusal
 
 MOST = 4000
 """Iterations kept in a profile: enough for a p99.9 of the mix, small enough to share."""
@@ -40,6 +41,7 @@ def profile_of(run: RunData, tenant: str) -> Profile:
         raise RefusalError(
             f"{run.info.id}: {tenant} has no iterations alone", "run it alone first: mixes need solo blocks"
         )
+    check_sample(f"{run.info.id}: {tenant}", service)
     gpu = gpu_of(run, tenant)
     burst = burst_ms(service, device, whole=host_is_device(gpu.kind, plan.work.workload))
     kept = slice(0, MOST)
@@ -56,6 +58,17 @@ def profile_of(run: RunData, tenant: str) -> Profile:
         kts=run.info.kts,
         how=f"single bursts from the solo blocks of run {run.info.id}",
     )
+
+
+def check_sample(whose: str, service_ms: Floats) -> None:
+    """RefusalError where iterations alone support no quantile of any mix: too few, or of no time."""
+    if reason := refusal(len(service_ms), QUANTILES["p50"], 0.95):
+        raise RefusalError(f"{whose} alone: nothing can be predicted from it: {reason}", "measure it alone for longer")
+    if not np.median(service_ms) > 0:
+        raise RefusalError(
+            f"{whose} alone: its iterations take no time, so that nothing can be predicted from it",
+            "print times with more digits: a stopwatch of whole milliseconds shows 0",
+        )
 
 
 def host_is_device(kind: str, workload: str) -> bool:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from kts.physics.forecast import FIGURES, Plain
@@ -19,6 +21,11 @@ def plain(values: Floats, least: int | None = None) -> Plain:
     ):
         found[name] = float(value)
     return Plain(**{name: found.get(name) for name in FIGURES})
+
+
+def only(names: Sequence[str], figures: Plain) -> Plain:
+    """The figures of these names; None for the others."""
+    return Plain(**{name: getattr(figures, name) if name in names else None for name in FIGURES})
 
 
 def ratio(above: Plain, below: Plain) -> Plain:

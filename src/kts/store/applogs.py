@@ -15,6 +15,7 @@ from kts.errors import DataError
 from kts.model.plan import SIZED, Condition, Kernel, Plan, Program, Tenant, Work
 from kts.model.records import RECORD, Records
 from kts.model.run import SCHEMA_VERSION, BlockOutcome, DeviceInfo, Outcome, RunInfo, WorkerInfo
+from kts.shown import as_text
 from kts.store.logfiles import STDIN, logs_at
 from kts.store.loglines import Contents, Stretch, read_log, without
 from kts.store.logtimes import CONTENDED, check, company, overlap_ns, tiny_overlap
@@ -220,7 +221,7 @@ def _as_run(
 
 
 def _name(path: Path) -> str:
-    return "stdin" if path == STDIN else path.absolute().name
+    return "stdin" if path == STDIN else as_text(path.absolute().name)
 
 
 def _condition(apps: list[str], *, shared: bool) -> Condition:

@@ -12,6 +12,7 @@ from kts.errors import SetupError, UsageError
 from kts.model.plan import Plan
 from kts.model.provenance import Material, Provenance, canonical, material
 from kts.model.run import SCHEMA_VERSION, RunInfo
+from kts.shown import as_text
 from kts.store import durable, layout, origin, runfile
 from kts.store.writer import RunWriter
 
@@ -51,7 +52,7 @@ def create(
     experiment = material("experiment", plan.name, experiment_text.encode())
     info = RunInfo(
         schema=SCHEMA_VERSION,
-        id=directory.name,
+        id=as_text(directory.name),
         kts=made_by.kts,
         backend=backend,
         mode=mode,

@@ -14,6 +14,7 @@ from kts import files
 from kts.errors import DataError, SetupError
 from kts.model.plan import Plan
 from kts.model.run import Outcome, RunInfo
+from kts.shown import as_text
 from kts.store import durable, layout, runfile
 from kts.store.creation import create
 from kts.store.writer import finish
@@ -143,7 +144,7 @@ class Mirror:
     def _write(self, info: RunInfo) -> None:
         notes = (*info.notes, *(note for note in self._notes if note not in info.notes))
         named = msgspec.structs.replace(
-            info, id=self.directory.name, notes=notes, created_ns=info.created_ns or time.time_ns()
+            info, id=as_text(self.directory.name), notes=notes, created_ns=info.created_ns or time.time_ns()
         )
         try:
             runfile.write(self.directory, named)

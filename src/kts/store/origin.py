@@ -11,6 +11,7 @@ from pathlib import Path
 
 import kts
 from kts.model.provenance import Material, MaterialKind, Provenance
+from kts.shown import as_text
 from kts.store import layout
 
 REVISION = "revision.txt"
@@ -83,7 +84,7 @@ def of_file(kind: MaterialKind, path: Path, *, name: str = "", created_ns: int |
             found = hashlib.file_digest(file, hashlib.sha256).hexdigest()
     except OSError:
         return None
-    return Material(kind=kind, name=name or path.name, sha256=found, created_ns=created_ns)
+    return Material(kind=kind, name=as_text(name or path.name), sha256=found, created_ns=created_ns)
 
 
 def of_run(directory: Path, created_ns: int | None = None) -> tuple[Material, ...]:

@@ -12,6 +12,7 @@ from kts.errors import DataError, UsageError
 from kts.model.records import Records
 from kts.model.run import BlockOutcome, Outcome, RunInfo
 from kts.model.telemetry import SampleSeries
+from kts.shown import as_text
 from kts.store import durable, layout, runfile
 from kts.store.blocks import Source, reconcile
 from kts.store.journal import Journal, journal_in
@@ -26,11 +27,11 @@ class Run:
     def __init__(self, info: RunInfo, source: Source, damage: Sequence[str], directory: Path | None = None) -> None:
         """``info.blocks`` are the blocks as they may be reported, in order of time. ``directory``: where telemetry
         would be."""
-        self._info = info
+        self._info = msgspec.structs.replace(info, id=as_text(info.id), notes=tuple(map(as_text, info.notes)))
         self._directory = directory
         self._telemetry: Sequence[SampleSeries] | None = None
         self._source = source
-        self._damage = list(damage)
+        self._damage = [as_text(line) for line in damage]
         self._repeats: set[tuple[str, int]] = set()
 
     @property

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import http.client
-import math
 import re
 import statistics
 import time
@@ -19,7 +18,7 @@ from urllib.parse import urlsplit
 
 from kts.errors import UsageError
 from kts.model.telemetry import Sample, SourceState
-from kts.telemetry.source import SourceMissingError
+from kts.telemetry.source import SourceMissingError, plausible
 from kts.units import NS_PER_S
 
 FIELDS = {
@@ -43,8 +42,9 @@ TIMEOUT_S = 0.5
 MOST_BYTES = 4 << 20
 MOST_FAILURES = 10
 """In a row, before the source is given up. Each may take the timeout from the other sources."""
-BLANK_FROM = 9.2e18
-"""DCGM's values for "not there" begin here."""
+NOT_THE_DEVICE = ("gpu_i_id", "pid", "process_name")
+POD = ("pod", "exported_pod", "pod_name")
+"""Labels of a line that is of a part of the device; of one that is, or is a copy, for a pod."""
 INTERVALS_KEPT = 100
 
 _LINE = re.compile(r"(DCGM_FI_[A-Z0-9_]+)\{(.*)\}[ \t]+(\S+)(?:[ \t]+-?\d+)?[ \t]*")
@@ -157,15 +157,21 @@ class DcgmSource:
 
 
 def device_values(text: str, uuid: str) -> dict[str, float]:
-    """Metric to value of the GPU ``uuid``, from Prometheus text. The first line of each field counts: copies for
-    pods are the same value. Lines of MIG instances, blank and impossible values are left out."""
-    values: dict[str, float] = {}
-    for field, labels, value in _lines(text):
+    """Metric to value of the GPU ``uuid``, from Prometheus text. Lines of MIG instances and of processes, blank and
+    impossible values are left out. Copies for pods are the same value; where they differ each is its pod's, and only
+    a line without a pod is the device's."""
+    told: dict[str, list[tuple[bool, float]]] = {}
+    for field, labels, given in _lines(text):
         metric, factor = FIELDS.get(field, ("", 0.0))
-        if not metric or metric in values or labels.get("uuid") != uuid or labels.get("gpu_i_id"):
+        if not metric or labels.get("uuid") != uuid or any(labels.get(name) for name in NOT_THE_DEVICE):
             continue
-        if math.isfinite(value) and 0 <= value < BLANK_FROM:
-            values[metric] = value * factor
+        if (value := plausible(metric, given * factor)) is not None:
+            told.setdefault(metric, []).append((any(labels.get(name) for name in POD), value))
+    values = {}
+    for metric, lines in told.items():
+        of_device = {value for of_pod, value in lines if not of_pod} or {value for _, value in lines}
+        if len(of_device) == 1:
+            values[metric] = of_device.pop()
     return values
 
 

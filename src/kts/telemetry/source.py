@@ -7,6 +7,10 @@ from typing import Protocol
 
 from kts.model.telemetry import Sample, Scope, SourceState
 
+MOST = {"_ratio": 1.0, "_mhz": 20_000.0, "_w": 20_000.0, "_c": 200.0, "": 1e15}
+"""By the unit in a metric's name: no device shows more."""
+SLIGHTLY_ABOVE_ONE = 1.005
+
 
 class SourceMissingError(Exception):
     """The source is not here, or no longer; the text says why, in one line."""
@@ -33,8 +37,19 @@ class Source(Protocol):
 def samples_at(
     t_ns: int, span_ns: int, *, source: str, scope: Scope, subject: str, values: Mapping[str, float]
 ) -> list[Sample]:
-    """What one look at ``subject`` gave: metric to value, all of the same moment and span."""
+    """What one look at ``subject`` gave: metric to value, all of the same moment and span. What cannot be is left
+    out."""
     return [
         Sample(t_ns=t_ns, span_ns=span_ns, source=source, metric=metric, scope=scope, subject=subject, value=value)
-        for metric, value in values.items()
+        for metric, given in values.items()
+        if (value := plausible(metric, given)) is not None
     ]
+
+
+def plausible(metric: str, value: float) -> float | None:
+    """The value, or None where no device can have it: sensors tell blanks and leftovers now and then. A ratio a little
+    above 1 is 1: both its parts are read one after the other."""
+    most = next(most for unit, most in MOST.items() if metric.endswith(unit))
+    if metric.endswith("_ratio") and 1 < value <= SLIGHTLY_ABOVE_ONE:
+        return 1.0
+    return value if 0 <= value <= most else None

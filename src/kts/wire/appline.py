@@ -156,7 +156,8 @@ def _time(name: str, text: str) -> int:
     match = _WHOLE.fullmatch(text)
     if match is None or len(match[1]) > 19 or int(match[1]) > _MAX_NS:
         hint = ""
-        if _DECIMAL.fullmatch(text) and (like := unlike_epoch_ns(int(float(text)))):
+        told = float(text) if _DECIMAL.fullmatch(text) else math.inf
+        if math.isfinite(told) and (like := unlike_epoch_ns(int(told))):
             hint = f" (it looks like {like})"
         raise _FieldError(f"{name} {text!r}: whole nanoseconds since 1970, all digits{hint}")
     return int(match[1])
