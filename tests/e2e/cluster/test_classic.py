@@ -47,8 +47,8 @@ CHATTY = """\
 name: chatty
 design: classic
 tenants:
-  fft: {workload: fft, size: 32, think_ms: 0.6, jitter: 0, iterations: 12000}
-  gemm: {workload: gemm, size: 32, think_ms: 0.6, jitter: 0, iterations: 12000}
+  fft: {workload: fft, size: 32, think_ms: 0.6, jitter: 0, iterations: 20000}
+  gemm: {workload: gemm, size: 32, think_ms: 0.6, jitter: 0, iterations: 20000}
 """
 ROTATIONS = 4
 """At least as many must happen, or the test shows nothing."""
@@ -223,7 +223,7 @@ def test_no_record_of_a_chatty_tenant_is_lost_where_the_log_is_rotated(tmp_path:
     assert process.returncode == 0, errors
     assert len(rotated) >= ROTATIONS
     info = content(tmp_path / "out")
-    assert [(b["valid"], set(b["counts"].values())) for b in info["blocks"]] == [(True, {12000})] * 3
+    assert [(b["valid"], set(b["counts"].values())) for b in info["blocks"]] == [(True, {20000})] * 3
     assert open_run(tmp_path / "out").damage == ()
 
 
