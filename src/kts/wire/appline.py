@@ -83,7 +83,7 @@ def parse_line(text: str) -> AppLine | None:
         start_ns=start,
         end_ns=end,
         device_ms=float(match["ms"]),
-        phase=match["phase"] or "",
+        phase=(match["phase"] or "").strip(),
     )
 
 
