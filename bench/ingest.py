@@ -27,7 +27,7 @@ from kts.store import create, open_run
 from kts.units import NS_PER_S, s_to_ns
 from kts.wire.framing import CHUNK_RECORDS
 from kts.wire.messages import Ready, Start
-from kts.worker.loop import Outlet
+from kts.worker.loop import LeftOut, Outlet
 from kts.worker.prepare import prepare
 from kts.worker.session import join
 
@@ -56,7 +56,7 @@ class Synthetic:
         pulse()
         return Ready(size=None, solo_ms=0.2)
 
-    def run(self, start: Start, outlet: Outlet) -> int:
+    def run(self, start: Start, outlet: Outlet) -> LeftOut:
         """Sends made-up records until the quota's time is over, and prints how many."""
         end_ns = start.start_ns + s_to_ns(start.quota.seconds or 0.0)
         sent, next_pulse_ns = 0, 0
@@ -77,7 +77,7 @@ class Synthetic:
             if self._rate:
                 time.sleep(PULSE_S)
         print(f"{_SENT}{sent}", flush=True)
-        return 0
+        return LeftOut()
 
     def close(self) -> None:
         """Nothing is open."""

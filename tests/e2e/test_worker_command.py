@@ -7,6 +7,7 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 from tests.helpers_worker_conductor import TinyConductor
 
@@ -25,6 +26,15 @@ while True:
     print(f"KTS_APP,v1,OWN,{i},{a - 10**10},{b},{(b - a) / 2e6:.6f},")  # began before any block
     i += 1
 """
+SAYS = """
+import sys, time
+i = 0
+while True:
+    a = time.time_ns(); m = time.monotonic_ns(); time.sleep(0.002); b = time.time_ns()
+    print(f"{says}", flush=True)
+    i += 1
+"""
+"""Any line per iteration."""
 SILENT = "import time\nwhile True: time.sleep(0.01)\n"
 ENDS_WELL = (
     "import time\nfor i in range(4):\n    a = time.time_ns(); time.sleep(0.002);"
@@ -66,6 +76,62 @@ def test_a_program_that_prints_lines_is_measured() -> None:
         code, out, _ = conductor.worker_ends()
         assert code == 0
         assert "hello from the program" in out
+
+
+LINE = "KTS_APP,v1,OWN,{i},{a},{b},{1.5:.6f},"
+
+
+@pytest.mark.parametrize(
+    "says",
+    [
+        LINE.replace("{1.5:.6f},", "{1.5:g}"),
+        LINE.replace("{1.5:.6f},", "{1.5:e}"),
+        "\\x1b[32m" + LINE + "\\x1b[0m",
+        "INFO:app:" + LINE,
+        " 50%|##  |\\r" + LINE,
+        LINE + "\\r 60%|###",
+        "2023-11-14T22:15:20.008043737Z stdout F " + LINE,
+        "[pod/own-x7k2p/own] " + LINE,
+        LINE + '", file=sys.stderr, end="\\n',
+        LINE + '", end="\\r\\n',
+        LINE + '", end="\\r',
+        LINE + '"); print(f"+ echo ' + LINE + '", file=sys.stderr, end="\\n',
+    ],
+)
+def test_lines_are_measured_wherever_and_however_they_are_printed(says: str) -> None:
+    """A whole run would be for nothing because of a colour, a prefix, the other stream or %g; or count all twice."""
+    with TinyConductor() as conductor:
+        conductor.start_worker()
+        _, ready = conductor.welcome(_tenant(SAYS.format(says=says)))
+        assert ready.solo_ms is not None
+        conductor.start_block(0, Quota(iterations=10, linger=False))
+        done, records = conductor.finish_block()
+        assert (done.count, done.unread) == (10, 0)
+        assert (records["device_ms"] == 1.5).all()
+        assert (records["submit_ns"][1:] >= records["retire_ns"][:-1]).all()
+
+
+def test_lines_that_cannot_be_read_are_counted_in_their_block() -> None:
+    """The slow iterations, printed in another way, would vanish, and p99 be told of the others."""
+    says = "KTS_APP,v1,OWN,{i},{a},{b},{1.5 if i % 3 else 'slow'}"
+    with TinyConductor() as conductor:
+        conductor.start_worker()
+        conductor.welcome(_tenant(SAYS.format(says=says)))
+        conductor.start_block(0, Quota(iterations=20, linger=False))
+        done, _ = conductor.finish_block()
+        assert done.count == 20
+        assert 9 <= done.unread <= 15
+
+
+def test_a_device_time_above_the_response_is_not_taken() -> None:
+    """What is impossible here and there would be reported as a device time."""
+    says = "KTS_APP,v1,OWN,{i},{a},{b},{1.5 if i % 2 else 12.0}"
+    with TinyConductor() as conductor:
+        conductor.start_worker()
+        conductor.welcome(_tenant(SAYS.format(says=says)))
+        conductor.start_block(0, Quota(iterations=20, linger=False))
+        _, records = conductor.finish_block()
+        assert 9 <= np.isnan(records["device_ms"]).sum() <= 11
 
 
 def test_without_linger_it_gives_exactly_the_count() -> None:
@@ -112,7 +178,27 @@ def test_a_program_that_ends_well_is_started_again() -> None:
         ((sys.executable, "-c", "import os; os.kill(os.getpid(), 11)"), "SIGSEGV"),
         (("no-such-program-here",), "not found"),
         (("true",), "ends at once"),
-        ((sys.executable, "-c", "print('KTS_APP,v1,A,0,1,2,0.5,')\nwhile True: pass"), "cannot be read"),
+        ((sys.executable, "-c", "print('KTS_APP,v1,A,0,1,2,fast,')\nwhile True: pass"), "cannot be read"),
+        ((sys.executable, "-c", SAYS.format(says="KTS_APP,v9,A,0,{a},{b},0.5")), "version 'v9'"),
+        (
+            (sys.executable, "-c", SAYS.format(says="KTS_APP,v1,A,{i},{a//1000},{b//1000},0.5")),
+            "microseconds since 1970",
+        ),
+        (
+            (sys.executable, "-c", SAYS.format(says="KTS_APP,v1,A,{i},{a//10**6},{b//10**6},0.5")),
+            "milliseconds since 1970",
+        ),
+        ((sys.executable, "-c", SAYS.format(says="KTS_APP,v1,A,{i},{a//10**9},{b//10**9},nan")), "seconds since 1970"),
+        ((sys.executable, "-c", SAYS.format(says="KTS_APP,v1,A,{i},{m},{m+9},nan")), "nanoseconds of CLOCK_MONOTONIC"),
+        (
+            (sys.executable, "-c", SAYS.format(says="KTS_APP,v1,A,{i},{m//1000},{m//1000+9},nan")),
+            "microseconds of CLOCK_MON",
+        ),
+        ((sys.executable, "-c", SAYS.format(says="KTS_APP,v1,A,{i},{a-10**13},{b-10**13},nan")), "is 10000 s from now"),
+        (
+            (sys.executable, "-c", SAYS.format(says="KTS_APP,v1,A,{i},{a},{b},1500.0")),
+            "device_ms looks like microseconds",
+        ),
     ],
 )
 def test_a_program_that_fails_is_named_with_its_last_word(command: tuple[str, ...], text: str) -> None:

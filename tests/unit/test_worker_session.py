@@ -28,7 +28,7 @@ from kts.wire.messages import (
     Welcome,
 )
 from kts.worker.devices.cpu import Cpu
-from kts.worker.loop import Outlet
+from kts.worker.loop import LeftOut, Outlet
 from kts.worker.session import join
 from kts.worker.tenants import Runner, runner_for
 from kts.worker.tenants.kernel import KernelTenant
@@ -71,12 +71,12 @@ class BrokenTenant(KernelTenant):
         self._fail("calibrate")
         return super().calibrate(pulse)
 
-    def run(self, start: Start, outlet: Outlet) -> int:
+    def run(self, start: Start, outlet: Outlet) -> LeftOut:
         super().run(
             Start(block=start.block, start_ns=0, first_ns=0, quota=Quota(iterations=3, linger=False), seed=1), outlet
         )
         self._fail("run")
-        return 0
+        return LeftOut()
 
     def close(self) -> None:
         self.closed = True

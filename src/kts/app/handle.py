@@ -98,6 +98,8 @@ class Run:
         the directory cannot be written.
         """
         self.check_figures()
+        if out is None and not self.directory.is_dir():
+            raise SetupError(f"{self.directory} is no directory that a report could be written into")
         if out is None:
             _check_writable(self.directory)
         return write(self.data, self.analysis, Path(out or self.directory), figures=figures)
@@ -105,7 +107,8 @@ class Run:
     def check_figures(self) -> None:
         """DataError where no block may be analysed."""
         if not self.has_figures:
-            why = self.info.outcome.reason or "no block was finished"
+            reasons = dict.fromkeys(block.reason for block in self.data.blocks if block.reason)
+            why = self.info.outcome.reason or "; ".join(reasons) or "no block was finished"
             raise DataError(
                 f"{self.directory}: nothing to report: {why}", "measure again; what the workers said is in logs/"
             )
@@ -122,7 +125,7 @@ printed.register(Run, lambda run, console: print_summary(run.summary, console))
 
 
 def load(directory: str | Path | Run, *, trim: int = 0) -> Run:
-    """The run in a directory: kts's own, finished or not, or KTS_APP v1 logs.
+    """The run in a directory: kts's own, finished or not, or KTS_APP v1 logs; of these also one file, or ``-``, stdin.
 
     ``trim`` leaves out the first iterations of each log, as warm-up. DataError if there is nothing to read,
     UsageError if a run of kts's own is to be trimmed.

@@ -24,6 +24,7 @@ class RunningBlock:
         self.iterations: dict[str, int] = dict.fromkeys(block.tenants, 0)
         self._chunks: dict[str, int] = dict.fromkeys(block.tenants, 0)
         self._counts: dict[str, int] = dict.fromkeys(block.tenants, 0)
+        self._lost: dict[str, int] = {}
         self._reached: set[str] = set()
         self._done: set[str] = set()
         self._clocks: list[ClockPair] = []
@@ -68,6 +69,8 @@ class RunningBlock:
                 f"{came[0]} with {came[1]} received"
             )
         self._done.add(tenant)
+        if done.unread:
+            self._lost[tenant] = done.unread
         self._clocks.extend(done.clocks)
         self._opened_ns.append(done.opened_ns)
         self._closed_ns.append(done.closed_ns)
@@ -98,6 +101,7 @@ class RunningBlock:
             reason=reason,
             clocks=tuple(self._clocks),
             window_ns=self._window_ns() if valid else None,
+            lost=dict(self._lost),
         )
 
     def _window_ns(self) -> tuple[int, int] | None:

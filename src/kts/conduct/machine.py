@@ -281,8 +281,9 @@ class Machine:
         except DataError as error:
             self._violated(tenant, f"lost records: {error.what}")
             return
-        if done.skipped:
-            self._log("skipped", tenant=tenant, block=done.block, iterations=done.skipped)
+        for kind, iterations in (("skipped", done.skipped), ("unread", done.unread)):
+            if iterations:
+                self._log(kind, tenant=tenant, block=done.block, iterations=iterations)
         if running.unfinished:
             self._stop_if_satisfied(running)
             return

@@ -39,7 +39,26 @@ def reconcile(
     lacking = {block: reason for (_, block), reason in broken.items()}
     blocks = [_checked(outcome, present.get(outcome.index, {}), lacking, damage) for outcome in info.blocks]
     blocks += [_unfinished(info, source, index, present[index], ended) for index in sorted(present.keys() - known)]
-    return tuple(sorted(blocks, key=lambda outcome: (outcome.start_ns, outcome.index))), damage
+    in_time = sorted(blocks, key=lambda outcome: (outcome.start_ns, outcome.index))
+    for worker in info.workers:
+        if worker.solo_ms is None and not info.plan.tenant(worker.tenant).work.in_thread:
+            in_time = _once_started(in_time, worker.tenant)
+    return tuple(in_time), damage
+
+
+def _once_started(blocks: list[BlockOutcome], program: str) -> list[BlockOutcome]:
+    """The blocks, of which those up to a program's first iteration are invalid: others ran beside one that loaded.
+
+    A program that printed nothing while it was waited for was taken for one that never does.
+    """
+    spoke = next((n for n, block in enumerate(blocks) if block.counts.get(program)), -1)
+    reason = f"{program} was still starting (KTS_SETTLE_S in its env: how long its first iteration is waited for)"
+    return [
+        msgspec.structs.replace(block, valid=False, reason=block.reason or reason)
+        if n <= spoke and program in block.counts
+        else block
+        for n, block in enumerate(blocks)
+    ]
 
 
 def _checked(

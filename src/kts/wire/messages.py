@@ -113,8 +113,9 @@ class BlockDone(Message, frozen=True, kw_only=True):
     """The tenant is idle again and all chunks of the block are sent: ``chunks`` with ``count`` records in all.
 
     ``clocks``: pairs read just before and just after the block. ``skipped``: iterations not recorded
-    (a command's that were not wholly inside the block). ``opened_ns``: when its window opened; ``closed_ns``: when it
-    may close, as far as this tenant's quota goes; 0: its quota was not reached.
+    (a program's that were not wholly inside the block); ``unread``: those told in lines that cannot be read.
+    ``opened_ns``: when its window opened; ``closed_ns``: when it may close, as far as this tenant's quota goes; 0: its
+    quota was not reached.
     """
 
     block: int
@@ -122,6 +123,7 @@ class BlockDone(Message, frozen=True, kw_only=True):
     count: int
     clocks: tuple[ClockPair, ...] = ()
     skipped: int = 0
+    unread: int = 0
     opened_ns: int = 0
     closed_ns: int = 0
 

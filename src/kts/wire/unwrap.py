@@ -33,7 +33,7 @@ _NAMED = re.compile(
 )
 _PRIORITY = re.compile(r"<\d{1,3}>(1 (?=\S+T\S+ ))?")
 _SYSLOG_5424 = re.compile(r"(\S+) (\S+) (\S+) \S+ (?:-|(?:\[[^\]]*\])+) ")
-_IDENT = re.compile(r"(\S+ [^\s:\[\]]*[A-Za-z][^\s:\[\]]*(?:\[\d+\])?): ")
+_IDENT = re.compile(r"([\w.:@-]+ [\w.@/()+-]*[A-Za-z][\w.@/()+-]*(?:\[\d+\])?): ")
 _COLUMNS = re.compile(
     r"([\w.-]+) +\| ?"  # docker compose
     r"|((?:[a-z0-9.-]+ )?[a-z0-9][a-z0-9.]*-[a-z0-9.-]+ [a-z0-9-]*[a-z][a-z0-9-]*) (?:[›│|] )?"  # stern

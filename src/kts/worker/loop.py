@@ -11,7 +11,7 @@ import gc
 import struct
 import time
 from collections.abc import Callable, Iterator
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 
@@ -49,6 +49,13 @@ class Outlet(Protocol):
 
     def stopped(self) -> bool:
         """True once the block is to end. Never blocks."""
+
+
+class LeftOut(NamedTuple):
+    """Iterations of a block that are not among its records: ``outside`` of it, or told in a way that none can read."""
+
+    outside: int = 0
+    unread: int = 0
 
 
 class Every:

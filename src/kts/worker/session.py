@@ -139,13 +139,14 @@ def _serve(link: Link, runner: Runner, printed: Printed | None, *, in_thread: bo
 def _block(link: Link, runner: Runner, start: Start, printed: Printed | None, *, in_thread: bool) -> BlockDone:
     before = clock_pair()
     outlet = BlockOutlet(link, start.block, schedstat=in_thread)
-    skipped = runner.run(start, outlet if printed is None else printed.beside(outlet))
+    left = runner.run(start, outlet if printed is None else printed.beside(outlet))
     return BlockDone(
         block=start.block,
         chunks=outlet.chunks,
         count=outlet.count,
         clocks=(before, clock_pair()),
-        skipped=skipped,
+        skipped=left.outside,
+        unread=left.unread,
         opened_ns=start.start_ns,
         closed_ns=outlet.closed_ns,
     )

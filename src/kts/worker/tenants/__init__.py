@@ -9,7 +9,7 @@ from typing import Protocol, cast
 from kts.model.plan import DeviceChoice, Tenant
 from kts.model.run import DeviceInfo
 from kts.wire.messages import Ready, Start
-from kts.worker.loop import Outlet
+from kts.worker.loop import LeftOut, Outlet
 
 
 class Runner(Protocol):
@@ -21,8 +21,8 @@ class Runner(Protocol):
     def calibrate(self, pulse: Callable[[], None]) -> Ready:
         """Gets ready for the first block. ``pulse`` is called often enough to show that it is alive."""
 
-    def run(self, start: Start, outlet: Outlet) -> int:
-        """Runs a block; all its records go to ``outlet``. Returns how many iterations were left out."""
+    def run(self, start: Start, outlet: Outlet) -> LeftOut:
+        """Runs a block; all its records go to ``outlet``."""
 
     def close(self) -> None:
         """Ends all that must not outlive the worker. Always called."""

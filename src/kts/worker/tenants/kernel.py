@@ -13,7 +13,7 @@ from kts.worker.clocks import exact_sleeps
 from kts.worker.detect import choose_for
 from kts.worker.devices import Device, open_device
 from kts.worker.iteration import Watch, timed
-from kts.worker.loop import Block, Outlet
+from kts.worker.loop import Block, LeftOut, Outlet
 from kts.worker.workloads import Operation
 
 
@@ -50,13 +50,14 @@ class KernelTenant:
         assert self._device is not None
         return self._device
 
-    def run(self, start: Start, outlet: Outlet) -> int:
-        """Runs one block; returns the number of iterations left out, here always 0."""
-        return self.run_watched(start, outlet)
+    def run(self, start: Start, outlet: Outlet) -> LeftOut:
+        """Runs one block; nothing is left out."""
+        self.run_watched(start, outlet)
+        return LeftOut()
 
     def run_watched(
         self, start: Start, outlet: Outlet, watch: Watch | None = None, arrivals: Arrivals | None = None
-    ) -> int:
+    ) -> None:
         """The same, watched if asked to, and at another pacing if one is given."""
         assert self._operation is not None
         Block(
@@ -69,7 +70,6 @@ class KernelTenant:
             seed=start.seed,
             outlet=outlet,
         ).run()
-        return 0
 
     def queue_ms(self, iterations: int) -> float:
         """Device time of that many, handed over at once."""

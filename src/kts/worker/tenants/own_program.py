@@ -2,32 +2,43 @@
 
 from __future__ import annotations
 
+import math
 import shlex
 import signal
 import sys
 import time
 from collections.abc import Mapping
 
-from kts.units import NS_PER_S
-from kts.wire.appline import PREFIX, AppLine, parse_line
+import msgspec
+
+from kts.units import NS_PER_MS, NS_PER_S
+from kts.wire.appline import AppLine, Refused, longest_device_ms
+from kts.wire.applines import AppLines
+from kts.worker.clocks import clock_pair
 from kts.worker.failures import CommandError
-from kts.worker.tenants.process import Process
+from kts.worker.tenants.process import Printed, Process
 
 _QUICK_END_NS = NS_PER_S
 _QUICK_ENDS = 3
+_REMEMBERED = 1000
 
 
 class OwnProgram:
     """The program through all its lives.
 
-    ``speaks``: it has printed an iteration at some time. ``misspoke``: the first line that meant to be one and
-    cannot be read, empty if there was none.
+    ``launched``: when its first life began. ``speaks``: it has printed an iteration at some time. ``refused``: how many
+    lines meant to be one and cannot be read; ``misspoke``: the first of these. ``impossible``: the first device time
+    that was longer than its response, and this (ms).
     """
 
     def __init__(self, argv: tuple[str, ...], env: Mapping[str, str]) -> None:
         """Starts it. CommandError if it cannot be started."""
         self.speaks = False
-        self.misspoke = ""
+        self.launched = clock_pair()
+        self.refused = 0
+        self.misspoke: Refused | None = None
+        self.impossible: tuple[float, float] | None = None
+        self._said: dict[tuple[str, int, int, int], None] = {}
         self._argv = argv
         self._env = env
         self._restarts = 0
@@ -70,6 +81,7 @@ class OwnProgram:
     def _launch(self) -> Process:
         self._launched_ns = time.monotonic_ns()
         self._spoke = False
+        self._readers = (AppLines(), AppLines())
         return Process(self._argv, self._env)
 
     def _restart(self) -> None:
@@ -85,20 +97,43 @@ class OwnProgram:
         print(f"kts.worker: {self._argv[0]} ended and is started again ({self._restarts})", file=sys.stderr, flush=True)
         self._process = self._launch()
 
-    def _parse(self, texts: list[str]) -> list[AppLine]:
-        found = []
-        for text in texts:
-            if line := parse_line(text):
-                found.append(line)
-            else:
-                print(text)
-                if text.startswith(PREFIX):
-                    self.misspoke = self.misspoke or text
-        if texts:
+    def _parse(self, printed: list[Printed]) -> list[AppLine]:
+        """The iterations among what it printed; all else is passed on."""
+        found: list[AppLine] = []
+        for text, on_stderr in printed:
+            all_said = self._readers[on_stderr].read(text) or []
+            lines = [said.what for said in all_said if isinstance(said.what, AppLine) and not said.echo]
+            for said in all_said:
+                if isinstance(said.what, Refused) and said.what.why:
+                    self.refused += 1
+                    self.misspoke = self.misspoke or said.what
+            if not lines:
+                (sys.stderr if on_stderr else sys.stdout).write(text)
+            found += [self._checked(line) for line in lines if self._is_new(line)]
+        if printed:
             sys.stdout.flush()
+            sys.stderr.flush()
         if found:
             self._spoke = self.speaks = True
         return found
+
+    def _is_new(self, line: AppLine) -> bool:
+        """False for what it says again, on its other stream or in a shell's trace."""
+        key = (line.app, line.i, line.start_ns, line.end_ns)
+        if key in self._said:
+            return False
+        self._said[key] = None
+        if len(self._said) > _REMEMBERED:
+            del self._said[next(iter(self._said))]
+        return True
+
+    def _checked(self, line: AppLine) -> AppLine:
+        """Without a device time that is longer than the iteration it is part of."""
+        response_ms = (line.end_ns - line.start_ns) / NS_PER_MS
+        if not line.device_ms > longest_device_ms(response_ms):
+            return line
+        self.impossible = self.impossible or (line.device_ms, response_ms)
+        return msgspec.structs.replace(line, device_ms=math.nan)
 
 
 def _obituary(name: str, code: int, last_line: str) -> str:

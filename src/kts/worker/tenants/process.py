@@ -10,8 +10,8 @@ import selectors
 import shlex
 import signal
 import subprocess
-import sys
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 from kts.worker.failures import CommandError
 
@@ -21,6 +21,13 @@ _READ_BYTES = 65536
 _LONGEST_LINE_BYTES = 65536
 _GRACE_S = 1.0
 _libc = ctypes.CDLL(None)
+
+
+class Printed(NamedTuple):
+    """A line with its end: a line feed, or the carriage return of a progress bar; none where output ended without."""
+
+    text: str
+    on_stderr: bool
 
 
 class Process:
@@ -71,9 +78,9 @@ class Process:
         """Lets the group go on."""
         self._signal(signal.SIGCONT)
 
-    def lines(self, timeout_s: float) -> list[str]:
-        """Whole lines of its standard output, after at most ``timeout_s``; standard error is passed through."""
-        found: list[str] = []
+    def lines(self, timeout_s: float) -> list[Printed]:
+        """What it printed, line by line, after at most ``timeout_s``."""
+        found: list[Printed] = []
         for key, _ in self._selector.select(timeout_s) if self._selector.get_map() else ():
             try:
                 data = os.read(key.fd, _READ_BYTES)
@@ -81,21 +88,17 @@ class Process:
                 continue
             if not data:
                 self._selector.unregister(key.fd)
-                data = b"\n" if self._partial[key.fd] else b""
-            *whole, rest = (self._partial[key.fd] + data).split(b"\n")
-            self._partial[key.fd] = rest[-_LONGEST_LINE_BYTES:]
+            whole = (self._partial[key.fd] + data).splitlines(keepends=True)
+            goes_on = data and not whole[-1].endswith((b"\n", b"\r")) and len(whole[-1]) < _LONGEST_LINE_BYTES
+            self._partial[key.fd] = whole.pop() if goes_on else b""
             decoded = [line.decode(errors="replace") for line in whole]
             self.last_line = next((line.strip() for line in reversed(decoded) if line.strip()), self.last_line)
-            if key.data:
-                for line in decoded:
-                    print(line, file=sys.stderr)
-            else:
-                found += decoded
+            found += [Printed(line, key.data) for line in decoded]
         return found
 
-    def drain(self) -> list[str]:
-        """All lines of its standard output that are there now."""
-        found: list[str] = []
+    def drain(self) -> list[Printed]:
+        """All that is there now."""
+        found: list[Printed] = []
         while more := self.lines(0):
             found += more
         return found

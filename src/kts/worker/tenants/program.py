@@ -7,8 +7,10 @@ counted. A program that prints none serves as a neighbour: it has no records, an
 
 from __future__ import annotations
 
+import math
 import os
 import statistics
+import sys
 import time
 from collections.abc import Callable
 
@@ -18,23 +20,26 @@ from kts.arrivals import Closed
 from kts.errors import SetupError
 from kts.model.plan import PROGRAM, DeviceChoice, Program, Tenant
 from kts.model.records import RECORD
-from kts.model.run import DeviceInfo
-from kts.units import NS_PER_MS, NS_PER_S, s_to_ns
-from kts.wire.appline import AppLine
+from kts.model.run import ClockPair, DeviceInfo
+from kts.shown import LONGEST_LINE, shown
+from kts.units import NS_PER_MS, NS_PER_S, NS_PER_US, s_to_ns
+from kts.wire.appline import AppLine, device_unit, unlike_epoch_ns
 from kts.wire.framing import CHUNK_RECORDS
 from kts.wire.messages import Ready, Start
-from kts.worker.clocks import clock_pair
+from kts.worker.clocks import clock_pair, epoch_offset_ns
 from kts.worker.detect import choose_kind
 from kts.worker.failures import CommandError
-from kts.worker.loop import FLUSH_NS, HEARTBEAT_NS, Every, Outlet
+from kts.worker.loop import FLUSH_NS, HEARTBEAT_NS, Every, LeftOut, Outlet
 from kts.worker.tenants.own_program import OwnProgram
 
-SETTLE_S = 3.0
+SETTLE_S = 10.0
 """How long a program that prints nothing must live to count as ready; KTS_SETTLE_S in the tenant's env replaces it."""
 
 STOPWATCH = "as the program reports it"
 _LISTEN_S = 0.02
 _TIMED_LINES = 5
+_CLOCK_SET_NS = 5 * NS_PER_MS
+_GRANTED_NS, _NEAR_NS = 10 * NS_PER_S, 3600 * NS_PER_S
 _NOT_ITS_BUSINESS = ("KTS_TOKEN", "KTS_CONDUCTOR")
 
 
@@ -73,11 +78,7 @@ class ProgramTenant:
             lines += program.read(_LISTEN_S)
         program.pause()
         lines += program.drain()
-        if program.misspoke and not lines:
-            raise CommandError(
-                f"command {work.command[0]} prints lines that cannot be read: {program.misspoke!r}",
-                "print KTS_APP,v1,NAME,i,start_ns,end_ns,device_ms,phase with six decimals (or nan) for device_ms",
-            )
+        self._check(lines)
         timed = lines[work.warmup :] or lines[-1:]
         durations_ms = [(line.end_ns - line.start_ns) / NS_PER_MS for line in timed]
         cycles = len(timed) - 1
@@ -87,8 +88,31 @@ class ProgramTenant:
             cycle_ms=(timed[-1].start_ns - timed[0].start_ns) / cycles / NS_PER_MS if cycles > 0 else None,
         )
 
-    def run(self, start: Start, outlet: Outlet) -> int:
-        """Runs one block; returns how many iterations were not wholly inside it."""
+    def _check(self, lines: list[AppLine]) -> None:
+        """CommandError if what it says of its iterations cannot be read, or cannot be true."""
+        program, name = self._program, self._work.command[0]
+        if program is None or not (lines or program.misspoke):
+            return
+        if not lines and (bad := program.misspoke):
+            raise CommandError(
+                f"command {name} prints lines that cannot be read: {bad.why}: {shown(bad.text, LONGEST_LINE)}",
+                "print KTS_APP,v1,NAME,i,start_ns,end_ns,device_ms,phase, with nan where there is no device_ms",
+            )
+        if like := wrong_clock(lines, program.launched, clock_pair()):
+            raise CommandError(
+                f"command {name}: its start_ns and end_ns are not CLOCK_REALTIME in nanoseconds: {like}",
+                "print time.time_ns() (Python), clock_gettime(CLOCK_REALTIME) in ns (C), or time.Now().UnixNano() (Go)",
+            )
+        without = sum(math.isnan(line.device_ms) for line in lines)
+        if program.impossible and 2 * without >= len(lines) and (unit := device_unit(*program.impossible)):
+            ms, response_ms = program.impossible
+            raise CommandError(
+                f"command {name}: {ms:.6g} as device_ms in a response of {response_ms:.6g} ms: {unit}",
+                "print milliseconds, or nan where there is no device time",
+            )
+
+    def run(self, start: Start, outlet: Outlet) -> LeftOut:
+        """Runs one block; returns how many iterations were not wholly inside it, and how many could not be read."""
         assert self._program is not None
         return _CommandBlock(self._program, start, outlet).run()
 
@@ -103,8 +127,7 @@ make = ProgramTenant
 
 class _CommandBlock:
     def __init__(self, program: OwnProgram, start: Start, outlet: Outlet) -> None:
-        pair = clock_pair()
-        self._offset_ns = pair.monotonic_ns - pair.realtime_ns
+        self._ahead_ns = epoch_offset_ns()
         self._program = program
         self._start = start
         self._quota = start.quota
@@ -117,12 +140,13 @@ class _CommandBlock:
         self._rows: list[tuple[int, int, int, int, float]] = []
         self._count = 0
         self._skipped = 0
+        self._refused = program.refused
         self._heartbeat = Every(HEARTBEAT_NS, time.monotonic_ns())
         self._flush_due = Every(FLUSH_NS, time.monotonic_ns())
 
-    def run(self) -> int:
+    def run(self) -> LeftOut:
         if self._stopped_before_start():
-            return 0
+            return LeftOut()
         self._program.resume()
         try:
             self._measure()
@@ -131,7 +155,7 @@ class _CommandBlock:
             end_ns = time.monotonic_ns()
             self._add(self._program.drain(), end_ns)
             self._flush()
-        return self._skipped
+        return LeftOut(outside=self._skipped, unread=self._program.refused - self._refused)
 
     def _stopped_before_start(self) -> bool:
         while (left_ns := self._start.first_ns - time.monotonic_ns()) > 0:
@@ -171,9 +195,15 @@ class _CommandBlock:
         return self._outlet.stopped()
 
     def _add(self, lines: list[AppLine], latest_ns: int) -> None:
+        if not lines:
+            return
         limit = None if self._quota.linger else self._quota.iterations
+        before_ns, self._ahead_ns = self._ahead_ns, epoch_offset_ns()
+        if abs(self._ahead_ns - before_ns) > _CLOCK_SET_NS:
+            by_ms = (self._ahead_ns - before_ns) / NS_PER_MS
+            print(f"kts.worker: CLOCK_REALTIME was set by {by_ms:+.6g} ms during a block", file=sys.stderr, flush=True)
         for line in lines:
-            submit_ns, retire_ns = line.start_ns + self._offset_ns, line.end_ns + self._offset_ns
+            submit_ns, retire_ns = line.start_ns - self._ahead_ns, line.end_ns - self._ahead_ns
             if self._count == limit or submit_ns < self._start.first_ns or retire_ns > latest_ns:
                 self._skipped += 1
                 continue
@@ -199,6 +229,29 @@ class _CommandBlock:
         rows, self._rows = self._rows, []
         for first in range(0, len(rows), CHUNK_RECORDS):
             self._outlet.records(np.array(rows[first : first + CHUNK_RECORDS], dtype=RECORD))
+
+
+def wrong_clock(lines: list[AppLine], launched: ClockPair, now: ClockPair) -> str:
+    """Which clock or unit a program takes its times from if most of its iterations do not end between its launch and
+    now; empty if they do."""
+    since_ns = launched.realtime_ns - _GRANTED_NS
+    ends = [line.end_ns for line in lines if not since_ns <= line.end_ns <= now.realtime_ns + _GRANTED_NS]
+    if 2 * len(ends) <= len(lines):
+        return ""
+    value = ends[-1]
+    clocks = {"since 1970": now.realtime_ns, "of CLOCK_MONOTONIC": now.monotonic_ns}
+    for unit, ns in {
+        "nanoseconds": 1,
+        "microseconds": NS_PER_US,
+        "milliseconds": NS_PER_MS,
+        "seconds": NS_PER_S,
+    }.items():
+        for clock, now_ns in clocks.items():
+            if abs(value * ns - now_ns) < max(_NEAR_NS, ns):
+                return f"{value} looks like {unit} {clock}"
+    if not (like := unlike_epoch_ns(value)):
+        return f"{value} is {abs(value - now.realtime_ns) / NS_PER_S:.0f} s from now"
+    return f"{value} looks like {like}"
 
 
 def _settle_s(work: Program) -> float:
