@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from kts.worker.failures import CommandError
-from kts.worker.tenants.process import Process
+from kts.worker.tenants.process import Printed, Process
 
 # Forking with numpy's threads about is what newer Pythons warn of; the worker itself has one thread here.
 pytestmark = pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
@@ -38,9 +38,9 @@ def test_the_whole_group_is_stopped_continued_and_ended() -> None:
         "print(os.getpid(), child.pid, flush=True); child.wait()"
     )
     process = Process([sys.executable, "-c", code], os.environ)
-    lines: list[str] = []
+    lines: list[Printed] = []
     _until(lambda: bool(lines.extend(process.lines(0.05)) or lines))
-    pids = [int(text) for text in lines[0].split()]
+    pids = [int(text) for text in lines[0].text.split()]
     process.pause()
     _until(lambda: all(_state(pid) == "T" for pid in pids))
     process.resume()
@@ -51,19 +51,19 @@ def test_the_whole_group_is_stopped_continued_and_ended() -> None:
     process.kill()
 
 
-def test_lines_are_whole_and_the_last_word_is_kept(capsys: pytest.CaptureFixture[str]) -> None:
+def test_lines_are_whole_and_the_last_word_is_kept() -> None:
     """Otherwise records are torn, or a dying program's message is lost."""
     code = (
         "import sys; w = sys.stdout.write; w('ab'); sys.stdout.flush(); w('c\\nd'); sys.stdout.flush(); w('e\\nlast');"
         "sys.stdout.flush(); sys.stderr.write('why it died\\n'); sys.exit(3)"
     )
     process = Process([sys.executable, "-c", code], os.environ)
-    lines: list[str] = []
+    lines: list[Printed] = []
     _until(lambda: bool(lines.extend(process.lines(0.05)) or process.exit_code() is not None))
     lines += process.drain()
-    assert lines == ["abc", "de", "last"]
+    assert [line.text for line in lines if not line.on_stderr] == ["abc\n", "de\n", "last"]
     assert process.exit_code() == 3
-    assert "why it died" in capsys.readouterr().err
+    assert [line.text for line in lines if line.on_stderr] == ["why it died\n"]
     process.kill()
 
 
