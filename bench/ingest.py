@@ -20,6 +20,7 @@ from kts.arrivals import Closed
 from kts.backends.local import LocalBackend
 from kts.conduct.driver import conduct
 from kts.conduct.ports import Progress
+from kts.model.mode import SharingMode
 from kts.model.plan import Condition, DeviceChoice, Kernel, Plan, Tenant
 from kts.model.records import RECORD
 from kts.model.run import DeviceInfo
@@ -101,7 +102,7 @@ def measure(rate: int, seconds: float, directory: Path) -> tuple[dict[str, int],
     """Records sent and found in the run directory, by tenant, and the conductor's CPU seconds per second."""
     os.environ[_RATE] = str(rate)
     plan = _plan(seconds)
-    writer = create(directory, plan=plan, backend="local", mode="unknown", experiment_text="", environment={})
+    writer = create(directory, plan=plan, backend="local", mode=SharingMode(), experiment_text="", environment={})
     logs = directory / "logs"
     backend = LocalBackend(logs, worker=("-m", "bench.ingest", "--tenant"))
     cpu_s = time.process_time()

@@ -36,13 +36,13 @@ from kts.model.plan import DeviceChoice, Kernel
 from kts.physics.values import Interval
 from kts.units import format_ms
 from kts.worker.detect import DeviceKind, choose, choose_kind
-from kts.worker.environment import sharing_mode
 from kts.worker.probe.gaps import Sharing, count
 from kts.worker.probe.neighbours import Neighbourhood, gather
 from kts.worker.probe.place import cores_for
 from kts.worker.probe.serve import Request
 from kts.worker.probe.traces import BLIP_NS, Looks
 from kts.worker.probe.who import ENOUGH, LOOK_S
+from kts.worker.sharing import before
 
 PARTS = ("slice", "count", "burst", "effect")
 LOOKS = 5
@@ -301,7 +301,7 @@ def main(argv: Sequence[str] = ()) -> None:
     if options.tenant:
         _be_tenant(options.device, options.tenant)
         return
-    kind, mode = choose_kind(options.device), sharing_mode(options.device)
+    kind, mode = choose_kind(options.device), before(options.device).likely
     parts = options.only or PARTS
     began = time.monotonic()
     known = None

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
+from kts.model.mode import SharingMode
 from kts.model.plan import Condition, Kernel, Plan, Tenant
 from kts.model.records import RECORD
 from kts.model.run import BlockOutcome, DeviceInfo, Outcome, WorkerInfo
@@ -92,7 +93,7 @@ def write_run(
         directory,
         plan=plan,
         backend="synthetic",
-        mode="unknown",
+        mode=SharingMode(),
         experiment_text="",
         environment={},
         overwrite=True,

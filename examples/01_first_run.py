@@ -13,6 +13,7 @@ from pathlib import Path
 
 from kts.backends.local import LocalBackend
 from kts.conduct.driver import conduct
+from kts.model.mode import SharingMode
 from kts.plan import build
 from kts.report import RichWatcher
 from kts.spec import load_text
@@ -33,7 +34,13 @@ def main(folder: Path) -> None:
     """Measures into ``folder`` and prints one sentence per tenant."""
     plan = build(load_text(EXPERIMENT, source="first").experiment)
     sink = create(
-        folder, plan=plan, backend="local", mode="unknown", experiment_text=EXPERIMENT, environment={}, overwrite=True
+        folder,
+        plan=plan,
+        backend="local",
+        mode=SharingMode(),
+        experiment_text=EXPERIMENT,
+        environment={},
+        overwrite=True,
     )
     with RichWatcher() as watcher:
         outcome = conduct(plan, LocalBackend(folder / "logs"), sink, watcher, None)

@@ -61,7 +61,7 @@ def scored_with(run: RunData, profiles: dict[str, Profile]) -> Score:
     exact = Interval.exact
     mark = Fingerprint(
         gpu=gpu_of(run),
-        mode=run.info.mode,
+        mode=run.info.sharing.name,
         slice_ms=exact(SLICE_MS),
         preempt_ms=(exact(PREEMPT_MS),),
         yield_ms=(exact(YIELD_MS),),
@@ -146,7 +146,7 @@ def why(directory: str, run: RunData) -> str:
 
 def is_time_sliced(info: RunInfo) -> bool:
     """True for a run on a time-sliced GPU: the only kind that these figures of a slice are for."""
-    return info.mode == "time-slicing" and all(worker.device.kind == "cuda" for worker in info.workers)
+    return info.sharing.name == "time-slicing" and all(worker.device.kind == "cuda" for worker in info.workers)
 
 
 def main(mode: str) -> None:

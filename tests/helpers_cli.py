@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from kts.model.mode import SharingMode
 from kts.model.records import RECORD
 from kts.model.run import BlockOutcome, DeviceInfo, Outcome, WorkerInfo
 from kts.plan import block_seed, blocks_of_round, build
@@ -62,7 +63,14 @@ def record(directory: Path) -> Path:
     """A finished run of `TINY` in ``directory``, its latencies drawn instead of measured."""
     plan = build(load_text(TINY, source="tiny").experiment)
     device = DeviceInfo(kind="cpu", uuid="cpu:test:0", name="CPU", label="CPU core 0, not a GPU", library="numpy")
-    sink = create(directory, plan=plan, backend="local", mode="cpu-scheduler", experiment_text=TINY, environment={})
+    sink = create(
+        directory,
+        plan=plan,
+        backend="local",
+        mode=SharingMode(recorded="cpu-scheduler"),
+        experiment_text=TINY,
+        environment={},
+    )
     for tenant in plan.tenants:
         sink.worker(WorkerInfo(tenant=tenant.name, pid=1, hostname="test", device=device, solo_ms=1.0))
     now_ns = 1_000_000_000

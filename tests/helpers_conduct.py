@@ -16,6 +16,7 @@ from kts.conduct.machine import Machine
 from kts.conduct.ports import Endpoint, Progress
 from kts.conduct.roster import Limits
 from kts.errors import MeasurementError
+from kts.model.mode import SharingMode
 from kts.model.plan import Condition, Kernel, Plan, Tenant
 from kts.model.reading import RunData
 from kts.model.records import RECORD, Records
@@ -94,8 +95,8 @@ class MemoryRun:
             for tenant in plan.tenants
         )
         self.info = RunInfo(
-            schema=1, id="recorded", kts="0", backend="local", mode="cpu-scheduler", created_ns=0, plan=plan,
-            workers=workers, blocks=tuple(self.blocks), outcome=Outcome(kind="complete"),
+            schema=1, id="recorded", kts="0", backend="local", mode=SharingMode(recorded="cpu-scheduler"),
+            created_ns=0, plan=plan, workers=workers, blocks=tuple(self.blocks), outcome=Outcome(kind="complete"),
         )  # fmt: skip
         self._count = count
 

@@ -60,7 +60,7 @@ class ConductorProcess:
         self.workers: list[subprocess.Popen[str]] = []
         own = {
             "KTS_RUN": RUN,
-            "KTS_MODE": "cpu-scheduler",
+            "KTS_MODE": '{"asked": "cpu-scheduler"}',
             "KTS_PLAN": str(self.plan_file),
             "KTS_TOKEN_FILE": str(folder / "token"),
             "KTS_DATA": str(folder / "data"),

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from rich.console import Console
 
+from kts.model.mode import SharingMode
 from kts.model.plan import Condition, Kernel, Plan, Slo, Tenant
 from kts.model.records import RECORD, Records
 from kts.model.run import BlockOutcome, DeviceInfo, Outcome, RunInfo, WorkerInfo
@@ -400,7 +401,7 @@ class FakeRun:
             id=of.run,
             kts="0.1.0",
             backend="local",
-            mode=of.mode,
+            mode=SharingMode(recorded=of.mode),
             created_ns=1_772_366_400_000_000_000,
             plan=Plan(
                 name=of.experiment,

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kts.arrivals import Closed
+from kts.model.mode import SharingMode
 from kts.model.plan import Condition, Kernel, Plan, Slo, Tenant
 from kts.model.records import RECORD, Records
 from kts.model.run import BlockOutcome, DeviceInfo, Outcome, RunInfo, WorkerInfo
@@ -126,7 +127,7 @@ def make_info(plan: Plan, blocks: Sequence[BlockOutcome], kind: str = "cuda") ->
         id="run-1",
         kts="0",
         backend="test",
-        mode="time-slicing",
+        mode=SharingMode(recorded="time-slicing"),
         created_ns=0,
         plan=plan,
         workers=workers,

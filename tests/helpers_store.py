@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from kts.arrivals import Closed
 from kts.errors import MeasurementError
+from kts.model.mode import SharingMode
 from kts.model.plan import Condition, Kernel, Plan, Tenant
 from kts.model.records import RECORD, Records, record_dtype
 from kts.model.run import BlockOutcome, DeviceInfo, Outcome, WorkerInfo
@@ -83,7 +84,7 @@ def make_writer(directory: Path, *, overwrite: bool = False) -> RunWriter:
         directory,
         plan=make_plan(),
         backend="local",
-        mode="cpu-scheduler",
+        mode=SharingMode(recorded="cpu-scheduler"),
         experiment_text="name: pair\n",
         environment={"os": "test"},
         overwrite=overwrite,

@@ -19,6 +19,7 @@ from kts.k8s.objects import manifests
 from kts.k8s.objects.names import LABEL_ROLE, LABEL_RUN, LABEL_TENANT
 from kts.k8s.objects.settings import ClusterSettings
 from kts.k8s.pod.status import Status
+from kts.model.mode import SharingMode
 from kts.model.plan import Plan
 from kts.model.run import Outcome
 from kts.store import open_run
@@ -95,7 +96,7 @@ class StandIn:
 
 def session(pod: ConductorProcess, plan: Plan, directory: Path, unplaced: str = "") -> Session:
     """Follows the run of ``pod`` into ``directory``."""
-    mirror = Mirror.create(directory, plan=plan, mode="cpu-scheduler", experiment_text="")
+    mirror = Mirror.create(directory, plan=plan, mode=SharingMode(recorded="cpu-scheduler"), experiment_text="")
     api: Any = StandIn(pod, plan, unplaced)
     return Session(api, RUN, plan=plan, settings=ClusterSettings(resource=""), uid="u", token=TOKEN, mirror=mirror)
 

@@ -53,7 +53,7 @@ def test_what_the_logs_do_not_say_is_not_invented(tmp_path: Path) -> None:
     """A report would name a device, a mode or a clock that nobody recorded."""
     reference_logs(tmp_path / "run-7", iterations=20)
     info = open_run(tmp_path / "run-7").info
-    assert (info.id, info.backend, info.mode, info.outcome.kind) == ("run-7", "logs", "unknown", "complete")
+    assert (info.id, info.backend, info.sharing.words(), info.outcome.kind) == ("run-7", "logs", "unknown", "complete")
     assert {worker.device.label for worker in info.workers} == {"device not recorded in the logs"}
     assert {worker.device.kind for worker in info.workers} == {"other"}
     assert "CLOCK_REALTIME" in info.notes[0]

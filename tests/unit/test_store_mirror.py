@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from tests.helpers_telemetry import sample
 
 from kts.errors import DataError, SetupError
+from kts.model.mode import SharingMode
 from kts.model.records import RECORD
 from kts.model.run import BlockOutcome, Outcome
 from kts.model.telemetry import SourceState
@@ -29,7 +30,13 @@ PLAN = build(
 def original(directory: Path) -> Path:
     """A finished run of one round, as the conductor's pod keeps it."""
     writer = create(
-        directory, plan=PLAN, backend="k8s", mode="m", experiment_text="", environment={}, keep_journal=True
+        directory,
+        plan=PLAN,
+        backend="k8s",
+        mode=SharingMode(recorded="m"),
+        experiment_text="",
+        environment={},
+        keep_journal=True,
     )
     for block in blocks_of_round(PLAN, 0):
         rows = np.zeros(20, RECORD)
@@ -51,7 +58,7 @@ def original(directory: Path) -> Path:
 
 def copied(source: Path, target: Path, journal_bytes: int | None = None) -> Mirror:
     """A copy, its journal cut after so many bytes."""
-    mirror = Mirror.create(target, plan=PLAN, mode="m", experiment_text="")
+    mirror = Mirror.create(target, plan=PLAN, mode=SharingMode(recorded="m"), experiment_text="")
     for name in GROWING:
         data = (source / name).read_bytes()
         mirror.append(name, data[: journal_bytes if name == layout.JOURNAL else None], 0)
@@ -109,7 +116,7 @@ def test_a_copy_cut_off_anywhere_opens_and_analyses_only_whole_blocks(tmp_path: 
 
 def test_what_is_no_run_json_does_not_replace_the_last_one(tmp_path: Path) -> None:
     """Else one bad answer would cost the description of all that was measured."""
-    mirror = Mirror.create(tmp_path / "here", plan=PLAN, mode="m", experiment_text="text")
+    mirror = Mirror.create(tmp_path / "here", plan=PLAN, mode=SharingMode(recorded="m"), experiment_text="text")
     with pytest.raises(DataError):
         mirror.replace_run(b'{"schema": 1')
     mirror.close()
@@ -123,7 +130,9 @@ def test_parts_in_any_order_and_overlapping_never_make_a_wrong_copy(
 ) -> None:
     """Else an answer that came twice would be in the journal twice, and its records lost."""
     content = bytes(range(100))
-    mirror = Mirror.create(tmp_path_factory.mktemp("copy") / "here", plan=PLAN, mode="m", experiment_text="")
+    mirror = Mirror.create(
+        tmp_path_factory.mktemp("copy") / "here", plan=PLAN, mode=SharingMode(recorded="m"), experiment_text=""
+    )
     for offset, length in parts:
         had = mirror.size(layout.JOURNAL)
         data = content[offset : offset + length]
@@ -138,7 +147,7 @@ def test_parts_in_any_order_and_overlapping_never_make_a_wrong_copy(
 
 def test_other_bytes_than_those_that_are_here_are_refused(tmp_path: Path) -> None:
     """Else the copy of one run would go on with another's."""
-    mirror = Mirror.create(tmp_path / "here", plan=PLAN, mode="m", experiment_text="")
+    mirror = Mirror.create(tmp_path / "here", plan=PLAN, mode=SharingMode(recorded="m"), experiment_text="")
     assert mirror.append(layout.JOURNAL, b"abcd", 0) == 4
     with pytest.raises(DataError, match="from byte 2 on"):
         mirror.append(layout.JOURNAL, b"cx", 2)
@@ -148,7 +157,7 @@ def test_other_bytes_than_those_that_are_here_are_refused(tmp_path: Path) -> Non
 
 def test_two_cannot_write_one_copy(tmp_path: Path) -> None:
     """Else attaching twice would write every byte twice."""
-    mirror = Mirror.create(tmp_path / "here", plan=PLAN, mode="m", experiment_text="")
+    mirror = Mirror.create(tmp_path / "here", plan=PLAN, mode=SharingMode(recorded="m"), experiment_text="")
     with pytest.raises(SetupError, match="another kts"):
         Mirror.resume(tmp_path / "here")
     mirror.close()

@@ -15,6 +15,7 @@ from tests.helpers_cli import TINY, record
 from tests.helpers_store import make_plan, make_writer, write_run
 
 import kts
+from kts.model.mode import SharingMode
 from kts.model.provenance import Material, Provenance, canonical, made_by, made_from, material
 from kts.model.run import Outcome, RunInfo
 from kts.store import create, open_run, origin
@@ -153,7 +154,7 @@ def test_who_measures_can_be_given(tmp_path: Path) -> None:
         tmp_path / "run",
         plan=make_plan(),
         backend="replay",
-        mode="m",
+        mode=SharingMode(recorded="m"),
         experiment_text="",
         environment={},
         made_from=[more],

@@ -21,11 +21,11 @@ from kts.physics.values import Fingerprint
 from kts.report.fingerprints import figure, print_findings
 from kts.store import fingerprints, origin
 from kts.worker.detect import choose_kind
-from kts.worker.environment import sharing_mode
 from kts.worker.probe.place import cores_for
 from kts.worker.probe.session import Course, measure
 from kts.worker.probe.traces import Readings
 from kts.worker.probe.who import Answer, answer, look
+from kts.worker.sharing import before
 
 DEVICES: tuple[DeviceChoice, ...] = ("auto", "cuda", "cpu")
 
@@ -109,7 +109,7 @@ def who(
     DataError for the file.
     """
     choice = _choice(device)
-    kind, mode = choose_kind(choice), sharing_mode(choice)
+    kind, mode = choose_kind(choice), before(choice).likely
     given = None if fingerprint is None else fingerprints.read(Path(fingerprint))
     seen = look(kind, mode, looks=looks, watch_s=watch_s, cores=cores_for(kind))
     known = given or fingerprints.find(seen.device.uuid, seen.device.driver, mode, folder())
@@ -156,7 +156,7 @@ def _measured(device: DeviceChoice, seconds: float, neighbours: int, anyway: boo
     kind = choose_kind(device)
     return measure(
         kind,
-        sharing_mode(device),
+        before(device).likely,
         course=Course(seconds=seconds, most=neighbours),
         cores=cores_for(kind),
         anyway=anyway,

@@ -16,6 +16,7 @@ from kts.app.handle import Run, finished, load
 from kts.app.plans import Changes, planned
 from kts.conduct.driver import conduct
 from kts.errors import SetupError
+from kts.model.mode import SharingMode
 from kts.model.plan import Plan
 from kts.model.provenance import Material
 from kts.report import RichWatcher
@@ -23,7 +24,8 @@ from kts.stats import PrecisionRule
 from kts.store import create, origin
 from kts.store.layout import LOGS
 from kts.worker.detect import resolved
-from kts.worker.environment import environment, sharing_mode
+from kts.worker.environment import environment
+from kts.worker.sharing import before
 
 if TYPE_CHECKING:
     from kts.conduct.ports import Backend, Telemetry
@@ -37,7 +39,7 @@ class Setting:
     make_backend: Callable[[Path], Backend]
     plan: Plan
     text: str
-    mode: str
+    mode: SharingMode
     environment: dict[str, str]
     made_from: tuple[Material, ...] = ()
 
@@ -75,7 +77,7 @@ def run(
         make_backend=LocalBackend,
         plan=plan,
         text=loaded.text,
-        mode=sharing_mode(plan.device),
+        mode=before(plan.device),
         environment=environment(),
     )
     sampler = (lambda: make_sampler(exporter)) if telemetry else None
@@ -99,7 +101,7 @@ def replay(
         make_backend=lambda _: backend,
         plan=backend.plan,
         text=original.info.experiment,
-        mode=original.info.mode,
+        mode=original.info.sharing,
         environment=original.info.environment,
         made_from=origin.of_run(original.directory, original.info.created_ns or None),
     )

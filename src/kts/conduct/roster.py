@@ -69,6 +69,7 @@ class Seat:
             cores=self.opened.cores,
             gpus=self.opened.gpus,
             solo_ms=self.solo_ms,
+            sharing=self.ready.sharing if self.ready else (),
         )
 
     def death(self, now_ns: int, settle_s: float) -> str:
@@ -114,11 +115,14 @@ class Roster:
         return name if self.block is None else f"{name} in {self.block.condition}"
 
     def info(self, name: str) -> WorkerInfo:
-        """Of the tenant's worker; of its first one, and all GPUs, where it had several. Only after Opened."""
+        """Of the tenant's worker; of its first one, and all GPUs and sharing modes, where it had several. Only after
+        Opened."""
         info, first = self.seats[name].info(), self._former.get(name)
         if first is None:
             return info
-        return msgspec.structs.replace(first, gpus=tuple(sorted({*first.gpus, *info.gpus})))
+        modes = {one.mode for one in first.sharing}
+        sharing = (*first.sharing, *(one for one in info.sharing if one.mode not in modes))
+        return msgspec.structs.replace(first, gpus=tuple(sorted({*first.gpus, *info.gpus})), sharing=sharing)
 
     def objection(self, hello: msg.Hello) -> str:
         """Why ``hello`` is not accepted; empty if it is. The token comes first: strangers learn nothing else."""

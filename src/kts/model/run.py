@@ -6,6 +6,7 @@ from typing import Literal
 
 import msgspec
 
+from kts.model.mode import CPU_SCHEDULER, Evidence, SharingMode
 from kts.model.plan import Plan
 from kts.model.provenance import Provenance
 from kts.model.telemetry import SourceState
@@ -56,6 +57,7 @@ class WorkerInfo(msgspec.Struct, frozen=True, kw_only=True):
     cores: tuple[int, ...] = ()
     gpus: tuple[str, ...] = ()  # UUIDs that NVML shows the worker, whatever device it computes on
     solo_ms: float | None = None  # what calibration measured for the frozen size
+    sharing: tuple[Evidence, ...] = ()  # what it saw of how its device is shared, once it had computed
     id: str = ""
 
     def __post_init__(self) -> None:
@@ -113,7 +115,7 @@ class RunInfo(msgspec.Struct, frozen=True, kw_only=True):
     id: str
     kts: str
     backend: str
-    mode: str  # exclusive, time-slicing, mps, mig, dra, cpu-scheduler, unknown
+    mode: SharingMode  # what was asked for, and what was seen before the workers were there
     created_ns: int
     plan: Plan
     workers: tuple[WorkerInfo, ...] = ()
@@ -132,3 +134,20 @@ class RunInfo(msgspec.Struct, frozen=True, kw_only=True):
             raise ValueError("a block's condition is not in the plan")
         if len({block.index for block in self.blocks}) < len(self.blocks):
             raise ValueError("two blocks of one number")
+
+    @property
+    def sharing(self) -> SharingMode:
+        """How the device was shared, with all that anybody saw of it."""
+        seen = [one for worker in self.workers for one in worker.sharing]
+        if self.mode.asked == CPU_SCHEDULER:  # whoever computes on a CPU core shares it by nothing else
+            seen += [
+                Evidence(
+                    mode=CPU_SCHEDULER,
+                    seen=f"it computes on {worker.device.label}",
+                    by=f"tenant {worker.tenant}",
+                    at_ns=self.created_ns,
+                )
+                for worker in self.workers
+                if worker.device.kind == "cpu"
+            ]
+        return self.mode.also(seen)

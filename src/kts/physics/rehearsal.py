@@ -15,6 +15,7 @@ import numpy as np
 
 from kts import __version__
 from kts.arrivals import Closed, cycle_ms, first_submission_ns
+from kts.model.mode import TIME_SLICING, Evidence, SharingMode
 from kts.model.plan import Block, Plan, Tenant
 from kts.model.records import RECORD, Records, clock_ms
 from kts.model.run import SCHEMA_VERSION, BlockOutcome, Outcome, RunInfo
@@ -30,6 +31,14 @@ from kts.units import NS_PER_MS, ms_to_ns, ns_to_ms
 
 BREAK_NS = 300 * NS_PER_MS
 """Between two blocks of a run."""
+
+
+_SIMULATED = SharingMode(
+    asked=TIME_SLICING,
+    evidence=(
+        Evidence(mode=TIME_SLICING, seen="its device gives turns, and nothing else", by="the simulator", at_ns=0),
+    ),
+)
 
 
 @dataclass(frozen=True)
@@ -166,7 +175,7 @@ class MemoryRun:
             id=f"selfcheck-{self.plan.seed}",
             kts=__version__,
             backend="simulated",
-            mode="time-slicing",
+            mode=_SIMULATED,
             created_ns=0,
             plan=self.plan,
             blocks=tuple(self.blocks),

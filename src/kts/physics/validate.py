@@ -267,8 +267,8 @@ def _doubts(prediction: Prediction, run: RunData) -> Iterator[str]:
         used = prediction.profiles.get(tenant.name)
         if used is not None and None not in (used.size, tenant.work.size) and used.size != tenant.work.size:
             yield f"{tenant.name}: the profile is of size {used.size}, the run's is {tenant.work.size}"
-    if mark.mode != run.info.mode:
-        yield f"the fingerprint is of mode {mark.mode}, the run of {run.info.mode}"
+    if mark.mode != run.info.sharing.name:
+        yield f"the fingerprint is of mode {mark.mode}, the run of {run.info.sharing.words()}"
     lengths = {frozenset(mix.tenants): mix.seconds or prediction.seconds for mix in prediction.mixes}
     for mix, seconds in mix_seconds(run).items():
         meant = lengths.get(frozenset(mix.split("+")))

@@ -12,6 +12,7 @@ import numpy as np
 
 from kts import __version__
 from kts.errors import DataError
+from kts.model.mode import SharingMode
 from kts.model.plan import SIZED, Condition, Kernel, Plan, Program, Tenant, Work
 from kts.model.records import RECORD, Records
 from kts.model.run import SCHEMA_VERSION, BlockOutcome, DeviceInfo, Outcome, RunInfo, WorkerInfo
@@ -208,7 +209,7 @@ def _as_run(
         id=plan.name,
         kts=__version__,
         backend="logs",
-        mode="unknown",
+        mode=SharingMode(),
         created_ns=blocks[0].start_ns,
         plan=plan,
         workers=tuple(_worker(t.name, metas.get(t.name)) for t in plan.tenants),

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from kts.errors import SetupError, UsageError
+from kts.model.mode import SharingMode
 from kts.model.plan import Plan
 from kts.model.provenance import Material, Provenance, canonical, material
 from kts.model.run import SCHEMA_VERSION, RunInfo
@@ -22,7 +23,7 @@ def create(
     *,
     plan: Plan,
     backend: str,
-    mode: str,
+    mode: SharingMode,
     experiment_text: str,
     environment: dict[str, str],
     overwrite: bool = False,

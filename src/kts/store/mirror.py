@@ -12,6 +12,7 @@ import msgspec
 
 from kts import files
 from kts.errors import DataError, SetupError
+from kts.model.mode import SharingMode
 from kts.model.plan import Plan
 from kts.model.run import Outcome, RunInfo
 from kts.shown import as_text
@@ -39,7 +40,7 @@ class Mirror:
         directory: Path,
         *,
         plan: Plan,
-        mode: str,
+        mode: SharingMode,
         experiment_text: str,
         environment: dict[str, str] | None = None,
         overwrite: bool = False,

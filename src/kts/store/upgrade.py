@@ -13,7 +13,9 @@ _PROGRAM = ("command", "env", "warmup")
 def upgraded(content: dict[str, Any]) -> dict[str, Any]:
     """The content of a run.json, decoded, of this schema or an older one, in today's shape. Never raises for content
     of an unforeseen shape: that is left as it is, for the reader to refuse."""
-    plan = content.get("plan")
+    plan, mode = content.get("plan"), content.get("mode")
+    if isinstance(mode, str):  # before schema 3: a word, whose evidence nobody kept
+        content = {**content, "mode": {"recorded": mode}}
     return {**content, "plan": upgraded_plan(plan)} if isinstance(plan, dict) else content
 
 

@@ -28,6 +28,7 @@ from typing import Literal, TypeVar
 import msgspec
 
 from kts.errors import DataError
+from kts.model.mode import Evidence
 from kts.model.plan import DeviceChoice, Quota, Tenant
 from kts.model.run import ClockPair, DeviceInfo
 
@@ -67,12 +68,14 @@ class Opened(Message, frozen=True, kw_only=True):
 class Ready(Message, frozen=True, kw_only=True):
     """Warm, calibrated and waiting for its first block. ``size`` None for a command.
 
-    ``cycle_ms``: from one submission to the next, where the tenant's pacing is its own (a command's).
+    ``cycle_ms``: from one submission to the next, where the tenant's pacing is its own (a command's). ``sharing``: what
+    the worker sees of how its device is shared.
     """
 
     size: int | None
     solo_ms: float | None
     cycle_ms: float | None = None
+    sharing: tuple[Evidence, ...] = ()
 
 
 class Chunk(Message, frozen=True, kw_only=True):

@@ -7,11 +7,8 @@ import platform
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from kts.model.plan import DeviceChoice
-
 LIBRARIES = {"numpy": ("numpy",), "torch": ("torch",), "cupy": ("cupy-cuda12x", "cupy-cuda13x", "cupy")}
 _GOVERNOR = Path("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor")
-_MPS_PIPE = "/tmp/nvidia-mps"
 
 
 def environment() -> dict[str, str]:
@@ -30,20 +27,6 @@ def environment() -> dict[str, str]:
         **{f"library_{name}": library_version(name) for name in LIBRARIES},
     }
     return {key: value for key, value in found.items() if value}
-
-
-def sharing_mode(device: DeviceChoice) -> str:
-    """How local tenants will share the device: cpu-scheduler, mps, mig or time-slicing.
-
-    Seen from outside: an MPS daemon's pipe, and the names of the devices that the driver offers.
-    """
-    from kts.worker.detect import choose_kind, cuda_devices
-
-    if choose_kind(device) == "cpu":
-        return "cpu-scheduler"
-    if (Path(os.environ.get("CUDA_MPS_PIPE_DIRECTORY", _MPS_PIPE)) / "control").exists():
-        return "mps"
-    return "mig" if any(" MIG " in gpu.name for gpu in cuda_devices()) else "time-slicing"
 
 
 def usable_cores() -> list[int]:

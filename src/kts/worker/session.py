@@ -9,6 +9,8 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import TypeVar
 
+import msgspec
+
 from kts.errors import DataError, SetupError, UsageError
 from kts.model.plan import DeviceChoice, Tenant
 from kts.wire.messages import (
@@ -29,6 +31,7 @@ from kts.worker.failures import failed
 from kts.worker.link import BlockOutlet, Link, LinkLostError
 from kts.worker.loop import exempt_from_collection
 from kts.worker.printed import Printed, printed_for
+from kts.worker.sharing import seen_from
 from kts.worker.tenants import Runner, runner_for
 
 _Default = TypeVar("_Default", int, None)
@@ -95,7 +98,7 @@ def _attend(
     runner = make_runner(welcome.tenant, welcome.device)
     try:
         printed = printed_for(welcome.tenant, welcome.device, env, arguments)
-        _serve(link, runner, printed, in_thread=welcome.tenant.work.in_thread)
+        _serve(link, runner, name, printed, in_thread=welcome.tenant.work.in_thread)
     except LinkLostError:
         raise
     except Exception as error:
@@ -111,7 +114,7 @@ def _attend(
     return 0
 
 
-def _serve(link: Link, runner: Runner, printed: Printed | None, *, in_thread: bool) -> None:
+def _serve(link: Link, runner: Runner, name: str, printed: Printed | None, *, in_thread: bool) -> None:
     info = runner.open()
     link.send(Opened(device=info, cores=tuple(sorted(os.sched_getaffinity(0))), gpus=visible_gpus()))
     while True:
@@ -129,7 +132,7 @@ def _serve(link: Link, runner: Runner, printed: Printed | None, *, in_thread: bo
                 if printed is not None:
                     printed.begin(info, ready)
                 exempt_from_collection()
-                link.send(ready)
+                link.send(msgspec.structs.replace(ready, sharing=seen_from(name, info)))
             case Start() as start:
                 link.send(_block(link, runner, start, printed, in_thread=in_thread))
             case unexpected:

@@ -10,9 +10,11 @@ import msgspec
 
 from kts.errors import SetupError
 from kts.k8s.cluster.api import Api, Conflict, Forbidden, Unavailable
-from kts.k8s.objects import Object, podstate, slots
+from kts.k8s.objects import Object, podstate, sharingmode, slots
 from kts.k8s.objects.names import LABEL_RUN
 from kts.k8s.objects.settings import ClusterSettings
+from kts.model.mode import SharingMode
+from kts.model.plan import Plan
 
 FRESH_S = 15.0
 """For a new namespace to become usable."""
@@ -37,6 +39,22 @@ def placed(api: Api, tenants: int, settings: ClusterSettings) -> ClusterSettings
         return settings
     node = slots.choose(slots.rooms(nodes, pods, settings), tenants, settings)
     return msgspec.structs.replace(settings, node=node)
+
+
+def shared(api: Api, plan: Plan, settings: ClusterSettings) -> SharingMode:
+    """How the run is to share its device, with what the node it is placed on, or its claim, says of that.
+
+    What may not be read says nothing.
+    """
+    mode = sharingmode.asked(plan, settings)
+    if plan.device == "cpu":
+        return mode
+    with contextlib.suppress(SetupError):
+        if settings.claim and (claim := api.get("ResourceClaim", settings.claim, settings.namespace)):
+            return mode.also(sharingmode.by_claim(claim, time.time_ns()))
+        if settings.node and settings.resource and (node := api.get("Node", settings.node)):
+            return mode.also(sharingmode.by_node(node, settings.resource, time.time_ns()))
+    return mode
 
 
 def create_namespace(api: Api, obj: Object) -> None:

@@ -21,13 +21,14 @@ from kts.conduct.ports import Progress, Watcher
 from kts.conduct.stop import BY_USER
 from kts.errors import DataError, MeasurementError, SetupError, UsageError
 from kts.k8s.cluster.api import Api, Conflict, Missing, Unavailable
-from kts.k8s.cluster.creation import clean, create, create_namespace, placed
+from kts.k8s.cluster.creation import clean, create, create_namespace, placed, shared
 from kts.k8s.follow.interrupts import Interrupts
 from kts.k8s.follow.podwatch import PodWatch
 from kts.k8s.objects import Object, classic_jobs, manifests, podstate
 from kts.k8s.objects.names import ENVIRONMENT_RUN, LABEL_BLOCK, LABEL_RUN, STATUS_PORT, TOKEN_HEADER
 from kts.k8s.objects.settings import ClusterSettings
 from kts.k8s.pod.status import Status
+from kts.model.mode import SharingMode
 from kts.model.plan import Plan
 from kts.model.run import Outcome, RunInfo
 from kts.store import layout, runfile
@@ -58,10 +59,11 @@ def start(
     if manifests.is_classic(plan):
         classic_jobs.check(settings)
     settings = placed(api, len(plan.tenants), settings)
+    mode = shared(api, plan, settings)
     mirror = Mirror.create(
         directory,
         plan=plan,
-        mode=manifests.mode_of(plan, settings),
+        mode=mode,
         experiment_text=experiment_text,
         environment={ENVIRONMENT_RUN: run},
         overwrite=overwrite,
@@ -69,7 +71,7 @@ def start(
     token = secrets.token_urlsafe(32)
     created = datetime.now(UTC).isoformat(timespec="seconds")
     stages = classic_jobs.stages(
-        plan, run=run, token=token, settings=settings, experiment_text=experiment_text, created=created
+        plan, run=run, token=token, settings=settings, experiment_text=experiment_text, created=created, mode=mode
     )
     objects = [obj for _, stage in stages[:2] for obj in stage]
     try:
@@ -109,7 +111,7 @@ def attach(api: Api, run: str, namespace: str, directory: Path) -> Session:
         ) from error
     if not (directory / layout.RUN).exists():
         environment = {ENVIRONMENT_RUN: run}
-        mirror = Mirror.create(directory, plan=plan, mode="unknown", experiment_text=text, environment=environment)
+        mirror = Mirror.create(directory, plan=plan, mode=SharingMode(), experiment_text=text, environment=environment)
     elif runfile.read(directory).environment.get(ENVIRONMENT_RUN) != run:
         raise UsageError(f"{directory}: holds another run", "choose another directory with --out")
     else:

@@ -10,6 +10,7 @@ from kts.errors import UsageError
 from kts.k8s.objects import Object, manifests
 from kts.k8s.objects.names import LABEL_BLOCK
 from kts.k8s.objects.settings import ClusterSettings
+from kts.model.mode import SharingMode
 from kts.model.plan import Block, Plan
 from kts.plan import block_seed, blocks_of_round
 from kts.wire import published
@@ -69,7 +70,14 @@ def all_names(plan: Plan, run: str) -> list[str]:
 
 
 def stages(
-    plan: Plan, *, run: str, token: str, settings: ClusterSettings, experiment_text: str, created: str
+    plan: Plan,
+    *,
+    run: str,
+    token: str,
+    settings: ClusterSettings,
+    experiment_text: str,
+    created: str,
+    mode: SharingMode | None = None,
 ) -> list[tuple[str, list[Object]]]:
     """(what it is, its objects) in the order in which they are to be applied, each once the one before is over.
 
@@ -77,7 +85,7 @@ def stages(
     another design there is one stage.
     """
     whole = manifests.render(
-        plan, run=run, token=token, settings=settings, experiment_text=experiment_text, created=created
+        plan, run=run, token=token, settings=settings, experiment_text=experiment_text, created=created, mode=mode
     )
     found = [("the run", whole)]
     for block in blocks(plan) if manifests.is_classic(plan) else ():

@@ -21,7 +21,7 @@ import msgspec
 
 from kts import __version__
 from kts.errors import UsageError
-from kts.k8s.objects import Object
+from kts.k8s.objects import Object, sharingmode
 from kts.k8s.objects.names import (
     ANNOTATION_BLOCKS,
     ANNOTATION_CREATED,
@@ -36,6 +36,7 @@ from kts.k8s.objects.names import (
     WORKER_PORT,
 )
 from kts.k8s.objects.settings import ClusterSettings
+from kts.model.mode import SharingMode
 from kts.model.plan import Plan
 
 PLAN_MOUNT = "/etc/kts/run"
@@ -84,7 +85,14 @@ def service_variable(run: str) -> str:
 
 
 def render(
-    plan: Plan, *, run: str, token: str, settings: ClusterSettings, experiment_text: str, created: str
+    plan: Plan,
+    *,
+    run: str,
+    token: str,
+    settings: ClusterSettings,
+    experiment_text: str,
+    created: str,
+    mode: SharingMode | None = None,
 ) -> list[Object]:
     """All objects of a run, in the order in which they must be created; the first of kind ConfigMap is the owner.
 
@@ -97,7 +105,7 @@ def render(
         _secret(run, token, settings),
         _service(run, settings),
         _network_policy(run, settings),
-        _conductor(plan, run, settings),
+        _conductor(plan, run, settings, mode or sharingmode.asked(plan, settings)),
     ]
     tenants = () if is_classic(plan) else plan.tenants
     return objects + [_job(plan, tenant.name, run, settings) for tenant in tenants]
@@ -224,17 +232,12 @@ def _network_policy(run: str, settings: ClusterSettings) -> Object:
     }
 
 
-def mode_of(plan: Plan, settings: ClusterSettings) -> str:
-    """How the tenants share the device, for run.json."""
-    return "cpu-scheduler" if plan.device == "cpu" else "dra" if settings.claim else "time-slicing"
-
-
-def _conductor(plan: Plan, run: str, settings: ClusterSettings) -> Object:
+def _conductor(plan: Plan, run: str, settings: ClusterSettings, mode: SharingMode) -> Object:
     container = {
         **_container("conductor", ["python3", "-m", "kts.k8s.pod.conductor"], settings),
         "env": [
             {"name": "KTS_RUN", "value": run},
-            {"name": "KTS_MODE", "value": mode_of(plan, settings)},
+            {"name": "KTS_MODE", "value": msgspec.json.encode(mode).decode()},
             {"name": "KTS_JOIN_S", "value": str(settings.join_s)},
             {"name": "KTS_KEEP_S", "value": str(settings.keep_s)},
             *_telemetry_env(plan, settings),

@@ -1,8 +1,9 @@
 """The conductor's pod: `kts.conduct.driver.conduct` with an HTTP door. Paths: `kts.k8s.pod.status`.
 
-Environment: KTS_RUN (the run's ID), KTS_MODE, KTS_JOIN_S (for all tenants to be there), KTS_KEEP_S (how long to
-wait, once the run is over, for its results to be fetched), KTS_TELEMETRY (on or off), KTS_DCGM (URL of an exporter to
-scrape), and for tests other places: KTS_PLAN, KTS_TOKEN_FILE, KTS_DATA, KTS_PORT, KTS_STATUS_PORT.
+Environment: KTS_RUN (the run's ID), KTS_MODE (how the device is to be shared, as JSON), KTS_JOIN_S (for all tenants to
+be there), KTS_KEEP_S (how long to wait, once the run is over, for its results to be fetched), KTS_TELEMETRY (on or
+off), KTS_DCGM (URL of an exporter to scrape), and for tests other places: KTS_PLAN, KTS_TOKEN_FILE, KTS_DATA, KTS_PORT,
+KTS_STATUS_PORT.
 
 SIGTERM (the pod is deleted, its node is drained), SIGINT and SIGHUP end the run in order at any moment, also before
 it began; one that comes when the run is over ends the waiting for its results to be fetched.
@@ -25,6 +26,7 @@ from kts.conduct.stop import Stop
 from kts.errors import DataError, Interrupted, KtsError, SetupError
 from kts.k8s.objects.manifests import is_classic
 from kts.k8s.objects.names import ENVIRONMENT_RUN, STATUS_PORT, WORKER_PORT
+from kts.model.mode import SharingMode
 from kts.model.plan import Plan
 from kts.model.run import Outcome
 
@@ -78,7 +80,7 @@ def main(env: Mapping[str, str], stop: Stop) -> int:
         directory,
         plan=plan,
         backend=PodsBackend.name,
-        mode=env.get("KTS_MODE", "unknown"),
+        mode=_mode(env.get("KTS_MODE", "{}")),
         experiment_text=text.read_text(encoding="utf-8") if text.exists() else "",
         environment={**environment(), ENVIRONMENT_RUN: run},
         overwrite=True,
@@ -122,6 +124,14 @@ def _read_plan(path: Path) -> Plan:
         )
     except DataError as error:
         raise SetupError(error.what, error.remedy) from error
+
+
+def _mode(text: str) -> SharingMode:
+    remedy = "the image and the kts that made the plan must be one version"
+    try:
+        return files.decode(text.encode(errors="replace"), SharingMode, "KTS_MODE", "no sharing mode", remedy)
+    except DataError as error:
+        raise SetupError(error.what, remedy) from error
 
 
 def _read_token(path: Path) -> str:

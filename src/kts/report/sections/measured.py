@@ -31,7 +31,9 @@ def _rows(run: RunData) -> Iterator[doc.Row]:
         yield "made from", text
     yield "experiment", info.plan.name
     yield "design", f"{info.plan.design}, seed {info.plan.seed}"
-    yield "mode", info.mode
+    yield "mode", info.sharing.words()
+    for number, evidence in enumerate(info.sharing.evidence):
+        yield "" if number else "seen of it", evidence.words()
     yield "backend", info.backend
     yield "outcome", f"{info.outcome.kind} {info.outcome.reason}".strip()
     for worker in info.workers:

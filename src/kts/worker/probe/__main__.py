@@ -69,14 +69,14 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _who(options: argparse.Namespace) -> int:
-    from kts.worker.environment import sharing_mode
     from kts.worker.probe.place import cores_for
     from kts.worker.probe.who import answer, look, sharing_of
+    from kts.worker.sharing import before
 
     known = None
     if options.fingerprint is not None:
         known = sharing_of(_read(options.fingerprint), str(options.fingerprint))
-    kind, mode = _kind(options.device), sharing_mode(options.device)
+    kind, mode = _kind(options.device), before(options.device).likely
     seen = look(kind, mode, looks=options.looks, watch_s=options.watch, cores=cores_for(kind))
     found = answer(seen, known)
     _print(found)
@@ -86,14 +86,14 @@ def _who(options: argparse.Namespace) -> int:
 
 def _readings(options: argparse.Namespace) -> int:
     from kts import __version__
-    from kts.worker.environment import sharing_mode
     from kts.worker.probe.place import cores_for
     from kts.worker.probe.session import measure
+    from kts.worker.sharing import before
 
     kind = _kind(options.device)
     readings = measure(
         kind,
-        sharing_mode(options.device),
+        before(options.device).likely,
         cores=cores_for(kind),
         anyway=options.anyway,
         say=_say,
