@@ -13,6 +13,7 @@ from msgspec.structs import replace
 from kts import files
 from kts.app.handle import Run, load
 from kts.errors import DataError, UsageError
+from kts.model.mode import CPU_SCHEDULER, MIG, MPS, TIME_SLICING
 from kts.model.provenance import Material, material
 from kts.physics.draws import alone_ms
 from kts.physics.files import decode_fingerprint, decode_profile
@@ -27,6 +28,7 @@ from kts.store import fingerprints, origin
 AnyProfile = str | Path | Profile
 """A file, a folder of ``*.profile.json``, or what `kts.profile` returned."""
 DEFAULT_SECONDS = 600.0
+_DEFAULTS = (CPU_SCHEDULER, TIME_SLICING)
 
 
 class Given(TypedDict, total=False):
@@ -74,7 +76,7 @@ def basis(given: Given) -> Basis:
     for name, profile in profiles.items():
         check_sample(f"profile of {name}", alone_ms(profile))
     device = next(iter(profiles.values())).gpu
-    fingerprint, seen = _fingerprint(given.get("fingerprint"), given.get("assume"), device)
+    fingerprint, seen = _fingerprint(given.get("fingerprint"), given.get("assume"), device, run)
     made_from = [*seen, *(used for _, used in read)]
     if run is not None:
         made_from += origin.of_run(run.directory, run.info.created_ns or None)
@@ -164,20 +166,21 @@ def _of_run(run: Run, profiles: Mapping[str, Profile]) -> dict[str, Profile]:
 
 
 def _fingerprint(
-    given: str | Path | Fingerprint | None, assume: tuple[float, float, float] | None, gpu: Gpu
+    given: str | Path | Fingerprint | None, assume: tuple[float, float, float] | None, gpu: Gpu, run: Run | None
 ) -> tuple[Fingerprint, list[Material]]:
     """As given, assumed for ``gpu``, or the one that `kts probe` kept of it; and the file it comes from, if any."""
     if given is not None and assume is not None:
         raise UsageError("--fingerprint and --assume: which of the two?", "leave one out")
     if isinstance(given, Fingerprint):
         return given, [material("fingerprint", given.gpu.uuid, files.encode(given), given.created_ns)]
-    mode = "cpu-scheduler" if gpu.kind == "cpu" else "time-slicing"
+    mode = _mode(gpu, run)
     if assume is not None:
         return _assumed(assume, gpu, mode), []
     kept = fingerprints.directory(os.environ) / fingerprints.file_name(gpu.uuid, gpu.driver, mode)
     if given is None and not kept.exists():
         raise UsageError(
-            f"how is {gpu.label or gpu.name or 'the device'} shared? No fingerprint of it is kept here",
+            f"how is {gpu.label or gpu.name or 'the device'} shared? No fingerprint of it is kept here"
+            f"{'' if mode in _DEFAULTS else f' in mode {mode}'}",
             "run kts probe there, or give --fingerprint FILE or --assume SLICE,PREEMPT,YIELD (milliseconds)",
         )
     path = kept if given is None else Path(given)
@@ -186,6 +189,14 @@ def _fingerprint(
     if given is None and read.source != "measured":
         return read, []
     return read, [material("fingerprint", path.name, raw, read.created_ns)]
+
+
+def _mode(gpu: Gpu, run: Run | None) -> str:
+    """The mode in which the run was seen, if it is another than the device's default one."""
+    if gpu.kind == "cpu":
+        return CPU_SCHEDULER
+    seen = run.info.sharing.name if run is not None else ""
+    return seen if seen in (MPS, MIG) else TIME_SLICING
 
 
 def _assumed(assume: tuple[float, float, float], gpu: Gpu, mode: str) -> Fingerprint:
