@@ -24,6 +24,7 @@ import msgspec
 from bench.report_scale import DEVICE, write_run
 from kts.conduct import events as ev
 from kts.conduct.keeper import Keeper
+from kts.model.mode import SharingMode
 from kts.model.run import BlockOutcome, Outcome
 from kts.model.telemetry import Sample
 from kts.stats import PrecisionRule
@@ -50,7 +51,7 @@ def conduct(recorded: Path, directory: Path) -> None:
     info, journal = read(recorded), journal_in(recorded)
     assert journal is not None
     plan = msgspec.structs.replace(info.plan, precision=1e-9)
-    writer = create(directory, plan=plan, backend="synthetic", mode="", experiment_text="", environment={})
+    writer = create(directory, plan=plan, backend="synthetic", mode=SharingMode(), experiment_text="", environment={})
     keeper = Keeper(writer, PrecisionRule(plan, 1e-9))
     for worker in info.workers:
         writer.worker(worker)
