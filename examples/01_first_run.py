@@ -9,16 +9,8 @@ from __future__ import annotations
 
 import sys
 import tempfile
-from pathlib import Path
 
-from kts.backends.local import LocalBackend
-from kts.conduct.driver import conduct
-from kts.model.mode import SharingMode
-from kts.plan import build
-from kts.report import RichWatcher
-from kts.spec import load_text
-from kts.stats import analyse
-from kts.store import create, open_run
+import kts
 
 EXPERIMENT = """
 name: first
@@ -30,31 +22,19 @@ tenants:
 """
 
 
-def main(folder: Path) -> None:
+def main(folder: str) -> None:
     """Measures into ``folder`` and prints one sentence per tenant."""
-    plan = build(load_text(EXPERIMENT, source="first").experiment)
-    sink = create(
-        folder,
-        plan=plan,
-        backend="local",
-        mode=SharingMode(),
-        experiment_text=EXPERIMENT,
-        environment={},
-        overwrite=True,
-    )
-    with RichWatcher() as watcher:
-        outcome = conduct(plan, LocalBackend(folder / "logs"), sink, watcher, None)
-    if outcome.exit_code:
-        sys.exit(f"{outcome.kind}: {outcome.reason}")
-    summary = analyse(open_run(folder)).summary
-    print(summary.device)
-    for tenant in summary.tenants.values():
+    run = kts.run(EXPERIMENT, folder, overwrite=True)
+    if run.failure:
+        sys.exit(f"error: {run.failure}")
+    print(run.summary.device)
+    for tenant in run.summary.tenants.values():
         print(tenant.verdict.sentence)
 
 
 if __name__ == "__main__":
     if len(sys.argv) > 1:
-        main(Path(sys.argv[1]))
+        main(sys.argv[1])
     else:
         with tempfile.TemporaryDirectory() as temporary:
-            main(Path(temporary) / "run")
+            main(f"{temporary}/run")

@@ -7,25 +7,23 @@ from __future__ import annotations
 
 import sys
 
-from kts.errors import SpecError
-from kts.plan import blocks_of_round, build, expected_seconds
-from kts.spec import load
-from kts.units import format_duration
+import kts
 
 
 def main(experiment: str) -> None:
     """Prints the first two rounds of the plan."""
-    plan = build(load(experiment).experiment)
+    preview = kts.preview(experiment)
+    plan = preview.plan
     print(f"{plan.name}: {plan.design}, {plan.rounds} rounds of {len(plan.conditions)} blocks")
     for number in range(min(plan.rounds, 2)):
-        for block in blocks_of_round(plan, number):
+        for block in preview.blocks(number):
             amounts = ", ".join(f"{name} {quota.iterations or quota.seconds}" for name, quota in block.quotas.items())
             print(f"  round {number + 1}, block {block.index}: {block.condition} ({amounts})")
-    print(f"about {format_duration(plan.rounds * expected_seconds(plan, {}))} of measuring")
+    print(f"about {preview.expected_s / 60:.0f} min of measuring")
 
 
 if __name__ == "__main__":
     try:
         main(sys.argv[1] if len(sys.argv) > 1 else "agents")
-    except SpecError as error:
-        sys.exit(f"error: {error.what}")
+    except kts.KtsError as error:
+        sys.exit(f"error: {error}")

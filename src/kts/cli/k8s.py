@@ -19,7 +19,9 @@ EPOCH = "SOURCE_DATE_EPOCH"
 _LAST_EPOCH = 253_402_300_799
 """The last second that RFC 3339 can name."""
 
-app = typer.Typer(name="k8s", help="Objects and image of runs on Kubernetes.", rich_markup_mode=None)
+app = typer.Typer(
+    name="k8s", help="Objects and image of runs on Kubernetes.", rich_markup_mode=None, add_completion=False
+)
 app.command("time-slicing")(time_slicing)
 
 

@@ -1,6 +1,6 @@
 """Entry point of `kts`: the commands, and what a user sees when something goes wrong.
 
-Nothing heavy is imported here: every command imports what it needs when it runs.
+Nothing heavy is imported here: help and version are plain text, a command is loaded when it is called.
 """
 
 from __future__ import annotations
@@ -11,72 +11,11 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
-
-import typer
 
 from kts import __version__
-from kts.cli.compare import SETTINGS as COMPARE_SETTINGS
-from kts.cli.compare import compare
-from kts.cli.doctor import doctor
-from kts.cli.experiments import experiments
-from kts.cli.groups import grouped
-from kts.cli.k8s import app as k8s_app
-from kts.cli.predict import predict
-from kts.cli.probe import probe
-from kts.cli.profile import profile
-from kts.cli.report import report
-from kts.cli.run import run
-from kts.cli.runs import attach, clean, collect, runs
-from kts.cli.schema import schema
-from kts.cli.selfcheck import selfcheck
-from kts.cli.validate import validate
-from kts.cli.whatif import whatif
+from kts.cli.commands import help_text
 from kts.errors import Interrupted, KtsError, SetupError, UsageError
 from kts.shown import PASTED, REPLACE, named, visible
-
-app = typer.Typer(
-    name="kts",
-    help="What sharing one accelerator costs each tenant's tail latency: measured, with intervals.",
-    rich_markup_mode=None,
-    pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
-)
-for command in (
-    run,
-    report,
-    compare,
-    profile,
-    probe,
-    predict,
-    whatif,
-    validate,
-    selfcheck,
-    experiments,
-    runs,
-    attach,
-    collect,
-    clean,
-    schema,
-    doctor,
-):
-    app.command(context_settings=COMPARE_SETTINGS if command is compare else None)(grouped(command))
-app.add_typer(k8s_app)
-
-
-def _version(wanted: bool) -> None:
-    if wanted:
-        sys.stdout.write(f"kts {__version__}\n")
-        raise typer.Exit
-
-
-@app.callback()
-def _root(
-    version: Annotated[
-        bool, typer.Option("--version", help="Print the version and exit.", callback=_version, is_eager=True)
-    ] = False,
-) -> None:
-    pass
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -117,7 +56,16 @@ def _fill_closed_streams() -> None:
 
 
 def _invoke(arguments: list[str]) -> int:
-    result = app(arguments or ["--help"], prog_name="kts", standalone_mode=False)
+    if os.environ.get("_KTS_COMPLETE") is None:
+        if arguments in ([], ["-h"], ["--help"]):
+            sys.stdout.write(help_text())
+            return 0
+        if arguments == ["--version"]:
+            sys.stdout.write(f"kts {__version__}\n")
+            return 0
+    from kts.cli.group import root
+
+    result = root()(arguments, prog_name="kts", standalone_mode=False)
     if result == Interrupted.exit_code:  # what typer makes of KeyboardInterrupt
         raise KeyboardInterrupt
     return result if isinstance(result, int) else 0
