@@ -7,6 +7,7 @@ from pathlib import Path
 import msgspec
 from tests.helpers_store import CPU, make_plan, make_records
 
+from kts.model.mode import SharingMode
 from kts.model.plan import Program
 from kts.model.run import BlockOutcome, Outcome, WorkerInfo
 from kts.store import Run, create, open_run
@@ -18,7 +19,7 @@ def _run(directory: Path, counts: list[int], *, solo_ms: float | None) -> Run:
     fft, gemm = plan.tenants
     program = msgspec.structs.replace(gemm, work=Program(command=("serve",)))
     plan = msgspec.structs.replace(plan, tenants=(fft, program))
-    writer = create(directory, plan=plan, backend="local", mode="unknown", experiment_text="", environment={})
+    writer = create(directory, plan=plan, backend="local", mode=SharingMode(), experiment_text="", environment={})
     writer.worker(WorkerInfo(tenant="fft", pid=1, hostname="h", device=CPU, solo_ms=3.0))
     writer.worker(WorkerInfo(tenant="gemm", pid=2, hostname="h", device=CPU, solo_ms=solo_ms))
     for index, condition in enumerate([c.name for _ in range(4) for c in plan.conditions]):
