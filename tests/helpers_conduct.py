@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import msgspec
 import numpy as np
@@ -104,6 +105,9 @@ class MemoryRun:
         active = any(b.index == block and tenant in b.counts for b in self.blocks)
         return make_records(self._count if active else 0, start_ns=block * S)
 
+    def portions(self, tenant: str, block: int) -> Iterator[Records]:
+        yield self.records(tenant, block)
+
     def telemetry(self) -> Sequence[SampleSeries]:
         return ()
 
@@ -186,9 +190,15 @@ class AfterRounds:
         self.asked = 0
         self.added: list[tuple[str, int, int]] = []
         self._n = n
+        self._running: Counter[str] = Counter()
 
-    def add(self, tenant: str, block: BlockOutcome, records: Records) -> None:
-        self.added.append((tenant, block.index, len(records)))
+    def take(self, tenant: str, records: Records) -> None:
+        self._running[tenant] += len(records)
+
+    def end(self, outcome: BlockOutcome) -> None:
+        if outcome.valid:
+            self.added += [(tenant, outcome.index, count) for tenant, count in self._running.items()]
+        self._running.clear()
 
     def reached(self) -> bool:
         self.asked += 1

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
@@ -426,6 +426,9 @@ class FakeRun:
     def records(self, tenant: str, block: int) -> Records:  # noqa: ARG002
         """No records: reports need the analysis alone."""
         return np.zeros(0, dtype=RECORD)
+
+    def portions(self, tenant: str, block: int) -> Iterator[Records]:
+        yield self.records(tenant, block)
 
     def telemetry(self) -> tuple[SampleSeries, ...]:
         """No samples either: the analysis has their figures."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -77,6 +77,9 @@ class FakeRun:
     def records(self, tenant: str, block: int) -> Records:
         self.reads[tenant, block] = self.reads.get((tenant, block), 0) + 1
         return self.data.get((tenant, block), np.zeros(0, dtype=RECORD))
+
+    def portions(self, tenant: str, block: int) -> Iterator[Records]:
+        yield self.records(tenant, block)
 
     def telemetry(self) -> Sequence[SampleSeries]:
         return self.samples

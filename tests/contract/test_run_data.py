@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from tests.helpers_telemetry import sample
 from kts.model.reading import RunData
 from kts.model.records import RECORD
 from kts.model.run import Outcome
-from kts.store import open_run
+from kts.store import open_run, parquet
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 RECORDED = Path(__file__).parents[2] / "examples" / "results" / "h200-agents-2"
@@ -23,6 +23,20 @@ RECORDED = Path(__file__).parents[2] / "examples" / "results" / "h200-agents-2"
 
 def _closed(folder: Path) -> RunData:
     write_run(folder / "run")
+    return open_run(folder / "run")
+
+
+def _in_groups(folder: Path, numbers: Sequence[int] = range(20)) -> RunData:
+    """One block in row groups of five records."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(parquet, "ROW_GROUP_RECORDS", 5)
+        writer = make_writer(folder / "run")
+        for seq, first in enumerate(range(0, len(numbers), 5)):
+            records = make_records(5)
+            records["i"] = numbers[first : first + 5]
+            writer.records("fft", 0, seq, records)
+        writer.block(make_outcome(0, {"fft": len(numbers)}))
+        writer.close(Outcome(kind="complete"))
     return open_run(folder / "run")
 
 
@@ -51,6 +65,7 @@ SOURCES: dict[str, Callable[[Path], RunData]] = {
     "parquet": _closed,
     "parquet of format 1": lambda _: open_run(GOLDEN / "store_run_v1"),
     "journal of a killed run": lambda _: open_run(GOLDEN / "store_run_v1_killed"),
+    "parquet in several row groups": _in_groups,
     "a run with telemetry": _sampled,
     "KTS_APP logs": _logs,
     "a run on a GPU": lambda _: open_run(RECORDED),
@@ -106,3 +121,24 @@ def test_telemetry_is_in_order_of_time_and_each_series_once(run: RunData) -> Non
     for series in found:
         assert len(series.t_ns) == len(series.span_ns) == len(series.value) > 0
         assert np.all(np.diff(series.t_ns) >= 0)
+
+
+def test_the_portions_of_a_block_are_its_records(run: RunData) -> None:
+    """Else a report would be of other iterations than what `records` hands out."""
+    for block in run.blocks:
+        for tenant in block.counts:
+            parts = list(run.portions(tenant, block.index))
+            assert b"".join(part.tobytes() for part in parts) == run.records(tenant, block.index).tobytes()
+
+
+def test_a_large_block_comes_in_portions(tmp_path: Path) -> None:
+    """Else memory grows with the largest block, 36 bytes an iteration."""
+    assert [len(part) for part in _in_groups(tmp_path).portions("fft", 0)] == [5, 5, 5, 5]
+
+
+def test_a_large_block_with_iterations_twice_comes_whole_and_once(tmp_path: Path) -> None:
+    """Else an iteration in two portions would count twice."""
+    run = _in_groups(tmp_path, [*range(12), *range(8)])
+    (part,) = run.portions("fft", 0)
+    assert part["i"].tolist() == list(range(12))
+    assert run.damage == ("fft, block 0: 8 repeated iterations dropped",)

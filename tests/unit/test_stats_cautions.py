@@ -193,7 +193,8 @@ def test_the_stop_rule_leaves_negative_latencies_out_as_the_report_does() -> Non
     rule = PrecisionRule(run.info.plan, 0.05)
     for block in run.blocks:
         for tenant in run.info.plan.condition(block.condition).tenants:
-            rule.add(tenant, block, run.records(tenant, block.index))
+            rule.take(tenant, run.records(tenant, block.index))
+        rule.end(block)
     df = analyse(run).summary.tenants["fft"].response.df.p99
     assert rule.widths()["fft"] == pytest.approx(half_width(df), rel=1e-3)
 

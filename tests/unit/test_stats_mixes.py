@@ -104,7 +104,8 @@ def fed(run: FakeRun, precision: float) -> PrecisionRule:
     rule = PrecisionRule(run.info.plan, precision)
     for block in run.blocks:
         for tenant in run.info.plan.condition(block.condition).tenants:
-            rule.add(tenant, block, run.records(tenant, block.index))
+            rule.take(tenant, run.records(tenant, block.index))
+        rule.end(block)
     return rule
 
 

@@ -10,7 +10,7 @@ from tests.helpers_stats import Array, FakeRun, make_plan, make_run
 
 from kts.model.plan import Plan, Program
 from kts.model.summary import Estimate
-from kts.stats import PrecisionRule, analyse
+from kts.stats import PrecisionRule, analyse, stopping
 from kts.stats.verdict import half_width, judge, settled
 
 
@@ -26,7 +26,8 @@ def fed(run: FakeRun, precision: float, rounds: int = 99) -> PrecisionRule:
     for block in run.blocks:
         if block.round < rounds:
             for tenant in plan.condition(block.condition).tenants:
-                rule.add(tenant, block, run.records(tenant, block.index))
+                rule.take(tenant, run.records(tenant, block.index))
+            rule.end(block)
     return rule
 
 
@@ -139,3 +140,31 @@ def test_a_verdict_without_room_to_spare_does_not_end_a_run() -> None:
     assert not settled(just_none, 0.05)
     assert settled(Estimate(estimate=1.06, lo=1.03, hi=1.09), 0.05)
     assert settled(Estimate(estimate=1.0, lo=0.97, hi=1.03), 0.05)
+
+
+def test_a_block_too_large_to_keep_counts_by_its_first_iterations(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else what a run that goes on holds in memory has no bound."""
+    run = make_run(make_plan(), latencies)
+    exact = fed(run, 0.05).widths()["fft"]
+    monkeypatch.setattr(stopping, "BLOCK_KEPT", 100)
+    rule = fed(run, 0.05)
+    assert all(len(ms) <= 100 for side in rule._kept.values() for _, ms in side)
+    fewer = rule.widths()["fft"]
+    assert exact is not None
+    assert fewer is not None
+    assert fewer > exact
+
+
+def test_chunks_of_an_invalid_block_do_not_count_with_the_next() -> None:
+    """Else half a block that failed would be taken for the beginning of the one that follows it."""
+    run = make_run(make_plan(), latencies)
+    rule, clean = PrecisionRule(run.info.plan, 0.05), fed(run, 0.05)
+    for block in run.blocks:
+        for valid in (False, True):
+            for tenant in run.info.plan.condition(block.condition).tenants:
+                records = run.records(tenant, block.index)
+                rule.take(tenant, records[:50])
+                if valid:
+                    rule.take(tenant, records[50:])
+            rule.end(msgspec.structs.replace(block, valid=valid))
+    assert rule.widths() == clean.widths()

@@ -5,26 +5,19 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Sequence
 
-import numpy as np
-
 from kts.conduct import events as ev
 from kts.conduct.ports import Sink, StopRule
 from kts.errors import KtsError, MeasurementError
-from kts.model.records import Records
-from kts.model.run import BlockOutcome, Outcome
+from kts.model.run import Outcome
 from kts.model.telemetry import Sample, SourceState
 
 
 class Keeper:
-    """Everything that is kept goes through here. After a first failure only the ends of blocks are.
-
-    The records of the running block are held in memory only if there is a ``rule`` to feed.
-    """
+    """Everything that is kept goes through here. After a first failure only the ends of blocks are."""
 
     def __init__(self, sink: Sink, rule: StopRule | None) -> None:
         self._sink = sink
         self._rule = rule
-        self._held: dict[str, list[Records]] = {}
         self._error: KtsError | None = None
 
     def keep(self, action: ev.Introduce | ev.Freeze | ev.Keep | ev.EndBlock | ev.Log) -> KtsError | None:
@@ -66,22 +59,17 @@ class Keeper:
             case ev.Keep():
                 self._sink.records(action.tenant, action.block, action.seq, action.records)
                 if self._rule is not None:
-                    self._held.setdefault(action.tenant, []).append(action.records)
+                    self._rule.take(action.tenant, action.records)
             case ev.EndBlock():
                 self._sink.block(action.outcome)
-                self._feed_rule(action.outcome)
+                if self._rule is not None:
+                    self._rule.end(action.outcome)
             case ev.Log():
                 self._sink.event(action.kind, **action.fields)
             case ev.Introduce():
                 self._sink.worker(action.info)
             case ev.Freeze():
                 self._sink.frozen(action.plan)
-
-    def _feed_rule(self, outcome: BlockOutcome) -> None:
-        held, self._held = self._held, {}
-        if self._rule is not None and outcome.valid:
-            for tenant, chunks in held.items():
-                self._rule.add(tenant, outcome, np.concatenate(chunks))
 
     def ask(self) -> tuple[bool, dict[str, float | None]]:
         """What the rule says, and the half-widths that it goes by."""

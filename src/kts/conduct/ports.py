@@ -140,8 +140,11 @@ class Watcher(Protocol):
 class StopRule(Protocol):
     """Decides between rounds whether the asked precision is reached."""
 
-    def add(self, tenant: str, block: BlockOutcome, records: Records) -> None:
-        """All records of a tenant in a block that ended valid."""
+    def take(self, tenant: str, records: Records) -> None:
+        """A chunk of the running block."""
+
+    def end(self, outcome: BlockOutcome) -> None:
+        """The running block ended. What was taken of it counts if it is valid."""
 
     def reached(self) -> bool:
         """True once every tenant's DF99 is settled. May take 100 ms: called between blocks only."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Protocol
 
 from kts.model.records import Records
@@ -27,6 +27,9 @@ class RunData(Protocol):
 
     def records(self, tenant: str, block: int) -> Records:
         """The records of a tenant in a block, in order of ``i``. Empty array if it has none."""
+
+    def portions(self, tenant: str, block: int) -> Iterator[Records]:
+        """The same in one or several parts, so that a large block need not be in memory at once."""
 
     def telemetry(self) -> Sequence[SampleSeries]:
         """All samples taken beside the records, one entry per source, metric and subject. Empty if there are none,

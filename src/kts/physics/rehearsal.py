@@ -7,7 +7,7 @@ submission and pauses, the window of a block, its quotas, the rounds until the s
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 
@@ -192,6 +192,10 @@ class MemoryRun:
         """The records of a tenant in a block."""
         return self._records.get((tenant, block), np.zeros(0, dtype=RECORD))
 
+    def portions(self, tenant: str, block: int) -> Iterator[Records]:
+        """In one part."""
+        yield self.records(tenant, block)
+
     def telemetry(self) -> Sequence[SampleSeries]:
         """None."""
         return ()
@@ -252,7 +256,8 @@ def measured(pair: Pair, seed: int, how: Play = play) -> MemoryRun:
             opened_ns = played.outcome.end_ns + BREAK_NS
             if rule is not None:
                 for name, rows in played.records.items():
-                    rule.add(name, played.outcome, rows)
+                    rule.take(name, rows)
+                rule.end(played.outcome)
         if number + 1 >= plan.rounds and rule is not None and _worth_asking(run) and rule.reached():
             break
     return run

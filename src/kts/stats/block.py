@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Protocol
@@ -111,27 +111,47 @@ def _blocks(run: RunData) -> Iterator[MeasuredBlock]:
 def _read(run: RunData, block: BlockOutcome, dtype: DTypeLike) -> MeasuredBlock:
     plan = run.info.plan
     condition = plan.condition(block.condition)
-    rows = {name: _compact(run.records(name, block.index), dtype) for name in condition.tenants}
+    rows = {name: _compact(run.portions(name, block.index), dtype) for name in condition.tenants}
     side: Side | None = "solo" if condition.is_solo else "shared" if condition.name == plan.full_house.name else None
     return MeasuredBlock(block, side, rows, counted(block, {name: row.span for name, row in rows.items()}))
 
 
-def _compact(records: Records, dtype: DTypeLike) -> Rows:
-    """A portion at a time: temporary arrays would outweigh the result. Retirements are rebuilt from the service times,
-    as they are held."""
+def _compact(parts: Iterable[Records], dtype: DTypeLike) -> Rows:
+    """A part at a time: whole blocks of records would outweigh the result."""
+    compact = [part_of(part[first : first + PORTION], dtype) for part in parts for first in _firsts(part)]
+    return compact[0] if len(compact) == 1 else joined(compact)
+
+
+def _firsts(records: Records) -> range:
+    return range(0, max(len(records), 1), PORTION)
+
+
+def part_of(records: Records, dtype: DTypeLike) -> Rows:
+    """The rows of some records, without what cannot be true. Retirements are rebuilt from the service times."""
     records, impossible = sound(records)
-    n = len(records)
-    submit_ns, retire_ns = np.empty(n, np.int64), np.empty(n, np.int64)
-    service, device = np.empty(n, dtype), np.empty(n, dtype)
-    closed = bool(np.array_equal(records["due_ns"], records["submit_ns"]))
-    response = service if closed else np.empty(n, dtype)
-    for first in range(0, n, PORTION):
-        here = slice(first, first + PORTION)
-        part = records[here]
-        submit_ns[here] = part["submit_ns"]
-        service[here] = (part["retire_ns"] - part["submit_ns"]) / 1e6
-        retire_ns[here] = part["submit_ns"] + (service[here] * 1e6).astype(np.int64)
-        device[here] = part["device_ms"]
-        if not closed:
-            response[here] = (part["retire_ns"] - part["due_ns"]) / 1e6
-    return Rows(Span(submit_ns, retire_ns), response, service, device, impossible)
+    submit_ns = np.ascontiguousarray(records["submit_ns"])
+    service = ((records["retire_ns"] - submit_ns) / 1e6).astype(dtype)
+    closed = np.array_equal(records["due_ns"], submit_ns)
+    return Rows(
+        span=Span(submit_ns, submit_ns + (service * 1e6).astype(np.int64)),
+        response=service if closed else ((records["retire_ns"] - records["due_ns"]) / 1e6).astype(dtype),
+        service=service,
+        device=records["device_ms"].astype(dtype),
+        impossible=impossible,
+    )
+
+
+def joined(parts: list[Rows]) -> Rows:
+    """One after the other; at least one."""
+    service = np.concatenate([part.service for part in parts])
+    closed = all(part.response is part.service for part in parts)
+    return Rows(
+        span=Span(
+            np.concatenate([part.span.submit_ns for part in parts]),
+            np.concatenate([part.span.retire_ns for part in parts]),
+        ),
+        response=service if closed else np.concatenate([part.response for part in parts]),
+        service=service,
+        device=np.concatenate([part.device for part in parts]),
+        impossible=sum(part.impossible for part in parts),
+    )

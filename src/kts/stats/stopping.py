@@ -2,27 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-
 import numpy as np
 
 from kts.model.plan import Plan
-from kts.model.records import Records, clock_ms
+from kts.model.records import Records
 from kts.model.run import BlockOutcome
 from kts.model.summary import Estimate
+from kts.stats.block import Rows, joined, part_of
 from kts.stats.degradation import degradation
-from kts.stats.faults import sound
-from kts.stats.overlap import Span, counted
-from kts.stats.sample import FloatArray, make_sample, split_blocks
+from kts.stats.overlap import counted
+from kts.stats.sample import Blocks, make_sample, split_blocks
 from kts.stats.verdict import half_width, settled
 
-
-@dataclass
-class _Pending:
-    """A shared block whose overlap is not yet known: when its iterations ran, and their responses, by tenant."""
-
-    block: BlockOutcome
-    rows: dict[str, tuple[Span, FloatArray]] = field(default_factory=dict)
+KEPT = 1 << 23
+"""Responses kept of one tenant in one condition, over all rounds that the plan allows: 32 MiB."""
+BLOCK_KEPT = 1 << 20
+"""The most of one block."""
 
 
 class PrecisionRule:
@@ -31,9 +26,11 @@ class PrecisionRule:
 
     A program of the user's that has no records is a neighbour, and nothing is asked of it.
 
-    A `kts.conduct.ports.StopRule`. The estimator is the final one, so what stops the run is what the
-    report prints. Keeps 4 bytes per iteration of the blocks that count (response times). Of a tenant's mixes
-    the one that was not settled last time is looked at first, and no other while that one is not.
+    A `kts.conduct.ports.StopRule`. The estimator is the final one, so what stops the run is what the report prints. It
+    keeps 4 bytes per iteration, and of the running block 20, however long a run is: of blocks with more than
+    `BLOCK_KEPT` iterations, or than lets all rounds fit into `KEPT`, it goes by the first ones, which give no
+    narrower an interval. Of a tenant's mixes the one that was not settled last time is looked at first, and no other
+    while that one is not.
     """
 
     def __init__(self, plan: Plan, precision: float, *, confidence: float = 0.95) -> None:
@@ -41,26 +38,30 @@ class PrecisionRule:
         self._names = tuple(tenant.name for tenant in plan.tenants)
         self._programs = {tenant.name for tenant in plan.tenants if not tenant.work.in_thread}
         self._mixes_of = {name: [mix.name for mix in plan.mixes if name in mix.tenants] for name in self._names}
-        self._mix_names = {mix.name for mix in plan.mixes}
-        self._solo_of = {c.name: c.tenants[0] for c in plan.conditions if c.is_solo}
-        self._solo: dict[str, list[tuple[int, FloatArray]]] = {name: [] for name in self._names}
-        self._shared: dict[tuple[str, str], list[tuple[int, FloatArray]]] = {}
-        self._pending: dict[int, _Pending] = {}
+        self._solo_of = {c.tenants[0]: c.name for c in plan.conditions if c.is_solo}
+        self._wanted = {*self._solo_of.values(), *(mix.name for mix in plan.mixes)}
+        self._most = max(1, min(BLOCK_KEPT, KEPT // plan.max_rounds))
+        self._running: dict[str, list[Rows]] = {}
+        self._kept: dict[tuple[str, str], Blocks] = {}
         self._looked: dict[str, tuple[float | None, bool]] | None = None
 
-    def add(self, tenant: str, block: BlockOutcome, records: Records) -> None:
-        """All records of a tenant in a block that ended valid."""
-        records, _ = sound(records)
-        if not block.valid or not len(records) or tenant not in self._solo:
+    def take(self, tenant: str, records: Records) -> None:
+        """See StopRule."""
+        parts = self._running.setdefault(tenant, [])
+        left = self._most - sum(len(part.service) for part in parts)
+        if left > 0 and len(records):
+            parts.append(part_of(records[:left], np.float32))
+
+    def end(self, outcome: BlockOutcome) -> None:
+        """See StopRule."""
+        rows = {name: joined(parts) for name, parts in self._running.items() if parts}
+        self._running.clear()
+        if not outcome.valid or outcome.condition not in self._wanted:
             return
-        response = clock_ms(records, "response").astype(np.float32)
-        if self._solo_of.get(block.condition) == tenant:
-            keep = counted(block, {tenant: Span.of(records)})[tenant].keep
-            self._solo[tenant].append((block.round, response[keep]))
-        elif block.condition in self._mix_names:
-            self._pending.setdefault(block.index, _Pending(block)).rows[tenant] = Span.of(records), response
-        else:
-            return
+        counts = counted(outcome, {name: row.span for name, row in rows.items()})
+        for name, row in rows.items():
+            if len(response := row.response[counts[name].keep]):
+                self._kept.setdefault((name, outcome.condition), []).append((outcome.round, response))
         self._looked = None
 
     def reached(self) -> bool:
@@ -78,21 +79,11 @@ class PrecisionRule:
     def _look(self) -> dict[str, tuple[float | None, bool]]:
         """Of every tenant that is asked for: half-width, and whether all its mixes are settled."""
         if self._looked is None:
-            self._settle()
             self._looked = {name: self._look_at(name) for name in self._names if self._counts(name)}
         return self._looked
 
     def _counts(self, name: str) -> bool:
-        shared = any(self._shared.get((name, mix)) for mix in self._mixes_of[name])
-        return name not in self._programs or bool(self._solo[name]) or shared
-
-    def _settle(self) -> None:
-        for pending in self._pending.values():
-            counts = counted(pending.block, {name: span for name, (span, _) in pending.rows.items()})
-            for name, (_, response) in pending.rows.items():
-                kept = (pending.block.round, response[counts[name].keep])
-                self._shared.setdefault((name, pending.block.condition), []).append(kept)
-        self._pending.clear()
+        return name not in self._programs or any(tenant == name for tenant, _ in self._kept)
 
     def _look_at(self, name: str) -> tuple[float | None, bool]:
         """Of the first mix that is not settled, or of the widest."""
@@ -109,9 +100,8 @@ class PrecisionRule:
         return (widest, True) if mixes else (None, False)
 
     def _df_in(self, name: str, mix: str) -> Estimate:
-        blocks = self._solo[name], self._shared.get((name, mix), [])
-        solo, shared = ([(r, v.copy()) for r, v in side if len(v)] for side in blocks)  # samples sort in place
-        rounds = {r for r, _ in solo}, {r for r, _ in shared}
-        split = split_blocks(*rounds)
-        above, below = (make_sample(values, split=split) for values in (shared, solo))
-        return degradation(above, below, 0.99, self._confidence)
+        blocks = [self._kept.get((name, condition), []) for condition in (self._solo_of.get(name, ""), mix)]
+        split = split_blocks(*({number for number, _ in side} for side in blocks))
+        copies = ([(number, ms.copy()) for number, ms in side] for side in blocks)  # samples sort in place
+        solo, shared = (make_sample(side, split=split) for side in copies)
+        return degradation(shared, solo, 0.99, self._confidence)

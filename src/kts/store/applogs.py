@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
 from pathlib import Path
@@ -47,6 +47,10 @@ class LogRecords:
     def read(self, tenant: str, block: int) -> Records:
         """The records; empty if there are none."""
         return self.by_key.get((tenant, block), np.empty(0, RECORD))
+
+    def portions(self, tenant: str, block: int) -> Iterator[Records]:
+        """In one: they are in memory anyway."""
+        yield self.read(tenant, block)
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Protocol
 
 import msgspec
@@ -20,6 +21,9 @@ class Source(Protocol):
 
     def read(self, tenant: str, block: int) -> Records:
         """The records as they were written."""
+
+    def portions(self, tenant: str, block: int) -> Iterator[Records]:
+        """The same in parts, if their numbers rise from part to part; else in one."""
 
 
 def reconcile(

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import zlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -156,6 +157,27 @@ class ParquetRecords:
             self._load(number, records[at:end])
             at = end
         return records
+
+    def portions(self, tenant: str, block: int) -> Iterator[Records]:
+        """The same a row group at a time, if numbers rise throughout; else in one. DataError if they are damaged."""
+        groups = self._row_groups.get((tenant, block), [])
+        if len(groups) < 2 or not self._rising(groups):
+            yield self.read(tenant, block)
+            return
+        for number in groups:
+            yield self._load(number)
+
+    def _rising(self, groups: list[int]) -> bool:
+        last = -1
+        try:
+            for number in groups:
+                i = self._file.read_row_group(number, columns=["i"]).column("i").to_numpy()
+                if not len(i) or int(i[0]) <= last or not np.all(i[1:] > i[:-1]):
+                    return False
+                last = int(i[-1])
+        except (OSError, pa.ArrowException, ValueError, TypeError, KeyError) as error:
+            raise self._unreadable(error) from error
+        return True
 
     def _load(self, number: int, target: Records | None = None) -> Records:
         """Fills ``target``, or a new array, with a row group."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import msgspec
@@ -51,7 +51,14 @@ class Run:
 
     def records(self, tenant: str, block: int) -> Records:
         """See RunData. DataError if the file turns out damaged there."""
-        records = self._source.read(tenant, block)
+        return self._once(tenant, block, self._source.read(tenant, block))
+
+    def portions(self, tenant: str, block: int) -> Iterator[Records]:
+        """See RunData. DataError if the file turns out damaged there."""
+        for part in self._source.portions(tenant, block):
+            yield self._once(tenant, block, part)
+
+    def _once(self, tenant: str, block: int, records: Records) -> Records:
         numbers = records["i"]
         if np.all(numbers[1:] > numbers[:-1]):
             return records
