@@ -20,7 +20,8 @@ from numpy.typing import NDArray
 from kts.model.run import BlockOutcome, RunInfo
 from kts.model.summary import Activity, ActivityMean, ActivityRole, BlockActivity
 from kts.model.telemetry import SampleSeries
-from kts.stats.block import PORTION, MeasuredBlock
+from kts.stats.block import MeasuredBlock
+from kts.stats.overlap import PORTION
 from kts.stats.series import ActivityTrace, Side
 from kts.units import NS_PER_MS
 

@@ -14,14 +14,12 @@ from kts.model.reading import RunData
 from kts.model.records import Records
 from kts.model.run import BlockOutcome
 from kts.stats.faults import sound
-from kts.stats.overlap import Counted, Mask, Span, counted
+from kts.stats.overlap import PORTION, Counted, Mask, Span, counted
 from kts.stats.sample import FloatArray
 from kts.stats.series import Side
 
 SINGLE_PRECISION_FROM = 4_000_000
 """Runs with more records than this are held in float32 (7 digits), to halve memory and sorting time."""
-
-PORTION = 1_000_000
 
 
 @dataclass(frozen=True, eq=False)

@@ -14,6 +14,9 @@ from kts.model.run import BlockOutcome
 Mask = NDArray[np.bool_]
 Ints = NDArray[np.int64]
 
+PORTION = 1_000_000
+"""Iterations that are looked at together, where temporary arrays would outweigh them all."""
+
 
 @dataclass(frozen=True, eq=False)
 class Span:
@@ -68,9 +71,14 @@ def counted(block: BlockOutcome, spans: Mapping[str, Span]) -> dict[str, Counted
         for other, there in active.items():
             if other != name and there is not None:
                 keep &= (span.retire_ns >= there[0]) & (span.submit_ns <= there[1])
-        alone = int(len(keep) - keep.sum())
-        found[name] = Counted(keep if alone else slice(None), alone=alone)
+        found[name] = Counted(_as_slice(keep), alone=int(len(keep) - keep.sum()))
     return found
+
+
+def _as_slice(keep: Mask) -> slice | Mask:
+    """The slice that picks the same, if there is one: then arrays are views of the block's, not copies."""
+    first, beyond = (int(keep.argmax()), len(keep) - int(keep[::-1].argmax())) if len(keep) else (0, 0)
+    return slice(first, beyond) if keep[first:beyond].all() else keep
 
 
 def _in_window(span: Span, opened_ns: int, closed_ns: int) -> Counted:
@@ -87,9 +95,12 @@ def collided(spans: Mapping[str, Span], tenant: str) -> Mask:
     mine = spans[tenant]
     met = np.zeros(len(mine.submit_ns), dtype=np.bool_)
     for other in _neighbours(spans, tenant):
-        begun = np.searchsorted(other.submit_ns, mine.retire_ns, side="left")
-        over = np.searchsorted(_rising(other.retire_ns), mine.submit_ns, side="right")
-        met |= begun > over
+        retires_ns = _rising(other.retire_ns)
+        for first in range(0, len(met), PORTION):
+            here = slice(first, first + PORTION)
+            begun = np.searchsorted(other.submit_ns, mine.retire_ns[here], side="left")
+            over = np.searchsorted(retires_ns, mine.submit_ns[here], side="right")
+            met[here] |= begun > over
     return met
 
 

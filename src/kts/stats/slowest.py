@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from kts.model.plan import Plan
-from kts.stats.block import PORTION, MeasuredBlock
-from kts.stats.overlap import overlapping
+from kts.stats.block import MeasuredBlock
+from kts.stats.overlap import PORTION, overlapping
 from kts.stats.sample import FloatArray
 from kts.stats.series import SIDES, Side, SlowIteration
 
