@@ -37,8 +37,7 @@ from kts.physics.values import Interval
 from kts.units import format_ms
 from kts.worker.detect import DeviceKind, choose, choose_kind
 from kts.worker.probe.gaps import Sharing, count
-from kts.worker.probe.neighbours import Neighbourhood, gather
-from kts.worker.probe.place import cores_for
+from kts.worker.probe.neighbours import Neighbourhood, cores_for, gather
 from kts.worker.probe.serve import Request
 from kts.worker.probe.traces import BLIP_NS, Looks
 from kts.worker.probe.who import ENOUGH, LOOK_S

@@ -20,7 +20,7 @@ from kts.physics.validate import MODEL, FigureScore, Score, TenantScore, score
 from kts.physics.values import Profile
 from kts.store import Run, open_run
 from kts.store.fingerprints import read
-from kts.store.opening import opening_order
+from kts.store.reader import opening_order
 
 HERE = Path(__file__).parent / "validation"
 Change = Callable[[Profile], Profile]

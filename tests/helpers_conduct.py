@@ -6,6 +6,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 
 import msgspec
 import numpy as np
@@ -26,6 +27,7 @@ from kts.model.telemetry import Sample, SampleSeries, SourceState
 from kts.plan import blocks_of_round
 from kts.wire import messages as msg
 from kts.wire.framing import make_chunk
+from kts.worker.link import LinkLostError
 
 TOKEN = "the-token"
 MS = 1_000_000
@@ -242,21 +244,19 @@ class ScriptedTenant(ReplayedTenant):
         if start.block == self.fault.die_in:
             return False
         if start.block == self.fault.hang_in:
-            assert self._socket is not None
-            self._socket.settimeout(30)
-            while self._socket.recv(4096):
-                pass
+            with suppress(LinkLostError):
+                while True:  # whatever it is told
+                    self.link.receive(30)
             return False
         if start.block == self.fault.fail_in:
-            self.send(
+            self.link.send(
                 msg.Failed(
                     kind="out-of-memory", what=f"tenant {self.tenant}: out of memory", remedy="use a smaller size"
                 )
             )
             return False
         if start.block == self.fault.garbage_in:
-            assert self._socket is not None
-            self._socket.sendall(b"\xff" * 64)
+            self.link._socket.sendall(b"\xff" * 64)
         return super().play(start)
 
     def send_records(self, block: int, records: Records) -> int:
@@ -264,7 +264,7 @@ class ScriptedTenant(ReplayedTenant):
         if block == self.fault.corrupt_in:
             chunk = msgspec.structs.replace(chunk, crc32=chunk.crc32 ^ 1)
         if block != self.fault.short_in:
-            self.send(chunk)
+            self.link.send(chunk)
         return 1
 
 

@@ -32,9 +32,8 @@ def framed_log(n: int, echo_s: float = 0.05, period_ms: float = 10.0, meta: Meta
         log.begin(meta)
     for i in range(n):
         start_ns = T0 + round(i * period_ms * MS)
-        log.iteration(
-            AppLine(app="FFT", i=i, start_ns=start_ns, end_ns=start_ns + MS, device_ms=0.5 + i / 1000, phase="solo")
-        )
+        line = AppLine(app="FFT", i=i, start_ns=start_ns, end_ns=start_ns + MS, device_ms=0.5 + i / 1000, phase="solo")
+        log.iterations([line])
         clock.push_ms(period_ms)
     log.end(clock.sleep)
     return out.getvalue().splitlines(keepends=True)

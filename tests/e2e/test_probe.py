@@ -20,8 +20,7 @@ from kts.model.run import DeviceInfo
 from kts.physics.files import decode_fingerprint
 from kts.physics.probe import findings
 from kts.worker.probe.gaps import count, turns
-from kts.worker.probe.neighbours import Neighbourhood, Process, gather
-from kts.worker.probe.place import cores_for
+from kts.worker.probe.neighbours import Neighbourhood, Process, cores_for, gather
 from kts.worker.probe.serve import Request
 from kts.worker.probe.session import Course, measure
 from kts.worker.probe.traces import BLIP_NS, Looks

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from tests.helpers_conduct import DEVICE, Puppets, S, make_plan, make_records, sent
 
 from kts.conduct import events as ev
+from kts.conduct.ports import WorkerExit
 from kts.conduct.roster import Limits
 from kts.model.run import DeviceInfo, Outcome
 from kts.wire import messages as msg
@@ -30,7 +31,7 @@ messages = st.one_of(
 events = st.one_of(
     st.builds(ev.Received, tenant=names, message=messages),
     st.builds(ev.Lost, tenant=names),
-    st.builds(ev.Exited, tenant=names, code=st.just(1), reason=st.just("exit code 1")),
+    st.builds(WorkerExit, tenant=names, code=st.just(1), reason=st.just("exit code 1")),
     st.just(ev.Tick()),
     st.just(ev.Settled()),
     st.builds(ev.Decided, reached=st.booleans()),

@@ -39,13 +39,14 @@ from kts.plan import build
 from kts.spec import ready_made_text
 from kts.store import layout
 from kts.store.journal import Journal, encode_frame
-from kts.store.opening import opening_order
 from kts.store.parquet import ParquetRecords, convert
+from kts.store.reader import opening_order
 from kts.store.samples import encode_samples, read_samples
 from kts.store.samples_parquet import read_parquet, write_parquet
 from kts.telemetry.dcgm import device_values
+from kts.wire.appline import parse_line
 from kts.wire.framing import Deframer, chunk_records, frame, make_chunk
-from kts.wire.logframe import parse_echo, parse_end, parse_meta
+from kts.wire.logframe import app_of, parse_end, parse_meta
 from kts.wire.messages import Chunk, decode_from_worker, encode
 from kts.wire.recording import PREFIX, Launches, Recording, Stretch, format_result, packed, parse_result
 from kts.worker.probe.who import sharing_of
@@ -262,8 +263,9 @@ def _read_frames(raw: bytes, _: Path) -> None:
 def _read_app_lines(raw: bytes, folder: Path) -> None:
     text = raw.decode(errors="replace")
     for line in text.splitlines():
-        for parse in (parse_meta, parse_echo, parse_end):
+        for parse in (parse_meta, parse_end):
             parse(line)
+        parse_line(app_of(line))
     (folder / "a-solo.log").write_bytes(raw)
     _command("report", folder, "--no-figures")
 

@@ -9,9 +9,8 @@ import msgspec
 import pytest
 from tests.helpers_conduct import make_plan
 
-from kts.backends.local import tenants_device
+from kts.backends.local import strangers, tenants_device
 from kts.backends.placement import place, topology
-from kts.backends.strangers import strangers
 from kts.errors import SetupError
 from kts.model.plan import PROGRAM, Kernel, Plan, Program
 from kts.worker.detect import CudaDevice, CudaDriver, resolved

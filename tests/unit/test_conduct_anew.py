@@ -7,6 +7,7 @@ import pytest
 from tests.helpers_conduct import DEVICE, Puppets, make_plan, sent
 
 from kts.conduct import events as ev
+from kts.conduct.ports import WorkerExit
 from kts.conduct.roster import Limits
 from kts.model.plan import Plan
 from kts.model.run import DeviceInfo
@@ -131,9 +132,9 @@ def test_a_worker_of_another_block_is_refused(name: str, block: int | None) -> N
     assert any(isinstance(action, ev.Reject) for action in actions)
 
 
-def ended(name: str, block: int | None, hostname: str = "") -> ev.Exited:
+def ended(name: str, block: int | None, hostname: str = "") -> WorkerExit:
     """The end of a pod, as told."""
-    return ev.Exited(tenant=name, code=137, reason="OOMKilled", block=block, hostname=hostname)
+    return WorkerExit(tenant=name, code=137, reason="OOMKilled", block=block, hostname=hostname)
 
 
 def test_the_end_of_a_pod_counts_for_its_own_block_alone() -> None:

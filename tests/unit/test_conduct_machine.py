@@ -7,6 +7,7 @@ import pytest
 from tests.helpers_conduct import DEVICE, Puppets, S, make_plan, make_records, sent
 
 from kts.conduct import events as ev
+from kts.conduct.ports import WorkerExit
 from kts.conduct.roster import Limits
 from kts.model.run import DeviceInfo, Outcome
 from kts.wire import messages as msg
@@ -222,7 +223,7 @@ def test_a_dead_tenant_spoils_its_block_and_not_the_earlier_ones() -> None:
     puppets.play()
     puppets.tell(ev.Lost(tenant="gemm"))
     assert puppets.machine.outcome is None, "the process's end may tell more"
-    actions = puppets.tell(ev.Exited(tenant="gemm", code=-9, reason="killed by SIGKILL"))
+    actions = puppets.tell(WorkerExit(tenant="gemm", code=-9, reason="killed by SIGKILL"))
     assert [b.valid for b in puppets.ended] == [True, False]
     assert (puppets.outcome.kind, puppets.outcome.exit_code) == ("incomplete", 5)
     assert "killed by SIGKILL" in puppets.outcome.reason
@@ -243,7 +244,7 @@ def test_what_a_worker_said_before_it_ended_is_the_reason() -> None:
     """Otherwise an exit that is seen before its message hides 'out of memory' behind 'exit code 5'."""
     puppets = Puppets(make_plan())
     puppets.prepare()
-    puppets.tell(ev.Exited(tenant="gemm", code=5, reason="exit code 5"))
+    puppets.tell(WorkerExit(tenant="gemm", code=5, reason="exit code 5"))
     assert puppets.machine.outcome is None
     puppets.say("gemm", msg.Failed(kind="out-of-memory", what="out of memory", remedy="smaller size"))
     assert "out of memory" in puppets.outcome.reason

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from kts.store.opening import opening_order
+from kts.store.reader import opening_order
 
 
 def test_tenants_come_in_the_order_in_which_they_opened(tmp_path: Path) -> None:

@@ -14,8 +14,9 @@ from tests.helpers_telemetry import MS, UUID, Clock, FakeNvml, S, sample
 from kts.model.run import DeviceInfo, WorkerInfo
 from kts.model.telemetry import Sample, SourceState
 from kts.telemetry import gpm as gpm_module
-from kts.telemetry import make_sampler, probe, processes
 from kts.telemetry import nvml as nvml_module
+from kts.telemetry import processes
+from kts.telemetry.choice import make_sampler, probe
 from kts.telemetry.sampler import Polling, Sampler
 from kts.telemetry.schedstat import SchedstatSource
 from kts.telemetry.source import SourceMissingError

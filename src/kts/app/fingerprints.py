@@ -21,7 +21,7 @@ from kts.physics.values import Fingerprint
 from kts.report.fingerprints import figure, print_findings
 from kts.store import fingerprints, origin
 from kts.worker.detect import choose_kind
-from kts.worker.probe.place import cores_for
+from kts.worker.probe.neighbours import cores_for
 from kts.worker.probe.session import Course, measure
 from kts.worker.probe.traces import Readings
 from kts.worker.probe.who import Answer, answer, look

@@ -69,7 +69,7 @@ def run(
     if not sys.platform.startswith("linux"):
         raise SetupError(f"measuring needs Linux (this is {sys.platform}); reporting runs anywhere", "kts report DIR")
     from kts.backends.local import LocalBackend  # needs Linux
-    from kts.telemetry import make_sampler
+    from kts.telemetry.choice import make_sampler
 
     plan = resolved(plan)
     setting = Setting(

@@ -27,7 +27,7 @@ from kts.physics.whatif import Answer, Question, what_if
 from kts.report.forecasts import print_answers, print_prediction
 from kts.report.writing import write_file
 from kts.store import origin
-from kts.store.opening import opening_order
+from kts.store.reader import opening_order
 
 Mix = str | Sequence[str]
 """Names of profiles that run together: ``"fft+gemm"``, ``"fft*3+gemm"``, or a list of names."""

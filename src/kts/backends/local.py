@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Literal
 
 from kts.backends.placement import Placement, pin_conductor, place, topology
-from kts.backends.strangers import STRANGERS_NOTE, strangers
 from kts.conduct.ports import Endpoint, WorkerExit
 from kts.errors import SetupError
 from kts.model.plan import Plan
@@ -26,6 +25,11 @@ WORKER = ("-m", "kts.worker", "--join")
 TAIL_BYTES = 8192
 REASON_CHARACTERS = 300
 POLL_S = 0.02
+STRANGERS_NOTE = (
+    "another kts was measuring on this machine at the same time: where it used the same device or cores, "
+    "its tenants are in these figures"
+)
+_WORKERS = tuple(f"\0-m\0kts.worker\0{option}\0".encode() for option in ("--join", "--profile"))
 
 # Becomes the worker, after asking the kernel to kill it when the thread that started it ends: so a `kill -9` of
 # kts leaves no worker on the device, even one that is stuck and never looks at its connection. Done in the
@@ -175,3 +179,20 @@ def _last_line(path: Path) -> str:
         if text and not text.startswith(PREFIX):
             return text[:REASON_CHARACTERS]
     return ""
+
+
+def strangers(proc: Path = Path("/proc")) -> list[int]:
+    """Process ids of workers that some other kts started, as far as this process may see them."""
+    return [int(entry.name) for entry in proc.iterdir() if entry.name.isdigit() and _is_stranger(entry)]
+
+
+def _is_stranger(process: Path) -> bool:
+    try:
+        command = (process / "cmdline").read_bytes()
+        if not any(worker in command for worker in _WORKERS):
+            return False
+        # "PID (NAME) STATE PPID ...", where the name may hold anything
+        parent = (process / "stat").read_text(errors="replace").rpartition(")")[2].split()[1]
+    except OSError:
+        return False
+    return int(parent) != os.getpid()

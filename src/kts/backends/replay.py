@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import socket
 import threading
-from collections import deque
-from contextlib import suppress
+from contextlib import closing
 
 import msgspec
 
@@ -16,11 +14,10 @@ from kts.model.reading import RunData
 from kts.model.records import Records
 from kts.model.run import BlockOutcome, DeviceInfo, WorkerInfo
 from kts.wire import messages as msg
-from kts.wire.framing import CHUNK_RECORDS, Deframer, frame, make_chunk
+from kts.wire.framing import CHUNK_RECORDS
+from kts.worker.link import BlockOutlet, Link
 
 HEARTBEAT_S = 0.25
-READ_BYTES = 64 * 1024
-CONNECT_S = 10.0
 
 
 class ReplayedTenant(threading.Thread):
@@ -30,45 +27,45 @@ class ReplayedTenant(threading.Thread):
         super().__init__(name=f"replay-{tenant}", daemon=True)
         self.tenant = tenant
         self.exit: WorkerExit | None = None
+        self._link: Link | None = None
         self._run, self._lock, self._endpoint = run, lock, endpoint
         self._blocks = {block.index: block for block in run.blocks}
-        self._inbox: deque[msg.FromConductor] = deque()
-        self._deframer = Deframer()
-        self._socket: socket.socket | None = None
 
     def run(self) -> None:
         """The life of a worker; ends with ``exit`` set."""
         code, reason = 1, "internal error"
         try:
-            self._live()
+            with closing(Link.connect(self._endpoint.host, self._endpoint.port)) as self._link:
+                self._live()
             code, reason = 0, "exit code 0"
         except KtsError as error:
             code, reason = error.exit_code, error.what
-        except OSError as error:
-            code, reason = 5, f"the conductor is gone: {error}"
         finally:
-            self.hang_up()
             self.exit = WorkerExit(tenant=self.tenant, code=code, reason=reason)
 
+    @property
+    def link(self) -> Link:
+        """To the conductor. Only within `run`."""
+        assert self._link is not None
+        return self._link
+
     def hang_up(self) -> None:
-        """Closes the connection, from any thread."""
-        if self._socket is not None:
-            with suppress(OSError):
-                self._socket.shutdown(socket.SHUT_RDWR)
-            self._socket.close()
+        """Ends the connection, from any thread."""
+        if self._link is not None:
+            self._link.hang_up()
 
     def _live(self) -> None:
-        self._socket = socket.create_connection((self._endpoint.host, self._endpoint.port), timeout=CONNECT_S)
-        self._socket.settimeout(HEARTBEAT_S)
-        self.send(self.hello(self._endpoint.token))
+        self.link.send(self.hello(self._endpoint.token))
         while True:
-            match self.receive():
+            match self.link.receive(HEARTBEAT_S):
+                case None:
+                    self.link.pulse()
                 case msg.Welcome():
-                    self.send(self.opened())
+                    self.link.send(self.opened())
                 case msg.Refuse(what=what):
                     raise SetupError(f"refused: {what}")
                 case msg.Calibrate():
-                    self.send(self.ready())
+                    self.link.send(self.ready())
                 case msg.Start() as start:
                     if not self.play(start):
                         return
@@ -96,33 +93,24 @@ class ReplayedTenant(threading.Thread):
         recorded = self._blocks.get(start.block)
         if recorded is None or not recorded.valid or self.tenant not in recorded.counts:
             what = f"tenant {self.tenant}: the recording holds no block {start.block}"
-            self.send(msg.Failed(kind="setup", what=what, remedy="replay it with the plan of the recording"))
+            self.link.send(msg.Failed(kind="setup", what=what, remedy="replay it with the plan of the recording"))
             return False
         with self._lock:
             records = self._run.records(self.tenant, start.block)
         chunks = self.send_records(start.block, records)
         if start.quota.linger:
-            self.send(msg.QuotaReached(block=start.block))
-            self.await_stop(start.block)
-        self.send(self.done(recorded, chunks, len(records)))
+            self.link.send(msg.QuotaReached(block=start.block))
+            while not self.link.stop_wanted(start.block, HEARTBEAT_S):
+                self.link.pulse()
+        self.link.send(self.done(recorded, chunks, len(records)))
         return True
 
     def send_records(self, block: int, records: Records) -> int:
         """Sends ``records`` in chunks; how many."""
-        chunks = [records[first : first + CHUNK_RECORDS] for first in range(0, len(records), CHUNK_RECORDS)]
-        for seq, chunk in enumerate(chunks):
-            self.send(make_chunk(block, seq, chunk))
-        return len(chunks)
-
-    def await_stop(self, block: int) -> None:
-        """Returns when Stop for ``block``, or Finish, has come; nothing else comes within a block."""
-        while True:
-            message = self.receive()
-            if isinstance(message, msg.Stop) and message.block == block:
-                return
-            if isinstance(message, msg.Finish):
-                self._inbox.appendleft(message)
-                return
+        outlet = BlockOutlet(self.link, block)
+        for first in range(0, len(records), CHUNK_RECORDS):
+            outlet.records(records[first : first + CHUNK_RECORDS])
+        return outlet.chunks
 
     def done(self, recorded: BlockOutcome, chunks: int, count: int) -> msg.BlockDone:
         """The end of a block. The recorded clock pairs are sent once, by the block's first tenant."""
@@ -131,28 +119,6 @@ class ReplayedTenant(threading.Thread):
         return msg.BlockDone(
             block=recorded.index, chunks=chunks, count=count, clocks=clocks, opened_ns=opened_ns, closed_ns=closed_ns
         )
-
-    def send(self, message: msg.FromWorker) -> None:
-        """Sends one message."""
-        assert self._socket is not None
-        data = frame(msg.encode(message))
-        self._socket.settimeout(CONNECT_S)
-        self._socket.sendall(data)
-        self._socket.settimeout(HEARTBEAT_S)
-
-    def receive(self) -> msg.FromConductor:
-        """The next message; heartbeats are sent while waiting. OSError when the conductor is gone."""
-        assert self._socket is not None
-        while not self._inbox:
-            try:
-                data = self._socket.recv(READ_BYTES)
-            except TimeoutError:
-                self.send(msg.Heartbeat(monotonic_ns=0, iterations=0))
-                continue
-            if not data:
-                raise ConnectionResetError("connection closed")
-            self._inbox.extend(msg.decode_from_conductor(body) for body in self._deframer.feed(data))
-        return self._inbox.popleft()
 
     @property
     def _info(self) -> WorkerInfo:
@@ -221,7 +187,7 @@ class ReplayBackend:
         return ended
 
     def stop(self, grace_s: float) -> None:
-        """Waits ``grace_s`` for the threads, then closes their connections, which ends them. Idempotent."""
+        """Waits ``grace_s`` for the threads, then ends their connections and so them. Idempotent."""
         for tenant in self._tenants:
             tenant.join(grace_s)
         for tenant in self._tenants:

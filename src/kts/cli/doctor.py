@@ -126,9 +126,9 @@ def _checks() -> list[Check]:
 def _telemetry(dcgm: str) -> list[Check]:
     """What a run could sample here, asked of the sources themselves."""
     from kts.report.sections.activity import source_name
-    from kts.telemetry import probe
+    from kts.telemetry.choice import probe
+    from kts.worker.clocks import scheduled_ns
     from kts.worker.detect import cuda_devices
-    from kts.worker.schedstat import scheduled_ns
 
     rows = []
     if gpus := cuda_devices():

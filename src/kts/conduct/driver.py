@@ -11,8 +11,6 @@ from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-import msgspec
-
 from kts.conduct import events as ev
 from kts.conduct.keeper import Keeper
 from kts.conduct.machine import Machine
@@ -62,21 +60,12 @@ def conduct(
     an Outcome, they are not raised.
     """
     keeper = Keeper(sink, rule)
-    driver = _Driver(
-        plan,
-        backend,
-        keeper,
-        watcher,
-        telemetry,
-        asks=rule is not None,
-        limits=limits,
-        token=token,
-        stop=stop,
-        anew=anew,
-    )
+    token = token or secrets.token_urlsafe(32)
+    machine = Machine(plan, token=token, asks=rule is not None, now_ns=time.monotonic_ns(), limits=limits, anew=anew)
+    driver = _Driver(machine, backend, keeper, watcher, telemetry=telemetry, stop=stop)
     outcome = _BROKEN
     try:
-        outcome = asyncio.run(driver.run(host, port))
+        outcome = asyncio.run(driver.run(host, port, token))
     except KtsError as error:
         outcome = Outcome(kind="failed", reason=error.what, remedy=error.remedy, exit_code=error.exit_code)
     except KeyboardInterrupt:
@@ -99,26 +88,17 @@ class _Driver:
 
     def __init__(
         self,
-        plan: Plan,
+        machine: Machine,
         backend: Backend,
         keeper: Keeper,
         watcher: Watcher,
-        telemetry: Telemetry | None,
         *,
-        asks: bool,
-        limits: Limits | None,
-        token: str,
+        telemetry: Telemetry | None,
         stop: Stop | None,
-        anew: bool,
     ) -> None:
         self.forced = False
-        self._plan, self._backend, self._keeper, self._watcher = plan, backend, keeper, watcher
-        self._stop = stop
-        self._telemetry = telemetry
-        self._token = token or secrets.token_urlsafe(32)
-        self._machine = Machine(
-            plan, token=self._token, asks=asks, now_ns=time.monotonic_ns(), limits=limits, anew=anew
-        )
+        self._machine, self._backend, self._keeper, self._watcher = machine, backend, keeper, watcher
+        self._telemetry, self._stop = telemetry, stop
         self._events: deque[ev.Event] = deque()
         self._handling = False
         self._next_progress = 0.0
@@ -128,13 +108,13 @@ class _Driver:
         self._crash: Exception | None = None
         self._server: Server | None = None
 
-    async def run(self, host: str, port: int) -> Outcome:
+    async def run(self, host: str, port: int, token: str) -> Outcome:
         """Serves until the machine concludes and the workers have left, or are given up."""
         self._server = Server(host, port, self._feed)
         await self._server.open()
         try:
             with self._signals():
-                self._backend.start(self._plan, Endpoint(host=host, port=self._server.port, token=self._token))
+                self._backend.start(self._machine.plan, Endpoint(host=host, port=self._server.port, token=token))
                 self._note()
                 while not self._over.is_set():
                     self._look_around()
@@ -160,7 +140,7 @@ class _Driver:
             return
         patience_s = LEAVE_S if self._machine.outcome.exit_code == 0 else HURRY_S
         deadline = time.monotonic() + patience_s
-        names = [tenant.name for tenant in self._plan.tenants]
+        names = [tenant.name for tenant in self._machine.plan.tenants]
         while not self.forced and time.monotonic() < deadline:
             self._look_around()
             if self._server.empty and (not self._backend.sees_ends or self._gone.issuperset(names)):
@@ -187,7 +167,7 @@ class _Driver:
             self._heed(self._stop)
         for gone in self._backend.poll():
             self._gone.add(gone.tenant)
-            self._feed(ev.Exited(**msgspec.structs.asdict(gone)))
+            self._feed(gone)
         self._feed(ev.Tick())
         self._keep_telemetry()
         now = time.monotonic()

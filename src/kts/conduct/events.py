@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
+from kts.conduct.ports import WorkerExit
 from kts.model.plan import Plan
 from kts.model.records import Records
 from kts.model.run import BlockOutcome, Outcome, WorkerInfo
@@ -35,17 +36,6 @@ class Lost(msgspec.Struct, frozen=True, kw_only=True):
     """The connection of an accepted tenant closed; all that it had sent was received before."""
 
     tenant: str
-
-
-class Exited(msgspec.Struct, frozen=True, kw_only=True):
-    """The worker process of a tenant ended. What it sent may still be on its way. ``block``, ``hostname``: as its Hello
-    said them, where that is known."""
-
-    tenant: str
-    code: int
-    reason: str
-    block: int | None = None
-    hostname: str = ""
 
 
 class Tick(msgspec.Struct, frozen=True, kw_only=True):
@@ -81,7 +71,7 @@ class SinkFailed(msgspec.Struct, frozen=True, kw_only=True):
     remedy: str = ""
 
 
-Event = Greeted | Received | Garbled | Lost | Exited | Tick | Settled | Decided | Interrupted | Stopped | SinkFailed
+Event = Greeted | Received | Garbled | Lost | WorkerExit | Tick | Settled | Decided | Interrupted | Stopped | SinkFailed
 
 
 class Accept(msgspec.Struct, frozen=True, kw_only=True):

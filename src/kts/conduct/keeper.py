@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from kts.conduct import events as ev
 from kts.conduct.ports import Sink, StopRule
@@ -22,37 +22,31 @@ class Keeper:
 
     def keep(self, action: ev.Introduce | ev.Freeze | ev.Keep | ev.EndBlock | ev.Log) -> KtsError | None:
         """Carries out ``action``; the error if the sink failed at it, for the first time."""
-        if self._error is not None:
-            self._still_keep(action)
-            return None
-        try:
-            self._keep(action)
-        except KtsError as error:
-            self._error = error
-            return error
-        return None
+        if self._error is not None and isinstance(action, ev.EndBlock):
+            with contextlib.suppress(KtsError):  # that a block ended badly may still fit where its records did not
+                self._sink.block(action.outcome)
+        return self._tried(lambda: self._keep(action))
 
     def telemetry(self, states: Sequence[SourceState], samples: Sequence[Sample]) -> KtsError | None:
         """Hands telemetry to the sink, and logs each source's state; nothing after a failure."""
-        if self._error is not None:
-            return None
-        try:
-            for state in states:
-                self._sink.source(state)
-                fields = {"source": state.source, "metrics": ", ".join(state.metrics), "missing": state.missing}
-                self._sink.event("telemetry", **fields)
-            if samples:
-                self._sink.samples(samples)
-        except KtsError as error:
-            self._error = error
-            return error
+        return self._tried(lambda: self._keep_telemetry(states, samples))
+
+    def _tried(self, step: Callable[[], None]) -> KtsError | None:
+        if self._error is None:
+            try:
+                step()
+            except KtsError as error:
+                self._error = error
+                return error
         return None
 
-    def _still_keep(self, action: ev.Action) -> None:
-        """That a block ended badly may still fit where its records did not."""
-        if isinstance(action, ev.EndBlock):
-            with contextlib.suppress(KtsError):
-                self._sink.block(action.outcome)
+    def _keep_telemetry(self, states: Sequence[SourceState], samples: Sequence[Sample]) -> None:
+        for state in states:
+            self._sink.source(state)
+            fields = {"source": state.source, "metrics": ", ".join(state.metrics), "missing": state.missing}
+            self._sink.event("telemetry", **fields)
+        if samples:
+            self._sink.samples(samples)
 
     def _keep(self, action: ev.Introduce | ev.Freeze | ev.Keep | ev.EndBlock | ev.Log) -> None:
         match action:

@@ -30,9 +30,8 @@ from typing import Literal
 from kts.arrivals import first_submission_ns
 from kts.conduct import events as ev
 from kts.conduct.block import RunningBlock
-from kts.conduct.course import Course, Step
-from kts.conduct.pace import Pace, longest_block_s
-from kts.conduct.ports import Progress, TenantProgress
+from kts.conduct.course import Course, Pace, Step, longest_block_s
+from kts.conduct.ports import Progress, TenantProgress, WorkerExit
 from kts.conduct.roster import Limits, Roster
 from kts.conduct.stop import BY_USER
 from kts.errors import DataError, MeasurementError, SetupError
@@ -87,7 +86,7 @@ class Machine:
                 self._received(event.tenant, event.message)
             case ev.Greeted():
                 self._greeted(event.peer, event.hello)
-            case ev.Lost() | ev.Exited() | ev.Garbled():
+            case ev.Lost() | WorkerExit() | ev.Garbled():
                 self._parted(event)
             case ev.Settled() | ev.Decided():
                 self._answered(event)
@@ -334,9 +333,9 @@ class Machine:
         remedy = "run it again; if it happens again it is a fault of kts: please report it with the run directory"
         self._abort("incomplete", f"tenant {tenant} {what}", remedy, MeasurementError.exit_code)
 
-    def _parted(self, event: ev.Lost | ev.Exited | ev.Garbled) -> None:
+    def _parted(self, event: ev.Lost | WorkerExit | ev.Garbled) -> None:
         seat = self._roster.seats.get(event.tenant)
-        if seat is None or (isinstance(event, ev.Exited) and not self._roster.concerns(event)):
+        if seat is None or (isinstance(event, WorkerExit) and not self._roster.concerns(event)):
             return
         match event:
             case ev.Garbled():
@@ -345,7 +344,7 @@ class Machine:
                 seat.lost_ns = self._now if seat.lost_ns is None else seat.lost_ns
                 self._log("lost", tenant=event.tenant)
                 self._check_deaths()
-            case ev.Exited():
+            case WorkerExit():
                 seat.exit_ns, seat.exit_reason = self._now, event.reason
                 self._log("exited", tenant=event.tenant, code=event.code, reason=event.reason)
                 self._check_deaths()

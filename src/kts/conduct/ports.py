@@ -23,9 +23,10 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class WorkerExit(msgspec.Struct, frozen=True, kw_only=True):
-    """A worker process ended. ``reason``: one line for people (exit code or signal, last log line).
+    """A worker process ended; what it sent may still be on its way. ``reason``: one line for people (exit code or
+    signal, last log line).
 
-    ``block``, ``hostname``: which of the tenant's workers it was, where a tenant may have several.
+    ``block``, ``hostname``: which of the tenant's workers it was, as its Hello said, where a tenant may have several.
     """
 
     tenant: str

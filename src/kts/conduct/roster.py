@@ -7,7 +7,7 @@ import hmac
 import msgspec
 
 from kts.arrivals import pause_ms
-from kts.conduct.events import Exited
+from kts.conduct.ports import WorkerExit
 from kts.model.plan import Block, Plan
 from kts.model.run import WorkerInfo
 from kts.units import ms_to_ns, ns_to_s, s_to_ns
@@ -137,7 +137,7 @@ class Roster:
             return f"the run is at block {self.block.index}, this worker is of block {hello.block}"
         return f"tenant {hello.tenant} has joined already" if seat.hello else ""
 
-    def concerns(self, ended: Exited) -> bool:
+    def concerns(self, ended: WorkerExit) -> bool:
         """False for the end of a worker that never sat here, or sits no more."""
         seat = self.seats[ended.tenant]
         stranger = seat.connected and seat.hello is not None and ended.hostname not in ("", seat.hello.hostname)

@@ -10,7 +10,7 @@ import numpy as np
 from kts.arrivals import Closed
 from kts.physics.simulate import Sharing, Stream
 from kts.physics.values import Fingerprint, Floats, Ints, Profile
-from kts.plan.seeds import derive
+from kts.plan.blocks import derive
 from kts.units import ms_to_ns, ns_to_ms
 
 

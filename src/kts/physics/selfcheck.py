@@ -19,7 +19,7 @@ from kts.model.provenance import Provenance
 from kts.physics.rehearsal import Finding, stream
 from kts.physics.simulate import Completed, simulate
 from kts.physics.synthetic import SHARING, Pair
-from kts.plan.seeds import derive
+from kts.plan.blocks import derive
 from kts.stats import starts
 from kts.stats.overlap import Span, collided
 from kts.stats.proportions import clopper_pearson

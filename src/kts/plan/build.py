@@ -7,7 +7,7 @@ from itertools import combinations
 from typing import TYPE_CHECKING
 
 from kts.model.plan import Condition, Plan, Slo, Tenant
-from kts.plan.seeds import derive
+from kts.plan.blocks import derive
 
 if TYPE_CHECKING:
     from kts.spec.models import Experiment, TenantSpec

@@ -18,7 +18,6 @@ REVISION = "revision.txt"
 """Beside kts's modules where they are in no checkout (the image): the commit, with ``-modified`` where that is so."""
 
 _PATIENCE_S = 5.0
-_CHUNK = 1 << 20
 
 
 @cache

@@ -15,14 +15,13 @@ import re
 import msgspec
 
 from kts.model.run import ClockPair, DeviceInfo
-from kts.wire.appline import PREFIX, AppLine, parse_line
+from kts.wire.appline import PREFIX
 
 META = "KTS_META,"
 ECHO = "KTS_ECHO,"
 END = "KTS_END,"
-FRAME = (META, ECHO, END)
 
-_META = "KTS_META,v1,"
+_META = f"{META}v1,"
 _END = re.compile(r"KTS_END,v1,([A-Za-z0-9_.-]{1,64}),(\d{1,10}),([0-9a-f]{8})\r?\n?", re.ASCII)
 
 
@@ -77,11 +76,6 @@ def echo_of(app_line: str) -> str:
 def app_of(echo_line: str) -> str:
     """The KTS_APP line of which ``echo_line`` is the echo."""
     return PREFIX + echo_line.removeprefix(ECHO)
-
-
-def parse_echo(text: str) -> AppLine | None:
-    """The iteration that a KTS_ECHO line repeats; None if it is not a whole one."""
-    return parse_line(app_of(text)) if text.startswith(ECHO) else None
 
 
 def format_end(end: End) -> str:

@@ -38,12 +38,8 @@ class AppLog:
             self._echoes.append((self._now() + self._lag_ns, text))
         self._print(text)
 
-    def iteration(self, line: AppLine) -> None:
-        """The line, and the echoes that are due, in one write."""
-        self.iterations((line,))
-
     def iterations(self, lines: Iterable[AppLine]) -> None:
-        """The same of several that follow each other."""
+        """The lines, and the echoes that are due, in one write."""
         texts = [format_line(line) + "\n" for line in lines]
         text = "".join(texts)
         self._count += len(texts)

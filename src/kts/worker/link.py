@@ -22,8 +22,8 @@ from kts.wire.messages import (
     decode_from_conductor,
     encode,
 )
+from kts.worker.clocks import scheduled_ns
 from kts.worker.loop import HEARTBEAT_NS, Every
-from kts.worker.schedstat import scheduled_ns
 
 _CONNECT_S = 10.0
 _RETRY_S = 0.2
@@ -82,9 +82,9 @@ class Link:
             self._pull(timeout_s)
         return self._inbox.popleft() if self._inbox else None
 
-    def stop_wanted(self, block: int) -> bool:
-        """True once Stop for ``block``, or Finish, has come. Never blocks. Other messages are kept for `receive`."""
-        self._pull(0)
+    def stop_wanted(self, block: int, wait_s: float = 0.0) -> bool:
+        """True once Stop for ``block``, or Finish, has come; waits at most ``wait_s``. All is kept for `receive`."""
+        self._pull(wait_s)
         if not self._inbox:
             return False
         return any(isinstance(m, Finish) or (isinstance(m, Stop) and m.block == block) for m in self._inbox)
@@ -94,6 +94,11 @@ class Link:
         now_ns = time.monotonic_ns()
         if self._heartbeat.due(now_ns):
             self.send(Heartbeat(monotonic_ns=now_ns, iterations=0))
+
+    def hang_up(self) -> None:
+        """Ends the connection, from any thread: whoever uses it is told that it is lost."""
+        with contextlib.suppress(OSError):
+            self._socket.shutdown(socket.SHUT_RDWR)
 
     def close(self) -> None:
         """Closes the connection, so that what was sent still arrives: unread input would turn the end into a reset."""

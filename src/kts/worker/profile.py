@@ -22,10 +22,10 @@ from kts.model.run import DeviceInfo
 from kts.units import NS_PER_MS, s_to_ns
 from kts.wire.messages import Failed, Start
 from kts.wire.recording import Launches, Recording, Request, Stretch, format_result, packed
+from kts.worker.devices.cuda import SmClock
 from kts.worker.failures import failed
 from kts.worker.iteration import Watch
 from kts.worker.loop import exempt_from_collection
-from kts.worker.smclock import SmClock
 from kts.worker.tenants import Runner, runner_for
 from kts.worker.tenants.kernel import KernelTenant
 from kts.worker.traced import TraceError, launches_of

@@ -62,7 +62,7 @@ def main(env: Mapping[str, str], stop: Stop) -> int:
     from kts.k8s.pod.door import Desk, serve
     from kts.stats import PrecisionRule
     from kts.store import create
-    from kts.telemetry import make_sampler
+    from kts.telemetry.choice import make_sampler
     from kts.worker.environment import environment
 
     run = env.get("KTS_RUN", "")

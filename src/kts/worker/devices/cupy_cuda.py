@@ -12,11 +12,11 @@ import cupyx
 from kts.errors import SetupError
 from kts.model.run import DeviceInfo
 from kts.worker.detect import no_graphs
-from kts.worker.devices.cuda_info import cuda_info
+from kts.worker.devices.cuda import CudaEvents, cuda_info
 
 
-class CupyCuda:
-    """The first visible GPU. The stopwatch is a pair of CUDA events on the current stream."""
+class CupyCuda(CudaEvents):
+    """Implements `kts.worker.devices.Device`."""
 
     xp: Any = xp
 
@@ -34,18 +34,6 @@ class CupyCuda:
     def info(self) -> DeviceInfo:
         """The GPU as the driver names it."""
         return cuda_info("cupy", str(cupy.__version__), "CUDA events")
-
-    def begin(self) -> None:
-        """Records the first event."""
-        self._start.record()
-
-    def end(self) -> None:
-        """Records the second event."""
-        self._stop.record()
-
-    def wait(self) -> None:
-        """Blocks until the second event is complete."""
-        self._stop.synchronize()
 
     def device_ms(self) -> float:
         """Time between the events, on the GPU's clock."""

@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import array_api_compat.torch as xp
 import torch
 
 from kts.errors import SetupError
 from kts.model.run import DeviceInfo
-from kts.worker.devices import Tracer
-from kts.worker.devices.cuda_info import cuda_info
+from kts.worker.devices.cuda import CudaEvents, cuda_info
+
+if TYPE_CHECKING:
+    from kts.worker.devices.torch_trace import TorchTracer
 
 _CALLS_BEFORE_CAPTURE = 3  # libraries choose kernels and take workspace at first, which a capture does not allow
 
 
-class TorchCuda:
-    """The first visible GPU. The stopwatch is a pair of CUDA events on the current stream."""
+class TorchCuda(CudaEvents):
+    """Implements `kts.worker.devices.Device`."""
 
     xp: Any = xp
 
@@ -36,18 +38,6 @@ class TorchCuda:
     def info(self) -> DeviceInfo:
         """The GPU as the driver names it."""
         return cuda_info("torch", str(torch.__version__), "CUDA events")
-
-    def begin(self) -> None:
-        """Records the first event."""
-        self._start.record()
-
-    def end(self) -> None:
-        """Records the second event."""
-        self._stop.record()
-
-    def wait(self) -> None:
-        """Blocks until the second event is complete."""
-        self._stop.synchronize()
 
     def device_ms(self) -> float:
         """Time between the events, on the GPU's clock."""
@@ -85,7 +75,7 @@ class TorchCuda:
         """The caching allocator's."""
         return int(torch.cuda.memory_reserved())
 
-    def tracer(self) -> Tracer | None:
+    def tracer(self) -> TorchTracer | None:
         """torch's profiler, where it was built with CUPTI."""
         if torch.profiler.ProfilerActivity.CUDA not in torch.profiler.supported_activities():
             return None

@@ -69,7 +69,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _who(options: argparse.Namespace) -> int:
-    from kts.worker.probe.place import cores_for
+    from kts.worker.probe.neighbours import cores_for
     from kts.worker.probe.who import answer, look, sharing_of
     from kts.worker.sharing import before
 
@@ -86,7 +86,7 @@ def _who(options: argparse.Namespace) -> int:
 
 def _readings(options: argparse.Namespace) -> int:
     from kts import __version__
-    from kts.worker.probe.place import cores_for
+    from kts.worker.probe.neighbours import cores_for
     from kts.worker.probe.session import measure
     from kts.worker.sharing import before
 

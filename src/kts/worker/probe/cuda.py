@@ -10,7 +10,7 @@ from msgspec.structs import replace
 
 from kts.model.run import DeviceInfo
 from kts.units import NS_PER_MS, ms_to_ns, s_to_ns
-from kts.worker.devices.cuda_info import cuda_info
+from kts.worker.devices.cuda import cuda_info
 from kts.worker.probe.compile import compile_kernels
 from kts.worker.probe.driver_api import COMPUTE_MAJOR, COMPUTE_MINOR, Driver
 from kts.worker.probe.traces import Pair, Trace

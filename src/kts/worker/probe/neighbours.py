@@ -21,6 +21,8 @@ import msgspec
 from kts.errors import KtsError, MeasurementError, SetupError
 from kts.model.run import DeviceInfo
 from kts.worker.detect import DeviceKind
+from kts.worker.environment import usable_cores
+from kts.worker.prepare import LAST_CORE, parse_cores
 from kts.worker.probe.serve import Answer, Request
 from kts.worker.probe.traces import Trace
 
@@ -181,3 +183,14 @@ def gather(processes: Sequence[Process], request: Any, most_s: float = ANSWER_S)
     for process in processes:
         process.tell(request)
     return [process.answer(most_s) for process in processes]
+
+
+def cores_for(kind: DeviceKind) -> tuple[int, ...] | None:
+    """One core for all on the CPU: the last of KTS_CORES or of those that may be used, as tenants have it. None: any.
+
+    UsageError if KTS_CORES is no list.
+    """
+    if kind != "cpu":
+        return None
+    wanted = os.environ.get("KTS_CORES", "")
+    return (max(parse_cores(wanted) if wanted and wanted != LAST_CORE else usable_cores()),)

@@ -55,7 +55,7 @@ class ProgramTenant:
     def open(self) -> DeviceInfo:
         """The device that the program is taken to use: the first GPU, or these cores. Nothing is started yet."""
         if choose_kind(self._choice) == "cuda":
-            from kts.worker.devices.cuda_info import cuda_info
+            from kts.worker.devices.cuda import cuda_info
 
             return cuda_info(PROGRAM, "", STOPWATCH)
         from kts.worker.devices.cpu import cpu_info
