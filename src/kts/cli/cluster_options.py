@@ -27,9 +27,7 @@ def _namespace(text: str) -> str:
 Namespace = Annotated[
     str, typer.Option(help="Namespace of the run's objects.", callback=_namespace, rich_help_panel=PANEL)
 ]
-Context = Annotated[
-    str | None, typer.Option(help="Context of the kubeconfig.", show_default=False, rich_help_panel=PANEL)
-]
+Context = Annotated[str | None, typer.Option(help="Context of the kubeconfig.", rich_help_panel=PANEL)]
 Extra = Annotated[str, typer.Option(help="Variant of the image: cpu, torch or cupy.", rich_help_panel=PANEL)]
 
 
@@ -40,7 +38,7 @@ class Place:
     namespace: Namespace = DEFAULT_NAMESPACE
     image: Annotated[
         str | None,
-        typer.Option(help="Worker image. Default: built and loaded here.", show_default=False, rich_help_panel=PANEL),
+        typer.Option(help="Worker image. Default: built and loaded here.", rich_help_panel=PANEL),
     ] = None
     runtime_class: Annotated[str, typer.Option(help="RuntimeClass of tenants; '' for none.", rich_help_panel=PANEL)] = (
         "nvidia"
@@ -56,11 +54,11 @@ class Place:
     ] = ""
     node_selector: Annotated[
         list[str] | None,
-        typer.Option(help="KEY=VALUE that the node must have.", show_default=False, rich_help_panel=PANEL),
+        typer.Option(help="KEY=VALUE that the node must have.", rich_help_panel=PANEL),
     ] = None
     toleration: Annotated[
         list[str] | None,
-        typer.Option(help="KEY[=VALUE][:EFFECT] to tolerate.", show_default=False, rich_help_panel=PANEL),
+        typer.Option(help="KEY[=VALUE][:EFFECT] to tolerate.", rich_help_panel=PANEL),
     ] = None
 
     def settings(self) -> ClusterSettings:
@@ -90,7 +88,7 @@ class RunPlace(Place):
     pull_policy: Annotated[str, typer.Option(help="Never, IfNotPresent or Always.", rich_help_panel=PANEL)] = "Never"
     pod_template: Annotated[
         Path | None,
-        typer.Option(help="YAML merged into every pod of the run.", show_default=False, rich_help_panel=PANEL),
+        typer.Option(help="YAML merged into every pod of the run.", rich_help_panel=PANEL),
     ] = None
     pod_cpu: Annotated[
         str,

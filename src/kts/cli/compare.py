@@ -25,7 +25,6 @@ def compare(
             metavar="RUN... [--with RUN...]",
             help="Run directories, directories of logs, or summary.json files. Two: B against A. More: those before "
             "--with are A, those after it B.",
-            show_default=False,
         ),
     ],
     *,

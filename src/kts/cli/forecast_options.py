@@ -20,9 +20,7 @@ class Forecast:
 
     profiles: Annotated[
         list[Path] | None,
-        typer.Option(
-            metavar="FILE", help="A profile, or a folder of *.profile.json; may be repeated.", show_default=False
-        ),
+        typer.Option(metavar="FILE", help="A profile, or a folder of *.profile.json; may be repeated."),
     ] = None
     from_run: Annotated[
         Path | None,
@@ -30,26 +28,22 @@ class Forecast:
             metavar="DIR",
             help="Take from this run's solo blocks how fast each tenant's host is, and single bursts where there is no "
             "profile.",
-            show_default=False,
         ),
     ] = None
     fingerprint: Annotated[
         Path | None,
-        typer.Option(
-            metavar="FILE", help="How the GPU is shared. Default: what kts probe kept of it.", show_default=False
-        ),
+        typer.Option(metavar="FILE", help="How the GPU is shared. Default: what kts probe kept of it."),
     ] = None
     assume: Annotated[
         str | None,
         typer.Option(
             metavar="SLICE,PREEMPT,YIELD",
             help="Instead of a fingerprint: slice and switch costs in ms, e.g. 2.087,0.178,0.1.",
-            show_default=False,
         ),
     ] = None
     deadline: Annotated[
         list[str] | None,
-        typer.Option(metavar="NAME=MS", help="A tenant's deadline; may be repeated.", show_default=False),
+        typer.Option(metavar="NAME=MS", help="A tenant's deadline; may be repeated."),
     ] = None
     seconds: Annotated[
         float | None,
@@ -57,7 +51,6 @@ class Forecast:
             min=1,
             help="Length of the run that the bands are for, per mix. Default: as long as --from-run has of each, else "
             "600.",
-            show_default=False,
         ),
     ] = None
     seed: Annotated[int, typer.Option(min=0, help="Of every draw.")] = 0
@@ -68,7 +61,6 @@ class Forecast:
             max=1,
             help="Relative error of the model itself, to widen the bands by. Default: as fitted for GPUs, by kind of "
             "tenant; 0 on a CPU.",
-            show_default=False,
         ),
     ] = None
 

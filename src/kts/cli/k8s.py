@@ -33,14 +33,12 @@ def render(
         str,
         typer.Argument(help="An experiment file, or a name from `kts experiments`.", autocompletion=complete_name),
     ],
-    design: Annotated[
-        str | None, typer.Option(help="interleaved or classic. Default: the experiment's.", show_default=False)
-    ] = None,
+    design: Annotated[str | None, typer.Option(help="interleaved or classic. Default: the experiment's.")] = None,
     place: RunPlace,
     telemetry: Telemetry = True,
     dcgm: Dcgm = "",
-    run_id: Annotated[str | None, typer.Option(help="ID of the run. Default: a new one.", show_default=False)] = None,
-    token: Annotated[str | None, typer.Option(help="The run's token. Default: a new one.", show_default=False)] = None,
+    run_id: Annotated[str | None, typer.Option(help="ID of the run. Default: a new one.")] = None,
+    token: Annotated[str | None, typer.Option(help="The run's token. Default: a new one.")] = None,
 ) -> None:
     """Print the objects of a run, for review or GitOps; `kubectl apply -f -` of them runs it.
 

@@ -16,18 +16,14 @@ if TYPE_CHECKING:
 
 
 def time_slicing(  # noqa: PLR0917 - typer turns parameters into options
-    replicas: Annotated[
-        int | None, typer.Option(help="Slots to make of each GPU, 2 or more.", show_default=False)
-    ] = None,
+    replicas: Annotated[int | None, typer.Option(help="Slots to make of each GPU, 2 or more.")] = None,
     apply: Annotated[
         bool, typer.Option("--apply", help="Change the cluster. Without it the change is only shown.")
     ] = False,
     restore: Annotated[
         bool, typer.Option("--restore", help="Put back the config that --apply first replaced.")
     ] = False,
-    key: Annotated[
-        str, typer.Option(help="Config to change, where nodes use different ones.", show_default=False)
-    ] = "",
+    key: Annotated[str, typer.Option(help="Config to change, where nodes use different ones.")] = "",
     resource: Annotated[
         str, typer.Option(help="What is offered in slots, e.g. nvidia.com/mig-1g.5gb for MIG devices.")
     ] = "nvidia.com/gpu",

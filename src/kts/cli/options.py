@@ -10,19 +10,12 @@ import typer
 Json = Annotated[bool, typer.Option("--json", help="Only JSON on stdout; everything else on stderr.")]
 NoFigures = Annotated[bool, typer.Option("--no-figures", help="Write tables and pages, draw nothing.")]
 RunDirectory = Annotated[
-    Path,
-    typer.Argument(
-        metavar="DIR",
-        help="A run directory. Or KTS_APP v1 logs: a directory, a file, or - for stdin.",
-        show_default=False,
-    ),
+    Path, typer.Argument(metavar="DIR", help="A run directory. Or KTS_APP v1 logs: a directory, a file, or - for stdin.")
 ]
 Telemetry = Annotated[
     bool, typer.Option("--telemetry/--no-telemetry", help="Sample the device and the CPU scheduler beside the run.")
 ]
 Dcgm = Annotated[
     str,
-    typer.Option(
-        help="Scrape this dcgm-exporter, too, e.g. http://NODE:9400/metrics.", metavar="URL", show_default=False
-    ),
+    typer.Option(help="Scrape this dcgm-exporter, too, e.g. http://NODE:9400/metrics.", metavar="URL"),
 ]

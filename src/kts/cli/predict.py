@@ -17,9 +17,7 @@ from kts.errors import UsageError
 def predict(
     mix: Annotated[
         list[str] | None,
-        typer.Argument(
-            metavar="[MIX]...", help="Tenants together: fft+gemm, fft*3+gemm. Default: all of them.", show_default=False
-        ),
+        typer.Argument(metavar="[MIX]...", help="Tenants together: fft+gemm, fft*3+gemm. Default: all of them."),
     ] = None,
     *,
     forecast: Forecast,
@@ -35,7 +33,7 @@ def predict(
     ] = False,
     out: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="Write the prediction here, for kts validate.", show_default=False),
+        typer.Option(metavar="FILE", help="Write the prediction here, for kts validate."),
     ] = None,
     seal: Annotated[
         bool,
@@ -44,7 +42,7 @@ def predict(
         ),
     ] = False,
     save_profiles: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Write the profiles here, to be shared.", show_default=False)
+        Path | None, typer.Option(metavar="DIR", help="Write the profiles here, to be shared.")
     ] = None,
     as_json: Json = False,
 ) -> None:

@@ -29,12 +29,11 @@ class Look:
             help="With --who: one watch without a break instead, which can tell periods but takes turns all the time.",
             min=0.01,
             max=600.0,
-            show_default=False,
         ),
     ] = None
     fingerprint: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="With --who: this fingerprint, not the one kept.", show_default=False),
+        typer.Option(metavar="FILE", help="With --who: this fingerprint, not the one kept."),
     ] = None
 
 
@@ -49,14 +48,12 @@ def probe(
     anyway: Annotated[bool, typer.Option("--anyway", help="Measure although somebody is on the device.")] = False,
     out: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="Write the fingerprint here, not to the user's data.", show_default=False),
+        typer.Option(metavar="FILE", help="Write the fingerprint here, not to the user's data."),
     ] = None,
-    save_readings: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Keep what was seen, for --from.", show_default=False)
-    ] = None,
+    save_readings: Annotated[Path | None, typer.Option(metavar="FILE", help="Keep what was seen, for --from.")] = None,
     from_file: Annotated[
         Path | None,
-        typer.Option("--from", metavar="FILE", help="Measure nothing: use these readings.", show_default=False),
+        typer.Option("--from", metavar="FILE", help="Measure nothing: use these readings."),
     ] = None,
     listing: Annotated[bool, typer.Option("--list", help="List the fingerprints kept here.")] = False,
     as_json: Json = False,

@@ -19,24 +19,23 @@ def profile(
         typer.Argument(
             help="An experiment file, or a name from `kts experiments`.",
             autocompletion=complete_name,
-            show_default=False,
         ),
     ],
     *,
     tenant: Annotated[
         list[str] | None,
-        typer.Option(metavar="NAME", help="Only this tenant; may be repeated. Default: all.", show_default=False),
+        typer.Option(metavar="NAME", help="Only this tenant; may be repeated. Default: all."),
     ] = None,
     seconds: Annotated[
         float, typer.Option(min=0.1, max=3600, help="Of each tenant without a tracer, and again with one.")
     ] = 20.0,
     out: Annotated[
         Path | None,
-        typer.Option(metavar="DIR", help="Where the profiles go. Default: profiles/NAME.", show_default=False),
+        typer.Option(metavar="DIR", help="Where the profiles go. Default: profiles/NAME."),
     ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace profiles that are already there.")] = False,
-    device: Annotated[str | None, typer.Option(help="auto, cuda or cpu.", show_default=False)] = None,
-    library: Annotated[str | None, typer.Option(help="auto, torch, cupy or numpy.", show_default=False)] = None,
+    device: Annotated[str | None, typer.Option(help="auto, cuda or cpu.")] = None,
+    library: Annotated[str | None, typer.Option(help="auto, torch, cupy or numpy.")] = None,
     as_json: Json = False,
 ) -> None:
     """Profile each tenant alone: launches, durations, host time.

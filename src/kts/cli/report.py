@@ -19,9 +19,7 @@ _FIGURES = (".png", ".svg")
 
 def report(
     directory: RunDirectory,
-    out: Annotated[
-        Path | None, typer.Option(help="Write the report here. Default: into DIR itself.", show_default=False)
-    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Write the report here. Default: into DIR itself.")] = None,
     no_figures: NoFigures = False,
     trim: Annotated[
         int, typer.Option(min=0, help="Leave out the first N iterations of each log, as warm-up (logs only).")

@@ -38,32 +38,27 @@ class Changes:
 
     design: Annotated[
         str | None,
-        typer.Option(
-            help="interleaved or classic.", autocompletion=_choice("interleaved", "classic"), show_default=False
-        ),
+        typer.Option(help="interleaved or classic.", autocompletion=_choice("interleaved", "classic")),
     ] = None
-    rounds: Annotated[int | None, typer.Option(help="Rounds always run.", show_default=False)] = None
-    iterations: Annotated[
-        int | None, typer.Option(help="Iterations per condition, of every tenant.", show_default=False)
-    ] = None
+    rounds: Annotated[int | None, typer.Option(help="Rounds always run.")] = None
+    iterations: Annotated[int | None, typer.Option(help="Iterations per condition, of every tenant.")] = None
     precision: Annotated[
         str | None,
-        typer.Option(help="Relative half-width of DF99's 95 % interval, e.g. 0.05, or none.", show_default=False),
+        typer.Option(help="Relative half-width of DF99's 95 % interval, e.g. 0.05, or none."),
     ] = None
-    max_seconds: Annotated[float | None, typer.Option(help="Measure no longer than this.", show_default=False)] = None
+    max_seconds: Annotated[float | None, typer.Option(help="Measure no longer than this.")] = None
     device: Annotated[
         str | None,
-        typer.Option(help="auto, cuda or cpu.", autocompletion=_choice("auto", "cuda", "cpu"), show_default=False),
+        typer.Option(help="auto, cuda or cpu.", autocompletion=_choice("auto", "cuda", "cpu")),
     ] = None
     library: Annotated[
         str | None,
         typer.Option(
             help="auto, torch, cupy or numpy.",
             autocompletion=_choice("auto", "torch", "cupy", "numpy"),
-            show_default=False,
         ),
     ] = None
-    seed: Annotated[int | None, typer.Option(help="Order of blocks and think times.", show_default=False)] = None
+    seed: Annotated[int | None, typer.Option(help="Order of blocks and think times.")] = None
     allow_different_gpus: Annotated[
         bool, typer.Option("--allow-different-gpus", help="Measure even if the tenants do not share one GPU.")
     ] = False
@@ -83,12 +78,9 @@ def run(
         typer.Argument(
             help="An experiment file, or a name from `kts experiments`. With --on replay: a run directory.",
             autocompletion=complete_name,
-            show_default=False,
         ),
     ],
-    out: Annotated[
-        Path | None, typer.Option(help="The run directory. Default: runs/TIME-NAME.", show_default=False)
-    ] = None,
+    out: Annotated[Path | None, typer.Option(help="The run directory. Default: runs/TIME-NAME.")] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a run that is already there.")] = False,
     on: Annotated[
         str,

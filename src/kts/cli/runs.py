@@ -15,8 +15,8 @@ from kts.cli.report import show_measured
 from kts.errors import UsageError
 from kts.k8s.objects.names import DEFAULT_NAMESPACE
 
-RunId = Annotated[str, typer.Argument(help="A run's ID, from `kts runs --on k8s`.", show_default=False)]
-Out = Annotated[Path | None, typer.Option(help="The run directory. Default: runs/ID.", show_default=False)]
+RunId = Annotated[str, typer.Argument(help="A run's ID, from `kts runs --on k8s`.")]
+Out = Annotated[Path | None, typer.Option(help="The run directory. Default: runs/ID.")]
 
 
 def runs(

@@ -17,7 +17,7 @@ _HASH = re.compile(r"[0-9a-f]{64}")
 
 
 def validate(
-    prediction: Annotated[Path, typer.Argument(help="A file that kts predict --out wrote.", show_default=False)],
+    prediction: Annotated[Path, typer.Argument(help="A file that kts predict --out wrote.")],
     directory: RunDirectory,
     *,
     sealed: Annotated[
@@ -26,12 +26,9 @@ def validate(
             metavar="HASH",
             help="The sha256 that was published before the run, or a file that holds it; exit code 7 where it does not "
             "hold.",
-            show_default=False,
         ),
     ] = None,
-    out: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Write validation.json and plots/ here.", show_default=False)
-    ] = None,
+    out: Annotated[Path | None, typer.Option(metavar="DIR", help="Write validation.json and plots/ here.")] = None,
     no_figures: NoFigures = False,
     as_json: Json = False,
 ) -> None:

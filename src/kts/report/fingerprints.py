@@ -1,22 +1,33 @@
-"""What a fingerprint says, for people."""
+"""What a fingerprint says, as a document."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from rich.console import Console
 
+from kts.report import document as doc
+from kts.report import terminal
 from kts.units import format_ms
 
 if TYPE_CHECKING:
     from kts.physics.probe import Findings
-    from kts.physics.values import Interval
+    from kts.physics.values import Fingerprint, Interval
 
 
 def print_findings(findings: Findings, console: Console) -> None:
     """Its figures with their intervals, a line each, and what was noted meanwhile."""
-    for line in _lines(findings):
-        console.print(line, markup=False, highlight=False, soft_wrap=True)
+    of = findings.fingerprint
+    driver = f", driver {of.gpu.driver}" if of.gpu.driver else ""
+    columns = (doc.Column("", "word"), doc.Column("", "word"), doc.Column("", "name", fold=0))
+    notes = (*(f"note: {note}" for note in findings.notes), f"{of.how}; 95 % intervals")
+    elements = (
+        doc.paragraph(f"{of.gpu.label or of.gpu.name}, {of.mode}{driver}"),
+        doc.Table(columns, (tuple(_rows(of)),), gap=2),
+        *(doc.paragraph(note) for note in notes),
+    )
+    terminal.render(doc.Document(elements), console)
 
 
 def figure(interval: Interval) -> str:
@@ -24,19 +35,13 @@ def figure(interval: Interval) -> str:
     return f"{format_ms(interval.value)} [{format_ms(interval.lo)}, {format_ms(interval.hi)}]"
 
 
-def _lines(findings: Findings) -> list[str]:
-    of = findings.fingerprint
-    rows = [("time slice", figure(of.slice_ms), f"from {of.slices} turns")]
-    rows += [
-        (f"switch beside {n}", figure(cost), "a slice is over" if n == 1 else "")
-        for n, cost in enumerate(of.preempt_ms, 1)
-    ]
-    rows += [("yielding", figure(of.yield_ms[0]), "a queue ran empty")]
-    rows += [("waking", figure(cost), "idle, and another was there last") for cost in of.wake_ms]
-    rows += [("between kernels", figure(of.launch_gap_ms), "both queued")]
+def _rows(of: Fingerprint) -> Iterator[doc.Row]:
+    yield "time slice", figure(of.slice_ms), f"from {of.slices} turns"
+    for n, cost in enumerate(of.preempt_ms, 1):
+        yield f"switch beside {n}", figure(cost), "a slice is over" if n == 1 else ""
+    yield "yielding", figure(of.yield_ms[0]), "a queue ran empty"
+    for cost in of.wake_ms:
+        yield "waking", figure(cost), "idle, and another was there last"
+    yield "between kernels", figure(of.launch_gap_ms), "both queued"
     if of.timer_resolution_ns is not None:
-        rows.append(("timer step", f"{of.timer_resolution_ns:g} ns", ""))
-    text = [f"{of.gpu.label or of.gpu.name}, {of.mode}{f', driver {of.gpu.driver}' if of.gpu.driver else ''}"]
-    text += [f"  {name:<18}{value:<34}{note}".rstrip() for name, value, note in rows]
-    text += [f"  note: {note}" for note in findings.notes]
-    return [*text, f"  {of.how}; 95 % intervals"]
+        yield "timer step", f"{of.timer_resolution_ns:g} ns", ""
