@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Callable, Iterator
-from functools import partial
+from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
@@ -16,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from rich.console import Console
 
+from kts.app.catalog import schema
 from kts.model.mode import SharingMode
 from kts.model.plan import Condition, Kernel, Plan, Slo, Tenant
 from kts.model.records import RECORD, Records
@@ -46,8 +46,9 @@ from kts.model.summary import (
     Waiting,
 )
 from kts.model.telemetry import SampleSeries, Scope, SourceState
-from kts.report import markdown, print_comparison, print_summary, sheet, summary_schema
-from kts.report.document import Figure
+from kts.report import markdown, sheet, terminal
+from kts.report.comparison import comparison_elements
+from kts.report.document import Document, Figure
 from kts.report.sections import run_document
 from kts.stats import compare
 from kts.stats.series import ActivityTrace, Analysis, BlockSpan, OverTime, Side, Strip, TailCurve, TenantSeries
@@ -435,10 +436,10 @@ class FakeRun:
         return ()
 
 
-def terminal_text(print_it: Callable[[Console], None], width: int) -> str:
+def terminal_text(document: Document, width: int) -> str:
     """What a terminal of that width would show, without colours and trailing blanks."""
     out = io.StringIO()
-    print_it(Console(file=out, width=width, color_system=None, force_terminal=False))
+    terminal.render(document, Console(file=out, width=width, color_system=None, force_terminal=False))
     return "\n".join(line.rstrip() for line in out.getvalue().splitlines()) + "\n"
 
 
@@ -466,19 +467,19 @@ def golden_texts() -> dict[str, str]:
         Figure("tail", "", "How often iterations are slow.", ""),
     )
     return {
-        **{f"summary-{w}.txt": terminal_text(partial(print_summary, whole), w) for w in (80, 120)},
-        **{f"refused-{w}.txt": terminal_text(partial(print_summary, poor), w) for w in (80, 120)},
-        **{f"matrix-{w}.txt": terminal_text(partial(print_summary, matrix), w) for w in (50, 80, 120)},
+        **{f"summary-{w}.txt": terminal_text(run_document(whole), w) for w in (80, 120)},
+        **{f"refused-{w}.txt": terminal_text(run_document(poor), w) for w in (80, 120)},
+        **{f"matrix-{w}.txt": terminal_text(run_document(matrix), w) for w in (50, 80, 120)},
         "matrix.csv": summary_csv(matrix),
-        **{f"activity-{w}.txt": terminal_text(partial(print_summary, sampled), w) for w in (50, 80)},
+        **{f"activity-{w}.txt": terminal_text(run_document(sampled), w) for w in (50, 80)},
         "activity.csv": summary_csv(sampled),
         "activity.md": results_md(sampled),
         "matrix.md": results_md(matrix),
-        "comparison-80.txt": terminal_text(partial(print_comparison, compare([whole], [slower])), 80),
+        "comparison-80.txt": terminal_text(Document(tuple(comparison_elements(compare([whole], [slower])))), 80),
         "summary.csv": summary_csv(whole),
         "results.md": results_md(whole, ("records.journal: torn after byte 8812",), figures),
         "refused.md": results_md(poor),
-        "summary.schema.json": json.dumps(summary_schema(), indent=2) + "\n",
+        "summary.schema.json": json.dumps(schema("summary"), indent=2) + "\n",
     }
 
 

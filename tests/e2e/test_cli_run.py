@@ -14,8 +14,8 @@ import jsonschema
 import pytest
 from tests.helpers_cli import DEADLINE_S, TINY, kts, start
 
+from kts.app.catalog import schema
 from kts.cli.main import main
-from kts.report import summary_schema
 
 pytestmark = pytest.mark.e2e
 
@@ -35,7 +35,7 @@ def test_a_run_ends_with_a_summary_that_fits_the_published_schema(
     directory, done = finished
     assert done.returncode == 0, done.stderr
     summary = json.loads(done.stdout)
-    jsonschema.validate(summary, summary_schema())
+    jsonschema.validate(summary, schema("summary"))
     assert json.loads((directory / "summary.json").read_text(encoding="utf-8")) == summary
     assert list(summary["tenants"]) == ["fft", "gemm"]
     for tenant in summary["tenants"].values():

@@ -10,7 +10,7 @@ from rich.console import Console
 from tests.helpers_report import FakeRun, analysis, matrix_summary, summary
 
 from kts.model.summary import Estimate, Summary
-from kts.report import cells, print_summary, write
+from kts.report import cells, run_document, terminal, write
 from kts.report.charts_matrix import UNSETTLED, heat_map
 from kts.report.figures import degradation_title
 from kts.report.sections import mixes
@@ -35,7 +35,7 @@ def dimmed(of: Summary) -> Summary:
 
 def printed(of: Summary) -> str:
     out = io.StringIO()
-    print_summary(of, Console(file=out, width=120, force_terminal=False))
+    terminal.render(run_document(of), Console(file=out, width=120, force_terminal=False))
     return out.getvalue()
 
 

@@ -5,13 +5,12 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Iterator
-from functools import partial
 
 import pytest
 from tests.helpers_report import FakeRun, summary, terminal_text
 
 from kts.report import document as doc
-from kts.report import markdown, page, sections, sheet, terminal
+from kts.report import markdown, page, sections, sheet
 from kts.report.sections.report import Report
 
 TABLE = doc.Table(
@@ -28,7 +27,7 @@ TABLE = doc.Table(
 
 
 def in_terminal(*elements: doc.Element, width: int = 80) -> str:
-    return terminal_text(partial(terminal.render, doc.Document(elements)), width)
+    return terminal_text(doc.Document(elements), width)
 
 
 def test_a_section_is_a_function_and_a_row_and_every_medium_has_it(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -42,7 +41,7 @@ def test_a_section_is_a_function_and_a_row_and_every_medium_has_it(monkeypatch: 
     monkeypatch.setattr(sections, "OUTLINE", (*sections.OUTLINE, (section, doc.EVERYWHERE)))
     made = sections.run_document(summary(), FakeRun())
     sentence = "20260301-120000-agents took 12 kJ."
-    assert f"Energy\n{sentence}" in terminal_text(partial(terminal.render, made), 80)
+    assert f"Energy\n{sentence}" in terminal_text(made, 80)
     assert f"## Energy\n\n{sentence}" in markdown.render(made)
     assert f'<h2 id="energy">Energy</h2>\n<p>{sentence}</p>' in page.render(made)
     rows = [row for row in csv.DictReader(io.StringIO(sheet.render(made))) if row["figure"] == "energy"]
@@ -54,7 +53,7 @@ def test_elements_stand_only_in_their_media() -> None:
     made = doc.Document(
         tuple(doc.paragraph(f"for {medium}", media=frozenset({medium})) for medium in ("terminal", "markdown", "page"))
     )
-    assert terminal_text(partial(terminal.render, made), 80) == "for terminal\n"
+    assert terminal_text(made, 80) == "for terminal\n"
     assert markdown.render(made) == "for markdown\n"
     text = page.render(made)
     assert "<p>for page</p>" in text

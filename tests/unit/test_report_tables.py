@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import io
 import json
-from functools import partial
 
 import jsonschema
 import msgspec
@@ -13,9 +12,9 @@ import pytest
 from tests.helpers_report import HOSTILE, bare_summary, fft_summary, summary, summary_csv, terminal_text
 
 from kts import files
+from kts.app.catalog import schema
 from kts.model.summary import Estimate, Summary
-from kts.report import cells, print_summary
-from kts.report.schema import summary_schema
+from kts.report import cells, run_document
 from kts.report.sections.latency import refusals
 from kts.report.sheet import COLUMNS
 
@@ -25,16 +24,16 @@ def test_summary_json_fits_its_schema_and_reads_back(tenants: dict[str, object] 
     """Else programs that trust the published schema would fail on real output."""
     of = summary(tenants)  # type: ignore[arg-type]
     text = files.encode(of)
-    jsonschema.Draft202012Validator(summary_schema()).validate(json.loads(text))
+    jsonschema.Draft202012Validator(schema("summary")).validate(json.loads(text))
     assert msgspec.json.decode(text, type=Summary) == of
 
 
 def test_the_schema_is_valid_and_describes_its_fields() -> None:
     """Else the published schema would be unusable or unexplained."""
-    schema = summary_schema()
-    jsonschema.Draft202012Validator.check_schema(schema)
-    assert "$id" not in schema
-    assert "95 % interval" in schema["$defs"]["Estimate"]["description"]
+    published = schema("summary")
+    jsonschema.Draft202012Validator.check_schema(published)
+    assert "$id" not in published
+    assert "95 % interval" in published["$defs"]["Estimate"]["description"]
 
 
 def test_the_schema_refuses_a_summary_without_a_verdict() -> None:
@@ -42,7 +41,7 @@ def test_the_schema_refuses_a_summary_without_a_verdict() -> None:
     broken = json.loads(files.encode(summary()))
     del broken["tenants"]["fft"]["verdict"]
     with pytest.raises(jsonschema.ValidationError):
-        jsonschema.validate(broken, summary_schema())
+        jsonschema.validate(broken, schema("summary"))
 
 
 def test_csv_holds_every_estimate_with_its_interval() -> None:
@@ -130,7 +129,7 @@ def test_interval_is_a_dash_without_bounds() -> None:
 
 def test_a_narrow_terminal_gets_fewer_figures_and_whole_ones() -> None:
     """Else 60 columns would show rows without names and figures cut short, which read as others."""
-    text = terminal_text(partial(print_summary, summary()), 60)
+    text = terminal_text(run_document(summary()), 60)
     assert "…" not in text
     assert [name for name in ("fft", "gemm") if f"\n{name}" not in text] == []
     assert "DF99" in text

@@ -12,14 +12,13 @@ if TYPE_CHECKING:
     from kts.app.comparisons import compare, pool
     from kts.app.exporter import exporter_url
     from kts.app.fingerprints import folder, kept_fingerprints, probe, who
-    from kts.app.handle import Run, finished, load
+    from kts.app.handle import Run, finished, load, report
     from kts.app.inputs import Given
     from kts.app.measuring import replay, run
     from kts.app.plans import Changes, Preview, preview
     from kts.app.predictions import predict, whatif
     from kts.app.printing import show
     from kts.app.profiles import profile
-    from kts.app.reports import report
     from kts.app.selfchecks import selfcheck
     from kts.app.validation import validate
 
@@ -57,14 +56,13 @@ _HOME = {
     "comparisons": ("compare", "pool"),
     "exporter": ("exporter_url",),
     "fingerprints": ("folder", "kept_fingerprints", "probe", "who"),
-    "handle": ("Run", "finished", "load"),
+    "handle": ("Run", "finished", "load", "report"),
     "inputs": ("Given",),
     "measuring": ("replay", "run"),
     "plans": ("Changes", "Preview", "preview"),
     "predictions": ("predict", "whatif"),
     "printing": ("show",),
     "profiles": ("profile",),
-    "reports": ("report",),
     "selfchecks": ("selfcheck",),
     "validation": ("validate",),
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from typing import Any
 
 from kts import spec
@@ -23,7 +24,18 @@ def schema(what: str = "experiment") -> dict[str, Any]:
     if what == "experiment":
         return spec.json_schema()
     if what == "summary":
-        from kts.report import summary_schema
-
-        return summary_schema()
+        return _summary_schema()
     raise UsageError(f"no schema of {what!r}", "known: experiment, summary")
+
+
+def _summary_schema() -> dict[str, Any]:
+    """Descriptions are the docstrings of `kts.model.summary`."""
+    import msgspec  # the shell completes without it
+
+    from kts.model.summary import Summary
+
+    schema = msgspec.json.schema(Summary)
+    for described in schema["$defs"].values():
+        if "description" in described:  # Python 3.13 strips the indentation of docstrings, older ones keep it
+            described["description"] = inspect.cleandoc(described["description"])
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "summary.json of kts", **schema}

@@ -7,18 +7,18 @@ from pathlib import Path
 
 from kts import files
 from kts.app.handle import Run, load
-from kts.app.printing import printed
+from kts.app.printing import elements
 from kts.errors import UsageError
 from kts.model.summary import SUMMARY_VERSION, Summary
-from kts.report import print_comparison, print_pool
+from kts.report.comparison import comparison_elements, pool_elements
 from kts.stats import comparison
 from kts.stats.comparison import Comparison, Pool
 
 AnyRun = str | Path | Run | Summary
 """A run directory, a directory of logs, a summary.json, or what was read of one."""
 
-printed.register(Comparison, print_comparison)
-printed.register(Pool, print_pool)
+elements.register(Comparison, comparison_elements)
+elements.register(Pool, pool_elements)
 
 
 def compare(

@@ -8,17 +8,15 @@ from pathlib import Path
 
 import msgspec
 from msgspec.structs import replace
-from rich.console import Console
 
 from kts import __version__, files
-from kts.app.printing import printed
-from kts.app.talk import Say, silent
+from kts.app.printing import Say, elements, silent
 from kts.errors import DataError, UsageError
 from kts.model.plan import DeviceChoice
 from kts.model.provenance import material
 from kts.physics.probe import Findings, decode_readings, findings, sharing_of
 from kts.physics.values import Fingerprint
-from kts.report.fingerprints import figure, print_findings
+from kts.report.fingerprints import figure, findings_elements, presence_elements
 from kts.store import fingerprints, origin
 from kts.worker.detect import choose_kind
 from kts.worker.probe.neighbours import cores_for
@@ -43,9 +41,7 @@ class Probed:
         return self.findings.fingerprint
 
 
-@printed.register
-def _(result: Probed, console: Console) -> None:
-    print_findings(result.findings, console)
+elements.register(Probed, lambda result: findings_elements(result.findings))
 
 
 def probe(
@@ -88,7 +84,7 @@ def probe(
 
 
 @dataclass(frozen=True)
-class Company:
+class Presence:
     """Who is on a device now. ``fingerprint``: the one its turns were read by; None where there was none of it."""
 
     answer: Answer
@@ -100,9 +96,12 @@ class Company:
         return self.answer.sentence
 
 
+elements.register(Presence, lambda of: presence_elements(of.sentence, measured=of.fingerprint is not None))
+
+
 def who(
     device: str = "auto", *, looks: int = 5, watch_s: float | None = None, fingerprint: str | Path | None = None
-) -> Company:
+) -> Presence:
     """Who is on the device now, by as many short looks, one a second, or by one watch of ``watch_s``.
 
     ``fingerprint``: a file, instead of the one that is kept of this device. SetupError for what this machine lacks,
@@ -113,7 +112,7 @@ def who(
     given = None if fingerprint is None else fingerprints.read(Path(fingerprint))
     seen = look(kind, mode, looks=looks, watch_s=watch_s, cores=cores_for(kind))
     known = given or fingerprints.find(seen.device.uuid, seen.device.driver, mode, folder())
-    return Company(answer(seen, sharing_of(known) if known else None), known)
+    return Presence(answer(seen, sharing_of(known) if known else None), known)
 
 
 @dataclass(frozen=True)

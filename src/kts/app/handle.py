@@ -9,13 +9,13 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from kts.app.printing import printed
+from kts.app import printing
 from kts.errors import DataError, KtsError, SetupError, UsageError
 from kts.model.reading import RunData
 from kts.model.records import Clock, Records, clock_ms, joined
 from kts.model.run import Outcome, RunInfo
 from kts.model.summary import Summary
-from kts.report import print_summary, results_md, write
+from kts.report import results_md, run_document, write
 from kts.stats import Analysis, analyse
 from kts.store import open_run
 
@@ -120,8 +120,8 @@ class Run:
         return results_md(self.data, self.summary) if self.has_figures else repr(self)
 
 
-printed.register(Summary, print_summary)
-printed.register(Run, lambda run, console: print_summary(run.summary, console))
+printing.elements.register(Summary, lambda summary: run_document(summary).elements)
+printing.elements.register(Run, lambda run: run_document(run.summary).elements)
 
 
 def load(directory: str | Path | Run, *, trim: int = 0) -> Run:
@@ -133,6 +133,11 @@ def load(directory: str | Path | Run, *, trim: int = 0) -> Run:
     if isinstance(directory, Run):
         return directory
     return Run(Path(directory), open_run(Path(directory), trim))
+
+
+def report(run: str | Path | Run, out: str | Path | None = None, *, figures: bool = True, trim: int = 0) -> list[Path]:
+    """Writes the report of a run or of a directory of logs, as `Run.report` does; returns the paths."""
+    return load(run, trim=trim).report(out, figures=figures)
 
 
 def finished(directory: Path, outcome: Outcome) -> Run:

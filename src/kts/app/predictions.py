@@ -9,13 +9,11 @@ from typing import Unpack
 
 import msgspec
 from msgspec.structs import replace
-from rich.console import Console
 
 from kts import __version__
 from kts.app.handle import Run
 from kts.app.inputs import Basis, Given, basis, check_name
-from kts.app.printing import printed
-from kts.app.talk import Say, silent
+from kts.app.printing import Say, elements, silent
 from kts.errors import UsageError
 from kts.files import encode
 from kts.model.provenance import Material, sha256
@@ -24,7 +22,7 @@ from kts.physics.predict import Predictor, all_mixes
 from kts.physics.recorded import mix_seconds
 from kts.physics.values import Profile
 from kts.physics.whatif import Answer, Question, what_if
-from kts.report.forecasts import print_answers, print_prediction
+from kts.report.forecasts import answers_elements, prediction_elements
 from kts.report.writing import write_file
 from kts.store import origin
 from kts.store.reader import opening_order
@@ -82,12 +80,10 @@ class Answers(msgspec.Struct, frozen=True, kw_only=True):
     answers: tuple[Answer, ...]
 
 
-printed.register(Prediction, print_prediction)
+elements.register(Prediction, prediction_elements)
 
 
-@printed.register
-def _(result: Answers, console: Console) -> None:
-    print_answers(result.answers, result.confidence, result.seconds, result.model_error, console)
+elements.register(Answers, lambda of: answers_elements(of.answers, of.confidence, of.seconds, of.model_error))
 
 
 def whatif(

@@ -1,12 +1,23 @@
-"""Every result for people: what the commands print, and what shows in a terminal."""
+"""What people are told: every result as a document, as the commands print it, and lines meanwhile."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from functools import singledispatch
 
 from rich.console import Console
 
 from kts.errors import UsageError
+from kts.report import terminal
+from kts.report.document import Document, Element
+
+Say = Callable[[str], None]
+"""Takes one line for people."""
+
+
+def silent(line: str) -> None:
+    """Says nothing: the API does not, unless the caller gives where to."""
+    del line
 
 
 def show(result: object, console: Console | None = None) -> None:
@@ -14,11 +25,10 @@ def show(result: object, console: Console | None = None) -> None:
 
     ``console``: by default standard output. UsageError for what none of them returned.
     """
-    printed(result, console or Console(highlight=False))
+    terminal.render(Document(tuple(elements(result))), console or Console(highlight=False))
 
 
 @singledispatch
-def printed(result: object, console: Console) -> None:
-    """Prints ``result``. Each capability registers what it returns, so that showing one loads no other."""
-    del console
+def elements(result: object) -> Iterable[Element]:
+    """``result`` for people. Each capability registers what it returns, so that showing one loads no other."""
     raise UsageError(f"a {type(result).__name__} is nothing that kts can show", "give what a function of kts returned")

@@ -13,15 +13,14 @@ from msgspec.structs import replace
 
 from kts import __version__
 from kts.app.plans import planned
-from kts.app.printing import printed
-from kts.app.talk import Say, silent
+from kts.app.printing import Say, elements, silent
 from kts.errors import SetupError, UsageError
 from kts.files import encode
 from kts.model.plan import Plan, Tenant
 from kts.model.provenance import Material, canonical, material
 from kts.physics.profiling import profile_of_recording
 from kts.physics.values import Profile
-from kts.report.profiles import print_profiles
+from kts.report.profiles import profiles_elements
 from kts.report.writing import write_file
 from kts.spec.models import replica_names
 from kts.store import origin
@@ -29,7 +28,7 @@ from kts.wire.recording import Request
 
 SUFFIX = ".profile.json"
 
-printed.register(list, print_profiles)
+elements.register(list, profiles_elements)
 
 
 def profile(

@@ -10,12 +10,11 @@ from functools import partial
 from multiprocessing import get_context
 from typing import Any
 
-from kts.app.printing import printed
-from kts.app.talk import Say, silent
+from kts.app.printing import Say, elements, silent
 from kts.physics.rehearsal import Finding, rehearse
 from kts.physics.selfcheck import SelfCheck, TenantCheck, Truth, judge, truth
 from kts.physics.synthetic import PAIRS, Pair
-from kts.report.selfcheck import print_selfcheck
+from kts.report.selfcheck import selfcheck_elements
 from kts.store import origin
 
 FULL, QUICK = 300, 5
@@ -24,7 +23,7 @@ LONG, SHORT = 2_000_000, 200_000
 PORTION = 10
 """Runs that a process makes at a time."""
 
-printed.register(SelfCheck, print_selfcheck)
+elements.register(SelfCheck, selfcheck_elements)
 
 
 def selfcheck(

@@ -8,18 +8,17 @@ from msgspec.structs import replace
 
 from kts import __version__, files
 from kts.app.handle import Run, load
-from kts.app.printing import printed
-from kts.app.talk import Say, silent
+from kts.app.printing import Say, elements, silent
 from kts.model.provenance import sha256
 from kts.physics.files import decode_prediction
 from kts.physics.forecast import Prediction
 from kts.physics.sealing import check
 from kts.physics.validate import Score, score
-from kts.report.forecasts import print_score
+from kts.report.forecasts import score_elements
 from kts.report.writing import write_score
 from kts.store import origin
 
-printed.register(Score, print_score)
+elements.register(Score, score_elements)
 
 
 def validate(

@@ -14,7 +14,7 @@ from kts.cli.options import Dcgm, Json
 from kts.errors import SetupError, UsageError
 
 if TYPE_CHECKING:
-    from kts.k8s.cluster.preflight import Check, Status
+    from kts.k8s.cluster.preflight import Need, Status
     from kts.k8s.objects.settings import ClusterSettings
 
 PLACES = ("local", "k8s")
@@ -79,7 +79,7 @@ def _print(found: dict[str, object]) -> None:
     print_plain_json(msgspec.to_builtins(found))
 
 
-def _show(rows: Sequence[Check], conclusion: str) -> None:
+def _show(rows: Sequence[Need], conclusion: str) -> None:
     width = max(12, *(len(row.name) for row in rows))
     for row in rows:
         sys.stdout.write(f"{row.status:<8} {row.name:<{width}} {row.found}\n")
@@ -88,14 +88,14 @@ def _show(rows: Sequence[Check], conclusion: str) -> None:
     sys.stdout.write(f"\n{conclusion}\n")
 
 
-def _check(name: str, status: Status, found: str, remedy: str = "") -> Check:
+def _check(name: str, status: Status, found: str, remedy: str = "") -> Need:
     """Loads what a check is made of only now, so that `kts --help` stays fast."""
-    from kts.k8s.cluster.preflight import Check
+    from kts.k8s.cluster.preflight import Need
 
-    return Check(name, status, found, remedy)
+    return Need(name, status, found, remedy)
 
 
-def _conclusion(usable: bool, devices: Sequence[Check]) -> str:
+def _conclusion(usable: bool, devices: Sequence[Need]) -> str:
     if not usable:
         return "Nothing can be measured here; `kts report` and `kts compare` work on runs made elsewhere."
     if devices[0].status == "missing":
@@ -103,7 +103,7 @@ def _conclusion(usable: bool, devices: Sequence[Check]) -> str:
     return "This machine can measure sharing of its GPU: kts run demo"
 
 
-def _devices() -> list[Check]:
+def _devices() -> list[Need]:
     from kts.worker.detect import choose, cuda_driver
 
     driver = cuda_driver()
@@ -119,11 +119,11 @@ def _devices() -> list[Check]:
     return [_check("device cuda", "ok", f"{gpus}; CUDA {driver.cuda_version}, through {library}"), cpu]
 
 
-def _checks() -> list[Check]:
+def _checks() -> list[Need]:
     return [_system(), _cores(), *_libraries(), _governor(), _load()]
 
 
-def _telemetry(dcgm: str) -> list[Check]:
+def _telemetry(dcgm: str) -> list[Need]:
     """What a run could sample here, asked of the sources themselves."""
     from kts.report.sections.activity import source_name
     from kts.telemetry.choice import probe
@@ -146,13 +146,13 @@ def _telemetry(dcgm: str) -> list[Check]:
     return [*rows, _check("telemetry schedstat", "ok" if told else "note", found)]
 
 
-def _system() -> Check:
+def _system() -> Need:
     if sys.platform.startswith("linux"):
         return _check("system", "ok", f"Linux, Python {sys.version.split()[0]}")
     return _check("system", "missing", f"{sys.platform}: measuring needs Linux; reporting runs anywhere")
 
 
-def _cores() -> Check:
+def _cores() -> Need:
     from kts.worker.detect import cpu_model
     from kts.worker.environment import usable_cores
 
@@ -165,7 +165,7 @@ def _cores() -> Check:
     return _check("cores", "ok", f"{found}: up to {count - 1} tenants on a GPU get a core of their own")
 
 
-def _libraries() -> list[Check]:
+def _libraries() -> list[Need]:
     from kts.worker.detect import cuda_devices, installed
     from kts.worker.environment import LIBRARIES, library_version
 
@@ -180,7 +180,7 @@ def _libraries() -> list[Check]:
     return rows
 
 
-def _governor() -> Check:
+def _governor() -> Need:
     from kts.worker.environment import governor
 
     found = governor()
@@ -189,7 +189,7 @@ def _governor() -> Check:
     return _check("governor", "note", found, "cpupower frequency-set -g performance makes CPU figures steadier")
 
 
-def _load() -> Check:
+def _load() -> Need:
     from kts.worker.environment import load_average, usable_cores
 
     found = load_average()

@@ -10,7 +10,8 @@ import typer
 Json = Annotated[bool, typer.Option("--json", help="Only JSON on stdout; everything else on stderr.")]
 NoFigures = Annotated[bool, typer.Option("--no-figures", help="Write tables and pages, draw nothing.")]
 RunDirectory = Annotated[
-    Path, typer.Argument(metavar="DIR", help="A run directory. Or KTS_APP v1 logs: a directory, a file, or - for stdin.")
+    Path,
+    typer.Argument(metavar="DIR", help="A run directory. Or KTS_APP v1 logs: a directory, a file, or - for stdin."),
 ]
 Telemetry = Annotated[
     bool, typer.Option("--telemetry/--no-telemetry", help="Sample the device and the CPU scheduler beside the run.")

@@ -91,13 +91,11 @@ def probe(
 
 
 def _who(device: str, look: Look, as_json: bool) -> None:
-    company = kts.who(device, looks=look.looks, watch_s=look.watch, fingerprint=look.fingerprint)
+    presence = kts.who(device, looks=look.looks, watch_s=look.watch, fingerprint=look.fingerprint)
     if as_json:
-        print_json(company.answer)
-        return
-    sys.stdout.write(company.sentence + "\n")
-    if company.fingerprint is None:
-        sys.stdout.write("  without a fingerprint of this device, its slice is taken from what was seen: kts probe\n")
+        print_json(presence.answer)
+    else:
+        kts.show(presence, console(stderr=False))
 
 
 def _list(as_json: bool) -> None:

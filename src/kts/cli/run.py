@@ -33,7 +33,7 @@ def _choice(*words: str) -> Callable[[str], list[str]]:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Changes:
+class ChangeOptions:
     """Keys of the experiment that are set anew. Each field is an option; see `kts.cli.groups`."""
 
     design: Annotated[
@@ -90,7 +90,7 @@ def run(
             autocompletion=_choice(*BACKENDS),
         ),
     ] = "local",
-    changes: Changes,
+    changes: ChangeOptions,
     telemetry: Telemetry = True,
     dcgm: Dcgm = "",
     context: Context = None,

@@ -6,9 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby
 from typing import TYPE_CHECKING
 
-from rich.console import Console
-
-from kts.report import cells, terminal
+from kts.report import cells
 from kts.report import document as doc
 
 if TYPE_CHECKING:
@@ -24,17 +22,8 @@ _TONES: dict[str, doc.Tone] = {
 }
 
 
-def print_comparison(comparison: Comparison, console: Console) -> None:
-    """Prints side B against side A: the judged figures with their ratios, what they come to, and what else differs."""
-    terminal.render(doc.Document(tuple(_comparison(comparison))), console)
-
-
-def print_pool(pool: Pool, console: Console) -> None:
-    """Prints the figures over all runs, each with an interval for their mean and how much runs differ."""
-    terminal.render(doc.Document(tuple(_pool(pool))), console)
-
-
-def _comparison(comparison: Comparison) -> Iterator[doc.Element]:
+def comparison_elements(comparison: Comparison) -> Iterator[doc.Element]:
+    """Side B against side A: the judged figures with their ratios, what they come to, and what else differs."""
     from kts.stats.comparison import FAMILY
 
     shown = [change for change in comparison.changes if (change.clock, change.figure, change.quantile) in FAMILY]
@@ -63,7 +52,8 @@ def _comparison(comparison: Comparison) -> Iterator[doc.Element]:
     yield from doc.listed("What else differs", [*missing, *comparison.notes], "!")
 
 
-def _pool(pool: Pool) -> Iterator[doc.Element]:
+def pool_elements(pool: Pool) -> Iterator[doc.Element]:
+    """The figures over all runs, each with an interval for their mean and how much runs differ."""
     yield _runs("runs", pool.runs)
     mean = f"mean ({100 * pool.confidence:g} % interval)"
     yield doc.Table(

@@ -1,14 +1,11 @@
-"""What a fingerprint says, as a document."""
+"""What a fingerprint says, and who is on a device."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from rich.console import Console
-
 from kts.report import document as doc
-from kts.report import terminal
 from kts.units import format_ms
 
 if TYPE_CHECKING:
@@ -16,18 +13,23 @@ if TYPE_CHECKING:
     from kts.physics.values import Fingerprint, Interval
 
 
-def print_findings(findings: Findings, console: Console) -> None:
+def findings_elements(findings: Findings) -> Iterator[doc.Element]:
     """Its figures with their intervals, a line each, and what was noted meanwhile."""
     of = findings.fingerprint
     driver = f", driver {of.gpu.driver}" if of.gpu.driver else ""
+    yield doc.paragraph(f"{of.gpu.label or of.gpu.name}, {of.mode}{driver}")
     columns = (doc.Column("", "word"), doc.Column("", "word"), doc.Column("", "name", fold=0))
-    notes = (*(f"note: {note}" for note in findings.notes), f"{of.how}; 95 % intervals")
-    elements = (
-        doc.paragraph(f"{of.gpu.label or of.gpu.name}, {of.mode}{driver}"),
-        doc.Table(columns, (tuple(_rows(of)),), gap=2),
-        *(doc.paragraph(note) for note in notes),
-    )
-    terminal.render(doc.Document(elements), console)
+    yield doc.Table(columns, (tuple(_rows(of)),), gap=2)
+    for note in findings.notes:
+        yield doc.paragraph(f"note: {note}")
+    yield doc.paragraph(f"{of.how}; 95 % intervals")
+
+
+def presence_elements(sentence: str, *, measured: bool) -> Iterator[doc.Element]:
+    """Who is on a device. ``measured``: its fingerprint was there to read the turns by."""
+    yield doc.paragraph(sentence)
+    if not measured:
+        yield doc.paragraph("without a fingerprint of this device, its slice is taken from what was seen: kts probe")
 
 
 def figure(interval: Interval) -> str:

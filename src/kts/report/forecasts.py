@@ -5,10 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from rich.console import Console
-
 from kts.model.provenance import made_by, made_from
-from kts.report import cells, terminal
+from kts.report import cells
 from kts.report import document as doc
 
 if TYPE_CHECKING:
@@ -19,31 +17,22 @@ if TYPE_CHECKING:
     from kts.physics.whatif import Answer
 
 
-def print_prediction(prediction: Prediction, console: Console) -> None:
+def prediction_elements(prediction: Prediction) -> Iterator[doc.Element]:
     """A row per tenant of every mix: p50, p95, p99 and DF99 with bands, rate, misses; then what the bands hold."""
-    terminal.render(doc.Document(tuple(_prediction(prediction))), console)
-
-
-def print_answers(
-    answers: Sequence[Answer], confidence: float, seconds: float, error: ModelError, console: Console
-) -> None:
-    """A block of rows per question, the first one as it is now."""
-    elements = _mixes("what if", [(answer.label, answer.forecast) for answer in answers])
-    meaning = (doc.paragraph(text, "quiet") for text in _meaning(confidence, _length([seconds]), error))
-    terminal.render(doc.Document((*elements, *meaning)), console)
-
-
-def print_score(score: Score, console: Console) -> None:
-    """Predicted beside measured for every tenant, then the errors of the prediction and of simpler rules."""
-    terminal.render(doc.Document(tuple(_score(score))), console)
-
-
-def _prediction(prediction: Prediction) -> Iterator[doc.Element]:
     yield doc.paragraph(_sharing(prediction.fingerprint), "strong")
     yield from _mixes("mix", [(mix.name, mix) for mix in prediction.mixes])
     length = _length([mix.seconds or prediction.seconds for mix in prediction.mixes])
     meaning = _meaning(prediction.confidence, length, prediction.model_error)
     for text in (*meaning, *prediction.notes, *_made_by("Made", prediction.provenance)):
+        yield doc.paragraph(text, "quiet")
+
+
+def answers_elements(
+    answers: Sequence[Answer], confidence: float, seconds: float, error: ModelError
+) -> Iterator[doc.Element]:
+    """A block of rows per question, the first one as it is now."""
+    yield from _mixes("what if", [(answer.label, answer.forecast) for answer in answers])
+    for text in _meaning(confidence, _length([seconds]), error):
         yield doc.paragraph(text, "quiet")
 
 
@@ -69,7 +58,8 @@ def _mixes(head: str, mixes: Sequence[tuple[str, MixForecast]]) -> Iterator[doc.
                 yield doc.paragraph(text, "worse")
 
 
-def _score(score: Score) -> Iterator[doc.Element]:
+def score_elements(score: Score) -> Iterator[doc.Element]:
+    """Predicted beside measured for every tenant, then the errors of the prediction and of simpler rules."""
     yield doc.Table(
         columns=(
             doc.Column("mix", "name", fold=NAME),

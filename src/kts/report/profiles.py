@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
-from rich.console import Console
 
 from kts.report import document as doc
-from kts.report import terminal
 
 if TYPE_CHECKING:
     from kts.physics.values import Profile
@@ -17,15 +15,15 @@ if TYPE_CHECKING:
 _COLUMNS = ("launches", "GPU ms", "p50 ms", "p99 ms", "host warm, cold ms", "tracer", "memory MiB", "SM MHz")
 
 
-def print_profiles(profiles: Sequence[Profile], console: Console) -> None:
+def profiles_elements(profiles: Sequence[Profile]) -> Iterator[doc.Element]:
     """A row per tenant: launches and GPU time of an iteration, its service time alone without a tracer, the host."""
-    table = doc.Table(
+    yield doc.Table(
         columns=(doc.Column("tenant", "word"), doc.Column("method", "word"), *map(doc.Column, _COLUMNS)),
         groups=(tuple(map(_row, profiles)),),
         gap=2,
     )
-    how = (doc.paragraph(f"{profile.tenant}: {profile.how}", "quiet", close=True) for profile in profiles)
-    terminal.render(doc.Document((table, *how)), console)
+    for profile in profiles:
+        yield doc.paragraph(f"{profile.tenant}: {profile.how}", "quiet", close=True)
 
 
 def _row(profile: Profile) -> list[str]:

@@ -5,11 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from rich.console import Console
-
 from kts.model.provenance import made_by
 from kts.report import document as doc
-from kts.report import markdown, terminal
+from kts.report import markdown
 
 if TYPE_CHECKING:
     from kts.physics.selfcheck import Check, SelfCheck, TenantCheck
@@ -24,22 +22,13 @@ LEGEND = (
 )
 
 
-def print_selfcheck(result: SelfCheck, console: Console) -> None:
-    """A row per tenant that was judged, and a line per check that failed."""
-    terminal.render(_document(result), console)
-
-
 def as_markdown(result: SelfCheck) -> str:
     """The table as Markdown, and what is outside of its bar as a list."""
-    return markdown.render(_document(result))
+    return markdown.render(doc.Document(tuple(selfcheck_elements(result))))
 
 
-def _document(result: SelfCheck) -> doc.Document:
-    """The table; in a terminal with its legend and the checks that failed, in files with all that are off."""
-    return doc.Document(tuple(_elements(result)))
-
-
-def _elements(result: SelfCheck) -> Iterator[doc.Element]:
+def selfcheck_elements(result: SelfCheck) -> Iterator[doc.Element]:
+    """A row per tenant that was judged; in a terminal with the checks that failed, in files with all that are off."""
     yield doc.Table(
         columns=(*(doc.Column(head, "name", fold=0) for head in NAMES), *map(doc.Column, FIGURES)),
         groups=(tuple(rows(result)),),

@@ -12,7 +12,7 @@ import yaml
 
 from kts.errors import SetupError
 from kts.k8s.cluster.api import Api, Forbidden, Unavailable, _error
-from kts.k8s.cluster.preflight import HELPFUL, NEEDED, RBAC, UNKNOWN, Check, can_start, check
+from kts.k8s.cluster.preflight import HELPFUL, NEEDED, RBAC, UNKNOWN, Need, can_start, check
 from kts.k8s.objects.names import DEFAULT_IMAGE
 from kts.k8s.objects.settings import ClusterSettings
 
@@ -81,7 +81,7 @@ def holder(count: str) -> dict[str, Any]:
     }
 
 
-def look(settings: ClusterSettings = SETTINGS, wanted: int = 2, **changes: Any) -> dict[str, Check]:
+def look(settings: ClusterSettings = SETTINGS, wanted: int = 2, **changes: Any) -> dict[str, Need]:
     """Checks by name; of several of one name the worst."""
     worst = sorted(check(Cluster(**changes), settings, wanted), key=lambda c: ("ok", "note", "missing").index(c.status))
     return {one.name: one for one in worst}

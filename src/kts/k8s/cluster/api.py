@@ -13,7 +13,6 @@ import msgspec
 from kts.errors import KtsError, SetupError
 from kts.k8s.objects import Object
 
-FIELD_MANAGER = "kts"
 _TIMEOUT_S = 10.0
 _PATHS = {
     "Namespace": ("api/v1", "namespaces"),
@@ -114,24 +113,13 @@ class Api:
         meta = obj["metadata"]
         return self._json("POST", _path(obj["kind"], meta.get("namespace", "")), body=obj)
 
-    def apply(self, obj: Object) -> Object:
-        """Server-side apply."""
-        meta = obj["metadata"]
-        return self._json(
-            "PATCH",
-            _path(obj["kind"], meta.get("namespace", ""), meta["name"]),
-            params={"fieldManager": FIELD_MANAGER, "force": "true"},
-            body=obj,
-            content_type="application/apply-patch+yaml",
-        )
-
     def patch(self, kind: str, name: str, namespace: str, body: Object) -> Object:
         """JSON merge patch."""
         return self._json("PATCH", _path(kind, namespace, name), body=body, content_type="application/merge-patch+json")
 
-    def delete(self, kind: str, name: str, namespace: str = "", propagation: str = "Background") -> bool:
+    def delete(self, kind: str, name: str, namespace: str = "") -> bool:
         """Deletes it and what it owns; False if there was none."""
-        body = {"kind": "DeleteOptions", "apiVersion": "v1", "propagationPolicy": propagation}
+        body = {"kind": "DeleteOptions", "apiVersion": "v1", "propagationPolicy": "Background"}
         try:
             self._json("DELETE", _path(kind, namespace, name), body=body)
         except Missing:

@@ -29,8 +29,8 @@ ONE_GPU = (
 )
 
 
-class Check(msgspec.Struct, frozen=True):
-    """One thing looked at. ``status``: ok; note: works, with a limit, or is not known; missing: cannot be used."""
+class Need(msgspec.Struct, frozen=True):
+    """What a run needs. ``status``: ok; note: works, with a limit, or is not known; missing: is not usable."""
 
     name: str
     status: Status
@@ -72,7 +72,7 @@ HELPFUL = (
 """In the whole cluster: a run can do without, and what it then lacks."""
 
 
-def check(api: Api, settings: ClusterSettings, wanted: int) -> list[Check]:
+def check(api: Api, settings: ClusterSettings, wanted: int) -> list[Need]:
     """Everything that a run of ``wanted`` tenants needs; it can start unless one is missing.
 
     What may not be read is a note that says so. Unavailable, or another SetupError, if the server stops to answer.
@@ -80,7 +80,7 @@ def check(api: Api, settings: ClusterSettings, wanted: int) -> list[Check]:
     try:
         version = api.version()
     except SetupError as error:
-        return [Check("API server", "missing", error.what, error.remedy)]
+        return [Need("API server", "missing", error.what, error.remedy)]
     nodes = _readable(lambda: api.list("Node"))
     pods = _readable(lambda: api.list("Pod"))
     return [
@@ -93,7 +93,7 @@ def check(api: Api, settings: ClusterSettings, wanted: int) -> list[Check]:
     ]
 
 
-def can_start(checks: Sequence[Check]) -> bool:
+def can_start(checks: Sequence[Need]) -> bool:
     """True if nothing that a run needs is missing."""
     return all(one.status != "missing" for one in checks)
 
@@ -106,29 +106,29 @@ def _readable(read: Callable[[], list[Object]]) -> list[Object] | None:
         return None
 
 
-def _version(server: str, version: str) -> Check:
+def _version(server: str, version: str) -> Need:
     found = f"{server}, Kubernetes {version}"
     match = re.match(r"v?(\d+)\.(\d+)", version)
     if match and (int(match[1]), int(match[2])) >= OLDEST:
-        return Check("API server", "ok", found)
+        return Need("API server", "ok", found)
     oldest = ".".join(map(str, OLDEST))
-    return Check("API server", "note", f"{found}: not tried", f"Kubernetes {oldest} or newer is supported")
+    return Need("API server", "note", f"{found}: not tried", f"Kubernetes {oldest} or newer is supported")
 
 
-def _permissions(api: Api, namespace: str) -> list[Check]:
+def _permissions(api: Api, namespace: str) -> list[Need]:
     try:
         lacking = [(one, _refused(api, one, namespace)) for one in NEEDED]
         unseen = [(one, loss) for one, loss in HELPFUL if _refused(api, one, "")]
     except Forbidden:
-        return [Check("permissions", "note", UNKNOWN, "kubectl auth can-i --list")]
+        return [Need("permissions", "note", UNKNOWN, "kubectl auth can-i --list")]
     missing = [one.words(verbs) for one, verbs in lacking if verbs]
     if missing:
         found = f"in namespace {namespace} you may not: {'; '.join(missing)}"
-        first = Check("permissions", "missing", found, RBAC)
+        first = Need("permissions", "missing", found, RBAC)
     else:
-        first = Check("permissions", "ok", f"all that a run needs in namespace {namespace}")
+        first = Need("permissions", "ok", f"all that a run needs in namespace {namespace}")
     notes = [
-        Check("permissions", "note", f"in the whole cluster you may not {one.words(one.verbs)}: {loss}", RBAC)
+        Need("permissions", "note", f"in the whole cluster you may not {one.words(one.verbs)}: {loss}", RBAC)
         for one, loss in unseen
     ]
     return [first, *notes]
@@ -139,44 +139,44 @@ def _refused(api: Api, one: Permission, namespace: str) -> list[str]:
     return [v for v in one.verbs if not api.allowed(v, one.group, one.resource, namespace, one.subresource)]
 
 
-def _namespace(api: Api, settings: ClusterSettings) -> Check:
+def _namespace(api: Api, settings: ClusterSettings) -> Need:
     name = settings.namespace
     try:
         found = api.get("Namespace", name)
         creatable = found is None and settings.create_namespace and api.allowed("create", "", "namespaces")
     except Forbidden:
-        return Check("namespace", "note", f"{name}: {UNKNOWN}", RBAC)
+        return Need("namespace", "note", f"{name}: {UNKNOWN}", RBAC)
     if found is None:
         create = f"kubectl create namespace {name}"
         if creatable:
-            return Check("namespace", "ok", f"{name} is not there; a run creates it")
-        return Check("namespace", "missing", f"{name} is not there, and a run may not create it", create)
+            return Need("namespace", "ok", f"{name} is not there; a run creates it")
+        return Need("namespace", "missing", f"{name} is not there, and a run may not create it", create)
     level = _labels(found).get(POD_SECURITY)
     if level is None:
-        return Check("namespace", "ok", f"{name}; it enforces no Pod Security level of its own")
-    return Check("namespace", "ok", f"{name} enforces Pod Security level {level}; pods of a run meet all levels")
+        return Need("namespace", "ok", f"{name}; it enforces no Pod Security level of its own")
+    return Need("namespace", "ok", f"{name} enforces Pod Security level {level}; pods of a run meet all levels")
 
 
 def _places(
     nodes: Sequence[Object] | None, pods: Sequence[Object] | None, settings: ClusterSettings, wanted: int
-) -> list[Check]:
+) -> list[Need]:
     """Node, slots, sharing and image."""
     if nodes is None:
-        unseen = [Check(name, "note", UNKNOWN, RBAC) for name in ("node", "slots", "sharing")]
+        unseen = [Need(name, "note", UNKNOWN, RBAC) for name in ("node", "slots", "sharing")]
         must = "; kts run needs --image, since it cannot see whether to load one"
         found = UNKNOWN + (must if settings.image == DEFAULT_IMAGE else "")
-        return [*unseen, Check("image", "note", found, RBAC)]
+        return [*unseen, Need("image", "note", found, RBAC)]
     rooms = slots.rooms(nodes, pods or [], settings)
     offering = [room for room in rooms if room.slots or not settings.resource]
     if not offering:
         try:
             slots.choose(rooms, wanted, settings)
         except SetupError as error:
-            return [Check("node", "missing", error.what, error.remedy)]
+            return [Need("node", "missing", error.what, error.remedy)]
     by_name = {node["metadata"]["name"]: node for node in nodes}
     chosen = by_name[offering[0].node]
     offer = f" with {settings.resource}" if settings.resource else ""
-    ready = Check("node", "ok", f"Ready{offer}: {', '.join(room.node for room in offering)}")
+    ready = Need("node", "ok", f"Ready{offer}: {', '.join(room.node for room in offering)}")
     return [
         ready,
         *_taints(chosen, settings),
@@ -187,7 +187,7 @@ def _places(
     ]
 
 
-def _taints(node: Object, settings: ClusterSettings) -> list[Check]:
+def _taints(node: Object, settings: ClusterSettings) -> list[Need]:
     """A note if pods of a run do not tolerate the node; some clusters add what GPUs need by themselves."""
     taints = [t for t in node.get("spec", {}).get("taints") or () if t.get("effect") in ("NoSchedule", "NoExecute")]
     left = [t for t in taints if not any(_tolerates(one, t) for one in settings.tolerations)]
@@ -195,7 +195,7 @@ def _taints(node: Object, settings: ClusterSettings) -> list[Check]:
         return []
     words = [f"{t['key']}{'=' + t['value'] if t.get('value') else ''}:{t['effect']}" for t in left]
     found = f"{node['metadata']['name']} has the taint {', '.join(words)}, which the run does not tolerate"
-    return [Check("node", "note", found, " ".join(f"--toleration {word}" for word in words))]
+    return [Need("node", "note", found, " ".join(f"--toleration {word}" for word in words))]
 
 
 def _tolerates(toleration: Mapping[str, Any], taint: Mapping[str, Any]) -> bool:
@@ -205,27 +205,27 @@ def _tolerates(toleration: Mapping[str, Any], taint: Mapping[str, Any]) -> bool:
     )
 
 
-def _slots(found: Sequence[slots.Room], settings: ClusterSettings, wanted: int, *, all_pods_seen: bool) -> Check:
+def _slots(found: Sequence[slots.Room], settings: ClusterSettings, wanted: int, *, all_pods_seen: bool) -> Need:
     if not settings.resource:
         how = f"claim {settings.claim}" if settings.claim else "no resource is asked for"
-        return Check("slots", "ok", f"{how}: tenants take no slots")
+        return Need("slots", "ok", f"{how}: tenants take no slots")
     try:
         node = slots.choose(found, wanted, settings)
     except SetupError as error:
-        return Check("slots", "missing", error.what, error.remedy)
+        return Need("slots", "missing", error.what, error.remedy)
     room = next(room for room in found if room.node == node)
     if not all_pods_seen:
-        return Check("slots", "note", f"node {node} offers {room.slots}; in use {UNKNOWN}", RBAC)
-    return Check("slots", "ok", f"{room.words()}; {wanted} wanted")
+        return Need("slots", "note", f"node {node} offers {room.slots}; in use {UNKNOWN}", RBAC)
+    return Need("slots", "ok", f"{room.words()}; {wanted} wanted")
 
 
-def _sharing(node: Object, resource: str) -> Check:
+def _sharing(node: Object, resource: str) -> Need:
     """What the plugin's labels say of how a GPU is shared."""
     name, told, maker = node["metadata"]["name"], offers.told(node, resource), offers.of_node(node)
     by = f" ({maker.who})" if maker else ""
     if not (told.strategy or told.replicas or told.count):
         discovery = "install NVIDIA's GPU feature discovery; a run proves by itself which GPU each tenant had"
-        return Check("sharing", "note", f"unknown: node {name} has no labels that tell{by}", discovery)
+        return Need("sharing", "note", f"unknown: node {name} has no labels that tell{by}", discovery)
     things = "MIG device" if "/mig-" in resource else "GPU"
     found = f"node {name}{by}: {told.strategy or 'strategy not told'}, {told.replicas or 'unknown'} slots per {things}"
     found += (
@@ -234,16 +234,16 @@ def _sharing(node: Object, resource: str) -> Check:
         else f", number of {things}s not told"
     )
     if told.count.isascii() and told.count.isdecimal() and int(told.count) > 1:
-        return Check("sharing", "note", f"{found}: tenants may land on different {things}s", ONE_GPU)
+        return Need("sharing", "note", f"{found}: tenants may land on different {things}s", ONE_GPU)
     if told.strategy == "none" or told.replicas == "1":
         more = f"offer more slots, {maker.setting}" if maker else "kts k8s time-slicing --replicas 4"
-        return Check("sharing", "note", f"{found}: not shared", more)
+        return Need("sharing", "note", f"{found}: not shared", more)
     if told.strategy == "mps":
-        return Check("sharing", "note", f"{found}: by MPS, so that tenants run at once and not in turns")
-    return Check("sharing", "ok" if told.count and told.strategy and told.replicas else "note", found)
+        return Need("sharing", "note", f"{found}: by MPS, so that tenants run at once and not in turns")
+    return Need("sharing", "ok" if told.count and told.strategy and told.replicas else "note", found)
 
 
-def _gpu(node: Object, settings: ClusterSettings) -> list[Check]:
+def _gpu(node: Object, settings: ClusterSettings) -> list[Need]:
     """Which GPU it is, as far as labels tell, and whether kts's own image can compute on it by torch."""
     labels = _labels(node)
     compute = tuple(labels.get(f"nvidia.com/gpu.compute.{part}", "") for part in ("major", "minor"))
@@ -254,34 +254,34 @@ def _gpu(node: Object, settings: ClusterSettings) -> list[Check]:
     found = f"{product}, compute capability {'.'.join(compute)}, driver {driver}"
     fits = tuple(map(int, compute)) >= TORCH_COMPUTE and int(driver) >= TORCH_DRIVER
     if fits or settings.image != DEFAULT_IMAGE:
-        return [Check("GPU", "ok", found)]
+        return [Need("GPU", "ok", found)]
     needs = (
         f"torch in kts's image needs compute capability {'.'.join(map(str, TORCH_COMPUTE))} and driver {TORCH_DRIVER}"
     )
-    return [Check("GPU", "note", f"{found}: {needs}", "kts run --extra cupy has CUDA 12; or give an image: --image")]
+    return [Need("GPU", "note", f"{found}: {needs}", "kts run --extra cupy has CUDA 12; or give an image: --image")]
 
 
-def _unshared(settings: ClusterSettings) -> Check:
+def _unshared(settings: ClusterSettings) -> Need:
     """Where tenants ask for no slots of a plugin."""
     if settings.claim:
-        return Check("sharing", "ok", f"all tenants share claim {settings.claim}")
-    return Check("sharing", "note", "no resource is asked for: which GPU a tenant gets is not arranged")
+        return Need("sharing", "ok", f"all tenants share claim {settings.claim}")
+    return Need("sharing", "note", "no resource is asked for: which GPU a tenant gets is not arranged")
 
 
-def _image(node: Object, settings: ClusterSettings) -> Check:
+def _image(node: Object, settings: ClusterSettings) -> Need:
     """A note at most: a run builds or pulls what is not there, and a kubelet tells only some images."""
     name = node["metadata"]["name"]
     images = [known for image in node.get("status", {}).get("images") or () for known in image.get("names") or ()]
     if settings.image in images:
-        return Check("image", "ok", f"{settings.image} is on node {name}")
+        return Need("image", "ok", f"{settings.image} is on node {name}")
     found = f"{settings.image} is not among the {len(images)} image names that node {name} tells"
     built = sorted(known for known in images if known.startswith(f"{DEFAULT_REPOSITORY}:"))
     if settings.image == DEFAULT_IMAGE and built:
         found = f"on node {name}: {', '.join(built)}; whether one is of this very kts is seen when a run starts"
-    return Check("image", "note", found, "kts k8s image builds and loads it; so does kts run unless --image is given")
+    return Need("image", "note", found, "kts k8s image builds and loads it; so does kts run unless --image is given")
 
 
-def _claim(api: Api, settings: ClusterSettings) -> list[Check]:
+def _claim(api: Api, settings: ClusterSettings) -> list[Need]:
     """Nothing where none is used."""
     if not settings.claim:
         return []
@@ -289,7 +289,7 @@ def _claim(api: Api, settings: ClusterSettings) -> list[Check]:
         found = api.get("ResourceClaim", settings.claim, settings.namespace)
     except Forbidden:
         return [
-            Check(
+            Need(
                 "claim",
                 "note",
                 f"{settings.claim}: {UNKNOWN}",
@@ -299,27 +299,27 @@ def _claim(api: Api, settings: ClusterSettings) -> list[Check]:
     where = f"ResourceClaim {settings.claim} in namespace {settings.namespace}"
     if found is None:
         return [
-            Check("claim", "missing", f"there is no {where}", "create it; it needs Kubernetes 1.34 and a DRA driver")
+            Need("claim", "missing", f"there is no {where}", "create it; it needs Kubernetes 1.34 and a DRA driver")
         ]
-    return [Check("claim", "ok", where)]
+    return [Need("claim", "ok", where)]
 
 
-def _runtime_class(api: Api, settings: ClusterSettings) -> Check:
+def _runtime_class(api: Api, settings: ClusterSettings) -> Need:
     name = settings.runtime_class
     if not name:
-        return Check("runtime class", "ok", "none asked for: the cluster's default")
+        return Need("runtime class", "ok", "none asked for: the cluster's default")
     try:
         found = api.get("RuntimeClass", name)
     except Forbidden:
-        return Check(
+        return Need(
             "runtime class", "note", f"{name}: {UNKNOWN}", "a run needs not read it; ask: kubectl get runtimeclass"
         )
     if found is None:
         remedy = (
             "install NVIDIA's container toolkit and a RuntimeClass; where nvidia is the default: --runtime-class ''"
         )
-        return Check("runtime class", "missing", f"there is no RuntimeClass {name}", remedy)
-    return Check("runtime class", "ok", f"{name}, handler {found.get('handler', 'not told')}")
+        return Need("runtime class", "missing", f"there is no RuntimeClass {name}", remedy)
+    return Need("runtime class", "ok", f"{name}, handler {found.get('handler', 'not told')}")
 
 
 def _labels(obj: Object) -> dict[str, str]:
