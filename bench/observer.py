@@ -37,7 +37,7 @@ from kts.worker.detect import choose
 from kts.worker.devices import Device, open_device
 from kts.worker.iteration import timed
 from kts.worker.link import BlockOutlet, Link
-from kts.worker.loop import SPIN_NS, Block, exempt_from_collection, no_garbage_collection
+from kts.worker.loop import SPIN_NS, BlockRun, exempt_from_collection, no_garbage_collection
 from kts.worker.workloads import Operation, build
 
 BAR = 0.01
@@ -116,7 +116,7 @@ def instrumented(device: Device, operation: Operation, seconds: float, arm: Arm,
     """One block of the worker's loop."""
     outlet = _KeepingOutlet(link, len(arm.rates))
     start_ns = time.monotonic_ns() + _LEAD_NS
-    Block(
+    BlockRun(
         iterate=timed(device, operation),
         device_ms=device.device_ms,
         arrivals=Closed(),

@@ -12,7 +12,7 @@ from kts.model.plan import Quota
 from kts.model.records import RECORD, Records
 from kts.model.run import DeviceInfo
 from kts.worker.iteration import timed
-from kts.worker.loop import Block
+from kts.worker.loop import BlockRun
 
 MS = 1_000_000
 BACK_TO_BACK = Closed()
@@ -135,9 +135,9 @@ def make_block(
     operation: Callable[[], object] = lambda: None,
     seed: int = 1,
     first_in_ms: float | None = None,
-) -> Block:
+) -> BlockRun:
     device = FakeDevice(clock, service_ms)
-    return Block(
+    return BlockRun(
         iterate=timed(device, operation, clock),
         device_ms=device.device_ms,
         arrivals=arrivals,

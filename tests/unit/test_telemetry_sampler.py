@@ -13,9 +13,7 @@ from tests.helpers_telemetry import MS, UUID, Clock, FakeNvml, S, sample
 
 from kts.model.run import DeviceInfo, WorkerInfo
 from kts.model.telemetry import Sample, SourceState
-from kts.telemetry import gpm as gpm_module
 from kts.telemetry import nvml as nvml_module
-from kts.telemetry import processes
 from kts.telemetry.choice import make_sampler, probe
 from kts.telemetry.sampler import Polling, Sampler
 from kts.telemetry.schedstat import SchedstatSource
@@ -216,8 +214,7 @@ def test_the_doctor_is_told_the_values_of_what_is_there_and_why_the_rest_is_not(
     """Else `kts doctor` would promise sources that a run does not have."""
     nvml = FakeNvml(Clock())
     nvml.gpm_supported = 0
-    for module in (gpm_module, nvml_module, processes):
-        monkeypatch.setattr(module, "load_nvml", lambda: nvml)
+    monkeypatch.setattr(nvml_module, "load_nvml", lambda: nvml)
     readings = {reading.state.source: reading for reading in probe(UUID, sleep=lambda _: None)}
     assert readings["nvml"].values["sm_clock_mhz"] == 1980.0
     assert "Hopper" in readings["gpm"].state.missing

@@ -13,7 +13,7 @@ from kts.model.plan import Quota
 from kts.model.records import clock_ms
 from kts.wire.framing import CHUNK_RECORDS
 from kts.worker.iteration import timed
-from kts.worker.loop import Block
+from kts.worker.loop import BlockRun
 
 
 def test_a_known_delay_every_50th_iteration_is_reported_as_it_is() -> None:
@@ -34,7 +34,7 @@ def test_the_stopwatch_is_read_after_the_completion_is_clocked() -> None:
     device = FakeDevice(clock, lambda _: 1.0)
     operation = lambda: device.calls.append("operation")  # noqa: E731
     now = lambda: device.calls.append("now") or clock()  # noqa: E731
-    block = Block(
+    block = BlockRun(
         iterate=timed(device, operation, now),
         device_ms=device.device_ms,
         arrivals=Closed(),

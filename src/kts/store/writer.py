@@ -210,15 +210,10 @@ def _finish_samples(directory: Path, info: RunInfo) -> RunInfo:
         series, damage = read_samples(path)
         write_parquet(series, directory)
     except (OSError, pa.ArrowException) as error:
-        note = f"{layout.TELEMETRY} could not be written ({error}); {path.name} is kept and read instead"
-        info = msgspec.structs.replace(info, notes=(*info.notes, note))
-        runfile.write(directory, info)
-        return info
+        return _noted(directory, info, _kept(path, layout.TELEMETRY, error))
     if damage:
-        info = msgspec.structs.replace(info, notes=(*info.notes, *damage))
-        runfile.write(directory, info)
-    path.unlink()
-    files.sync_directory(directory)
+        info = _noted(directory, info, *damage)
+    _remove(path)
     return info
 
 
@@ -234,13 +229,24 @@ def _finish_records(directory: Path, info: RunInfo) -> RunInfo:
             raise OSError("the journal is damaged: " + "; ".join((*journal.damage, journal.torn)))
         convert(journal, directory)
     except (OSError, pa.ArrowException, DataError) as error:
-        note = f"{layout.PARQUET} could not be written ({error}); {layout.JOURNAL} is kept and read instead"
-        info = msgspec.structs.replace(info, notes=(*info.notes, note))
-        runfile.write(directory, info)
-        return info
-    path.unlink()
-    files.sync_directory(directory)
+        return _noted(directory, info, _kept(path, layout.PARQUET, error))
+    _remove(path)
     return info
+
+
+def _kept(journal: Path, name: str, error: Exception) -> str:
+    return f"{name} could not be written ({error}); {journal.name} is kept and read instead"
+
+
+def _noted(directory: Path, info: RunInfo, *notes: str) -> RunInfo:
+    info = msgspec.structs.replace(info, notes=(*info.notes, *notes))
+    runfile.write(directory, info)
+    return info
+
+
+def _remove(path: Path) -> None:
+    path.unlink()
+    files.sync_directory(path.parent)
 
 
 def _with_block(info: RunInfo, outcome: BlockOutcome) -> RunInfo:

@@ -6,13 +6,14 @@ NVML refreshes its counters about every 100 ms and asks for more than that betwe
 
 from __future__ import annotations
 
+import contextlib
 import math
 import time
 from collections.abc import Callable
 from typing import Any
 
 from kts.model.telemetry import Sample, SourceState
-from kts.telemetry.nvml import load_nvml, open_device, shut_down
+from kts.telemetry.nvml import NvmlBacked
 from kts.telemetry.source import SourceMissingError, samples_at
 from kts.units import NS_PER_MS
 
@@ -30,16 +31,13 @@ MOST_FAILURES = 10
 """In a row, before the source is given up."""
 
 
-class GpmSource:
-    """`kts.telemetry.source.Source`. ``nvml``: the module, given in tests."""
+class GpmSource(NvmlBacked):
+    """`kts.telemetry.source.Source`."""
 
     name = "gpm"
 
     def __init__(self, nvml: Any = None, *, clock: Callable[[], int] = time.monotonic_ns) -> None:
-        self._nvml = nvml
-        self._clock = clock
-        self._handle: Any = None
-        self._uuid = ""
+        super().__init__(nvml, clock=clock)
         self._metrics: dict[str, int] = {}
         self._buffers: list[Any] = []
         self._request: Any = None
@@ -48,9 +46,7 @@ class GpmSource:
 
     def open(self, uuid: str) -> SourceState:
         """See Source. Which metrics the GPU really gives shows with the first sample."""
-        self._nvml = self._nvml or load_nvml()
-        nvml = self._nvml
-        self._handle, self._uuid = open_device(nvml, uuid), uuid
+        nvml = self._open_device(uuid)
         try:
             if not nvml.nvmlGpmQueryDeviceSupport(self._handle).isSupportedDevice:
                 raise SourceMissingError("this GPU has no GPM (Hopper and later have)")
@@ -116,13 +112,8 @@ class GpmSource:
 
     def close(self) -> None:
         """See Source."""
-        if self._handle is None:
-            return
-        self._handle = None
         for buffer in self._buffers:
-            try:
+            with contextlib.suppress(self._nvml.NVMLError):
                 self._nvml.nvmlGpmSampleFree(buffer)
-            except self._nvml.NVMLError:
-                continue
         self._buffers.clear()
-        shut_down(self._nvml)
+        super().close()

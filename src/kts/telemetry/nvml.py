@@ -6,6 +6,7 @@ kernel ran, or device memory was read or written: a device with one busy SM is 1
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable
 from typing import Any
@@ -26,44 +27,53 @@ def load_nvml() -> Any:
     return pynvml
 
 
-def open_device(nvml: Any, uuid: str) -> Any:
-    """NVML's handle of the GPU; `nvmlShutdown` is then the caller's to call. SourceMissingError."""
-    try:
-        nvml.nvmlInit()
-    except nvml.NVMLError as error:
-        raise SourceMissingError(f"NVML does not start here: {error}") from error
-    try:
-        return nvml.nvmlDeviceGetHandleByUUID(uuid)
-    except nvml.NVMLError as error:
-        shut_down(nvml)
-        raise SourceMissingError(f"NVML shows no GPU {uuid} here: {error}") from error
-
-
-def shut_down(nvml: Any) -> None:
-    """`nvmlShutdown`, whatever it says: nothing depends on it."""
-    try:
-        nvml.nvmlShutdown()
-    except nvml.NVMLError:
-        return
-
-
-class NvmlSource:
-    """`kts.telemetry.source.Source`. ``nvml``: the module, given in tests."""
-
-    name = "nvml"
+class NvmlBacked:
+    """What sources over NVML share. ``nvml``: the module, given in tests."""
 
     def __init__(self, nvml: Any = None, *, clock: Callable[[], int] = time.monotonic_ns) -> None:
         self._nvml = nvml
         self._clock = clock
         self._handle: Any = None
         self._uuid = ""
+
+    def _open_device(self, uuid: str) -> Any:
+        """Takes NVML's handle of the GPU; the module. `close` is then to be called. SourceMissingError."""
+        nvml = self._nvml = self._nvml or load_nvml()
+        try:
+            nvml.nvmlInit()
+        except nvml.NVMLError as error:
+            raise SourceMissingError(f"NVML does not start here: {error}") from error
+        try:
+            self._handle, self._uuid = nvml.nvmlDeviceGetHandleByUUID(uuid), uuid
+        except nvml.NVMLError as error:
+            self._shut_down()
+            raise SourceMissingError(f"NVML shows no GPU {uuid} here: {error}") from error
+        return nvml
+
+    def close(self) -> None:
+        """See Source."""
+        if self._handle is not None:
+            self._handle = None
+            self._shut_down()
+
+    def _shut_down(self) -> None:
+        with contextlib.suppress(self._nvml.NVMLError):  # nothing depends on it
+            self._nvml.nvmlShutdown()
+
+
+class NvmlSource(NvmlBacked):
+    """`kts.telemetry.source.Source`."""
+
+    name = "nvml"
+
+    def __init__(self, nvml: Any = None, *, clock: Callable[[], int] = time.monotonic_ns) -> None:
+        super().__init__(nvml, clock=clock)
         self._readers: list[Callable[[], Readings]] = []
         self._state = SourceState(source=self.name)
 
     def open(self, uuid: str) -> SourceState:
         """See Source. Readings that the GPU or its driver does not offer are left out and named."""
-        self._nvml = self._nvml or load_nvml()
-        self._handle, self._uuid = open_device(self._nvml, uuid), uuid
+        self._open_device(uuid)
         offered = {
             "utilisation": self._utilisation,
             "SM clock": lambda: self._clock_mhz("sm_clock_mhz", self._nvml.NVML_CLOCK_SM),
@@ -107,13 +117,6 @@ class NvmlSource:
     def state(self) -> SourceState:
         """See Source."""
         return self._state
-
-    def close(self) -> None:
-        """See Source."""
-        if self._handle is not None:
-            self._handle = None
-            self._readers.clear()
-            shut_down(self._nvml)
 
     def _try(self, read: Callable[[], Readings]) -> Readings:
         try:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from kts.model.telemetry import Sample, SourceState
-from kts.telemetry.nvml import load_nvml, open_device, shut_down
+from kts.telemetry.nvml import NvmlBacked
 from kts.telemetry.source import SourceMissingError, samples_at
 from kts.units import NS_PER_S, NS_PER_US
 
@@ -20,7 +20,7 @@ LONGEST_NS = 2 * NS_PER_S
 """NVML's sample period is at most 1 s; a longer gap is a pause, not a span."""
 
 
-class ProcessSource:
+class ProcessSource(NvmlBacked):
     """`kts.telemetry.source.Source`. ``tenants``: pid to name of those in this pid namespace, as known now."""
 
     name = "nvml-process"
@@ -33,10 +33,9 @@ class ProcessSource:
         clock: Callable[[], int] = time.monotonic_ns,
         realtime: Callable[[], int] = time.time_ns,
     ) -> None:
+        super().__init__(nvml, clock=clock)
         self._tenants = tenants
-        self._nvml = nvml
-        self._clock, self._realtime = clock, realtime
-        self._handle: Any = None
+        self._realtime = realtime
         self._last_us = 0
         self._last_ns: dict[str, int] = {}
         self._matched: frozenset[int] = frozenset()
@@ -45,8 +44,7 @@ class ProcessSource:
 
     def open(self, uuid: str) -> SourceState:
         """See Source."""
-        self._nvml = self._nvml or load_nvml()
-        self._handle = open_device(self._nvml, uuid)
+        self._open_device(uuid)
         self._last_us = self._realtime() // NS_PER_US
         try:
             self._new_samples()
@@ -127,9 +125,3 @@ class ProcessSource:
         else:
             why = "NVML gave no sample in this time"
         return SourceState(source=self.name, missing=why)
-
-    def close(self) -> None:
-        """See Source."""
-        if self._handle is not None:
-            self._handle = None
-            shut_down(self._nvml)

@@ -94,15 +94,49 @@ def no_garbage_collection() -> Iterator[None]:
         gc.enable()
 
 
-class Block:
+class Counting:
+    """How many of a block's iterations its quota wants, and ``closes_ns``: when the window may close by it.
+
+    Towards the quota of a lingering tenant count the iterations that are submitted in the window, but for its first,
+    which follows a pause.
+    """
+
+    def __init__(self, quota: Quota, start_ns: int, arrivals: Arrivals) -> None:
+        self.closes_ns: int | None = None
+        self._quota, self._start_ns, self._arrivals = quota, start_ns, arrivals
+        self._first_submit_ns: int | None = None
+        self._lead = 0  # iterations that do not count; 0 while that is not known
+
+    def first(self) -> int:
+        """How many iterations to do before `next` is asked."""
+        wanted = self._quota.iterations
+        return _UNBOUNDED if wanted is None else 1 if self._quota.linger else wanted
+
+    def next(self, count: int, submit_ns: int) -> int:
+        """How many to do in all before it is asked again, the last of ``count`` submitted then; 0: no more."""
+        if not self._quota.linger:
+            return 0
+        if self._first_submit_ns is None:
+            self._first_submit_ns = submit_ns
+        if not self._lead:
+            if submit_ns < self._start_ns:
+                return count + 1
+            self._lead = max(1, count - 1)
+        wanted = self._lead + (self._quota.iterations or 0)
+        if count < wanted:
+            return wanted
+        self.closes_ns = submit_ns + self._arrivals.closing_ns((submit_ns - self._first_submit_ns) / (count - 1))
+        return _UNBOUNDED
+
+
+class BlockRun:
     """One block of a tenant that computes. ``now`` (monotonic ns) and ``sleep`` (seconds) can be replaced in tests.
 
     ``iterate``: see `kts.worker.iteration.timed`; ``device_ms`` reads the stopwatch after it. The outlet gets at most
     ``chunk`` records at once: with 1, each after its iteration.
 
     The window opens at ``start_ns``. A closed loop submits its first iteration at ``first_ns``, also before that; due
-    times come from ``start_ns`` on. Towards the quota of a lingering tenant count the iterations that are submitted in
-    the window, but for its first, which follows a pause.
+    times come from ``start_ns`` on.
     """
 
     def __init__(
@@ -130,12 +164,9 @@ class Block:
             self._dues = arrivals.due_times_ns(seed, start_ns)
         elif arrivals.think_ms > 0:
             self._thinks = arrivals.think_times_ns(seed)
-        self._arrivals = arrivals
         self._quota = quota
-        self._start_ns = start_ns
+        self._counting = Counting(quota, start_ns, arrivals)
         self._begin_ns = start_ns if first_ns is None or self._dues is not None else first_ns
-        self._first_submit_ns: int | None = None
-        self._lead = 0  # iterations that do not count; 0 while that is not known
         self._quota_end_ns = _NEVER_NS if quota.seconds is None else start_ns + s_to_ns(quota.seconds)
         self._outlet = outlet
         self._now = now
@@ -168,7 +199,7 @@ class Block:
     def _go_on(self) -> None:
         iterate, device_ms, thinks, dues = self._iterate, self._device_ms, self._thinks, self._dues
         pack, buffer, record_bytes, chunk = _PACK.pack_into, self._buffer, _PACK.size, self._chunk
-        wanted = _UNBOUNDED if self._quota.iterations is None else self._wanted_first()
+        wanted = self._counting.first()
         due_ns = count = 0
         if dues is not None and self._pause(due_ns := next(dues)):
             return
@@ -181,8 +212,11 @@ class Block:
             self._pending = pending = pending + 1
             if pending == chunk:
                 self._flush()
-            if count == wanted and not (wanted := self._wanted_next(submit_ns)):
-                return
+            if count == wanted:
+                if not (wanted := self._counting.next(count, submit_ns)):
+                    return
+                if (closes_ns := self._counting.closes_ns) is not None:
+                    self._quota_end_ns, self._next_between_ns = closes_ns, 0
             if dues is not None:
                 due_ns = next(dues)
             if thinks is not None or due_ns > retire_ns:
@@ -190,28 +224,6 @@ class Block:
                     return
             elif retire_ns >= self._next_between_ns and self._between(self._now()):
                 return
-
-    def _wanted_first(self) -> int:
-        """How many iterations to do before `_wanted_next` is asked."""
-        return 1 if self._quota.linger else self._quota.iterations or 0
-
-    def _wanted_next(self, submit_ns: int) -> int:
-        """How many iterations to do in all before it is asked again, after one that was submitted then; 0: no more."""
-        wanted, linger = self._quota.iterations or 0, self._quota.linger
-        if not linger:
-            return 0
-        if self._first_submit_ns is None:
-            self._first_submit_ns = submit_ns
-        if not self._lead:
-            if submit_ns < self._start_ns:
-                return self.count + 1
-            self._lead = max(1, self.count - 1)
-        if self.count < self._lead + wanted:
-            return self._lead + wanted
-        cycle_ns = (submit_ns - self._first_submit_ns) / (self.count - 1)
-        self._quota_end_ns = submit_ns + self._arrivals.closing_ns(cycle_ns)
-        self._next_between_ns = 0
-        return _UNBOUNDED
 
     def _pause(self, until_ns: int) -> bool:
         """Sleeps; True if the block is to end."""

@@ -71,10 +71,11 @@ def record(request: Request, program: Runner, info: DeviceInfo, size: int | None
     """The stretches of a tenant that is calibrated and warm."""
     tenant, seconds = request.tenant, request.seconds
     outlet = KeepingOutlet(seconds, SmClock(info.uuid) if info.kind == "cuda" else None)
-    if not isinstance(program, KernelTenant):
+    if not tenant.work.traceable:
         program.run(_start(tenant, MOST, 0), outlet)
         note = "the program's own iterations; it cannot be traced from outside"
         return Recording(tenant=tenant.name, device=info, size=size, plain=_whole(outlet, tenant), note=note)
+    assert isinstance(program, KernelTenant)
     watch = Watch()
     program.run_watched(_start(tenant, MOST, 0), outlet, watch)
     plain = _whole(outlet, tenant, watch)

@@ -28,7 +28,7 @@ from kts.worker.devices import Device, open_device
 from kts.worker.environment import environment
 from kts.worker.failures import failed
 from kts.worker.iteration import timed
-from kts.worker.loop import Block
+from kts.worker.loop import BlockRun
 
 WARMUP_CALLS = 5
 SIZE = 4096
@@ -152,7 +152,7 @@ def measure(
         log.begin(meta_of(kernel, settings.app, size, solo_ms, device.info()))
     pacing = Closed(think_ms=settings.sleep_ms, jitter=settings.jitter)
     start_ns = now()
-    Block(
+    BlockRun(
         iterate=timed(device, operation, now),
         device_ms=device.device_ms,
         arrivals=pacing,

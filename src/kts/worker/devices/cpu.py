@@ -77,9 +77,8 @@ class Cpu:
         host = np.empty_like(array)
         return host, lambda: np.copyto(host, array)
 
-    def capture(self, operation: Callable[[], object]) -> Callable[[], object]:
+    def capture(self, _operation: Callable[[], object]) -> Callable[[], object]:
         """SetupError: nothing here queues work."""
-        del operation
         raise no_graphs("cpu", "numpy")
 
     def free_bytes(self) -> int:

@@ -48,9 +48,8 @@ class CupyCuda(CudaEvents):
         host = cupyx.empty_pinned(array.shape, array.dtype)
         return host, lambda: array.get(out=host, blocking=False)
 
-    def capture(self, operation: Callable[[], object]) -> Callable[[], object]:
+    def capture(self, _operation: Callable[[], object]) -> Callable[[], object]:
         """SetupError: graphs are captured through torch alone."""
-        del operation
         raise no_graphs("cuda", "cupy")
 
     def free_bytes(self) -> int:

@@ -13,7 +13,7 @@ from kts.worker.clocks import exact_sleeps
 from kts.worker.detect import choose_for
 from kts.worker.devices import Device, open_device
 from kts.worker.iteration import Watch, timed
-from kts.worker.loop import Block, LeftOut, Outlet
+from kts.worker.loop import BlockRun, LeftOut, Outlet
 from kts.worker.workloads import Operation
 
 
@@ -60,7 +60,7 @@ class KernelTenant:
     ) -> None:
         """The same, watched if asked to, and at another pacing if one is given."""
         assert self._operation is not None
-        Block(
+        BlockRun(
             iterate=timed(self.device, self._operation, watch=watch),
             device_ms=self.device.device_ms,
             arrivals=arrivals or self._tenant.arrivals,

@@ -29,7 +29,7 @@ from kts.wire.messages import Ready, Start
 from kts.worker.clocks import clock_pair, epoch_offset_ns
 from kts.worker.detect import choose_kind
 from kts.worker.failures import CommandError
-from kts.worker.loop import FLUSH_NS, HEARTBEAT_NS, Every, LeftOut, Outlet
+from kts.worker.loop import FLUSH_NS, HEARTBEAT_NS, Counting, Every, LeftOut, Outlet
 from kts.worker.tenants.own_program import OwnProgram
 
 SETTLE_S = 10.0
@@ -134,8 +134,8 @@ class _CommandBlock:
         self._end_ns = None if start.quota.seconds is None else start.start_ns + s_to_ns(start.quota.seconds)
         self._outlet = outlet
         self._silent = not program.speaks
-        self._first_submit_ns = 0
-        self._counting = 0  # iterations that count towards the quota
+        self._counting = Counting(start.quota, start.start_ns, Closed())
+        self._wanted = self._counting.first()
         self._closes_ns: int | None = None
         self._rows: list[tuple[int, int, int, int, float]] = []
         self._count = 0
@@ -209,21 +209,9 @@ class _CommandBlock:
                 continue
             self._rows.append((self._count, submit_ns, submit_ns, retire_ns, line.device_ms))
             self._count += 1
-            self._note(submit_ns, retire_ns)
-
-    def _note(self, submit_ns: int, retire_ns: int) -> None:
-        """Counts as `kts.worker.loop.Block` does: of a lingering tenant, what the window holds but its first."""
-        wanted = self._quota.iterations
-        if not self._quota.linger:
-            self._closes_ns = retire_ns if self._count == wanted else self._closes_ns
-            return
-        if self._count == 1:
-            self._first_submit_ns = submit_ns
-        elif submit_ns >= self._start.start_ns:
-            self._counting += 1
-            if self._counting == wanted:
-                cycle_ns = (submit_ns - self._first_submit_ns) / (self._count - 1)
-                self._closes_ns = submit_ns + Closed().closing_ns(cycle_ns)
+            if self._count == self._wanted:
+                self._wanted = self._counting.next(self._count, submit_ns)
+                self._closes_ns = self._counting.closes_ns if self._wanted else retire_ns
 
     def _flush(self) -> None:
         rows, self._rows = self._rows, []

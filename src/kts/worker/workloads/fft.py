@@ -16,15 +16,13 @@ _STEP = 16
 _BYTES_PER_ELEMENT = 3 * 8  # input, output and workspace
 
 
-def bytes_needed(size: int, decoder: Decoder) -> int:
+def bytes_needed(size: int, _decoder: Decoder) -> int:
     """See `kts.worker.workloads.Workload`."""
-    del decoder
     return _BYTES_PER_ELEMENT * size * size
 
 
-def build(size: int, device: Device, decoder: Decoder) -> Operation:
+def build(size: int, device: Device, _decoder: Decoder) -> Operation:
     """See `kts.worker.workloads.Workload`."""
-    del decoder
     xp = device.xp
     square = filled(device, (size, size), _pattern())
     return lambda: xp.fft.fftn(square, axes=(-2, -1))

@@ -10,15 +10,13 @@ _STEP = 32
 _BYTES_PER_ELEMENT = 3 * 4  # two inputs and output
 
 
-def bytes_needed(size: int, decoder: Decoder) -> int:
+def bytes_needed(size: int, _decoder: Decoder) -> int:
     """See `kts.worker.workloads.Workload`."""
-    del decoder
     return _BYTES_PER_ELEMENT * size * size
 
 
-def build(size: int, device: Device, decoder: Decoder) -> Operation:
+def build(size: int, device: Device, _decoder: Decoder) -> Operation:
     """See `kts.worker.workloads.Workload`."""
-    del decoder
     xp = device.xp
     left, right, result = pair(device, (size, size))
     return lambda: xp.matmul(left, right, out=result)

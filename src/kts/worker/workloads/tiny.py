@@ -9,15 +9,13 @@ from kts.worker.workloads import Operation, pair
 _BYTES_PER_ELEMENT = 3 * 4  # two inputs and output
 
 
-def bytes_needed(size: int, decoder: Decoder) -> int:
+def bytes_needed(size: int, _decoder: Decoder) -> int:
     """See `kts.worker.workloads.Workload`."""
-    del decoder
     return _BYTES_PER_ELEMENT * size
 
 
-def build(size: int, device: Device, decoder: Decoder) -> Operation:
+def build(size: int, device: Device, _decoder: Decoder) -> Operation:
     """See `kts.worker.workloads.Workload`."""
-    del decoder
     xp = device.xp
     left, right, result = pair(device, (size,))
     return lambda: xp.add(left, right, out=result)
