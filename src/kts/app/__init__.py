@@ -9,11 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from kts.app.catalog import experiment_text, experiments, schema
+    from kts.app.cluster import attach, clean, cluster_runs, collect, run_on_cluster
     from kts.app.comparisons import compare, pool
     from kts.app.exporter import exporter_url
     from kts.app.fingerprints import folder, kept_fingerprints, probe, who
     from kts.app.handle import Run, finished, load, report
+    from kts.app.images import build_image, image_name, render
     from kts.app.inputs import Given
+    from kts.app.machine import cluster_checks, local_checks
     from kts.app.measuring import replay, run
     from kts.app.plans import Changes, Preview, preview
     from kts.app.predictions import predict, whatif
@@ -27,22 +30,32 @@ __all__ = [
     "Given",
     "Preview",
     "Run",
+    "attach",
+    "build_image",
+    "clean",
+    "cluster_checks",
+    "cluster_runs",
+    "collect",
     "compare",
     "experiment_text",
     "experiments",
     "exporter_url",
     "finished",
     "folder",
+    "image_name",
     "kept_fingerprints",
     "load",
+    "local_checks",
     "pool",
     "predict",
     "preview",
     "probe",
     "profile",
+    "render",
     "replay",
     "report",
     "run",
+    "run_on_cluster",
     "schema",
     "selfcheck",
     "show",
@@ -53,11 +66,14 @@ __all__ = [
 
 _HOME = {
     "catalog": ("experiment_text", "experiments", "schema"),
+    "cluster": ("attach", "clean", "cluster_runs", "collect", "run_on_cluster"),
     "comparisons": ("compare", "pool"),
     "exporter": ("exporter_url",),
     "fingerprints": ("folder", "kept_fingerprints", "probe", "who"),
     "handle": ("Run", "finished", "load", "report"),
+    "images": ("build_image", "image_name", "render"),
     "inputs": ("Given",),
+    "machine": ("cluster_checks", "local_checks"),
     "measuring": ("replay", "run"),
     "plans": ("Changes", "Preview", "preview"),
     "predictions": ("predict", "whatif"),

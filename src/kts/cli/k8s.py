@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import os
 import sys
+from datetime import UTC, datetime
 from typing import Annotated
 
 import typer
 
+from kts import app as parts
 from kts.cli.cluster_options import Context, Extra, RunPlace
 from kts.cli.experiments import complete_name
 from kts.cli.groups import grouped
 from kts.cli.k8s_time_slicing import time_slicing
 from kts.cli.options import Dcgm, Telemetry
+from kts.cli.output import say
 from kts.errors import UsageError
 
 EPOCH = "SOURCE_DATE_EPOCH"
@@ -46,44 +49,31 @@ def render(
     differ in the token alone. In the classic design only the Jobs of the first block start by themselves:
     `kts attach ID` runs the others in turn.
     """
-    import secrets
-
-    from kts.cli.on_k8s import decided, extra_from
-    from kts.k8s.follow.session import new_run_id
-    from kts.k8s.objects import classic_jobs, manifests
-    from kts.plan import build
-    from kts.spec import load, override
-
     settings = place.run_settings(telemetry=telemetry, dcgm=dcgm)
-    loaded = load(experiment)
-    changed = override(loaded.experiment, {"design": design}) if design else loaded.experiment
-    plan = decided(build(changed), extra_from(place.extra))
-    run = run_id or new_run_id(plan.name)
-    if manifests.is_classic(plan):
-        classic_jobs.check(settings)
-    stages = classic_jobs.stages(
-        plan,
-        run=manifests.checked_run_id(run),
-        token=token or secrets.token_urlsafe(32),
-        settings=settings,
-        experiment_text=loaded.text,
+    rendered = parts.render(
+        experiment,
+        settings,
         created=_created(os.environ.get(EPOCH, "")),
+        extra=place.extra,
+        run_id=run_id,
+        token=token,
+        design=design,
     )
-    sys.stdout.write(f"# Run {run} of {plan.name}. Holds the run's token (Secret): keep it out of public places.\n")
-    if len(stages) == 1:
-        sys.stdout.write(f"# Afterwards: kts attach {run} --namespace {place.namespace}\n")
-        sys.stdout.write(manifests.to_yaml(stages[0][1]))
+    run, afterwards = rendered.run, f"kts attach {rendered.run} --namespace {place.namespace}"
+    sys.stdout.write(
+        f"# Run {run} of {rendered.plan.name}. Holds the run's token (Secret): keep it out of public places.\n"
+    )
+    if len(rendered.stages) == 1:
+        sys.stdout.write(f"# Afterwards: {afterwards}\n{rendered.stages[0][1]}")
         return
     sys.stdout.write("# Block by block: applied at once, only the first runs.\n")
-    sys.stdout.write(f"# The rest, and the report: kts attach {run} --namespace {place.namespace}\n")
-    for what, objects in stages:
-        sys.stdout.write(f"---\n# {what}\n{manifests.to_yaml(objects)}")
+    sys.stdout.write(f"# The rest, and the report: {afterwards}\n")
+    for what, objects in rendered.stages:
+        sys.stdout.write(f"---\n# {what}\n{objects}")
 
 
 def _created(epoch: str) -> str:
     """Now, or what reproducible-builds.org has as the time of everything that is made."""
-    from datetime import UTC, datetime
-
     if not epoch:
         return datetime.now(UTC).isoformat(timespec="seconds")
     if not (epoch.isascii() and epoch.isdecimal()) or int(epoch) > _LAST_EPOCH:
@@ -101,13 +91,5 @@ def image(
     name_only: Annotated[bool, typer.Option("--name", help="Print the image's name, and build nothing.")] = False,
 ) -> None:
     """Build the worker's image and load it into the cluster, where it is not there yet; print its name."""
-    from kts.cli.on_k8s import IMAGE_BASE, ensured_image, extra_from
-    from kts.k8s.cluster.api import Api
-    from kts.k8s.cluster.image import DEFAULT_BASE, checkout, content_tag
-
-    variant = extra_from(extra)
-    if name_only:
-        name = content_tag(checkout(), variant, base or os.environ.get(IMAGE_BASE) or DEFAULT_BASE)
-    else:
-        name = ensured_image(Api.connect(context), variant, base)
+    name = parts.image_name(extra, base) if name_only else parts.build_image(context, extra, base, say)
     sys.stdout.write(f"{name}\n")

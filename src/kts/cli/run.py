@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, cast
+from typing import Annotated, cast
 
 import typer
 
@@ -13,12 +13,9 @@ from kts import app
 from kts.cli.cluster_options import PANEL, Context, RunPlace
 from kts.cli.experiments import complete_name
 from kts.cli.options import Dcgm, Json, NoFigures, Telemetry
-from kts.cli.output import console
+from kts.cli.output import console, say
 from kts.cli.report import show_measured
 from kts.errors import UsageError
-
-if TYPE_CHECKING:
-    from kts.k8s.objects.settings import ClusterSettings
 
 BACKENDS = ("local", "k8s", "replay")
 
@@ -108,21 +105,27 @@ def run(
     if on not in BACKENDS:
         raise UsageError(f"--on: no backend {on!r}", f"known: {', '.join(BACKENDS)}")
     wanted = changes.given()
+    progress = console(stderr=True)
     if on == "k8s":
-        settings = place.run_settings(telemetry=telemetry, dcgm=dcgm)
-        measured = _on_cluster(experiment, wanted, _Cluster(place, settings, context, keep), out, overwrite=overwrite)
+        measured = app.run_on_cluster(
+            experiment,
+            place.run_settings(telemetry=telemetry, dcgm=dcgm),
+            out,
+            image=place.image,
+            extra=place.extra,
+            context=context,
+            keep=keep,
+            overwrite=overwrite,
+            progress=progress,
+            say=say,
+            **wanted,
+        )
     elif on == "replay":
         _refuse_changes(wanted, dcgm)
-        measured = app.replay(experiment, out, overwrite=overwrite, progress=console(stderr=True))
+        measured = app.replay(experiment, out, overwrite=overwrite, progress=progress)
     else:
         measured = app.run(
-            experiment,
-            out,
-            overwrite=overwrite,
-            telemetry=telemetry,
-            dcgm=dcgm,
-            progress=console(stderr=True),
-            **wanted,
+            experiment, out, overwrite=overwrite, progress=progress, telemetry=telemetry, dcgm=dcgm, **wanted
         )
     show_measured(measured, figures=not no_figures, as_json=as_json)
 
@@ -134,39 +137,6 @@ def _refuse_changes(changes: app.Changes, dcgm: str) -> None:
     if changes:
         options = ", ".join("--" + key.replace("_", "-") for key in changes)
         raise UsageError(f"{options}: a replay is what was recorded and cannot be changed", "leave them out")
-
-
-@dataclass(frozen=True)
-class _Cluster:
-    """Where on a cluster, and what is left there."""
-
-    place: RunPlace
-    settings: ClusterSettings
-    context: str | None
-    keep: bool
-
-
-def _on_cluster(
-    experiment: str, changes: app.Changes, cluster: _Cluster, out: Path | None, *, overwrite: bool
-) -> app.Run:
-    """Measures in pods."""
-    import msgspec
-
-    from kts.app.measuring import default_directory
-    from kts.app.plans import planned
-    from kts.cli.on_k8s import conclude, decided, ensured_image, extra_from, start
-    from kts.k8s.cluster.api import Api
-
-    extra = extra_from(cluster.place.extra)
-    loaded, plan = planned(experiment, changes)
-    plan = decided(plan, extra)
-    api = Api.connect(cluster.context)
-    settings = cluster.settings
-    if cluster.place.image is None:
-        settings = msgspec.structs.replace(settings, image=ensured_image(api, extra, None))
-    directory = out or default_directory(plan.name)
-    _, session = start(api, plan, settings, loaded.text, directory, overwrite=overwrite)
-    return app.finished(directory, conclude(api, session, keep=cluster.keep))
 
 
 def _number_or_none(text: str) -> object:

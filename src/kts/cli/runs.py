@@ -11,8 +11,9 @@ import typer
 from kts import app
 from kts.cli.cluster_options import Context, Namespace
 from kts.cli.options import Json, NoFigures
+from kts.cli.output import console, fields, print_plain_json, say
 from kts.cli.report import show_measured
-from kts.errors import UsageError
+from kts.errors import SetupError, UsageError
 from kts.k8s.objects.names import DEFAULT_NAMESPACE
 
 RunId = Annotated[str, typer.Argument(help="A run's ID, from `kts runs --on k8s`.")]
@@ -26,21 +27,15 @@ def runs(
     as_json: Json = False,
 ) -> None:
     """List the runs that are in a cluster."""
-    from kts.cli.output import print_plain_json
-    from kts.k8s.cluster.api import Api
-    from kts.k8s.follow.runs import runs as runs_in
-
     if on != "k8s":
         raise UsageError(f"--on: runs of {on!r} are not listed", "local runs are folders under runs/")
-    found = runs_in(Api.connect(context), namespace or None)
+    there = app.cluster_runs(namespace or None, context=context)
     if as_json:
-        import msgspec
-
-        print_plain_json([msgspec.structs.asdict(state) for state in found])
+        print_plain_json([fields(state) for state in there])
         return
-    if not found:
+    if not there:
         sys.stdout.write(f"no runs in {f'namespace {namespace}' if namespace else 'any namespace'}\n")
-    for state in found:
+    for state in there:
         sys.stdout.write(f"{state.run:<30} {state.experiment:<16} {state.state:<22} {state.age_s / 60:.0f} min old\n")
 
 
@@ -54,14 +49,9 @@ def attach(  # noqa: PLR0917 - typer turns parameters into options
     as_json: Json = False,
 ) -> None:
     """Follow, fetch and report a run in a cluster."""
-    from kts.cli.on_k8s import conclude
-    from kts.k8s.cluster.api import Api
-    from kts.k8s.follow import session
-
-    api = Api.connect(context)
-    directory = out or Path("runs") / run
-    outcome = conclude(api, session.attach(api, run, namespace, directory), keep=keep)
-    show_measured(app.finished(directory, outcome), figures=not no_figures, as_json=as_json)
+    progress = console(stderr=True)
+    measured = app.attach(run, out, namespace=namespace, context=context, keep=keep, progress=progress, say=say)
+    show_measured(measured, figures=not no_figures, as_json=as_json)
 
 
 def collect(  # noqa: PLR0917 - as above
@@ -76,17 +66,8 @@ def collect(  # noqa: PLR0917 - as above
 
     The run is left as it is, and goes on.
     """
-    from kts.k8s.cluster.api import Api
-    from kts.k8s.follow import session
-
-    api = Api.connect(context)
-    directory = out or Path("runs") / run
-    attached = session.attach(api, run, namespace, directory)
-    try:
-        info = attached.collect()
-    finally:
-        attached.close()
-    show_measured(app.finished(directory, info.outcome), figures=not no_figures, as_json=as_json)
+    fetched = app.collect(run, out, namespace=namespace, context=context)
+    show_measured(fetched, figures=not no_figures, as_json=as_json)
 
 
 def clean(
@@ -98,12 +79,7 @@ def clean(
 
     What was fetched of it stays.
     """
-    from kts.cli.output import say
-    from kts.errors import SetupError
-    from kts.k8s.cluster import creation
-    from kts.k8s.cluster.api import Api
-
-    removed = creation.clean(Api.connect(context), run, namespace, told=say)
+    removed = app.clean(run, namespace=namespace, context=context, say=say)
     if not removed:
         raise SetupError(f"no run {run} in namespace {namespace}", "kts runs --on k8s lists the runs that are there")
     sys.stdout.write(f"{run}: {removed} objects removed, nothing is left\n")

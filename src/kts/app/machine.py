@@ -1,0 +1,106 @@
+"""What can be measured on this machine or on a cluster, and what to do about the rest."""
+
+from __future__ import annotations
+
+import sys
+
+from kts.errors import SetupError
+from kts.k8s.cluster import preflight
+from kts.k8s.cluster.api import Api
+from kts.k8s.cluster.preflight import Need
+from kts.k8s.objects.settings import ClusterSettings
+from kts.report.sections.activity import source_name
+from kts.telemetry.choice import probe
+from kts.worker.clocks import scheduled_ns
+from kts.worker.detect import choose, cpu_model, cuda_devices, cuda_driver, installed
+from kts.worker.environment import LIBRARIES, governor, library_version, load_average, usable_cores
+
+
+def local_checks(dcgm: str = "") -> tuple[list[Need], list[Need]]:
+    """(the devices of this machine, everything else that matters here). ``dcgm``: URL of an exporter to ask."""
+    return _devices(), [_system(), _cores(), *_libraries(), _governor(), _load(), *_telemetry(dcgm)]
+
+
+def cluster_checks(settings: ClusterSettings, tenants: int, *, context: str | None = None) -> tuple[list[Need], bool]:
+    """(what a cluster offers a run, as this user sees it; whether a run of so many tenants can start)."""
+    api = Api.connect(context)
+    try:
+        checks = list(preflight.check(api, settings, tenants))
+    finally:
+        api.close()
+    return checks, preflight.can_start(checks)
+
+
+def _devices() -> list[Need]:
+    driver = cuda_driver()
+    gpus = "; ".join(f"{gpu.name}, {gpu.memory_bytes / 2**30:.0f} GiB" for gpu in driver.devices)
+    cpu = Need("device cpu", "ok", "one core shared by all tenants, labelled as such; needs numpy only")
+    if not driver.devices:
+        remedy = "install the NVIDIA driver, and give the container the GPU; without one, device cpu is used"
+        return [Need("device cuda", "missing", driver.problem, remedy), cpu]
+    try:
+        library = choose("cuda", "auto")[1]
+    except SetupError as error:
+        return [Need("device cuda", "missing", f"{gpus}; {error.what}", error.remedy), cpu]
+    return [Need("device cuda", "ok", f"{gpus}; CUDA {driver.cuda_version}, through {library}"), cpu]
+
+
+def _telemetry(dcgm: str) -> list[Need]:
+    """What a run could sample here, asked of the sources themselves."""
+    rows = []
+    if gpus := cuda_devices():
+        for state, values in probe(gpus[0].uuid, dcgm):
+            name = f"telemetry {source_name(state.source)}"
+            found = ", ".join(
+                f"{metric} {values[metric]:.3g}" if metric in values else metric for metric in state.metrics
+            )
+            note = f" ({state.note})" if state.note else ""
+            rows.append(Need(name, "note" if state.missing else "ok", state.missing or f"{found}{note}"))
+    else:
+        rows.append(Need("telemetry GPU", "note", "no GPU to ask NVML, GPM or DCGM about"))
+    told = scheduled_ns()[0] is not None
+    found = "share of time on a core, and waiting for one" if told else "this kernel does not tell it"
+    return [*rows, Need("telemetry schedstat", "ok" if told else "note", found)]
+
+
+def _system() -> Need:
+    if sys.platform.startswith("linux"):
+        return Need("system", "ok", f"Linux, Python {sys.version.split()[0]}")
+    return Need("system", "missing", f"{sys.platform}: measuring needs Linux; reporting runs anywhere")
+
+
+def _cores() -> Need:
+    count = len(usable_cores())
+    found = f"{count} usable ({cpu_model()})"
+    if count == 1:
+        return Need("cores", "note", found, "a second core keeps kts itself off the tenants' core")
+    if count < 3:
+        return Need("cores", "note", found, "3 or more give each of two tenants on a GPU a core of its own")
+    return Need("cores", "ok", f"{found}: up to {count - 1} tenants on a GPU get a core of their own")
+
+
+def _libraries() -> list[Need]:
+    needed = bool(cuda_devices())
+    rows = []
+    for name in LIBRARIES:
+        if installed(name):
+            rows.append(Need(name, "ok", library_version(name) or "installed"))
+        else:
+            remedy = f"pip install 'kube-timeslice-profiler[{name}]'" if needed else ""
+            rows.append(Need(name, "missing" if needed else "note", "not installed (only a GPU needs it)", remedy))
+    return rows
+
+
+def _governor() -> Need:
+    found = governor()
+    if found in ("", "performance"):
+        return Need("governor", "ok", found or "not offered by this system")
+    return Need("governor", "note", found, "cpupower frequency-set -g performance makes CPU figures steadier")
+
+
+def _load() -> Need:
+    found = load_average()
+    busy = float(found.split()[0]) if found else 0.0
+    if busy > 0.5 * len(usable_cores()):
+        return Need("load", "note", f"load average {found}", "other programs disturb tails; stop them before measuring")
+    return Need("load", "ok", f"load average {found}" if found else "not told by this system")
