@@ -24,7 +24,7 @@ from kts.model.summary import Estimate
 from kts.stats.degradation import ratio_estimate
 from kts.stats.proportions import fraction_within
 from kts.stats.quantiles import quantile_estimate
-from kts.stats.sample import FloatArray, Sample, make_sample
+from kts.stats.sample import FloatArray, LatencySample, make_sample
 from kts.stats.verdict import settled
 
 Array = NDArray[np.float64]
@@ -172,7 +172,7 @@ def truth(name: str) -> tuple[float, float, float]:
     return float(p99), float(deadline), float((values <= deadline).mean())
 
 
-def sampled(values: Array) -> Sample:
+def sampled(values: Array) -> LatencySample:
     """A sample of these rounds; of one block, segments."""
     made = make_sample(list(enumerate(values.copy())), split=len(values) == 1)
     assert made is not None

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from math import inf
 
-from kts.physics.simulate import Sharing, Stream
+from kts.physics.simulate import SharingModel, Stream
 
 LAUNCH, KERNEL_END, SWITCH_END, SLICE_END, DECIDE = range(5)
 """Kinds of events; those of the same instant happen in this order."""
@@ -50,7 +50,7 @@ class Host:
 class EventQueue:
     """One simulation; `run` returns it when it is over."""
 
-    def __init__(self, streams: Sequence[Stream], sharing: Sharing) -> None:
+    def __init__(self, streams: Sequence[Stream], sharing: SharingModel) -> None:
         self.sharing = sharing
         self.hosts = [Host(number, stream) for number, stream in enumerate(streams)]
         self.heap: list[tuple[float, int, int, int]] = []

@@ -17,14 +17,14 @@ import numpy as np
 import simpy
 
 from bench.event_queue import EventQueue
-from kts.physics.simulate import Outcome, Sharing, Stream, simulate
+from kts.physics.simulate import SharingModel, Simulated, Stream, simulate
 from kts.physics.summaries import plain
 from kts.physics.values import Iterations, bursts
 
 BAR_EVENTS_PER_S = 30e6
 BAR_RATIO = 50.0
 BAR_MILLION_S = 1.0
-SHARING = Sharing(slice_ms=2.087, preempt_ms=(0.178,), yield_ms=(0.1,), wake_ms=(0.1,))
+SHARING = SharingModel(slice_ms=2.087, preempt_ms=(0.178,), yield_ms=(0.1,), wake_ms=(0.1,))
 LISTED = 2000
 """Iterations in each profile."""
 
@@ -71,7 +71,7 @@ class Job:
 class InSimPy:
     """The same model as SimPy processes: a host per tenant, and the GPU."""
 
-    def __init__(self, streams: Sequence[Stream], sharing: Sharing) -> None:
+    def __init__(self, streams: Sequence[Stream], sharing: SharingModel) -> None:
         self.env = simpy.Environment()
         self.sharing = sharing
         self.jobs = [Job(stream) for stream in streams]
@@ -86,7 +86,7 @@ class InSimPy:
 
     @property
     def events(self) -> int:
-        """Counted as `Outcome.events` does."""
+        """Counted as `Simulated.events` does."""
         return 2 * sum(len(job.retired) for job in self.jobs) + 2 * self.kernels + 2 * self.switches
 
     def _host(self, job: Job) -> Generator[Any, Any, None]:
@@ -165,7 +165,7 @@ def compare(name: str, streams: list[Stream], part: int, repetitions: int) -> tu
         spent, outcome = seconds(lambda: simulate(streams, SHARING))
         fast.append(outcome.events / spent)
         spent, reference = seconds(lambda: EventQueue(short, SHARING).run())
-        check: Outcome = simulate(short, SHARING)
+        check: Simulated = simulate(short, SHARING)
         slow.append(check.events / spent)
         spent, other = seconds(lambda: InSimPy(short, SHARING))
         foreign.append(other.events / spent)

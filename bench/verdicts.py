@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kts.stats.degradation import ratio_estimate
-from kts.stats.phase import Lock, block_phases, lock
+from kts.stats.phase import PhaseLock, block_phases, lock
 from kts.stats.sample import FloatArray, make_sample
 from kts.stats.verdict import Kind, judge, relevance, settled
 
@@ -101,7 +101,7 @@ def poisson(rng: np.random.Generator, interval_ms: float, length_ms: float) -> S
     return np.asarray(found * 1e6, dtype=np.int64)
 
 
-def found_lock(own: Draw, other: Draw, blocks: int, seed: int, *, busy_ms: float = 4.0) -> Lock | None:
+def found_lock(own: Draw, other: Draw, blocks: int, seed: int, *, busy_ms: float = 4.0) -> PhaseLock | None:
     """What the caution goes by, for iterations that take ``busy_ms`` in ``blocks`` blocks of independent phases."""
     rng = np.random.default_rng([6, seed])
     found = []

@@ -12,7 +12,7 @@ from kts.model.records import clock_ms
 from kts.physics.fitted import TRACED_GAP_MS
 from kts.physics.predict import Effort, Predictor
 from kts.physics.recorded import solo
-from kts.physics.values import Column, Profile
+from kts.physics.values import Packed, Profile
 from kts.stats.quantiles import min_samples
 from kts.store import Run
 from kts.store.fingerprints import read
@@ -51,7 +51,7 @@ def as_traced(profile: Profile) -> Profile:
     """Kernels as long as their trace says, the gap to the next one counted twice."""
     if profile.method != "launches" or profile.settles_next:
         return profile
-    return replace(profile, duration=Column.of_ms(profile.iterations.duration_ms + TRACED_GAP_MS))
+    return replace(profile, duration=Packed.of_ms(profile.iterations.duration_ms + TRACED_GAP_MS))
 
 
 def _parts() -> Iterator[str]:

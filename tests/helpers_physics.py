@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from kts.arrivals import Arrivals, Closed
 from kts.model.records import Records
 from kts.model.run import BlockOutcome
-from kts.physics.simulate import Sharing, Stream
+from kts.physics.simulate import SharingModel, Stream
 from kts.physics.values import (
     Fingerprint,
     Floats,
@@ -26,9 +26,9 @@ GRID_MS = 1 / 64
 GPU = Gpu(kind="cuda", uuid="GPU-1", name="H", label="NVIDIA H", driver="580")
 
 
-def free_of_cost(slice_ms: float = 2.0, cost_ms: float = 0.0, *, at_once: bool = False) -> Sharing:
+def free_of_cost(slice_ms: float = 2.0, cost_ms: float = 0.0, *, at_once: bool = False) -> SharingModel:
     """Every switch costs the same."""
-    return Sharing(slice_ms, (cost_ms,), (cost_ms,), (cost_ms,), at_once=at_once)
+    return SharingModel(slice_ms, (cost_ms,), (cost_ms,), (cost_ms,), at_once=at_once)
 
 
 def saturating(duration_ms: float, n: int) -> Stream:
@@ -125,10 +125,10 @@ def streams(draw: st.DrawFn, *, grid: float = GRID_MS, most: int = 25) -> Stream
 
 
 @st.composite
-def sharings(draw: st.DrawFn, *, grid: float = GRID_MS) -> Sharing:
+def sharings(draw: st.DrawFn, *, grid: float = GRID_MS) -> SharingModel:
     """Any way of sharing."""
     costs = st.lists(st.integers(0, 10).map(lambda n: n * grid), min_size=1, max_size=3).map(tuple)
-    return Sharing(
+    return SharingModel(
         slice_ms=draw(st.integers(1, 150)) * grid,
         preempt_ms=draw(costs),
         yield_ms=draw(costs),

@@ -8,7 +8,7 @@ from functools import cache
 import numpy as np
 
 from kts.model.run import DeviceInfo
-from kts.physics.simulate import Completed, Sharing, Stream, simulate
+from kts.physics.simulate import Completed, SharingModel, Stream, simulate
 from kts.physics.values import Floats, bursts
 from kts.worker.probe.traces import Bursts, Crowd, Looks, Pair, Readings, Trace
 
@@ -21,9 +21,9 @@ H200 = DeviceInfo(
 HERE_NS = 1_700_000_000_000_000_000
 
 
-def sharing(slice_ms: float = 2.087, preempt: Sequence[float] = (0.174,), yielding: float = 0.1) -> Sharing:
+def sharing(slice_ms: float = 2.087, preempt: Sequence[float] = (0.174,), yielding: float = 0.1) -> SharingModel:
     """A GPU's."""
-    return Sharing(slice_ms, tuple(preempt), (yielding,), (yielding,))
+    return SharingModel(slice_ms, tuple(preempt), (yielding,), (yielding,))
 
 
 @cache
@@ -75,7 +75,7 @@ def disturbed(
     return begins[kept], (ends - begins)[kept]
 
 
-def watch_beside(others: Sequence[Stream], shared: Sharing, ms: float, **noise: float) -> Trace:
+def watch_beside(others: Sequence[Stream], shared: SharingModel, ms: float, **noise: float) -> Trace:
     """What a watcher sees beside ``others``."""
     rng = np.random.default_rng(len(others))
     outcome = simulate([watching(ms), *others], shared, horizon_ms=ms)
@@ -106,7 +106,7 @@ def looks_of(trace: Trace, limit_ms: float, starts_ms: Sequence[float]) -> Looks
 
 
 def readings(
-    shared: Sharing,
+    shared: SharingModel,
     *,
     ms: float = 400.0,
     most: int = 4,
@@ -137,7 +137,7 @@ def readings(
     )
 
 
-def _bursts(shared: Sharing, length_ms: float, ms: float, rng: np.random.Generator) -> Bursts:
+def _bursts(shared: SharingModel, length_ms: float, ms: float, rng: np.random.Generator) -> Bursts:
     neighbour = comes_and_goes(length_ms, 8.0, ms, rng, 0.4)
     outcome = simulate([watching(ms), neighbour], shared, horizon_ms=ms)
     theirs = outcome.tenants[1]

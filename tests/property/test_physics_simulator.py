@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.helpers_physics import GRID_MS, mixes, sharings, streams
 
-from kts.physics.simulate import Completed, Outcome, Sharing, Stream, simulate
+from kts.physics.simulate import Completed, SharingModel, Simulated, Stream, simulate
 from kts.physics.values import Floats, Iterations
 
 horizons = st.one_of(st.just(np.inf), st.integers(1, 4000).map(lambda n: n * GRID_MS))
@@ -32,7 +32,7 @@ def scaled(stream: Stream, factor: float) -> Stream:
     )
 
 
-def same(outcome: Outcome, slow: EventQueue, tolerance: float) -> None:
+def same(outcome: Simulated, slow: EventQueue, tolerance: float) -> None:
     assert outcome.switches == tuple(slow.switches)
     assert outcome.kernels == slow.kernels
     for mine, theirs in (
@@ -50,7 +50,7 @@ def same(outcome: Outcome, slow: EventQueue, tolerance: float) -> None:
 @settings(max_examples=300, deadline=None)
 @given(mix=mixes, sharing=sharings(), horizon=horizons, first=st.booleans())
 def test_the_slow_simulator_says_the_same_to_the_bit(
-    mix: list[Stream], sharing: Sharing, horizon: float, first: bool
+    mix: list[Stream], sharing: SharingModel, horizon: float, first: bool
 ) -> None:
     """Times on a grid, so that ties happen and both must break them alike."""
     outcome = simulate(mix, sharing, horizon_ms=horizon, stop_at_first=first)
@@ -59,7 +59,7 @@ def test_the_slow_simulator_says_the_same_to_the_bit(
 
 @settings(max_examples=60, deadline=None)
 @given(mix=st.lists(streams(grid=0.0137), min_size=2, max_size=4), sharing=sharings(grid=0.01931), first=st.booleans())
-def test_off_the_grid_both_agree_but_for_rounding(mix: list[Stream], sharing: Sharing, first: bool) -> None:
+def test_off_the_grid_both_agree_but_for_rounding(mix: list[Stream], sharing: SharingModel, first: bool) -> None:
     """As above, with numbers that have no exact binary form."""
     mix = [_without_ties(stream, k) for k, stream in enumerate(mix)]
     same(simulate(mix, sharing, stop_at_first=first), EventQueue(mix, sharing).run(stop_at_first=first), 1e-6)
@@ -84,7 +84,7 @@ def _without_ties(stream: Stream, seed: int) -> Stream:
 @settings(max_examples=100, deadline=None)
 @given(mix=mixes, sharing=sharings(), horizon=horizons, first=st.booleans())
 def test_the_gpus_time_is_busy_or_switching_or_idle(
-    mix: list[Stream], sharing: Sharing, horizon: float, first: bool
+    mix: list[Stream], sharing: SharingModel, horizon: float, first: bool
 ) -> None:
     """Else shares of the GPU would not add up, and some wait would have no cause."""
     outcome = simulate(mix, sharing, horizon_ms=horizon, stop_at_first=first)
@@ -94,7 +94,7 @@ def test_the_gpus_time_is_busy_or_switching_or_idle(
 
 @settings(max_examples=100, deadline=None)
 @given(mix=mixes, sharing=sharings(), power=st.integers(-4, 4))
-def test_all_times_scaled_scale_all_results(mix: list[Stream], sharing: Sharing, power: int) -> None:
+def test_all_times_scaled_scale_all_results(mix: list[Stream], sharing: SharingModel, power: int) -> None:
     """Else a hidden constant of time would be at work."""
     k = 2.0**power
     longer = replace(
@@ -113,7 +113,7 @@ def test_all_times_scaled_scale_all_results(mix: list[Stream], sharing: Sharing,
 
 @settings(max_examples=100, deadline=None)
 @given(mix=st.lists(streams(), min_size=2, max_size=5), sharing=sharings(), turn=st.integers(1, 4))
-def test_the_circle_has_no_first_tenant(mix: list[Stream], sharing: Sharing, turn: int) -> None:
+def test_the_circle_has_no_first_tenant(mix: list[Stream], sharing: SharingModel, turn: int) -> None:
     """Turning the list of tenants changes nothing. (Any order gives the same only for two: neighbours matter.)"""
     apart = [replace(s, start_ms=s.start_ms + 0.001 * (k + 1)) for k, s in enumerate(mix)]
     apart = [s if s.due_ms is None else replace(s, due_ms=s.due_ms + 0.001 * (k + 1)) for k, s in enumerate(apart)]
@@ -126,7 +126,7 @@ def test_the_circle_has_no_first_tenant(mix: list[Stream], sharing: Sharing, tur
 
 @settings(max_examples=60, deadline=None)
 @given(stream=streams(), sharing=sharings())
-def test_alone_the_way_of_sharing_does_not_matter(stream: Stream, sharing: Sharing) -> None:
+def test_alone_the_way_of_sharing_does_not_matter(stream: Stream, sharing: SharingModel) -> None:
     """Else a solo prediction would depend on a slice that never ends a turn."""
     cheap = replace(sharing, preempt_ms=(0.0,), yield_ms=(0.0,), wake_ms=(0.0,), slice_ms=1000.0)
     np.testing.assert_array_equal(

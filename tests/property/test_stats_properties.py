@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from kts.stats.degradation import ratio_estimate
 from kts.stats.proportions import clopper_pearson
 from kts.stats.quantiles import QUANTILES, quantile_estimate
-from kts.stats.sample import FloatArray, Sample, make_sample
+from kts.stats.sample import FloatArray, LatencySample, make_sample
 
 ROUNDS = tuple(range(5))
 seeds = st.integers(0, 2**32 - 1)
@@ -28,7 +28,7 @@ def blocks(seed: int, shape: str, n: int = 120) -> list[tuple[int, FloatArray]]:
     return [(r, draws[shape]()) for r in ROUNDS]
 
 
-def sample(data: list[tuple[int, FloatArray]], factor: float = 1.0) -> Sample:
+def sample(data: list[tuple[int, FloatArray]], factor: float = 1.0) -> LatencySample:
     made = make_sample([(r, factor * values) for r, values in data], split=False)
     assert made is not None
     return made

@@ -23,7 +23,7 @@ from kts.physics.rules import as_burst
 from kts.physics.simulate import simulate
 from kts.physics.summaries import plain
 from kts.physics.validate import MODEL, score
-from kts.physics.values import Column, Interval, bursts, make_profile
+from kts.physics.values import Interval, Packed, bursts, make_profile
 from kts.physics.whatif import Question, at_rate, what_if
 
 QUICK = Effort(iterations=2000, budget=100_000, seconds=60.0, replicates=30)
@@ -154,7 +154,7 @@ def test_df_is_against_the_measured_solo_where_there_is_one() -> None:
     assert profiled.solo_source == "profiled"
     assert profiled.solo.p99 == pytest.approx(np.quantile(PAIR["fft"].solo_service.ms, 0.99))
     bare = {
-        name: replace(p, solo_service=Column.of_ms([3.0]), solo_device=Column.of_ms([])) for name, p in PAIR.items()
+        name: replace(p, solo_service=Packed.of_ms([3.0]), solo_device=Packed.of_ms([])) for name, p in PAIR.items()
     }
     simulated = predict(profiles=bare).tenants["fft"]
     assert simulated.solo_source == "simulated"

@@ -14,7 +14,7 @@ from kts.physics import rehearsal, synthetic
 from kts.physics.rehearsal import Finding, Played, as_records, measured, outcome_of, play, rehearse, stream
 from kts.physics.selfcheck import Truth, judge, truth
 from kts.physics.simulate import simulate
-from kts.physics.synthetic import PAIRS, SHARING, Kernel, Pair
+from kts.physics.synthetic import PAIRS, SHARING, Pair, SyntheticKernel
 from kts.plan import block_seed, blocks_of_round
 
 RARE = next(pair for pair in PAIRS if pair.name == "fft, gemm every 5 s")
@@ -93,14 +93,14 @@ def test_the_same_seed_gives_the_same_run() -> None:
 
 def test_more_draws_begin_with_the_same_ones() -> None:
     """A block that took longer than foreseen is simulated anew: with other draws long blocks would be lost."""
-    kernel = Kernel(3.0, hiccups=0.5)
+    kernel = SyntheticKernel(3.0, hiccups=0.5)
     few, many = (kernel.draw(n, np.random.default_rng(1)).duration_ms for n in (50, 500))
     np.testing.assert_array_equal(few, many[:50])
 
 
 def test_a_kernel_takes_as_long_as_it_says() -> None:
     """Else tenants would begin in a phase that is not theirs."""
-    kernel = Kernel(3.0, spread=0.1, hiccups=0.2, hiccup_ms=1.0)
+    kernel = SyntheticKernel(3.0, spread=0.1, hiccups=0.2, hiccup_ms=1.0)
     drawn = kernel.draw(100_000, np.random.default_rng(1))
     whole_ms = drawn.offset_ms + drawn.duration_ms + drawn.retire_ms
     assert whole_ms.mean() == pytest.approx(kernel.service_ms, rel=0.003)

@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 from tests.helpers_physics import due_at, free_of_cost, launches, paced, saturating
 
-from kts.physics.simulate import Sharing, Stream, simulate
+from kts.physics.simulate import SharingModel, Stream, simulate
 from kts.physics.values import bursts
 
 Q, C = 2.0, 0.125
-COSTS = Sharing(slice_ms=Q, preempt_ms=(C,), yield_ms=(0.0625,), wake_ms=(0.03125,))
+COSTS = SharingModel(slice_ms=Q, preempt_ms=(C,), yield_ms=(0.0625,), wake_ms=(0.03125,))
 
 
 @pytest.mark.parametrize("n", [2, 3, 4, 8])
@@ -133,7 +133,7 @@ def test_an_idle_neighbour_costs_nothing() -> None:
 
 def test_costs_follow_the_number_that_waits() -> None:
     """One entry per number of waiting tenants, the last one for more."""
-    costs = Sharing(Q, preempt_ms=(0.125, 0.25), yield_ms=(0.0,), wake_ms=(0.0,))
+    costs = SharingModel(Q, preempt_ms=(0.125, 0.25), yield_ms=(0.0,), wake_ms=(0.0,))
     for n, cost in ((2, 0.125), (3, 0.25), (5, 0.25)):
         outcome = simulate([saturating(50.0, 100) for _ in range(n)], costs, horizon_ms=600)
         assert outcome.switch_ms == pytest.approx(outcome.switches[0] * cost)
@@ -158,7 +158,7 @@ def test_a_hundred_small_launches_run_in_one_piece_behind_a_slice() -> None:
     them = launches([0.016 * k for k in range(n)], [0.003] * n)
     think = np.random.default_rng(4).uniform(20, 60, 2000)
     stream = Stream(them, np.zeros(2000, np.int64), think_ms=think)
-    sharing = Sharing(Q, (C,), (C,), (C,), launch_gap_ms=0.0012)
+    sharing = SharingModel(Q, (C,), (C,), (C,), launch_gap_ms=0.0012)
     alone = simulate([stream], sharing).tenants[0]
     np.testing.assert_allclose(alone.device_ms, 0.016 * 99 + 0.003)
     beside = simulate([stream, saturating(20.0, 10**5)], sharing).tenants[0]
@@ -205,7 +205,7 @@ def test_impossible_streams_and_sharings_are_refused() -> None:
     with pytest.raises(ValueError, match="slice"):
         free_of_cost(0.0)
     with pytest.raises(ValueError, match="switch costs"):
-        Sharing(1.0, (), (0.0,), (0.0,))
+        SharingModel(1.0, (), (0.0,), (0.0,))
 
 
 def test_without_a_place_for_compiled_code_it_is_compiled_anew() -> None:
@@ -214,10 +214,10 @@ def test_without_a_place_for_compiled_code_it_is_compiled_anew() -> None:
 import numba.core.caching as caching
 caching.CacheImpl._locator_classes = []
 import numpy as np
-from kts.physics.simulate import Sharing, Stream, simulate
+from kts.physics.simulate import SharingModel, Stream, simulate
 from kts.physics.values import bursts
 stream = Stream(bursts([1.5], 0.0), np.zeros(4, np.int64), think_ms=np.zeros(4))
-print(simulate([stream], Sharing(1.0, (0.0,), (0.0,), (0.0,))).end_ms)
+print(simulate([stream], SharingModel(1.0, (0.0,), (0.0,), (0.0,))).end_ms)
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False, timeout=120)
     assert done.stdout.strip() == "6.0", done.stderr

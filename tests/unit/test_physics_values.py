@@ -17,14 +17,14 @@ from kts.files import encode
 from kts.physics.draws import cycle_ms, service_alone_ms, sharing, stream
 from kts.physics.files import decode_fingerprint, decode_profile
 from kts.physics.simulate import simulate
-from kts.physics.values import Column, Interval, Iterations, bursts, make_profile
+from kts.physics.values import Interval, Iterations, Packed, bursts, make_profile
 
 
 @settings(max_examples=100, deadline=None)
 @given(st.lists(st.integers(-(2**62), 2**62 - 1), max_size=60))
 def test_a_column_gives_back_what_was_packed(values: list[int]) -> None:
     """Else a shared profile would not be the one that was measured."""
-    assert Column.of_ns(values).ns.tolist() == values
+    assert Packed.of_ns(values).ns.tolist() == values
 
 
 def test_files_give_back_what_was_written() -> None:
@@ -74,9 +74,9 @@ def test_a_file_that_is_no_profile_says_why() -> None:
     for bad in (
         replace(good, duration=cut),
         replace(good, duration=longer),
-        replace(good, counts=Column.of_ns([0, 500])),
-        replace(good, retire=Column.of_ms([0.1])),
-        replace(good, duration=Column.of_ms([-1.0] * 500)),
+        replace(good, counts=Packed.of_ns([0, 500])),
+        replace(good, retire=Packed.of_ms([0.1])),
+        replace(good, duration=Packed.of_ms([-1.0] * 500)),
     ):
         with pytest.raises(DataError, match="not a profile"):
             decode_profile(encode(bad), "p.json")
@@ -92,12 +92,12 @@ def test_a_file_that_is_no_profile_says_why() -> None:
     for field, value in (("deadline_ms", 0.0), ("queue_depth", 0)):
         with pytest.raises(DataError, match="not a profile"):
             decode_profile(encode(replace(good, **{field: value})), "p.json")
-    nothing = replace(good, duration=Column.of_ms([0.0] * 500), retire=Column.of_ms([0.0] * 500))
+    nothing = replace(good, duration=Packed.of_ms([0.0] * 500), retire=Packed.of_ms([0.0] * 500))
     with pytest.raises(DataError, match="take no time"):
         decode_profile(encode(nothing), "p.json")
-    disorder = replace(good, counts=Column.of_ns([2] * 250), offset=Column.of_ms([1.0, 0.5] * 250))
+    disorder = replace(good, counts=Packed.of_ns([2] * 250), offset=Packed.of_ms([1.0, 0.5] * 250))
     with pytest.raises(DataError, match="out of order"):
-        decode_profile(encode(replace(disorder, retire=Column.of_ms([0.0] * 250))), "p.json")
+        decode_profile(encode(replace(disorder, retire=Packed.of_ms([0.0] * 250))), "p.json")
     with pytest.raises(DataError, match="not a profile"):
         decode_profile(b"\xff\xfe", "p.json")
 

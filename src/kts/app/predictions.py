@@ -21,7 +21,7 @@ from kts.physics.forecast import ModelError, Prediction
 from kts.physics.predict import Predictor, all_mixes
 from kts.physics.recorded import mix_seconds
 from kts.physics.values import Profile
-from kts.physics.whatif import Answer, Question, what_if
+from kts.physics.whatif import Question, WhatIf, what_if
 from kts.report.forecasts import answers_elements, prediction_elements
 from kts.report.writing import write_file
 from kts.store import origin
@@ -77,7 +77,7 @@ class Answers(msgspec.Struct, frozen=True, kw_only=True):
     model_error: ModelError
     confidence: float
     seconds: float
-    answers: tuple[Answer, ...]
+    answers: tuple[WhatIf, ...]
 
 
 elements.register(Prediction, prediction_elements)

@@ -8,7 +8,7 @@ import math
 import numpy as np
 
 from kts.arrivals import Closed
-from kts.physics.simulate import Sharing, Stream
+from kts.physics.simulate import SharingModel, Stream
 from kts.physics.values import Fingerprint, Floats, Ints, Profile
 from kts.plan.blocks import derive
 from kts.units import ms_to_ns, ns_to_ms
@@ -81,7 +81,7 @@ def runs(rng: np.random.Generator, n: int, wanted: int) -> Ints:
     return np.asarray(((begins[:, None] + np.arange(length)) % n).ravel()[:wanted], dtype=np.int64)
 
 
-def sharing(fingerprint: Fingerprint, z: Floats | None = None, *, at_once: bool = False) -> Sharing:
+def sharing(fingerprint: Fingerprint, z: Floats | None = None, *, at_once: bool = False) -> SharingModel:
     """The fingerprint's figures; ``z``, shape (5,): that many standard deviations off (slice, the three costs, gap).
 
     Without a cost of waking, that of yielding stands for it.
@@ -91,7 +91,7 @@ def sharing(fingerprint: Fingerprint, z: Floats | None = None, *, at_once: bool 
         tuple(cost.at(float(off)) for cost in costs)
         for costs, off in zip((fingerprint.preempt_ms, fingerprint.yield_ms, fingerprint.wake_ms), z[1:4], strict=True)
     )
-    return Sharing(
+    return SharingModel(
         slice_ms=max(fingerprint.slice_ms.at(float(z[0])), 1e-6),
         preempt_ms=preempt,
         yield_ms=yielding,

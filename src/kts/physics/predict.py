@@ -33,7 +33,7 @@ from kts.physics.hosts import late
 from kts.physics.kinds import host_share, kind_of
 from kts.physics.profiling import queued_kernels
 from kts.physics.rules import PROCESSOR_SHARING, as_burst, overlaid
-from kts.physics.simulate import Completed, Outcome, Sharing, simulate
+from kts.physics.simulate import Completed, SharingModel, Simulated, simulate
 from kts.physics.summaries import only, plain, ratio, times
 from kts.physics.values import Fingerprint, Floats, Ints, Profile
 from kts.stats.quantiles import ENOUGH, QUANTILES, label, min_samples
@@ -252,7 +252,7 @@ class Predictor:
         )
 
     def _baselines(
-        self, tenants: Mapping[str, str], central: Sharing, supported: Sequence[str]
+        self, tenants: Mapping[str, str], central: SharingModel, supported: Sequence[str]
     ) -> dict[str, _Baselines]:
         """Response by rules that know less: sharing costs nothing; N times as long; every iteration one kernel;
         processor sharing."""
@@ -284,7 +284,7 @@ class Predictor:
             return np.maximum(done.service_ms - outside, 0.0)
         return done.device_ms
 
-    def _paced(self, profiles: Mapping[str, Profile], how: Sharing) -> _Paced:
+    def _paced(self, profiles: Mapping[str, Profile], how: SharingModel) -> _Paced:
         """The rates in the mix, from a short simulation; those alone where that shows too few iterations."""
         alone = {tenant: 1 / max(cycle_ms(profile), 1e-6) for tenant, profile in profiles.items()}
         horizon = min(max(5000 / sum(alone.values()), 20 / min(alone.values())), 200_000 / sum(alone.values()))
@@ -302,13 +302,13 @@ class Predictor:
     def _simulate(
         self,
         paced: _Paced,
-        how: Sharing,
+        how: SharingModel,
         horizon: float,
         *,
         seed: int | None = None,
         among: Mapping[str, Ints] | None = None,
         hosts: Mapping[str, float] | None = None,
-    ) -> Outcome:
+    ) -> Simulated:
         seed = self.effort.seed if seed is None else seed
         streams = []
         for tenant, profile in paced.profiles.items():

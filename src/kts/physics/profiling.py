@@ -18,7 +18,7 @@ from kts.model.plan import Tenant
 from kts.model.records import clock_ms
 from kts.model.run import DeviceInfo
 from kts.physics.recorded import MOST, burst_ms, host_is_device
-from kts.physics.values import EMPTY, Column, Floats, Gpu, Ints, Iterations, Profile, bursts, make_profile
+from kts.physics.values import EMPTY, Floats, Gpu, Ints, Iterations, Packed, Profile, bursts, make_profile
 from kts.wire.recording import Launches, Recording, Stretch, unpacked
 
 BUSY = 0.8
@@ -123,7 +123,7 @@ def queued_kernels(profile: Profile, more_ms: float) -> Profile:
     """
     if profile.method != "launches" or profile.settles_next or more_ms <= 0:
         return profile
-    return replace(profile, duration=Column.of_ms(np.maximum(profile.iterations.duration_ms - more_ms, 0.0)))
+    return replace(profile, duration=Packed.of_ms(np.maximum(profile.iterations.duration_ms - more_ms, 0.0)))
 
 
 def recalibrated(profile: Profile, service_ms: Floats, device_ms: Floats) -> Profile:
@@ -146,12 +146,12 @@ def recalibrated(profile: Profile, service_ms: Floats, device_ms: Floats) -> Pro
         moved = bursts(now, 0.0)
     return replace(
         profile,
-        counts=Column.of_ns(np.diff(moved.first)),
-        offset=Column.of_ms(moved.offset_ms),
-        duration=Column.of_ms(moved.duration_ms),
-        retire=Column.of_ms(np.maximum(now - ends_ms(moved), 0.0)),
-        solo_service=Column.of_ms(service_ms),
-        solo_device=Column.of_ms(device_ms) if np.isfinite(device_ms).all() else EMPTY,
+        counts=Packed.of_ns(np.diff(moved.first)),
+        offset=Packed.of_ms(moved.offset_ms),
+        duration=Packed.of_ms(moved.duration_ms),
+        retire=Packed.of_ms(np.maximum(now - ends_ms(moved), 0.0)),
+        solo_service=Packed.of_ms(service_ms),
+        solo_device=Packed.of_ms(device_ms) if np.isfinite(device_ms).all() else EMPTY,
         how=f"{profile.how}; host times of {len(service_ms)} newer iterations alone",
     )
 

@@ -22,7 +22,7 @@ from kts.model.run import SCHEMA_VERSION, BlockOutcome, Outcome, RunInfo
 from kts.model.telemetry import SampleSeries
 from kts.physics.draws import generator
 from kts.physics.simulate import Completed, Stream, simulate
-from kts.physics.synthetic import SHARING, Kernel, Pair
+from kts.physics.synthetic import SHARING, Pair, SyntheticKernel
 from kts.plan import block_seed, blocks_of_round
 from kts.stats import PrecisionRule, analyse, starts
 from kts.stats.block import counting
@@ -80,7 +80,7 @@ def play(pair: Pair, plan: Plan, block: Block, opened_ns: int) -> Played:
     return Played(outcome_of(block, records, window_ns), records)
 
 
-def _first_ms(tenant: Tenant, kernel: Kernel, seed: int) -> float:
+def _first_ms(tenant: Tenant, kernel: SyntheticKernel, seed: int) -> float:
     """When it begins, from the window's opening; an open loop has its own due times."""
     return ns_to_ms(first_submission_ns(tenant.arrivals, ms_to_ns(kernel.service_ms), seed))
 
@@ -98,7 +98,13 @@ def _expected_ms(pair: Pair, tenants: Sequence[Tenant], block: Block) -> float:
 
 
 def stream(
-    tenant: Tenant, kernel: Kernel, seed: int, *, until_ms: float, opened_ms: float = 0.0, first_ms: float = 0.0
+    tenant: Tenant,
+    kernel: SyntheticKernel,
+    seed: int,
+    *,
+    until_ms: float,
+    opened_ms: float = 0.0,
+    first_ms: float = 0.0,
 ) -> Stream:
     """All that it could submit before ``until_ms``. A closed loop begins ``first_ms`` after (below 0: before) the
     window opens, an open one with its first due time after that."""

@@ -10,7 +10,7 @@ import numpy as np
 from kts.arrivals import Closed
 from kts.physics.draws import cycle_ms
 from kts.physics.forecast import FIGURES, Plain
-from kts.physics.simulate import Completed, Sharing, Stream, simulate
+from kts.physics.simulate import Completed, SharingModel, Stream, simulate
 from kts.physics.values import Floats, Iterations, Profile, bursts, make_profile
 from kts.stats.quantiles import QUANTILES
 
@@ -20,7 +20,7 @@ MOST = 1000
 """Solo iterations that processor sharing looks at, evenly spaced by rank: enough for its p99.9."""
 
 
-def as_burst(profile: Profile, how: Sharing) -> Profile:
+def as_burst(profile: Profile, how: SharingModel) -> Profile:
     """The profile with every iteration as one launch: as long on the GPU, and as long in all, as it takes alone."""
     them = profile.iterations
     if profile.is_burst:
@@ -35,7 +35,7 @@ def as_burst(profile: Profile, how: Sharing) -> Profile:
     )
 
 
-def _one_by_one(them: Iterations, how: Sharing) -> Completed:
+def _one_by_one(them: Iterations, how: SharingModel) -> Completed:
     once = Stream(them, np.arange(them.n), think_ms=np.zeros(them.n))
     return simulate([once], how, stop_at_first=False).tenants[0]
 

@@ -60,7 +60,7 @@ class Truth(msgspec.Struct, frozen=True, kw_only=True):
         return max(self.df99_high / self.df99, self.df99 / self.df99_low) > 1 + MEDIAN_WITHIN
 
 
-class Check(msgspec.Struct, frozen=True, kw_only=True):
+class Criterion(msgspec.Struct, frozen=True, kw_only=True):
     """One bar. ``value`` with the interval that chance leaves it in so many repetitions; None where it was not judged.
 
     passed: within the bar. undecided: outside, by no more than chance explains. failed: by more.
@@ -89,9 +89,9 @@ class TenantCheck(msgspec.Struct, frozen=True, kw_only=True):
     n: float
     kinds: dict[str, int]
     cautioned: int
-    checks: tuple[Check, ...]
+    checks: tuple[Criterion, ...]
 
-    def check(self, name: str) -> Check:
+    def check(self, name: str) -> Criterion:
         """The check of that name. StopIteration if there is none."""
         return next(check for check in self.checks if check.name == name)
 
@@ -176,7 +176,9 @@ def _judged(pair: Pair, name: str, true: Truth, found: Sequence[Finding], asked:
         kinds=dict(kinds),
         cautioned=sum(f.cautioned for f in found),
         checks=(
-            _median(values, true) if enough else Check(name="median", state="not-applicable", bar=_median_bar(true)),
+            _median(values, true)
+            if enough
+            else Criterion(name="median", state="not-applicable", bar=_median_bar(true)),
             _rate("coverage", held, len(given) if enough else 0, COVERED),
             _first(found),
             _rate("no-change", kinds["no-change"], len(found) if enough and changed else 0, (0.0, UNCHANGED_AT_MOST)),
@@ -190,7 +192,7 @@ def _median_bar(true: Truth) -> tuple[float, float]:
     return low * (1 - MEDIAN_WITHIN), high * (1 + MEDIAN_WITHIN)
 
 
-def _median(values: NDArray[np.float64], true: Truth) -> Check:
+def _median(values: NDArray[np.float64], true: Truth) -> Criterion:
     """With the distribution-free interval of a median."""
     n = len(values)
     lower, upper = (round(rank * n) - 1 for rank in binomial_ranks(n, 0.5, CHANCE))
@@ -198,18 +200,18 @@ def _median(values: NDArray[np.float64], true: Truth) -> Check:
     return _check("median", float(np.median(values)), lo, hi, _median_bar(true))
 
 
-def _rate(name: Literal["coverage", "no-change"], hits: int, trials: int, bar: tuple[float, float]) -> Check:
+def _rate(name: Literal["coverage", "no-change"], hits: int, trials: int, bar: tuple[float, float]) -> Criterion:
     if not trials:
-        return Check(name=name, state="not-applicable", bar=bar)
+        return Criterion(name=name, state="not-applicable", bar=bar)
     return _check(name, hits / trials, *clopper_pearson(hits, trials, CHANCE), bar)
 
 
-def _first(found: Sequence[Finding]) -> Check:
+def _first(found: Sequence[Finding]) -> Criterion:
     """Blocks' first iterations among the slowest 1 %, over what chance gives; a Poisson count's exact interval."""
     bar = (0.0, starts.TIMES_CHANCE)
     hits, chance = sum(f.first for f in found), sum(f.chance for f in found)
     if not chance:
-        return Check(name="first-of-block", state="not-applicable", bar=bar)
+        return Criterion(name="first-of-block", state="not-applicable", bar=bar)
     tail = (1 - CHANCE) / 2
     lo = float(gammaincinv(hits, tail)) if hits else 0.0
     return _check("first-of-block", hits / chance, lo / chance, float(gammaincinv(hits + 1, 1 - tail)) / chance, bar)
@@ -221,9 +223,9 @@ def _check(
     lo: float,
     hi: float,
     bar: tuple[float, float],
-) -> Check:
+) -> Criterion:
     if bar[0] <= value <= bar[1]:
         state: State = "passed"
     else:
         state = "undecided" if lo <= bar[1] and hi >= bar[0] else "failed"
-    return Check(name=name, state=state, value=value, lo=lo, hi=hi, bar=bar)
+    return Criterion(name=name, state=state, value=value, lo=lo, hi=hi, bar=bar)

@@ -67,7 +67,7 @@ class Stream:
 
 
 @dataclass(frozen=True)
-class Sharing:
+class SharingModel:
     """How the GPU is shared. Costs (ms) by the number of other tenants waiting, from one; the last holds beyond.
 
     ``launch_gap_ms`` lies between two kernels of an iteration. ``at_once``: a higher priority takes the GPU when
@@ -120,7 +120,7 @@ class Completed:
 
 
 @dataclass(frozen=True, eq=False)
-class Outcome:
+class Simulated:
     """What happened until ``end_ms`` = busy of all tenants + ``switch_ms`` + ``idle_ms``.
 
     ``switches``: preempting, yielding, waking. ``events``: submissions, launches queued, kernel ends, decisions
@@ -146,8 +146,8 @@ class Outcome:
 
 
 def simulate(
-    streams: Sequence[Stream], sharing: Sharing, *, horizon_ms: float = np.inf, stop_at_first: bool = True
-) -> Outcome:
+    streams: Sequence[Stream], sharing: SharingModel, *, horizon_ms: float = np.inf, stop_at_first: bool = True
+) -> Simulated:
     """Runs the streams side by side until ``horizon_ms``, or until one (``stop_at_first``) or all are exhausted.
 
     The same arguments give the same outcome, to the bit. The first call in a process loads or compiles the loop.
@@ -164,7 +164,7 @@ def simulate(
     tables = engine.Tables(launches, listed, pick, pace, _costs(sharing), ends, out)
     total = course[0]
     engine.run(tenants, tables, total)
-    return Outcome(
+    return Simulated(
         tenants=tuple(_completed(s, out[row["first"] :], row) for s, row in zip(streams, tenants, strict=True)),
         end_ms=float(total["end_ms"]),
         switch_ms=float(total["switch_ms"]),
@@ -174,7 +174,7 @@ def simulate(
     )
 
 
-def _tables(streams: Sequence[Stream], sharing: Sharing) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _tables(streams: Sequence[Stream], sharing: SharingModel) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     from kts.physics.engine import TENANT
 
     tenants = np.zeros(len(streams), TENANT)
@@ -208,7 +208,7 @@ def _longest(stream: Stream) -> int:
     return int(np.diff(stream.iterations.first).max())
 
 
-def _costs(sharing: Sharing) -> Floats:
+def _costs(sharing: SharingModel) -> Floats:
     kinds = (sharing.preempt_ms, sharing.yield_ms, sharing.wake_ms)
     width = max(len(kind) for kind in kinds)
     return np.array([[*kind, *[kind[-1]] * (width - len(kind))] for kind in kinds], dtype=np.float64)

@@ -11,20 +11,20 @@ from scipy.special import ndtri
 
 from kts.arrivals import cycle_ms
 from kts.model.plan import Plan
-from kts.physics.simulate import Sharing
+from kts.physics.simulate import SharingModel
 from kts.physics.values import Iterations, bursts
 from kts.plan import build
 
 if TYPE_CHECKING:
     from kts.model.plan import Tenant
 
-SHARING = Sharing(slice_ms=2.05, preempt_ms=(0.2,), yield_ms=(0.15,), wake_ms=(0.15,))
+SHARING = SharingModel(slice_ms=2.05, preempt_ms=(0.2,), yield_ms=(0.15,), wake_ms=(0.15,))
 """As H200s share in default time-slicing (docs/physics.md)."""
 HOST_BEFORE_MS, HOST_AFTER_MS = 0.03, 0.02
 
 
 @dataclass(frozen=True)
-class Kernel:
+class SyntheticKernel:
     """GPU time of one iteration: ``ms`` times a lognormal of ``spread``, and with probability ``hiccups`` an
     exponential of mean ``hiccup_ms`` more. Iterations are independent."""
 
@@ -57,7 +57,7 @@ class Pair:
 
     name: str
     tenants: Mapping[str, Mapping[str, Any]]
-    kernels: Mapping[str, Kernel]
+    kernels: Mapping[str, SyntheticKernel]
     settings: Mapping[str, Any]
     quick: bool = False
 
@@ -73,8 +73,8 @@ class Pair:
         return cycle_ms(tenant.arrivals, self.kernels[tenant.name].service_ms)
 
 
-FFT = Kernel(3.55)
-GEMM = Kernel(20.65)
+FFT = SyntheticKernel(3.55)
+GEMM = SyntheticKernel(20.65)
 FFT_PACED = {"workload": "fft", "target_ms": 3.6, "think_ms": 100, "iterations": 800}
 FEW = {"rounds": 10, "max_rounds": 20}
 
@@ -118,7 +118,7 @@ PAIRS: tuple[Pair, ...] = (
             "fft": FFT_PACED,
             "small": {"workload": "gemm", "target_ms": 2, "think_ms": 250, "iterations": 200},
         },
-        kernels={"fft": FFT, "small": Kernel(1.95, hiccups=0.0)},
+        kernels={"fft": FFT, "small": SyntheticKernel(1.95, hiccups=0.0)},
         settings=FEW,
     ),
     _open("Poisson fft, gemm every 1.2 s", {"arrivals": "poisson", "rate_hz": 10}, 1200, 70),
@@ -152,7 +152,7 @@ PAIRS: tuple[Pair, ...] = (
             "gemm": {"workload": "gemm", "target_ms": 20.7, "think_ms": 40, "iterations": 800},
             "tiny": {"workload": "tiny", "think_ms": 15, "iterations": 800},
         },
-        kernels={"gemm": Kernel(20.0, spread=0.12, hiccups=0.0), "tiny": Kernel(0.5, hiccups=0.0)},
+        kernels={"gemm": SyntheticKernel(20.0, spread=0.12, hiccups=0.0), "tiny": SyntheticKernel(0.5, hiccups=0.0)},
         settings={"rounds": 10, "max_rounds": 30},
         quick=True,
     ),

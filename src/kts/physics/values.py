@@ -128,20 +128,20 @@ class Fingerprint(msgspec.Struct, frozen=True, kw_only=True):
         )
 
 
-class Column(msgspec.Struct, frozen=True, kw_only=True):
+class Packed(msgspec.Struct, frozen=True, kw_only=True):
     """Whole nanoseconds, packed: differences of consecutive values, int64 little-endian, zlib. Base64 in JSON."""
 
     n: int
     data: bytes
 
     @classmethod
-    def of_ns(cls, values: ArrayLike) -> Column:
+    def of_ns(cls, values: ArrayLike) -> Packed:
         """Packs integers, shape ``(n,)``."""
         array = np.asarray(values, dtype="<i8")
         return cls(n=len(array), data=zlib.compress(np.diff(array, prepend=0).astype("<i8").tobytes(), 9))
 
     @classmethod
-    def of_ms(cls, values: ArrayLike) -> Column:
+    def of_ms(cls, values: ArrayLike) -> Packed:
         """Packs milliseconds, rounded to nanoseconds. ValueError where one is no time."""
         return cls.of_ns(np.round(_times(values) * NS_PER_MS).astype(np.int64))
 
@@ -173,7 +173,7 @@ def _times(values: ArrayLike) -> Floats:
     return times
 
 
-EMPTY = Column.of_ns([])
+EMPTY = Packed.of_ns([])
 
 
 @dataclass(frozen=True, eq=False)
@@ -221,12 +221,12 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     deadline_ms: float | None = None
     gpu: Gpu
     method: Literal["launches", "burst"]
-    counts: Column
-    offset: Column
-    duration: Column
-    retire: Column
-    solo_service: Column = EMPTY
-    solo_device: Column = EMPTY
+    counts: Packed
+    offset: Packed
+    duration: Packed
+    retire: Packed
+    solo_service: Packed = EMPTY
+    solo_device: Packed = EMPTY
     queue_depth: int | None = None
     stopwatch_waits: bool = True
     settles_next: bool = False
@@ -265,7 +265,7 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True, dict=True):
         """
         return replace(
             self,
-            duration=Column.of_ms(self.iterations.duration_ms / speed),
+            duration=Packed.of_ms(self.iterations.duration_ms / speed),
             solo_service=EMPTY,
             solo_device=EMPTY,
             how=f"{self.how}; kernels as if {speed:g} times as fast".lstrip("; "),
@@ -302,12 +302,12 @@ def make_profile(
         deadline_ms=deadline_ms,
         gpu=gpu,
         method="burst" if (counts == 1).all() else "launches",
-        counts=Column.of_ns(counts),
-        offset=Column.of_ms(iterations.offset_ms),
-        duration=Column.of_ms(iterations.duration_ms),
-        retire=Column.of_ms(iterations.retire_ms),
-        solo_service=Column.of_ms(solo_service_ms),
-        solo_device=Column.of_ms(solo_device_ms),
+        counts=Packed.of_ns(counts),
+        offset=Packed.of_ms(iterations.offset_ms),
+        duration=Packed.of_ms(iterations.duration_ms),
+        retire=Packed.of_ms(iterations.retire_ms),
+        solo_service=Packed.of_ms(solo_service_ms),
+        solo_device=Packed.of_ms(solo_device_ms),
         how=how,
     )
     _ = profile.iterations

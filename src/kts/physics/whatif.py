@@ -53,17 +53,17 @@ class Question:
         )
 
 
-class Answer(msgspec.Struct, frozen=True, kw_only=True):
+class WhatIf(msgspec.Struct, frozen=True, kw_only=True):
     """What the model says to one question."""
 
     label: str
     forecast: MixForecast
 
 
-def what_if(questions: Sequence[Question], effort: Effort, model_error: ModelError) -> tuple[Answer, ...]:
+def what_if(questions: Sequence[Question], effort: Effort, model_error: ModelError) -> tuple[WhatIf, ...]:
     """The forecasts, in order. All use the same draws, so that what differs is not luck."""
     return tuple(
-        Answer(
+        WhatIf(
             label=question.label,
             forecast=Predictor(question.profiles, question.fingerprint, effort, model_error).mix(question.mix),
         )

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from kts.physics.forecast import Band, MixForecast, ModelError, Prediction, TenantForecast
     from kts.physics.validate import Score, TenantScore
     from kts.physics.values import Fingerprint
-    from kts.physics.whatif import Answer
+    from kts.physics.whatif import WhatIf
 
 
 def prediction_elements(prediction: Prediction) -> Iterator[doc.Element]:
@@ -28,7 +28,7 @@ def prediction_elements(prediction: Prediction) -> Iterator[doc.Element]:
 
 
 def answers_elements(
-    answers: Sequence[Answer], confidence: float, seconds: float, error: ModelError
+    answers: Sequence[WhatIf], confidence: float, seconds: float, error: ModelError
 ) -> Iterator[doc.Element]:
     """A block of rows per question, the first one as it is now."""
     yield from _mixes("what if", [(answer.label, answer.forecast) for answer in answers])

@@ -10,7 +10,7 @@ from kts.report import document as doc
 from kts.report import markdown
 
 if TYPE_CHECKING:
-    from kts.physics.selfcheck import Check, SelfCheck, TenantCheck
+    from kts.physics.selfcheck import Criterion, SelfCheck, TenantCheck
 
 NAMES = ("pair", "tenant")
 FIGURES = ("met", "rounds", "true", "median", "covered", "first", "verdicts")
@@ -74,7 +74,7 @@ def remarks(result: SelfCheck, states: Sequence[str]) -> Iterator[str]:
                 yield f"{MARKS[check.state]} {one.pair}, {one.tenant}: {_told(one, check)}"
 
 
-def _told(one: TenantCheck, check: Check) -> str:
+def _told(one: TenantCheck, check: Criterion) -> str:
     value, lo, hi = check.value or 0.0, check.lo or 0.0, check.hi or 0.0
     low, high = check.bar
     chance = "no more than chance explains" if check.state == "undecided" else "more than chance explains"
@@ -99,6 +99,6 @@ def _share(value: float) -> str:
     return f"{100 * value:.0f} %" if value > 0.0995 else f"{100 * value:.2g} %"
 
 
-def _mark(check: Check) -> str:
+def _mark(check: Criterion) -> str:
     mark = MARKS.get(check.state, "")
     return f" {mark}" if mark else ""

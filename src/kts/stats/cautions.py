@@ -15,7 +15,7 @@ from kts.model.summary import Caution, MixTenant, TenantSummary, Verdict
 from kts.stats.faults import MOST_GAPS, device_gaps
 from kts.stats.latencies import SideData, TenantData
 from kts.stats.phase import BlockPhases, lock
-from kts.stats.sample import MIN_ROUNDS, Sample
+from kts.stats.sample import MIN_ROUNDS, LatencySample
 from kts.stats.series import SIDES
 from kts.stats.verdict import half_width
 from kts.stats.view import TenantView
@@ -182,7 +182,7 @@ def _overload(name: str, sides: Mapping[str, SideData]) -> Iterator[Caution]:
             yield Caution(code="overload", tenant=name, text=text)
 
 
-def _stability(name: str, solo: Sample) -> Iterator[Caution]:
+def _stability(name: str, solo: LatencySample) -> Iterator[Caution]:
     """Drift and spread of the medians of the solo units."""
     medians = np.array([float(np.median(unit)) for unit in solo.units])
     if len(medians) < 5 or not medians.mean() > 0:

@@ -9,13 +9,13 @@ import numpy as np
 from kts.model.summary import Estimate
 from kts.stats.dependence import Dependence, student, weighted_variance
 from kts.stats.quantiles import Ends, ends, label, log_arms, refusal_of, refused
-from kts.stats.sample import Sample
+from kts.stats.sample import LatencySample
 
 MIN_PAIRS = 2
 
 
 def degradation(
-    shared: Sample | None, solo: Sample | None, p: float, confidence: float = 0.95, missing: str = ""
+    shared: LatencySample | None, solo: LatencySample | None, p: float, confidence: float = 0.95, missing: str = ""
 ) -> Estimate:
     """DF: quantile ``p`` shared over the same alone, on one clock. What stops a run and what a report prints.
 
@@ -25,9 +25,9 @@ def degradation(
 
 
 def ratio_estimate(
-    above: Sample | None,
+    above: LatencySample | None,
     p_above: float,
-    below: Sample | None,
+    below: LatencySample | None,
     p_below: float,
     confidence: float = 0.95,
     *,
@@ -69,7 +69,7 @@ def _too_near_zero(found: Ends, p: float, tick: float) -> str:
     return "" if found.lo > 0 else "the interval reaches latencies of zero"
 
 
-def _level_arm(above: Sample, p_above: float, below: Sample, p_below: float, confidence: float) -> float:
+def _level_arm(above: LatencySample, p_above: float, below: LatencySample, p_below: float, confidence: float) -> float:
     """Half-width (log) that the differing levels of rounds add to a ratio.
 
     A quantile moves with the levels by `_gain` times their mean. Where both samples have the same rounds, what

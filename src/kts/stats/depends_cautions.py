@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from kts.model.summary import Caution, Estimate
 from kts.stats.quantiles import min_samples
-from kts.stats.sample import Sample
+from kts.stats.sample import LatencySample
 from kts.stats.series import SIDES
 from kts.stats.verdict import asked_of, half_width
 from kts.stats.view import TenantView
@@ -30,13 +30,13 @@ def of_dependence(view: TenantView) -> Iterator[Caution]:
             yield Caution(code="dependent", tenant=view.name, text=f"{view.name}: of {side} p99, {text}")
 
 
-def effective_number(sample: Sample, p: float) -> float:
+def effective_number(sample: LatencySample, p: float) -> float:
     """Independent iterations that would know the fraction slower than quantile ``p`` as well as this sample does."""
     variance = p * (1 - p) / sample.n * sample.dependence.design_effect(p).ratio
     return p * (1 - p) / (variance + sample.dependence.level_error(p).fraction ** 2)
 
 
-def _told(sample: Sample, found: Estimate, asked: float) -> str:
+def _told(sample: LatencySample, found: Estimate, asked: float) -> str:
     known = sample.dependence
     worth = effective_number(sample, TAIL)
     width = half_width(found)

@@ -9,7 +9,7 @@ from kts.model.reading import RunData
 from kts.model.telemetry import SampleSeries
 from kts.stats.activity import Join
 from kts.stats.block import Pass, gather
-from kts.stats.company import Company
+from kts.stats.collisions import Collisions
 from kts.stats.latencies import Latencies
 from kts.stats.over_time import LatencyOverTime, Strips
 from kts.stats.phase import Phases
@@ -25,7 +25,7 @@ class Gathered:
     latencies: Latencies
     over_time: LatencyOverTime
     strips: Strips
-    company: Company
+    company: Collisions
     phases: Phases
     starts: Starts
     tails: Tails
@@ -40,7 +40,7 @@ class Gathered:
             latencies=Latencies(plan),
             over_time=LatencyOverTime(run),
             strips=Strips(run),
-            company=Company(plan),
+            company=Collisions(plan),
             phases=Phases(plan),
             starts=Starts(plan),
             tails=Tails(plan),

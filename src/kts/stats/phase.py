@@ -36,7 +36,7 @@ class BlockPhases:
 
 
 @dataclass(frozen=True)
-class Lock:
+class PhaseLock:
     """``points`` of the neighbour's cycle to which starts keep; ``strength``: 0 uniform, 1 locked; of ``blocks``."""
 
     points: int
@@ -87,7 +87,7 @@ def block_phases(
     return BlockPhases(len(phase), squares, busy_ns, span_ns)
 
 
-def lock(blocks: Sequence[BlockPhases]) -> Lock | None:
+def lock(blocks: Sequence[BlockPhases]) -> PhaseLock | None:
     """The strongest n:m lock within blocks, up to 8:8; None where independent phases explain what is seen.
 
     A tenant whose starts keep to m points of the neighbour's cycle has a constant m-th harmonic (n:m phase
@@ -116,4 +116,4 @@ def lock(blocks: Sequence[BlockPhases]) -> Lock | None:
     strength = float(np.sqrt(max(consistency[best], 0.0)))
     if strength < LOCKED or by_chance > FALSE_ALARM / HARMONICS:
         return None
-    return Lock(points=best + 1, strength=min(strength, 1.0), blocks=len(blocks))
+    return PhaseLock(points=best + 1, strength=min(strength, 1.0), blocks=len(blocks))

@@ -9,7 +9,7 @@ from scipy.special import betaincinv
 from kts.model.summary import Estimate
 from kts.stats.dependence import student
 from kts.stats.quantiles import refused
-from kts.stats.sample import Sample
+from kts.stats.sample import LatencySample
 
 LEAST_EVENTS = 10
 """Dependence and levels are judged as if this many were on either side of the limit, at least."""
@@ -23,7 +23,9 @@ def clopper_pearson(hits: float, trials: float, confidence: float = 0.95) -> tup
     return lo, hi
 
 
-def fraction_within(sample: Sample | None, limit_ms: float, confidence: float = 0.95, missing: str = "") -> Estimate:
+def fraction_within(
+    sample: LatencySample | None, limit_ms: float, confidence: float = 0.95, missing: str = ""
+) -> Estimate:
     """Fraction of the iterations that took at most ``limit_ms``, with its interval.
 
     Clopper & Pearson's at the effective number of iterations (Korn & Graubard 1998). Where levels differ, the

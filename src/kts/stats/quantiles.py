@@ -11,7 +11,7 @@ from scipy.special import bdtr, bdtrik
 
 from kts.model.summary import Estimate
 from kts.stats.dependence import student
-from kts.stats.sample import Sample
+from kts.stats.sample import LatencySample
 
 QUANTILES: dict[str, float] = {"p50": 0.5, "p95": 0.95, "p99": 0.99, "p999": 0.999}
 """Field of the summary -> probability."""
@@ -62,7 +62,7 @@ def refusal(n: int, p: float, confidence: float) -> str:
     return "" if n >= needed else f"{label(p)} needs {needed} iterations, have {n}"
 
 
-def refusal_of(sample: Sample, p: float, confidence: float) -> str:
+def refusal_of(sample: LatencySample, p: float, confidence: float) -> str:
     """Why a sample gives no quantile ``p``, counting what its iterations are worth; empty if it does."""
     if sample.lost > LOST * (1 - p) * (sample.n + sample.lost):
         return f"{sample.lost} of {sample.n + sample.lost} iterations could not be read: the slowest may be among them"
@@ -77,7 +77,7 @@ def refusal_of(sample: Sample, p: float, confidence: float) -> str:
     return f"{label(p)} needs {needed} iterations, {sample.n} here are worth {worth}: {why}"
 
 
-def quantile_estimate(sample: Sample | None, p: float, confidence: float = 0.95, missing: str = "") -> Estimate:
+def quantile_estimate(sample: LatencySample | None, p: float, confidence: float = 0.95, missing: str = "") -> Estimate:
     """Type-7 quantile (ms) and its interval: of the iterations (`ends`) and of the levels of rounds, together.
 
     Both parts are independent and add on the log scale, each side for itself (Zou & Donner 2008). Refused
@@ -98,7 +98,7 @@ def quantile_estimate(sample: Sample | None, p: float, confidence: float = 0.95,
     return Estimate(estimate=estimate, lo=lo, hi=hi)
 
 
-def ends(sample: Sample, p: float, confidence: float) -> Ends:
+def ends(sample: LatencySample, p: float, confidence: float) -> Ends:
     """Order-statistic interval at the effective number of iterations, half a tick wider on either side.
 
     Woodruff (1952): an interval for the probability, inverted through the empirical distribution; here
@@ -114,7 +114,7 @@ def ends(sample: Sample, p: float, confidence: float) -> Ends:
     return Ends(estimate, max(min(float(lo), estimate) - half, 0.0), max(slower, estimate) + half)
 
 
-def _beyond(sample: Sample, worth: int, needed: int) -> float:
+def _beyond(sample: LatencySample, worth: int, needed: int) -> float:
     """By what factor the slower end of an interval lies beyond the slowest iteration, where these are worth too few.
 
     The slowest of m iterations is at or above quantile p with probability 1 - p^m, too little below `min_samples`. A

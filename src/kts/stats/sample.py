@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from kts.stats.dependence import Dependence, FloatArray
 
-__all__ = ["IN_TIME", "MIN_ROUNDS", "SEGMENTS", "Blocks", "FloatArray", "Sample", "make_sample", "split_blocks"]
+__all__ = ["IN_TIME", "MIN_ROUNDS", "SEGMENTS", "Blocks", "FloatArray", "LatencySample", "make_sample", "split_blocks"]
 
 Blocks = list[tuple[int, FloatArray]]
 """``(round, latencies in order of time)``, one per block."""
@@ -37,7 +37,7 @@ MIN_ROUNDS = 3
 
 
 @dataclass(frozen=True, eq=False)
-class Sample:
+class LatencySample:
     """``units``: latencies in ms, each unit sorted; ``labels``: one per unit, rising in time.
 
     ``rounds`` is True where labels are round numbers, so that units of another sample with the same
@@ -121,7 +121,7 @@ def split_blocks(solo_rounds: set[int], shared_rounds: set[int]) -> bool:
     return bool(present) and min(present) < MIN_ROUNDS
 
 
-def make_sample(blocks: Sequence[tuple[int, FloatArray]], *, split: bool, lost: int = 0) -> Sample | None:
+def make_sample(blocks: Sequence[tuple[int, FloatArray]], *, split: bool, lost: int = 0) -> LatencySample | None:
     """A sample of ``(round, latencies in order of time)``. None if it would be empty.
 
     Takes the arrays over: they are sorted in place. NaN (no stopwatch) are dropped. Blocks of one
@@ -143,7 +143,7 @@ def make_sample(blocks: Sequence[tuple[int, FloatArray]], *, split: bool, lost: 
     for unit in units:
         unit.sort()
     n = sum(len(unit) for unit in units)
-    return Sample(
+    return LatencySample(
         units=tuple(units), labels=tuple(labels), rounds=not split, mean=total / n, in_time=in_time, lost=lost
     )
 

@@ -10,7 +10,7 @@ from kts.model.plan import Plan
 from kts.model.run import RunInfo
 from kts.model.summary import Caution
 from kts.stats.block import MeasuredBlock
-from kts.stats.sample import Sample
+from kts.stats.sample import LatencySample
 
 TAIL = 0.01
 TIMES_CHANCE = 3.0
@@ -45,7 +45,7 @@ class Starts:
         return self._firsts[tenant]
 
 
-def of_tenant(name: str, firsts: list[float], shared: Sample | None) -> Iterator[Caution]:
+def of_tenant(name: str, firsts: list[float], shared: LatencySample | None) -> Iterator[Caution]:
     """A caution where the first iterations of shared blocks are among the slowest 1 % over three times as often as
     chance puts them there (binomial, p < 0.01). ``shared``: its response times."""
     if shared is None or not firsts:

@@ -32,11 +32,11 @@ from kts.stats.latencies import SideData
 from kts.stats.proportions import fraction_within
 from kts.stats.quantiles import QUANTILES, quantile_estimate
 from kts.stats.reference import reference_table
-from kts.stats.sample import Blocks, FloatArray, Sample, make_sample, split_blocks
+from kts.stats.sample import Blocks, FloatArray, LatencySample, make_sample, split_blocks
 from kts.stats.series import SIDES, TAIL_POINTS, Side, TailCurve, TenantSeries
 from kts.stats.verdict import asked_of, dimming, judge, verdict
 
-Samples = dict[Side, dict[Clock, Sample | None]]
+Samples = dict[Side, dict[Clock, LatencySample | None]]
 
 
 class TenantView:
@@ -140,7 +140,7 @@ class TenantView:
             solo=self._latency("solo", solo), shared=self._latency("shared", shared), df=Degradation(**df)
         )
 
-    def _latency(self, side: Side, sample: Sample | None) -> Latency:
+    def _latency(self, side: Side, sample: LatencySample | None) -> Latency:
         missing = self._missing(side)
         figures = {field: quantile_estimate(sample, p, self.confidence, missing) for field, p in QUANTILES.items()}
         return Latency(
@@ -198,7 +198,7 @@ class TenantView:
         return reference_table(alone, together)
 
 
-def _samples(side: SideData, split: bool) -> dict[Clock, Sample | None]:
+def _samples(side: SideData, split: bool) -> dict[Clock, LatencySample | None]:
     """Samples of the three clocks; response is the very object of service where all due times are submissions."""
     service = make_sample(side.service, split=split, lost=side.lost)
     closed = all(a is b for (_, a), (_, b) in zip(side.response, side.service, strict=True))
@@ -231,7 +231,7 @@ def _kept(p99: Estimate, limit_ms: float) -> Literal["kept", "broken", "undeterm
     return "kept" if p99.hi <= limit_ms else "broken" if p99.lo > limit_ms else "undetermined"
 
 
-def _tail(sample: Sample) -> TailCurve:
+def _tail(sample: LatencySample) -> TailCurve:
     """Values at log-spaced tail fractions in every unit, thinned, each with its exact pooled fraction."""
     fractions = np.concatenate([np.linspace(1, 0.1, 100), np.geomspace(0.1, 1 / sample.n, TAIL_POINTS - 100)])
     values = np.concatenate(

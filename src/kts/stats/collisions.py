@@ -13,7 +13,7 @@ COLLIDED_KEPT = 200_000
 """Per block, evenly in time: their quantiles do not need more."""
 
 
-class Company:
+class Collisions:
     """Of every tenant: how many iterations met a neighbour's, and response times of these as ``(round, ms)``."""
 
     def __init__(self, plan: Plan) -> None:
