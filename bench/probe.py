@@ -36,9 +36,9 @@ from kts.model.plan import DeviceChoice, Kernel
 from kts.physics.values import Interval
 from kts.units import format_ms
 from kts.worker.detect import DeviceKind, choose, choose_kind
-from kts.worker.probe.gaps import Sharing, count
+from kts.worker.probe.gaps import Slicing, count
 from kts.worker.probe.neighbours import Neighbourhood, cores_for, gather
-from kts.worker.probe.serve import Request
+from kts.worker.probe.serve import Order
 from kts.worker.probe.traces import BLIP_NS, Looks
 from kts.worker.probe.who import ENOUGH, LOOK_S
 from kts.worker.sharing import before
@@ -51,15 +51,15 @@ SLOW = 1.05
 Floats = NDArray[np.float64]
 
 
-def slices(kind: DeviceKind, mode: str, repeats: int, seconds: float, keep: Path | None) -> Sharing | None:
+def slices(kind: DeviceKind, mode: str, repeats: int, seconds: float, keep: Path | None) -> Slicing | None:
     """Fingerprints, one line each; the first one's sharing."""
     from kts.physics.probe import findings, sharing_of
-    from kts.worker.probe.session import Course, measure
+    from kts.worker.probe.session import Effort, measure
 
     found, first = [], None
     for i in range(repeats):
         began = time.monotonic()
-        taken = measure(kind, mode, course=Course(seconds=seconds), cores=cores_for(kind), anyway=True)
+        taken = measure(kind, mode, effort=Effort(seconds=seconds), cores=cores_for(kind), anyway=True)
         took = time.monotonic() - began
         if keep is not None:
             keep.mkdir(parents=True, exist_ok=True)
@@ -97,7 +97,7 @@ def _us(cost: Interval) -> str:
     return f"{cost.value * 1e3:.0f} [{cost.lo * 1e3:.0f}, {cost.hi * 1e3:.0f}] us"
 
 
-def counts(kind: DeviceKind, mode: str, probes: int, known: Sharing | None) -> None:
+def counts(kind: DeviceKind, mode: str, probes: int, known: Slicing | None) -> None:
     """A table: right counts by number of neighbours and way of probing."""
     rng = np.random.default_rng(0)
     ways: dict[str, Callable[[Looks], int]] = {"looks": lambda seen: count(seen).neighbours}
@@ -108,18 +108,18 @@ def counts(kind: DeviceKind, mode: str, probes: int, known: Sharing | None) -> N
     with Neighbourhood(kind, MOST, cores_for(kind)) as here:
         for n in range(MOST + 1):
             busy = here.neighbours[:n]
-            gather(busy, Request(do="saturate", threshold_ns=BLIP_NS[kind]))
+            gather(busy, Order(do="saturate", threshold_ns=BLIP_NS[kind]))
             hits = dict.fromkeys(right, 0)
             for _ in range(probes):
                 looks = []
                 for _ in range(LOOKS):
                     time.sleep(rng.uniform(0.002, 0.02))
-                    request = Request(do="watch", seconds=limit_s, threshold_ns=BLIP_NS[kind], enough=ENOUGH[kind])
+                    request = Order(do="watch", seconds=limit_s, threshold_ns=BLIP_NS[kind], enough=ENOUGH[kind])
                     looks.append(here.watcher.trace(request))
                 seen = Looks(device=here.device, mode=mode, blip_ns=BLIP_NS[kind], kind="looks", looks=tuple(looks))
                 for name, way in ways.items():
                     hits[name] += way(seen) == n
-                trace = here.watcher.trace(Request(do="watch", seconds=0.1, threshold_ns=BLIP_NS[kind]))
+                trace = here.watcher.trace(Order(do="watch", seconds=0.1, threshold_ns=BLIP_NS[kind]))
                 watched = Looks(
                     device=here.device,
                     mode=mode,
@@ -128,7 +128,7 @@ def counts(kind: DeviceKind, mode: str, probes: int, known: Sharing | None) -> N
                     looks=(trace,),
                 )
                 hits["watch of 0.1 s"] += count(watched, known).neighbours == n
-            gather(busy, Request(do="stop"))
+            gather(busy, Order(do="stop"))
             for name, hit in hits.items():
                 right[name].append(hit)
     print(f"  {'neighbours':<28}{''.join(f'{n:>7}' for n in range(MOST + 1))}   all (bar 95 %)")
@@ -138,19 +138,19 @@ def counts(kind: DeviceKind, mode: str, probes: int, known: Sharing | None) -> N
         print(f"  {name:<28}{''.join(f'{hit / probes:>7.0%}' for hit in hits_by_n)}   {share:.1%} of {total}")
 
 
-def patterns(kind: DeviceKind, mode: str, known: Sharing | None) -> None:
+def patterns(kind: DeviceKind, mode: str, known: Slicing | None) -> None:
     """What a watch of 1.5 s says of bursts of known length."""
     from kts.worker.probe.who import sentence
 
     with Neighbourhood(kind, 2, cores_for(kind)) as here:
         for saturating in (0, 1):
             for length_ms, pause_ms in ((0.5, 15.0), (1.5, 15.0), (5.0, 25.0)):
-                gather(here.neighbours[1 : 1 + saturating], Request(do="saturate", threshold_ns=BLIP_NS[kind]))
+                gather(here.neighbours[1 : 1 + saturating], Order(do="saturate", threshold_ns=BLIP_NS[kind]))
                 bursting = here.neighbours[0]
-                bursting.ask(Request(do="bursts", length_ns=round(length_ms * 1e6), pause_s=pause_ms / 1e3, seed=1))
-                trace = here.watcher.trace(Request(do="watch", seconds=1.5, threshold_ns=BLIP_NS[kind]))
-                pairs = np.array(bursting.ask(Request(do="stop")).pairs, dtype=np.int64)
-                gather(here.neighbours[1 : 1 + saturating], Request(do="stop"))
+                bursting.ask(Order(do="bursts", length_ns=round(length_ms * 1e6), pause_s=pause_ms / 1e3, seed=1))
+                trace = here.watcher.trace(Order(do="watch", seconds=1.5, threshold_ns=BLIP_NS[kind]))
+                pairs = np.array(bursting.ask(Order(do="stop")).pairs, dtype=np.int64)
+                gather(here.neighbours[1 : 1 + saturating], Order(do="stop"))
                 seen = Looks(device=here.device, mode=mode, blip_ns=BLIP_NS[kind], kind="watch", looks=(trace,))
                 found = count(seen, known)
                 inside = pairs[(pairs[:, 0] > trace.start_ns) & (pairs[:, 1] < trace.end_ns)]

@@ -10,7 +10,7 @@ import numpy as np
 from kts.model.run import DeviceInfo
 from kts.physics.simulate import Completed, SharingModel, Stream, simulate
 from kts.physics.values import Floats, bursts
-from kts.worker.probe.traces import Bursts, Crowd, Looks, Pair, Readings, Trace
+from kts.worker.probe.traces import Bursts, Crowd, GapTrace, Looks, Pair, Readings
 
 STEP_MS = 0.002
 """Of the simulated loop that reads the clock."""
@@ -44,7 +44,7 @@ def comes_and_goes(burst_ms: float, period_ms: float, ms: float, rng: np.random.
     return Stream(bursts([burst_ms], 0.0), np.zeros(n, np.int64), due_ms=due)
 
 
-def seen_by(tenant: Completed, *, rng: np.random.Generator | None = None, **noise: float) -> Trace:
+def seen_by(tenant: Completed, *, rng: np.random.Generator | None = None, **noise: float) -> GapTrace:
     """The trace of a tenant made by `watching`. ``noise``: see `disturbed`."""
     reading = np.concatenate([[tenant.begin_ms[0]], tenant.end_ms])
     step = np.diff(reading)
@@ -54,7 +54,7 @@ def seen_by(tenant: Completed, *, rng: np.random.Generator | None = None, **nois
         begins, lengths = disturbed(begins, lengths, rng, **noise)
     pairs = [(HERE_NS + round(b * 1e6), round(g * 1e6)) for b, g in zip(begins, lengths, strict=True)]
     start, end = (HERE_NS + round(float(t) * 1e6) for t in (reading[0], reading[-1]))
-    return Trace(start_ns=start, end_ns=end, gaps=tuple(pairs))
+    return GapTrace(start_ns=start, end_ns=end, gaps=tuple(pairs))
 
 
 def disturbed(
@@ -75,19 +75,19 @@ def disturbed(
     return begins[kept], (ends - begins)[kept]
 
 
-def watch_beside(others: Sequence[Stream], shared: SharingModel, ms: float, **noise: float) -> Trace:
+def watch_beside(others: Sequence[Stream], shared: SharingModel, ms: float, **noise: float) -> GapTrace:
     """What a watcher sees beside ``others``."""
     rng = np.random.default_rng(len(others))
     outcome = simulate([watching(ms), *others], shared, horizon_ms=ms)
     return seen_by(outcome.tenants[0], rng=rng if noise else None, **noise)
 
 
-def watched(trace: Trace, blip_ns: int = THRESHOLD_NS) -> Looks:
+def watched(trace: GapTrace, blip_ns: int = THRESHOLD_NS) -> Looks:
     """One long watch."""
     return Looks(device=H200, mode="time-slicing", blip_ns=blip_ns, kind="watch", looks=(trace,))
 
 
-def looks_of(trace: Trace, limit_ms: float, starts_ms: Sequence[float]) -> Looks:
+def looks_of(trace: GapTrace, limit_ms: float, starts_ms: Sequence[float]) -> Looks:
     """Short looks: at each time the watcher gets its next turn and sees one gap, or waits for ``limit_ms``."""
     gaps = trace.array
     found = []
@@ -100,7 +100,7 @@ def looks_of(trace: Trace, limit_ms: float, starts_ms: Sequence[float]) -> Looks
         end_ns = start_ns + round(limit_ms * 1e6)
         inside = later[later[:, 0] < end_ns][:1]
         end_ns = int(inside[0].sum()) if len(inside) else end_ns
-        seen = Trace(start_ns=start_ns, end_ns=end_ns, gaps=tuple((int(b), int(g)) for b, g in inside))
+        seen = GapTrace(start_ns=start_ns, end_ns=end_ns, gaps=tuple((int(b), int(g)) for b, g in inside))
         found.append(seen)
     return Looks(device=H200, mode="time-slicing", blip_ns=THRESHOLD_NS, kind="looks", looks=tuple(found))
 
@@ -128,7 +128,7 @@ def readings(
         mode="time-slicing",
         blip_ns=THRESHOLD_NS,
         ticks=tuple(ticks if ticks is not None else range(0, 3200, 32)),
-        alone=Trace(start_ns=HERE_NS, end_ns=HERE_NS + 400_000_000),
+        alone=GapTrace(start_ns=HERE_NS, end_ns=HERE_NS + 400_000_000),
         crowds=tuple(crowds),
         bursts=tuple(short),
         chain=tuple(zip((chain[::2] - 20_000).tolist(), chain[::2].tolist(), strict=True)),
@@ -162,7 +162,7 @@ class FakeProbe:
     def ticks(self, n: int) -> list[int]:
         return [self._now_ns + 32 * i for i in range(n)]
 
-    def watch(self, seconds: float, *, threshold_ns: int, enough: int | None = None) -> Trace:
+    def watch(self, seconds: float, *, threshold_ns: int, enough: int | None = None) -> GapTrace:
         n = self._neighbours()
         start = self._now_ns
         end = start + round(seconds * 1e9)
@@ -173,15 +173,15 @@ class FakeProbe:
             self._now_ns += 2_000_000 + away
         if len(gaps) != enough:
             self._now_ns = max(end, self._now_ns)
-        return Trace(start_ns=start, end_ns=self._now_ns, gaps=tuple(gaps))
+        return GapTrace(start_ns=start, end_ns=self._now_ns, gaps=tuple(gaps))
 
-    def saturate(self, threshold_ns: int, started: Callable[[], None], stop: Callable[[float], bool]) -> Trace:
+    def saturate(self, threshold_ns: int, started: Callable[[], None], stop: Callable[[float], bool]) -> GapTrace:
         start = self._now_ns
         started()
         while not stop(0.0):
             self._now_ns += 1_000_000
         self._now_ns += threshold_ns
-        return Trace(start_ns=start, end_ns=self._now_ns)
+        return GapTrace(start_ns=start, end_ns=self._now_ns)
 
     def bursts(self, length_ns: int, go_on: Callable[[], bool]) -> list[Pair]:
         pairs = []

@@ -28,7 +28,7 @@ from kts.conduct import driver
 from kts.conduct.driver import conduct
 from kts.conduct.ports import Endpoint, Progress, WorkerExit
 from kts.conduct.roster import Limits
-from kts.conduct.stop import Stop
+from kts.conduct.stop import StopRequest
 from kts.errors import SetupError
 from kts.model.plan import Plan
 from kts.model.run import Outcome, WorkerInfo
@@ -178,7 +178,7 @@ def test_an_unforeseen_exception_passes_through_and_closes_everything() -> None:
 
 def test_a_stop_asked_for_before_the_run_ends_it_at_once() -> None:
     """Otherwise a pod that is told to end while it starts measures on, and is killed."""
-    sink, stop = MemorySink(), Stop()
+    sink, stop = MemorySink(), StopRequest()
     stop.ask(Outcome(kind="interrupted", reason="told to end", exit_code=130))
     outcome = conduct(PLAN, ReplayBackend(MemoryRun(PLAN)), sink, SilentWatcher(), None, limits=LIMITS, stop=stop)
     assert (outcome.kind, outcome.reason, outcome.exit_code) == ("interrupted", "told to end", 130)
@@ -189,7 +189,7 @@ def test_a_stop_asked_for_before_the_run_ends_it_at_once() -> None:
 def test_a_stop_asked_for_in_a_block_keeps_the_earlier_ones_and_its_reason() -> None:
     """Otherwise the verdict of who watches the pods is not in the run's own description."""
     plan = make_plan(rounds=2, design="classic")
-    sink, stop = MemorySink(), Stop()
+    sink, stop = MemorySink(), StopRequest()
     why = Outcome(kind="failed", reason="the node is drained", remedy="choose another", exit_code=4)
 
     def tell(progress: Progress) -> None:

@@ -20,9 +20,9 @@ from kts.model.run import DeviceInfo
 from kts.physics.files import decode_fingerprint
 from kts.physics.probe import findings
 from kts.worker.probe.gaps import count, turns
-from kts.worker.probe.neighbours import Neighbourhood, Process, cores_for, gather
-from kts.worker.probe.serve import Request
-from kts.worker.probe.session import Course, measure
+from kts.worker.probe.neighbours import Neighbourhood, ProbeProcess, cores_for, gather
+from kts.worker.probe.serve import Order
+from kts.worker.probe.session import Effort, measure
 from kts.worker.probe.traces import BLIP_NS, Looks
 
 pytestmark = pytest.mark.e2e
@@ -35,14 +35,14 @@ _POD = (sys.executable, "-m", "kts.worker.probe", "--device", "cpu")
 @pytest.fixture
 def first_served(monkeypatch: pytest.MonkeyPatch) -> None:
     """Lets the scheduler prefer the probes' sessions where that is allowed: else a busy machine is in every figure."""
-    opened = Process.opened
+    opened = ProbeProcess.opened
 
-    def prefer(self: Process) -> DeviceInfo:
+    def prefer(self: ProbeProcess) -> DeviceInfo:
         with contextlib.suppress(OSError):
             Path(f"/proc/{self.pid}/autogroup").write_text("-15")
         return opened(self)
 
-    monkeypatch.setattr(Process, "opened", prefer)
+    monkeypatch.setattr(ProbeProcess, "opened", prefer)
 
 
 def _quiet(deadline: float) -> None:
@@ -51,7 +51,7 @@ def _quiet(deadline: float) -> None:
         pytest.skip("one core: whoever watches the probes would be on it, too")
     with Neighbourhood("cpu", 0, cores_for("cpu")) as here:
         while time.monotonic() < deadline:
-            away = turns(here.watcher.trace(Request(do="watch", seconds=0.15, threshold_ns=20_000)), 20_000).away
+            away = turns(here.watcher.trace(Order(do="watch", seconds=0.15, threshold_ns=20_000)), 20_000).away
             if away < 0.08:
                 return
     pytest.skip(f"other programs took {away:.0%} of the core just now")
@@ -67,9 +67,9 @@ def test_a_cpu_cores_neighbours_are_counted() -> None:
         while time.monotonic() < deadline:
             wrong = []
             for n in range(3):
-                gather(here.neighbours[:n], Request(do="saturate", threshold_ns=20_000))
-                trace = here.watcher.trace(Request(do="watch", seconds=0.6, threshold_ns=20_000))
-                gather(here.neighbours[:n], Request(do="stop"))
+                gather(here.neighbours[:n], Order(do="saturate", threshold_ns=20_000))
+                trace = here.watcher.trace(Order(do="watch", seconds=0.6, threshold_ns=20_000))
+                gather(here.neighbours[:n], Order(do="stop"))
                 seen = Looks(device=here.device, mode="cpu-scheduler", blip_ns=BLIP, kind="watch", looks=(trace,))
                 found = count(seen).neighbours
                 if found != n:
@@ -85,7 +85,7 @@ def test_a_cpu_core_has_a_slice() -> None:
     """Else the same probe does not read the kernel scheduler's slice."""
     _quiet(time.monotonic() + DEADLINE_S)
     taken = measure(
-        "cpu", "cpu-scheduler", course=Course(seconds=0.5, most=2, pulses=0), cores=cores_for("cpu"), anyway=True
+        "cpu", "cpu-scheduler", effort=Effort(seconds=0.5, most=2, pulses=0), cores=cores_for("cpu"), anyway=True
     )
     found = findings(taken)
     mark = found.fingerprint

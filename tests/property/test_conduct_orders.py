@@ -35,7 +35,7 @@ events = st.one_of(
     st.just(ev.Tick()),
     st.just(ev.Settled()),
     st.builds(ev.Decided, reached=st.booleans()),
-    st.builds(ev.Interrupted, signal=st.just("SIGINT")),
+    st.builds(ev.Signalled, signal=st.just("SIGINT")),
     st.just(ev.Stopped(outcome=Outcome(kind="failed", reason="no free slot", exit_code=4))),
     st.builds(ev.SinkFailed, what=st.just("disk full")),
     st.builds(ev.Garbled, tenant=names, what=st.just("noise")),
@@ -110,7 +110,7 @@ def test_any_order_of_events_ends_in_exactly_one_conclusion(script: list[str | f
             follower.puppets.now_ns += round(step * S)
         else:
             follower.tell(step)
-    follower.tell(ev.Interrupted(signal="SIGTERM"))
+    follower.tell(ev.Signalled(signal="SIGTERM"))
     actions = follower.puppets.actions
     assert sum(isinstance(a, ev.Conclude) for a in actions) == 1
     assert isinstance(actions[-1], ev.Conclude)

@@ -303,7 +303,7 @@ def test_ctrl_c_keeps_earlier_blocks_and_sends_everybody_home() -> None:
     puppets = Puppets(make_plan())
     puppets.prepare()
     puppets.play()
-    actions = puppets.tell(ev.Interrupted(signal="SIGINT"))
+    actions = puppets.tell(ev.Signalled(signal="SIGINT"))
     assert (puppets.outcome.kind, puppets.outcome.exit_code) == ("interrupted", 130)
     assert [(b.valid, b.reason) for b in puppets.ended] == [(True, ""), (False, "interrupted")]
     assert sent(actions, msg.Finish) == ["fft", "gemm"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from kts.conduct.stop import Stop
+from kts.conduct.stop import StopRequest
 from kts.model.run import Outcome
 
 FIRST = Outcome(kind="failed", reason="no free slot", exit_code=4)
@@ -11,7 +11,7 @@ SECOND = Outcome(kind="interrupted", reason="SIGTERM", exit_code=130)
 
 def test_the_first_reason_is_given_once() -> None:
     """Else a run would be ended twice, or for the reason that came last."""
-    stop = Stop()
+    stop = StopRequest()
     assert stop.take() is None
     stop.ask(FIRST)
     stop.ask(SECOND)
@@ -21,7 +21,7 @@ def test_the_first_reason_is_given_once() -> None:
 
 def test_a_signal_while_the_run_is_being_ended_insists() -> None:
     """Else a pod that is being deleted would wait for workers that do not leave."""
-    stop = Stop()
+    stop = StopRequest()
     stop.ask(FIRST)
     stop.ask(SECOND, insistent=True)
     assert stop.take() == FIRST
@@ -30,7 +30,7 @@ def test_a_signal_while_the_run_is_being_ended_insists() -> None:
 
 def test_a_signal_that_comes_just_after_the_end_is_not_lost() -> None:
     """Else it would be taken for the end of a run that is over, and the pod would wait for an hour."""
-    late, later = Stop(), Stop()
+    late, later = StopRequest(), StopRequest()
     late.ask(SECOND, insistent=True)
     late.close()
     later.close()
@@ -41,7 +41,7 @@ def test_a_signal_that_comes_just_after_the_end_is_not_lost() -> None:
 
 def test_who_asks_over_http_never_makes_the_pod_go() -> None:
     """Else stopping twice, or too late, would cost the results that are still to be fetched."""
-    stop = Stop()
+    stop = StopRequest()
     stop.ask(FIRST)
     stop.ask(FIRST)
     stop.close()
@@ -51,7 +51,7 @@ def test_who_asks_over_http_never_makes_the_pod_go() -> None:
 
 def test_a_signal_that_ended_the_run_leaves_its_results_to_be_fetched() -> None:
     """Else a drained node would cost what was measured before it."""
-    stop = Stop()
+    stop = StopRequest()
     stop.ask(SECOND, insistent=True)
     assert stop.take() == SECOND
     stop.close()

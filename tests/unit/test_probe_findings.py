@@ -12,7 +12,7 @@ from kts.errors import DataError, RefusalError
 from kts.files import encode
 from kts.physics.files import decode_fingerprint
 from kts.physics.probe import decode_readings, findings, timer_resolution_ns
-from kts.worker.probe.traces import Crowd, Readings, Trace
+from kts.worker.probe.traces import Crowd, GapTrace, Readings
 
 MS = 1_000_000
 
@@ -63,7 +63,7 @@ def test_without_the_neighbours_own_traces_the_gaps_tell(seen: Readings) -> None
 
 def test_programs_that_run_at_the_same_time_have_no_slice() -> None:
     """Else MPS gets a fingerprint of turns that it does not take."""
-    trace = Trace(start_ns=HERE_NS, end_ns=HERE_NS + 300 * MS)
+    trace = GapTrace(start_ns=HERE_NS, end_ns=HERE_NS + 300 * MS)
     both = readings(sharing(), ms=60.0, most=1)
     with pytest.raises(RefusalError, match="at the same time"):
         findings(replace(both, crowds=(Crowd(neighbours=1, watched=trace, others=(trace,)),)))

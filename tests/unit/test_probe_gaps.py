@@ -9,25 +9,25 @@ import pytest
 from tests.helpers_probe import H200, HERE_NS, watched
 
 from kts.errors import DataError
-from kts.worker.probe.gaps import Sharing, count, interval, turns, usual
-from kts.worker.probe.traces import Looks, Pair, Trace, threshold_ns
+from kts.worker.probe.gaps import Slicing, count, interval, turns, usual
+from kts.worker.probe.traces import GapTrace, Looks, Pair, threshold_ns
 from kts.worker.probe.who import sentence, sharing_of
 
 MS = 1_000_000
-KNOWN = Sharing(slice_ms=2.0, switch_ms=(0.2,), yield_ms=0.1)
+KNOWN = Slicing(slice_ms=2.0, switch_ms=(0.2,), yield_ms=0.1)
 
 
-def _trace(*cycles: tuple[float, float], last_ms: float = 2.0) -> Trace:
+def _trace(*cycles: tuple[float, float], last_ms: float = 2.0) -> GapTrace:
     """On and off times (ms) one after the other."""
     now, gaps = HERE_NS, []
     for on, off in cycles:
         now += round(on * MS)
         gaps.append((now, round(off * MS)))
         now += round(off * MS)
-    return Trace(start_ns=HERE_NS, end_ns=now + round(last_ms * MS), gaps=tuple(gaps))
+    return GapTrace(start_ns=HERE_NS, end_ns=now + round(last_ms * MS), gaps=tuple(gaps))
 
 
-def _looks(*seen: Trace) -> Looks:
+def _looks(*seen: GapTrace) -> Looks:
     return Looks(device=H200, mode="time-slicing", blip_ns=20_000, kind="looks", looks=seen)
 
 
@@ -51,7 +51,7 @@ def test_a_blip_is_no_turn() -> None:
 
 def test_time_after_a_full_buffer_does_not_count() -> None:
     """Else a watch that ran out of room looks like a device that nobody shares."""
-    full = Trace(start_ns=0, end_ns=100 * MS, gaps=((2 * MS, 2 * MS),), lost=7)
+    full = GapTrace(start_ns=0, end_ns=100 * MS, gaps=((2 * MS, 2 * MS),), lost=7)
     assert full.until_ns == 4 * MS
     assert turns(full, 20_000).last == 0
 
@@ -162,7 +162,7 @@ def test_the_clocks_own_steps_are_no_gaps(step: int, expected: int) -> None:
 def test_a_look_needs_of_a_fingerprint_what_counting_needs() -> None:
     """Else the light image cannot use the file that kts probe wrote, or a wrong one ends in a traceback."""
     raw = b'{"schema": 1, "slice_ms": {"value": 2.0, "lo": 1, "hi": 3}, "preempt_ms": [{"value": 0.2}], "yield_ms": []}'
-    assert sharing_of(raw, "f") == Sharing(slice_ms=2.0, switch_ms=(0.2,))
+    assert sharing_of(raw, "f") == Slicing(slice_ms=2.0, switch_ms=(0.2,))
     for wrong in (b"{}", b"\xff", b'{"slice_ms": {"value": 0}, "preempt_ms": []}'):
         with pytest.raises(DataError, match="not a fingerprint"):
             sharing_of(wrong, "f")
@@ -171,5 +171,5 @@ def test_a_look_needs_of_a_fingerprint_what_counting_needs() -> None:
 def test_gaps_are_pairs() -> None:
     """Else an empty trace has another shape than a full one."""
     pair: Pair = (1, 2)
-    assert Trace(start_ns=0, end_ns=9, gaps=(pair,)).array.shape == (1, 2)
-    assert Trace(start_ns=0, end_ns=9).array.shape == (0, 2)
+    assert GapTrace(start_ns=0, end_ns=9, gaps=(pair,)).array.shape == (1, 2)
+    assert GapTrace(start_ns=0, end_ns=9).array.shape == (0, 2)

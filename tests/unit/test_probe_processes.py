@@ -12,18 +12,18 @@ import pytest
 from tests.helpers_probe import FakeProbe
 
 from kts.errors import MeasurementError, RefusalError, SetupError
-from kts.worker.probe.neighbours import Neighbourhood, Process, gather
-from kts.worker.probe.serve import Answer, Lines, Request, Server, failed
-from kts.worker.probe.session import Course, measure
+from kts.worker.probe.neighbours import Neighbourhood, ProbeProcess, gather
+from kts.worker.probe.serve import Lines, Order, ProbeServer, Reply, failed
+from kts.worker.probe.session import Effort, measure
 
 FAKE = """
 import os, sys
 from tests.helpers_probe import FakeProbe
-from kts.worker.probe.serve import Answer, Lines, Server
+from kts.worker.probe.serve import Lines, ProbeServer, Reply
 out = os.fdopen(os.dup(1), "wb")
 probe = FakeProbe(lambda: {n})
-server = Server(probe, Lines(0), out)
-server.say(Answer(kind="done", info=probe.info()))
+server = ProbeServer(probe, Lines(0), out)
+server.say(Reply(kind="done", info=probe.info()))
 server.run()
 """
 
@@ -32,26 +32,26 @@ def _command(program: str) -> tuple[str, ...]:
     return (sys.executable, "-c", program)
 
 
-def _served(*requests: Request, probe: FakeProbe | None = None) -> list[Answer]:
+def _served(*requests: Order, probe: FakeProbe | None = None) -> list[Reply]:
     """What a server answers to requests that are all there, then the end."""
     read, write = os.pipe()
     os.write(write, b"".join(msgspec.json.encode(request) + b"\n" for request in requests))
     os.close(write)
     out = io.BytesIO()
     try:
-        Server(probe or FakeProbe(), Lines(read), out).run()
+        ProbeServer(probe or FakeProbe(), Lines(read), out).run()
     finally:
         os.close(read)
-    return [msgspec.json.decode(line, type=Answer) for line in out.getvalue().splitlines()]
+    return [msgspec.json.decode(line, type=Reply) for line in out.getvalue().splitlines()]
 
 
 def test_requests_are_answered_in_order() -> None:
     """Else answers are taken for those to other requests."""
     ticks, watch, pulse, rest = _served(
-        Request(do="ticks", n=3),
-        Request(do="watch", seconds=0.01, threshold_ns=20_000),
-        Request(do="pulse"),
-        Request(do="rest"),
+        Order(do="ticks", n=3),
+        Order(do="watch", seconds=0.01, threshold_ns=20_000),
+        Order(do="pulse"),
+        Order(do="rest"),
     )
     assert len(ticks.numbers) == 3
     assert watch.trace is not None
@@ -63,9 +63,9 @@ def test_requests_are_answered_in_order() -> None:
 def test_what_goes_on_says_so_and_ends_when_told(do: str) -> None:
     """Else the driver watches before the neighbour runs, or for ever."""
     running, done, after = _served(
-        Request(do=do, threshold_ns=20_000),  # type: ignore[arg-type]
-        Request(do="stop"),
-        Request(do="rest"),
+        Order(do=do, threshold_ns=20_000),  # type: ignore[arg-type]
+        Order(do="stop"),
+        Order(do="rest"),
     )
     assert running.kind == "running"
     assert done.kind == "done"
@@ -76,7 +76,7 @@ def test_what_goes_on_says_so_and_ends_when_told(do: str) -> None:
 @pytest.mark.parametrize("do", ["saturate", "bursts"])
 def test_the_end_of_requests_ends_everything(do: str) -> None:
     """Else a driver that was killed leaves a neighbour that keeps the GPU busy."""
-    assert [answer.kind for answer in _served(Request(do=do))] == ["running", "done"]  # type: ignore[arg-type]
+    assert [answer.kind for answer in _served(Order(do=do))] == ["running", "done"]  # type: ignore[arg-type]
 
 
 def test_a_failure_is_told_with_its_remedy() -> None:
@@ -106,7 +106,7 @@ def test_a_process_that_cannot_start_is_reported(program: str, match: str, kind:
 
 def test_a_silent_process_is_given_up() -> None:
     """Else kts probe hangs with a hung driver."""
-    process = Process("cuda", None, _command("import sys; sys.stdin.read()"))
+    process = ProbeProcess("cuda", None, _command("import sys; sys.stdin.read()"))
     try:
         with pytest.raises(MeasurementError, match="did not answer"):
             process.answer(0.05)
@@ -118,12 +118,12 @@ def test_a_silent_process_is_given_up() -> None:
 def test_all_processes_are_gone_after_an_exception(monkeypatch: pytest.MonkeyPatch) -> None:
     """Else Ctrl-C leaves neighbours on the GPU."""
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(sys.path))
-    held: list[Process] = []
+    held: list[ProbeProcess] = []
 
     def stopped_half_way() -> None:
         with Neighbourhood("cuda", 2, None, _command(FAKE.format(n=0))) as here:
             held.extend([here.watcher, *here.neighbours])
-            gather(here.neighbours, Request(do="saturate", threshold_ns=20_000))
+            gather(here.neighbours, Order(do="saturate", threshold_ns=20_000))
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
@@ -136,9 +136,9 @@ def measured(monkeypatch: pytest.MonkeyPatch) -> Callable[..., object]:
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(sys.path))
 
     def run(strangers: int, *, anyway: bool) -> object:
-        course = Course(seconds=0.1, most=1, pulses=2)
+        course = Effort(seconds=0.1, most=1, pulses=2)
         command = _command(FAKE.format(n=strangers))
-        return measure("cuda", "time-slicing", course=course, anyway=anyway, command=command)
+        return measure("cuda", "time-slicing", effort=course, anyway=anyway, command=command)
 
     return run
 

@@ -20,9 +20,9 @@ from kts.report.fingerprints import figure, findings_elements, presence_elements
 from kts.store import fingerprints, origin
 from kts.worker.detect import choose_kind
 from kts.worker.probe.neighbours import cores_for
-from kts.worker.probe.session import Course, measure
+from kts.worker.probe.session import Effort, measure
 from kts.worker.probe.traces import Readings
-from kts.worker.probe.who import Answer, answer, look
+from kts.worker.probe.who import Sighting, answer, look
 from kts.worker.sharing import before
 
 DEVICES: tuple[DeviceChoice, ...] = ("auto", "cuda", "cpu")
@@ -87,7 +87,7 @@ def probe(
 class Presence:
     """Who is on a device now. ``fingerprint``: the one its turns were read by; None where there was none of it."""
 
-    answer: Answer
+    answer: Sighting
     fingerprint: Fingerprint | None
 
     @property
@@ -156,7 +156,7 @@ def _measured(device: DeviceChoice, seconds: float, neighbours: int, anyway: boo
     return measure(
         kind,
         before(device).likely,
-        course=Course(seconds=seconds, most=neighbours),
+        effort=Effort(seconds=seconds, most=neighbours),
         cores=cores_for(kind),
         anyway=anyway,
         say=lambda step: say(f"watching {step} ..."),

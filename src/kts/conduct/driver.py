@@ -17,7 +17,7 @@ from kts.conduct.machine import Machine
 from kts.conduct.ports import Backend, Endpoint, Sink, StopRule, Telemetry, Watcher
 from kts.conduct.roster import Limits
 from kts.conduct.server import Server
-from kts.conduct.stop import BY_USER, Stop
+from kts.conduct.stop import BY_USER, StopRequest
 from kts.errors import KtsError
 from kts.model.plan import Plan
 from kts.model.run import Outcome
@@ -46,7 +46,7 @@ def conduct(
     port: int = 0,
     limits: Limits | None = None,
     token: str = "",
-    stop: Stop | None = None,
+    stop: StopRequest | None = None,
     telemetry: Telemetry | None = None,
     anew: bool = False,
 ) -> Outcome:
@@ -94,7 +94,7 @@ class _Driver:
         watcher: Watcher,
         *,
         telemetry: Telemetry | None,
-        stop: Stop | None,
+        stop: StopRequest | None,
     ) -> None:
         self.forced = False
         self._machine, self._backend, self._keeper, self._watcher = machine, backend, keeper, watcher
@@ -154,7 +154,7 @@ class _Driver:
         except TimeoutError:
             pass
 
-    def _heed(self, stop: Stop) -> None:
+    def _heed(self, stop: StopRequest) -> None:
         """What was asked in whichever thread reaches the machine here, in the loop's own."""
         if self._machine.outcome is not None:
             stop.close()
@@ -253,7 +253,7 @@ class _Driver:
 
     def _interrupt(self, number: signal.Signals) -> None:
         self.forced = self._machine.outcome is not None
-        self._feed(ev.Interrupted(signal=number.name))
+        self._feed(ev.Signalled(signal=number.name))
 
     @contextmanager
     def _signals(self) -> Iterator[None]:

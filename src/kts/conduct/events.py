@@ -52,7 +52,7 @@ class Decided(msgspec.Struct, frozen=True, kw_only=True):
     reached: bool
 
 
-class Interrupted(msgspec.Struct, frozen=True, kw_only=True):
+class Signalled(msgspec.Struct, frozen=True, kw_only=True):
     """The user wants to stop. ``signal``: SIGINT, SIGTERM."""
 
     signal: str
@@ -71,7 +71,7 @@ class SinkFailed(msgspec.Struct, frozen=True, kw_only=True):
     remedy: str = ""
 
 
-Event = Greeted | Received | Garbled | Lost | WorkerExit | Tick | Settled | Decided | Interrupted | Stopped | SinkFailed
+Event = Greeted | Received | Garbled | Lost | WorkerExit | Tick | Settled | Decided | Signalled | Stopped | SinkFailed
 
 
 class Accept(msgspec.Struct, frozen=True, kw_only=True):

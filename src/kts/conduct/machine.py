@@ -90,7 +90,7 @@ class Machine:
                 self._parted(event)
             case ev.Settled() | ev.Decided():
                 self._answered(event)
-            case ev.Interrupted():
+            case ev.Signalled():
                 self._log("signal", signal=event.signal)
                 self._stopped(BY_USER)
             case ev.Stopped(outcome=outcome):

@@ -9,7 +9,7 @@ BY_USER = Outcome(kind="interrupted", reason="stopped by the user", exit_code=In
 """How a run ends on which somebody pressed Ctrl-C."""
 
 
-class Stop:
+class StopRequest:
     """The first reason asked for counts. Plain attributes, no lock: a signal handler may not wait for one.
 
     ``insisted``: somebody asked who will not wait, and there was no run left to end: nobody should wait for

@@ -16,8 +16,8 @@ from kts.errors import DataError, RefusalError
 from kts.files import decode
 from kts.physics.values import Fingerprint, Floats, Gpu, Interval
 from kts.units import NS_PER_MS
-from kts.worker.probe.gaps import Sharing, Turns, count, interval, turns, usual
-from kts.worker.probe.traces import READINGS_VERSION, Bursts, Crowd, Ints, Looks, Readings, Trace
+from kts.worker.probe.gaps import Slicing, Turns, count, interval, turns, usual
+from kts.worker.probe.traces import READINGS_VERSION, Bursts, Crowd, GapTrace, Ints, Looks, Readings
 
 LEAST_TURNS = 8
 DISAGREE = 0.2
@@ -101,10 +101,10 @@ def findings(readings: Readings) -> Findings:
     )
 
 
-def sharing_of(fingerprint: Fingerprint) -> Sharing:
+def sharing_of(fingerprint: Fingerprint) -> Slicing:
     """What counting neighbours needs of it."""
     costs = tuple(cost.value for cost in fingerprint.preempt_ms)
-    return Sharing(slice_ms=fingerprint.slice_ms.value, switch_ms=costs, yield_ms=fingerprint.yield_ms[0].value)
+    return Slicing(slice_ms=fingerprint.slice_ms.value, switch_ms=costs, yield_ms=fingerprint.yield_ms[0].value)
 
 
 def timer_resolution_ns(ticks: Ints) -> float | None:
@@ -139,7 +139,7 @@ def _check_turns(readings: Readings) -> None:
         )
 
 
-def _within(trace: Trace, blip_ns: int, window: tuple[int, int]) -> int:
+def _within(trace: GapTrace, blip_ns: int, window: tuple[int, int]) -> int:
     """How long the process was on the device within the window (ns)."""
     begins, ends = (np.clip(edge, *window) for edge in _stays(trace, blip_ns))
     return int((ends - begins).sum())
@@ -156,7 +156,7 @@ def _turns_of_all(crowd: Crowd, blip_ns: int) -> Floats:
     return np.concatenate(found)
 
 
-def _stays(trace: Trace, blip_ns: int) -> tuple[Ints, Ints]:
+def _stays(trace: GapTrace, blip_ns: int) -> tuple[Ints, Ints]:
     """When the process was on the device: begins and ends (ns), shape ``(n,)`` each, n >= 1."""
     gaps = trace.array
     gaps = gaps[gaps[:, 1] >= blip_ns]
@@ -245,7 +245,7 @@ def _widened(found: tuple[float, float, float], unsure: float) -> Interval:
     return Interval(value=value, lo=max(low - unsure, 0.0), hi=high + unsure)
 
 
-def _crowd(readings: Readings, crowd: Crowd, known: Sharing, switch: Interval, outside: float) -> CrowdFinding:
+def _crowd(readings: Readings, crowd: Crowd, known: Slicing, switch: Interval, outside: float) -> CrowdFinding:
     seen: Turns = turns(crowd.watched, readings.blip_ns)
     looked = Looks(
         device=readings.device,

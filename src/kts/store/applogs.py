@@ -18,7 +18,7 @@ from kts.model.records import RECORD, Records
 from kts.model.run import SCHEMA_VERSION, BlockOutcome, DeviceInfo, Outcome, RunInfo, WorkerInfo
 from kts.shown import as_text
 from kts.store.logfiles import STDIN, logs_at
-from kts.store.loglines import Contents, Stretch, read_log, without
+from kts.store.loglines import Contents, Execution, read_log, without
 from kts.store.logtimes import CONTENDED, check, company, overlap_ns, tiny_overlap
 from kts.wire.logframe import Meta
 
@@ -61,7 +61,7 @@ class Group:
     """
 
     shared: bool
-    stretches: tuple[Stretch, ...]
+    stretches: tuple[Execution, ...]
     invalid: str = ""
 
     @property
@@ -105,7 +105,7 @@ def open_logs(path: Path, trim: int = 0) -> tuple[RunInfo, LogRecords, list[str]
 def group(whole: Contents) -> list[Group]:
     """The groups in order of time. Every stretch that is not dropped is in one; what is odd joins ``whole``."""
     groups: list[Group] = []
-    sharing: list[list[Stretch]] = []
+    sharing: list[list[Execution]] = []
     reach = 0
     stretches = whole.stretches
     for stretch in sorted(stretches, key=lambda s: (s.start_ns, s.app)):
@@ -131,7 +131,7 @@ def group(whole: Contents) -> list[Group]:
     return sorted(groups, key=lambda g: (g.start_ns, g.stretches[0].app))
 
 
-def _alone(stretch: Stretch, whole: Contents) -> Group:
+def _alone(stretch: Execution, whole: Contents) -> Group:
     """A solo block, without what ran beside another log, or invalid where that is more than a moment."""
     beside, others = company(stretch, whole.stretches)
     count = int(beside.sum())
@@ -145,16 +145,16 @@ def _alone(stretch: Stretch, whole: Contents) -> Group:
     return Group(False, (without(stretch, beside),))
 
 
-def _is_shared(stretch: Stretch, stretches: Sequence[Stretch]) -> bool:
+def _is_shared(stretch: Execution, stretches: Sequence[Execution]) -> bool:
     if stretch.label:
         return stretch.label == "shared"
     return any(other.app != stretch.app and not other.untimed and overlap_ns(stretch, other) > 0 for other in stretches)
 
 
-def _join_same_app(stretches: Sequence[Stretch]) -> tuple[tuple[Stretch, ...], list[str]]:
+def _join_same_app(stretches: Sequence[Execution]) -> tuple[tuple[Execution, ...], list[str]]:
     """One stretch per app: executions after each other are joined and renumbered, one beside another is dropped."""
     damage: list[str] = []
-    by_app: dict[str, Stretch] = {}
+    by_app: dict[str, Execution] = {}
     for stretch in stretches:
         before = by_app.get(stretch.app)
         if before is None:
@@ -169,7 +169,7 @@ def _join_same_app(stretches: Sequence[Stretch]) -> tuple[tuple[Stretch, ...], l
     return tuple(by_app.values()), damage
 
 
-def _trimmed(stretches: Sequence[Stretch], trim: int) -> tuple[list[Stretch], list[str]]:
+def _trimmed(stretches: Sequence[Execution], trim: int) -> tuple[list[Execution], list[str]]:
     kept = [replace(s, records=s.records[trim:]) for s in stretches if len(s.records) > trim]
     lost = [f"{s.place}: {s.app} has no more than the {trim} trimmed iterations" for s in stretches if trim]
     return kept, [text for text, s in zip(lost, stretches, strict=False) if len(s.records) <= trim]

@@ -12,7 +12,7 @@ from kts.model.run import BlockOutcome, RunInfo
 from kts.plan import blocks_of_round
 
 
-class Source(Protocol):
+class RecordSource(Protocol):
     """Where records come from: `Journal`, `ParquetRecords`, or logs in memory."""
 
     @property
@@ -27,7 +27,7 @@ class Source(Protocol):
 
 
 def reconcile(
-    info: RunInfo, source: Source, broken: dict[tuple[str, int], str], ended: str
+    info: RunInfo, source: RecordSource, broken: dict[tuple[str, int], str], ended: str
 ) -> tuple[tuple[BlockOutcome, ...], list[str]]:
     """(blocks in order of time, damage lines).
 
@@ -85,7 +85,7 @@ def _checked(
     return msgspec.structs.replace(outcome, valid=False, reason=reason)
 
 
-def _unfinished(info: RunInfo, source: Source, index: int, counts: dict[str, int], ended: str) -> BlockOutcome:
+def _unfinished(info: RunInfo, source: RecordSource, index: int, counts: dict[str, int], ended: str) -> BlockOutcome:
     spans = [source.read(tenant, index) for tenant in counts]
     round_number = index // len(info.plan.conditions)
     condition = next(block.condition for block in blocks_of_round(info.plan, round_number) if block.index == index)

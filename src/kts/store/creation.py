@@ -42,7 +42,7 @@ def create(
     try:
         existed = _check_free(directory, overwrite=overwrite)
         directory.mkdir(parents=True, exist_ok=True)
-        lock = durable.Lock(directory)
+        lock = durable.WriterLock(directory)
     except BlockingIOError as error:
         raise SetupError(
             f"{directory}: another kts is measuring into it", "wait for it, or choose another directory with --out"
@@ -103,7 +103,7 @@ def _clear(directory: Path) -> None:
             path.unlink(missing_ok=True)
 
 
-def _give_up(directory: Path, lock: durable.Lock, *, remove: bool) -> None:
+def _give_up(directory: Path, lock: durable.WriterLock, *, remove: bool) -> None:
     """Leaves nothing of a run that could not be created."""
     try:
         _clear(directory)

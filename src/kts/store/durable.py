@@ -15,7 +15,7 @@ def write_all(descriptor: int, data: bytes) -> None:
         view = view[os.write(descriptor, view) :]
 
 
-class Lock:
+class WriterLock:
     """Held by the one writer of a run directory; given back by the system if the writer dies."""
 
     def __init__(self, directory: Path) -> None:

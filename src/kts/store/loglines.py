@@ -31,7 +31,7 @@ _LEAP_CYCLES = 1000
 
 
 @dataclass(frozen=True)
-class Stretch:
+class Execution:
     """Iterations of one execution of an app: records in order of ``i``, and the condition its log names, if any.
 
     ``meta``: what the log's header says of who printed it, if it has one. ``lost``: lines beside these that mean to be
@@ -61,7 +61,7 @@ class Stretch:
 class Contents:
     """What logs hold. ``damage``: what was not read, a line each; ``doubts``: what was read and contradicts itself."""
 
-    stretches: list[Stretch] = field(default_factory=list)
+    stretches: list[Execution] = field(default_factory=list)
     damage: list[str] = field(default_factory=list)
     doubts: list[str] = field(default_factory=list)
 
@@ -223,7 +223,7 @@ class _LogReader:
                 chosen = [n for n, text in enumerate(labels) if text == label and not warm[n]]
                 mine = part[np.isin(where, chosen)]
                 if len(mine):
-                    found.stretches.append(Stretch(app, label, mine, place, lines.meta, lost))
+                    found.stretches.append(Execution(app, label, mine, place, lines.meta, lost))
                     found.doubts += _leaps(mine, f"{place}: {app}")
 
     def _ordered(self, lines: _Lines, found: Contents) -> tuple[Records, NDArray[np.int64], int]:
@@ -314,7 +314,7 @@ def _numbered(records: Records, phase: NDArray[np.int64], place: str) -> tuple[R
     return records[first], phase[first], damage
 
 
-def without(stretch: Stretch, bad: NDArray[np.bool_]) -> Stretch:
+def without(stretch: Execution, bad: NDArray[np.bool_]) -> Execution:
     """The stretch without these iterations."""
     return replace(stretch, records=stretch.records[~bad])
 

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kts.model.records import Records
-from kts.store.loglines import Contents, Stretch, without
+from kts.store.loglines import Contents, Execution, without
 from kts.units import NS_PER_MS, NS_PER_S, format_ms
 from kts.wire.appline import device_unit, longest_device_ms, unlike_epoch_ns
 
@@ -67,7 +67,7 @@ def _holds(records: Records, others: Records) -> NDArray[np.bool_]:
     return same
 
 
-def _own_times(stretch: Stretch, contents: Contents) -> Stretch:
+def _own_times(stretch: Execution, contents: Contents) -> Execution:
     """Its clock and its device times against what they can be."""
     records = stretch.records
     tick_ns = _tick_ns(records)
@@ -102,8 +102,8 @@ def _is_uptime(service_ms: NDArray[np.float64], device_ms: NDArray[np.float64]) 
 
 
 def _without_device(
-    stretch: Stretch, longer: NDArray[np.bool_], service_ms: NDArray[np.float64], contents: Contents
-) -> Stretch:
+    stretch: Execution, longer: NDArray[np.bool_], service_ms: NDArray[np.float64], contents: Contents
+) -> Execution:
     """Without device times that are longer than their iteration; without any, where that is so of every second one."""
     records = stretch.records.copy()
     count, n = int(longer.sum()), int(longer.argmax())
@@ -118,7 +118,7 @@ def _without_device(
     return replace(stretch, records=records)
 
 
-def company(stretch: Stretch, stretches: Sequence[Stretch]) -> tuple[NDArray[np.bool_], list[Stretch]]:
+def company(stretch: Execution, stretches: Sequence[Execution]) -> tuple[NDArray[np.bool_], list[Execution]]:
     """Which of its iterations ran beside one of another log, and which logs these are."""
     beside = np.zeros(len(stretch.records), bool)
     others = []
@@ -134,12 +134,12 @@ def company(stretch: Stretch, stretches: Sequence[Stretch]) -> tuple[NDArray[np.
     return beside, others
 
 
-def overlap_ns(one: Stretch, other: Stretch) -> int:
+def overlap_ns(one: Execution, other: Execution) -> int:
     """For how long both ran, from their first to their last iteration; 0 where one ended before the other began."""
     return max(min(one.end_ns, other.end_ns) - max(one.start_ns, other.start_ns), 0)
 
 
-def tiny_overlap(one: Stretch, other: Stretch) -> str:
+def tiny_overlap(one: Execution, other: Execution) -> str:
     """What is odd about two logs that ran side by side for a moment; empty if it was longer."""
     both = overlap_ns(one, other)
     shorter = min(one.end_ns - one.start_ns, other.end_ns - other.start_ns)

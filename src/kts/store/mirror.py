@@ -27,7 +27,7 @@ GROWING = (layout.EVENTS, layout.JOURNAL, layout.TELEMETRY_JOURNAL)
 class Mirror:
     """The copy in ``directory``. Cut off at any byte it is a killed run, and `kts.store.open_run` reads it."""
 
-    def __init__(self, directory: Path, lock: durable.Lock) -> None:
+    def __init__(self, directory: Path, lock: durable.WriterLock) -> None:
         """Made by `Mirror.create` or `Mirror.resume`."""
         self.directory = directory
         self._lock = lock
@@ -66,7 +66,7 @@ class Mirror:
         try:
             directory.mkdir(parents=True, exist_ok=True)
             (directory / layout.LOGS).mkdir(exist_ok=True)
-            return cls(directory, durable.Lock(directory))
+            return cls(directory, durable.WriterLock(directory))
         except BlockingIOError as error:
             raise SetupError(
                 f"{directory}: another kts writes into it", "wait for it, or choose another --out"

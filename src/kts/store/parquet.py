@@ -44,7 +44,7 @@ _SCHEMA = pa.schema(
 )
 
 
-class Group(NamedTuple):
+class RowGroup(NamedTuple):
     """A row group. ``crc32``: of its records, packed. ``optional``: its optional columns."""
 
     tenant: str
@@ -54,7 +54,7 @@ class Group(NamedTuple):
     optional: tuple[str, ...] = ()
 
     @classmethod
-    def of(cls, tenant: str, block: int, rows: int, crc32: int, optional: list[str] | None = None) -> Group:
+    def of(cls, tenant: str, block: int, rows: int, crc32: int, optional: list[str] | None = None) -> RowGroup:
         """From an entry of the index. ValueError or TypeError for one that is none."""
         group = cls(tenant, block, rows, crc32, tuple(optional or ()))
         record_dtype(group.optional)
@@ -72,7 +72,7 @@ def convert(journal: Journal, directory: Path) -> None:
     OSError, pyarrow.ArrowException or DataError if it cannot be; there is no new file then.
     """
     target = directory / layout.PARQUET
-    groups: list[Group] = []
+    groups: list[RowGroup] = []
     schema = _schema(journal.optional)
     with files.replacing(target) as temporary:
         with pq.ParquetWriter(
@@ -88,7 +88,7 @@ def convert(journal: Journal, directory: Path) -> None:
                 for records in journal.batches(tenant, block, ROW_GROUP_RECORDS):
                     writer.write_table(_table(tenant, block, records, schema), row_group_size=ROW_GROUP_RECORDS)
                     crc32, optional = zlib.crc32(records.view(np.uint8).data), optional_columns(records.dtype)
-                    groups.append(Group(tenant, block, len(records), crc32, optional))
+                    groups.append(RowGroup(tenant, block, len(records), crc32, optional))
             writer.add_key_value_metadata(_metadata(groups))
         if ParquetRecords(temporary).counts != journal.counts:
             raise DataError(f"{temporary}: does not hold what {journal.path.name} holds")
@@ -116,7 +116,7 @@ def _table(tenant: str, block: int, records: Records, schema: pa.Schema) -> pa.T
     return pa.Table.from_arrays([names, blocks, *columns], schema=schema)
 
 
-def _metadata(groups: list[Group]) -> dict[str, str]:
+def _metadata(groups: list[RowGroup]) -> dict[str, str]:
     index = json.dumps([group.entry for group in groups])
     return {
         _SCHEMA_KEY: str(SCHEMA_VERSION),
@@ -195,7 +195,7 @@ class ParquetRecords:
             raise self._unreadable(f"checksum of {group.tenant} in block {group.block}")
         return target
 
-    def _read_index(self, footer: Any) -> list[Group]:
+    def _read_index(self, footer: Any) -> list[RowGroup]:
         meta = footer.metadata or {}
         if not {key.encode() for key in (_SCHEMA_KEY, _INDEX_KEY, _INDEX_CRC_KEY)} <= meta.keys():
             raise ValueError("without the index that kts writes: another program made this file, or made it anew")
@@ -204,7 +204,7 @@ class ParquetRecords:
             raise files.newer(self.path, int(schema), SCHEMA_VERSION)
         if crc32 != str(zlib.crc32(index)).encode():
             raise ValueError("checksum of its index")
-        groups = [Group.of(*group) for group in json.loads(index)]
+        groups = [RowGroup.of(*group) for group in json.loads(index)]
         rows = sum(group.rows for group in groups)
         if footer.num_row_groups != len(groups) or footer.num_rows != rows:
             raise ValueError(f"{footer.num_rows} of {rows} records")

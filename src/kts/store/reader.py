@@ -14,7 +14,7 @@ from kts.model.run import BlockOutcome, Outcome, RunInfo
 from kts.model.telemetry import SampleSeries
 from kts.shown import as_text
 from kts.store import durable, layout, runfile
-from kts.store.blocks import Source, reconcile
+from kts.store.blocks import RecordSource, reconcile
 from kts.store.journal import Journal, journal_in
 from kts.store.logfiles import STDIN
 
@@ -24,7 +24,9 @@ KILLED = "kts was killed while measuring"
 class Run:
     """Implements `kts.model.reading.RunData`."""
 
-    def __init__(self, info: RunInfo, source: Source, damage: Sequence[str], directory: Path | None = None) -> None:
+    def __init__(
+        self, info: RunInfo, source: RecordSource, damage: Sequence[str], directory: Path | None = None
+    ) -> None:
         """``info.blocks`` are the blocks as they may be reported, in order of time. ``directory``: where telemetry
         would be."""
         self._info = msgspec.structs.replace(info, id=as_text(info.id), notes=tuple(map(as_text, info.notes)))
@@ -140,7 +142,7 @@ def _what_is_there(path: Path) -> str:
     return f" ({layout.JOURNAL} is there with {sum(journal.counts.values())} whole records)"
 
 
-def _source(path: Path, *, live: bool) -> tuple[Source, list[str], dict[tuple[str, int], str]]:
+def _source(path: Path, *, live: bool) -> tuple[RecordSource, list[str], dict[tuple[str, int], str]]:
     """Where to read the records, what is damaged there, and in which parts chunks are missing."""
     refused: DataError | None = None
     if (path / layout.PARQUET).exists():
@@ -194,7 +196,7 @@ def _stored_samples(directory: Path) -> tuple[list[SampleSeries], list[str]]:
 def _assemble(
     path: Path,
     info: RunInfo,
-    source: Source,
+    source: RecordSource,
     damage: list[str],
     broken: dict[tuple[str, int], str],
     *,

@@ -37,7 +37,7 @@ class RunWriter:
     and ``block`` and ``close`` keep what they are told for run.json alone.
     """
 
-    def __init__(self, directory: Path, info: RunInfo, lock: durable.Lock, *, keep_journal: bool = False) -> None:
+    def __init__(self, directory: Path, info: RunInfo, lock: durable.WriterLock, *, keep_journal: bool = False) -> None:
         """For a directory that holds run.json and no records. OSError."""
         self.directory = directory
         self._keep_journal = keep_journal

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from kts.backends.pods import PodsBackend
 from kts.conduct.ports import Endpoint
-from kts.conduct.stop import Stop
+from kts.conduct.stop import StopRequest
 from kts.errors import SetupError
 from kts.k8s.objects.names import TOKEN_HEADER
 from kts.k8s.objects.podstate import PodExit
@@ -55,7 +55,7 @@ class Door:
 def door(tmp_path: Path) -> Iterator[Door]:
     backend = PodsBackend()
     backend.start(PLAN, Endpoint(host="", port=1, token=TOKEN))
-    made = Door(Desk("r1", tmp_path, TOKEN, backend, Stop()))
+    made = Door(Desk("r1", tmp_path, TOKEN, backend, StopRequest()))
     yield made
     made.server.shutdown()
     made.server.server_close()
@@ -155,7 +155,7 @@ def test_whatever_is_asked_is_answered(door: Door, method: str, path: str, body:
 def test_a_pod_that_is_set_up_wrongly_says_what_is_wrong(tmp_path: Path, changed: dict[str, str], what: str) -> None:
     """Else its log would hold a traceback, which says nothing to who made the pod."""
     with pytest.raises(SetupError, match=what):
-        main(environment(tmp_path) | changed, Stop())
+        main(environment(tmp_path) | changed, StopRequest())
 
 
 def test_an_empty_token_is_refused(tmp_path: Path) -> None:
@@ -163,7 +163,7 @@ def test_an_empty_token_is_refused(tmp_path: Path) -> None:
     env = environment(tmp_path)
     Path(env["KTS_TOKEN_FILE"]).write_text("\n", encoding="utf-8")
     with pytest.raises(SetupError, match="empty"):
-        main(env, Stop())
+        main(env, StopRequest())
 
 
 def environment(folder: Path) -> dict[str, str]:

@@ -22,7 +22,7 @@ from types import FrameType
 from typing import TYPE_CHECKING
 
 from kts import files
-from kts.conduct.stop import Stop
+from kts.conduct.stop import StopRequest
 from kts.errors import DataError, Interrupted, KtsError, SetupError
 from kts.k8s.objects.manifests import is_classic
 from kts.k8s.objects.names import ENVIRONMENT_RUN, STATUS_PORT, WORKER_PORT
@@ -40,7 +40,7 @@ _LOOK_S = 0.2
 _RUN_ID = re.compile(r"[a-z0-9][-a-z0-9]{0,40}")
 
 
-def heed_signals(stop: Stop) -> None:
+def heed_signals(stop: StopRequest) -> None:
     """From now on signals ask for the end. Without a handler the first process of a container ignores them."""
 
     def told(number: int, frame: FrameType | None) -> None:
@@ -53,7 +53,7 @@ def heed_signals(stop: Stop) -> None:
             signal.signal(number, told)
 
 
-def main(env: Mapping[str, str], stop: Stop) -> int:
+def main(env: Mapping[str, str], stop: StopRequest) -> int:
     """Conducts the run, keeps its results to be fetched, and returns the outcome's exit code."""
     # Not above: what takes long to import comes after the signal handlers.
     from kts.backends.pods import PodsBackend
@@ -165,7 +165,7 @@ def _say(line: str) -> None:
 
 
 if __name__ == "__main__":
-    asked = Stop()
+    asked = StopRequest()
     heed_signals(asked)
     try:
         sys.exit(main(os.environ, asked))

@@ -14,7 +14,7 @@ import msgspec
 from kts import __version__, files
 from kts.backends.pods import PodsBackend
 from kts.conduct.ports import Progress, WorkerExit
-from kts.conduct.stop import Stop
+from kts.conduct.stop import StopRequest
 from kts.errors import DataError, SetupError
 from kts.k8s.objects.names import TOKEN_HEADER
 from kts.k8s.objects.podstate import PodExit
@@ -29,7 +29,7 @@ _CONNECTION_S = 30
 class Desk:
     """What the HTTP door may see and do, from any thread."""
 
-    def __init__(self, run: str, directory: Path, token: str, backend: PodsBackend, stop: Stop) -> None:
+    def __init__(self, run: str, directory: Path, token: str, backend: PodsBackend, stop: StopRequest) -> None:
         self.run, self.directory, self.token, self.backend, self.stop = run, directory, token, backend, stop
         self.outcome: Outcome | None = None
         self.done = threading.Event()

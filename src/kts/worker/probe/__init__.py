@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:  # numpy must wait until the process is pinned
     from kts.model.run import DeviceInfo
     from kts.worker.detect import DeviceKind
-    from kts.worker.probe.traces import Pair, Trace
+    from kts.worker.probe.traces import GapTrace, Pair
 
 
 class Probe(Protocol):
@@ -28,10 +28,10 @@ class Probe(Protocol):
     def ticks(self, n: int) -> list[int]:
         """``n`` readings of the clock, one right after the other."""
 
-    def watch(self, seconds: float, *, threshold_ns: int, enough: int | None = None) -> Trace:
+    def watch(self, seconds: float, *, threshold_ns: int, enough: int | None = None) -> GapTrace:
         """Reads the clock for that long, or until ``enough`` gaps of at least ``threshold_ns`` were seen."""
 
-    def saturate(self, threshold_ns: int, started: Callable[[], None], stop: Callable[[float], bool]) -> Trace:
+    def saturate(self, threshold_ns: int, started: Callable[[], None], stop: Callable[[float], bool]) -> GapTrace:
         """Keeps the whole device busy until ``stop(most)``; what it saw meanwhile.
 
         ``stop`` may sleep for ``most`` seconds before it answers. ``started()`` is called once the device has really
@@ -60,6 +60,3 @@ def open_probe(kind: DeviceKind) -> Probe:
     from kts.worker.probe.cuda import CudaProbe
 
     return CudaProbe()
-
-
-__all__ = ["Probe", "open_probe"]

@@ -12,7 +12,7 @@ from msgspec.structs import replace
 from kts.model.run import DeviceInfo
 from kts.units import NS_PER_MS, s_to_ns
 from kts.worker.devices.cpu import cpu_info
-from kts.worker.probe.traces import Pair, Trace
+from kts.worker.probe.traces import GapTrace, Pair
 
 MOST_GAPS = 100_000
 _ASK_NS = 1 * NS_PER_MS
@@ -31,11 +31,11 @@ class CpuProbe:
         with _uncollected():
             return [now() for _ in range(n)]
 
-    def watch(self, seconds: float, *, threshold_ns: int, enough: int | None = None) -> Trace:
+    def watch(self, seconds: float, *, threshold_ns: int, enough: int | None = None) -> GapTrace:
         """See `Probe`."""
         return _loop(s_to_ns(seconds), threshold_ns, MOST_GAPS if enough is None else enough)
 
-    def saturate(self, threshold_ns: int, started: Callable[[], None], stop: Callable[[float], bool]) -> Trace:
+    def saturate(self, threshold_ns: int, started: Callable[[], None], stop: Callable[[float], bool]) -> GapTrace:
         """The same loop, in pieces between which ``stop`` is asked."""
         piece = _loop(_ASK_NS, threshold_ns, MOST_GAPS)
         started()
@@ -49,7 +49,7 @@ class CpuProbe:
             if stop(0.0):
                 break
             piece = _loop(_ASK_NS, threshold_ns, MOST_GAPS)
-        return Trace(start_ns=first, end_ns=last, gaps=tuple(gaps[:MOST_GAPS]), lost=max(len(gaps) - MOST_GAPS, 0))
+        return GapTrace(start_ns=first, end_ns=last, gaps=tuple(gaps[:MOST_GAPS]), lost=max(len(gaps) - MOST_GAPS, 0))
 
     def bursts(self, length_ns: int, go_on: Callable[[], bool]) -> list[Pair]:
         """Spins; whoever is waiting gets the core when `go_on` sleeps."""
@@ -72,7 +72,7 @@ class CpuProbe:
         """Holds nothing."""
 
 
-def _loop(length_ns: int, threshold_ns: int, enough: int) -> Trace:
+def _loop(length_ns: int, threshold_ns: int, enough: int) -> GapTrace:
     now = time.monotonic_ns
     gaps: list[Pair] = []
     with _uncollected():
@@ -86,7 +86,7 @@ def _loop(length_ns: int, threshold_ns: int, enough: int) -> Trace:
                     last = current
                     break
             last = current
-    return Trace(start_ns=first, end_ns=last, gaps=tuple(gaps), lost=0)
+    return GapTrace(start_ns=first, end_ns=last, gaps=tuple(gaps), lost=0)
 
 
 def _spin(length_ns: int) -> Pair:

@@ -13,7 +13,7 @@ from kts.units import NS_PER_MS, ms_to_ns, s_to_ns
 from kts.worker.devices.cuda import cuda_info
 from kts.worker.probe.compile import compile_kernels
 from kts.worker.probe.driver_api import COMPUTE_MAJOR, COMPUTE_MINOR, Driver
-from kts.worker.probe.traces import Pair, Trace
+from kts.worker.probe.traces import GapTrace, Pair
 
 MOST_GAPS = 50_000
 CHUNK_S = 0.5
@@ -58,7 +58,7 @@ class CudaProbe:
         self._driver.launch(self._ticks, 1, 1, self._memory, taken)
         return self._driver.read(self._memory, taken)
 
-    def watch(self, seconds: float, *, threshold_ns: int, enough: int | None = None) -> Trace:
+    def watch(self, seconds: float, *, threshold_ns: int, enough: int | None = None) -> GapTrace:
         """One warp, in kernels of at most `CHUNK_S`, all queued at once."""
         left_ns = s_to_ns(seconds)
         wanted = MOST_GAPS if enough is None else min(enough, MOST_GAPS)
@@ -73,7 +73,7 @@ class CudaProbe:
             time.sleep(_POLL_S)  # a host that spins would take a core from a tenant
         return self._trace()
 
-    def saturate(self, threshold_ns: int, started: Callable[[], None], stop: Callable[[float], bool]) -> Trace:
+    def saturate(self, threshold_ns: int, started: Callable[[], None], stop: Callable[[float], bool]) -> GapTrace:
         """As many blocks as the GPU holds, so that each switch has all registers to save; the first one watches."""
         self._driver.clear(self._state, _STATE_WORDS)
         chunk, full = 1, (self._watch_blocks, _THREADS)
@@ -125,10 +125,10 @@ class CudaProbe:
             self._watch, *shape, self._state, self._memory, MOST_GAPS, threshold_ns - 1, length_ns, enough, chunk
         )
 
-    def _trace(self) -> Trace:
+    def _trace(self) -> GapTrace:
         state = self._driver.read(self._state, _STATE_WORDS)
         kept = min(state[_GAPS], MOST_GAPS)
-        return Trace(
+        return GapTrace(
             start_ns=state[_FIRST],
             end_ns=state[_LAST],
             gaps=tuple(self._pairs(kept)),

@@ -23,8 +23,8 @@ from kts.model.run import DeviceInfo
 from kts.worker.detect import DeviceKind
 from kts.worker.environment import usable_cores
 from kts.worker.prepare import LAST_CORE, parse_cores
-from kts.worker.probe.serve import Answer, Request
-from kts.worker.probe.traces import Trace
+from kts.worker.probe.serve import Order, Reply
+from kts.worker.probe.traces import GapTrace
 
 START_S = 60.0
 """A cold context on a busy machine takes seconds; compiling takes a few more."""
@@ -33,7 +33,7 @@ END_S = 5.0
 _ERRORS = {kind.exit_code: kind for kind in (SetupError, MeasurementError)}
 
 
-class Process:
+class ProbeProcess:
     """One probe in a process of its own. ``cores``: where it runs; None: wherever the system likes."""
 
     def __init__(self, kind: DeviceKind, cores: Sequence[int] | None, command: Sequence[str] | None = None) -> None:
@@ -62,12 +62,12 @@ class Process:
         assert info is not None
         return info
 
-    def ask(self, request: Request, most_s: float = ANSWER_S) -> Answer:
+    def ask(self, request: Order, most_s: float = ANSWER_S) -> Reply:
         """The answer to the request. What the process says has gone wrong is raised here."""
         self.tell(request)
         return self.answer(most_s)
 
-    def tell(self, request: Request) -> None:
+    def tell(self, request: Order) -> None:
         """Sends without waiting for the answer."""
         assert self._process.stdin is not None
         try:
@@ -76,7 +76,7 @@ class Process:
         except OSError as error:
             raise self._gone() from error
 
-    def answer(self, most_s: float = ANSWER_S) -> Answer:
+    def answer(self, most_s: float = ANSWER_S) -> Reply:
         """The next answer. MeasurementError if it does not come or the process is gone."""
         assert self._process.stdout is not None
         descriptor = self._process.stdout.fileno()
@@ -92,12 +92,12 @@ class Process:
                 raise self._gone()
             self._held += read
         line, _, self._held = self._held.partition(b"\n")
-        found = msgspec.json.decode(line, type=Answer)
+        found = msgspec.json.decode(line, type=Reply)
         if found.kind == "failed":
             raise _ERRORS.get(found.exit_code, KtsError)(found.what, found.remedy)
         return found
 
-    def trace(self, request: Request, most_s: float = ANSWER_S) -> Trace:
+    def trace(self, request: Order, most_s: float = ANSWER_S) -> GapTrace:
         """The answer's trace."""
         found = self.ask(request, most_s).trace
         assert found is not None
@@ -138,13 +138,13 @@ class Neighbourhood:
     ) -> None:
         self._arguments = (kind, cores, command)
         self._most = most
-        self._processes: list[Process] = []
+        self._processes: list[ProbeProcess] = []
         self.device: DeviceInfo
 
     def __enter__(self) -> Neighbourhood:
         try:
             for _ in range(1 + self._most):
-                self._processes.append(Process(*self._arguments))
+                self._processes.append(ProbeProcess(*self._arguments))
             found = [process.opened() for process in self._processes]
         except BaseException:
             self._close()
@@ -161,12 +161,12 @@ class Neighbourhood:
         self._close()
 
     @property
-    def watcher(self) -> Process:
+    def watcher(self) -> ProbeProcess:
         """The one that watches."""
         return self._processes[0]
 
     @property
-    def neighbours(self) -> list[Process]:
+    def neighbours(self) -> list[ProbeProcess]:
         """The others."""
         return self._processes[1:]
 
@@ -178,7 +178,7 @@ class Neighbourhood:
         self._processes = []
 
 
-def gather(processes: Sequence[Process], request: Any, most_s: float = ANSWER_S) -> list[Answer]:
+def gather(processes: Sequence[ProbeProcess], request: Any, most_s: float = ANSWER_S) -> list[Reply]:
     """Asks all of them at once, then waits for each."""
     for process in processes:
         process.tell(request)

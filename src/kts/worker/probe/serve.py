@@ -19,10 +19,10 @@ from kts.model.run import DeviceInfo
 from kts.worker.detect import DeviceKind
 from kts.worker.failures import first_line
 from kts.worker.probe import Probe, open_probe
-from kts.worker.probe.traces import Pair, Trace
+from kts.worker.probe.traces import GapTrace, Pair
 
 
-class Request(msgspec.Struct, frozen=True, kw_only=True):
+class Order(msgspec.Struct, frozen=True, kw_only=True):
     """What to do: the methods of `Probe` by name; ``stop`` ends ``saturate`` and ``bursts``; ``rest`` does nothing."""
 
     do: Literal["ticks", "watch", "saturate", "bursts", "chain", "pulse", "rest", "stop"]
@@ -35,12 +35,12 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     seed: int = 0
 
 
-class Answer(msgspec.Struct, frozen=True, kw_only=True):
+class Reply(msgspec.Struct, frozen=True, kw_only=True):
     """``running``: saturating or bursting has begun; its result follows the request to stop. ``failed``: `KtsError`."""
 
     kind: Literal["done", "running", "failed"]
     info: DeviceInfo | None = None
-    trace: Trace | None = None
+    trace: GapTrace | None = None
     pairs: tuple[Pair, ...] = ()
     numbers: tuple[int, ...] = ()
     what: str = ""
@@ -55,7 +55,7 @@ class Lines:
         self._descriptor = descriptor
         self._held = b""
 
-    def next(self) -> Request | None:
+    def next(self) -> Order | None:
         """The next request; None at the end."""
         while b"\n" not in self._held:
             read = os.read(self._descriptor, 65536)
@@ -63,14 +63,14 @@ class Lines:
                 return None
             self._held += read
         line, _, self._held = self._held.partition(b"\n")
-        return msgspec.json.decode(line, type=Request)
+        return msgspec.json.decode(line, type=Order)
 
     def waiting(self, most_s: float) -> bool:
         """Whether there is another one, or the end; waits for it up to ``most_s``."""
         return b"\n" in self._held or bool(select.select([self._descriptor], [], [], most_s)[0])
 
 
-class Server:
+class ProbeServer:
     """Does what the requests say, with one probe."""
 
     def __init__(self, probe: Probe, lines: Lines, out: BinaryIO) -> None:
@@ -83,14 +83,14 @@ class Server:
         while (request := self._lines.next()) is not None:
             self.say(self._answer(request))
 
-    def say(self, answer: Answer) -> None:
+    def say(self, answer: Reply) -> None:
         """One line."""
         self._out.write(msgspec.json.encode(answer) + b"\n")
         self._out.flush()
 
-    def _answer(self, request: Request) -> Answer:
+    def _answer(self, request: Order) -> Reply:
         probe = self._probe
-        trace: Trace | None = None
+        trace: GapTrace | None = None
         pairs: list[Pair] = []
         numbers: list[int] = []
         match request.do:
@@ -109,12 +109,12 @@ class Server:
                 numbers = [probe.pulse()]
             case "rest" | "stop":
                 pass
-        return Answer(kind="done", trace=trace, pairs=tuple(pairs), numbers=tuple(numbers))
+        return Reply(kind="done", trace=trace, pairs=tuple(pairs), numbers=tuple(numbers))
 
     def _running(self) -> None:
-        self.say(Answer(kind="running"))
+        self.say(Reply(kind="running"))
 
-    def _bursts(self, request: Request) -> list[Pair]:
+    def _bursts(self, request: Order) -> list[Pair]:
         """Pauses vary by half to either side, so that bursts come at all phases of the watcher's slices."""
         rng = random.Random(request.seed)
         self._running()
@@ -133,8 +133,8 @@ def serve(kind: DeviceKind) -> int:
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # what a library prints must not end up among the answers
     try:
         probe = open_probe(kind)
-        server = Server(probe, Lines(sys.stdin.fileno()), out)
-        server.say(Answer(kind="done", info=probe.info()))
+        server = ProbeServer(probe, Lines(sys.stdin.fileno()), out)
+        server.say(Reply(kind="done", info=probe.info()))
         server.run()
         probe.close()
     except BrokenPipeError:
@@ -150,9 +150,9 @@ def serve(kind: DeviceKind) -> int:
     return 0
 
 
-def failed(error: BaseException) -> Answer:
+def failed(error: BaseException) -> Reply:
     """What went wrong, for the one who asked."""
     if isinstance(error, KtsError):
-        return Answer(kind="failed", what=error.what, remedy=error.remedy, exit_code=error.exit_code)
+        return Reply(kind="failed", what=error.what, remedy=error.remedy, exit_code=error.exit_code)
     what = f"the probe failed: {type(error).__name__}: {first_line(error)}"
-    return Answer(kind="failed", what=what, remedy="set KTS_DEBUG=1 for the traceback, and report it", exit_code=1)
+    return Reply(kind="failed", what=what, remedy="set KTS_DEBUG=1 for the traceback, and report it", exit_code=1)

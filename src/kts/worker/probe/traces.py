@@ -16,7 +16,7 @@ Pair = tuple[int, int]
 Ints = NDArray[np.int64]
 
 
-class Trace(msgspec.Struct, frozen=True, kw_only=True):
+class GapTrace(msgspec.Struct, frozen=True, kw_only=True):
     """One process's view of the device, nanoseconds of the device's clock.
 
     ``gaps``: (last reading before, length), in order. ``lost``: further gaps, for which there was no room; then
@@ -43,15 +43,15 @@ class Crowd(msgspec.Struct, frozen=True, kw_only=True):
     """The watcher beside ``neighbours`` of its own, all saturating, and what these saw themselves."""
 
     neighbours: int
-    watched: Trace
-    others: tuple[Trace, ...] = ()
+    watched: GapTrace
+    others: tuple[GapTrace, ...] = ()
 
 
 class Bursts(msgspec.Struct, frozen=True, kw_only=True):
     """The watcher beside one neighbour that is busy for ``length_ns`` now and then: ``pairs`` of (begin, end)."""
 
     length_ns: int
-    watched: Trace
+    watched: GapTrace
     pairs: tuple[Pair, ...]
 
 
@@ -69,7 +69,7 @@ class Readings(msgspec.Struct, frozen=True, kw_only=True):
     mode: str
     blip_ns: int
     ticks: tuple[int, ...]
-    alone: Trace
+    alone: GapTrace
     crowds: tuple[Crowd, ...] = ()
     bursts: tuple[Bursts, ...] = ()
     chain: tuple[Pair, ...] = ()
@@ -85,7 +85,7 @@ class Looks(msgspec.Struct, frozen=True, kw_only=True):
     mode: str
     blip_ns: int
     kind: Literal["looks", "watch"]
-    looks: tuple[Trace, ...]
+    looks: tuple[GapTrace, ...]
 
 
 BLIP_NS = {"cuda": 20_000, "cpu": 700_000, "other": 20_000}

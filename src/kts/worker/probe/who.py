@@ -16,9 +16,9 @@ from kts.files import decode
 from kts.model.run import DeviceInfo
 from kts.units import format_ms
 from kts.worker.detect import DeviceKind
-from kts.worker.probe.gaps import Count, Sharing, count
+from kts.worker.probe.gaps import Count, Slicing, count
 from kts.worker.probe.neighbours import Neighbourhood
-from kts.worker.probe.serve import Request
+from kts.worker.probe.serve import Order
 from kts.worker.probe.traces import BLIP_NS, Looks, threshold_ns
 
 LOOK_S = 0.05
@@ -40,17 +40,17 @@ def look(
 ) -> Looks:
     """``looks`` of them, one a second, or with ``watch_s`` one watch without a break."""
     with Neighbourhood(kind, 0, cores, command) as here:
-        ticks = here.watcher.ask(Request(do="ticks", n=1024)).numbers
+        ticks = here.watcher.ask(Order(do="ticks", n=1024)).numbers
         blip = max(BLIP_NS[kind], threshold_ns(np.array(ticks, dtype=np.int64)))
         if watch_s is not None:
-            seen = here.watcher.trace(Request(do="watch", seconds=watch_s, threshold_ns=blip), watch_s + 60)
+            seen = here.watcher.trace(Order(do="watch", seconds=watch_s, threshold_ns=blip), watch_s + 60)
             return Looks(device=here.device, mode=mode, blip_ns=blip, kind="watch", looks=(seen,))
         limit_s = ENOUGH[kind] * LOOK_S
         taken = []
         for i in range(looks):
             if i:
                 sleep(EVERY_S)
-            seen = here.watcher.trace(Request(do="watch", seconds=limit_s, threshold_ns=blip, enough=ENOUGH[kind]))
+            seen = here.watcher.trace(Order(do="watch", seconds=limit_s, threshold_ns=blip, enough=ENOUGH[kind]))
             taken.append(seen)
         return Looks(device=here.device, mode=mode, blip_ns=blip, kind="looks", looks=tuple(taken))
 
@@ -71,17 +71,17 @@ class _Fingerprint(msgspec.Struct):
             raise ValueError("a slice is above 0, and no cost below")
 
 
-def sharing_of(fingerprint: bytes, name: str) -> Sharing:
+def sharing_of(fingerprint: bytes, name: str) -> Slicing:
     """What a look needs of a fingerprint file, whose full form the light image does not know. DataError if none."""
     found = decode(fingerprint, _Fingerprint, name, "not a fingerprint", "give a file that kts probe wrote")
-    return Sharing(
+    return Slicing(
         slice_ms=found.slice_ms.value,
         switch_ms=tuple(cost.value for cost in found.preempt_ms),
         yield_ms=found.yield_ms[0].value if found.yield_ms else None,
     )
 
 
-class Answer(msgspec.Struct, frozen=True, kw_only=True):
+class Sighting(msgspec.Struct, frozen=True, kw_only=True):
     """What `who` prints as JSON."""
 
     device: DeviceInfo
@@ -92,10 +92,10 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
     sentence: str
 
 
-def answer(looks: Looks, known: Sharing | None) -> Answer:
+def answer(looks: Looks, known: Slicing | None) -> Sighting:
     """The count and its sentence."""
     found = count(looks, known)
-    return Answer(
+    return Sighting(
         device=looks.device,
         is_gpu=looks.device.kind == "cuda",
         mode=looks.mode,
