@@ -14,6 +14,7 @@ from rich.console import Console
 from kts.app.exporter import exporter_url
 from kts.app.handle import Run, finished, load
 from kts.app.plans import Changes, planned
+from kts.backends.replay import ReplayBackend
 from kts.conduct.driver import conduct
 from kts.errors import SetupError
 from kts.model.mode import SharingMode
@@ -23,6 +24,7 @@ from kts.report import RichWatcher
 from kts.stats import PrecisionRule
 from kts.store import create, origin
 from kts.store.layout import LOGS
+from kts.telemetry.choice import make_sampler
 from kts.worker.detect import resolved
 from kts.worker.environment import environment
 from kts.worker.sharing import before
@@ -69,7 +71,6 @@ def run(
     if not sys.platform.startswith("linux"):
         raise SetupError(f"measuring needs Linux (this is {sys.platform}); reporting runs anywhere", "kts report DIR")
     from kts.backends.local import LocalBackend  # needs Linux
-    from kts.telemetry.choice import make_sampler
 
     plan = resolved(plan)
     setting = Setting(
@@ -92,8 +93,6 @@ def replay(
     progress: Console | None = None,
 ) -> Run:
     """Plays a recorded run through the conductor again, and returns the new run; arguments as of `run`."""
-    from kts.backends.replay import ReplayBackend
-
     original = load(recorded)
     backend = ReplayBackend(original.data)
     setting = Setting(

@@ -10,6 +10,7 @@ import typer
 
 from kts import app
 from kts.errors import UsageError
+from kts.k8s.objects import podtemplate, quantity, rules
 from kts.k8s.objects.names import DEFAULT_JOIN_S, DEFAULT_KEEP_S, DEFAULT_NAMESPACE
 
 if TYPE_CHECKING:
@@ -19,8 +20,6 @@ PANEL = "On Kubernetes"
 
 
 def _namespace(text: str) -> str:
-    from kts.k8s.objects import rules
-
     return rules.namespace("--namespace", text)
 
 
@@ -37,8 +36,7 @@ class Place:
 
     namespace: Namespace = DEFAULT_NAMESPACE
     image: Annotated[
-        str | None,
-        typer.Option(help="Worker image. Default: built and loaded here.", rich_help_panel=PANEL),
+        str | None, typer.Option(help="Worker image. Default: built and loaded here.", rich_help_panel=PANEL)
     ] = None
     runtime_class: Annotated[str, typer.Option(help="RuntimeClass of tenants; '' for none.", rich_help_panel=PANEL)] = (
         "nvidia"
@@ -53,17 +51,14 @@ class Place:
         str, typer.Option(help="Name of the node to run on. Default: one with enough slots.", rich_help_panel=PANEL)
     ] = ""
     node_selector: Annotated[
-        list[str] | None,
-        typer.Option(help="KEY=VALUE that the node must have.", rich_help_panel=PANEL),
+        list[str] | None, typer.Option(help="KEY=VALUE that the node must have.", rich_help_panel=PANEL)
     ] = None
     toleration: Annotated[
-        list[str] | None,
-        typer.Option(help="KEY[=VALUE][:EFFECT] to tolerate.", rich_help_panel=PANEL),
+        list[str] | None, typer.Option(help="KEY[=VALUE][:EFFECT] to tolerate.", rich_help_panel=PANEL)
     ] = None
 
     def settings(self) -> ClusterSettings:
         """The settings that the options ask for. UsageError naming the option that is wrong."""
-        from kts.k8s.objects import rules
         from kts.k8s.objects.names import DEFAULT_IMAGE
         from kts.k8s.objects.settings import ClusterSettings
 
@@ -87,16 +82,13 @@ class RunPlace(Place):
     extra: Extra = "torch"
     pull_policy: Annotated[str, typer.Option(help="Never, IfNotPresent or Always.", rich_help_panel=PANEL)] = "Never"
     pod_template: Annotated[
-        Path | None,
-        typer.Option(help="YAML merged into every pod of the run.", rich_help_panel=PANEL),
+        Path | None, typer.Option(help="YAML merged into every pod of the run.", rich_help_panel=PANEL)
     ] = None
     pod_cpu: Annotated[
-        str,
-        typer.Option(help="CPUs of each tenant's pod. Default: 1, on device cpu no limit.", rich_help_panel=PANEL),
+        str, typer.Option(help="CPUs of each tenant's pod. Default: 1, on device cpu no limit.", rich_help_panel=PANEL)
     ] = ""
     pod_memory: Annotated[
-        str,
-        typer.Option(help="Memory of each tenant's pod. Default: 4Gi, on device cpu 512Mi.", rich_help_panel=PANEL),
+        str, typer.Option(help="Memory of each tenant's pod. Default: 4Gi, on device cpu 512Mi.", rich_help_panel=PANEL)
     ] = ""
     join_seconds: Annotated[
         int, typer.Option(help="For all tenants to be there, once the conductor is.", min=1, rich_help_panel=PANEL)
@@ -128,8 +120,6 @@ class RunPlace(Place):
 
 
 def _quantity(option: str, text: str, example: str) -> str:
-    from kts.k8s.objects import quantity
-
     amount = quantity.value(text)
     if text and (amount is None or amount < 0):
         raise UsageError(f"{option}: {text!r} is not a quantity of Kubernetes", f"for example {option} {example}")
@@ -137,8 +127,6 @@ def _quantity(option: str, text: str, example: str) -> str:
 
 
 def _pair(text: str) -> tuple[str, str]:
-    from kts.k8s.objects import rules
-
     key, equals, value = text.partition("=")
     if not (equals and rules.is_key(key)):
         raise UsageError(f"--node-selector: {text!r} is not KEY=VALUE", "for example --node-selector disktype=ssd")
@@ -148,8 +136,6 @@ def _pair(text: str) -> tuple[str, str]:
 
 
 def _toleration(text: str) -> dict[str, Any]:
-    from kts.k8s.objects import rules
-
     rest, _, effect = text.partition(":")
     key, equals, value = rest.partition("=")
     if not rules.is_key(key) or effect not in ("", "NoSchedule", "PreferNoSchedule", "NoExecute"):
@@ -164,8 +150,6 @@ def _template(path: Path | None) -> dict[str, Any]:
     if path is None:
         return {}
     import yaml
-
-    from kts.k8s.objects import podtemplate
 
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8-sig"))

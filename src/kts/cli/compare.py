@@ -29,8 +29,7 @@ def compare(
     ],
     *,
     threshold: Annotated[
-        float,
-        typer.Option(min=0, max=10, help="A difference counts from here on, as a share: 0.05 is 5 %."),
+        float, typer.Option(min=0, max=10, help="A difference counts from here on, as a share: 0.05 is 5 %.")
     ] = 0.05,
     pool: Annotated[
         bool, typer.Option("--pool", help="No sides: all runs together, and how much they differ.")

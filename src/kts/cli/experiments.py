@@ -19,8 +19,7 @@ def complete_name(incomplete: str) -> list[tuple[str, str]]:
 
 def experiments(
     name: Annotated[
-        str | None,
-        typer.Argument(help="Print the YAML of this one.", autocompletion=complete_name),
+        str | None, typer.Argument(help="Print the YAML of this one.", autocompletion=complete_name)
     ] = None,
     as_json: Json = False,
 ) -> None:

@@ -31,8 +31,7 @@ class Forecast:
         ),
     ] = None
     fingerprint: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE", help="How the GPU is shared. Default: what kts probe kept of it."),
+        Path | None, typer.Option(metavar="FILE", help="How the GPU is shared. Default: what kts probe kept of it.")
     ] = None
     assume: Annotated[
         str | None,
@@ -42,8 +41,7 @@ class Forecast:
         ),
     ] = None
     deadline: Annotated[
-        list[str] | None,
-        typer.Option(metavar="NAME=MS", help="A tenant's deadline; may be repeated."),
+        list[str] | None, typer.Option(metavar="NAME=MS", help="A tenant's deadline; may be repeated.")
     ] = None
     seconds: Annotated[
         float | None,

@@ -33,8 +33,7 @@ app.command("time-slicing")(time_slicing)
 def render(
     *,
     experiment: Annotated[
-        str,
-        typer.Argument(help="An experiment file, or a name from `kts experiments`.", autocompletion=complete_name),
+        str, typer.Argument(help="An experiment file, or a name from `kts experiments`.", autocompletion=complete_name)
     ],
     design: Annotated[str | None, typer.Option(help="interleaved or classic. Default: the experiment's.")] = None,
     place: RunPlace,

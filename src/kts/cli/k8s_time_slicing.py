@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from kts.cli.cluster_options import Context
+from kts.cli.output import say
 from kts.errors import UsageError
-
-if TYPE_CHECKING:
-    from kts.k8s.cluster.api import Api
-    from kts.k8s.cluster.sharing import Plugin
+from kts.k8s.cluster import sharing
+from kts.k8s.cluster.api import Api
+from kts.k8s.cluster.sharing import Plugin
+from kts.k8s.objects import rules
+from kts.k8s.objects.pluginconfig import LEAST, difference, with_replicas
 
 
 def time_slicing(  # noqa: PLR0917 - typer turns parameters into options
@@ -34,11 +36,6 @@ def time_slicing(  # noqa: PLR0917 - typer turns parameters into options
     Shows the change to the plugin's config. --apply makes it, restarts the plugin, and waits until the nodes offer
     the slots. It takes an administrator's rights, and disturbs whoever measures on those nodes.
     """
-    from kts.k8s.cluster import sharing
-    from kts.k8s.cluster.api import Api
-    from kts.k8s.objects import rules
-    from kts.k8s.objects.pluginconfig import LEAST
-
     if restore and (replicas is not None or apply):
         raise UsageError("--restore stands alone", "give --restore, or --replicas N with or without --apply")
     if not restore and replicas is None:
@@ -57,10 +54,6 @@ def time_slicing(  # noqa: PLR0917 - typer turns parameters into options
 
 
 def _change(api: Api, plugin: Plugin, replicas: int, *, apply: bool) -> None:
-    from kts.cli.output import say
-    from kts.k8s.cluster import sharing
-    from kts.k8s.objects.pluginconfig import difference, with_replicas
-
     text = with_replicas(plugin.text, replicas, plugin.resource)
     sharing.check_used(plugin)
     say(plugin.words())
@@ -82,10 +75,6 @@ def _change(api: Api, plugin: Plugin, replicas: int, *, apply: bool) -> None:
 
 
 def _restore(api: Api, plugin: Plugin) -> None:
-    from kts.cli.output import say
-    from kts.k8s.cluster import sharing
-    from kts.k8s.objects.pluginconfig import difference
-
     text = sharing.to_restore(plugin)
     if plugin.previous_key != plugin.key:
         plugin = sharing.find(api, plugin.previous_key, plugin.resource)
@@ -97,8 +86,6 @@ def _restore(api: Api, plugin: Plugin) -> None:
 
 def _offered(api: Api, plugin: Plugin, text: str) -> str:
     """What the nodes offer now, as they say."""
-    from kts.k8s.cluster import sharing
-
     there = sharing.offered(api, plugin, text).items()
     nodes = ", ".join(f"node {node} offers {slots} of {name}" for node, (name, slots) in there)
     return nodes or f"no node uses key {plugin.key}"

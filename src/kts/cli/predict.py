@@ -32,8 +32,7 @@ def predict(
         ),
     ] = False,
     out: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE", help="Write the prediction here, for kts validate."),
+        Path | None, typer.Option(metavar="FILE", help="Write the prediction here, for kts validate.")
     ] = None,
     seal: Annotated[
         bool,

@@ -32,8 +32,7 @@ class Look:
         ),
     ] = None
     fingerprint: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE", help="With --who: this fingerprint, not the one kept."),
+        Path | None, typer.Option(metavar="FILE", help="With --who: this fingerprint, not the one kept.")
     ] = None
 
 
@@ -47,13 +46,11 @@ def probe(
     neighbours: Annotated[int, typer.Option(help="Most neighbours of its own.", min=1, max=8)] = 4,
     anyway: Annotated[bool, typer.Option("--anyway", help="Measure although somebody is on the device.")] = False,
     out: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE", help="Write the fingerprint here, not to the user's data."),
+        Path | None, typer.Option(metavar="FILE", help="Write the fingerprint here, not to the user's data.")
     ] = None,
     save_readings: Annotated[Path | None, typer.Option(metavar="FILE", help="Keep what was seen, for --from.")] = None,
     from_file: Annotated[
-        Path | None,
-        typer.Option("--from", metavar="FILE", help="Measure nothing: use these readings."),
+        Path | None, typer.Option("--from", metavar="FILE", help="Measure nothing: use these readings.")
     ] = None,
     listing: Annotated[bool, typer.Option("--list", help="List the fingerprints kept here.")] = False,
     as_json: Json = False,

@@ -15,23 +15,17 @@ from kts.cli.output import present, say
 
 def profile(
     experiment: Annotated[
-        str,
-        typer.Argument(
-            help="An experiment file, or a name from `kts experiments`.",
-            autocompletion=complete_name,
-        ),
+        str, typer.Argument(help="An experiment file, or a name from `kts experiments`.", autocompletion=complete_name)
     ],
     *,
     tenant: Annotated[
-        list[str] | None,
-        typer.Option(metavar="NAME", help="Only this tenant; may be repeated. Default: all."),
+        list[str] | None, typer.Option(metavar="NAME", help="Only this tenant; may be repeated. Default: all.")
     ] = None,
     seconds: Annotated[
         float, typer.Option(min=0.1, max=3600, help="Of each tenant without a tracer, and again with one.")
     ] = 20.0,
     out: Annotated[
-        Path | None,
-        typer.Option(metavar="DIR", help="Where the profiles go. Default: profiles/NAME."),
+        Path | None, typer.Option(metavar="DIR", help="Where the profiles go. Default: profiles/NAME.")
     ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace profiles that are already there.")] = False,
     device: Annotated[str | None, typer.Option(help="auto, cuda or cpu.")] = None,

@@ -34,26 +34,20 @@ class ChangeOptions:
     """Keys of the experiment that are set anew. Each field is an option; see `kts.cli.groups`."""
 
     design: Annotated[
-        str | None,
-        typer.Option(help="interleaved or classic.", autocompletion=_choice("interleaved", "classic")),
+        str | None, typer.Option(help="interleaved or classic.", autocompletion=_choice("interleaved", "classic"))
     ] = None
     rounds: Annotated[int | None, typer.Option(help="Rounds always run.")] = None
     iterations: Annotated[int | None, typer.Option(help="Iterations per condition, of every tenant.")] = None
     precision: Annotated[
-        str | None,
-        typer.Option(help="Relative half-width of DF99's 95 % interval, e.g. 0.05, or none."),
+        str | None, typer.Option(help="Relative half-width of DF99's 95 % interval, e.g. 0.05, or none.")
     ] = None
     max_seconds: Annotated[float | None, typer.Option(help="Measure no longer than this.")] = None
     device: Annotated[
-        str | None,
-        typer.Option(help="auto, cuda or cpu.", autocompletion=_choice("auto", "cuda", "cpu")),
+        str | None, typer.Option(help="auto, cuda or cpu.", autocompletion=_choice("auto", "cuda", "cpu"))
     ] = None
     library: Annotated[
         str | None,
-        typer.Option(
-            help="auto, torch, cupy or numpy.",
-            autocompletion=_choice("auto", "torch", "cupy", "numpy"),
-        ),
+        typer.Option(help="auto, torch, cupy or numpy.", autocompletion=_choice("auto", "torch", "cupy", "numpy")),
     ] = None
     seed: Annotated[int | None, typer.Option(help="Order of blocks and think times.")] = None
     allow_different_gpus: Annotated[

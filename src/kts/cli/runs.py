@@ -70,11 +70,7 @@ def collect(  # noqa: PLR0917 - as above
     show_measured(fetched, figures=not no_figures, as_json=as_json)
 
 
-def clean(
-    run: RunId,
-    namespace: Namespace = DEFAULT_NAMESPACE,
-    context: Context = None,
-) -> None:
+def clean(run: RunId, namespace: Namespace = DEFAULT_NAMESPACE, context: Context = None) -> None:
     """Remove a run from a cluster.
 
     What was fetched of it stays.

@@ -19,8 +19,7 @@ def selfcheck(
     *,
     quick: Annotated[bool, typer.Option("--quick", help="Fewer pairs and repetitions: half a minute.")] = False,
     repetitions: Annotated[
-        int | None,
-        typer.Option(min=1, help="Runs per pair. Default: 300, or 5 with --quick."),
+        int | None, typer.Option(min=1, help="Runs per pair. Default: 300, or 5 with --quick.")
     ] = None,
     seed: Annotated[int, typer.Option(help="Of the first run of each pair; the others follow it.", min=0)] = 1,
     jobs: Annotated[int | None, typer.Option(min=1, help="Processes. Default: one per core; 1 with --quick.")] = None,

@@ -14,26 +14,22 @@ from kts.cli.output import present
 
 def whatif(
     mix: Annotated[
-        str | None,
-        typer.Argument(metavar="[MIX]", help="Tenants together: fft+gemm. Default: all of them."),
+        str | None, typer.Argument(metavar="[MIX]", help="Tenants together: fft+gemm. Default: all of them.")
     ] = None,
     *,
     forecast: Forecast,
     time_slice: Annotated[
-        list[float] | None,
-        typer.Option("--slice", metavar="MS", min=0.001, help="Another slice; may be repeated."),
+        list[float] | None, typer.Option("--slice", metavar="MS", min=0.001, help="Another slice; may be repeated.")
     ] = None,
     add: Annotated[
-        list[str] | None,
-        typer.Option(metavar="NAME", help="One more tenant of that profile; may be repeated."),
+        list[str] | None, typer.Option(metavar="NAME", help="One more tenant of that profile; may be repeated.")
     ] = None,
     rate: Annotated[
         list[str] | None,
         typer.Option(metavar="[NAME=]FACTOR", help="Everybody, or one, so many times as often, e.g. 0.5."),
     ] = None,
     faster: Annotated[
-        list[float] | None,
-        typer.Option(metavar="SPEED", min=0.01, help="A GPU so many times as fast."),
+        list[float] | None, typer.Option(metavar="SPEED", min=0.01, help="A GPU so many times as fast.")
     ] = None,
     as_json: Json = False,
 ) -> None:

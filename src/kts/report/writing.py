@@ -24,7 +24,11 @@ def write(run: RunData, analysis: Analysis, directory: Path, *, figures: bool = 
     the directory cannot be written or the disk is full.
     """
     summary = analysis.summary
-    drawn = _draw(run, analysis) if figures else []
+    drawn: list[Figure] = []
+    if figures:
+        from kts.report.figures import draw  # loads what draws
+
+        drawn = draw(analysis, run.info.kts)
     report = run_document(summary, run, drawn)
     contents: dict[str, bytes] = {
         "summary.json": files.encode(summary),
@@ -59,12 +63,6 @@ def write_score(score: Score, directory: Path, device: str, kts_version: str, *,
 
         contents |= _pictures(draw_score(score, device, kts_version))
     return [write_file(directory / name, content) for name, content in contents.items()]
-
-
-def _draw(run: RunData, analysis: Analysis) -> list[Figure]:
-    from kts.report.figures import draw
-
-    return draw(analysis, run.info.kts)
 
 
 def _pictures(figure: Figure) -> dict[str, bytes]:

@@ -3,8 +3,7 @@
 Importing this loads neither pydantic nor PyYAML; the models are in `kts.spec.models`.
 """
 
-from kts.spec.loader import LoadedExperiment, load, load_text
-from kts.spec.override import override
+from kts.spec.loader import LoadedExperiment, load, load_text, override
 from kts.spec.ready_made import catalog, names, ready_made_text
 from kts.spec.schema import json_schema
 

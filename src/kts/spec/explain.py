@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from difflib import get_close_matches
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+from pydantic import ValidationError
+from pydantic_core import ErrorDetails
 
 from kts.shown import shown, visible
+from kts.spec.models import WORKLOADS, Experiment, SloSpec, keys_of
 from kts.spec.yamltree import Path
-
-if TYPE_CHECKING:
-    from pydantic import ValidationError
-    from pydantic_core import ErrorDetails
 
 LONGEST_WORD = 60
 
@@ -97,22 +97,16 @@ def _choice(given: object, expected: str) -> str:
 
 
 def _unknown_workload(tenant: dict[str, object]) -> str:
-    from kts.spec.models import WORKLOADS
-
     given = tenant.get("workload")
     known = ", ".join(WORKLOADS)
     return f"unknown workload {_shown(given)}; known: {known}{did_you_mean(given, WORKLOADS)}"
 
 
 def _no_workload() -> str:
-    from kts.spec.models import WORKLOADS
-
     return f"workload is missing; known: {', '.join(WORKLOADS)}"
 
 
 def _unknown_key(path: Path, data: Any) -> str:
-    from kts.spec.models import WORKLOADS, Experiment, SloSpec, keys_of
-
     key = str(path[-1])
     if path[:1] != ("tenants",):
         return f"unknown key {shown(key)}{did_you_mean(key, Experiment.model_fields)}"

@@ -1,14 +1,15 @@
-"""From a file or a ready-made name to a validated experiment, with every mistake and its line."""
+"""From a file or a ready-made name, and changes of it, to a validated experiment; every mistake with its line."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from kts.errors import SpecError
+from kts.errors import SpecError, UsageError
 from kts.shown import named, shown, visible, without_mark
 from kts.spec.ready_made import names, ready_made_text
 
@@ -79,6 +80,41 @@ def load_text(text: str, *, source: str, default_name: str = "experiment", folde
         lines = [f"{source}:{line}: {message}" for line, message in sorted(mistakes)]
         raise SpecError("\n".join(lines), _SEE)
     return LoadedExperiment(experiment=experiment, text=text, source=source)
+
+
+def override(experiment: Experiment, changes: Mapping[str, object]) -> Experiment:
+    """The experiment with top-level keys replaced, validated anew.
+
+    The key ``iterations`` sets the amount of every tenant (and drops its ``seconds``); ``library``
+    also replaces what tenants name themselves. UsageError with one line per mistake if the result
+    is not valid.
+    """
+    from pydantic import ValidationError
+
+    from kts.spec.explain import explain, show_path
+    from kts.spec.models import Experiment
+
+    data = experiment.model_dump(exclude_unset=True)
+    for key, value in changes.items():
+        if key == "iterations":
+            for tenant in data["tenants"].values():
+                tenant.pop("seconds", None)
+                tenant["iterations"] = value
+            continue
+        if key == "library":
+            for tenant in data["tenants"].values():
+                tenant.pop("library", None)
+        data[key] = value
+    try:
+        return Experiment.model_validate(data)
+    except ValidationError as error:
+        lines = []
+        for path, message in explain(error, data):
+            key = show_path(path[-1:]).replace("_", "-")
+            line = f"--{key}: {message}" if key else message
+            if line not in lines:
+                lines.append(line)
+        raise UsageError("\n".join(lines), "see `kts run --help`") from error
 
 
 def _refuse_others(data: dict[str, Any], source: str) -> None:

@@ -8,9 +8,13 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
+import httpx2
 import msgspec
+from lightkube.config.client_adapter import Client, ConnectionParams
+from lightkube.core.exceptions import ConfigError
 
 from kts.errors import KtsError, SetupError
+from kts.k8s.cluster import kubeconfig
 from kts.k8s.objects import Object
 
 _TIMEOUT_S = 10.0
@@ -63,11 +67,6 @@ class Api:
 
         SetupError, in one line, for a kubeconfig that cannot be used.
         """
-        import httpx2
-        from lightkube.config.client_adapter import Client, ConnectionParams
-        from lightkube.core.exceptions import ConfigError
-
-        from kts.k8s.cluster import kubeconfig
 
         access = kubeconfig.access(context, os.environ)
         single = access.single
@@ -128,8 +127,6 @@ class Api:
 
     def logs(self, pod: str, namespace: str) -> Iterator[bytes]:
         """What the pod's container printed so far, in pieces."""
-        import httpx2
-
         path = f"{_path('Pod', namespace, pod)}/log"
         timeout = httpx2.Timeout(_TIMEOUT_S, read=60.0)
         with self._named(path), self._client.stream("GET", path, timeout=timeout) as answer:
@@ -196,9 +193,6 @@ class Api:
     @contextmanager
     def _named(self, path: str) -> Iterator[None]:
         """HTTP's and the credentials' errors as ours."""
-        import httpx2
-        from lightkube.core.exceptions import ConfigError
-
         try:
             yield
         # What an exec plugin may come to: absent, no JSON, no token in it.

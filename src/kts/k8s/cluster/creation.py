@@ -91,7 +91,6 @@ def clean(
     run: str,
     namespace: str,
     *,
-    patience_s: float = GONE_S,
     told: Callable[[str], None] | None = None,
     now: Callable[[], float] = time.monotonic,
     pause: Callable[[float], None] = time.sleep,
@@ -99,13 +98,13 @@ def clean(
     """Deletes everything that bears the run's label, and waits until it is gone; how many objects there were.
 
     A server that is away for a moment is waited for. ``told``: is given a line if it takes long. SetupError naming
-    what is left after ``patience_s``; Unavailable if the server is still away then.
+    what is left after GONE_S; Unavailable if the server is still away then.
     """
     labels = {LABEL_RUN: run}
     seen: set[str] = set()
     began = now()
     while True:
-        late = now() - began > patience_s
+        late = now() - began > GONE_S
         try:
             left = [(kind, podstate.name(obj)) for kind in KINDS for obj in api.list(kind, namespace, labels)]
             if not left:
@@ -113,7 +112,7 @@ def clean(
             names = ", ".join(f"{kind} {name}" for kind, name in left)
             if late:
                 raise SetupError(
-                    f"still there after {patience_s:.0f} s: {names}", f"kts clean {run} again, or kubectl delete"
+                    f"still there after {GONE_S:.0f} s: {names}", f"kts clean {run} again, or kubectl delete"
                 )
             for kind, name in left:
                 if f"{kind}/{name}" not in seen:

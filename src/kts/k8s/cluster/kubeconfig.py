@@ -13,14 +13,15 @@ import os
 import ssl
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import msgspec
+from lightkube.config.kubeconfig import KubeConfig, SingleConfig
+from lightkube.config.models import Cluster, Context, User
+from lightkube.core.exceptions import ConfigError
 
 from kts.errors import SetupError
-
-if TYPE_CHECKING:
-    from lightkube.config.kubeconfig import SingleConfig
+from kts.spec.yamltree import TreeError, parse
 
 DEFAULT = "~/.kube/config"
 SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
@@ -95,9 +96,6 @@ def _there(path: Path) -> bool:
 
 
 def _of_pod(env: Mapping[str, str]) -> SingleConfig:
-    from lightkube.config.kubeconfig import KubeConfig
-    from lightkube.core.exceptions import ConfigError
-
     try:
         single = KubeConfig.from_service_account(SERVICE_ACCOUNT).get()
     except (ConfigError, OSError, KeyError, ValueError) as error:
@@ -120,8 +118,6 @@ def _merged(files: list[Path]) -> _Config:
 
 def _read(path: Path) -> Entry:
     """The file's mapping; empty for an empty file."""
-    from kts.spec.yamltree import TreeError, parse
-
     try:
         tree = parse(path.read_text(encoding="utf-8-sig"))
     except OSError as error:
@@ -253,9 +249,6 @@ def _readable(file: Path, path: Path, key: str) -> Path:
 
 
 def _single(name: str, context: Entry, cluster: Entry, user: Entry, path: Path) -> SingleConfig:
-    from lightkube.config.kubeconfig import SingleConfig
-    from lightkube.config.models import Cluster, Context, User
-
     try:
         return SingleConfig(
             context_name=name,

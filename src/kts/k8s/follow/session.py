@@ -12,7 +12,7 @@ import time
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -135,6 +135,7 @@ class Session:
         self.run, self.plan, self.settings = run, plan, settings
         self._api, self._uid, self._mirror = api, uid, mirror
         self._headers = {TOKEN_HEADER: token}
+        self._conductor_name = manifests.conductor_name(run)
         self._watch = PodWatch(api, run, settings, mirror.note, allow_different_gpus=plan.allow_different_gpus)
         self._supplied: set[int] = set()
         self._told: set[str] = set()
@@ -203,12 +204,12 @@ class Session:
 
     def _status(self) -> Status | None:
         """What the conductor says; None while its pod is not there, or does not answer."""
-        conductor = self._watch.pods.get(manifests.conductor_name(self.run))
+        conductor = self._watch.pods.get(self._conductor_name)
         if conductor is None or podstate.phase(conductor) != "Running":
             return None
         try:
             return files.decode(
-                self._get("/v1/status"), Status, "the conductor's answer", "not a status", "use one kts version"
+                self._ask("GET", "/v1/status"), Status, "the conductor's answer", "not a status", "use one kts version"
             )
         except (Missing, Unavailable):
             self._api.version()  # Unavailable if it is the server that is away, and not only the pod
@@ -250,12 +251,12 @@ class Session:
         self._supplied.add(index)
 
     def _conductor_gone(self) -> bool:
-        conductor = self._watch.pods.get(manifests.conductor_name(self.run))
+        conductor = self._watch.pods.get(self._conductor_name)
         return conductor is not None and (podstate.name(conductor) in self._watch.gone or podstate.over(conductor))
 
     def _without_conductor(self) -> Outcome:
-        conductor = self._watch.pods.get(manifests.conductor_name(self.run))
-        end = "deleted" if manifests.conductor_name(self.run) in self._watch.gone else podstate.phase(conductor or {})
+        conductor = self._watch.pods.get(self._conductor_name)
+        end = "deleted" if self._conductor_name in self._watch.gone else podstate.phase(conductor or {})
         reason = (conductor or {}).get("status", {}).get("reason", "")
         return Outcome(
             kind="incomplete",
@@ -270,12 +271,12 @@ class Session:
         """Brings the copy up to what ``status`` says is there: the growing files first, so that run.json, which
         names their blocks, is never ahead of them. False if an answer failed: the next round brings the rest."""
         try:
-            run = self._get(f"/v1/files/{layout.RUN}")
+            run = self._ask("GET", f"/v1/files/{layout.RUN}")
             status = self._status() or status
             for name in GROWING:
                 have = self._mirror.size(name)
                 while have < status.files.get(name, 0):
-                    part = self._get(f"/v1/files/{name}", {"offset": str(have)})
+                    part = self._ask("GET", f"/v1/files/{name}", params={"offset": str(have)})
                     if not part:
                         break
                     have = self._mirror.append(name, part, have)
@@ -325,22 +326,14 @@ class Session:
         """Lets others write the directory."""
         self._mirror.close()
 
-    def _get(self, path: str, params: dict[str, str] | None = None) -> bytes:
-        return self._api.proxy(
-            "GET",
-            self.settings.namespace,
-            manifests.conductor_name(self.run),
-            STATUS_PORT,
-            path,
-            headers=self._headers,
-            params=params,
-        )
+    def _ask(self, method: str, path: str, **more: Any) -> bytes:
+        where = self.settings.namespace, self._conductor_name, STATUS_PORT
+        return self._api.proxy(method, *where, path, headers=self._headers, **more)
 
     def _post(self, path: str, body: bytes = b"") -> bool:
         """True if the conductor took it."""
-        name = manifests.conductor_name(self.run)
         try:
-            self._api.proxy("POST", self.settings.namespace, name, STATUS_PORT, path, headers=self._headers, body=body)
+            self._ask("POST", path, body=body)
         except SetupError:
             return False
         return True

@@ -57,7 +57,7 @@ def _job(plan: Plan, block: Block, tenant: str, run: str, settings: ClusterSetti
         tenant=tenant,
         command=["python3", "-m", "kts.worker"],
         args=arguments or ["--join"],
-        env=[{"name": name, "value": value} for name, value in variables.items()],
+        env=variables,
         extra_labels={LABEL_BLOCK: str(block.index)},
     )
 

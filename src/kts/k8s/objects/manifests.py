@@ -107,8 +107,10 @@ def render(
         _network_policy(run, settings),
         _conductor(plan, run, settings, mode or sharingmode.asked(plan, settings)),
     ]
-    tenants = () if is_classic(plan) else plan.tenants
-    return objects + [_job(plan, tenant.name, run, settings) for tenant in tenants]
+    command = ["python3", "-m", "kts.worker", "--join"]
+    names = () if is_classic(plan) else tuple(tenant.name for tenant in plan.tenants)
+    jobs = (worker_job(plan, run, settings, name=job_name(run, n), tenant=n, command=command) for n in names)
+    return [*objects, *jobs]
 
 
 def is_classic(plan: Plan) -> bool:
@@ -169,8 +171,8 @@ def _labels(run: str, role: str, tenant: str = "") -> dict[str, str]:
     return {**labels, LABEL_TENANT: tenant} if tenant else labels
 
 
-def _meta(name: str, run: str, role: str, settings: ClusterSettings, tenant: str = "") -> Object:
-    return {"name": name, "namespace": settings.namespace, "labels": _labels(run, role, tenant)}
+def _meta(name: str, run: str, role: str, settings: ClusterSettings) -> Object:
+    return {"name": name, "namespace": settings.namespace, "labels": _labels(run, role)}
 
 
 def namespace_object(settings: ClusterSettings) -> Object:
@@ -233,16 +235,16 @@ def _network_policy(run: str, settings: ClusterSettings) -> Object:
 
 
 def _conductor(plan: Plan, run: str, settings: ClusterSettings, mode: SharingMode) -> Object:
+    told = {
+        "KTS_RUN": run,
+        "KTS_MODE": msgspec.json.encode(mode).decode(),
+        "KTS_JOIN_S": str(settings.join_s),
+        "KTS_KEEP_S": str(settings.keep_s),
+        **_telemetry_env(plan, settings),
+    }
     container = {
         **_container("conductor", ["python3", "-m", "kts.k8s.pod.conductor"], settings),
-        "env": [
-            {"name": "KTS_RUN", "value": run},
-            {"name": "KTS_MODE", "value": msgspec.json.encode(mode).decode()},
-            {"name": "KTS_JOIN_S", "value": str(settings.join_s)},
-            {"name": "KTS_KEEP_S", "value": str(settings.keep_s)},
-            *_telemetry_env(plan, settings),
-            _node_name(),
-        ],
+        "env": [*_variables(told), _node_name()],
         "ports": [{"name": "worker", "containerPort": WORKER_PORT}, {"name": "status", "containerPort": STATUS_PORT}],
         "resources": {"requests": {"cpu": "100m", "memory": "256Mi"}, "limits": {"memory": "2Gi"}},
         "volumeMounts": [
@@ -270,27 +272,15 @@ def _sees_nvml(plan: Plan, settings: ClusterSettings) -> bool:
     return settings.telemetry and plan.device == "cuda"
 
 
-def _telemetry_env(plan: Plan, settings: ClusterSettings) -> list[Object]:
+def _telemetry_env(plan: Plan, settings: ClusterSettings) -> dict[str, str]:
     """NVML without a slot of the device plugin: the container runtime mounts it for whoever asks so, if it is set to;
     where it is not, NVML is not there, and the run says so."""
-    env = [{"name": "KTS_TELEMETRY", "value": "on" if settings.telemetry else "off"}]
+    env = {"KTS_TELEMETRY": "on" if settings.telemetry else "off"}
     if settings.telemetry and settings.dcgm:
-        env.append({"name": "KTS_DCGM", "value": settings.dcgm})
+        env["KTS_DCGM"] = settings.dcgm
     if _sees_nvml(plan, settings):
-        env.append({"name": "NVIDIA_VISIBLE_DEVICES", "value": "all"})
-        env.append({"name": "NVIDIA_DRIVER_CAPABILITIES", "value": "utility"})
+        env |= {"NVIDIA_VISIBLE_DEVICES": "all", "NVIDIA_DRIVER_CAPABILITIES": "utility"}
     return env
-
-
-def _job(plan: Plan, tenant: str, run: str, settings: ClusterSettings) -> Object:
-    return worker_job(
-        plan,
-        run,
-        settings,
-        name=job_name(run, tenant),
-        tenant=tenant,
-        command=["python3", "-m", "kts.worker", "--join"],
-    )
 
 
 def worker_job(
@@ -302,14 +292,14 @@ def worker_job(
     tenant: str,
     command: list[str],
     args: Sequence[str] = (),
-    env: Sequence[Object] = (),
+    env: Mapping[str, str] | None = None,
     extra_labels: Mapping[str, str] | None = None,
 ) -> Object:
     """A Job of one pod that runs a worker of ``tenant`` once; ``env`` on top of what every worker gets."""
     container = {
         **_container("worker", command, settings),
         **({"args": list(args)} if args else {}),
-        "env": [*env, *_tenant_env(tenant, run, settings), *_worker_env(plan)],
+        "env": [*_variables(env or {}), *_tenant_env(tenant, run, settings), *_worker_env(plan)],
         "resources": _resources(plan, settings),
         "volumeMounts": [{"name": "tmp", "mountPath": "/tmp"}],
     }
@@ -363,19 +353,23 @@ def _on_node(spec: Object, node: str) -> Object:
 
 
 def _tenant_env(tenant: str, run: str, settings: ClusterSettings) -> list[Object]:
-    return [
-        {"name": "KTS_TENANT", "value": tenant},
-        {"name": "KTS_CONDUCTOR", "value": f"$({service_variable(run)}):{WORKER_PORT}"},
-        {"name": "KTS_CONDUCTOR_NAME", "value": f"{object_name(run)}.{settings.namespace}.svc"},
-        {"name": "KTS_TOKEN", "valueFrom": {"secretKeyRef": {"name": object_name(run), "key": "token"}}},
-        {"name": "KTS_JOIN_S", "value": str(settings.join_s)},
-    ]
+    where = {
+        "KTS_TENANT": tenant,
+        "KTS_CONDUCTOR": f"$({service_variable(run)}):{WORKER_PORT}",
+        "KTS_CONDUCTOR_NAME": f"{object_name(run)}.{settings.namespace}.svc",
+    }
+    token = {"name": "KTS_TOKEN", "valueFrom": {"secretKeyRef": {"name": object_name(run), "key": "token"}}}
+    return [*_variables(where), token, *_variables({"KTS_JOIN_S": str(settings.join_s)})]
 
 
 def _worker_env(plan: Plan) -> list[Object]:
     env = [{"name": "HOME", "value": "/tmp"}, _node_name()]
     # On the CPU device the node's last core is what the tenants share.
     return [*env, {"name": "KTS_CORES", "value": "last"}] if plan.device == "cpu" else env
+
+
+def _variables(values: Mapping[str, str]) -> list[Object]:
+    return [{"name": name, "value": value} for name, value in values.items()]
 
 
 def _node_name() -> Object:

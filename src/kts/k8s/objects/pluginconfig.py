@@ -11,9 +11,11 @@ import difflib
 from typing import Any
 
 import msgspec
+import yaml
 
 from kts.errors import SetupError
 from kts.k8s.objects import Object
+from kts.spec.yamltree import TreeError, parse
 
 GPU = "nvidia.com/gpu"
 SHARED = ".shared"
@@ -50,8 +52,6 @@ def with_replicas(text: str, replicas: int, resource: str = GPU) -> str:
 
     SetupError if kts does not understand it as a whole, or if it shares GPUs by MPS.
     """
-    import yaml
-
     config, slicing, entry = _understood(text, resource)
     if (config.get("sharing") or {}).get("mps"):
         raise SetupError(
@@ -90,10 +90,6 @@ def looks_like_one(text: str) -> bool:
 
 def _understood(text: str, resource: str) -> tuple[Object, Object, Object | None]:
     """(the config, its time-slicing, the entry of ``resource`` in it). SetupError naming the place."""
-    import yaml
-
-    from kts.spec.yamltree import TreeError, parse
-
     try:
         tree = parse(text)
     except TreeError as error:
@@ -164,7 +160,6 @@ def _odd(place: str, why: str) -> SetupError:
 
 def _in_place(text: str, replicas: int, resource: str) -> str | None:
     """The text with only the number changed; None if there is no such number."""
-    import yaml
 
     def child(node: Any, name: str) -> Any:
         pairs = node.value if isinstance(node, yaml.MappingNode) else ()
