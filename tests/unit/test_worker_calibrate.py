@@ -7,8 +7,9 @@ from tests.helpers_worker import FakeClock, FakeDevice
 
 from kts.model.plan import SIZED, Kernel, SizedKernel
 from kts.worker import calibrate as module
-from kts.worker.calibrate import Bench, calibrate, candidates, cost, refine, search
+from kts.worker.calibrate import Bench, calibrate, refine, search
 from kts.worker.failures import OutOfMemoryError
+from kts.worker.workloads import sized_workload
 
 
 @pytest.mark.parametrize("kernel", SIZED)
@@ -22,10 +23,10 @@ def test_the_search_ends_within_tolerance_or_between_neighbours(
 
     def measure(size: int) -> float:
         tried.append(size)
-        return overhead_ms + cost(kernel, size) * 2e-8
+        return overhead_ms + sized_workload(kernel).cost(size) * 2e-8
 
     size, ms = search(kernel, target_ms, measure)
-    sizes = candidates(kernel)
+    sizes = sized_workload(kernel).candidates()
     at = sizes.index(size)
     assert ms == measure(size)
     neighbours = [sizes[i] for i in (at - 1, at + 1) if 0 <= i < len(sizes)]
@@ -37,9 +38,9 @@ def test_the_search_ends_within_tolerance_or_between_neighbours(
 
 def test_candidates_are_what_the_libraries_like() -> None:
     """Otherwise a size with a large prime factor makes the fft several times slower than its neighbours."""
-    assert candidates("fft")[:12] == [16, 32, 48, 64, 80, 96, 112, 128, 144, 160, 192, 224]
-    assert candidates("gemm")[:3] == [32, 64, 96]
-    assert candidates("fft")[-1] == candidates("gemm")[-1] == 131_072
+    assert sized_workload("fft").candidates()[:12] == [16, 32, 48, 64, 80, 96, 112, 128, 144, 160, 192, 224]
+    assert sized_workload("gemm").candidates()[:3] == [32, 64, 96]
+    assert sized_workload("fft").candidates()[-1] == sized_workload("gemm").candidates()[-1] == 131_072
 
 
 def test_a_size_without_room_only_matters_if_the_target_needs_it() -> None:
@@ -48,7 +49,7 @@ def test_a_size_without_room_only_matters_if_the_target_needs_it() -> None:
     def measure(size: int) -> float:
         if size > 4000:
             raise OutOfMemoryError(f"gemm of size {size} needs too much", "choose a smaller size")
-        return cost("gemm", size) * 1e-9
+        return sized_workload("gemm").cost(size) * 1e-9
 
     size, ms = search("gemm", 40.0, measure)
     assert size < 4000
@@ -73,7 +74,7 @@ def test_refinement_moves_where_cold_clocks_change_the_duration() -> None:
     paced: list[int] = []
 
     def burst_ms(size: int) -> float:
-        return cost("gemm", size) * 1e-9
+        return sized_workload("gemm").cost(size) * 1e-9
 
     def paced_ms(size: int) -> float:
         paced.append(size)
@@ -122,10 +123,11 @@ def test_calibration_ends_with_a_warm_operation_of_the_reported_size() -> None:
 
 def test_durations_that_jump_between_neighbouring_sizes_do_not_end_the_search() -> None:
     """FFT libraries jump: an H200 takes 3.05 ms at 13824, over 4 ms at the next size, and 3.63 ms at 16384."""
+    cost = sized_workload("fft").cost
 
     def measure(size: int) -> float:
         slow = size not in (4096, 8192, 13824, 16384)
-        return 3.63 * cost("fft", size) / cost("fft", 16384) * (1.45 if slow else 1.0 if size == 16384 else 1.19)
+        return 3.63 * cost(size) / cost(16384) * (1.45 if slow else 1.0 if size == 16384 else 1.19)
 
     size, ms = search("fft", 3.6, measure)
     assert (size, ms) == (16384, pytest.approx(3.63))

@@ -6,8 +6,8 @@ calibration found), written to run.json, and never changed after that.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import ClassVar, Literal, get_args
+from collections.abc import Mapping, Sequence
+from typing import ClassVar, Literal, TypeVar, get_args
 
 import msgspec
 
@@ -182,6 +182,9 @@ class Block(msgspec.Struct, frozen=True, kw_only=True):
         return tuple(self.quotas)
 
 
+_Named = TypeVar("_Named", Tenant, Condition)
+
+
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
     """Everything that is decided before the first timed iteration.
 
@@ -216,17 +219,11 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
 
     def tenant(self, name: str) -> Tenant:
         """The tenant of that name. KeyError if there is none."""
-        for tenant in self.tenants:
-            if tenant.name == name:
-                return tenant
-        raise KeyError(name)
+        return _named(self.tenants, name)
 
     def condition(self, name: str) -> Condition:
         """The condition of that name. KeyError if there is none."""
-        for condition in self.conditions:
-            if condition.name == name:
-                return condition
-        raise KeyError(name)
+        return _named(self.conditions, name)
 
     def resolved(self, kinds: Mapping[str, str], libraries: Mapping[str, str]) -> Plan:
         """The plan with what each "auto" came to, by tenant: its library, and the device where it is one for all."""
@@ -239,7 +236,10 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
 
     def solo(self, tenant: str) -> Condition:
         """The condition in which ``tenant`` runs alone. KeyError if the plan has none."""
-        return next((c for c in self.conditions if c.tenants == (tenant,)), None) or _missing(tenant)
+        for condition in self.conditions:
+            if condition.tenants == (tenant,):
+                return condition
+        raise KeyError(f"no solo condition for {tenant}")
 
     @property
     def mixes(self) -> tuple[Condition, ...]:
@@ -254,5 +254,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
         return max(self.conditions, key=lambda c: len(c.tenants))
 
 
-def _missing(tenant: str) -> Condition:
-    raise KeyError(f"no solo condition for {tenant}")
+def _named(things: Sequence[_Named], name: str) -> _Named:
+    for one in things:
+        if one.name == name:
+            return one
+    raise KeyError(name)

@@ -88,11 +88,11 @@ class Mirror:
         be written. The copy is never wrong: at worst it is shorter. Of telemetry all this is only noted, once: records
         must not wait for it.
         """
-        if name != layout.TELEMETRY_JOURNAL:
-            return self._append(name, data, offset)
         try:
             return self._append(name, data, offset)
         except (DataError, SetupError) as error:
+            if name != layout.TELEMETRY_JOURNAL:
+                raise
             self._lost = self._lost or f"{name} could not be copied whole: {error.what}"
             self.note(self._lost)
             return offset + len(data)

@@ -33,16 +33,6 @@ _JUMP = 0.1  # of log duration over log work
 _COLD_CALLS = 2  # the first calls at a size make plans and load kernels
 
 
-def candidates(kernel: SizedKernel) -> list[int]:
-    """Sizes that calibration may choose, ascending."""
-    return sized_workload(kernel).candidates()
-
-
-def cost(kernel: SizedKernel, size: int) -> float:
-    """Work to do, in arbitrary units."""
-    return sized_workload(kernel).cost(size)
-
-
 def search(kernel: SizedKernel, target_ms: float, measure: Callable[[int], float]) -> tuple[int, float]:
     """The size whose duration comes closest to ``target_ms``, and that duration (ms).
 
@@ -51,7 +41,7 @@ def search(kernel: SizedKernel, target_ms: float, measure: Callable[[int], float
     Where these two differ by more than their work does (FFT libraries may jump by a third from one size to the
     next), sizes further away may come closer: then those around the target are tried too.
     """
-    sizes = candidates(kernel)
+    sizes = sized_workload(kernel).candidates()
     below, above = -1, len(sizes)
     results: dict[int, float] = {}
     no_room: OutOfMemoryError | None = None
@@ -111,9 +101,9 @@ def _scan(
     kernel: SizedKernel, target_ms: float, results: dict[int, float], measure: Callable[[int], float]
 ) -> tuple[int, float]:
     """Tries sizes whose cost is nearest to what the best result asks for, until one is within `TOLERANCE`."""
-    best = _best(results, target_ms)
-    wanted = math.log(cost(kernel, best) * target_ms / results[best])
-    by_cost = sorted(candidates(kernel), key=lambda size: abs(math.log(cost(kernel, size)) - wanted))
+    work, best = sized_workload(kernel), _best(results, target_ms)
+    wanted = math.log(work.cost(best) * target_ms / results[best])
+    by_cost = sorted(work.candidates(), key=lambda size: abs(math.log(work.cost(size)) - wanted))
     for size in by_cost[:_SCANNED]:
         if _is_close(results[best], target_ms):
             break
@@ -131,8 +121,8 @@ def _is_jump(kernel: SizedKernel, sizes: Sequence[int], below: int, above: int, 
     if below < 0 or above == len(sizes) or sizes[above] not in results:
         return False
     low, high = sizes[below], sizes[above]
-    work = math.log(cost(kernel, high) / cost(kernel, low))
-    return math.log(results[high] / results[low]) - work > _JUMP
+    cost = sized_workload(kernel).cost
+    return math.log(results[high] / results[low]) - math.log(cost(high) / cost(low)) > _JUMP
 
 
 def _best(results: dict[int, float], target_ms: float) -> int:
@@ -228,10 +218,11 @@ def calibrate(bench: Bench, work: Kernel, think_ms: float) -> tuple[int, float]:
 
 def _scaled(kernel: SizedKernel, sizes: Sequence[int], size: int, factor: float) -> int:
     """Index of the candidate whose cost is closest to ``factor`` times that of ``size``."""
-    wanted = cost(kernel, size) * factor
-    upper = min(bisect_left(sizes, wanted, key=lambda n: cost(kernel, n)), len(sizes) - 1)
+    cost = sized_workload(kernel).cost
+    wanted = cost(size) * factor
+    upper = min(bisect_left(sizes, wanted, key=cost), len(sizes) - 1)
     lower = max(upper - 1, 0)
-    return min(lower, upper, key=lambda index: abs(math.log(cost(kernel, sizes[index]) / wanted)))
+    return min(lower, upper, key=lambda index: abs(math.log(cost(sizes[index]) / wanted)))
 
 
 def _miss(ms: float, target_ms: float) -> float:

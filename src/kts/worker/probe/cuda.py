@@ -6,8 +6,6 @@ import time
 from collections import deque
 from collections.abc import Callable
 
-from msgspec.structs import replace
-
 from kts.model.run import DeviceInfo
 from kts.units import NS_PER_MS, ms_to_ns, s_to_ns
 from kts.worker.devices.cuda import cuda_info
@@ -50,7 +48,7 @@ class CudaProbe:
 
     def info(self) -> DeviceInfo:
         """The GPU as the driver names it; ``library`` says what compiled the kernel."""
-        return replace(cuda_info(self._compiler, "", "globaltimer"))
+        return cuda_info(self._compiler, "", "globaltimer")
 
     def ticks(self, n: int) -> list[int]:
         """Readings by one thread."""
