@@ -36,7 +36,7 @@ from kts.model.plan import DeviceChoice, Kernel
 from kts.physics.values import Interval
 from kts.units import format_ms
 from kts.worker.detect import DeviceKind, choose, choose_kind
-from kts.worker.probe.gaps import Slicing, count
+from kts.worker.probe.gaps import SliceCosts, count
 from kts.worker.probe.neighbours import Neighbourhood, cores_for, gather
 from kts.worker.probe.serve import Order
 from kts.worker.probe.traces import BLIP_NS, Looks
@@ -51,15 +51,15 @@ SLOW = 1.05
 Floats = NDArray[np.float64]
 
 
-def slices(kind: DeviceKind, mode: str, repeats: int, seconds: float, keep: Path | None) -> Slicing | None:
+def slices(kind: DeviceKind, mode: str, repeats: int, seconds: float, keep: Path | None) -> SliceCosts | None:
     """Fingerprints, one line each; the first one's sharing."""
     from kts.physics.probe import findings, sharing_of
-    from kts.worker.probe.session import Effort, measure
+    from kts.worker.probe.session import ProbeEffort, measure
 
     found, first = [], None
     for i in range(repeats):
         began = time.monotonic()
-        taken = measure(kind, mode, effort=Effort(seconds=seconds), cores=cores_for(kind), anyway=True)
+        taken = measure(kind, mode, effort=ProbeEffort(seconds=seconds), cores=cores_for(kind), anyway=True)
         took = time.monotonic() - began
         if keep is not None:
             keep.mkdir(parents=True, exist_ok=True)
@@ -97,7 +97,7 @@ def _us(cost: Interval) -> str:
     return f"{cost.value * 1e3:.0f} [{cost.lo * 1e3:.0f}, {cost.hi * 1e3:.0f}] us"
 
 
-def counts(kind: DeviceKind, mode: str, probes: int, known: Slicing | None) -> None:
+def counts(kind: DeviceKind, mode: str, probes: int, known: SliceCosts | None) -> None:
     """A table: right counts by number of neighbours and way of probing."""
     rng = np.random.default_rng(0)
     ways: dict[str, Callable[[Looks], int]] = {"looks": lambda seen: count(seen).neighbours}
@@ -138,7 +138,7 @@ def counts(kind: DeviceKind, mode: str, probes: int, known: Slicing | None) -> N
         print(f"  {name:<28}{''.join(f'{hit / probes:>7.0%}' for hit in hits_by_n)}   {share:.1%} of {total}")
 
 
-def patterns(kind: DeviceKind, mode: str, known: Slicing | None) -> None:
+def patterns(kind: DeviceKind, mode: str, known: SliceCosts | None) -> None:
     """What a watch of 1.5 s says of bursts of known length."""
     from kts.worker.probe.who import sentence
 

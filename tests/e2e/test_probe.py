@@ -22,7 +22,7 @@ from kts.physics.probe import findings
 from kts.worker.probe.gaps import count, turns
 from kts.worker.probe.neighbours import Neighbourhood, ProbeProcess, cores_for, gather
 from kts.worker.probe.serve import Order
-from kts.worker.probe.session import Effort, measure
+from kts.worker.probe.session import ProbeEffort, measure
 from kts.worker.probe.traces import BLIP_NS, Looks
 
 pytestmark = pytest.mark.e2e
@@ -85,7 +85,7 @@ def test_a_cpu_core_has_a_slice() -> None:
     """Else the same probe does not read the kernel scheduler's slice."""
     _quiet(time.monotonic() + DEADLINE_S)
     taken = measure(
-        "cpu", "cpu-scheduler", effort=Effort(seconds=0.5, most=2, pulses=0), cores=cores_for("cpu"), anyway=True
+        "cpu", "cpu-scheduler", effort=ProbeEffort(seconds=0.5, most=2, pulses=0), cores=cores_for("cpu"), anyway=True
     )
     found = findings(taken)
     mark = found.fingerprint

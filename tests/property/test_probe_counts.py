@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from tests.helpers_probe import comes_and_goes, looks_of, readings, sharing, watch_beside, watched, watching
 
 from kts.physics.probe import findings
-from kts.worker.probe.gaps import Slicing, count, turns, usual
+from kts.worker.probe.gaps import SliceCosts, count, turns, usual
 from kts.worker.probe.traces import GapTrace
 
 SEEDS = 200
@@ -32,7 +32,7 @@ def test_the_slice_comes_back_within_two_percent(slice_ms: float, cost: float, s
         assert found.value == pytest.approx(cost * slice_ms, abs=0.01 * slice_ms)
 
 
-def _some(seed: int) -> tuple[int, GapTrace, Slicing, float]:
+def _some(seed: int) -> tuple[int, GapTrace, SliceCosts, float]:
     """A GPU, 0 to 4 saturating neighbours, perhaps one with bursts, and what a watcher sees: noisy."""
     rng = np.random.default_rng(seed)
     n = seed % 5
@@ -45,7 +45,7 @@ def _some(seed: int) -> tuple[int, GapTrace, Slicing, float]:
         others.append(comes_and_goes(float(rng.uniform(0.1, 0.9)) * slice_ms, 8 * slice_ms * (n + 1), ms, rng, 0.3))
     noise = {"jitter_ms": 0.003 * slice_ms, "dropped": 0.02, "step_ms": 1024e-6}
     trace = watch_beside(others, shared, ms, **noise)
-    return n, trace, Slicing(slice_ms=slice_ms, switch_ms=(costs,), yield_ms=costs * 0.6), ms
+    return n, trace, SliceCosts(slice_ms=slice_ms, switch_ms=(costs,), yield_ms=costs * 0.6), ms
 
 
 def test_neighbours_are_counted_right_in_nearly_all_of_200_probes() -> None:
@@ -71,7 +71,7 @@ def test_bursts_are_found_with_length_and_period(burst: float, period: float, sa
     burst = burst - 0.15 if burst % 1.0 > 0.85 else burst  # close to whole slices two answers are right
     others = [comes_and_goes(burst * 2.0, period * 2.0, 2 * ms, rng, 0.02), *[watching(2 * ms)] * saturating]
     trace = watch_beside(others, sharing(2.0, (0.1,), 0.06), 2 * ms)
-    found = count(watched(trace), Slicing(slice_ms=2.0, switch_ms=(0.1,), yield_ms=0.06))
+    found = count(watched(trace), SliceCosts(slice_ms=2.0, switch_ms=(0.1,), yield_ms=0.06))
     assert found.neighbours == saturating
     assert found.pattern is not None
     assert found.pattern.burst_ms == pytest.approx(burst * 2.0, rel=0.1, abs=0.25)

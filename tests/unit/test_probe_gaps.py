@@ -9,12 +9,12 @@ import pytest
 from tests.helpers_probe import H200, HERE_NS, watched
 
 from kts.errors import DataError
-from kts.worker.probe.gaps import Slicing, count, interval, turns, usual
+from kts.worker.probe.gaps import SliceCosts, count, interval, turns, usual
 from kts.worker.probe.traces import GapTrace, Looks, Pair, threshold_ns
 from kts.worker.probe.who import sentence, sharing_of
 
 MS = 1_000_000
-KNOWN = Slicing(slice_ms=2.0, switch_ms=(0.2,), yield_ms=0.1)
+KNOWN = SliceCosts(slice_ms=2.0, switch_ms=(0.2,), yield_ms=0.1)
 
 
 def _trace(*cycles: tuple[float, float], last_ms: float = 2.0) -> GapTrace:
@@ -162,7 +162,7 @@ def test_the_clocks_own_steps_are_no_gaps(step: int, expected: int) -> None:
 def test_a_look_needs_of_a_fingerprint_what_counting_needs() -> None:
     """Else the light image cannot use the file that kts probe wrote, or a wrong one ends in a traceback."""
     raw = b'{"schema": 1, "slice_ms": {"value": 2.0, "lo": 1, "hi": 3}, "preempt_ms": [{"value": 0.2}], "yield_ms": []}'
-    assert sharing_of(raw, "f") == Slicing(slice_ms=2.0, switch_ms=(0.2,))
+    assert sharing_of(raw, "f") == SliceCosts(slice_ms=2.0, switch_ms=(0.2,))
     for wrong in (b"{}", b"\xff", b'{"slice_ms": {"value": 0}, "preempt_ms": []}'):
         with pytest.raises(DataError, match="not a fingerprint"):
             sharing_of(wrong, "f")

@@ -14,7 +14,7 @@ from tests.helpers_probe import FakeProbe
 from kts.errors import MeasurementError, RefusalError, SetupError
 from kts.worker.probe.neighbours import Neighbourhood, ProbeProcess, gather
 from kts.worker.probe.serve import Lines, Order, ProbeServer, Reply, failed
-from kts.worker.probe.session import Effort, measure
+from kts.worker.probe.session import ProbeEffort, measure
 
 FAKE = """
 import os, sys
@@ -136,7 +136,7 @@ def measured(monkeypatch: pytest.MonkeyPatch) -> Callable[..., object]:
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(sys.path))
 
     def run(strangers: int, *, anyway: bool) -> object:
-        course = Effort(seconds=0.1, most=1, pulses=2)
+        course = ProbeEffort(seconds=0.1, most=1, pulses=2)
         command = _command(FAKE.format(n=strangers))
         return measure("cuda", "time-slicing", effort=course, anyway=anyway, command=command)
 

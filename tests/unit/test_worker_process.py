@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from kts.worker.failures import CommandError
-from kts.worker.tenants.process import Printed, Process
+from kts.worker.tenants.process import PrintedLine, Process
 
 # Forking with numpy's threads about is what newer Pythons warn of; the worker itself has one thread here.
 pytestmark = pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
@@ -38,7 +38,7 @@ def test_the_whole_group_is_stopped_continued_and_ended() -> None:
         "print(os.getpid(), child.pid, flush=True); child.wait()"
     )
     process = Process([sys.executable, "-c", code], os.environ)
-    lines: list[Printed] = []
+    lines: list[PrintedLine] = []
     _until(lambda: bool(lines.extend(process.lines(0.05)) or lines))
     pids = [int(text) for text in lines[0].text.split()]
     process.pause()
@@ -58,7 +58,7 @@ def test_lines_are_whole_and_the_last_word_is_kept() -> None:
         "sys.stdout.flush(); sys.stderr.write('why it died\\n'); sys.exit(3)"
     )
     process = Process([sys.executable, "-c", code], os.environ)
-    lines: list[Printed] = []
+    lines: list[PrintedLine] = []
     _until(lambda: bool(lines.extend(process.lines(0.05)) or process.exit_code() is not None))
     lines += process.drain()
     assert [line.text for line in lines if not line.on_stderr] == ["abc\n", "de\n", "last"]

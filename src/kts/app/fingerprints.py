@@ -20,7 +20,7 @@ from kts.report.fingerprints import figure, findings_elements, presence_elements
 from kts.store import fingerprints, origin
 from kts.worker.detect import choose_kind
 from kts.worker.probe.neighbours import cores_for
-from kts.worker.probe.session import Effort, measure
+from kts.worker.probe.session import ProbeEffort, measure
 from kts.worker.probe.traces import Readings
 from kts.worker.probe.who import Sighting, answer, look
 from kts.worker.sharing import before
@@ -156,7 +156,7 @@ def _measured(device: DeviceChoice, seconds: float, neighbours: int, anyway: boo
     return measure(
         kind,
         before(device).likely,
-        effort=Effort(seconds=seconds, most=neighbours),
+        effort=ProbeEffort(seconds=seconds, most=neighbours),
         cores=cores_for(kind),
         anyway=anyway,
         say=lambda step: say(f"watching {step} ..."),

@@ -16,7 +16,7 @@ from kts.errors import DataError, RefusalError
 from kts.files import decode
 from kts.physics.values import Fingerprint, Floats, Gpu, Interval
 from kts.units import NS_PER_MS
-from kts.worker.probe.gaps import Slicing, Turns, count, interval, turns, usual
+from kts.worker.probe.gaps import SliceCosts, Turns, count, interval, turns, usual
 from kts.worker.probe.traces import READINGS_VERSION, Bursts, Crowd, GapTrace, Ints, Looks, Readings
 
 LEAST_TURNS = 8
@@ -101,10 +101,10 @@ def findings(readings: Readings) -> Findings:
     )
 
 
-def sharing_of(fingerprint: Fingerprint) -> Slicing:
+def sharing_of(fingerprint: Fingerprint) -> SliceCosts:
     """What counting neighbours needs of it."""
     costs = tuple(cost.value for cost in fingerprint.preempt_ms)
-    return Slicing(slice_ms=fingerprint.slice_ms.value, switch_ms=costs, yield_ms=fingerprint.yield_ms[0].value)
+    return SliceCosts(slice_ms=fingerprint.slice_ms.value, switch_ms=costs, yield_ms=fingerprint.yield_ms[0].value)
 
 
 def timer_resolution_ns(ticks: Ints) -> float | None:
@@ -245,7 +245,7 @@ def _widened(found: tuple[float, float, float], unsure: float) -> Interval:
     return Interval(value=value, lo=max(low - unsure, 0.0), hi=high + unsure)
 
 
-def _crowd(readings: Readings, crowd: Crowd, known: Slicing, switch: Interval, outside: float) -> CrowdFinding:
+def _crowd(readings: Readings, crowd: Crowd, known: SliceCosts, switch: Interval, outside: float) -> CrowdFinding:
     seen: Turns = turns(crowd.watched, readings.blip_ns)
     looked = Looks(
         device=readings.device,

@@ -70,7 +70,7 @@ def turns(trace: GapTrace, blip_ns: int) -> Turns:
     return Turns(on / NS_PER_MS, gaps[:, 1] / NS_PER_MS, begins / NS_PER_MS, max(float(last) / NS_PER_MS, 0.0))
 
 
-class Slicing(msgspec.Struct, frozen=True, kw_only=True):
+class SliceCosts(msgspec.Struct, frozen=True, kw_only=True):
     """What is known of the device (ms): its slice, and what a switch costs, by number of others that wait.
 
     ``yield_ms``: a switch from one whose work ran out; None: as the others.
@@ -146,7 +146,7 @@ def usual(values: Floats) -> float:
     return float(np.median(ordered[first : first + half]))
 
 
-def count(looks: Looks, known: Slicing | None = None) -> Count:
+def count(looks: Looks, known: SliceCosts | None = None) -> Count:
     """Neighbours and bursts from what was seen, with the device's fingerprint or without.
 
     Without one the slice is the usual turn that ended in a gap, and a switch is taken to cost little beside it: right
@@ -159,11 +159,11 @@ def count(looks: Looks, known: Slicing | None = None) -> Count:
     return _count(looks, known) if fits else replace(plain, stale_ms=known.slice_ms)
 
 
-def _count(looks: Looks, known: Slicing | None) -> Count:
+def _count(looks: Looks, known: SliceCosts | None) -> Count:
     parts = [turns(look, looks.blip_ns) for look in looks.looks]
     short = looks.kind == "looks"  # each begins with a turn of its own
     seen = np.concatenate([part.on if short else part.whole for part in parts]) if parts else np.empty(0)
-    sharing = known or (Slicing(slice_ms=usual(seen)) if len(seen) else None)
+    sharing = known or (SliceCosts(slice_ms=usual(seen)) if len(seen) else None)
     share = _share(parts)
     if sharing is None:
         ends = sum(max(1, round(_watched_ms(look) / 10)) for look in looks.looks)
@@ -189,13 +189,13 @@ def _count(looks: Looks, known: Slicing | None) -> Count:
     )
 
 
-def _with_switch(sharing: Slicing, parts: Sequence[Turns], neighbours: int) -> Slicing:
+def _with_switch(sharing: SliceCosts, parts: Sequence[Turns], neighbours: int) -> SliceCosts:
     """With the cost of a switch that makes the usual gap beside the ``neighbours`` just long enough."""
     off = np.concatenate([part.off[part.off >= sharing.slice_ms / 2] for part in parts])
     if not neighbours or not len(off):
         return sharing
     cost = (usual(off) - neighbours * sharing.slice_ms) / (neighbours + 1)
-    return Slicing(slice_ms=sharing.slice_ms, switch_ms=(min(max(cost, 0.0), sharing.slice_ms / (neighbours + 1)),))
+    return SliceCosts(slice_ms=sharing.slice_ms, switch_ms=(min(max(cost, 0.0), sharing.slice_ms / (neighbours + 1)),))
 
 
 def _watched_ms(look: GapTrace) -> float:
@@ -212,7 +212,7 @@ def _worth(n: int) -> float:
     return (n + 1) / (n + 2)
 
 
-def _ends_of_slices(parts: Sequence[Turns], sharing: Slicing, short: bool) -> tuple[Floats, Floats]:
+def _ends_of_slices(parts: Sequence[Turns], sharing: SliceCosts, short: bool) -> tuple[Floats, Floats]:
     """Each end of a slice: the neighbours that the gap there had room for, and how many such ends it stands for.
 
     A gap below half a slice ends no turn of mine, nor was it a full turn of anybody: mine goes on behind it. A turn
@@ -250,7 +250,7 @@ def _level(room: Floats, weight: Floats, least: float) -> int:
 
 
 def _pattern(
-    parts: Sequence[Turns], sharing: Slicing, neighbours: int, short: bool, *, seen_slice: bool
+    parts: Sequence[Turns], sharing: SliceCosts, neighbours: int, short: bool, *, seen_slice: bool
 ) -> Pattern | None:
     """What is there beyond the ``neighbours``. None where less than one slice end in 50 has any of it."""
     lengths: list[Floats] = []
@@ -286,7 +286,7 @@ def _period(interval: Floats, turn: float) -> tuple[float, bool]:
     return period, bool(period >= 2.5 * turn and near.mean() >= 0.5)
 
 
-def _episodes(part: Turns, sharing: Slicing, neighbours: int) -> tuple[Floats, Floats]:
+def _episodes(part: Turns, sharing: SliceCosts, neighbours: int) -> tuple[Floats, Floats]:
     """When somebody beyond the ``neighbours`` came (ms), and how long they were on the device until they left.
 
     Gaps that follow each other slice upon slice are one stay: a burst longer than a slice is cut by mine.

@@ -25,7 +25,7 @@ UNINVITED = {"cuda": 0.005, "cpu": 0.05}
 """Share of the time that a quiet device may be away: a CPU core has small threads of the kernel's."""
 
 
-class Effort(msgspec.Struct, frozen=True, kw_only=True):
+class ProbeEffort(msgspec.Struct, frozen=True, kw_only=True):
     """How much is measured. ``seconds``: watching beside each number of neighbours."""
 
     seconds: float = 0.8
@@ -41,7 +41,7 @@ def measure(
     kind: DeviceKind,
     mode: str,
     *,
-    effort: Effort = Effort(),  # noqa: B008 - frozen
+    effort: ProbeEffort = ProbeEffort(),  # noqa: B008 - frozen
     cores: Sequence[int] | None = None,
     anyway: bool = False,
     say: Say = lambda _: None,
@@ -98,7 +98,9 @@ def _crowd(watcher: ProbeProcess, neighbours: Sequence[ProbeProcess], seconds: f
     return Crowd(neighbours=len(neighbours), watched=watched, others=others)
 
 
-def _bursts(watcher: ProbeProcess, neighbour: ProbeProcess, effort: Effort, factor: float, threshold: int) -> Bursts:
+def _bursts(
+    watcher: ProbeProcess, neighbour: ProbeProcess, effort: ProbeEffort, factor: float, threshold: int
+) -> Bursts:
     length_ns = ms_to_ns(effort.burst_ms * factor)
     neighbour.ask(Order(do="bursts", length_ns=length_ns, pause_s=effort.pause_ms / 1000, seed=round(factor)))
     watched = watcher.trace(Order(do="watch", seconds=effort.seconds, threshold_ns=threshold))

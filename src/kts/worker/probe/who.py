@@ -16,7 +16,7 @@ from kts.files import decode
 from kts.model.run import DeviceInfo
 from kts.units import format_ms
 from kts.worker.detect import DeviceKind
-from kts.worker.probe.gaps import Count, Slicing, count
+from kts.worker.probe.gaps import Count, SliceCosts, count
 from kts.worker.probe.neighbours import Neighbourhood
 from kts.worker.probe.serve import Order
 from kts.worker.probe.traces import BLIP_NS, Looks, threshold_ns
@@ -71,10 +71,10 @@ class _Fingerprint(msgspec.Struct):
             raise ValueError("a slice is above 0, and no cost below")
 
 
-def sharing_of(fingerprint: bytes, name: str) -> Slicing:
+def sharing_of(fingerprint: bytes, name: str) -> SliceCosts:
     """What a look needs of a fingerprint file, whose full form the light image does not know. DataError if none."""
     found = decode(fingerprint, _Fingerprint, name, "not a fingerprint", "give a file that kts probe wrote")
-    return Slicing(
+    return SliceCosts(
         slice_ms=found.slice_ms.value,
         switch_ms=tuple(cost.value for cost in found.preempt_ms),
         yield_ms=found.yield_ms[0].value if found.yield_ms else None,
@@ -92,7 +92,7 @@ class Sighting(msgspec.Struct, frozen=True, kw_only=True):
     sentence: str
 
 
-def answer(looks: Looks, known: Slicing | None) -> Sighting:
+def answer(looks: Looks, known: SliceCosts | None) -> Sighting:
     """The count and its sentence."""
     found = count(looks, known)
     return Sighting(

@@ -16,7 +16,7 @@ from kts.wire.appline import AppLine, Refused, longest_device_ms
 from kts.wire.applines import AppLines
 from kts.worker.clocks import clock_pair
 from kts.worker.failures import CommandError
-from kts.worker.tenants.process import Printed, Process
+from kts.worker.tenants.process import PrintedLine, Process
 
 _QUICK_END_NS = NS_PER_S
 _QUICK_ENDS = 3
@@ -97,7 +97,7 @@ class OwnProgram:
         print(f"kts.worker: {self._argv[0]} ended and is started again ({self._restarts})", file=sys.stderr, flush=True)
         self._process = self._launch()
 
-    def _parse(self, printed: list[Printed]) -> list[AppLine]:
+    def _parse(self, printed: list[PrintedLine]) -> list[AppLine]:
         """The iterations among what it printed; all else is passed on."""
         found: list[AppLine] = []
         for text, on_stderr in printed:

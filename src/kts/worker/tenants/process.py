@@ -23,7 +23,7 @@ _GRACE_S = 1.0
 _libc = ctypes.CDLL(None)
 
 
-class Printed(NamedTuple):
+class PrintedLine(NamedTuple):
     """A line with its end: a line feed, or the carriage return of a progress bar; none where output ended without."""
 
     text: str
@@ -78,9 +78,9 @@ class Process:
         """Lets the group go on."""
         self._signal(signal.SIGCONT)
 
-    def lines(self, timeout_s: float) -> list[Printed]:
+    def lines(self, timeout_s: float) -> list[PrintedLine]:
         """What it printed, line by line, after at most ``timeout_s``."""
-        found: list[Printed] = []
+        found: list[PrintedLine] = []
         for key, _ in self._selector.select(timeout_s) if self._selector.get_map() else ():
             try:
                 data = os.read(key.fd, _READ_BYTES)
@@ -93,12 +93,12 @@ class Process:
             self._partial[key.fd] = whole.pop() if goes_on else b""
             decoded = [line.decode(errors="replace") for line in whole]
             self.last_line = next((line.strip() for line in reversed(decoded) if line.strip()), self.last_line)
-            found += [Printed(line, key.data) for line in decoded]
+            found += [PrintedLine(line, key.data) for line in decoded]
         return found
 
-    def drain(self) -> list[Printed]:
+    def drain(self) -> list[PrintedLine]:
         """All that is there now."""
-        found: list[Printed] = []
+        found: list[PrintedLine] = []
         while more := self.lines(0):
             found += more
         return found
