@@ -12,7 +12,7 @@ import msgspec
 from kts.errors import MeasurementError, SetupError
 from kts.k8s.cluster.api import Api, Unavailable
 from kts.k8s.objects import Object, offers, podstate
-from kts.k8s.objects.pluginconfig import GPU, SHARED, Slicing, looks_like_one, sharing_of
+from kts.k8s.objects.pluginconfig import GPU, SHARED, Offer, looks_like_one, sharing_of
 
 NODE_LABEL = "nvidia.com/device-plugin.config"
 """On a node: which key of the ConfigMap it uses."""
@@ -204,7 +204,7 @@ def _has(node: Object, names: set[str], resource: str) -> bool:
     return not names.isdisjoint(capacity) or bool(offers.told(node, resource).count)
 
 
-def _devices(node: Object, resource: str, means: Slicing) -> int:
+def _devices(node: Object, resource: str, means: Offer) -> int:
     """By the label, else by what is offered now. (The label for replicas may be stale.)"""
     return _counted(node, resource) or offers.offered(node, means.names)[1] // means.replicas
 
