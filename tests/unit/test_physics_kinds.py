@@ -18,15 +18,17 @@ from kts.physics.predict import Effort, Predictor
 from kts.physics.profiling import queued_kernels
 from kts.physics.rules import PROCESSOR_SHARING, Duty, crowd, presence, processor_sharing
 from kts.physics.simulate import Stream, simulate
-from kts.physics.values import Interval, Profile, bursts, make_profile
+from kts.physics.values import Interval, Iterations, Profile, bursts, make_profile
 
 QUICK = Effort(iterations=2000, budget=100_000, seconds=60.0, replicates=40)
 MARK = fingerprint(2.0, 0.18, 0.1)
 
 
 def traced(count: int, kernel_ms: float, host_ms: float) -> Profile:
-    """Launches evenly spaced over ``host_ms``."""
-    them = launches(np.linspace(0, host_ms, count).tolist(), [kernel_ms] * count, 0.02)
+    """Launches evenly spaced over ``host_ms``, the same in each of as many iterations as predictions ask for."""
+    n = 500
+    offsets, durations = np.tile(np.linspace(0, host_ms, count), n), np.full(n * count, kernel_ms)
+    them = Iterations(np.arange(n + 1) * count, offsets, durations, np.full(n, 0.02))
     return make_profile("t", them, GPU, arrivals=Closed(think_ms=10.0))
 
 

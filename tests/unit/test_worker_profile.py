@@ -20,7 +20,7 @@ from kts.worker.devices.cpu import Cpu
 from kts.worker.profile import profile, record
 from kts.worker.tenants.kernel import KernelTenant
 
-TENANT = Tenant(name="agent", work=Kernel(workload="fft", size=32), arrivals=Closed(think_ms=1))
+TENANT = Tenant(name="agent", work=Kernel(workload="fft", size=32), arrivals=Closed(think_ms=1), iterations=100)
 
 
 def recorded(device: Cpu, seconds: float = 0.2, tenant: Tenant = TENANT) -> Recording:

@@ -9,14 +9,15 @@ the start of each block more often than they would by themselves, and the tail h
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Literal, Protocol
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING, Literal, Protocol
 
 from kts.arrivals.closed import Closed
 from kts.arrivals.poisson import Poisson
 from kts.arrivals.trace import Trace
+
+if TYPE_CHECKING:  # a worker reads its plan before numpy may be loaded: threads and cores are settled in between
+    import numpy as np
+    from numpy.typing import NDArray
 
 __all__ = [
     "PROCESSES",

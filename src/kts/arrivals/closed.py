@@ -6,7 +6,6 @@ from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar
 
 import msgspec
-import numpy as np
 
 from kts.units import NS_PER_MS
 
@@ -33,6 +32,8 @@ class Closed(msgspec.Struct, frozen=True, kw_only=True, tag="closed"):
 
     def think_times_ns(self, seed: int) -> Iterator[int]:
         """Endless think times, whole nanoseconds."""
+        import numpy as np
+
         rng = np.random.default_rng(seed)
         low, high = self._bounds_ns
         while True:
@@ -45,6 +46,8 @@ class Closed(msgspec.Struct, frozen=True, kw_only=True, tag="closed"):
         opens at a random point: within a cycle drawn in proportion to its length, anywhere (Cox 1962, section 5.1). In
         the iteration: it was submitted up to ``service_ns`` before (negative). In the think time: what is left of it.
         """
+        import numpy as np
+
         rng = np.random.default_rng([seed, 1])  # apart from the think times of the same seed
         low, high = self._bounds_ns
         while True:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import msgspec
-import numpy as np
-from numpy.typing import NDArray
 
 from kts.units import NS_PER_MS
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 _DRAWS = 4096
 
@@ -44,6 +46,8 @@ class Poisson(msgspec.Struct, frozen=True, kw_only=True, tag="poisson"):
 
     def due_times_ns(self, seed: int, start_ns: int) -> Iterator[int]:
         """Endless due times from ``start_ns`` on, whole nanoseconds, never falling."""
+        import numpy as np
+
         rng = np.random.default_rng(seed)
         while True:
             due = start_ns + np.cumsum(rng.exponential(self.interval_ms * NS_PER_MS, _DRAWS)).astype(np.int64)
@@ -52,6 +56,8 @@ class Poisson(msgspec.Struct, frozen=True, kw_only=True, tag="poisson"):
 
     def drawn_ms(self, rng: np.random.Generator, planned: int) -> NDArray[np.float64]:
         """Due times of a simulated tenant, milliseconds from 0, shape ``(planned,)``."""
+        import numpy as np
+
         return np.cumsum(rng.exponential(self.interval_ms, planned))
 
     def closing_ns(self, cycle_ns: float) -> int:

@@ -5,13 +5,15 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 from itertools import pairwise
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import msgspec
-import numpy as np
-from numpy.typing import NDArray
 
 from kts.units import NS_PER_MS, ms_to_ns
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 
 class Trace(msgspec.Struct, frozen=True, kw_only=True, tag="trace"):
@@ -59,12 +61,16 @@ class Trace(msgspec.Struct, frozen=True, kw_only=True, tag="trace"):
 
     def turned_by(self, offset_ms: float) -> Trace:
         """The same, begun ``offset_ms`` later in its period: what came before that comes at the end."""
+        import numpy as np
+
         due = np.array(self.due_ms) - offset_ms
         due = np.sort(np.where(due < 0, due + self.period_ms, due))
         return Trace(due_ms=tuple(due.tolist()), period_ms=self.period_ms)
 
     def due_times_ns(self, seed: int, start_ns: int) -> Iterator[int]:
         """Endless due times from ``start_ns`` on, whole nanoseconds, never falling. Begins at a random point."""
+        import numpy as np
+
         turned = self._turned(np.random.default_rng(seed))
         once = np.round(np.array(turned.due_ms) * NS_PER_MS).astype(np.int64)
         while True:
@@ -73,12 +79,16 @@ class Trace(msgspec.Struct, frozen=True, kw_only=True, tag="trace"):
 
     def drawn_ms(self, rng: np.random.Generator, planned: int) -> NDArray[np.float64]:
         """Due times of a simulated tenant, milliseconds from 0, shape ``(planned,)``. Begins at a random point."""
+        import numpy as np
+
         once = np.asarray(self._turned(rng).due_ms)
         rounds = np.arange(math.ceil(planned / len(once)))[:, None] * self.period_ms
         return np.asarray((rounds + once[None, :]).ravel()[:planned])
 
     def closing_ns(self, cycle_ns: float) -> int:
         """See `kts.arrivals.OpenLoop.closing_ns`."""
+        import numpy as np
+
         if cycle_ns <= 0:
             return 0
         gaps = np.diff([*self.due_ms, self.due_ms[0] + self.period_ms])
