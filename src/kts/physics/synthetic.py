@@ -14,6 +14,7 @@ from kts.model.plan import Plan
 from kts.physics.simulate import SharingModel
 from kts.physics.values import Iterations, bursts
 from kts.plan import build
+from kts.spec.models import Experiment
 
 if TYPE_CHECKING:
     from kts.model.plan import Tenant
@@ -63,8 +64,6 @@ class Pair:
 
     def plan(self, seed: int) -> Plan:
         """The frozen plan of a run with that seed."""
-        from kts.spec.models import Experiment
-
         file = {"name": "selfcheck", "seed": seed, **self.settings, "tenants": self.tenants}
         return build(Experiment.model_validate(file))
 

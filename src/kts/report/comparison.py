@@ -4,13 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby
-from typing import TYPE_CHECKING
 
 from kts.report import cells
 from kts.report import document as doc
-
-if TYPE_CHECKING:
-    from kts.stats.comparison import Change, Comparison, Pool, PooledFigure
+from kts.stats.comparison import FAMILY, Change, Comparison, Pool, PooledFigure
 
 _TONES: dict[str, doc.Tone] = {
     "higher": "worse",
@@ -24,8 +21,6 @@ _TONES: dict[str, doc.Tone] = {
 
 def comparison_elements(comparison: Comparison) -> Iterator[doc.Element]:
     """Side B against side A: the judged figures with their ratios, what they come to, and what else differs."""
-    from kts.stats.comparison import FAMILY
-
     shown = [change for change in comparison.changes if (change.clock, change.figure, change.quantile) in FAMILY]
     yield _runs("A", comparison.a)
     yield _runs("B", comparison.b)

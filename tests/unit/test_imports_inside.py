@@ -1,0 +1,62 @@
+"""Imports inside functions: each module that has one, and why it cannot stand at the top."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from bench.structure import read
+
+COMMAND_LINE = "a command's help, or the shell's completion, answers without it"
+WORKER = "threads, cores and caches are settled before numpy or a GPU's library is loaded"
+POD = "the door of the conductor's pod answers while the rest is still loading"
+PROCESS = "a process loads only what it was started for"
+OPTIONAL = "not installed everywhere"
+LINUX = "measuring needs Linux, reporting does not"
+DRAWING = "what draws takes half a second to load"
+PARQUET = "pyarrow takes a third of a second to load, and logs are read without it"
+COMPILER = "numba takes a second to load, and most of physics does without it"
+
+WHY = {
+    "kts": COMMAND_LINE,
+    "kts.app": COMMAND_LINE,
+    "kts.app.catalog": COMMAND_LINE,
+    "kts.app.exporter": COMMAND_LINE,
+    "kts.app.measuring": LINUX,
+    "kts.app.profiles": LINUX,
+    "kts.arrivals.closed": WORKER,
+    "kts.arrivals.poisson": WORKER,
+    "kts.arrivals.trace": WORKER,
+    "kts.cli.cluster_options": COMMAND_LINE,
+    "kts.cli.doctor": COMMAND_LINE,
+    "kts.cli.main": COMMAND_LINE,
+    "kts.cli.output": COMMAND_LINE,
+    "kts.k8s.objects.manifests": COMMAND_LINE,
+    "kts.k8s.pod.conductor": POD,
+    "kts.physics.simulate": COMPILER,
+    "kts.report.writing": DRAWING,
+    "kts.spec.loader": COMMAND_LINE,
+    "kts.spec.ready_made": COMMAND_LINE,
+    "kts.spec.schema": COMMAND_LINE,
+    "kts.stats": COMMAND_LINE,
+    "kts.store.durable": LINUX,
+    "kts.store.reader": PARQUET,
+    "kts.store.writer": PARQUET,
+    "kts.telemetry.nvml": OPTIONAL,
+    "kts.worker.__main__": WORKER,
+    "kts.worker.detect": OPTIONAL,
+    "kts.worker.devices": OPTIONAL,
+    "kts.worker.devices.cuda": OPTIONAL,
+    "kts.worker.devices.torch_cuda": OPTIONAL,
+    "kts.worker.environment": WORKER,
+    "kts.worker.probe": OPTIONAL,
+    "kts.worker.probe.__main__": PROCESS,
+    "kts.worker.probe.compile": OPTIONAL,
+    "kts.worker.sharing": OPTIONAL,
+    "kts.worker.tenants.program": WORKER,
+}
+
+
+def test_an_import_inside_a_function_has_a_reason() -> None:
+    """Else arrows hide where no reader of a module's head sees them, and a circle with them."""
+    modules = read(Path(__file__).parents[2])
+    assert {name for name, module in modules.items() if module.inside} == set(WHY)
