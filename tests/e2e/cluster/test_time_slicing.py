@@ -16,7 +16,8 @@ from tests.helpers_cluster import has_plugin
 from kts.k8s.cluster import sharing
 from kts.k8s.cluster.api import Api
 from kts.k8s.objects import offers
-from kts.k8s.objects.pluginconfig import GPU, sharing_of
+from kts.k8s.objects.names import GPU
+from kts.k8s.objects.pluginconfig import sharing_of
 
 NEEDED = ("KUBECONFIG", "KTS_IMAGE_LOADER")
 pytestmark = [

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import http.client
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -179,3 +181,26 @@ def environment(folder: Path) -> dict[str, str]:
         "KTS_STATUS_PORT": "0",
         "KTS_KEEP_S": "0",
     }
+
+
+NOT_IN_THE_IMAGE = ("yaml", "pydantic", "typer", "rich", "lightkube", "httpx2", "pyarrow", "altair", "numba")
+PARTS = (
+    "kts.backends.pods",
+    "kts.k8s.pod.door",
+    "kts.stats.stopping",
+    "kts.telemetry.choice",
+    "kts.worker.environment",
+)
+
+
+def test_the_conductors_pod_needs_no_more_than_its_image_holds() -> None:
+    """Else every run on a cluster ends before it began, and only a run on a cluster shows it."""
+    code = f"""
+import importlib, sys
+sys.modules.update(dict.fromkeys({NOT_IN_THE_IMAGE}))
+import kts.k8s.pod.conductor
+for part in {PARTS}:
+    importlib.import_module("kts." + part)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr

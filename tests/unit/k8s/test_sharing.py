@@ -12,7 +12,8 @@ from kts.cli import k8s_time_slicing
 from kts.errors import MeasurementError, SetupError
 from kts.k8s.cluster import sharing
 from kts.k8s.cluster.api import Unavailable
-from kts.k8s.objects.pluginconfig import GPU, sharing_of, with_replicas
+from kts.k8s.objects.names import GPU
+from kts.k8s.objects.pluginconfig import sharing_of, with_replicas
 
 DEPLOY = Path(__file__).parents[3] / "deploy"
 TEXT = """\

@@ -12,7 +12,8 @@ import msgspec
 from kts.errors import MeasurementError, SetupError
 from kts.k8s.cluster.api import Api, Unavailable
 from kts.k8s.objects import Object, offers, podstate
-from kts.k8s.objects.pluginconfig import GPU, SHARED, Offer, looks_like_one, sharing_of
+from kts.k8s.objects.names import GPU, SHARED
+from kts.k8s.objects.pluginconfig import Offer, looks_like_one, sharing_of
 
 NODE_LABEL = "nvidia.com/device-plugin.config"
 """On a node: which key of the ConfigMap it uses."""

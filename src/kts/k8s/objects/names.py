@@ -33,3 +33,8 @@ ENVIRONMENT_RUN = "kubernetes_run"
 WORKER_PORT = 7077
 STATUS_PORT = 7078
 TOKEN_HEADER = "X-Kts-Token"
+
+GPU = "nvidia.com/gpu"
+"""The resource that NVIDIA's device plugin offers."""
+SHARED = ".shared"
+"""What it puts behind that name if it is told to (``renameByDefault``)."""

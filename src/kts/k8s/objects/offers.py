@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 import msgspec
 
 from kts.k8s.objects import Object, podstate, quantity
-from kts.k8s.objects.pluginconfig import GPU, SHARED
+from kts.k8s.objects.names import GPU, SHARED
 
 _ACCELERATOR = re.compile(r"gpu|/mig-|cuda|i915|/xe$|gaudi|neuron|/tpu|/mlu|ascend|/npu|/dcu", re.IGNORECASE)
 _GKE = "cloud.google.com/gke-"

@@ -15,10 +15,9 @@ import yaml
 
 from kts.errors import SetupError
 from kts.k8s.objects import Object
+from kts.k8s.objects.names import GPU, SHARED
 from kts.spec.yamltree import TreeError, parse
 
-GPU = "nvidia.com/gpu"
-SHARED = ".shared"
 LEAST = 2
 """Replicas; the plugin takes no fewer."""
 _EXAMPLE = "compare deploy/time-slicing-config.yaml; nothing was changed"

@@ -8,7 +8,7 @@ import msgspec
 
 from kts.errors import SetupError
 from kts.k8s.objects import Object, offers, podstate
-from kts.k8s.objects.pluginconfig import GPU
+from kts.k8s.objects.names import GPU
 from kts.k8s.objects.settings import ClusterSettings
 
 
