@@ -23,7 +23,7 @@ from kts.report import cells
 from kts.stats import Comparison, analyse, compare
 from kts.stats.comparison import pool
 from kts.stats.dependence import student
-from kts.store import Run, open_run
+from kts.store import StoredRun, open_run
 
 HERE = Path(__file__).parent
 PAGE = HERE.parent / "docs" / "measuring.md"
@@ -52,7 +52,7 @@ def replicates() -> dict[str, list[Replicate]]:
     return {name: runs for name, runs in found.items() if len(runs) > 1}
 
 
-def _df99(run: Run) -> dict[str, float]:
+def _df99(run: StoredRun) -> dict[str, float]:
     house = measured(run)["+".join(run.info.plan.full_house.tenants)]
     return {
         name: float(np.quantile(together.response_ms, 0.99) / np.quantile(solo(run, name).response_ms, 0.99))

@@ -18,7 +18,7 @@ from kts.physics.profiling import recalibrated
 from kts.physics.recorded import mix_seconds, solo
 from kts.physics.validate import MODEL, FigureScore, Score, TenantScore, score
 from kts.physics.values import Profile
-from kts.store import Run, open_run
+from kts.store import StoredRun, open_run
 from kts.store.fingerprints import read
 from kts.store.reader import opening_order
 
@@ -34,7 +34,7 @@ class Machine:
     folder: Path
 
     @property
-    def run(self) -> Run:
+    def run(self) -> StoredRun:
         """Its run."""
         return open_run(self.folder / "run")
 
@@ -92,7 +92,7 @@ def predicted(
     return score(predictor.predict(mixes, seconds=seconds), run)
 
 
-def _as_alone(profiles: Mapping[str, Profile], run: Run) -> dict[str, Profile]:
+def _as_alone(profiles: Mapping[str, Profile], run: StoredRun) -> dict[str, Profile]:
     alone = {name: solo(run, name) for name in profiles}
     return {n: recalibrated(p, alone[n].service_ms, alone[n].device_ms) for n, p in profiles.items()}
 

@@ -18,7 +18,7 @@ from kts.physics.fitted import LATE_MS, MODEL_ERROR, TRACED_GAP_MS
 from kts.physics.forecast import ModelError
 from kts.physics.kinds import KINDS, kind_of
 from kts.plan.blocks import block_seed
-from kts.store import Run
+from kts.store import StoredRun
 from kts.store.fingerprints import read
 from validation_data import DEVELOPMENT, figures_of, held, predicted
 
@@ -51,7 +51,7 @@ def kernel_table() -> str:
     return "\n".join(lines) + "\n"
 
 
-def _turns(run: Run, tenant: str) -> Iterator[float]:
+def _turns(run: StoredRun, tenant: str) -> Iterator[float]:
     """From the retirement before to the tenant's own (ms), where it followed at once and was all queued: a yielding
     switch and its turn. Longer than 1 ms: an unfinished turn of somebody else lay between."""
     whole = max(run.info.plan.mixes, key=lambda mix: len(mix.tenants))
@@ -80,7 +80,7 @@ def late_table() -> str:
     return "\n".join(lines) + "\n"
 
 
-def _late(run: Run, name: str, arrivals: Closed) -> Iterator[np.ndarray]:
+def _late(run: StoredRun, name: str, arrivals: Closed) -> Iterator[np.ndarray]:
     for block in run.blocks:
         if name in run.info.plan.condition(block.condition).tenants:
             rows = run.records(name, block.index)

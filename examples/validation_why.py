@@ -14,7 +14,7 @@ from kts.physics.predict import Effort, Predictor
 from kts.physics.recorded import solo
 from kts.physics.values import Packed, Profile
 from kts.stats.quantiles import min_samples
-from kts.store import Run
+from kts.store import StoredRun
 from kts.store.fingerprints import read
 from validation_data import (
     ALONE,
@@ -101,7 +101,7 @@ def _solo_sides() -> Iterator[str]:
             yield f"run of {machine.name}, profiles of {source.name}: p99 alone off by {', '.join(cells)}"
 
 
-def _passed_over(run: Run) -> str:
+def _passed_over(run: StoredRun) -> str:
     """graph-p comes behind graph-s in the circle of all nine tenants: when must it have submitted to be next?"""
     lead_ms, then_ms = [], []
     for block in run.blocks:
@@ -122,7 +122,7 @@ def _passed_over(run: Run) -> str:
     )
 
 
-def _hosts(run: Run, label: str) -> Iterator[str]:
+def _hosts(run: StoredRun, label: str) -> Iterator[str]:
     """Medians of the eager tenants alone, block by block: their host's speed at the time."""
     for name in (t.name for t in run.info.plan.tenants if t.name.startswith("eager")):
         medians = [

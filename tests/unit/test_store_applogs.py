@@ -10,7 +10,7 @@ from tests.helpers_log import META, framed_log
 from tests.helpers_store import PUBLISHED_MS, app_lines, reference_logs
 
 from kts.errors import DataError
-from kts.store import Run, open_run
+from kts.store import StoredRun, open_run
 
 T0 = 1_700_000_000_000_000_000
 SECOND = 10**9
@@ -21,11 +21,11 @@ def _write(path: Path, lines: list[str], end: str = "\n") -> None:
     path.write_text("\n".join(line.rstrip("\n") for line in lines) + end)
 
 
-def _shape(run: Run) -> list[tuple[str, int, bool, dict[str, int]]]:
+def _shape(run: StoredRun) -> list[tuple[str, int, bool, dict[str, int]]]:
     return [(block.condition, block.round, block.valid, block.counts) for block in run.blocks]
 
 
-def _one(tmp_path: Path, lines: list[str], end: str = "\n") -> Run:
+def _one(tmp_path: Path, lines: list[str], end: str = "\n") -> StoredRun:
     _write(tmp_path / "fft-solo.log", lines, end)
     return open_run(tmp_path)
 

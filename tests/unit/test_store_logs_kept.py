@@ -15,7 +15,7 @@ import pytest
 from tests.helpers_store import app_lines
 
 from kts.errors import DataError
-from kts.store import Run, open_run
+from kts.store import StoredRun, open_run
 
 T0 = 1_700_000_000_000_000_000
 SECOND = 10**9
@@ -28,7 +28,7 @@ def stdin(content: bytes) -> io.TextIOWrapper:
     return io.TextIOWrapper(io.BufferedReader(io.BytesIO(content)))  # type: ignore[arg-type]
 
 
-def check(run: Run) -> None:
+def check(run: StoredRun) -> None:
     """All twelve iterations, and nothing to say."""
     assert run.damage == ()
     assert run.info.doubts == ()

@@ -10,7 +10,7 @@ from tests.helpers_store import app_lines
 
 from kts.errors import DataError
 from kts.stats import analyse
-from kts.store import Run, open_run
+from kts.store import StoredRun, open_run
 
 T0 = 1_700_000_000_000_000_000
 SECOND = 10**9
@@ -30,7 +30,7 @@ def lines(
     return found
 
 
-def write(folder: Path, **logs: list[str]) -> Run:
+def write(folder: Path, **logs: list[str]) -> StoredRun:
     """A folder with these logs, opened."""
     for name, text in logs.items():
         (folder / f"{name.replace('_', '-')}.log").write_text("\n".join(text) + "\n")
@@ -42,7 +42,7 @@ def shared(begin_ns: int = T0 + 300 * SECOND) -> dict[str, list[str]]:
     return {"fft_shared": lines("fft", begin_ns, ms=8), "gemm_shared": lines("gemm", begin_ns, ms=19)}
 
 
-def reasons(run: Run) -> dict[str, str]:
+def reasons(run: StoredRun) -> dict[str, str]:
     """Why blocks are invalid, by condition."""
     return {block.condition: block.reason for block in run.blocks if not block.valid}
 

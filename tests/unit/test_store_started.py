@@ -10,10 +10,10 @@ from tests.helpers_store import CPU, make_plan, make_records
 from kts.model.mode import SharingMode
 from kts.model.plan import Program
 from kts.model.run import BlockOutcome, Outcome, WorkerInfo
-from kts.store import Run, create, open_run
+from kts.store import StoredRun, create, open_run
 
 
-def _run(directory: Path, counts: list[int], *, solo_ms: float | None) -> Run:
+def _run(directory: Path, counts: list[int], *, solo_ms: float | None) -> StoredRun:
     """gemm is a program; so many iterations of it in each of four rounds' solo and shared blocks."""
     plan = make_plan(rounds=4, iterations=10)
     fft, gemm = plan.tenants

@@ -21,7 +21,7 @@ from kts.store.logfiles import STDIN
 KILLED = "kts was killed while measuring"
 
 
-class Run:
+class StoredRun:
     """Implements `kts.model.reading.RunData`."""
 
     def __init__(
@@ -79,7 +79,7 @@ class Run:
         return self._telemetry
 
 
-def open_run(path: Path, trim: int = 0) -> Run:
+def open_run(path: Path, trim: int = 0) -> StoredRun:
     """The run in directory ``path``: kts's own, finished or not, or KTS_APP v1 logs; also one log, or ``-`` for stdin.
 
     ``trim`` drops the first iterations of each log. DataError if there is nothing to report, UsageError
@@ -90,7 +90,7 @@ def open_run(path: Path, trim: int = 0) -> Run:
     if layout.RUN not in names and not names & {layout.JOURNAL, layout.PARQUET}:
         from kts.store.applogs import open_logs
 
-        return Run(*open_logs(path, trim))
+        return StoredRun(*open_logs(path, trim))
     if trim:
         raise UsageError(f"{path}: a kts run has no warm-up to trim", "leave the option out")
     if layout.RUN not in names:
@@ -201,7 +201,7 @@ def _assemble(
     broken: dict[tuple[str, int], str],
     *,
     live: bool,
-) -> Run:
+) -> StoredRun:
     """The run with its blocks checked against its records and its outcome as it is now."""
     ended = "run ended inside this block"
     outcome, notes = info.outcome, info.notes
@@ -212,7 +212,7 @@ def _assemble(
         outcome = Outcome(kind="incomplete", reason=KILLED, remedy="measure again for the rest", exit_code=5)
     blocks, mismatches = reconcile(info, source, broken, ended)
     whole = msgspec.structs.replace(info, blocks=blocks, outcome=outcome, notes=notes)
-    return Run(whole, source, [*damage, *mismatches], path)
+    return StoredRun(whole, source, [*damage, *mismatches], path)
 
 
 class _Event(msgspec.Struct):
