@@ -24,7 +24,7 @@ ROW_PX = 54
 
 
 def heat_map(summary: Summary) -> Drawing:
-    """Row suffers, column causes, last column the full house. Only for a run with `kts.report.mixes.grid`."""
+    """Row suffers, column causes, last column the full house. Only for a run with `kts.report.sections.mixes.grid`."""
     table = mixes.grid(summary)
     if table is None:
         raise ValueError("no pair was measured")
