@@ -11,6 +11,7 @@ import msgspec
 
 from kts.errors import SetupError
 from kts.k8s.cluster.api import Api, Unavailable
+from kts.k8s.cluster.preflight import ONE_GPU
 from kts.k8s.follow import evidence
 from kts.k8s.objects import Object, podstate, slots
 from kts.k8s.objects.names import LABEL_JOB, LABEL_RUN
@@ -23,7 +24,7 @@ again sooner, and so is a Secret that the node has not seen yet."""
 NO_POD_S = 45.0
 """For Kubernetes to make a Job's pod."""
 CLUSTER = "cluster.json"
-_DIFFERENT = "give the run a node with one GPU (--node), or --allow-different-gpus"
+_DIFFERENT = f"{ONE_GPU}; or allow it with --allow-different-gpus"
 
 
 class PodWatch:
