@@ -184,13 +184,7 @@ def environment(folder: Path) -> dict[str, str]:
 
 
 NOT_IN_THE_IMAGE = ("yaml", "pydantic", "typer", "rich", "lightkube", "httpx2", "pyarrow", "altair", "numba")
-PARTS = (
-    "kts.backends.pods",
-    "kts.k8s.pod.door",
-    "kts.stats.stopping",
-    "kts.telemetry.choice",
-    "kts.worker.environment",
-)
+PARTS = ("backends.pods", "conduct.driver", "k8s.pod.door", "stats.stopping", "store.creation", "telemetry.choice")
 
 
 def test_the_conductors_pod_needs_no_more_than_its_image_holds() -> None:
