@@ -8,7 +8,8 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from kts.model.records import Records
+from kts.model.records import Records, clock_ms
+from kts.stats.overlap import Span, collided
 from kts.store.loglines import Contents, Execution, without
 from kts.units import NS_PER_MS, NS_PER_S, format_ms
 from kts.wire.appline import device_unit, longest_device_ms, unlike_epoch_ns
@@ -71,7 +72,7 @@ def _own_times(stretch: Execution, contents: Contents) -> Execution:
     """Its clock and its device times against what they can be."""
     records = stretch.records
     tick_ns = _tick_ns(records)
-    service_ms = (records["retire_ns"] - records["submit_ns"]) / NS_PER_MS
+    service_ms = clock_ms(records, "service")
     middle = int(np.median(records["submit_ns"]))
     like = unlike_epoch_ns(middle)
     if "since 1970" in like and not _is_uptime(service_ms, records["device_ms"]):
@@ -120,14 +121,14 @@ def _without_device(
 
 def company(stretch: Execution, stretches: Sequence[Execution]) -> tuple[NDArray[np.bool_], list[Execution]]:
     """Which of its iterations ran beside one of another log, and which logs these are."""
+    mine = Span(stretch.records["submit_ns"], stretch.records["retire_ns"])
     beside = np.zeros(len(stretch.records), bool)
     others = []
     for other in stretches:
         if other is stretch or other.untimed or not overlap_ns(stretch, other):
             continue
-        starts, ends = np.sort(other.records["submit_ns"]), np.sort(other.records["retire_ns"])
-        begun = starts.searchsorted(stretch.records["retire_ns"], side="left")
-        met = begun > ends.searchsorted(stretch.records["submit_ns"], side="right")
+        theirs = Span(np.sort(other.records["submit_ns"]), other.records["retire_ns"])
+        met = collided({"mine": mine, "theirs": theirs}, "mine")
         if met.any():
             beside |= met
             others.append(other)
