@@ -12,7 +12,7 @@ from tests.helpers_conduct import DEVICE, MS, make_records
 from kts.arrivals import Closed, Poisson
 from kts.errors import SpecError
 from kts.model.plan import Kernel, Tenant
-from kts.model.records import Records
+from kts.model.records import Records, record_dtype
 from kts.wire import published
 from kts.wire.appline import parse_line
 from kts.wire.logframe import parse_end, parse_meta
@@ -142,3 +142,16 @@ def test_what_auto_came_to_is_no_contradiction() -> None:
     assert printed_for(TENANT, "cpu", ENV, asked) is not None
     with pytest.raises(SpecError, match="command line"):
         printed_for(TENANT, "cpu", ENV, asked[:-2])
+
+
+def test_records_with_optional_columns_are_printed_too() -> None:
+    """Else a tenant that counts its launches could not be run as a Job of the classic design."""
+    out = io.StringIO()
+    records = make_records(3, start_ns=10**12)
+    wider = np.zeros(len(records), record_dtype(("launches", "mark.first_token")))
+    for name in records.dtype.names or ():
+        wider[name] = records[name]
+    printed = Printed(TENANT, ENV, out)
+    printed.beside(Sent()).records(wider)
+    lines = [parse_line(text) for text in out.getvalue().splitlines()]
+    assert [line.i for line in lines if line is not None] == records["i"].tolist()

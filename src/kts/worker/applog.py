@@ -102,7 +102,7 @@ class LinesOutlet:
                 device_ms=device_ms,
                 phase=self._phase,
             )
-            for i, _, submit_ns, retire_ns, device_ms in records.tolist()
+            for i, _, submit_ns, retire_ns, device_ms, *_ in records.tolist()
         )
 
     def heartbeat(self, now_ns: int, iterations: int) -> None:
