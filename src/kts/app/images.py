@@ -91,15 +91,10 @@ def ensured(api: Api, extra: Extra, base: str | None, say: Say) -> str:
 
     def present(name: str) -> bool:
         nodes = api.list("Node")
-        return bool(nodes) and all(_has_image(node, name) for node in nodes)
+        return bool(nodes) and all(name in images.names_on(node) for node in nodes)
 
     return images.ensure(extra, _base(base), present, say)
 
 
 def _base(given: str | None) -> str:
     return given or os.environ.get(IMAGE_BASE) or images.DEFAULT_BASE
-
-
-def _has_image(node: dict[str, object], name: str) -> bool:
-    status = cast("dict[str, list[dict[str, list[str]]]]", node["status"])
-    return any(name in (image.get("names") or ()) for image in status.get("images") or ())

@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 
 from kts import __version__
 from kts.errors import SetupError
+from kts.k8s.objects import Object
 from kts.k8s.objects.names import DEFAULT_REPOSITORY
 from kts.k8s.objects.settings import Extra
 from kts.store.origin import git
@@ -26,6 +27,12 @@ _HASH_DIGITS = 12
 _TAIL_LINES = 12
 
 Say = Callable[[str], None]
+
+
+def names_on(node: Object) -> list[str]:
+    """The names of the images that a node has, as far as its kubelet tells."""
+    told = (node.get("status") or {}).get("images") or ()
+    return [name for image in told for name in image.get("names") or ()]
 
 
 def checkout() -> Path:

@@ -10,6 +10,7 @@ import msgspec
 
 from kts.errors import SetupError
 from kts.k8s.cluster.api import Api, Forbidden
+from kts.k8s.cluster.image import names_on
 from kts.k8s.objects import Object, offers, slots
 from kts.k8s.objects.names import DEFAULT_IMAGE, DEFAULT_REPOSITORY
 from kts.k8s.objects.settings import ClusterSettings
@@ -271,7 +272,7 @@ def _unshared(settings: ClusterSettings) -> Need:
 def _image(node: Object, settings: ClusterSettings) -> Need:
     """A note at most: a run builds or pulls what is not there, and a kubelet tells only some images."""
     name = node["metadata"]["name"]
-    images = [known for image in node.get("status", {}).get("images") or () for known in image.get("names") or ()]
+    images = names_on(node)
     if settings.image in images:
         return Need("image", "ok", f"{settings.image} is on node {name}")
     found = f"{settings.image} is not among the {len(images)} image names that node {name} tells"
