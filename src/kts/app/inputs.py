@@ -16,7 +16,7 @@ from kts.errors import DataError, UsageError
 from kts.model.mode import CPU_SCHEDULER, MIG, MPS, TIME_SLICING
 from kts.model.provenance import Material, material
 from kts.physics.draws import alone_ms
-from kts.physics.files import decode_fingerprint, decode_profile
+from kts.physics.files import PROFILE_SUFFIX, decode_fingerprint, decode_profile
 from kts.physics.fitted import model_error
 from kts.physics.forecast import ModelError
 from kts.physics.predict import Effort
@@ -224,7 +224,7 @@ def _measured_seconds(run: Run | None) -> float:
 def _expanded(path: Path) -> list[Path]:
     if not path.is_dir():
         return [path]
-    inside = sorted(path.glob("*.profile.json"))
+    inside = sorted(path.glob(f"*{PROFILE_SUFFIX}"))
     if not inside:
-        raise DataError(f"{path}: no *.profile.json in it", "give the files, or another folder")
+        raise DataError(f"{path}: no *{PROFILE_SUFFIX} in it", "give the files, or another folder")
     return inside

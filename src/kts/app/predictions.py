@@ -17,6 +17,7 @@ from kts.app.printing import Say, elements, silent
 from kts.errors import UsageError
 from kts.files import encode
 from kts.model.provenance import Material, sha256
+from kts.physics.files import PROFILE_SUFFIX
 from kts.physics.forecast import ModelError, Prediction
 from kts.physics.predict import Predictor, all_mixes
 from kts.physics.recorded import mix_seconds
@@ -162,7 +163,7 @@ def _notes(profiles: Iterable[Profile]) -> list[str]:
 def _save_profiles(base: Basis, folder: Path, now_ns: int | None, say: Say) -> None:
     for name, profile in base.profiles.items():
         saved = replace(profile, created_ns=now_ns, provenance=origin.here().of(_sources(profile, base.made_from)))
-        say(f"wrote {write_file(folder / f'{name}.profile.json', encode(saved))}")
+        say(f"wrote {write_file(folder / f'{name}{PROFILE_SUFFIX}', encode(saved))}")
 
 
 def _sources(profile: Profile, used: Iterable[Material]) -> list[Material]:

@@ -18,6 +18,7 @@ from kts.errors import SetupError, UsageError
 from kts.files import encode
 from kts.model.plan import Plan, Tenant
 from kts.model.provenance import Material, canonical, material
+from kts.physics.files import PROFILE_SUFFIX
 from kts.physics.profiling import profile_of_recording
 from kts.physics.values import Profile
 from kts.report.profiles import profiles_elements
@@ -25,8 +26,6 @@ from kts.report.writing import write_file
 from kts.spec.models import replica_names
 from kts.store import origin
 from kts.wire.recording import Request
-
-SUFFIX = ".profile.json"
 
 elements.register(list, profiles_elements)
 
@@ -54,7 +53,7 @@ def profile(
     replicas = {key: tenant.replicas for key, tenant in loaded.experiment.tenants.items()}
     chosen = _chosen(_one_of_each(plan, replicas), tenants)
     folder = Path("profiles") / plan.name if out is None else Path(out)
-    _refuse_to_overwrite([folder / f"{one.name}{SUFFIX}" for one in chosen], overwrite=overwrite)
+    _refuse_to_overwrite([folder / f"{one.name}{PROFILE_SUFFIX}" for one in chosen], overwrite=overwrite)
     if not sys.platform.startswith("linux"):
         raise SetupError(f"measuring needs Linux (this is {sys.platform})", "profile on Linux, predict anywhere")
     made = []
@@ -62,7 +61,7 @@ def profile(
         say(f"profiling {one.name} ({number}/{len(chosen)})")
         made.append(_profile(Request(tenant=one, device=plan.device, seconds=seconds), text, say))
         # Written at once: who stops in between keeps what is done.
-        say(f"wrote {write_file(folder / f'{one.name}{SUFFIX}', encode(made[-1]))}")
+        say(f"wrote {write_file(folder / f'{one.name}{PROFILE_SUFFIX}', encode(made[-1]))}")
     return made
 
 

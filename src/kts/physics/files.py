@@ -8,6 +8,8 @@ from kts.physics.draws import service_alone_ms
 from kts.physics.forecast import PREDICTION_VERSION, Prediction
 from kts.physics.values import FINGERPRINT_VERSION, PROFILE_VERSION, Fingerprint, Profile
 
+PROFILE_SUFFIX = ".profile.json"
+"""How profiles are called in a folder, behind their tenant's name."""
 _REMEDY = "give a file that kts wrote, or see docs/formats.md"
 
 
