@@ -9,7 +9,7 @@ the start of each block more often than they would by themselves, and the tail h
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol, get_args
 
 from kts.arrivals.closed import Closed
 from kts.arrivals.poisson import Poisson
@@ -37,7 +37,7 @@ Arrivals = Closed | Poisson | Trace
 is done; one is in flight, the others wait their turn."""
 ArrivalName = Literal["closed", "poisson", "trace"]
 """Their names in experiment files: the tags."""
-PROCESSES: dict[ArrivalName, type[Arrivals]] = {"closed": Closed, "poisson": Poisson, "trace": Trace}
+PROCESSES: dict[str, type[Arrivals]] = {one.__struct_config__.tag: one for one in get_args(Arrivals)}
 
 
 class OpenLoop(Protocol):
