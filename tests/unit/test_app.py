@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import importlib
 import inspect
 import io
 import subprocess
@@ -141,6 +142,9 @@ def test_results_are_shown_and_other_things_refused(recorded: Path) -> None:
     assert "fft" in console.file.getvalue()  # type: ignore[attr-defined]
     with pytest.raises(UsageError, match="a dict is nothing"):
         kts.show({}, console)
+    importlib.import_module("kts.app.profiles")
+    with pytest.raises(UsageError, match="a list is nothing"):
+        kts.show([1], console)
 
 
 def test_an_experiment_is_a_file_a_name_or_text(tmp_path: Path) -> None:

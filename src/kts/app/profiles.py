@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import msgspec
@@ -21,13 +21,21 @@ from kts.model.provenance import Material, canonical, material
 from kts.physics.files import PROFILE_SUFFIX
 from kts.physics.profiling import profile_of_recording
 from kts.physics.values import Profile
+from kts.report.document import Element
 from kts.report.profiles import profiles_elements
 from kts.report.writing import write_file
 from kts.spec.models import replica_names
 from kts.store import origin
 from kts.wire.recording import Request
 
-elements.register(list, profiles_elements)
+
+def _elements(made: list[Profile]) -> Iterable[Element]:
+    """Of profiles; a list of anything else is nothing that kts returned."""
+    known = all(isinstance(one, Profile) for one in made)
+    return profiles_elements(made) if known else elements.dispatch(object)(made)
+
+
+elements.register(list, _elements)
 
 
 def profile(
