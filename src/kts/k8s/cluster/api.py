@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import ssl
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import httpx2
 import msgspec
 from lightkube.config.client_adapter import Client, ConnectionParams
 from lightkube.core.exceptions import ConfigError
+from wsproto.utilities import generate_accept_token, generate_nonce
 
 from kts.errors import KtsError, SetupError
 from kts.k8s.cluster import kubeconfig
@@ -155,6 +156,29 @@ class Api:
             )
         _check(answer, method, full)
         return bytes(answer.content)
+
+    @contextmanager
+    def upgraded(self, namespace: str, pod: str, port: int, protocol: str) -> Iterator[Any]:
+        """The connection that leads to a port of a pod, past the server's answer: a WebSocket that speaks ``protocol``,
+        as a stream of httpcore's. See `kts.k8s.cluster.forward`."""
+        path = f"{_path('Pod', namespace, pod)}/portforward"
+        nonce = generate_nonce()
+        asked = {"Connection": "Upgrade", "Upgrade": "websocket", "Sec-WebSocket-Version": "13"}
+        asked |= {"Sec-WebSocket-Key": nonce.decode(), "Sec-WebSocket-Protocol": protocol}
+        with ExitStack() as stack:
+            with self._named(path):
+                answer = stack.enter_context(
+                    self._client.stream("GET", path, params={"ports": str(port)}, headers=asked)
+                )
+                if answer.status_code != 101:
+                    answer.read()
+                    _check(answer, "GET", path)
+            told = answer.headers.get("Sec-WebSocket-Accept", ""), answer.headers.get("Sec-WebSocket-Protocol", "")
+            if answer.status_code != 101 or told != (generate_accept_token(nonce).decode(), protocol):
+                raise SetupError(
+                    f"{self.server} does not port-forward to pods by {protocol}", "ask for a newer cluster"
+                )
+            yield answer.extensions["network_stream"]
 
     def allowed(self, verb: str, group: str, resource: str, namespace: str = "", subresource: str = "") -> bool:
         """Whether this user may (SelfSubjectAccessReview)."""
