@@ -37,6 +37,7 @@ lock: $(STAMP)
 	for extra in torch cupy; do \
 		$(BIN)/uv pip compile $(PINS) requirements/image.in requirements/image-$$extra.in -c requirements/image.txt -c requirements/all.txt -o requirements/image-$$extra.txt || exit; \
 	done
+	$(BIN)/uv pip compile $(PINS) pyproject.toml -c requirements/image.txt -c requirements/all.txt -o requirements/kts.txt
 	$(BIN)/uv pip compile $(PINS) requirements/uv.in -o requirements/uv.txt
 
 clean:

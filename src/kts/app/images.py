@@ -75,25 +75,37 @@ def extra_from(text: str) -> Extra:
     return cast("Extra", text)
 
 
-def image_name(extra: str = "torch", base: str | None = None) -> str:
-    """The name of the image of this very kts."""
-    return images.content_tag(images.checkout(), extra_from(extra), _base(base))
+def image_name(extra: str = "torch", base: str | None = None, *, full: bool = False) -> str:
+    """The name of the image of this very kts; ``full``: of the one that holds all of it, not the workers'."""
+    return images.content_tag(images.checkout(), images.Recipe(extra_from(extra), _base(base), full))
 
 
-def build_image(context: str | None = None, extra: str = "torch", base: str | None = None, say: Say = silent) -> str:
-    """The name of the image, once it is on the cluster's nodes; built and loaded only if it is not there."""
+def build_image(
+    context: str | None = None,
+    extra: str = "torch",
+    base: str | None = None,
+    say: Say = silent,
+    *,
+    full: bool = False,
+) -> str:
+    """The name of the image, once it is on the cluster's nodes; built and loaded only if it is not there.
+
+    ``full``: the image of the whole kts, and that of the workers which it starts.
+    """
     variant = extra_from(extra)
-    return ensured(Api.connect(context), variant, base, say)
+    api = Api.connect(context)
+    name = ensured(api, variant, base, say)
+    return ensured(api, variant, base, say, full=True) if full else name
 
 
-def ensured(api: Api, extra: Extra, base: str | None, say: Say) -> str:
+def ensured(api: Api, extra: Extra, base: str | None, say: Say, *, full: bool = False) -> str:
     """As `build_image`, on a cluster that is connected."""
 
     def present(name: str) -> bool:
         nodes = api.list("Node")
         return bool(nodes) and all(name in images.names_on(node) for node in nodes)
 
-    return images.ensure(extra, _base(base), present, say)
+    return images.ensure(images.Recipe(extra, _base(base), full), present, say)
 
 
 def _base(given: str | None) -> str:

@@ -11,7 +11,7 @@ import typer
 from kts import app
 from kts.errors import UsageError
 from kts.k8s.objects import podtemplate, quantity, rules
-from kts.k8s.objects.names import DEFAULT_JOIN_S, DEFAULT_KEEP_S, DEFAULT_NAMESPACE
+from kts.k8s.objects.names import DEFAULT_JOIN_S, DEFAULT_KEEP_S, DEFAULT_NAMESPACE, ENV_EXTRA, ENV_WORKER_IMAGE
 
 if TYPE_CHECKING:
     from kts.k8s.objects.settings import ClusterSettings
@@ -27,7 +27,9 @@ Namespace = Annotated[
     str, typer.Option(help="Namespace of the run's objects.", callback=_namespace, rich_help_panel=PANEL)
 ]
 Context = Annotated[str | None, typer.Option(help="Context of the kubeconfig.", rich_help_panel=PANEL)]
-Extra = Annotated[str, typer.Option(help="Variant of the image: cpu, torch or cupy.", rich_help_panel=PANEL)]
+Extra = Annotated[
+    str, typer.Option(help="Variant of the image: cpu, torch or cupy.", envvar=ENV_EXTRA, rich_help_panel=PANEL)
+]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -36,7 +38,10 @@ class Place:
 
     namespace: Namespace = DEFAULT_NAMESPACE
     image: Annotated[
-        str | None, typer.Option(help="Worker image. Default: built and loaded here.", rich_help_panel=PANEL)
+        str | None,
+        typer.Option(
+            help="Worker image. Default: built and loaded here.", envvar=ENV_WORKER_IMAGE, rich_help_panel=PANEL
+        ),
     ] = None
     runtime_class: Annotated[str, typer.Option(help="RuntimeClass of tenants; '' for none.", rich_help_panel=PANEL)] = (
         "nvidia"

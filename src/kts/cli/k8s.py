@@ -83,6 +83,9 @@ def _created(epoch: str) -> str:
 @app.command()
 def image(
     extra: Extra = "torch",
+    full: Annotated[
+        bool, typer.Option("--full", help="The whole kts in an image of its own, and the workers' that it starts.")
+    ] = False,
     base: Annotated[
         str | None, typer.Option(help="Base image with Python 3.11 or newer. Default: $KTS_IMAGE_BASE, or Debian's.")
     ] = None,
@@ -90,5 +93,8 @@ def image(
     name_only: Annotated[bool, typer.Option("--name", help="Print the image's name, and build nothing.")] = False,
 ) -> None:
     """Build the worker's image and load it into the cluster, where it is not there yet; print its name."""
-    name = parts.image_name(extra, base) if name_only else parts.build_image(context, extra, base, say)
+    if name_only:
+        name = parts.image_name(extra, base, full=full)
+    else:
+        name = parts.build_image(context, extra, base, say, full=full)
     sys.stdout.write(f"{name}\n")

@@ -13,11 +13,14 @@ import pytest
 import kts
 from kts.errors import SetupError
 from kts.k8s.cluster import image
-from kts.k8s.cluster.image import DEFAULT_BASE, ENGINES, STAYS_OUT, content_tag, labels, requirements
+from kts.k8s.cluster.image import DEFAULT_BASE, ENGINES, Recipe, content_tag, labels
+from kts.k8s.objects.names import ENV_EXTRA, ENV_WORKER_IMAGE
 from kts.k8s.objects.settings import Extra
 from kts.store.origin import REVISION
 
 ROOT = Path(__file__).parents[3]
+CPU = Recipe("cpu", DEFAULT_BASE)
+FULL = Recipe("cpu", DEFAULT_BASE, full=True)
 ENGINE = """#!/bin/sh
 echo "{name} $*" >> "{log}"
 file() {{ echo "{images}/$(echo "$1" | {tr} /: __)"; }}
@@ -72,7 +75,7 @@ class Machine:
 
     def ensure(self, *, present: bool) -> str:
         """As `kts run` does it."""
-        return image.ensure("cpu", DEFAULT_BASE, lambda name: bool(name) and present, self.said.append)
+        return image.ensure(CPU, lambda name: bool(name) and present, self.said.append)
 
 
 @pytest.fixture
@@ -83,8 +86,17 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Machine:
 def sources(root: Path) -> None:
     """A small checkout."""
     for name in (
-        *("Containerfile", ".dockerignore", "README.md", "pyproject.toml", "tests/test_x.py", "src/kts/__init__.py"),
+        *(
+            "Containerfile",
+            "Containerfile.kts",
+            ".dockerignore",
+            "README.md",
+            "pyproject.toml",
+            "tests/test_x.py",
+            "src/kts/__init__.py",
+        ),
         *("requirements/image.txt", "requirements/image-torch.txt", "requirements/image-cupy.txt"),
+        "requirements/kts.txt",
         *("src/kts/worker/loop.py", "src/kts/worker/kernel.cu", "src/kts/cli/main.py", "src/kts/report/page.html"),
         *("src/kts/spec/catalog/demo.yaml", "src/kts/worker/__pycache__/loop.cpython-312.pyc"),
     ):
@@ -151,31 +163,52 @@ def test_each_engine_saves_what_every_loader_reads(tool: str, form: str, machine
 
 
 @pytest.mark.parametrize("extra", ["cpu", "torch", "cupy"])
-def test_the_tag_follows_all_that_goes_in_and_nothing_else(extra: Extra, tmp_path: Path) -> None:
+@pytest.mark.parametrize("full", [False, True])
+def test_the_tag_follows_all_that_goes_in_and_nothing_else(extra: Extra, full: bool, tmp_path: Path) -> None:
     """Else a pod would run old code under a new name, or every edit of the docs would build an image."""
     sources(tmp_path)
-    goes_in = {"Containerfile", ".dockerignore", requirements(extra)}
+    recipe, worker = Recipe(extra, DEFAULT_BASE, full), Recipe(extra, DEFAULT_BASE)
+    goes_in = {"Containerfile", ".dockerignore", worker.requirements}
     goes_in |= {"src/kts/__init__.py", "src/kts/worker/loop.py", "src/kts/worker/kernel.cu"}
-    before = content_tag(tmp_path, extra, DEFAULT_BASE)
-    assert re.fullmatch(rf"localhost/kts-worker:{extra}-[0-9a-f]{{12}}", before)
+    if full:
+        goes_in |= {"Containerfile.kts", "requirements/kts.txt"}
+        goes_in |= {"src/kts/cli/main.py", "src/kts/report/page.html", "src/kts/spec/catalog/demo.yaml"}
+    before = content_tag(tmp_path, recipe)
+    assert re.fullmatch(rf"localhost/kts{'' if full else '-worker'}:{extra}-[0-9a-f]{{12}}", before)
     for path in [p for p in tmp_path.rglob("*") if p.is_file()]:
         kept = path.read_bytes()
         path.write_bytes(kept + b"more\n")
-        changed = content_tag(tmp_path, extra, DEFAULT_BASE) != before
+        changed = content_tag(tmp_path, recipe) != before
         assert changed == (path.relative_to(tmp_path).as_posix() in goes_in), path
         path.write_bytes(kept)
-    assert content_tag(tmp_path, extra, DEFAULT_BASE) == before
-    assert content_tag(tmp_path, extra, "other/base:1") != before
+    assert content_tag(tmp_path, recipe) == before
+    assert content_tag(tmp_path, Recipe(extra, "other/base:1", full)) != before
     (tmp_path / "src/kts/worker/loop.py").rename(tmp_path / "src/kts/worker/loops.py")
-    assert content_tag(tmp_path, extra, DEFAULT_BASE) != before
+    assert content_tag(tmp_path, recipe) != before
 
 
-def test_what_the_tag_leaves_out_the_build_leaves_out_too() -> None:
+@pytest.mark.parametrize("recipe", [CPU, FULL], ids=["worker", "full"])
+def test_what_the_tag_leaves_out_the_build_leaves_out_too(recipe: Recipe) -> None:
     """Else two images of different content would have one name."""
-    ignored = (ROOT / ".dockerignore").read_text(encoding="utf-8").splitlines()
-    assert {line.removeprefix("src/kts/") for line in ignored if line.startswith("src/kts/")} == STAYS_OUT
-    copied = re.findall(r"^COPY (?!--from)(\S+)", (ROOT / "Containerfile").read_text(encoding="utf-8"), re.MULTILINE)
-    assert copied == ["requirements/image*.txt", "src/kts"]
+    text = (ROOT / recipe.containerfile).read_text(encoding="utf-8")
+    removed = re.search(r"cd /site/kts && rm -r (.*)$", text, re.MULTILINE)
+    assert set(removed[1].split() if removed else ()) == recipe.stays_out
+    copied = re.findall(r"^COPY (?!--from)(\S+)", text, re.MULTILINE)
+    assert copied == ["requirements/kts.txt" if recipe.full else "requirements/image*.txt", "src/kts"]
+    admitted = (ROOT / ".dockerignore").read_text(encoding="utf-8").splitlines()
+    assert {f"!{name}" for name in copied} <= set(admitted)
+
+
+def test_the_full_image_names_the_worker_s_of_the_same_sources(machine: Machine) -> None:
+    """Else a pod of it, which cannot build, would start workers of another kts, or none."""
+    machine.install(ENGINE, "podman")
+    image.build(FULL, machine.said.append)
+    (line,) = machine.ran()
+    assert f" --build-arg=WORKER={content_tag(machine.root, CPU)} " in line
+    assert f" --file {machine.root / 'Containerfile.kts'} " in line
+    assert " --tag localhost/kts:v1 " in line
+    text = (ROOT / "Containerfile.kts").read_text(encoding="utf-8")
+    assert f"{ENV_WORKER_IMAGE}=${{WORKER}} {ENV_EXTRA}=${{EXTRA}}" in text
 
 
 def test_nothing_is_built_or_loaded_twice(machine: Machine) -> None:
@@ -192,14 +225,14 @@ def test_nothing_is_built_or_loaded_twice(machine: Machine) -> None:
 
 def test_a_cluster_that_has_the_image_needs_no_engine(machine: Machine) -> None:
     """Else a run would be refused for a program that it does not use."""
-    assert machine.ensure(present=True) == content_tag(machine.root, "cpu", DEFAULT_BASE)
+    assert machine.ensure(present=True) == content_tag(machine.root, CPU)
 
 
 def test_the_build_is_told_all_that_it_must_know(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
     """Else the image would be another variant than its name says, or hide what it is made of."""
     machine.install(ENGINE, "podman")
     monkeypatch.setenv("KTS_BUILD_ARGS", "--volume '/a b:/c:ro'")
-    name = image.build("torch", "example.org/python:3.12", machine.said.append)
+    name = image.build(Recipe("torch", "example.org/python:3.12"), machine.said.append)
     (line,) = machine.ran()
     for part in (
         "--volume /a b:/c:ro",
@@ -271,10 +304,11 @@ def test_labels_tell_where_the_sources_are_from_but_no_password(tmp_path: Path) 
     assert "source" not in labels(tmp_path)
 
 
-def test_the_image_knows_its_commit_under_the_name_that_is_read() -> None:
+@pytest.mark.parametrize("recipe", [CPU, FULL], ids=["worker", "full"])
+def test_the_image_knows_its_commit_under_the_name_that_is_read(recipe: Recipe) -> None:
     """Else runs in pods, where there is no git, would be of an unknown commit."""
-    text = (ROOT / "Containerfile").read_text(encoding="utf-8")
-    assert re.search(rf'"\$\{{REVISION\}}" > /site/kts/{REVISION}$', text, re.MULTILINE)
+    text = (ROOT / recipe.containerfile).read_text(encoding="utf-8")
+    assert re.search(rf'"\$\{{REVISION\}}" > /site/kts/{REVISION}( |$)', text, re.MULTILINE)
 
 
 FILES = sorted((ROOT / "requirements").glob("*.txt"))
@@ -295,9 +329,15 @@ def test_every_requirement_is_pinned_and_hashed_and_tells_no_address(path: Path)
 @pytest.mark.parametrize("extra", ["torch", "cupy"])
 def test_the_variants_agree_with_the_plain_image(extra: Extra) -> None:
     """Else the same tenant would run on other versions of numpy and kts's own needs."""
-    plain, variant = (pins(ROOT / requirements(name)) for name in ("cpu", extra))
+    plain, variant = (pins(ROOT / Recipe(name, DEFAULT_BASE).requirements) for name in ("cpu", extra))
     assert plain <= variant
     assert variant - plain
+
+
+def test_the_full_image_holds_what_the_tests_ran_with() -> None:
+    """Else a pod would report with other versions than those that were tested, or lack one."""
+    tested, worker, full = (pins(ROOT / "requirements" / name) for name in ("all.txt", "image.txt", "kts.txt"))
+    assert worker <= full <= tested
 
 
 def pins(path: Path) -> set[str]:

@@ -1,4 +1,4 @@
-"""The worker's image: built once per content, and brought to the cluster by whatever way there is."""
+"""Images of the workers and of the whole kts: built once per content, and brought to the cluster by whatever way."""
 
 from __future__ import annotations
 
@@ -9,24 +9,56 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from kts import __version__
 from kts.errors import SetupError
 from kts.k8s.objects import Object
-from kts.k8s.objects.names import DEFAULT_REPOSITORY
+from kts.k8s.objects.names import DEFAULT_REPOSITORY, FULL_REPOSITORY
 from kts.k8s.objects.settings import Extra
 from kts.store.origin import git
 
 ENGINES = ("podman", "docker", "nerdctl")
 DEFAULT_BASE = "docker.io/library/python:3.12-slim"
 STAYS_OUT = frozenset({"cli", "report", "spec"})
-"""Subpackages that no pod needs; .dockerignore leaves them out, too. A change of them makes no new image."""
+"""Subpackages that no worker needs; Containerfile leaves them out, too. A change of them makes no new image of it."""
 _HASH_DIGITS = 12
 _TAIL_LINES = 12
 
 Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What an image is made of. ``full``: the whole kts, which starts pods of the worker's image of this variant."""
+
+    extra: Extra
+    base: str
+    full: bool = False
+
+    @property
+    def repository(self) -> str:
+        """Its name without a tag."""
+        return FULL_REPOSITORY if self.full else DEFAULT_REPOSITORY
+
+    @property
+    def containerfile(self) -> str:
+        """What it is built by, within the checkout."""
+        return "Containerfile.kts" if self.full else "Containerfile"
+
+    @property
+    def requirements(self) -> str:
+        """The file with its pins and hashes, within the checkout."""
+        if self.full:
+            return "requirements/kts.txt"
+        return "requirements/image.txt" if self.extra == "cpu" else f"requirements/image-{self.extra}.txt"
+
+    @property
+    def stays_out(self) -> frozenset[str]:
+        """Subpackages of kts that it does not hold."""
+        return frozenset() if self.full else STAYS_OUT
 
 
 def names_on(node: Object) -> list[str]:
@@ -46,21 +78,18 @@ def checkout() -> Path:
     return root
 
 
-def requirements(extra: Extra) -> str:
-    """The file with the pins and hashes of a variant, within the checkout."""
-    return "requirements/image.txt" if extra == "cpu" else f"requirements/image-{extra}.txt"
-
-
-def content_tag(root: Path, extra: Extra, base: str) -> str:
+def content_tag(root: Path, recipe: Recipe) -> str:
     """The image's name with the hash of all that goes into it."""
-    digest = hashlib.sha256(f"{extra}\n{base}\n".encode())
+    digest = hashlib.sha256(f"{recipe.extra}\n{recipe.base}\n".encode())
+    if recipe.full:
+        digest.update(f"{content_tag(root, replace(recipe, full=False))}\n".encode())
     package = root / "src" / "kts"
-    out = STAYS_OUT | {"__pycache__"}
+    out = recipe.stays_out | {"__pycache__"}
     sources = [p for p in sorted(package.rglob("*")) if p.is_file() and not out & set(p.relative_to(package).parts)]
-    for path in (root / "Containerfile", root / ".dockerignore", root / requirements(extra), *sources):
+    for path in (root / recipe.containerfile, root / ".dockerignore", root / recipe.requirements, *sources):
         digest.update(f"{path.relative_to(root)}\n".encode())
         digest.update(hashlib.sha256(path.read_bytes()).digest())
-    return f"{DEFAULT_REPOSITORY}:{extra}-{digest.hexdigest()[:_HASH_DIGITS]}"
+    return f"{recipe.repository}:{recipe.extra}-{digest.hexdigest()[:_HASH_DIGITS]}"
 
 
 def engine() -> str:
@@ -74,23 +103,26 @@ def engine() -> str:
     )
 
 
-def build(extra: Extra, base: str, say: Say) -> str:
+def build(recipe: Recipe, say: Say) -> str:
     """Builds the image unless it is there; its name. The tag ``v1`` follows. SetupError with the build's last lines.
 
     KTS_BUILD_ARGS: further arguments of the engine's ``build``, as a shell would read them.
     """
     root, tool = checkout(), engine()
-    name = content_tag(root, extra, base)
+    name = content_tag(root, recipe)
     if _quiet([tool, "image", "inspect", name]):
         return name
     say(f"building {name} with {tool}")
     further = shlex.split(os.environ.get("KTS_BUILD_ARGS", ""))
-    arguments = [f"--build-arg=BASE={base}", f"--build-arg=EXTRA={extra}", f"--build-arg=CONTENT={name.split(':')[-1]}"]
     found = labels(root)
-    arguments.append(f"--build-arg=REVISION={found.get('revision', '')}")
+    told = {"BASE": recipe.base, "EXTRA": recipe.extra, "CONTENT": name.split(":")[-1]}
+    told["REVISION"] = found.get("revision", "")
+    if recipe.full:
+        told["WORKER"] = content_tag(root, replace(recipe, full=False))
+    arguments = [f"--build-arg={key}={value}" for key, value in told.items()]
     arguments += [f"--label=org.opencontainers.image.{key}={value}" for key, value in found.items()]
-    tags = ["--tag", name, "--tag", f"{DEFAULT_REPOSITORY}:v1"]
-    command = [tool, "build", *further, *arguments, *tags, "--file", str(root / "Containerfile"), str(root)]
+    tags = ["--tag", name, "--tag", f"{recipe.repository}:v1"]
+    command = [tool, "build", *further, *arguments, *tags, "--file", str(root / recipe.containerfile), str(root)]
     _run(command, "the image could not be built", "see the lines above; KTS_BUILD_ARGS adds arguments to the build")
     return name
 
@@ -104,7 +136,7 @@ def labels(root: Path) -> dict[str, str]:
     found = {"version": __version__}
     commit = git(root, "rev-parse", "HEAD")
     if commit:
-        changed = git(root, "status", "--porcelain", "--", "Containerfile", "requirements", "src")
+        changed = git(root, "status", "--porcelain", "--", "Containerfile*", "requirements", "src")
         found["revision"] = commit if changed == "" else f"{commit}-modified"
     address = urlsplit(git(root, "remote", "get-url", "origin") or "")
     if address.scheme == "https" and address.hostname:
@@ -142,11 +174,11 @@ def load(name: str, say: Say) -> None:
             _run(command, f"{command[0]} could not load the image", "see the lines above; it may need root")
 
 
-def ensure(extra: Extra, base: str, present: Callable[[str], bool], say: Say) -> str:
+def ensure(recipe: Recipe, present: Callable[[str], bool], say: Say) -> str:
     """The image's name, built and loaded only where it is not there. ``present``: whether the cluster has a name."""
-    name = content_tag(checkout(), extra, base)
+    name = content_tag(checkout(), recipe)
     if not present(name):
-        build(extra, base, say)
+        build(recipe, say)
         load(name, say)
     return name
 

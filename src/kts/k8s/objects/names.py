@@ -5,6 +5,11 @@ from __future__ import annotations
 DEFAULT_NAMESPACE = "kts"
 DEFAULT_REPOSITORY = "localhost/kts-worker"
 DEFAULT_IMAGE = f"{DEFAULT_REPOSITORY}:v1"
+FULL_REPOSITORY = "localhost/kts"
+"""Of the image that holds the whole kts."""
+
+ENV_WORKER_IMAGE, ENV_EXTRA = "KTS_WORKER_IMAGE", "KTS_EXTRA"
+"""Defaults of ``--image`` and ``--extra``; the image of the whole kts sets both to its worker."""
 
 DEFAULT_JOIN_S = 300
 DEFAULT_KEEP_S = 3600
