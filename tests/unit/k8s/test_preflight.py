@@ -12,8 +12,9 @@ import yaml
 
 from kts.errors import SetupError
 from kts.k8s.cluster.api import Api, Forbidden, Unavailable, _error
-from kts.k8s.cluster.preflight import HELPFUL, NEEDED, RBAC, UNKNOWN, Need, can_start, check
+from kts.k8s.cluster.preflight import UNKNOWN, Need, can_start, check
 from kts.k8s.objects.names import DEFAULT_IMAGE
+from kts.k8s.objects.permissions import HELPFUL, NEEDED, RBAC
 from kts.k8s.objects.settings import ClusterSettings
 
 GPU = "nvidia.com/gpu"

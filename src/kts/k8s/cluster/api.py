@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import ssl
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -17,6 +18,7 @@ from wsproto.utilities import generate_accept_token, generate_nonce
 from kts.errors import KtsError, SetupError
 from kts.k8s.cluster import kubeconfig
 from kts.k8s.objects import Object
+from kts.k8s.objects.refusals import ABSENT_NAMESPACE, DEAF_WEBHOOK, PERMISSION, refusal
 
 _TIMEOUT_S = 10.0
 _PATHS = {
@@ -34,6 +36,7 @@ _PATHS = {
     "RuntimeClass": ("apis/node.k8s.io/v1", "runtimeclasses"),
     "ResourceClaim": ("apis/resource.k8s.io/v1", "resourceclaims"),
 }
+_NAMESPACE_IN = re.compile(r"/namespaces/([^/?]+)/")
 _CLUSTER_WIDE = frozenset({"Namespace", "Node", "RuntimeClass"})
 
 
@@ -47,6 +50,14 @@ class Conflict(SetupError):  # noqa: N818 - what is there already
 
 class Missing(SetupError):  # noqa: N818 - what is not there
     """There is no such object."""
+
+
+class NotYet(SetupError):  # noqa: N818 - a state, which passes
+    """The cluster refuses an object until it has made up its mind, in a moment: see `creation.create`."""
+
+
+class Refused(SetupError):  # noqa: N818 - what the cluster makes of an object
+    """A quota, a limit, a policy or a check of the cluster refuses that object: trying again will not help."""
 
 
 class Forbidden(SetupError):  # noqa: N818 - what this user may do
@@ -259,16 +270,24 @@ def _message(answer: Any) -> str:
 
 
 def _error(code: int, what: str, message: str) -> KtsError:
-    if code == 401:
-        return SetupError(f"the cluster does not know you: {message}", "log in again, or renew the kubeconfig")
-    if code == 403:
-        return Forbidden(
-            f"not allowed: {message}", "kts doctor --on k8s lists what is missing; deploy/rbac.yaml grants it"
-        )
-    if code == 404:
-        return Missing(f"not found: {message}", "check the name and the namespace")
-    if code == 409:
-        return Conflict(f"in the way: {message}", "delete it, or choose another name")
-    if code == 429 or code >= 500:
-        return Unavailable(f"the cluster cannot answer now ({code}): {message}", "wait, and try again")
-    return SetupError(f"refused ({code}) {what}: {message}", "see the message; nothing was changed")
+    """``what``: method and path of the request."""
+    named = _NAMESPACE_IN.search(what)
+    found = refusal(message, named[1] if named else "")
+    remedy = found.remedy if found else ""
+    if found and found.by == PERMISSION:
+        return Forbidden(f"not allowed: {message}", remedy)
+    if found and found.by not in (ABSENT_NAMESPACE, DEAF_WEBHOOK):
+        return (NotYet if found.passes else Refused)(f"refused: {message}", remedy)
+    kind, words, usual = _BY_CODE.get(code, _AWAY if code >= 500 else _OTHER)
+    return kind(words.format(code=code, what=what, message=message), remedy or usual)
+
+
+_AWAY = (Unavailable, "the cluster cannot answer now ({code}): {message}", "wait, and try again")
+_OTHER = (SetupError, "refused ({code}) {what}: {message}", "see the message; nothing was changed")
+_BY_CODE: dict[int, tuple[type[SetupError], str, str]] = {
+    401: (SetupError, "the cluster does not know you: {message}", "log in again, or renew the kubeconfig"),
+    403: (Forbidden, "not allowed: {message}", "kts doctor --on k8s lists what a run must be allowed"),
+    404: (Missing, "not found: {message}", "check the name and the namespace"),
+    409: (Conflict, "in the way: {message}", "delete it, or choose another name"),
+    429: _AWAY,
+}

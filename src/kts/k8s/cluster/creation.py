@@ -9,7 +9,7 @@ from collections.abc import Callable
 import msgspec
 
 from kts.errors import SetupError
-from kts.k8s.cluster.api import Api, Conflict, Forbidden, Unavailable
+from kts.k8s.cluster.api import Api, Conflict, Forbidden, NotYet, Unavailable
 from kts.k8s.objects import Object, podstate, sharingmode, slots
 from kts.k8s.objects.names import LABEL_RUN
 from kts.k8s.objects.settings import ClusterSettings
@@ -74,14 +74,15 @@ def create_namespace(api: Api, obj: Object) -> None:
 
 
 def create(api: Api, obj: Object) -> None:
-    """Creates it; a namespace made a moment ago refuses pods until it has its service account."""
+    """Creates it; what passes by itself is waited for: a namespace without its service account, and a quota that is
+    not counted yet."""
     deadline = time.monotonic() + FRESH_S
     while True:
         try:
             api.create(obj)
             return
-        except Forbidden as error:
-            if "serviceaccount" not in error.what or time.monotonic() > deadline:
+        except NotYet:
+            if time.monotonic() > deadline:
                 raise
         time.sleep(_PAUSE_S)
 

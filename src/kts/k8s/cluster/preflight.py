@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import msgspec
 
@@ -13,6 +13,7 @@ from kts.k8s.cluster.api import Api, Forbidden
 from kts.k8s.cluster.image import names_on
 from kts.k8s.objects import Object, offers, slots
 from kts.k8s.objects.names import DEFAULT_IMAGE, DEFAULT_REPOSITORY
+from kts.k8s.objects.permissions import HELPFUL, NEEDED, RBAC, Permission
 from kts.k8s.objects.settings import ClusterSettings
 
 Status = Literal["ok", "note", "missing"]
@@ -22,7 +23,6 @@ OLDEST = (1, 31)
 TORCH_COMPUTE, TORCH_DRIVER = (7, 5), 580
 """What the pinned torch needs: CUDA 13 knows no GPU before Turing, and no driver before 580."""
 UNKNOWN = "unknown: may not be read"
-RBAC = "kubectl apply -f deploy/rbac.yaml"
 POD_SECURITY = "pod-security.kubernetes.io/enforce"
 ONE_GPU = (
     "use a node with one GPU (--node), or device plugin 0.20 or newer with sharedDevicesAllocationPolicy: packed, "
@@ -37,40 +37,6 @@ class Need(msgspec.Struct, frozen=True):
     status: Status
     found: str
     remedy: str = ""
-
-
-class Permission(NamedTuple):
-    """What a run does with one kind of object."""
-
-    verbs: tuple[str, ...]
-    group: str
-    resource: str
-    subresource: str = ""
-
-    def words(self, verbs: Sequence[str]) -> str:
-        """For people: e.g. ``get, create pods/proxy``."""
-        return f"{', '.join(verbs)} {self.resource}{'/' + self.subresource if self.subresource else ''}"
-
-
-_OWN = ("create", "list", "delete")
-NEEDED = (
-    Permission((*_OWN, "get"), "", "configmaps"),
-    Permission((*_OWN, "get"), "", "secrets"),
-    Permission(_OWN, "", "services"),
-    Permission(_OWN, "batch", "jobs"),
-    Permission(_OWN, "", "pods"),
-    Permission(_OWN, "networking.k8s.io", "networkpolicies"),
-    Permission(("get",), "", "pods", "log"),
-    Permission(("get", "create"), "", "pods", "proxy"),
-    Permission(("list",), "", "events"),
-    Permission(("get",), "", "namespaces"),  # a Role in the namespace may grant it, of this one namespace
-)
-"""In the run's namespace: what the Role in deploy/rbac.yaml grants, and no more."""
-HELPFUL = (
-    (Permission(("list",), "", "nodes"), "the scheduler chooses the node, and the image must be named (--image)"),
-    (Permission(("list",), "", "pods"), "free slots and neighbours in other namespaces are not seen"),
-)
-"""In the whole cluster: a run can do without, and what it then lacks."""
 
 
 def check(api: Api, settings: ClusterSettings, wanted: int) -> list[Need]:

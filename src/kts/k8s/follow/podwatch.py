@@ -15,6 +15,7 @@ from kts.k8s.cluster.preflight import ONE_GPU
 from kts.k8s.follow import evidence
 from kts.k8s.objects import Object, podstate, slots
 from kts.k8s.objects.names import LABEL_JOB, LABEL_RUN
+from kts.k8s.objects.refusals import refusal
 from kts.k8s.objects.settings import ClusterSettings
 from kts.model.run import Outcome, RunInfo
 
@@ -82,7 +83,9 @@ class PodWatch:
                 for event in self._api.list("Event", self._settings.namespace)
                 if event.get("involvedObject", {}).get("name") == job and event.get("type") == "Warning"
             ]
-            self._fail(f"Job {job} has no pod{f': {told[-1]}' if told else ''}", f"kubectl describe job {job}")
+            why = refusal(told[-1], self._settings.namespace) if told else None
+            remedy = why.remedy if why else f"kubectl describe job {job} --namespace {self._settings.namespace}"
+            self._fail(f"Job {job} has no pod{f': {told[-1]}' if told else ''}", remedy)
 
     def _compare_gpus(self, pods: Iterable[Object]) -> None:
         """Sets the verdict where the kubelet gave two tenants two GPUs: the workers' word is not all."""
