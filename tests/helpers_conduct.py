@@ -110,6 +110,10 @@ class MemoryRun:
     def portions(self, tenant: str, block: int) -> Iterator[Records]:
         yield self.records(tenant, block)
 
+    @property
+    def cluster(self) -> None:
+        """See RunData."""
+
     def telemetry(self) -> Sequence[SampleSeries]:
         return ()
 

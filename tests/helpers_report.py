@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from rich.console import Console
 
 from kts.app.catalog import schema
+from kts.model.cluster import ClusterFacts
 from kts.model.mode import SharingMode
 from kts.model.plan import Condition, Kernel, Plan, Slo, Tenant
 from kts.model.records import RECORD, Records
@@ -341,7 +342,7 @@ def series(seed: int, solo_ms: float, *, device: bool = True, shared: bool = Tru
             service_ms=service,
             device_ms=service * 0.97 if device else np.full(m, np.nan),
             block=block,
-            shared=is_shared,
+            place=is_shared.astype(np.int8),
         ),
         strip=strip if shared else None,
     )
@@ -430,6 +431,8 @@ class FakeRun:
 
     def portions(self, tenant: str, block: int) -> Iterator[Records]:
         yield self.records(tenant, block)
+
+    cluster: ClusterFacts | None = None
 
     def telemetry(self) -> tuple[SampleSeries, ...]:
         """No samples either: the analysis has their figures."""

@@ -81,6 +81,10 @@ class FakeRun:
     def portions(self, tenant: str, block: int) -> Iterator[Records]:
         yield self.records(tenant, block)
 
+    @property
+    def cluster(self) -> None:
+        """See RunData."""
+
     def telemetry(self) -> Sequence[SampleSeries]:
         return self.samples
 

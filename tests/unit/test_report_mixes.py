@@ -9,6 +9,7 @@ import pytest
 from tests.helpers_report import FakeRun, analysis, matrix_summary, summary
 from tests.unit.test_report_writing import contrast, luminance
 
+from kts.model.summary import Summary
 from kts.report import theme, write
 from kts.report.charts_matrix import BINS, UNSETTLED, heat_map
 from kts.report.figures import draw
@@ -99,3 +100,29 @@ def test_all_files_of_a_report_hold_the_matrix(tmp_path: Path) -> None:
     assert "suffers, beside" in (tmp_path / "report.html").read_text()
     assert "fft,response,shared-fft+gemm,df_p99,1.66" in (tmp_path / "summary.csv").read_text()
     assert (tmp_path / "plots" / "matrix-dark.png").is_file()
+
+
+def kinds(*of: str) -> Summary:
+    """The recorded matrix with these verdicts for its pairs' cells, in order."""
+    full = matrix_summary()
+    assert full.mixes
+    left = iter(of)
+    mixes_ = tuple(
+        msgspec.structs.replace(
+            mix,
+            tenants={name: msgspec.structs.replace(cell, kind=next(left)) for name, cell in mix.tenants.items()}
+            if len(mix.tenants) == 2
+            else mix.tenants,
+        )
+        for mix in full.mixes
+    )
+    return msgspec.structs.replace(full, mixes=mixes_)
+
+
+def test_cells_of_which_nothing_is_known_are_not_taken_for_harmless_pairs() -> None:
+    """Else a matrix of refusals would read as an acquittal."""
+    cells = sum(len(mix.tenants) for mix in matrix_summary().mixes or () if len(mix.tenants) == 2)
+    assert mixes.without_worst(kinds(*["no-change"] * cells)) == "no pair is shown to make a p99 worse"
+    assert mixes.without_worst(kinds(*["refused"] * cells)) == "too few data for any pair"
+    some = mixes.without_worst(kinds("refused", "undetermined", *["no-change"] * (cells - 2)))
+    assert some.endswith(f"; of {cells}, 1 is refused and 1 is undetermined")

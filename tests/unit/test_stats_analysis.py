@@ -12,7 +12,7 @@ from kts.model.run import BlockOutcome
 from kts.model.summary import Summary
 from kts.stats import analyse
 from kts.stats import block as block_module
-from kts.stats.series import OVER_TIME_POINTS, TAIL_POINTS
+from kts.stats.series import OVER_TIME_POINTS, PLACES, TAIL_POINTS
 
 SIZE = {"fft": 300, "gemm": 100}
 
@@ -107,7 +107,8 @@ def test_reference_table_is_numpys_over_every_sample() -> None:
 
 
 def test_shared_iterations_without_company_do_not_count() -> None:
-    """gemm runs on for 400 iterations after fft has ended: those were solo, and must not dilute the tail."""
+    """gemm runs on for 400 iterations after fft has ended: those were solo, and must not dilute the tail, nor be
+    painted as shared."""
 
     def lonely(tenant: str, side: str, _number: int) -> tuple[Array, Array]:
         n = 800 if tenant == "gemm" and side == "shared" else 400
@@ -117,9 +118,16 @@ def test_shared_iterations_without_company_do_not_count() -> None:
         return service, service
 
     run = make_run(make_plan(design="classic", rounds=1), lonely, think_ms=0.0)
-    overlap = analyse(run).summary.tenants["gemm"].overlap
+    analysed = analyse(run)
+    overlap = analysed.summary.tenants["gemm"].overlap
     assert overlap.dropped == pytest.approx(400, abs=1)
     assert overlap.kept + overlap.dropped == 800
+    points = analysed.series["gemm"].over_time
+    picture = {place: points.service_ms[points.place == number] for number, place in enumerate(PLACES)}
+    assert len(picture["not counted"]) == overlap.dropped
+    assert (picture["shared"] == 8.0).sum() == 400
+    assert len(picture["shared"]) == overlap.kept
+    assert len(picture["solo"]) == 400
 
 
 def test_a_silent_neighbour_counts_as_active_all_the_time() -> None:

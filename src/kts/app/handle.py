@@ -121,7 +121,7 @@ class Run:
 
 
 printing.elements.register(Summary, lambda summary: run_document(summary).elements)
-printing.elements.register(Run, lambda run: run_document(run.summary).elements)
+printing.elements.register(Run, lambda run: run_document(run.summary, run.data).elements)
 
 
 def load(directory: str | Path | Run, *, trim: int = 0) -> Run:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Protocol
 
+from kts.model.cluster import ClusterFacts
 from kts.model.records import Records
 from kts.model.run import BlockOutcome, RunInfo
 from kts.model.telemetry import SampleSeries
@@ -24,6 +25,11 @@ class RunData(Protocol):
     @property
     def damage(self) -> Sequence[str]:
         """What could not be read, one line each: torn tails, gaps, foreign lines. Empty if all is well."""
+
+    @property
+    def cluster(self) -> ClusterFacts | None:
+        """What the cluster said of the run; None where it was in none, or where that cannot be read (``damage`` then
+        says so)."""
 
     def records(self, tenant: str, block: int) -> Records:
         """The records of a tenant in a block, in order of ``i``. Empty array if it has none."""

@@ -202,6 +202,10 @@ class MemoryRun:
         """In one part."""
         yield self.records(tenant, block)
 
+    @property
+    def cluster(self) -> None:
+        """See RunData."""
+
     def telemetry(self) -> Sequence[SampleSeries]:
         """None."""
         return ()

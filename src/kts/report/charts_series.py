@@ -10,7 +10,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kts.report.charts import (
-    SIDES,
     WIDTH,
     AnyChart,
     Drawing,
@@ -22,13 +21,14 @@ from kts.report.charts import (
     shades,
     side_colour,
 )
-from kts.report.theme import LIGHT
-from kts.stats.series import SIDES as SERIES_SIDES
-from kts.stats.series import BlockSpan, OverTime, Strip, TenantSeries
+from kts.report.theme import LIGHT, SIDE_COLOURS
+from kts.stats.series import PLACES, SIDES, BlockSpan, OverTime, Strip, TenantSeries
 
 POINTS_PER_PICTURE = 3600
 POINTS_PER_TENANT = 1500
 STRIP_MS = 400.0
+POINTS = ["circle", "diamond", "cross"]
+SHARED = PLACES.index("shared")
 STRIP_BARS = 60
 """Most bars of one tenant in the strip: more are too thin to see."""
 
@@ -61,7 +61,7 @@ def over_time(series: dict[str, TenantSeries], spans: Sequence[BlockSpan]) -> Dr
 
 def shared_blocks(series: dict[str, TenantSeries]) -> set[int]:
     """Blocks in which somebody had company."""
-    return {int(block) for s in series.values() for block in np.unique(s.over_time.block[s.over_time.shared])}
+    return {int(block) for s in series.values() for block in np.unique(s.over_time.block[s.over_time.place == SHARED])}
 
 
 def timeline(series: dict[str, TenantSeries], *, on_cpu: bool) -> Drawing:
@@ -102,7 +102,7 @@ def timeline(series: dict[str, TenantSeries], *, on_cpu: bool) -> Drawing:
 def _tail_rows(tenant: TenantSeries) -> Rows:
     return [
         {"ms": float(ms), "fraction": float(slower), "side": side, "clock": clock}
-        for side in SERIES_SIDES
+        for side in SIDES
         for clock in ("response", "device")
         if (curve := tenant.tails.get(side, {}).get(clock)) is not None
         for ms, slower in zip(curve.ms, curve.fraction_slower, strict=True)
@@ -150,7 +150,7 @@ def _time_rows(points: OverTime, cap: int) -> Rows:
         {
             "t": round(float(points.t_s[j]), 4),
             "ms": float(f"{points.service_ms[j]:.5g}"),
-            "side": SIDES[int(points.shared[j])],
+            "side": PLACES[int(points.place[j])],
         }
         for j in picked
     ]
@@ -174,8 +174,14 @@ def _time_panel(name: str, data: str, rows: Rows, end_s: float, *, last: bool) -
         .encode(
             x=seconds(end_s, last=last),
             y=alt.Y("ms:Q", scale=y_scale, axis=alt.Axis(title="service ms", tickCount=5)),
-            color=side_colour(),
-            shape=alt.Shape("side:N", scale=alt.Scale(domain=SIDES, range=["circle", "diamond"]), legend=None),
+            color=alt.Color(
+                "side:N",
+                scale=alt.Scale(domain=PLACES, range=[*SIDE_COLOURS, LIGHT["muted"]]),
+                legend=alt.Legend(title=None),
+            ),
+            shape=alt.Shape(
+                "side:N", scale=alt.Scale(domain=PLACES, range=["circle", "diamond", "cross"]), legend=None
+            ),
         )
     )
     return alt.layer(*shades(), points).properties(

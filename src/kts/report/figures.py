@@ -80,7 +80,8 @@ def draw(analysis: Analysis, kts_version: str) -> list[Figure]:
         add(
             "over-time",
             "Latency over the run",
-            "Shaded: shared blocks; grey: invalid blocks, not analysed. Thinned; the slowest of each stretch is kept.",
+            "Shaded: shared blocks; grey: invalid blocks, not analysed; crosses: not counted, for want of company or "
+            "at a block's edge. Thinned; the slowest of each stretch is kept.",
             "One point per iteration against time, per tenant.",
             charts_series.over_time(series, analysis.spans),
         )
@@ -119,8 +120,9 @@ def degradation_title(summary: Summary) -> str:
         reverse=True,
     )
     if not worse:
+        open_ = mixes.unsettled([tenant.verdict.kind for tenant in summary.tenants.values()])
         refused = all(tenant.verdict.kind == "refused" for tenant in summary.tenants.values())
-        return "Too few data for a DF99" if refused else "No tenant's p99 is shown to be worse when sharing"
+        return f"No tenant's p99 is shown to be worse when sharing{open_}" if not refused else "Too few data for a DF99"
     parts = [f"{_short(name)} {cells.ratio_of(df)}x" for _, name, df in worse[:NAMED]]
     more = f" and {len(worse) - NAMED} more" if len(worse) > NAMED else ""
     if cells.dimmed(summary):
@@ -132,7 +134,7 @@ def _matrix_title(summary: Summary) -> str:
     """The worst pair shown to be worse."""
     worst = mixes.worst(summary)
     if worst is None:
-        return "Who hurts whom: no pair is shown to make a p99 worse"
+        return f"Who hurts whom: {mixes.without_worst(summary)}"
     factor, name, cause = worst
     return f"Who hurts whom: worst is {_short(name)} beside {_short(cause)}, {cells.ratio(factor)}x"
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 from kts.model.summary import Caution
-from kts.stats import cautions, starts
+from kts.stats import alone, cautions, starts
 from kts.stats.depends_cautions import of_dependence
 from kts.stats.view import TenantView
 
@@ -14,8 +14,13 @@ def _of_starts(view: TenantView) -> Iterator[Caution]:
     return starts.of_tenant(view.name, view.gathered.starts.of(view.name), view.samples["shared"]["response"])
 
 
+def _of_alone(view: TenantView) -> Iterator[Caution]:
+    return alone.of_tenant(view.name, view.summary.activity or ())
+
+
 CHECKS: tuple[Callable[[TenantView], Iterator[Caution]], ...] = (
     cautions.of_tenant,
+    _of_alone,
     _of_starts,
     of_dependence,
     cautions.of_mixes,

@@ -8,7 +8,7 @@ import numpy as np
 
 from kts.model.reading import RunData
 from kts.stats.block import MeasuredBlock, Rows, valid_blocks
-from kts.stats.series import OVER_TIME_POINTS, STRIP_INTERVALS, BlockSpan, OverTime, Strip
+from kts.stats.series import OVER_TIME_POINTS, PLACES, STRIP_INTERVALS, BlockSpan, OverTime, Strip
 
 STRIP_ITERATIONS = 30
 
@@ -57,18 +57,20 @@ class LatencyOverTime:
         n = len(row.span.submit_ns)
         edges = np.linspace(0, n, min(self._budget[name], n) + 1).astype(np.int64)
         chosen = np.array([a + int(np.argmax(row.service[a:b])) for a, b in pairwise(edges)])
+        place = np.full(n, PLACES.index("not counted"), dtype=np.int8)
+        place[block.counts[name].keep] = PLACES.index(block.side or "shared")
         return OverTime(
             t_s=(row.span.submit_ns[chosen] - self._origin) / 1e9,
             service_ms=row.service[chosen].astype(np.float64),
             device_ms=row.device[chosen].astype(np.float64),
             block=np.full(len(chosen), block.outcome.index, dtype=np.int64),
-            shared=np.full(len(chosen), block.side != "solo", dtype=np.bool_),
+            place=place[chosen],
         )
 
     def of(self, tenant: str) -> OverTime:
         """All points of a tenant."""
-        parts = self._points[tenant] or [OverTime(*(np.empty(0, t) for t in (float, float, float, np.int64, np.bool_)))]
-        names = ("t_s", "service_ms", "device_ms", "block", "shared")
+        parts = self._points[tenant] or [OverTime(*(np.empty(0, t) for t in (float, float, float, np.int64, np.int8)))]
+        names = ("t_s", "service_ms", "device_ms", "block", "place")
         return OverTime(*(np.concatenate([getattr(part, name) for part in parts]) for name in names))
 
 

@@ -14,6 +14,9 @@ from kts.model.telemetry import Scope
 
 Side = Literal["solo", "shared"]
 SIDES: tuple[Side, ...] = ("solo", "shared")
+PLACES = (*SIDES, "not counted")
+"""What an iteration was: alone, in company, or one that no figure counts: outside of its block's window, the first
+after a pause, or in a shared block while a neighbour was not there."""
 
 TAIL_POINTS = 400
 OVER_TIME_POINTS = 3000
@@ -36,14 +39,14 @@ class OverTime:
     """Latency over the run, thinned so that the slowest iteration of every bin survives. All of shape ``(m,)``.
 
     ``t_s``: submission, seconds since the run's first block; ``device_ms`` NaN without a device stopwatch;
-    ``block``: block index; ``shared``: True where others were active in the block, too.
+    ``block``: block index; ``place``: index into `PLACES`.
     """
 
     t_s: NDArray[np.float64]
     service_ms: NDArray[np.float64]
     device_ms: NDArray[np.float64]
     block: NDArray[np.int64]
-    shared: NDArray[np.bool_]
+    place: NDArray[np.int8]
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Literal
 
 from kts.model.summary import ClockSummary, Estimate, Verdict, Waiting
+from kts.stats.alone import waited_words
 from kts.stats.sample import MIN_ROUNDS
 from kts.units import format_ms, format_ratio, ratio_texts
 
@@ -15,6 +16,9 @@ DEFAULT_PRECISION = 0.05
 
 LOOKS = 1.3
 """Critical value of Pocock's (1977) sequential test for ten looks over that for one, at 5 %: 2.555 / 1.960."""
+
+NEEDS_SOLO = ("no-change", "better")
+"""Verdicts that hold only against a tenant that was alone: a contended baseline hides what sharing costs."""
 
 Kind = Literal["worse", "better", "no-change", "undetermined", "refused"]
 
@@ -96,31 +100,40 @@ def verdict(
     precision: float | None,
     confidence: float,
     dimmed: str = "",
+    contended: float | None = None,
 ) -> Verdict:
     """The verdict on one tenant, from response DF99 and its interval.
 
     ``closed``: response is the service time. ``dimmed``: why drift cannot be told from sharing (`dimming`).
+    ``contended``: how much the tenant waited for a core when alone (`kts.stats.alone`).
     """
     asked = asked_of(precision)
     df = response.df.p99
     kind, precise = judge(df, asked)
+    if contended is not None and kind in NEEDS_SOLO:
+        kind = "undetermined"
     if kind == "refused":
         return Verdict(kind=kind, precise=False, sentence=f"{name}: no verdict: {df.refused}.")
-    parts = [_finding(kind, df, asked, confidence, dimmed) + ": " + _times(kind, response)]
+    said = _finding(kind, df, asked, confidence, dimmed, contended=contended is not None)
+    parts = [f"{said}: {_times(kind, response)}"]
     if kind == "worse" and (where := _where(waiting, is_gpu, closed)):
         parts.append(where)
     sentence = f"{name}: {_dimming_words(kind, dimmed)}{'; '.join(parts)}."
+    alone = f"It was not alone in its solo blocks: {waited_words(contended)}." if contended is not None else ""
     hidden = _hidden(df, device.df.p99, is_gpu) if kind == "worse" else ""
-    for more in (hidden, _settled(kind, precise, df, precision, dimmed)):
+    lowered = contended is not None and kind == "undetermined"
+    settled = "" if lowered else _settled(kind, precise, df, precision, dimmed)
+    for more in (hidden, alone, settled):
         sentence += f" {more}" if more else ""
-    return Verdict(kind=kind, precise=precise, relevant=relevance(df, asked), dimmed=dimmed, sentence=sentence)
+    relevant = None if lowered else relevance(df, asked)
+    return Verdict(kind=kind, precise=precise, relevant=relevant, dimmed=dimmed, sentence=sentence)
 
 
 def _dimming_words(kind: Kind, dimmed: str) -> str:
     return f"{dimmed}: {kind.replace('-', ' ')} here, but drift cannot be told from sharing: " if dimmed else ""
 
 
-def _finding(kind: Kind, df: Estimate, asked: float, confidence: float, dimmed: str) -> str:
+def _finding(kind: Kind, df: Estimate, asked: float, confidence: float, dimmed: str, *, contended: bool) -> str:
     """What the interval says, by its position."""
     lo, hi, value = df.lo or 0.0, df.hi or 0.0, df.estimate or 0.0
     ratio, lower_end, upper_end = ratio_texts(value, lo, hi)
@@ -134,6 +147,8 @@ def _finding(kind: Kind, df: Estimate, asked: float, confidence: float, dimmed: 
     if kind == "no-change":
         real = "" if lo <= 1 <= hi else f"; a real difference of {100 * (value - 1):+.2g} %"
         return f"no change of p99 beyond {_asked(asked)}{real} ({ratio}, {interval})"
+    if contended:
+        return f"undetermined: p99 {ratio} ({interval}) of a solo that was not alone"
     lower = f"better by up to {_at_most(1 - lo)}, " if lo < 1 / (1 + asked) else ""
     upper = f"worse by up to {_at_most(hi - 1)}" if hi > 1 + asked else ""
     either = f"{lower}no change, or {upper}" if upper else f"no change, or {lower.removesuffix(', ')}"

@@ -25,6 +25,7 @@ from kts.model.summary import (
     TenantSummary,
     Throughput,
 )
+from kts.stats.alone import contended
 from kts.stats.degradation import degradation, ratio_estimate
 from kts.stats.faults import gap_reason, told_device
 from kts.stats.gathering import Gathered
@@ -34,14 +35,14 @@ from kts.stats.quantiles import QUANTILES, quantile_estimate
 from kts.stats.reference import reference_table
 from kts.stats.sample import Blocks, FloatArray, LatencySample, make_sample, split_blocks
 from kts.stats.series import SIDES, TAIL_POINTS, Side, TailCurve, TenantSeries
-from kts.stats.verdict import asked_of, dimming, judge, verdict
+from kts.stats.verdict import NEEDS_SOLO, asked_of, dimming, judge, verdict
 
 Samples = dict[Side, dict[Clock, LatencySample | None]]
 
 
 class TenantView:
     """One tenant's samples and everything computed from them. ``summary`` and ``mixes`` (by condition, the full house
-    last) hold the figures."""
+    last) hold the figures; ``contended``: see `kts.stats.alone`."""
 
     def __init__(self, name: str, plan: Plan, gathered: Gathered, confidence: float, *, on_cpu: bool) -> None:
         """Takes the tenant's arrays out of ``gathered``."""
@@ -54,11 +55,14 @@ class TenantView:
             "solo": _samples(_copied(solo) if recut else solo, split),
             "shared": _samples(shared, split),
         }
+        join = gathered.activity
+        self._activity = join.activity(name) if join is not None else None
+        self.contended = contended(self._activity or ())
         self.summary = self._summary(on_cpu)
         self.mixes = self._in_mixes()
 
     def _summary(self, on_cpu: bool) -> TenantSummary:
-        tenant, activity = self.plan.tenant(self.name), self.gathered.activity
+        tenant = self.plan.tenant(self.name)
         solo, shared = self.data.solo, self.data.shared
         response, device = self._clock("response"), self._clock("device")
         closed = all(self.samples[side]["service"] is self.samples[side]["response"] for side in SIDES)
@@ -83,12 +87,13 @@ class TenantView:
                 precision=self.plan.precision,
                 confidence=self.confidence,
                 dimmed=dimming(len(solo.rounds), len(shared.rounds)),
+                contended=self.contended,
             ),
             waiting=waits,
             goodput=self._goodput(tenant.slo.deadline_ms),
             slo=_slo(tenant.slo.p99_ms, response),
             reference=self._reference(),
-            activity=activity.activity(self.name) if activity is not None else UNSET,
+            activity=self._activity if self._activity is not None else UNSET,
         )
 
     def _in_mixes(self) -> dict[str, MixTenant]:
@@ -119,6 +124,8 @@ class TenantView:
 
     def _mix_tenant(self, n: int, p50: Estimate, p99: Estimate, device: Estimate, side: SideData) -> MixTenant:
         kind, precise = judge(p99, asked_of(self.plan.precision))
+        if self.contended is not None and kind in NEEDS_SOLO:
+            kind = "undetermined"
         dimmed = "" if kind == "refused" else dimming(len(self.data.solo.rounds), len(side.rounds))
         return MixTenant(n=n, df_p50=p50, df_p99=p99, device_df_p99=device, kind=kind, precise=precise, dimmed=dimmed)
 

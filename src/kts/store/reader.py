@@ -8,7 +8,9 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
+from kts import files
 from kts.errors import DataError, UsageError
+from kts.model.cluster import ClusterFacts
 from kts.model.records import Records
 from kts.model.run import BlockOutcome, Outcome, RunInfo
 from kts.model.telemetry import SampleSeries
@@ -27,13 +29,14 @@ class StoredRun:
     def __init__(
         self, info: RunInfo, source: RecordSource, damage: Sequence[str], directory: Path | None = None
     ) -> None:
-        """``info.blocks`` are the blocks as they may be reported, in order of time. ``directory``: where telemetry
-        would be."""
+        """``info.blocks`` are the blocks as they may be reported, in order of time. ``directory``: where telemetry and
+        cluster.json would be."""
         self._info = msgspec.structs.replace(info, id=as_text(info.id), notes=tuple(map(as_text, info.notes)))
         self._directory = directory
         self._telemetry: Sequence[SampleSeries] | None = None
         self._source = source
-        self._damage = [as_text(line) for line in damage]
+        self._cluster, unread = (None, []) if directory is None else _stored_cluster(directory)
+        self._damage = [as_text(line) for line in (*damage, *unread)]
         self._repeats: set[tuple[str, int]] = set()
 
     @property
@@ -50,6 +53,11 @@ class StoredRun:
     def damage(self) -> Sequence[str]:
         """See RunData. Repeated iterations join the list when their block is read."""
         return tuple(self._damage)
+
+    @property
+    def cluster(self) -> ClusterFacts | None:
+        """See RunData."""
+        return self._cluster
 
     def records(self, tenant: str, block: int) -> Records:
         """See RunData. DataError if the file turns out damaged there."""
@@ -191,6 +199,18 @@ def _stored_samples(directory: Path) -> tuple[list[SampleSeries], list[str]]:
     except OSError as error:
         return [], [*damage, f"{path.name}: {error.strerror or error}"]
     return series, [*damage, *found]
+
+
+def _stored_cluster(directory: Path) -> tuple[ClusterFacts | None, list[str]]:
+    """(what cluster.json holds, damage lines); None where it is not there."""
+    path = directory / layout.CLUSTER
+    if not path.exists():
+        return None, []
+    try:
+        raw = files.read(path, "restore it from a copy")
+        return files.decode(raw, ClusterFacts, path.name, "not what a cluster tells of a run", ""), []
+    except DataError as error:
+        return None, [error.what]
 
 
 def _assemble(

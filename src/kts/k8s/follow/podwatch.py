@@ -18,13 +18,13 @@ from kts.k8s.objects.names import LABEL_JOB, LABEL_RUN
 from kts.k8s.objects.refusals import refusal
 from kts.k8s.objects.settings import ClusterSettings
 from kts.model.run import Outcome, RunInfo
+from kts.store import layout
 
 STUCK_S = 6.0
 """How long a pod may lack a place, or fail to start, before that is final: a slot of a run that just ended is free
 again sooner, and so is a Secret that the node has not seen yet."""
 NO_POD_S = 45.0
 """For Kubernetes to make a Job's pod."""
-CLUSTER = "cluster.json"
 _DIFFERENT = f"{ONE_GPU}; or allow it with --allow-different-gpus"
 
 
@@ -197,4 +197,4 @@ class PodWatch:
             proven=proven,
             times={"wall": round(wall_s, 3), "blocks": round(blocks_s, 3), "overhead": round(wall_s - blocks_s, 3)},
         )
-        (directory / CLUSTER).write_bytes(msgspec.json.format(msgspec.json.encode(content), indent=2) + b"\n")
+        (directory / layout.CLUSTER).write_bytes(msgspec.json.format(msgspec.json.encode(content), indent=2) + b"\n")

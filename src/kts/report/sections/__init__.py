@@ -12,6 +12,7 @@ from kts.report import cells
 from kts.report.document import CSV, EVERYWHERE, FILES, MARKDOWN, PAGE, TERMINAL, Document, Element, Figure, Media
 from kts.report.sections import (
     activity,
+    cluster,
     latency,
     measured,
     mixes,
@@ -27,6 +28,7 @@ from kts.report.sections.report import Report, Section
 
 OUTLINE: tuple[tuple[Section, Media], ...] = (
     (run.section, EVERYWHERE),
+    (cluster.section, TERMINAL),
     (verdicts.section, FILES),
     (latency.section, EVERYWHERE),
     (mixes.section, PAGE),
@@ -41,6 +43,7 @@ OUTLINE: tuple[tuple[Section, Media], ...] = (
     (promises.section, PAGE),
     (pictures.section, PAGE),
     (remarks.section, EVERYWHERE),
+    (cluster.section, FILES),
     (measured.section, FILES),
 )
 """Section and media, in order. Some stand elsewhere in a file than in a terminal, whose last lines are read first."""

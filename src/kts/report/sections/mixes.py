@@ -128,6 +128,21 @@ def worst(summary: Summary) -> tuple[float, str, str] | None:
     return max(found, default=None)
 
 
+def without_worst(summary: Summary) -> str:
+    """What can be said of pairs of which none is shown to be worse: that of some nothing is known is not that."""
+    kinds = [f.kind for mix in measured(summary) if len(mix.tenants) == 2 for f in mix.tenants.values()]
+    if all(kind == "refused" for kind in kinds):
+        return "too few data for any pair"
+    return f"no pair is shown to make a p99 worse{unsettled(kinds)}"
+
+
+def unsettled(kinds: Sequence[str]) -> str:
+    """``; of 6, 2 are refused and 1 is undetermined``; empty where every one is settled."""
+    counts = {kind: kinds.count(kind) for kind in ("refused", "undetermined")}
+    parts = [f"{n} {'is' if n == 1 else 'are'} {kind}" for kind, n in counts.items() if n]
+    return f"; of {len(kinds)}, {' and '.join(parts)}" if parts else ""
+
+
 def words(summary: Summary) -> str:
     """Every cell in words, for those who cannot see the picture."""
     table = grid(summary)
