@@ -59,10 +59,18 @@ def errors(result: subprocess.CompletedProcess[str]) -> list[str]:
     return [line.removeprefix("error: ") for line in result.stderr.splitlines() if line.startswith("error: ")]
 
 
-def record(directory: Path) -> Path:
-    """A finished run of `TINY` in ``directory``, its latencies drawn instead of measured."""
+def record(
+    directory: Path, *, alone: float = 1.0, together: float = 1.0, seed: int = 0, gpu: str = "", driver: str = ""
+) -> Path:
+    """A finished run of `TINY` in ``directory``, its latencies drawn instead of measured.
+
+    ``alone``, ``together``: by what they are multiplied, and in shared blocks once more. ``gpu``: as if on such a one.
+    """
     plan = build(load_text(TINY, source="tiny").experiment)
     device = DeviceInfo(kind="cpu", uuid="cpu:test:0", name="CPU", label="CPU core 0, not a GPU", library="numpy")
+    if gpu:
+        uuid = f"GPU-{seed:08d}"
+        device = DeviceInfo(kind="cuda", uuid=uuid, name=gpu, label=gpu, library="torch", driver=driver)
     sink = create(
         directory,
         plan=plan,
@@ -78,8 +86,9 @@ def record(directory: Path) -> Path:
         start_ns, counts = now_ns, {}
         for name, quota in block.quotas.items():
             n = counts[name] = quota.iterations or 0
-            draw = np.random.default_rng(block_seed(plan, block, name))
-            latency_ns = (1e6 * len(block.tenants) * draw.lognormal(0, 0.3, n)).astype(np.int64)
+            draw = np.random.default_rng(block_seed(plan, block, name) + seed)
+            factor = alone * len(block.tenants) * (together if len(block.tenants) > 1 else 1.0)
+            latency_ns = (1e6 * factor * draw.lognormal(0, 0.3, n)).astype(np.int64)
             submit_ns = start_ns + np.cumsum(latency_ns + 1_000_000) - latency_ns
             records = np.zeros(n, RECORD)
             records["i"], records["submit_ns"], records["due_ns"] = np.arange(n), submit_ns, submit_ns

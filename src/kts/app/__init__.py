@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from kts.app.comparisons import compare, pool
     from kts.app.exporter import exporter_url
     from kts.app.fingerprints import folder, kept_fingerprints, probe, who
+    from kts.app.fleets import FleetRun, is_fleet, load_fleet
     from kts.app.handle import Run, finished, load, report
     from kts.app.images import build_image, image_name, render
     from kts.app.inputs import Given
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Changes",
+    "FleetRun",
     "Given",
     "Preview",
     "Run",
@@ -43,8 +45,10 @@ __all__ = [
     "finished",
     "folder",
     "image_name",
+    "is_fleet",
     "kept_fingerprints",
     "load",
+    "load_fleet",
     "local_checks",
     "pool",
     "predict",
@@ -70,6 +74,7 @@ _HOME = {
     "comparisons": ("compare", "pool"),
     "exporter": ("exporter_url",),
     "fingerprints": ("folder", "kept_fingerprints", "probe", "who"),
+    "fleets": ("FleetRun", "is_fleet", "load_fleet"),
     "handle": ("Run", "finished", "load", "report"),
     "images": ("build_image", "image_name", "render"),
     "inputs": ("Given",),

@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 import kts
+from kts import app
 from kts.cli.options import Json, NoFigures, RunDirectory
 from kts.cli.output import console, print_json, say
 from kts.errors import KtsError, SetupError
@@ -28,8 +29,11 @@ def report(
 ) -> None:
     """Report a run directory or KTS_APP logs.
 
-    A run that was killed is reported as far as it came.
+    A run that was killed is reported as far as it came. Of a fleet (kts run --nodes) by node.
     """
+    if app.is_fleet(directory):
+        show(app.load_fleet(directory), out, figures=not no_figures, as_json=as_json)
+        return
     run = kts.load(directory, trim=trim)
     run.check_figures()
     show(run, out, figures=not no_figures, as_json=as_json)
@@ -51,7 +55,15 @@ def show_measured(run: kts.Run, *, figures: bool, as_json: bool) -> None:
         say(f"  try: {run.outcome.remedy}")
 
 
-def show(run: kts.Run, out: Path | None, *, figures: bool, as_json: bool, failed: bool = False) -> None:
+def show_fleet(fleet: app.FleetRun, *, figures: bool, as_json: bool) -> None:
+    """Reports what there is of a fleet that was just measured, and then lets its outcome decide the exit code."""
+    failure = fleet.failure
+    show(fleet, fleet.directory, figures=figures, as_json=as_json, failed=failure is not None)
+    if failure is not None:
+        raise failure
+
+
+def show(run: kts.Run | app.FleetRun, out: Path | None, *, figures: bool, as_json: bool, failed: bool = False) -> None:
     """Writes the report into ``out`` and prints the summary.
 
     Where ``out`` cannot be written it only prints, and SetupError follows; not so without one, as the run's own

@@ -9,11 +9,13 @@ from kts import files
 from kts.errors import SetupError
 from kts.model.reading import RunData
 from kts.report import markdown, page, sheet
+from kts.report.fleet import fleet_document
 from kts.report.sections import run_document
 
 if TYPE_CHECKING:
+    from kts.model.fleet_summary import FleetSummary
     from kts.physics.validate import Score
-    from kts.report.document import Figure
+    from kts.report.document import Document, Figure
     from kts.stats.series import Analysis
 
 
@@ -32,9 +34,7 @@ def write(run: RunData, analysis: Analysis, directory: Path, *, figures: bool = 
     report = run_document(summary, run, drawn)
     contents: dict[str, bytes] = {
         "summary.json": files.encode(summary),
-        "summary.csv": sheet.render(report).encode(),
-        "results.md": markdown.render(report).encode(),
-        "report.html": page.render(report).encode(),
+        **_texts(report),
     }
     for figure in drawn:
         contents |= _pictures(figure)
@@ -45,6 +45,30 @@ def write(run: RunData, analysis: Analysis, directory: Path, *, figures: bool = 
             f"cannot write the report to {directory}: {error.strerror or error}",
             "free space on that disk, or give a directory you may write to",
         ) from error
+
+
+def write_fleet(fleet: FleetSummary, directory: Path, kts_version: str, *, figures: bool = True) -> list[Path]:
+    """Writes fleet-summary.json, summary.csv, results.md, report.html and, with ``figures``, plots/fleet. Returns the
+    paths. SetupError where the directory cannot be written."""
+    drawn = []
+    if figures:
+        from kts.report.charts_fleet import draw as draw_fleet  # loads what draws
+
+        drawn = [figure for figure in (draw_fleet(fleet, kts_version),) if figure is not None]
+    report = fleet_document(fleet, drawn, kts_version)
+    contents: dict[str, bytes] = {"fleet-summary.json": files.encode(fleet), **_texts(report)}
+    for figure in drawn:
+        contents |= _pictures(figure)
+    return [write_file(directory / name, content) for name, content in contents.items()]
+
+
+def _texts(report: Document) -> dict[str, bytes]:
+    """A document in each medium that is a file."""
+    return {
+        "summary.csv": sheet.render(report).encode(),
+        "results.md": markdown.render(report).encode(),
+        "report.html": page.render(report).encode(),
+    }
 
 
 def write_file(path: Path, content: bytes) -> Path:

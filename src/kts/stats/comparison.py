@@ -147,7 +147,7 @@ def pool(runs: Sequence[Summary]) -> Pool:
         tenants = [run.tenants[name] for run in runs]
         for clock, figure, quantile in FAMILY:
             found = pooled([_estimate(one, clock, figure, quantile) for one in tenants], confidence)
-            if figure != "df" and (why := _other_work(tenants)):
+            if figure != "df" and (why := other_work(tenants)):
                 found = Pooled(estimate=refused(why), between=None, runs=found.runs)
             figures.append(PooledFigure(tenant=name, clock=clock, figure=figure, quantile=quantile, pooled=found))
     return Pool(
@@ -163,7 +163,7 @@ def _compared(
 ) -> Iterator[tuple[Change, Difference | str]]:
     """Every figure of a tenant, not judged yet, and what it is judged by: a difference, or why it is not."""
     ours, theirs = ([run.tenants[name] for run in side] for side in (a, b))
-    other = _other_work([*ours, *theirs])
+    other = other_work([*ours, *theirs])
     for clock in CLOCKS:
         for figure in FIGURES:
             for quantile in QUANTILE_FIELDS:
@@ -217,7 +217,7 @@ def _estimate(tenant: TenantSummary, clock: Clock, figure: Figure, quantile: str
     return found
 
 
-def _other_work(tenants: Sequence[TenantSummary]) -> str:
+def other_work(tenants: Sequence[TenantSummary]) -> str:
     """Why milliseconds cannot be compared; empty if they can. A ratio of shared to solo can."""
     work = dict.fromkeys((one.workload, one.size) for one in tenants)
     if len(work) < 2:

@@ -87,7 +87,7 @@ def pooled(estimates: Sequence[Estimate], confidence: float = 0.95) -> Pooled:
     there = [one for one in estimates if not unusable(one)]
     if len(there) < 2:
         return Pooled(estimate=there[0] if there else _why(estimates), between=None, runs=len(there))
-    values, errors = _logs(there, confidence)
+    values, errors = logs(there, confidence)
     side = np.zeros(len(there), np.int64)
     between = between_runs(values, errors, side)
     mean, error = _means(values, errors, side, between)
@@ -103,7 +103,7 @@ def difference(a: Sequence[Estimate], b: Sequence[Estimate], confidence: float =
             return f"{name}: {_why(given).refused}"
     if len(sides[0]) + len(sides[1]) < 3:
         return _of_single_runs(sides[0][0], sides[1][0], confidence)
-    values, errors = _logs([*sides[0], *sides[1]], confidence)
+    values, errors = logs([*sides[0], *sides[1]], confidence)
     side = np.repeat([0, 1], [len(sides[0]), len(sides[1])])
     between = between_runs(values, errors, side)
     mean, error = _means(values, errors, side, between)
@@ -169,7 +169,7 @@ def _figure(mean: float, error: float, df: int, confidence: float) -> Estimate:
     return Estimate(estimate=math.exp(mean), lo=math.exp(mean - reach), hi=math.exp(mean + reach))
 
 
-def _logs(figures: Sequence[Estimate], confidence: float) -> tuple[Floats, Floats]:
+def logs(figures: Sequence[Estimate], confidence: float) -> tuple[Floats, Floats]:
     """Logarithm of each figure, and the standard error that its interval implies; shape ``(runs,)`` each."""
     lo, value, hi = np.log(np.array([[one.lo, one.estimate, one.hi] for one in figures], dtype=np.float64)).T
     return value, np.maximum((hi - lo) / (2 * _critical(None, confidence)), _LEAST_ERROR)
