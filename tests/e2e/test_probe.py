@@ -99,7 +99,7 @@ def test_a_cpu_core_has_a_slice() -> None:
 
 def test_a_pod_needs_no_command_line(tmp_path: Path) -> None:
     """Else "who is on my GPU" cannot be asked with the worker's image, which lacks the command line's libraries."""
-    blocked = "typer pydantic rich pyarrow scipy numba altair yaml lightkube"
+    blocked = "typer pydantic rich pyarrow scipy numba altair yaml httpx2"
     program = (
         f"import sys\nfor name in '{blocked}'.split(): sys.modules[name] = None\n"
         "from kts.worker.probe.__main__ import main\nsys.exit(main(sys.argv[1:]))"

@@ -183,7 +183,7 @@ def environment(folder: Path) -> dict[str, str]:
     }
 
 
-NOT_IN_THE_IMAGE = ("yaml", "pydantic", "typer", "rich", "lightkube", "httpx2", "pyarrow", "altair", "numba")
+NOT_IN_THE_IMAGE = ("yaml", "pydantic", "typer", "rich", "wsproto", "httpx2", "pyarrow", "altair", "numba")
 PARTS = ("backends.pods", "conduct.driver", "k8s.pod.door", "stats.stopping", "store.creation", "telemetry.choice")
 
 

@@ -5,18 +5,16 @@ from __future__ import annotations
 import base64
 import json
 import os
-import sys
 import threading
-from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from kts.errors import SetupError
-from kts.k8s.cluster import kubeconfig
-from kts.k8s.cluster.api import Api, Unavailable
+from kts.k8s.cluster import kubeconfig, kubefields
+from kts.k8s.cluster.api import Api
+from kts.k8s.cluster.identity import Access, User
 
 PEM = base64.b64encode(b"-----BEGIN CERTIFICATE-----\nno\n-----END CERTIFICATE-----\n").decode()
 
@@ -35,6 +33,12 @@ def config(name: str = "one", server: str = "http://127.0.0.1:1", **changes: Any
     }
 
 
+def plugin(**changes: Any) -> dict[str, Any]:
+    """A kubeconfig whose user is an exec plugin with these fields."""
+    fields = {"apiVersion": "client.authentication.k8s.io/v1", "command": "x", "interactiveMode": "Never", **changes}
+    return config(user={"exec": {key: value for key, value in fields.items() if value is not None}})
+
+
 def write(path: Path, content: object) -> Path:
     """The file, with this content: bytes, text, or what JSON makes of it."""
     if isinstance(content, bytes):
@@ -44,9 +48,9 @@ def write(path: Path, content: object) -> Path:
     return path
 
 
-def opened(*files: Path, context: str | None = None) -> Any:
+def opened(*files: Path, context: str | None = None, **env: str) -> Access:
     """What the files, as KUBECONFIG lists them, come to."""
-    return kubeconfig.access(context, {"KUBECONFIG": os.pathsep.join(map(str, files))}).single
+    return kubeconfig.access(context, {"KUBECONFIG": os.pathsep.join(map(str, files)), **env})
 
 
 def test_of_several_files_the_first_counts(tmp_path: Path) -> None:
@@ -58,9 +62,9 @@ def test_of_several_files_the_first_counts(tmp_path: Path) -> None:
         if isinstance(entries, list):
             second[kind] += entries
     files = (empty, absent, first, write(tmp_path / "second", second))
-    assert (opened(*files).context_name, opened(*files).cluster.server) == ("two", "http://two:1")
+    assert (opened(*files).server.url, opened(*files).namespace) == ("http://two:1", "of-two")
     chosen = opened(*files, context="one")
-    assert (chosen.cluster.server, chosen.namespace) == ("http://first:1", "of-one")
+    assert (chosen.server.url, chosen.namespace) == ("http://first:1", "of-one")
 
 
 def test_entries_may_stand_in_several_files_and_paths_start_at_theirs(tmp_path: Path) -> None:
@@ -71,13 +75,13 @@ def test_entries_may_stand_in_several_files_and_paths_start_at_theirs(tmp_path: 
     whole = config(user={"tokenFile": "token"})
     places = write(tmp_path / "a" / "config", {**whole, "users": None})
     people = write(tmp_path / "b" / "config", {"users": whole["users"]})
-    assert opened(places, people).user.token_file == str(tmp_path / "b" / "token")
+    assert opened(places, people).user.token_file == tmp_path / "b" / "token"
 
 
 def test_empty_parts_of_the_list_are_no_files(tmp_path: Path) -> None:
     """Else a trailing colon, which shells make, would name the current folder."""
     path = write(tmp_path / "c", config())
-    assert kubeconfig.access(None, {"KUBECONFIG": f":{path}:"}).single.context_name == "one"
+    assert kubeconfig.access(None, {"KUBECONFIG": f":{path}:"}).namespace == "of-one"
 
 
 def test_without_any_file_that_is_there_it_says_which_were_looked_for(tmp_path: Path) -> None:
@@ -109,7 +113,8 @@ FAULTS: dict[str, tuple[Any, str]] = {
     "no server": (config(server=""), "cluster.server is ''"),
     "a server without a scheme": (config(server="10.0.0.1:6443"), "not a URL"),
     "a server as a list": (config(cluster={"server": ["a"]}), "server is no text"),
-    "a port that is none": (config(server="https://x:port"), "cannot be used"),
+    "a port that is none": (config(server="https://x:port"), "not a URL"),
+    "a server with a line break": (config(server="https://x\n"), "not a URL"),
     "ca not base64": (config(cluster={"certificate-authority-data": "???"}), "authority-data is no certificate"),
     "ca of other bytes": (config(cluster={"certificate-authority-data": "aGVsbG8="}), "authority-data is no"),
     "ca as a mapping": (config(cluster={"certificate-authority-data": {"a": 1}}), "authority-data is no text"),
@@ -121,30 +126,48 @@ FAULTS: dict[str, tuple[Any, str]] = {
         "gone.key: No such file",
     ),
     "a token file that is gone": (config(user={"tokenFile": "gone"}), "tokenFile: .*gone: No such file"),
-    "insecure as text": (config(cluster={"insecure-skip-tls-verify": "maybe"}), "Expected `bool`"),
-    "a name without a password": (config(user={"username": "ann"}), "without a password"),
-    "act as another": (config(user={"token": "t", "as": "root"}), "user.as is not supported"),
-    "act in groups": (config(user={"token": "t", "as-groups": ["x"]}), "user.as-groups is not supported"),
-    "an auth provider": (config(user={"auth-provider": {"name": "oidc"}}), "user.auth-provider is not supported"),
-    "another server name": (config(cluster={"tls-server-name": "x"}), "cluster.tls-server-name is not supported"),
-    "a socks proxy": (config(cluster={"proxy-url": "gopher://x:1"}), "cannot be used"),
-    "an exec plugin of the future": (
-        config(user={"exec": {"apiVersion": "client.authentication.k8s.io/v9", "command": "x"}}),
-        "user.exec.apiVersion is",
+    "insecure as text": (config(cluster={"insecure-skip-tls-verify": "maybe"}), "is 'maybe', not true or false"),
+    "a name without a password": (config(user={"username": "ann"}), "username and password need each other"),
+    "a password without a name": (config(user={"password": "x"}), "username and password need each other"),
+    "a token and a name": (
+        config(user={"token": "t", "username": "a", "password": "b"}),
+        "token and username are both",
     ),
-    "an exec plugin as text": (config(user={"exec": "aws eks get-token"}), "user.exec is no mapping with a command"),
-    "an exec plugin that asks for the cluster": (
-        config(
-            user={
-                "exec": {
-                    "apiVersion": "client.authentication.k8s.io/v1",
-                    "command": "x",
-                    "provideClusterInfo": True,
-                }
-            }
-        ),
-        "provideClusterInfo is not supported",
+    "a token of two lines": (config(user={"token": "a\nb"}), "token holds control characters"),
+    "acting in groups of nobody": (config(user={"as-groups": ["x"]}), "user.as is missing beside"),
+    "acting as a list": (config(user={"as": ["root"]}), "user.as is no text"),
+    "groups as text": (config(user={"as": "a", "as-groups": "x"}), "as-groups is no list of words"),
+    "groups of numbers": (config(user={"as": "a", "as-groups": [1]}), "as-groups is no list of words"),
+    "extra as a list": (config(user={"as": "a", "as-user-extra": ["x"]}), "as-user-extra is no mapping"),
+    "extra without lists": (config(user={"as": "a", "as-user-extra": {"k": "x"}}), "as-user-extra.k is no list"),
+    "a header in a name": (config(user={"as": "a\r\nImpersonate-Group: x"}), "user.as holds control characters"),
+    "a field of the future": (config(user={"token": "t", "as-tenant": "x"}), "user has a field 'as-tenant' that kts"),
+    "a field in another spelling": (
+        config(cluster={"certificate_authority": "x"}),
+        "cluster has a field 'certificate_authority' .* did you mean 'certificate-authority'",
     ),
+    "a field of a context": (
+        config(contexts=[{"name": "one", "context": {"cluster": "one", "user": "one", "as": "x"}}]),
+        "context 'one' has a field 'as'",
+    ),
+    "an auth provider": (config(user={"auth-provider": {"name": "oidc"}}), "user.auth-provider 'oidc' is not supp"),
+    "an auth provider as text": (config(user={"auth-provider": "gcp"}), "auth-provider is no mapping"),
+    "another kind of proxy": (config(cluster={"proxy-url": "gopher://x:1"}), "cluster.proxy-url is no URL of a proxy"),
+    "a proxy without a scheme": (config(cluster={"proxy-url": "proxy:3128"}), "cluster.proxy-url is no URL of a proxy"),
+    "a proxy without a host": (config(cluster={"proxy-url": "http://:8080"}), "cluster.proxy-url is no URL of a proxy"),
+    "credentials over plain http": (config(server="http://far:1", user={"token": "t"}), "server is http://, over"),
+    "an exec plugin of the future": (plugin(apiVersion="client.authentication.k8s.io/v9"), "user.exec.apiVersion is"),
+    "an exec plugin of the past": (plugin(apiVersion="client.authentication.k8s.io/v1alpha1"), "exec.apiVersion is"),
+    "an exec plugin as text": (config(user={"exec": "aws eks get-token"}), "user.exec is no mapping"),
+    "an exec plugin without a command": (plugin(command=""), "user.exec.command is missing"),
+    "v1 without a mode": (plugin(interactiveMode=None), "exec.interactiveMode is '', not Never, IfAvailable or Always"),
+    "another mode": (plugin(interactiveMode="never"), "exec.interactiveMode is 'never'"),
+    "arguments as text": (plugin(args="--token"), "exec.args is no list of words"),
+    "arguments as numbers": (plugin(args=[1]), "exec.args is no list of words"),
+    "variables as a mapping": (plugin(env={"A": "b"}), "exec.env is no list"),
+    "a variable without a name": (plugin(env=[{"value": "b"}]), r"exec.env\[0\].name is missing"),
+    "cluster info as text": (plugin(provideClusterInfo="yes"), "exec.provideClusterInfo is 'yes'"),
+    "a field of an exec plugin": (plugin(stdinUnavailable=True), "user.exec has a field 'stdinUnavailable'"),
 }
 
 
@@ -183,124 +206,220 @@ def test_what_is_wrong_with_entries_that_are_not_used_does_not_matter(tmp_path: 
     content = config()
     content["clusters"].append({"name": "old", "cluster": {"server": "?", "certificate-authority-data": "?"}})
     content["users"].append({"name": 1, "user": None})
-    assert opened(write(tmp_path / "c", "\ufeff" + json.dumps(content))).cluster.server == "http://127.0.0.1:1"
+    assert opened(write(tmp_path / "c", "\ufeff" + json.dumps(content))).server.url == "http://127.0.0.1:1"
 
 
 def test_a_context_without_a_user_is_nobody(tmp_path: Path) -> None:
     """Else clusters that let everybody in could not be used."""
     content = config(contexts=[{"name": "one", "context": {"cluster": "one"}}])
-    with pytest.raises(Unavailable):
-        connected(write(tmp_path / "c", content)).version()
+    assert opened(write(tmp_path / "c", content)).user == User()
 
 
-def connected(path: Path) -> Api:
-    """The API of the file's current context."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("KUBECONFIG", str(path))
-        return Api.connect()
+POD = {"KUBERNETES_SERVICE_HOST": "fd00::1", "KUBERNETES_SERVICE_PORT": "6443"}
 
 
 @pytest.fixture
-def server() -> Iterator[tuple[str, list[tuple[str, str]]]]:
-    """An API server, or a proxy before one: (its URL, what it was asked and with which credentials)."""
-    asked: list[tuple[str, str]] = []
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            asked.append((self.path, self.headers.get("Authorization", "")))
-            self.send_response(200)
-            body = b'{"gitVersion": "v1.34.0"}'
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
-
-        def log_message(self, format: str, *args: object) -> None:  # noqa: A002
-            pass
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as http:
-        thread = threading.Thread(target=http.serve_forever)
-        thread.start()
-        yield f"http://127.0.0.1:{http.server_port}", asked
-        http.shutdown()
-        thread.join()
+def pod(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """As in a pod with a service account; the folder of its home, without a kubeconfig."""
+    account = tmp_path / "account"
+    account.mkdir()
+    for name, content in (("token", "t"), ("namespace", "ours\n"), ("ca.crt", "")):
+        write(account / name, content)
+    monkeypatch.setattr(kubeconfig, "SERVICE_ACCOUNT", account)
+    home = tmp_path / "home"
+    (home / ".kube").mkdir(parents=True)
+    monkeypatch.setenv("HOME", str(home))
+    return home
 
 
-Server = tuple[str, list[tuple[str, str]]]
+def test_a_pod_without_a_kubeconfig_uses_its_own_account(pod: Path) -> None:
+    """Else kts could not run in a cluster."""
+    for kubeconfigs in ({}, {"KUBECONFIG": ""}, {"KUBECONFIG": ":"}):
+        access = kubeconfig.access(None, {**POD, **kubeconfigs})
+        assert (access.server.url, access.namespace) == ("https://[fd00::1]:6443", "ours")
+        assert access.user.token_file == pod.parent / "account" / "token"
+    (pod.parent / "account" / "token").unlink()
+    with pytest.raises(SetupError, match="no service account for fd00::1"):
+        kubeconfig.access(None, POD)
 
 
-def test_a_proxy_is_gone_through(tmp_path: Path, server: Server) -> None:
-    """Else a cluster behind a proxy would be said to be down."""
-    url, asked = server
-    path = write(tmp_path / "c", config(server="http://far.example:6443", cluster={"proxy-url": url}))
-    assert connected(path).version() == "v1.34.0"
-    assert asked[0][0] == "http://far.example:6443/version"
+@pytest.mark.parametrize("said", ["", "\n---\n", "{}", "apiVersion: v1\nkind: Config\npreferences: {}\nusers: []\n"])
+def test_in_a_pod_a_kubeconfig_that_says_nothing_is_none(pod: Path, said: str) -> None:
+    """Else KUBECONFIG=/dev/null, and the empty file that kubectl config leaves, would end where kubectl goes on."""
+    path = write(pod / ".kube" / "config", said)
+    for env in (POD, {**POD, "KUBECONFIG": str(path)}, {**POD, "KUBECONFIG": f"{path}:/dev/null:{path}-gone"}):
+        assert kubeconfig.access(None, env).namespace == "ours"
+    with pytest.raises(SetupError, match=r"kubeconfig .*config is empty"):
+        kubeconfig.access("one", POD)
+    with pytest.raises(SetupError, match=r"kubeconfig .*config is empty"):
+        kubeconfig.access(None, {"KUBECONFIG": str(path)})
 
 
-PLUGIN = """\
-import json, os
-asked = json.loads(os.environ["KUBERNETES_EXEC_INFO"])
-status = {"token": os.environ["MINE"]}
-print(json.dumps({"kind": "ExecCredential", "apiVersion": asked["apiVersion"], "status": status}))
-"""
+def test_in_a_pod_a_kubeconfig_counts_before_its_own_account(pod: Path, tmp_path: Path) -> None:
+    """Else kts in a CI pod would act on the pod's cluster instead of the one it was given."""
+    given = {**POD, "KUBECONFIG": str(write(tmp_path / "c", config("one")))}
+    assert kubeconfig.access(None, given).namespace == "of-one"
+    write(pod / ".kube" / "config", config("home"))
+    assert kubeconfig.access(None, POD).namespace == "of-home"
+    assert kubeconfig.access(None, given).namespace == "of-one"
+    with pytest.raises(SetupError, match="no context 'other'"):
+        kubeconfig.access("other", POD)
 
 
-@pytest.mark.parametrize("version", ["v1", "v1beta1"])
-def test_an_exec_plugin_is_asked_for_a_token(tmp_path: Path, server: Server, version: str) -> None:
-    """Else users of managed clusters could not use kts."""
-    url, asked = server
-    plugin = {
-        "apiVersion": f"client.authentication.k8s.io/{version}",
-        "command": sys.executable,
-        "args": ["-c", PLUGIN],
-        "env": [{"name": "MINE", "value": "abc"}],
-        "interactiveMode": "IfAvailable",
-    }
-    connected(write(tmp_path / "c", config(server=url, user={"exec": plugin}))).version()
-    assert asked == [("/version", "Bearer abc")]
+@pytest.mark.usefixtures("pod")
+def test_in_a_pod_a_mistyped_kubeconfig_is_not_taken_for_the_pods_own() -> None:
+    """Else a typing error would send a run to another cluster."""
+    with pytest.raises(SetupError, match=r"no kubeconfig /no/such; the pod's own account is not used"):
+        kubeconfig.access(None, {**POD, "KUBECONFIG": "/no/such"})
+    with pytest.raises(SetupError, match=r"no kubeconfig ~/\.kube/config$"):
+        kubeconfig.access("one", POD)
+
+
+def test_without_a_home_there_is_no_kubeconfig(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else a container whose user has no entry in /etc/passwd would end in an internal error."""
+    monkeypatch.delenv("HOME")
+    monkeypatch.setattr(os, "getuid", lambda: 987_654)
+    with pytest.raises(SetupError, match=r"no kubeconfig ~/\.kube/config$"):
+        kubeconfig.access(None, {})
+
+
+def test_a_pipe_is_read_to_its_end_and_once(tmp_path: Path) -> None:
+    """Else KUBECONFIG=<(command) would be empty for the second of a command's requests, or wait for ever."""
+    pipe, text = tmp_path / "pipe", json.dumps(config())
+    os.mkfifo(pipe)
+
+    def slowly() -> None:
+        with pipe.open("w") as file:
+            for start in range(0, len(text), 100):
+                file.write(text[start : start + 100])
+                file.flush()
+
+    thread = threading.Thread(target=slowly)
+    thread.start()
+    assert opened(pipe).namespace == "of-one"
+    thread.join()
+    assert opened(pipe).namespace == "of-one"
+
+
+def test_a_pipe_that_nobody_writes_to_is_not_waited_for_for_ever(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else kts would hang without a word."""
+    monkeypatch.setattr(kubefields, "PIPE_S", 0.05)
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(SetupError, match=r"pipe: a pipe that nobody wrote to the end within 0\.05 s"):
+        opened(tmp_path / "pipe")
+
+
+def test_what_is_larger_than_any_kubeconfig_is_not_read(tmp_path: Path) -> None:
+    """Else a wrong name, or /dev/zero, would fill the memory."""
+    for path in (write(tmp_path / "huge", b"#" * (kubefields.MAX_BYTES + 1)), Path("/dev/zero")):
+        with pytest.raises(SetupError, match="larger than 8 MiB"):
+            opened(path)
+
+
+def test_a_terminal_is_no_kubeconfig() -> None:
+    """Else KUBECONFIG=/dev/stdin would wait without a word."""
+    leader, follower = os.openpty()
+    try:
+        with pytest.raises(SetupError, match="is a terminal, not a file"):
+            opened(Path(os.ttyname(follower)))
+    finally:
+        os.close(leader)
+        os.close(follower)
+
+
+def test_what_a_message_quotes_cannot_act_on_the_terminal(tmp_path: Path) -> None:
+    """Else the name of a context could hide what is said."""
+    content = config("one\x1b[2J\n", **{"current-context": "two\x1b[2J\n"})
+    with pytest.raises(SetupError) as error:
+        opened(write(tmp_path / "c", content))
+    assert error.value.what.isprintable()
+
+
+def test_acting_as_another_user_is_what_client_go_sends(tmp_path: Path) -> None:
+    """Else the API server would take the requests for those of another user, or of other groups."""
+    user = {"as": "ann", "as-uid": "u-1", "as-groups": ["dev", "ops"], "as-user-extra": {"Scope/of %": ["a", "b"]}}
+    assert opened(write(tmp_path / "c", config(user=user))).user.acting == (
+        ("Impersonate-User", "ann"),
+        ("Impersonate-Uid", "u-1"),
+        ("Impersonate-Group", "dev"),
+        ("Impersonate-Group", "ops"),
+        ("Impersonate-Extra-Scope%2Fof%20%25", "a"),
+        ("Impersonate-Extra-Scope%2Fof%20%25", "b"),
+    )
+
+
+@pytest.mark.parametrize("way", [{"token": "t"}, {"username": "a", "password": "b"}, {"tokenFile": "token"}])
+def test_a_plugin_is_not_asked_beside_other_credentials(tmp_path: Path, way: dict[str, str]) -> None:
+    """Else who acts would differ from who acts for kubectl."""
+    write(tmp_path / "token", "t")
+    content = plugin()
+    content["users"][0]["user"].update(way)
+    assert opened(write(tmp_path / "c", content)).user.plugin is None
+
+
+def test_a_command_with_a_folder_in_it_starts_at_the_kubeconfigs(tmp_path: Path) -> None:
+    """Else a plugin beside the kubeconfig would only work in that folder."""
+    for command, meant in (("aws", "aws"), ("./bin/aws", str(tmp_path / "bin" / "aws")), ("/bin/aws", "/bin/aws")):
+        found = opened(write(tmp_path / "c", plugin(command=command))).user.plugin
+        assert found is not None
+        assert found.command == meant
 
 
 @pytest.mark.parametrize(
-    ("command", "args", "why"),
+    ("server", "env", "proxy"),
     [
-        ("kts-no-such-plugin", [], "kts-no-such-plugin"),
-        ("./plugins/none", [], "plugins/none"),
-        (sys.executable, ["-c", "print('log in first')"], "gave no token"),
-        (sys.executable, ["-c", "print('{}')"], "gave no token"),
-        (sys.executable, ["-c", "print('[1]')"], "gave no token"),
-        (sys.executable, ["-c", "import sys; sys.exit('session\\nexpired')"], "session expired"),
+        ("https://far:6443", {"HTTPS_PROXY": "http://p:1"}, "http://p:1"),
+        ("https://far:6443", {"https_proxy": "p:1"}, "http://p:1"),
+        ("https://far:6443", {"HTTPS_PROXY": "http://p:1", "https_proxy": "http://q:1"}, "http://p:1"),
+        ("https://far:6443", {"HTTP_PROXY": "http://p:1", "ALL_PROXY": "http://p:1"}, ""),
+        ("http://far:6443", {"HTTP_PROXY": "http://p:1"}, "http://p:1"),
+        ("https://localhost:6443", {"HTTPS_PROXY": "http://p:1"}, ""),
+        ("https://127.3.2.1:6443", {"HTTPS_PROXY": "http://p:1"}, ""),
+        ("https://[::1]:6443", {"HTTPS_PROXY": "http://p:1"}, ""),
+        *(
+            ("https://10.9.8.7:6443", {"HTTPS_PROXY": "http://p:1", "NO_PROXY": entries}, proxy)
+            for entries, proxy in (
+                ("10.0.0.0/8", ""),
+                ("x, 10.9.8.7", ""),
+                ("10.9.8.7:6443", ""),
+                ("10.9.8.7:443", "http://p:1"),
+                ("*", ""),
+                ("9.8.7,10.9.0.0/99,fd00::/8", "http://p:1"),
+            )
+        ),
+        *(
+            ("https://api.far.example", {"HTTPS_PROXY": "http://p:1", "no_proxy": entries}, proxy)
+            for entries, proxy in (
+                ("far.example", ""),
+                ("FAR.example", ""),
+                (".far.example", ""),
+                ("*.far.example", ""),
+                ("api.far.example:443", ""),
+                ("api.far.example:6443", "http://p:1"),
+                (".api.far.example", "http://p:1"),
+                ("r.example", "http://p:1"),
+                (",,:80,[", "http://p:1"),
+            )
+        ),
+        ("https://[fd00::1]", {"HTTPS_PROXY": "http://p:1", "NO_PROXY": "[fd00::1]:443"}, ""),
+        ("https://[fd00::1]", {"HTTPS_PROXY": "http://p:1", "NO_PROXY": "fd00::/16"}, ""),
     ],
 )
-def test_an_exec_plugin_that_gives_no_token_is_one_line(
-    tmp_path: Path, server: Server, command: str, args: list[str], why: str
+def test_the_environments_proxies_count_as_for_kubectl(
+    tmp_path: Path, server: str, env: dict[str, str], proxy: str
 ) -> None:
-    """Else a login that ran out would be an internal error."""
-    plugin = {"apiVersion": "client.authentication.k8s.io/v1beta1", "command": command, "args": args}
-    api = connected(write(tmp_path / "c", config(server=server[0], user={"exec": plugin})))
-    with pytest.raises(SetupError, match=why) as error:
-        api.version()
-    assert "\n" not in error.value.what
+    """Else a cluster that kubectl reaches would be said to be down, or traffic take another way."""
+    path = write(tmp_path / "c", config(server=server))
+    assert opened(path, **env).server.proxy == proxy
+    given = write(tmp_path / "d", config(server=server, cluster={"proxy-url": "socks5://own:1"}))
+    assert opened(given, **env).server.proxy == "socks5://own:1"
 
 
-@pytest.mark.parametrize(("user", "sent"), [({"token": "t"}, "Bearer t"), ({"token": 7}, "Bearer 7"), ({}, "")])
-def test_who_acts_is_who_the_file_names(tmp_path: Path, server: Server, user: dict[str, Any], sent: str) -> None:
-    """Else kts would act as nobody, and the cluster refuse what kubectl may do."""
-    connected(write(tmp_path / "c", config(server=server[0], user=user))).version()
-    assert server[1] == [("/version", sent)]
-
-
-def test_a_pod_uses_its_own_account_only_without_a_kubeconfig(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Else kts in a pod would ignore the KUBECONFIG it was given."""
-    for name, content in (("token", "t"), ("namespace", "ours"), ("ca.crt", "")):
-        write(tmp_path / name, content)
-    monkeypatch.setattr(kubeconfig, "SERVICE_ACCOUNT", tmp_path)
-    monkeypatch.setenv("HOME", str(tmp_path))
-    for name, value in (("KUBERNETES_SERVICE_HOST", "fd00::1"), ("KUBERNETES_SERVICE_PORT", "443")):
-        monkeypatch.setenv(name, value)
-    inside = {"KUBERNETES_SERVICE_HOST": "fd00::1"}
-    single = kubeconfig.access(None, inside).single
-    assert (single.cluster.server, single.namespace) == ("https://[fd00::1]:443", "ours")
-    path = write(tmp_path / "c", config())
-    assert kubeconfig.access(None, {**inside, "KUBECONFIG": str(path)}).single.context_name == "one"
-    (tmp_path / "token").unlink()
-    with pytest.raises(SetupError, match="no service account"):
-        kubeconfig.access(None, inside)
+def test_a_broken_proxy_of_the_environment_is_named_without_its_password(tmp_path: Path) -> None:
+    """Else the user would look into the kubeconfig, and the log hold a password."""
+    path = write(tmp_path / "c", config(server="https://far"))
+    with pytest.raises(SetupError, match=r"^HTTPS_PROXY is no URL of a proxy") as error:
+        opened(path, HTTPS_PROXY="ftp://me:secret@p:1")
+    assert "secret" not in error.value.what + error.value.remedy

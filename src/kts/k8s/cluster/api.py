@@ -1,4 +1,4 @@
-"""The API server, as plain Kubernetes JSON: lightkube finds the credentials and speaks HTTP, we name the errors."""
+"""The API server, as plain Kubernetes JSON, with errors that say what to do."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from typing import Any
 
 import httpx2
 import msgspec
-from lightkube.config.client_adapter import Client, ConnectionParams
-from lightkube.core.exceptions import ConfigError
 from wsproto.utilities import generate_accept_token, generate_nonce
 
 from kts.errors import KtsError, SetupError
-from kts.k8s.cluster import kubeconfig
+from kts.k8s.cluster import connection, kubeconfig
+from kts.k8s.cluster.credentials import Unrenewed
+from kts.k8s.cluster.identity import Access
 from kts.k8s.objects import Object
 from kts.k8s.objects.refusals import ABSENT_NAMESPACE, DEAF_WEBHOOK, PERMISSION, refusal
 
@@ -67,11 +67,12 @@ class Forbidden(SetupError):  # noqa: N818 - what this user may do
 class Api:
     """One cluster, as one user. Every method may raise SetupError, and Unavailable where trying again may help."""
 
-    def __init__(self, client: Any, server: str, namespace: str) -> None:
-        """Made by `connect`. ``client``: an HTTP client with base URL and credentials."""
-        self.server = server
-        self.namespace = namespace
-        self._client = client
+    def __init__(self, access: Access) -> None:
+        """Sends nothing yet. SetupError, in one line, for certificates that cannot be used."""
+        self.server = access.server.url
+        self.namespace = access.namespace
+        self._proxied = " through its proxy" if access.server.proxy else ""
+        self._client = connection.client(access, _TIMEOUT_S)
 
     @classmethod
     def connect(cls, context: str | None = None) -> Api:
@@ -79,18 +80,7 @@ class Api:
 
         SetupError, in one line, for a kubeconfig that cannot be used.
         """
-
-        access = kubeconfig.access(context, os.environ)
-        single = access.single
-        try:
-            client = Client(single, ConnectionParams(proxy=access.proxy or None))
-        # Bad certificates and proxies end in errors of many libraries.
-        except (ConfigError, OSError, ssl.SSLError, ImportError, ValueError, TypeError, httpx2.InvalidURL) as error:
-            raise SetupError(
-                f"kubeconfig {single.fname or ''}: context {single.context_name!r} cannot be used: {error}",
-                kubeconfig.REMEDY,
-            ) from error
-        return cls(client, single.cluster.server, single.namespace)
+        return cls(kubeconfig.access(context, os.environ))
 
     def close(self) -> None:
         """Closes its connections."""
@@ -230,22 +220,32 @@ class Api:
         """HTTP's and the credentials' errors as ours."""
         try:
             yield
-        # What an exec plugin may come to: absent, no JSON, no token in it.
-        except (ConfigError, OSError, KeyError, TypeError, ValueError) as error:
-            told = isinstance(error, ConfigError | OSError)
-            why = " ".join(str(error).split()) if told else f"the exec plugin gave no token ({type(error).__name__})"
-            raise SetupError(
-                f"the kubeconfig's credentials cannot be had: {why}", "log in to the cluster again"
-            ) from error
+        except Unrenewed as error:
+            raise Unavailable(error.what, error.remedy) from error
         except httpx2.ReadTimeout as error:
             raise Unavailable(f"{self.server} does not answer: {path}", "check that the cluster is well") from error
         except httpx2.TransportError as error:
+            if (why := _distrust(error)) is not None:
+                raise SetupError(
+                    f"{self.server} is not trusted: {why}",
+                    "check certificate-authority and tls-server-name of the kubeconfig's cluster",
+                ) from error
             why = str(error) or type(error).__name__
             raise Unavailable(
-                f"{self.server} cannot be reached: {why}", "check that the cluster is up: kubectl version"
+                f"{self.server} cannot be reached{self._proxied}: {why}",
+                "check that the cluster is up: kubectl version",
             ) from error
         except (httpx2.HTTPError, httpx2.InvalidURL) as error:
             raise SetupError(f"{self.server}/{path}: {error}", "check the kubeconfig") from error
+
+
+def _distrust(error: BaseException | None) -> str | None:
+    """Why the server's certificate is not taken; None if that is not what is wrong."""
+    while error is not None:
+        if isinstance(error, ssl.SSLCertVerificationError):
+            return error.verify_message
+        error = error.__cause__ or error.__context__
+    return None
 
 
 def _path(kind: str, namespace: str, name: str = "") -> str:
