@@ -47,6 +47,8 @@ def render(
     changes: Changes = {"design": design} if design else {}
     loaded, plan = planned_in_pods(experiment, changes, extra_from(extra))
     run = run_id or new_run_id(plan.name)
+    if settings.runtime_class is None:  # no cluster is asked which it has
+        settings = msgspec.structs.replace(settings, runtime_class=manifests.DEFAULT_RUNTIME_CLASS)
     if manifests.is_classic(plan):
         classic_jobs.check(settings)
     stages = classic_jobs.stages(

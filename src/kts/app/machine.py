@@ -7,7 +7,7 @@ import sys
 from kts.errors import SetupError
 from kts.k8s.cluster import preflight
 from kts.k8s.cluster.api import Api
-from kts.k8s.cluster.preflight import Need
+from kts.k8s.objects.needs import Need
 from kts.k8s.objects.settings import ClusterSettings
 from kts.report.sections.activity import source_name
 from kts.telemetry.choice import probe

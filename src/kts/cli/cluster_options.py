@@ -43,9 +43,12 @@ class Place:
             help="Worker image. Default: built and loaded here.", envvar=ENV_WORKER_IMAGE, rich_help_panel=PANEL
         ),
     ] = None
-    runtime_class: Annotated[str, typer.Option(help="RuntimeClass of tenants; '' for none.", rich_help_panel=PANEL)] = (
-        "nvidia"
-    )
+    runtime_class: Annotated[
+        str | None,
+        typer.Option(
+            help="RuntimeClass of tenants; '' for none. Default: nvidia, where it is there.", rich_help_panel=PANEL
+        ),
+    ] = None
     resource: Annotated[
         str, typer.Option(help="What each tenant asks one of, e.g. nvidia.com/gpu.shared.", rich_help_panel=PANEL)
     ] = "nvidia.com/gpu"
@@ -71,7 +74,7 @@ class Place:
         return ClusterSettings(
             namespace=self.namespace,
             image=rules.image("--image", self.image or DEFAULT_IMAGE),
-            runtime_class=rules.name("--runtime-class", self.runtime_class),
+            runtime_class=self.runtime_class and rules.name("--runtime-class", self.runtime_class),
             resource="" if self.claim else resource,
             claim=rules.name("--claim", self.claim),
             node=rules.name("--node", self.node),

@@ -15,7 +15,7 @@ from kts.cli.output import print_plain_json
 from kts.errors import SetupError, UsageError
 
 if TYPE_CHECKING:
-    from kts.k8s.cluster.preflight import Need
+    from kts.k8s.objects.needs import Need
     from kts.k8s.objects.settings import ClusterSettings
 
 PLACES = ("local", "k8s")

@@ -12,8 +12,9 @@ import yaml
 
 from kts.errors import SetupError
 from kts.k8s.cluster.api import Api, Forbidden, Unavailable, _error
-from kts.k8s.cluster.preflight import UNKNOWN, Need, can_start, check
+from kts.k8s.cluster.preflight import can_start, check
 from kts.k8s.objects.names import DEFAULT_IMAGE
+from kts.k8s.objects.needs import UNKNOWN, Need
 from kts.k8s.objects.permissions import HELPFUL, NEEDED, RBAC
 from kts.k8s.objects.settings import ClusterSettings
 
@@ -35,6 +36,7 @@ class Cluster(Api):
             "Pod": [],
             "RuntimeClass": [{"metadata": {"name": "nvidia"}, "handler": "nvidia"}],
             "ResourceClaim": [],
+            "ResourceQuota": [],
             **changes,
         }
 
@@ -154,7 +156,7 @@ def test_a_run_can_do_without_what_is_outside_its_namespace() -> None:
 
 def test_what_may_not_be_read_is_never_guessed() -> None:
     """Else free slots would be promised that others hold."""
-    kinds = {"Node", "Pod", "RuntimeClass", "Namespace", "SelfSubjectAccessReview"}
+    kinds = {"Node", "Pod", "RuntimeClass", "ResourceQuota", "Namespace", "SelfSubjectAccessReview"}
     found = look(forbidden=kinds)
     assert {name for name, one in found.items() if UNKNOWN in one.found} == found.keys() - {"API server"}
     assert {one.status for name, one in found.items() if name != "API server"} == {"note"}
@@ -221,7 +223,8 @@ def test_several_gpus_come_with_all_three_ways_out() -> None:
 
 def test_a_missing_runtime_class_stops_a_run_and_none_asked_for_does_not() -> None:
     """Else pods would be refused one by one, or clusters without the class could not be used."""
-    assert look(RuntimeClass=[])["runtime class"].status == "missing"
+    assert look(ClusterSettings(runtime_class="nvidia"), RuntimeClass=[])["runtime class"].status == "missing"
+    assert look(RuntimeClass=[])["runtime class"].status == "note"
     assert look(ClusterSettings(runtime_class=""), RuntimeClass=[])["runtime class"].status == "ok"
 
 

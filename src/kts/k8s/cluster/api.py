@@ -34,6 +34,7 @@ _PATHS = {
     "DaemonSet": ("apis/apps/v1", "daemonsets"),
     "NetworkPolicy": ("apis/networking.k8s.io/v1", "networkpolicies"),
     "RuntimeClass": ("apis/node.k8s.io/v1", "runtimeclasses"),
+    "ResourceQuota": ("api/v1", "resourcequotas"),
     "ResourceClaim": ("apis/resource.k8s.io/v1", "resourceclaims"),
 }
 _NAMESPACE_IN = re.compile(r"/namespaces/([^/?]+)/")

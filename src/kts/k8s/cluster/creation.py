@@ -9,6 +9,7 @@ from collections.abc import Callable
 import msgspec
 
 from kts.errors import SetupError
+from kts.k8s.cluster import asked
 from kts.k8s.cluster.api import Api, Conflict, Forbidden, NotYet, Unavailable
 from kts.k8s.objects import Object, podstate, sharingmode, slots
 from kts.k8s.objects.names import LABEL_RUN
@@ -27,15 +28,25 @@ SLOW_S = 5.0
 _PAUSE_S = 0.25
 
 
+def prepared(api: Api, plan: Plan, settings: ClusterSettings) -> tuple[ClusterSettings, tuple[str, ...]]:
+    """(the settings with RuntimeClass and node chosen, what readers of the run must know of that).
+
+    Creates nothing. SetupError for what the run asks for and the cluster lacks: RuntimeClass, claim, quota, slots.
+    """
+    settings, runtime_class = asked.chosen_runtime_class(api, settings)
+    quota = asked.quota(api, settings.namespace, asked.of_run(plan, settings))
+    asked.refuse([runtime_class, *asked.claim(api, settings), quota])
+    notes = (runtime_class.found,) if runtime_class.found == asked.DEFAULT_RUNTIME else ()
+    return placed(api, len(plan.tenants), settings), notes
+
+
 def placed(api: Api, tenants: int, settings: ClusterSettings) -> ClusterSettings:
     """The settings with a node that has room. Where nodes may not be listed the scheduler decides."""
+    if settings.claim:
+        return settings
     try:
         nodes, pods = api.list("Node"), api.list("Pod")
-    except Unavailable:
-        raise
-    except SetupError:
-        return settings
-    if settings.claim:
+    except Forbidden:
         return settings
     node = slots.choose(slots.rooms(nodes, pods, settings), tenants, settings)
     return msgspec.structs.replace(settings, node=node)

@@ -4,39 +4,27 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Literal
-
-import msgspec
+from typing import Any
 
 from kts.errors import SetupError
+from kts.k8s.cluster import asked
 from kts.k8s.cluster.api import Api, Forbidden
 from kts.k8s.cluster.image import names_on
 from kts.k8s.objects import Object, offers, slots
 from kts.k8s.objects.names import DEFAULT_IMAGE, DEFAULT_REPOSITORY
+from kts.k8s.objects.needs import UNKNOWN, Need
 from kts.k8s.objects.permissions import HELPFUL, NEEDED, RBAC, Permission
 from kts.k8s.objects.settings import ClusterSettings
-
-Status = Literal["ok", "note", "missing"]
 
 OLDEST = (1, 31)
 """The oldest Kubernetes that is supported."""
 TORCH_COMPUTE, TORCH_DRIVER = (7, 5), 580
 """What the pinned torch needs: CUDA 13 knows no GPU before Turing, and no driver before 580."""
-UNKNOWN = "unknown: may not be read"
 POD_SECURITY = "pod-security.kubernetes.io/enforce"
 ONE_GPU = (
     "use a node with one GPU (--node), or device plugin 0.20 or newer with sharedDevicesAllocationPolicy: packed, "
     "or a DRA claim that the tenants share (--claim)"
 )
-
-
-class Need(msgspec.Struct, frozen=True):
-    """What a run needs. ``status``: ok; note: works, with a limit, or is not known; missing: is not usable."""
-
-    name: str
-    status: Status
-    found: str
-    remedy: str = ""
 
 
 def check(api: Api, settings: ClusterSettings, wanted: int) -> list[Need]:
@@ -55,8 +43,9 @@ def check(api: Api, settings: ClusterSettings, wanted: int) -> list[Need]:
         *_permissions(api, settings.namespace),
         _namespace(api, settings),
         *_places(nodes, pods, settings, wanted),
-        *_claim(api, settings),
-        _runtime_class(api, settings),
+        *asked.claim(api, settings),
+        asked.quota(api, settings.namespace, asked.of_tenants(wanted, settings)),
+        asked.chosen_runtime_class(api, settings)[1],
     ]
 
 
@@ -246,47 +235,6 @@ def _image(node: Object, settings: ClusterSettings) -> Need:
     if settings.image == DEFAULT_IMAGE and built:
         found = f"on node {name}: {', '.join(built)}; whether one is of this very kts is seen when a run starts"
     return Need("image", "note", found, "kts k8s image builds and loads it; so does kts run unless --image is given")
-
-
-def _claim(api: Api, settings: ClusterSettings) -> list[Need]:
-    """Nothing where none is used."""
-    if not settings.claim:
-        return []
-    try:
-        found = api.get("ResourceClaim", settings.claim, settings.namespace)
-    except Forbidden:
-        return [
-            Need(
-                "claim",
-                "note",
-                f"{settings.claim}: {UNKNOWN}",
-                "a run needs not read it; ask: kubectl get resourceclaim",
-            )
-        ]
-    where = f"ResourceClaim {settings.claim} in namespace {settings.namespace}"
-    if found is None:
-        return [
-            Need("claim", "missing", f"there is no {where}", "create it; it needs Kubernetes 1.34 and a DRA driver")
-        ]
-    return [Need("claim", "ok", where)]
-
-
-def _runtime_class(api: Api, settings: ClusterSettings) -> Need:
-    name = settings.runtime_class
-    if not name:
-        return Need("runtime class", "ok", "none asked for: the cluster's default")
-    try:
-        found = api.get("RuntimeClass", name)
-    except Forbidden:
-        return Need(
-            "runtime class", "note", f"{name}: {UNKNOWN}", "a run needs not read it; ask: kubectl get runtimeclass"
-        )
-    if found is None:
-        remedy = (
-            "install NVIDIA's container toolkit and a RuntimeClass; where nvidia is the default: --runtime-class ''"
-        )
-        return Need("runtime class", "missing", f"there is no RuntimeClass {name}", remedy)
-    return Need("runtime class", "ok", f"{name}, handler {found.get('handler', 'not told')}")
 
 
 def _labels(obj: Object) -> dict[str, str]:

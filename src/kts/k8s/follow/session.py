@@ -21,7 +21,7 @@ from kts.conduct.ports import Progress, Watcher
 from kts.conduct.stop import BY_USER
 from kts.errors import DataError, MeasurementError, SetupError, UsageError
 from kts.k8s.cluster.api import Api, Conflict, Missing, Unavailable
-from kts.k8s.cluster.creation import clean, create, create_namespace, placed, shared
+from kts.k8s.cluster.creation import clean, create, create_namespace, prepared, shared
 from kts.k8s.follow.interrupts import Interrupts
 from kts.k8s.follow.podwatch import PodWatch
 from kts.k8s.objects import Object, classic_jobs, manifests, podstate
@@ -58,7 +58,7 @@ def start(
     left. Errors name what was refused and why."""
     if manifests.is_classic(plan):
         classic_jobs.check(settings)
-    settings = placed(api, len(plan.tenants), settings)
+    settings, notes = prepared(api, plan, settings)
     mode = shared(api, plan, settings)
     mirror = Mirror.create(
         directory,
@@ -68,6 +68,8 @@ def start(
         environment={ENVIRONMENT_RUN: run},
         overwrite=overwrite,
     )
+    for text in notes:
+        mirror.note(text)
     token = secrets.token_urlsafe(32)
     created = datetime.now(UTC).isoformat(timespec="seconds")
     stages = classic_jobs.stages(

@@ -44,6 +44,7 @@ TOKEN_MOUNT = "/etc/kts/token"
 DATA_MOUNT = "/var/lib/kts"
 USER_ID = 10001
 CONTAINERS = ("conductor", "worker")
+DEFAULT_RUNTIME_CLASS = "nvidia"
 LONGEST_NAME = 63
 RUN_ID = re.compile(r"[a-z0-9](?:[-a-z0-9]{0,28}[a-z0-9])?")
 SPARE_S = 3600
@@ -262,8 +263,8 @@ def _conductor(plan: Plan, run: str, settings: ClusterSettings, mode: SharingMod
     ]
     spec = _pod_spec({LABEL_RUN: run, LABEL_ROLE: "tenant"}, container, volumes, settings)
     spec["activeDeadlineSeconds"] = _deadline_s(plan) + settings.keep_s
-    if _sees_nvml(plan, settings) and settings.runtime_class:
-        spec["runtimeClassName"] = settings.runtime_class
+    if _sees_nvml(plan, settings):
+        spec |= _runtime_class(settings)
     template = {"metadata": _meta(conductor_name(run), run, "conductor", settings), "spec": spec}
     return {"apiVersion": "v1", "kind": "Pod", **_templated(template, settings)}
 
@@ -304,8 +305,7 @@ def worker_job(
         "volumeMounts": [{"name": "tmp", "mountPath": "/tmp"}],
     }
     spec = _pod_spec({LABEL_RUN: run}, container, [{"name": "tmp", "emptyDir": {}}], settings)
-    if settings.runtime_class:
-        spec["runtimeClassName"] = settings.runtime_class
+    spec |= _runtime_class(settings)
     if settings.claim:
         spec["resourceClaims"] = [{"name": _CLAIM, "resourceClaimName": settings.claim}]
     labels = {**_labels(run, "tenant", tenant), **(extra_labels or {})}
@@ -323,6 +323,18 @@ def worker_job(
             "template": _templated(template, settings),
         },
     }
+
+
+def pod_specs(plan: Plan, settings: ClusterSettings) -> list[Object]:
+    """Specs of the pods that a run has at once, at most: the conductor's, and one for each tenant."""
+    jobs = [worker_job(plan, "r", settings, name=t.name, tenant=t.name, command=[]) for t in plan.tenants]
+    conductor = _conductor(plan, "r", settings, sharingmode.asked(plan, settings))
+    return [conductor["spec"], *(job["spec"]["template"]["spec"] for job in jobs)]
+
+
+def _runtime_class(settings: ClusterSettings) -> Object:
+    name = DEFAULT_RUNTIME_CLASS if settings.runtime_class is None else settings.runtime_class
+    return {"runtimeClassName": name} if name else {}
 
 
 def _templated(template: Object, settings: ClusterSettings) -> Object:

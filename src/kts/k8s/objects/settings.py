@@ -17,17 +17,18 @@ class ClusterSettings(msgspec.Struct, frozen=True, kw_only=True):
 
     ``node``: name of the one node to use; empty: the scheduler chooses. ``resource``: what one tenant asks one
     of; empty: none (no device plugin, or a claim). ``claim``: name of a DRA ResourceClaim that all tenants share, in
-    place of ``resource``. ``runtime_class`` empty: the cluster's default. ``pod_template``: merged into every pod
-    (strategic merge for containers by name). ``keep_s``: how long the conductor's pod waits for its results to be
-    fetched. ``create_namespace``: render the Namespace too. ``telemetry``: the conductor's pod samples, and on a GPU
-    asks to see NVML; ``dcgm``: URL of a dcgm-exporter that it scrapes, too.
+    place of ``resource``. ``runtime_class`` empty: the cluster's default; None: ``nvidia``, and none on a cluster that
+    is seen to lack it. ``pod_template``: merged into every pod (strategic merge for containers by name). ``keep_s``:
+    how long the conductor's pod waits for its results to be fetched. ``create_namespace``: render the Namespace too.
+    ``telemetry``: the conductor's pod samples, and on a GPU asks to see NVML; ``dcgm``: URL of a dcgm-exporter that it
+    scrapes, too.
     """
 
     namespace: str = DEFAULT_NAMESPACE
     create_namespace: bool = True
     image: str = DEFAULT_IMAGE
     pull_policy: PullPolicyName = "Never"
-    runtime_class: str = "nvidia"
+    runtime_class: str | None = None
     resource: str = "nvidia.com/gpu"
     claim: str = ""
     node: str = ""

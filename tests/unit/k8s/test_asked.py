@@ -1,0 +1,132 @@
+"""What a run asks for by name is looked at before anything is created: a wait for what never comes costs minutes."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+import pytest
+
+from kts.errors import SetupError
+from kts.k8s.cluster import asked, creation
+from kts.k8s.cluster.api import Api, Forbidden
+from kts.k8s.objects import quotas
+from kts.k8s.objects.settings import ClusterSettings
+from kts.model.plan import Plan
+from kts.plan import build
+from kts.spec import load_text
+
+GPU = "nvidia.com/gpu"
+READY = {"conditions": [{"type": "Ready", "status": "True"}], "allocatable": {GPU: "4"}}
+NODE = {"metadata": {"name": "n1"}, "spec": {}, "status": READY}
+NVIDIA = {"metadata": {"name": "nvidia"}, "handler": "nvidia"}
+
+
+class Cluster:
+    """What a run looks at before it begins; ``forbidden`` kinds may not be read."""
+
+    def __init__(self, *forbidden: str, **objects: list[dict[str, Any]]) -> None:
+        self.forbidden = forbidden
+        self.objects = {"Node": [NODE], "Pod": [], "RuntimeClass": [NVIDIA], **objects}
+
+    def list(self, kind: str, namespace: str | None = None) -> list[dict[str, Any]]:
+        del namespace
+        if kind in self.forbidden:
+            raise Forbidden(f"not allowed: {kind}", "rbac")
+        return self.objects.get(kind, [])
+
+    def get(self, kind: str, name: str, namespace: str = "") -> dict[str, Any] | None:
+        del namespace
+        return next((obj for obj in self.list(kind) if obj["metadata"]["name"] == name), None)
+
+
+def plan(device: str = "cuda") -> Plan:
+    """Two tenants."""
+    tenants = "tenants: {a: {workload: fft, size: 32, iterations: 9}, b: {workload: gemm, size: 32, iterations: 9}}"
+    return build(load_text(f"name: small\ndevice: {device}\n{tenants}\n", source="test").experiment)
+
+
+def quota(name: str = "team", used: dict[str, str] | None = None, **spec: Any) -> dict[str, Any]:
+    """A ResourceQuota as its controller has counted it."""
+    return {"metadata": {"name": name}, "spec": spec, "status": {"hard": spec["hard"], "used": used or {}}}
+
+
+def prepared(
+    cluster: Cluster, settings: ClusterSettings, device: str = "cuda"
+) -> tuple[ClusterSettings, tuple[str, ...]]:
+    """What a run would be made with."""
+    return creation.prepared(cast(Api, cluster), plan(device), settings)
+
+
+@pytest.mark.parametrize(
+    ("given", "there", "asked_for", "noted"),
+    [(None, True, "nvidia", False), (None, False, "", True), ("", True, "", False), ("nvidia", True, "nvidia", False)],
+)
+def test_the_runtime_class_is_nvidia_where_it_is_there_and_none_elsewhere(
+    given: str | None, there: bool, asked_for: str, noted: bool
+) -> None:
+    """Else clusters whose default runtime is NVIDIA's could only be used by those who know an option's empty value."""
+    settings, notes = prepared(Cluster(RuntimeClass=[NVIDIA] if there else []), ClusterSettings(runtime_class=given))
+    assert settings.runtime_class == asked_for
+    assert (asked.DEFAULT_RUNTIME in notes) == noted
+
+
+REFUSED = [
+    (ClusterSettings(runtime_class="nope"), {}, "there is no RuntimeClass nope", "--runtime-class"),
+    (ClusterSettings(claim="nope", resource=""), {}, "there is no ResourceClaim nope in namespace kts", "create it"),
+    (
+        ClusterSettings(),
+        {"ResourceQuota": [quota(hard={f"requests.{GPU}": "0"})]},
+        "quota team: requests.nv",
+        "describe",
+    ),
+    (
+        ClusterSettings(),
+        {"ResourceQuota": [quota(hard={"pods": "2"})]},
+        "0 of 2 in use, the run asks for 3",
+        "describe",
+    ),
+    (ClusterSettings(), {"ResourceQuota": [quota(hard={"limits.memory": "9Gi"})]}, "the run asks for", "smaller"),
+    (ClusterSettings(), {"ResourceQuota": [quota(hard={"cpu": "3"}, used={"cpu": "950m"})]}, "cpu: 950m of 3", "quota"),
+]
+
+
+@pytest.mark.parametrize(("settings", "objects", "what", "remedy"), REFUSED)
+def test_what_the_cluster_lacks_is_refused_before_anything_is_created(
+    settings: ClusterSettings, objects: dict[str, Any], what: str, remedy: str
+) -> None:
+    """Else the run would wait for pods that nobody will ever make."""
+    with pytest.raises(SetupError, match=what) as error:
+        prepared(Cluster(**objects), settings)
+    assert remedy in error.value.remedy
+
+
+def test_what_may_not_be_read_is_no_reason_to_refuse() -> None:
+    """Else a user with the least rights could not run at all."""
+    everything = Cluster("RuntimeClass", "ResourceClaim", "ResourceQuota", "Node", "Pod")
+    settings, notes = prepared(everything, ClusterSettings())
+    assert (settings.runtime_class, settings.node, notes) == ("nvidia", "", ())
+    prepared(everything, ClusterSettings(claim="mine", resource="", runtime_class="nope"))
+
+
+@pytest.mark.parametrize(
+    "fits",
+    [
+        quota(hard={"pods": "3", f"requests.{GPU}": "2", "requests.cpu": "2100m", "limits.cpu": "2"}),
+        quota(hard={"pods": "0"}, scopes=["BestEffort"]),
+        quota(hard={"pods": "0"}, scopeSelector={"matchExpressions": []}),
+        quota(hard={"persistentvolumeclaims": "0", "pods": "three"}),
+    ],
+)
+def test_a_quota_with_room_or_for_other_pods_or_of_no_number_refuses_nothing(fits: dict[str, Any]) -> None:
+    """Else a run would be refused that the cluster takes."""
+    prepared(Cluster(ResourceQuota=[fits]), ClusterSettings())
+
+
+def test_an_init_container_counts_where_it_asks_for_more_than_the_containers_together() -> None:
+    """Else a pod template's init container would pass here and be refused by the quota."""
+    some = {"resources": {"requests": {"cpu": "1"}}}
+    spec = {"containers": [some, some], "initContainers": [{"resources": {"limits": {"cpu": "3", "memory": "1Ki"}}}]}
+    amounts = quotas.asked([spec, spec])
+    assert {key: int(amounts[key]) for key in ("cpu", "requests.cpu", "limits.cpu", "memory", "pods")} == {
+        "cpu": 6, "requests.cpu": 6, "limits.cpu": 6, "memory": 2048, "pods": 2,
+    }  # fmt: skip
