@@ -23,7 +23,7 @@ from collections.abc import Sequence
 from bench.observer import Arm, bare, cost, extra_us, instrumented
 from kts.model.plan import KernelName
 from kts.telemetry.choice import polled_sources
-from kts.telemetry.sampler import PERIOD_NS, Polling
+from kts.telemetry.sampler import PERIOD_NS, Polling, Tenants
 from kts.units import NS_PER_S
 from kts.worker.detect import choose, cuda_devices
 from kts.worker.devices import open_device
@@ -38,7 +38,7 @@ LEAST_ITERATIONS = 300
 
 def poll(uuid: str, dcgm: str) -> None:
     """The sampler's process: reads ``on`` and ``off`` from stdin, answers each with a line, polls while on."""
-    polling = Polling(polled_sources(lambda: {os.getppid(): "tenant"}, dcgm), uuid)
+    polling = Polling(polled_sources(Tenants(by_pid=lambda: {os.getppid(): "tenant"}), dcgm), uuid)
     for state in polling.open():
         _tell(f"{state.source}: {state.missing or ', '.join(state.metrics)}")
     _tell("ready")

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import socket
+import ssl
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -161,47 +164,104 @@ def exporter_text(sm: float = 0.6, util: int = 97) -> str:
     return RECORDED.format(uuid=UUID, other=OTHER_UUID, sm=f"{sm:.6f}", util=util)
 
 
+RECORDINGS = Path(__file__).parent / "data" / "dcgm"
+
+
+def recorded(name: str) -> str:
+    """An answer of tests/data/dcgm."""
+    return (RECORDINGS / name).read_text(encoding="utf-8")
+
+
+Respond = Callable[[BaseHTTPRequestHandler], None]
+
+
 class Exporter:
-    """A dcgm-exporter on a real socket: ``text`` is its next answer, ``status`` its code."""
+    """A dcgm-exporter on a real socket: ``text`` is its next answer, ``status`` its code, ``headers`` more of its head,
+    ``encode`` what it does to the body; ``respond`` answers in its place."""
 
     def __init__(self) -> None:
         self.text = exporter_text()
         self.status = 200
+        self.headers: dict[str, str] = {}
+        self.encode: Callable[[bytes], bytes] = bytes
+        self.respond: Respond | None = None
         self.asked = 0
-        self.url = ""
+        self.asked_headers: list[dict[str, str]] = []
+        self.port = 0
+        self.context: ssl.SSLContext | None = None
+        self._server: ThreadingHTTPServer | None = None
+        self._connections: list[socket.socket] = []
+
+    @property
+    def url(self) -> str:
+        """Where it answers, or did."""
+        return f"http{'s' if self.context else ''}://127.0.0.1:{self.port}/metrics"
+
+    def start(self) -> None:
+        """It answers, at the port it had before."""
+        served = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+            disable_nagle_algorithm = True
+
+            def setup(self) -> None:
+                super().setup()
+                served._connections.append(self.connection)
+
+            def do_GET(self) -> None:
+                served.asked += 1
+                served.asked_headers.append(dict(self.headers))
+                if served.respond is not None:
+                    served.respond(self)
+                    return
+                body = served.encode(served.text.encode())
+                self.send_response(served.status if self.path == "/metrics" else 404)
+                self.send_header("Content-Type", "text/plain; version=0.0.4")
+                self.send_header("Content-Length", str(len(body)))
+                for name, value in served.headers.items():
+                    self.send_header(name, value)
+                self.end_headers()
+                self.wfile.write(body)
+
+            def log_message(self, *_: Any) -> None:
+                """Nothing."""
+
+        class Server(ThreadingHTTPServer):
+            allow_reuse_address = True
+            daemon_threads = True
+
+            def handle_error(self, *_: Any) -> None:
+                """A client that goes away is no news."""
+
+        self._server = Server(("127.0.0.1", self.port), Handler)
+        if self.context is not None:
+            self._server.socket = self.context.wrap_socket(self._server.socket, server_side=True)
+        self.port = self._server.server_port
+        threading.Thread(target=self._server.serve_forever, args=(0.01,), daemon=True).start()
+
+    def stop(self) -> None:
+        """It is gone, with its connections."""
+        if self._server is not None:
+            self._server.shutdown()
+            self._server.server_close()
+            self._server = None
+        for connection in self._connections:
+            with suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
+        self._connections.clear()
 
 
 @contextmanager
-def exporter() -> Iterator[Exporter]:
+def exporter(context: ssl.SSLContext | None = None) -> Iterator[Exporter]:
     """An exporter that answers until the end of the context."""
     served = Exporter()
-
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-
-        def do_GET(self) -> None:
-            served.asked += 1
-            body = served.text.encode()
-            self.send_response(served.status if self.path == "/metrics" else 404)
-            self.send_header("Content-Type", "text/plain; version=0.0.4")
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
-
-        def log_message(self, *_: Any) -> None:
-            """Nothing."""
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.daemon_threads = True
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    served.url = f"http://127.0.0.1:{server.server_port}/metrics"
+    served.context = context
+    served.start()
     try:
         yield served
     finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
+        served.stop()
 
 
 def series(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import socket
 import threading
-from collections.abc import Callable, Mapping
 
 import pytest
 from tests.helpers_conduct import DEVICE, until
@@ -15,7 +14,7 @@ from kts.model.run import DeviceInfo, WorkerInfo
 from kts.model.telemetry import Sample, SourceState
 from kts.telemetry import nvml as nvml_module
 from kts.telemetry.choice import make_sampler, probe
-from kts.telemetry.sampler import Polling, Sampler
+from kts.telemetry.sampler import Polling, Sampler, Tenants
 from kts.telemetry.schedstat import SchedstatSource
 from kts.telemetry.source import SourceMissingError
 from kts.wire.messages import Heartbeat
@@ -25,6 +24,8 @@ GPU = DeviceInfo(kind="cuda", uuid=UUID, name="GPU", label="GPU", library="torch
 
 class Scripted:
     """A source that gives a sample a time until ``fails_at``."""
+
+    remote = False
 
     def __init__(
         self, name: str, *, missing: str = "", fails_at: int | None = None, error: Exception | None = None
@@ -116,6 +117,34 @@ def test_sources_are_polled_by_one_thread_that_is_not_the_drivers() -> None:
     assert not [t for t in threading.enumerate() if t.name == "telemetry"]
 
 
+class Hanging(Scripted):
+    """A source over a network whose answers do not come."""
+
+    remote = True
+
+    def __init__(self) -> None:
+        super().__init__("far")
+        self.over = threading.Event()
+
+    def sample(self) -> list[Sample]:
+        self.polled += 1
+        self.over.wait()
+        return []
+
+
+def test_a_source_far_away_that_hangs_costs_the_others_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else a slow exporter would thin out NVML's samples, or its end be waited for without end."""
+    monkeypatch.setattr("kts.telemetry.sampler.JOIN_S", 0.05)
+    near, far = Scripted("near"), Hanging()
+    states, samples = run(near, far, until_polls=20)
+    assert near.polled >= 20
+    assert near.threads == {"telemetry"}
+    assert far.polled == 1
+    assert {s.source for s in samples} == {"near"}
+    assert "did not answer any more" in states["far"].missing
+    far.over.set()
+
+
 def test_on_a_cpu_no_source_of_a_gpu_is_opened_and_all_are_named() -> None:
     """Else a report would pose as if a GPU had been looked at, or not say why nothing is there."""
     source = Scripted("nvml")
@@ -130,9 +159,9 @@ def test_on_a_cpu_no_source_of_a_gpu_is_opened_and_all_are_named() -> None:
 
 def test_only_processes_of_this_namespace_are_handed_to_the_sources() -> None:
     """Else a pod's process number would be looked up among the conductor's."""
-    asked: list[Callable[[], Mapping[int, str]]] = []
+    asked: list[Tenants] = []
 
-    def make(tenants: Callable[[], Mapping[int, str]]) -> list[Scripted]:
+    def make(tenants: Tenants) -> list[Scripted]:
         asked.append(tenants)
         return []
 
@@ -141,7 +170,8 @@ def test_only_processes_of_this_namespace_are_handed_to_the_sources() -> None:
     subject.worker(worker("pod", hostname="kts-x-fft-abcde"))
     subject.worker(worker("dead", pid=2**22 + 1))
     until(lambda: bool(asked))
-    assert asked[0]() == {os.getpid(): "here"}
+    assert asked[0].by_pid() == {os.getpid(): "here"}
+    assert asked[0].by_host() == {"kts-x-fft-abcde": "pod"}
     subject.close()
 
 

@@ -43,12 +43,22 @@ class SampleSeries:
     value: NDArray[np.float64]
 
 
+class Gap(msgspec.Struct, frozen=True, kw_only=True):
+    """A time in which a source was asked and told nothing, and why: CLOCK_MONOTONIC, from its last answer to the next
+    one, or to the last try."""
+
+    begin_ns: int
+    end_ns: int
+    why: str
+
+
 class SourceState(msgspec.Struct, frozen=True, kw_only=True):
     """A source that was asked for, and what became of it.
 
     ``metrics`` are those it gives. ``missing``: why it gives none, or why it stopped in the middle. ``note``: what
     a reader must know of what it gave. ``polls`` readings took ``poll_mean_us`` on average and ``poll_max_us``
-    at most (microseconds of wall time, off the tenants' cores); 0 for a source that is not polled.
+    at most (microseconds of wall time, off the tenants' cores); 0 for a source that is not polled. ``gaps``: the first
+    of its outages.
     """
 
     source: str
@@ -58,3 +68,4 @@ class SourceState(msgspec.Struct, frozen=True, kw_only=True):
     polls: int = 0
     poll_mean_us: float = 0.0
     poll_max_us: float = 0.0
+    gaps: tuple[Gap, ...] = ()

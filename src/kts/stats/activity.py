@@ -31,7 +31,7 @@ TRACE_POINTS = 600
 PREFERENCE: dict[ActivityRole, tuple[tuple[str, str], ...]] = {
     "sm": (("gpm", "sm_active_ratio"), ("dcgm", "sm_active_ratio"), ("nvml", "gpu_busy_ratio")),
     "dram": (("gpm", "dram_active_ratio"), ("dcgm", "dram_active_ratio"), ("nvml", "memory_busy_ratio")),
-    "process-sm": (("nvml-process", "process_sm_ratio"),),
+    "process-sm": (("nvml-process", "process_sm_ratio"), ("dcgm", "process_sm_ratio")),
     "cpu-run": (("schedstat", "cpu_run_ratio"),),
     "cpu-wait": (("schedstat", "cpu_wait_ratio"),),
 }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import NamedTuple
 
 from kts.model.telemetry import SourceState
@@ -11,7 +11,7 @@ from kts.telemetry.dcgm import DcgmSource
 from kts.telemetry.gpm import GpmSource
 from kts.telemetry.nvml import NvmlSource
 from kts.telemetry.processes import ProcessSource
-from kts.telemetry.sampler import PERIOD_NS, Polling, Sampler
+from kts.telemetry.sampler import PERIOD_NS, Polling, Sampler, Tenants
 from kts.telemetry.source import Source
 from kts.units import NS_PER_S
 
@@ -37,7 +37,7 @@ def probe(uuid: str, dcgm: str = "", *, sleep: Callable[[float], None] = time.sl
 
     Utilisation per process is only opened: whose processes NVML tells of shows when tenants run.
     """
-    polling = Polling([source for source in polled_sources(dict, dcgm) if source.name != ProcessSource.name], uuid)
+    polling = Polling([source for source in polled_sources(Tenants(), dcgm) if source.name != ProcessSource.name], uuid)
     states = {state.source: state for state in polling.open()}
     values: dict[str, dict[str, float]] = {name: {} for name in states}
     for _ in range(round(PROBE_S * NS_PER_S / PERIOD_NS)):
@@ -54,7 +54,7 @@ def probe(uuid: str, dcgm: str = "", *, sleep: Callable[[float], None] = time.sl
     return [*(Reading(state, values[name]) for name, state in states.items()), Reading(offered, {})]
 
 
-def polled_sources(tenants: Callable[[], Mapping[int, str]], dcgm: str = "") -> list[Source]:
-    """Those that a thread must ask, the finest first. ``tenants``: pid to name, of this pid namespace."""
-    sources: list[Source] = [GpmSource(), NvmlSource(), ProcessSource(tenants)]
-    return [*sources, DcgmSource(dcgm)] if dcgm else sources
+def polled_sources(tenants: Tenants, dcgm: str = "") -> list[Source]:
+    """Those that a thread must ask, the finest first."""
+    sources: list[Source] = [GpmSource(), NvmlSource(), ProcessSource(tenants.by_pid)]
+    return [*sources, DcgmSource(dcgm, tenants=tenants.by_host)] if dcgm else sources

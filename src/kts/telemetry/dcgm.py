@@ -1,193 +1,252 @@
-"""DCGM, as a dcgm-exporter's endpoint tells it. Device-scoped, always.
+"""DCGM, as a dcgm-exporter's endpoint tells it: of the device, or of the MIG instance that the tenants are on; of a
+tenant only where the exporter tells what its pod's own processes did.
 
-The exporter copies a GPU's values to every pod that shares it: a pod's label on a line does not make the value the
-pod's. It answers a scrape with what it collected last, as often as it is set to (30 s by default), so only an answer
-that differs from the one before is news, and covers the time since the news before it.
+A scrape is answered with what DCGM collected last, as often as the exporter is set to (30 s by default, in newer ones
+each group of fields as often as that group is). So only values that differ from those before are news. A momentary
+field is news of the moment of the scrape that brought it. A PROF field is a mean: it covers the time since the news
+before it, but no more than the exporter's own interval. Nothing reaches over a time without an answer.
 """
 
 from __future__ import annotations
 
-import contextlib
-import http.client
-import re
 import statistics
 import time
-from collections import deque
-from collections.abc import Callable, Iterator
-from urllib.parse import urlsplit
+from collections import Counter, deque
+from collections.abc import Callable, Mapping
+from typing import Any
 
-from kts.errors import UsageError
-from kts.model.telemetry import Sample, SourceState
-from kts.telemetry.source import SourceMissingError, plausible
+from kts.model.telemetry import Sample, Scope, SourceState
+from kts.telemetry import dcgm_values
+from kts.telemetry.dcgm_values import PROFILING, Target, Told
+from kts.telemetry.nvml import mig_instance
+from kts.telemetry.outages import Outages
+from kts.telemetry.scrape import Endpoint, ScrapeError
+from kts.telemetry.source import SourceMissingError
 from kts.units import NS_PER_S
 
-FIELDS = {
-    "DCGM_FI_PROF_GR_ENGINE_ACTIVE": ("graphics_active_ratio", 1.0),
-    "DCGM_FI_PROF_SM_ACTIVE": ("sm_active_ratio", 1.0),
-    "DCGM_FI_PROF_SM_OCCUPANCY": ("sm_occupancy_ratio", 1.0),
-    "DCGM_FI_PROF_PIPE_TENSOR_ACTIVE": ("tensor_active_ratio", 1.0),
-    "DCGM_FI_PROF_DRAM_ACTIVE": ("dram_active_ratio", 1.0),
-    "DCGM_FI_DEV_GPU_UTIL": ("gpu_busy_ratio", 0.01),
-    "DCGM_FI_DEV_MEM_COPY_UTIL": ("memory_busy_ratio", 0.01),
-    "DCGM_FI_DEV_SM_CLOCK": ("sm_clock_mhz", 1.0),
-    "DCGM_FI_DEV_MEM_CLOCK": ("memory_clock_mhz", 1.0),
-    "DCGM_FI_DEV_POWER_USAGE": ("power_w", 1.0),
-}
-"""Field of DCGM to our metric, and the factor between them."""
-
-PROFILING = frozenset(metric for field, (metric, _) in FIELDS.items() if "_PROF_" in field)
-"""Means over the exporter's interval; the others are momentary."""
-
-TIMEOUT_S = 0.5
-MOST_BYTES = 4 << 20
-MOST_FAILURES = 10
-"""In a row, before the source is given up. Each may take the timeout from the other sources."""
-NOT_THE_DEVICE = ("gpu_i_id", "pid", "process_name")
-POD = ("pod", "exported_pod", "pod_name")
-"""Labels of a line that is of a part of the device; of one that is, or is a copy, for a pod."""
 INTERVALS_KEPT = 100
-
-_LINE = re.compile(r"(DCGM_FI_[A-Z0-9_]+)\{(.*)\}[ \t]+(\S+)(?:[ \t]+-?\d+)?[ \t]*")
-_LABEL = re.compile(r'([A-Za-z_]\w*)="((?:[^"\\]|\\.)*)"')
-
-
-class DcgmSource:
-    """`kts.telemetry.source.Source`. UsageError if ``url`` is none that can be scraped."""
-
-    name = "dcgm"
-
-    def __init__(self, url: str, *, clock: Callable[[], int] = time.monotonic_ns) -> None:
-        try:
-            parts = urlsplit(url if "//" in url else f"http://{url}")
-            host, port = parts.hostname, parts.port
-        except ValueError:
-            host, port = None, None
-        if not host or parts.scheme not in ("http", "https"):
-            raise UsageError(f"--dcgm: {url!r} is no URL of an exporter", "for example http://NODE:9400/metrics")
-        self.url = url
-        make = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
-        default = 443 if parts.scheme == "https" else 9400
-        self._connection = make(host, port or default, timeout=TIMEOUT_S)
-        self._path = (parts.path if parts.path not in ("", "/") else "/metrics") + (
-            f"?{parts.query}" if parts.query else ""
-        )
-        self._clock = clock
-        self._uuid = ""
-        self._values: dict[str, float] = {}
-        self._news_ns: int | None = None
-        self._intervals_ns: deque[int] = deque(maxlen=INTERVALS_KEPT)
-        self._failures = 0
-
-    def open(self, uuid: str) -> SourceState:
-        """See Source."""
-        try:
-            text = self._scrape()
-        except (OSError, http.client.HTTPException, ValueError) as error:
-            self.close()
-            raise SourceMissingError(f"no metrics from {self.url}: {_one_line(error)}") from error
-        self._values = device_values(text, uuid)
-        self._uuid = uuid
-        if not self._values:
-            self.close()
-            known = ", ".join(sorted(_uuids(text))) or "no GPU"
-            raise SourceMissingError(f"{self.url} tells nothing of {uuid}; it tells of {known}")
-        return self.state()
-
-    def sample(self) -> list[Sample]:
-        """See Source. The first news is only noted: how long it covers is not known."""
-        try:
-            text = self._scrape()
-        except (OSError, http.client.HTTPException, ValueError) as error:
-            self._connection.close()
-            self._failures += 1
-            if self._failures >= MOST_FAILURES:
-                raise SourceMissingError(f"{self.url} stopped answering: {_one_line(error)}") from error
-            return []
-        self._failures = 0
-        t_ns = self._clock()
-        values = device_values(text, self._uuid)
-        if not values or values == self._values:
-            return []
-        self._values = values
-        before_ns, self._news_ns = self._news_ns, t_ns
-        if before_ns is None:
-            return []
-        self._intervals_ns.append(t_ns - before_ns)
-        return [
-            Sample(
-                t_ns=t_ns,
-                span_ns=t_ns - before_ns if metric in PROFILING else 0,
-                source=self.name,
-                metric=metric,
-                scope="device",
-                subject=self._uuid,
-                value=value,
-            )
-            for metric, value in values.items()
-        ]
-
-    def state(self) -> SourceState:
-        """See Source."""
-        if self._intervals_ns:
-            interval_s = statistics.median(self._intervals_ns) / NS_PER_S
-            note = f"its values changed every {interval_s:.3g} s (the exporter's own interval)"
-        else:
-            note = "its values changed less than twice in this time: the exporter's own interval is longer"
-        if not self._values.keys() & PROFILING:
-            note = f"no PROF fields: the exporter is not set to give them, or the GPU has none; {note}"
-        return SourceState(source=self.name, metrics=tuple(self._values), note=note)
-
-    def close(self) -> None:
-        """See Source."""
-        with contextlib.suppress(OSError):
-            self._connection.close()
-
-    def _scrape(self) -> str:
-        """The metrics. OSError, HTTPException or ValueError."""
-        self._connection.request("GET", self._path, headers={"Accept": "text/plain", "User-Agent": "kts"})
-        answer = self._connection.getresponse()
-        body = answer.read(MOST_BYTES + 1)
-        if answer.status != http.client.OK:
-            self._connection.close()
-            raise ValueError(f"HTTP {answer.status} {answer.reason}")
-        if len(body) > MOST_BYTES:
-            self._connection.close()
-            raise ValueError(f"more than {MOST_BYTES >> 20} MiB")
-        return body.decode(errors="replace")
+LONGER_THAN_USUAL = 1.5
+"""Of the exporter's interval: then a collection brought the same values, and the new ones cover the last interval."""
+OLDEST_STAMP_NS = 300 * NS_PER_S
+"""Of a line's own time; Prometheus, too, takes older values for gone."""
 
 
 def device_values(text: str, uuid: str) -> dict[str, float]:
-    """Metric to value of the GPU ``uuid``, from Prometheus text. Lines of MIG instances and of processes, blank and
-    impossible values are left out. Copies for pods are the same value; where they differ each is its pod's, and only
-    a line without a pod is the device's."""
-    told: dict[str, list[tuple[bool, float]]] = {}
-    for field, labels, given in _lines(text):
-        metric, factor = FIELDS.get(field, ("", 0.0))
-        if not metric or labels.get("uuid") != uuid or any(labels.get(name) for name in NOT_THE_DEVICE):
-            continue
-        if (value := plausible(metric, given * factor)) is not None:
-            told.setdefault(metric, []).append((any(labels.get(name) for name in POD), value))
-    values = {}
-    for metric, lines in told.items():
-        of_device = {value for of_pod, value in lines if not of_pod} or {value for _, value in lines}
-        if len(of_device) == 1:
-            values[metric] = of_device.pop()
-    return values
+    """Metric to value of the GPU ``uuid``, from Prometheus text; see `kts.telemetry.dcgm_values.told`."""
+    return dcgm_values.told(text, Target(uuid)).device
 
 
-def _uuids(text: str) -> set[str]:
-    return {uuid for _, labels, _ in _lines(text) if (uuid := labels.get("uuid", ""))}
+class Changes:
+    """Values that the exporter collects together, and whose they are: when they changed, and how often they do."""
+
+    def __init__(self, scope: Scope, subject: str) -> None:
+        self.scope, self.subject = scope, subject
+        self.intervals_ns: deque[int] = deque(maxlen=INTERVALS_KEPT)
+        self._values: Mapping[str, float] | None = None
+        self._stamp_ns: int | None = None
+        self._news_ns: int | None = None
+
+    def forget(self) -> None:
+        """What comes next is compared with nothing."""
+        self._values = self._stamp_ns = self._news_ns = None
+
+    def news(self, values: Mapping[str, float], t_ns: int, stamp_ns: int | None) -> int | None:
+        """How long ``values`` cover if they are news, 0 if that is not known; None if they are none. ``stamp_ns``: the
+        time they tell themselves, if they do; ``t_ns`` is then that moment."""
+        if not values:
+            self.forget()
+            return None
+        before, stamp_before = self._values, self._stamp_ns
+        self._values, self._stamp_ns = dict(values), stamp_ns
+        if stamp_ns is not None and stamp_before is not None:
+            same = stamp_ns <= stamp_before
+        else:
+            same = before is None or values == before  # the first were collected nobody knows when
+        if same:
+            return None
+        since_ns, self._news_ns = self._news_ns, t_ns
+        if since_ns is None or since_ns >= t_ns:
+            return 0
+        self.intervals_ns.append(t_ns - since_ns)
+        usual_ns = statistics.median_low(self.intervals_ns)
+        return t_ns - since_ns if t_ns - since_ns <= LONGER_THAN_USUAL * usual_ns else usual_ns
 
 
-def _lines(text: str) -> Iterator[tuple[str, dict[str, str], float]]:
-    """(field, labels by their name in lower case, value)."""
-    for line in text.splitlines():
-        found = _LINE.fullmatch(line)
-        if found is None:
-            continue
-        with contextlib.suppress(ValueError):
-            yield found[1], {key.lower(): value for key, value in _LABEL.findall(found[2])}, float(found[3])
+class DcgmSource:
+    """`kts.telemetry.source.Source`. UsageError if ``url`` is none that can be scraped. ``tenants``: host name (a pod's
+    is its name) to tenant, as known now. ``nvml``: the module, given in tests."""
+
+    name = "dcgm"
+    remote = True
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        tenants: Callable[[], Mapping[str, str]] = dict,
+        nvml: Any = None,
+        clock: Callable[[], int] = time.monotonic_ns,
+        realtime: Callable[[], int] = time.time_ns,
+    ) -> None:
+        self._endpoint = Endpoint(url)
+        self.url = self._endpoint.url
+        self._tenants, self._nvml, self._clock, self._realtime = tenants, nvml, clock, realtime
+        self._uuid = ""
+        self._target: Target | None = None
+        self._outages = Outages(0)
+        self._means, self._moments = Changes("device", ""), Changes("device", "")
+        self._of_pods: dict[str, Changes] = {}
+        self._metrics: dict[str, None] = {}
+        self._impossible: Counter[str] = Counter()
+        self._impossible_before: list[str] = []
+
+    def open(self, uuid: str) -> SourceState:
+        """See Source. An exporter that does not answer yet is asked again; one that tells of other GPUs is missing."""
+        self._uuid = uuid
+        self._outages = Outages(self._clock())
+        self._means, self._moments = Changes("device", uuid), Changes("device", uuid)
+        text = self._scraped()
+        if text is not None:
+            told = self._told(text)
+            if told is None or not told.device:
+                if of := dcgm_values.gpus(text):
+                    self.close()
+                    raise SourceMissingError(self._tells_nothing(of))
+                self._outages.failed(self._clock(), "it tells of no GPU")
+            else:
+                t_ns = self._clock()
+                self._outages.answered(t_ns)
+                self._learn(told, t_ns)
+        return self.state()
+
+    def sample(self) -> list[Sample]:
+        """See Source. Never fails: a time without the exporter is a gap."""
+        if not self._outages.due(self._clock()):
+            return []
+        text = self._scraped()
+        if text is None:
+            return []
+        t_ns = self._clock()
+        told = self._told(text)
+        if told is None or not told.device:
+            self._outages.failed(t_ns, self._tells_nothing(dcgm_values.gpus(text)))
+            return []
+        if self._outages.answered(t_ns):
+            self._forget()
+        return self._learn(told, t_ns)
+
+    def state(self) -> SourceState:
+        """See Source."""
+        gaps = self._outages.gaps()
+        if not self._metrics:
+            why = gaps[-1].why if gaps else "it was not asked"
+            return SourceState(source=self.name, missing=f"no metrics from {self.url}: {why}", gaps=gaps)
+        notes = (self._whose(), self._interval(), self._refused(), self._outages.words())
+        return SourceState(
+            source=self.name, metrics=tuple(self._metrics), note="; ".join(filter(None, notes)), gaps=gaps
+        )
+
+    def close(self) -> None:
+        """See Source."""
+        self._endpoint.close()
+
+    def _scraped(self) -> str | None:
+        try:
+            return self._endpoint.get()
+        except ScrapeError as error:
+            self._outages.failed(self._clock(), str(error))
+            return None
+
+    def _told(self, text: str) -> Told | None:
+        """What it says of the tenants' device; None where it is not known which of the exporter's that is."""
+        if self._target is None:
+            self._target = self._found_target(text)
+        return dcgm_values.told(text, self._target) if self._target else None
+
+    def _found_target(self, text: str) -> Target | None:
+        """A MIG instance's lines bear its GPU's UUID: NVML, or the name itself, says which; else the only one."""
+        if not self._uuid.startswith("MIG-"):
+            return Target(self._uuid)
+        if (known := mig_instance(self._uuid, self._nvml)) is not None:
+            return Target(*known)
+        of = [(uuid, instance) for uuid, parts in dcgm_values.gpus(text).items() for instance in parts if instance]
+        return Target(*of[0]) if len(of) == 1 else None
+
+    def _forget(self) -> None:
+        for changes in (self._means, self._moments, *self._of_pods.values()):
+            changes.forget()
+
+    def _learn(self, told: Told, t_ns: int) -> list[Sample]:
+        """What is new in it."""
+        self._metrics |= dict.fromkeys(told.device)
+        if told.impossible != self._impossible_before:
+            self._impossible.update(told.impossible)
+            self._impossible_before = told.impossible
+        means = {metric: value for metric, value in told.device.items() if metric in PROFILING}
+        moments = {metric: value for metric, value in told.device.items() if metric not in PROFILING}
+        samples = [*self._news(self._means, means, told, t_ns), *self._news(self._moments, moments, told, t_ns)]
+        tenants = self._tenants()
+        for pod, share in told.pods.items():
+            # 0 may mean that the exporter does not see the pod's processes
+            if pod in tenants and (share or pod in self._of_pods):
+                self._metrics[dcgm_values.PROCESS_METRIC] = None
+                changes = self._of_pods.setdefault(pod, Changes("tenant", tenants[pod]))
+                samples += self._news(changes, {dcgm_values.PROCESS_METRIC: share}, told, t_ns)
+        return samples
+
+    def _news(self, changes: Changes, values: Mapping[str, float], told: Told, t_ns: int) -> list[Sample]:
+        stamp_ns = max((told.stamps_ns[metric] for metric in values if metric in told.stamps_ns), default=None)
+        age_ns = self._realtime() - stamp_ns if stamp_ns is not None else -1
+        if not 0 <= age_ns <= OLDEST_STAMP_NS:
+            stamp_ns, age_ns = None, 0
+        span_ns = changes.news(values, t_ns - age_ns, stamp_ns)
+        if span_ns is None:
+            return []
+        return [
+            Sample(
+                t_ns=t_ns - age_ns,
+                span_ns=span_ns if metric in PROFILING else 0,
+                source=self.name,
+                metric=metric,
+                scope=changes.scope,
+                subject=changes.subject,
+                value=value,
+            )
+            for metric, value in values.items()
+            if span_ns or metric not in PROFILING
+        ]
+
+    def _tells_nothing(self, of: Mapping[str, Mapping[str, str]]) -> str:
+        whom = self._uuid
+        if self._target and self._target.instance:
+            whom = f"MIG instance {self._target.instance} of {self._target.uuid} ({whom})"
+        elif self._uuid.startswith("MIG-"):
+            whom = f"{whom} that could be told from the others (NVML here does not know it)"
+        elif self._uuid in of and "" in of[self._uuid]:
+            return f"{self.url} gives none of the fields that kts reads of {whom}: set its counters"
+        return f"{self.url} tells nothing of {whom}; it tells of {dcgm_values.words(of)}"
+
+    def _whose(self) -> str:
+        if self._target is None or not self._target.instance:
+            return ""
+        of = f"of MIG instance {self._target.instance} of {self._target.uuid}, whoever used it"
+        shared = self._metrics.keys() & dcgm_values.OF_THE_WHOLE_GPU
+        return f"{of}; {', '.join(sorted(shared))}: of the whole GPU" if shared else of
+
+    def _interval(self) -> str:
+        if not self._metrics.keys() & PROFILING:
+            return f"no PROF fields: the exporter is not set to give them, or the GPU has none; {_every(self._moments)}"
+        return _every(self._means)
+
+    def _refused(self) -> str:
+        if not self._impossible:
+            return ""
+        (example, _), count = self._impossible.most_common(1)[0], self._impossible.total()
+        return f"{count} impossible value{'s' if count > 1 else ''} left out ({example})"
 
 
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split()) or type(error).__name__
+def _every(changes: Changes) -> str:
+    if changes.intervals_ns:
+        interval_s = statistics.median_low(changes.intervals_ns) / NS_PER_S
+        return f"its values changed every {interval_s:.3g} s (the exporter's own interval)"
+    return "its values changed less than twice in this time: the exporter's own interval is longer"

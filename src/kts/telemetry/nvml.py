@@ -7,6 +7,7 @@ kernel ran, or device memory was read or written: a device with one busy SM is 1
 from __future__ import annotations
 
 import contextlib
+import re
 import time
 from collections.abc import Callable
 from typing import Any
@@ -27,8 +28,37 @@ def load_nvml() -> Any:
     return pynvml
 
 
+_MIG_BEFORE_R470 = re.compile(r"MIG-(GPU-[0-9A-Fa-f-]+)/(\d+)/\d+")
+"""Older drivers name the GPU, the GPU instance and the compute instance."""
+
+
+def mig_instance(uuid: str, nvml: Any = None) -> tuple[str, str] | None:
+    """(UUID of the GPU, number of the GPU instance) of the MIG device ``uuid``; None where NVML does not tell it."""
+    if named := _MIG_BEFORE_R470.fullmatch(uuid):
+        return named[1], named[2]
+    try:
+        nvml = nvml or load_nvml()
+    except SourceMissingError:
+        return None
+    try:
+        nvml.nvmlInit()
+    except nvml.NVMLError:
+        return None
+    try:
+        handle = nvml.nvmlDeviceGetHandleByUUID(uuid)
+        instance = nvml.nvmlDeviceGetGpuInstanceId(handle)
+        return str(nvml.nvmlDeviceGetUUID(nvml.nvmlDeviceGetDeviceHandleFromMigDeviceHandle(handle))), str(instance)
+    except nvml.NVMLError:
+        return None
+    finally:
+        with contextlib.suppress(nvml.NVMLError):
+            nvml.nvmlShutdown()
+
+
 class NvmlBacked:
     """What sources over NVML share. ``nvml``: the module, given in tests."""
+
+    remote = False
 
     def __init__(self, nvml: Any = None, *, clock: Callable[[], int] = time.monotonic_ns) -> None:
         self._nvml = nvml

@@ -1,7 +1,8 @@
-"""Polls the sources in one thread, ten times a second, and never disturbs the run.
+"""Polls the sources ten times a second, and never disturbs the run.
 
-The thread is started by the conductor's, whose cores it inherits: those that no tenant has. A source that fails is
-named and dropped, the others go on.
+One thread polls what is on this machine, another one what is asked over a network: a slow answer there must not thin
+out the samples here. They are started by the conductor's, whose cores they inherit: those that no tenant has. A source
+that fails is named and dropped, the others go on.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import msgspec
 
@@ -26,8 +28,17 @@ JOIN_S = 2.0
 MOST_UNDRAINED = 200_000
 """Samples kept for a driver that does not come for them; then the newest are dropped."""
 
-MakeSources = Callable[[Callable[[], Mapping[int, str]]], Sequence[Source]]
-"""Makes the polled sources, given who the tenants of this pid namespace are (pid to name), as known when asked."""
+
+class Tenants(NamedTuple):
+    """Who the tenants are, as known when asked. ``by_pid``: those of this pid namespace; ``by_host``: of other hosts,
+    and a pod is one whose name is the pod's."""
+
+    by_pid: Callable[[], Mapping[int, str]] = dict
+    by_host: Callable[[], Mapping[str, str]] = dict
+
+
+MakeSources = Callable[[Tenants], Sequence[Source]]
+"""Makes the polled sources."""
 
 
 class Sampler:
@@ -47,10 +58,11 @@ class Sampler:
         self._states: list[SourceState] = []
         self._samples: list[Sample] = []
         self._pids: dict[int, str] = {}
+        self._hosts: dict[str, str] = {}
         self._uuids: list[str] = []
         self._others: set[str] = set()
         self._over = threading.Event()
-        self._thread: threading.Thread | None = None
+        self._threads: dict[threading.Thread, list[str]] = {}  # to the names of its sources
         self._schedstat = SchedstatSource()
         self._closed = False
 
@@ -59,16 +71,17 @@ class Sampler:
         if self._closed:
             return
         with self._lock:
-            if info.hostname == socket.gethostname() and Path(f"/proc/{info.pid}").exists():
+            if info.hostname != socket.gethostname():
+                self._hosts[info.hostname] = info.tenant
+            elif Path(f"/proc/{info.pid}").exists():
                 self._pids[info.pid] = info.tenant
         if info.device.kind != "cuda":
             self._others.add(info.device.label)
             return
         if info.device.uuid not in self._uuids:
             self._uuids.append(info.device.uuid)
-        if self._thread is None:
-            self._thread = threading.Thread(target=self._run, args=(info.device.uuid,), name="telemetry", daemon=True)
-            self._thread.start()
+        if not self._threads:
+            self._start(info.device.uuid)
 
     def heartbeat(self, tenant: str, beat: Heartbeat) -> None:
         """See Telemetry."""
@@ -91,12 +104,12 @@ class Sampler:
             return
         self._closed = True
         self._over.set()
-        if self._thread is not None:
-            self._thread.join(JOIN_S)
+        if self._threads:
+            self._join()
         else:
             where = ", ".join(sorted(self._others))
             why = f"the tenants are on {where}" if where else "no tenant opened its device"
-            for source in self._make(dict):
+            for source in self._make(Tenants()):
                 self._tell(SourceState(source=source.name, missing=why))
         self._tell(self._schedstat.state())
         self._schedstat.close()
@@ -109,9 +122,31 @@ class Sampler:
         with self._lock:
             return dict(self._pids)
 
-    def _run(self, uuid: str) -> None:
-        """The thread. Whatever a source does, the run goes on."""
-        round_robin = Polling(self._make(self._tenants), uuid, self._clock)
+    def _tenant_hosts(self) -> dict[str, str]:
+        with self._lock:
+            return dict(self._hosts)
+
+    def _start(self, uuid: str) -> None:
+        """A thread for what is here, and one for what is asked over a network."""
+        sources = self._make(Tenants(self._tenants, self._tenant_hosts))
+        for name, remote in (("telemetry", False), ("telemetry-remote", True)):
+            if of := [source for source in sources if source.remote == remote]:
+                thread = threading.Thread(target=self._run, args=(uuid, of), name=name, daemon=True)
+                self._threads[thread] = [source.name for source in of]
+                thread.start()
+
+    def _join(self) -> None:
+        """Waits for the threads; a source that hangs is left where it is, and named."""
+        for thread in self._threads:
+            thread.join(JOIN_S)
+        for thread, names in self._threads.items():
+            if thread.is_alive():
+                for name in names:
+                    self._tell(SourceState(source=name, missing="it did not answer any more when the run ended"))
+
+    def _run(self, uuid: str, sources: Sequence[Source]) -> None:
+        """A thread. Whatever a source does, the run goes on."""
+        round_robin = Polling(sources, uuid, self._clock)
         for state in round_robin.open():
             self._tell(state)
         next_ns = self._clock()

@@ -16,6 +16,7 @@ class SchedstatSource:
     """`kts.telemetry.source.Source`, fed by `heartbeat`."""
 
     name = "schedstat"
+    remote = False
 
     def __init__(self) -> None:
         self._before: dict[str, Heartbeat] = {}

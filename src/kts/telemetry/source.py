@@ -17,9 +17,11 @@ class SourceMissingError(Exception):
 
 
 class Source(Protocol):
-    """A thing that can be sampled. Used by one thread at a time."""
+    """A thing that can be sampled. Used by one thread at a time. ``remote``: asked over a network, where an answer may
+    take long; it must hold up none that is not."""
 
     name: str
+    remote: bool
 
     def open(self, uuid: str) -> SourceState:
         """Gets ready to sample the device of that UUID. SourceMissingError if that cannot be; nothing is left open."""
