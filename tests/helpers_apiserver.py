@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import socket
 import ssl
 import subprocess
@@ -14,6 +15,9 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
+
+from kts.k8s.cluster import kubeconfig
+from kts.k8s.cluster.api import Api
 
 NAME = "api.inside.example"
 """The one name, beside 127.0.0.1, in the server's certificate."""
@@ -125,6 +129,29 @@ def serving(authority: Authority | None) -> Iterator[ApiServer]:
         server.url = f"http{'s' if authority else ''}://127.0.0.1:{http.server_port}"
         with _running(lambda: http.serve_forever(0.01), http.shutdown):
             yield server
+
+
+class Cluster:
+    """Writes kubeconfigs for one server, and connects by them."""
+
+    def __init__(self, folder: Path, server: ApiServer, authority: Authority) -> None:
+        self.folder = folder
+        self.open: list[Api] = []
+        self._cluster = {"server": server.url, "certificate-authority-data": data(authority.ca)}
+
+    def connected(self, user: dict[str, Any], env: dict[str, str] | None = None, **changes: Any) -> Api:
+        """The API by a kubeconfig with this user; ``changes``: of the cluster's fields, with _ for -; None: absent."""
+        cluster = {**self._cluster, **{key.replace("_", "-"): value for key, value in changes.items()}}
+        content = {
+            "current-context": "c",
+            "clusters": [{"name": "c", "cluster": {key: one for key, one in cluster.items() if one is not None}}],
+            "users": [{"name": "c", "user": user}],
+            "contexts": [{"name": "c", "context": {"cluster": "c", "user": "c"}}],
+        }
+        path = self.folder / "config"
+        path.write_text(json.dumps(content))
+        self.open.append(Api(kubeconfig.access(None, {"KUBECONFIG": str(path), **(env or {})})))
+        return self.open[-1]
 
 
 @contextmanager

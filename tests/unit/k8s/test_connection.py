@@ -2,63 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import subprocess
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.helpers_apiserver import NAME, ApiServer, Authority, data, proxying, serving
+from tests.helpers_apiserver import NAME, ApiServer, Authority, Cluster, data, proxying
 
 from kts.errors import SetupError
-from kts.k8s.cluster import kubeconfig
-from kts.k8s.cluster.api import Api, Unavailable
-
-
-@pytest.fixture(scope="session")
-def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
-    """Certificates for all tests of this file."""
-    return Authority(tmp_path_factory.mktemp("tls"))
-
-
-@pytest.fixture
-def server(authority: Authority) -> Iterator[ApiServer]:
-    """An API server that speaks TLS."""
-    with serving(authority) as server:
-        yield server
-
-
-class Cluster:
-    """Writes kubeconfigs for one server, and connects by them."""
-
-    def __init__(self, folder: Path, server: ApiServer, authority: Authority) -> None:
-        self.folder = folder
-        self.open: list[Api] = []
-        self._cluster = {"server": server.url, "certificate-authority-data": data(authority.ca)}
-
-    def connected(self, user: dict[str, Any], env: dict[str, str] | None = None, **changes: Any) -> Api:
-        """The API by a kubeconfig with this user; ``changes``: of the cluster's fields, with _ for -; None: absent."""
-        cluster = {**self._cluster, **{key.replace("_", "-"): value for key, value in changes.items()}}
-        content = {
-            "current-context": "c",
-            "clusters": [{"name": "c", "cluster": {key: one for key, one in cluster.items() if one is not None}}],
-            "users": [{"name": "c", "user": user}],
-            "contexts": [{"name": "c", "context": {"cluster": "c", "user": "c"}}],
-        }
-        path = self.folder / "config"
-        path.write_text(json.dumps(content))
-        self.open.append(Api(kubeconfig.access(None, {"KUBECONFIG": str(path), **(env or {})})))
-        return self.open[-1]
-
-
-@pytest.fixture
-def cluster(tmp_path: Path, server: ApiServer, authority: Authority) -> Iterator[Cluster]:
-    """Kubeconfigs for the server."""
-    cluster = Cluster(tmp_path, server, authority)
-    yield cluster
-    for api in cluster.open:
-        api.close()
+from kts.k8s.cluster.api import Unavailable
 
 
 @pytest.mark.parametrize(
