@@ -150,7 +150,7 @@ class Cluster:
         }
         path = self.folder / "config"
         path.write_text(json.dumps(content))
-        self.open.append(Api(kubeconfig.access(None, {"KUBECONFIG": str(path), **(env or {})})))
+        self.open.append(Api.of(kubeconfig.access(None, {"KUBECONFIG": str(path), **(env or {})})))
         return self.open[-1]
 
 

@@ -45,6 +45,9 @@ class Cluster(Api):
             raise Unavailable("https://server cannot be reached: refused", "check that the cluster is up")
         return self.gitversion
 
+    def user(self) -> str:
+        return "ann"
+
     def list(self, kind: str, namespace: str | None = None, labels: object = None) -> list[dict[str, Any]]:  # noqa: ARG002
         if kind in self.forbidden:
             raise Forbidden(f"not allowed: {kind}")
@@ -113,6 +116,11 @@ def test_a_gpu_or_driver_too_old_for_the_images_torch_is_told_before_the_run(
     assert ("--extra cupy" in found.remedy) == (status == "note")
     own = msgspec.structs.replace(SETTINGS, image="registry.example/mine:1")
     assert look(own, Node=[told])["GPU"].status == "ok"
+
+
+def test_who_acts_is_said() -> None:
+    """Else a user who lacks rights would not see that it is as another one."""
+    assert look()["API server"].found == "https://server, Kubernetes v1.34.2+k3s1, as ann"
 
 
 def test_a_server_that_is_away_is_the_only_thing_said() -> None:

@@ -68,12 +68,12 @@ class Forbidden(SetupError):  # noqa: N818 - what this user may do
 class Api:
     """One cluster, as one user. Every method may raise SetupError, and Unavailable where trying again may help."""
 
-    def __init__(self, access: Access) -> None:
-        """Sends nothing yet. SetupError, in one line, for certificates that cannot be used."""
-        self.server = access.server.url
-        self.namespace = access.namespace
-        self._proxied = " through its proxy" if access.server.proxy else ""
-        self._client = connection.client(access, _TIMEOUT_S)
+    def __init__(self, client: Any, server: str, namespace: str, *, proxied: bool = False) -> None:
+        """Made by `connect`. ``client``: an HTTP client with base URL and credentials; ``proxied``: through a proxy."""
+        self.server = server
+        self.namespace = namespace
+        self._client = client
+        self._way = " through its proxy" if proxied else ""
 
     @classmethod
     def connect(cls, context: str | None = None) -> Api:
@@ -81,7 +81,13 @@ class Api:
 
         SetupError, in one line, for a kubeconfig that cannot be used.
         """
-        return cls(kubeconfig.access(context, os.environ))
+        return cls.of(kubeconfig.access(context, os.environ))
+
+    @classmethod
+    def of(cls, access: Access) -> Api:
+        """The cluster, as the user. SetupError, in one line, for certificates that cannot be used."""
+        server = access.server
+        return cls(connection.client(access, _TIMEOUT_S), server.url, access.namespace, proxied=bool(server.proxy))
 
     def close(self) -> None:
         """Closes its connections."""
@@ -182,6 +188,15 @@ class Api:
                 )
             yield answer.extensions["network_stream"]
 
+    def user(self) -> str:
+        """Who acts, as the server has it (SelfSubjectReview); empty where it does not tell."""
+        body = {"apiVersion": "authentication.k8s.io/v1", "kind": "SelfSubjectReview"}
+        try:
+            answer = self._json("POST", "apis/authentication.k8s.io/v1/selfsubjectreviews", body=body)
+        except (Missing, Forbidden):
+            return ""
+        return str(answer.get("status", {}).get("userInfo", {}).get("username", ""))
+
     def allowed(self, verb: str, group: str, resource: str, namespace: str = "", subresource: str = "") -> bool:
         """Whether this user may (SelfSubjectAccessReview)."""
         attributes = {"verb": verb, "group": group, "resource": resource}
@@ -233,7 +248,7 @@ class Api:
                 ) from error
             why = str(error) or type(error).__name__
             raise Unavailable(
-                f"{self.server} cannot be reached{self._proxied}: {why}",
+                f"{self.server} cannot be reached{self._way}: {why}",
                 "check that the cluster is up: kubectl version",
             ) from error
         except (httpx2.HTTPError, httpx2.InvalidURL) as error:

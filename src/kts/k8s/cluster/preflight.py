@@ -15,6 +15,7 @@ from kts.k8s.objects.names import DEFAULT_IMAGE, DEFAULT_REPOSITORY
 from kts.k8s.objects.needs import UNKNOWN, Need
 from kts.k8s.objects.permissions import HELPFUL, NEEDED, RBAC, Permission
 from kts.k8s.objects.settings import ClusterSettings
+from kts.shown import visible
 
 OLDEST = (1, 31)
 """The oldest Kubernetes that is supported."""
@@ -33,13 +34,13 @@ def check(api: Api, settings: ClusterSettings, wanted: int) -> list[Need]:
     What may not be read is a note that says so. Unavailable, or another SetupError, if the server stops to answer.
     """
     try:
-        version = api.version()
+        version, user = api.version(), api.user()
     except SetupError as error:
         return [Need("API server", "missing", error.what, error.remedy)]
     nodes = _readable(lambda: api.list("Node"))
     pods = _readable(lambda: api.list("Pod"))
     return [
-        _version(api.server, version),
+        _version(f"{api.server}, Kubernetes {version}{f', as {visible(user)}' if user else ''}", version),
         *_permissions(api, settings.namespace),
         _namespace(api, settings),
         *_places(nodes, pods, settings, wanted),
@@ -62,8 +63,7 @@ def _readable(read: Callable[[], list[Object]]) -> list[Object] | None:
         return None
 
 
-def _version(server: str, version: str) -> Need:
-    found = f"{server}, Kubernetes {version}"
+def _version(found: str, version: str) -> Need:
     match = re.match(r"v?(\d+)\.(\d+)", version)
     if match and (int(match[1]), int(match[2])) >= OLDEST:
         return Need("API server", "ok", found)
