@@ -9,6 +9,7 @@ import yaml
 from tests.helpers_cli import kts
 
 GOLDEN = Path(__file__).parent / "golden" / "render"
+IMAGE = "localhost/kts-worker:v1"
 EPOCH = "1767225600"
 EXPERIMENT = str(GOLDEN / "experiment.yaml")
 CASES = {
@@ -21,7 +22,7 @@ CASES = {
 
 def rendered(*arguments: str) -> str:
     """The output; everything but the token is the same each time."""
-    done = kts("k8s", "render", *arguments, "--run-id", "golden", SOURCE_DATE_EPOCH=EPOCH)
+    done = kts("k8s", "render", "--image", IMAGE, *arguments, "--run-id", "golden", SOURCE_DATE_EPOCH=EPOCH)
     assert done.returncode == 0, done.stderr
     return done.stdout
 

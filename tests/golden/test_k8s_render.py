@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 import yaml
 from tests.helpers_cli import errors, kts
@@ -55,3 +57,19 @@ def test_a_quantity_that_is_none_is_named(option: str, text: str) -> None:
     done = kts("k8s", "render", EXPERIMENT, f"{option}={text}")
     assert done.returncode == 2
     assert option in errors(done)[0]
+
+
+@pytest.mark.parametrize("extra", ["cpu", "torch"])
+def test_the_image_is_the_one_that_is_loaded(extra: str) -> None:
+    """Else what is applied would wait for an image that nobody loads."""
+    done = kts("k8s", "render", EXPERIMENT, "--extra", extra, "--design", "classic")
+    loaded = kts("k8s", "image", "--name", "--extra", extra).stdout.strip()
+    assert set(re.findall(r"^ +(?:- )?image: (.*)$", done.stdout, re.MULTILINE)) == {loaded}
+    assert f"# Its image is {loaded}. If it is not on the nodes yet: kts k8s image --extra {extra}\n" in done.stdout
+
+
+def test_a_namespace_that_is_there_can_be_left_out() -> None:
+    """Else a user who may not change namespaces could not apply what is printed."""
+    kinds = {o["kind"] for o in yaml.safe_load_all(rendered(EXPERIMENT, "--without-namespace"))}
+    assert "ConfigMap" in kinds
+    assert "Namespace" not in kinds

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import cast, get_args
@@ -26,10 +27,12 @@ IMAGE_BASE = "KTS_IMAGE_BASE"
 
 @dataclass(frozen=True)
 class Rendered:
-    """The objects of a run as YAML, stage by stage, each with what it is; one stage but in the classic design."""
+    """The objects of a run as YAML, stage by stage, each with what it is; one stage but in the classic design.
+    ``image``: what its pods are of."""
 
     run: str
     plan: Plan
+    image: str
     stages: tuple[tuple[str, str], ...]
 
 
@@ -38,14 +41,17 @@ def render(
     settings: ClusterSettings,
     *,
     created: str,
+    image: str | None = None,
     extra: str = "torch",
     run_id: str | None = None,
     token: str | None = None,
     design: str | None = None,
 ) -> Rendered:
-    """The objects of a run. ``created``: RFC 3339; with it, ``run_id`` and ``token`` two outputs are the same."""
+    """The objects of a run. ``image``: by default this kts's in the variant ``extra``, as `build_image` loads it.
+    ``created``: RFC 3339; with it, ``run_id`` and ``token`` two outputs are the same."""
     changes: Changes = {"design": design} if design else {}
     loaded, plan = planned_in_pods(experiment, changes, extra_from(extra))
+    settings = msgspec.structs.replace(settings, image=image or image_name(extra))
     run = run_id or new_run_id(plan.name)
     if settings.runtime_class is None:  # no cluster is asked which it has
         settings = msgspec.structs.replace(settings, runtime_class=manifests.DEFAULT_RUNTIME_CLASS)
@@ -59,7 +65,7 @@ def render(
         experiment_text=loaded.text,
         created=created,
     )
-    return Rendered(run, plan, tuple((what, manifests.to_yaml(objects)) for what, objects in stages))
+    return Rendered(run, plan, settings.image, tuple((what, manifests.to_yaml(objects)) for what, objects in stages))
 
 
 def planned_in_pods(experiment: str | Path, changes: Changes, extra: Extra) -> tuple[LoadedExperiment, Plan]:
@@ -89,25 +95,30 @@ def build_image(
     say: Say = silent,
     *,
     full: bool = False,
+    tag: str | None = None,
 ) -> str:
-    """The name of the image, once it is on the cluster's nodes; built and loaded only if it is not there.
+    """The name of the image, once the cluster's nodes tell that they have it; built and loaded only if they do not.
 
-    ``full``: the image of the whole kts, and that of the workers which it starts.
+    ``full``: the image of the whole kts, and that of the workers which it starts. ``tag``: another name for it, which
+    is then returned. SetupError if no node has it afterwards.
     """
     variant = extra_from(extra)
     api = Api.connect(context)
-    name = ensured(api, variant, base, say)
-    return ensured(api, variant, base, say, full=True) if full else name
+    wanted = [(False, "" if full else tag or ""), *([(True, tag or "")] if full else [])]
+    found = [ensured(api, variant, base, say, full=whole, tag=name) for whole, name in wanted]
+    for (whole, _), name in zip(wanted, found, strict=True):
+        images.wait_for_nodes(api, {image_name(variant, base, full=whole), name}, say)
+    return found[-1]
 
 
-def ensured(api: Api, extra: Extra, base: str | None, say: Say, *, full: bool = False) -> str:
-    """As `build_image`, on a cluster that is connected."""
+def ensured(api: Api, extra: Extra, base: str | None, say: Say, *, full: bool = False, tag: str = "") -> str:
+    """As `build_image`, on a cluster that is connected, and without waiting for what its nodes tell."""
 
-    def present(name: str) -> bool:
+    def present(names: Collection[str]) -> bool:
         nodes = api.list("Node")
-        return bool(nodes) and all(name in images.names_on(node) for node in nodes)
+        return bool(nodes) and all(images.has(node, names) for node in nodes)
 
-    return images.ensure(images.Recipe(extra, _base(base), full), present, say)
+    return images.ensure(images.Recipe(extra, _base(base), full), present, say, tag)
 
 
 def _base(given: str | None) -> str:

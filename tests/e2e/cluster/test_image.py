@@ -1,53 +1,97 @@
-"""`kts k8s image` on a real cluster, with a real container engine."""
+"""From `kts k8s image` to the published Jobs: a real engine builds, a real cluster loads, kubectl applies."""
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
-import threading
-import time
-from collections.abc import Iterator
+import subprocess
+from pathlib import Path
 
 import pytest
+import yaml
 from tests.helpers_cli import kts
 
-from kts.k8s.cluster.api import Api
-from kts.k8s.cluster.image import ENGINES
+from kts.k8s.cluster.engine import ENGINES
+from kts.k8s.objects import Object
 
-PATIENCE_S = 90.0
-"""A kubelet tells of a new image within a minute or so."""
+NAMESPACE = "kts-e2e-image"
+PUBLISHED = "localhost/kts-worker:v1"
+BLOCKS = (("0-solo-fft",), ("1-solo-gemm",), ("2-shared-fft", "2-shared-gemm"))
 NEEDED = ("KUBECONFIG", "KTS_IMAGE_LOADER")
+EXPERIMENT = """\
+name: published
+design: classic
+tenants:
+  fft: {workload: fft, size: 64, think_ms: 5, iterations: 300}
+  gemm: {workload: gemm, size: 64, think_ms: 5, iterations: 300}
+"""
 pytestmark = [
     pytest.mark.cluster,
     pytest.mark.e2e,
     pytest.mark.skipif(not all(map(os.environ.get, NEEDED)), reason=f"needs a cluster: {' and '.join(NEEDED)}"),
     pytest.mark.skipif(not any(map(shutil.which, ENGINES)), reason=f"needs one of {', '.join(ENGINES)}"),
+    pytest.mark.skipif(not shutil.which("kubectl"), reason="needs kubectl"),
 ]
 
 
-@pytest.fixture
-def api() -> Iterator[Api]:
-    api = Api.connect()
-    yield api
-    api.close()
+def kubectl(*arguments: str, given: str | None = None) -> str:
+    """What it prints; the test fails if it does."""
+    done = subprocess.run(
+        ["kubectl", "--namespace", NAMESPACE, *arguments],
+        input=given,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
 
 
-def test_twice_builds_once(api: Api) -> None:
-    """Else every run would begin with building and loading, and two of the same kts might not be of one image."""
-    first = kts("k8s", "image", "--extra", "cpu")
-    assert first.returncode == 0, first.stderr
-    name = first.stdout.strip()
-    assert name == kts("k8s", "image", "--extra", "cpu", "--name").stdout.strip()
+def test_the_published_jobs_run_by_kubectl_alone_and_attach_finishes(tmp_path: Path) -> None:
+    """Else what is rendered would name an image that nobody loaded, or need kts to become a result."""
+    loading = ("k8s", "image", "--extra", "cpu", "--tag", PUBLISHED)
+    loaded = kts(*loading)
+    assert (loaded.returncode, loaded.stdout) == (0, f"{PUBLISHED}\n"), loaded.stderr
+    again = kts(*loading)
+    assert (again.returncode, again.stdout, again.stderr) == (0, f"{PUBLISHED}\n", ""), "loaded twice"
+    (tmp_path / "experiment.yaml").write_text(EXPERIMENT, encoding="utf-8")
+    place = ("--extra", "cpu", "--image", PUBLISHED, "--namespace", NAMESPACE, "--run-id", "r7")
+    rendered = kts("k8s", "render", tmp_path / "experiment.yaml", *place)
+    assert rendered.returncode == 0, rendered.stderr
+    jobs = [obj for obj in yaml.safe_load_all(rendered.stdout) if obj["kind"] == "Job"]
+    assert [job["metadata"]["name"] for job in jobs] == [f"kts-r7-{name}" for block in BLOCKS for name in block]
+    for job in jobs:
+        assert as_published(job)
+    try:
+        kubectl("apply", "-f", "-", given=rendered.stdout)
+        for block in BLOCKS:
+            for name in block:
+                kubectl("patch", "job", f"kts-r7-{name}", "-p", '{"spec":{"suspend":false}}')
+            kubectl("wait", "--for=condition=complete", "--timeout=60s", *(f"job/kts-r7-{name}" for name in block))
+        logs = tmp_path / "logs"
+        logs.mkdir()
+        for name in (name for block in BLOCKS for name in block):
+            text = kubectl("logs", f"job/kts-r7-{name}")
+            assert text.count("KTS_APP,v1,") == 300
+            (logs / f"{name}.log").write_text(text, encoding="utf-8")
+        attached = kts("attach", "r7", "--namespace", NAMESPACE, "--out", tmp_path / "out")
+        assert attached.returncode == 0, attached.stderr
+        assert json.loads((tmp_path / "out" / "run.json").read_bytes())["outcome"]["kind"] == "complete"
+        assert kubectl("get", "configmap,secret,service,networkpolicy,job,pod", "-l", "kts.dev/run", "-o", "name") == ""
+    finally:
+        kubectl("delete", "namespace", NAMESPACE, "--wait=false")
+    assert kts("report", logs).returncode == 0
+    for result in (logs, tmp_path / "out"):
+        assert (result / "summary.csv").exists()
+        assert (result / "plots" / "four-panel.png").exists()
 
-    def is_everywhere() -> bool:
-        nodes = api.list("Node")
-        return bool(nodes) and all(
-            any(name in (image.get("names") or ()) for image in node["status"].get("images") or ()) for node in nodes
-        )
 
-    deadline = time.monotonic() + PATIENCE_S
-    while not is_everywhere():
-        assert time.monotonic() < deadline, f"no node tells that it has {name}"
-        threading.Event().wait(0.5)
-    second = kts("k8s", "image", "--extra", "cpu")
-    assert (second.returncode, second.stdout.strip(), second.stderr) == (0, name, "")
+def as_published(job: Object) -> bool:
+    """Whether a Job's pod is as the published system has it."""
+    spec = job["spec"]["template"]["spec"]
+    (container,) = spec["containers"]
+    asked = [container["resources"][kind].get("nvidia.com/gpu") for kind in ("limits", "requests")]
+    image = (container["image"], container["imagePullPolicy"])
+    return (image, asked, spec["runtimeClassName"]) == ((PUBLISHED, "Never"), ["1", "1"], "nvidia")

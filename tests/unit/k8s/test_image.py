@@ -3,17 +3,26 @@
 from __future__ import annotations
 
 import os
+import pty
 import re
 import shutil
 import subprocess
+import sys
+import tempfile
+import threading
+import time
 from pathlib import Path
+from typing import cast
 
 import pytest
 
 import kts
-from kts.errors import SetupError
-from kts.k8s.cluster import image
-from kts.k8s.cluster.image import DEFAULT_BASE, ENGINES, Recipe, content_tag, labels
+from kts.errors import SetupError, UsageError
+from kts.k8s.cluster import engine, image
+from kts.k8s.cluster.api import Api
+from kts.k8s.cluster.engine import ENGINES
+from kts.k8s.cluster.image import DEFAULT_BASE, Recipe, content_tag, labels
+from kts.k8s.objects import Object
 from kts.k8s.objects.names import ENV_EXTRA, ENV_WORKER_IMAGE
 from kts.k8s.objects.settings import Extra
 from kts.store.origin import REVISION
@@ -43,6 +52,15 @@ echo "{name} $*" >> "{log}"
 test "$1 $2" = "image inspect" && exit 1
 echo first line; echo 'no space left on device'; exit 7
 """
+HANGING = """#!/bin/sh
+echo "{name} $*" >> "{log}"
+test "$1" = image && exit 1
+test "$1" = "$HANGS" || exit 0
+printf 'copying \\033[31mlayers\\033[0m\\a\\n'
+{sleep} 600 &
+echo $! > "{log}.child"
+wait
+"""
 
 
 class Machine:
@@ -58,12 +76,16 @@ class Machine:
         monkeypatch.delenv("KTS_IMAGE_LOADER", raising=False)
         monkeypatch.delenv("KTS_BUILD_ARGS", raising=False)
         monkeypatch.setattr(image, "checkout", lambda: self.root)
-        self._tr = shutil.which("tr", path=os.defpath)
+        monkeypatch.delenv(engine.LIMIT, raising=False)
+        monkeypatch.setattr(tempfile, "tempdir", str(folder / "tmp"))
+        self.tmp = folder / "tmp"
+        self.tmp.mkdir()
+        self._tools = {name: shutil.which(name, path=os.defpath) for name in ("tr", "sleep")}
 
     def install(self, script: str, *names: str) -> None:
         """Commands of these names."""
         for name in names:
-            text = script.format(name=name, log=self.log, images=self.images, tr=self._tr)
+            text = script.format(name=name, log=self.log, images=self.images, **self._tools)
             (self.bin / name).write_text(text, encoding="utf-8")
             (self.bin / name).chmod(0o755)
 
@@ -73,9 +95,25 @@ class Machine:
         self.log.unlink(missing_ok=True)
         return [line for line in lines if " image inspect " not in line]
 
-    def ensure(self, *, present: bool) -> str:
+    def ensure(self, *, present: bool, tag: str = "") -> str:
         """As `kts run` does it."""
-        return image.ensure(CPU, lambda name: bool(name) and present, self.said.append)
+        return image.ensure(CPU, lambda names: bool(names) and present, self.said.append, tag)
+
+    def left(self) -> list[str]:
+        """What was started and still runs, and what was written and is still there."""
+        child = int(self.log.with_suffix(".child").read_text(encoding="utf-8"))
+        deadline = time.monotonic() + 10
+        while (alive := _alive(child)) and time.monotonic() < deadline:
+            threading.Event().wait(0.01)
+        return [f"process {child}"] * alive + [path.name for path in self.tmp.iterdir()]
+
+
+def _alive(process: int) -> bool:
+    """Whether it is there, and not only for somebody to ask how it ended."""
+    try:
+        return Path(f"/proc/{process}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
 
 
 @pytest.fixture
@@ -109,7 +147,7 @@ def sources(root: Path) -> None:
 def test_the_first_engine_that_is_installed_is_taken(installed: tuple[str, ...], machine: Machine) -> None:
     """Else an image would be built by one engine and looked for in another."""
     machine.install(ENGINE, *installed)
-    assert image.engine() == installed[0]
+    assert engine.engine() == installed[0]
 
 
 def test_no_engine_is_named_with_what_to_do(machine: Machine) -> None:
@@ -137,7 +175,7 @@ def test_the_way_into_the_cluster_is_found(
     machine.install(TOOL, *installed)
     if own:
         monkeypatch.setenv("KTS_IMAGE_LOADER", own)
-    image.load("localhost/kts-worker:x", machine.said.append)
+    engine.load(["localhost/kts-worker:x"], machine.said.append)
     *_, loading = machine.ran()
     assert re.fullmatch(re.escape(expected).replace("FILE", r"/\S+/image\.tar"), loading)
 
@@ -146,7 +184,7 @@ def test_where_no_way_is_known_a_registry_is_named(machine: Machine) -> None:
     """Else a user of a managed cluster would not learn how an image gets there."""
     machine.install(ENGINE, "podman")
     with pytest.raises(SetupError) as refused:
-        image.load("localhost/kts-worker:x", machine.said.append)
+        engine.load(["localhost/kts-worker:x"], machine.said.append)
     assert "KTS_IMAGE_LOADER" in refused.value.remedy
     assert "push" in refused.value.remedy
 
@@ -156,7 +194,7 @@ def test_each_engine_saves_what_every_loader_reads(tool: str, form: str, machine
     """Else podman would write a format that older containerd and kind do not take."""
     machine.install(ENGINE, tool)
     machine.install(TOOL, "kind")
-    image.load("localhost/kts-worker:x", machine.said.append)
+    engine.load(["localhost/kts-worker:x"], machine.said.append)
     saved = machine.ran()[0]
     assert saved.startswith(f"{tool} save {form}--output ")
     assert saved.endswith(" localhost/kts-worker:x")
@@ -206,7 +244,6 @@ def test_the_full_image_names_the_worker_s_of_the_same_sources(machine: Machine)
     (line,) = machine.ran()
     assert f" --build-arg=WORKER={content_tag(machine.root, CPU)} " in line
     assert f" --file {machine.root / 'Containerfile.kts'} " in line
-    assert " --tag localhost/kts:v1 " in line
     text = (ROOT / "Containerfile.kts").read_text(encoding="utf-8")
     assert f"{ENV_WORKER_IMAGE}=${{WORKER}} {ENV_EXTRA}=${{EXTRA}}" in text
 
@@ -241,8 +278,7 @@ def test_the_build_is_told_all_that_it_must_know(machine: Machine, monkeypatch: 
         f"--build-arg=CONTENT={name.split(':')[-1]}",
         "--build-arg=REVISION= ",
         f"--label=org.opencontainers.image.version={kts.__version__}",
-        f"--tag {name} --tag localhost/kts-worker:v1",
-        f"--file {machine.root / 'Containerfile'} {machine.root}",
+        f"--tag {name} --file {machine.root / 'Containerfile'} {machine.root}",
     ):
         assert f" {part}" in line
 
@@ -265,6 +301,136 @@ def test_a_loader_that_fails_is_named(own: str, words: str, machine: Machine, mo
     with pytest.raises(SetupError, match=words) as refused:
         machine.ensure(present=False)
     assert f"{own.split(maxsplit=1)[0]} could not load the image" in refused.value.what
+
+
+@pytest.mark.parametrize("hangs", ["build", "save", "load"])
+def test_a_command_that_hangs_is_ended_at_its_limit(
+    hangs: str, machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else a run would wait for ever, and what a loader started would go on after it."""
+    machine.install(HANGING, "podman", "kind")
+    monkeypatch.setenv("HANGS", hangs)
+    monkeypatch.setenv(engine.LIMIT, "0.5")
+    with pytest.raises(SetupError) as refused:
+        engine.load(["x"], machine.said.append) if hangs != "build" else image.build(CPU, machine.said.append)
+    what, last = refused.value.what.splitlines()
+    assert re.search(rf"did not end within 0\.5 s: \S+ {hangs} ", what)
+    assert last == "copying layers\\x07"
+    assert f"{engine.LIMIT}=1 " in refused.value.remedy
+    assert machine.left() == []
+
+
+def test_ctrl_c_ends_what_was_started_and_leaves_no_archive(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else a build would go on behind the user's back, or gigabytes would stay in /tmp."""
+    machine.install(HANGING, "podman", "kind")
+    monkeypatch.setenv("HANGS", "load")
+    monkeypatch.setattr(engine, "TOLD_EVERY_S", 0.2)
+
+    def say(line: str) -> None:
+        if line.startswith("still running kind load, ") and line.endswith(": copying layers\\x07"):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        engine.load(["x"], say)
+    assert machine.left() == []
+
+
+def test_a_full_disk_is_named_with_what_frees_it(machine: Machine) -> None:
+    """Else the user would look at the image for what is wrong with the disk."""
+    machine.install(FAILING, "podman")
+    machine.install(TOOL, "kind")
+    with pytest.raises(SetupError, match="could not save") as refused:
+        engine.load(["x"], machine.said.append)
+    assert "--prune" in refused.value.remedy
+    assert "TMPDIR" in refused.value.remedy
+    assert list(machine.tmp.iterdir()) == []
+
+
+@pytest.mark.parametrize("text", ["soon", "0", "-1", "nan", "inf"])
+def test_a_limit_that_is_none_is_refused(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else a typo would mean no limit, or end every build at once."""
+    monkeypatch.setenv(engine.LIMIT, text)
+    with pytest.raises(UsageError, match=engine.LIMIT):
+        engine.limit(1.0)
+
+
+def test_a_loader_may_ask_for_a_password() -> None:
+    """Else `sudo k3s ctr images import` would be stopped at its prompt, until the limit."""
+    ours, theirs = pty.openpty()
+    asks = "read word < /dev/tty; echo told $word; exit 3"
+    code = f"from kts.k8s.cluster.engine import run; run(['sh', '-c', {asks!r}], 'W', 'R', limit_s=20, say=print"
+    shell = f'exec "$0" -c "$1" < {os.ttyname(theirs)}'  # a session's first terminal becomes its own
+    process = subprocess.Popen(
+        ["sh", "-c", shell, sys.executable, f"{code}, lends_terminal=True)"],
+        start_new_session=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    os.write(ours, b"secret\n")
+    _, errors = process.communicate(timeout=30)
+    os.close(ours)
+    os.close(theirs)
+    assert "W (exit code 3)\ntold secret" in errors
+
+
+def test_another_name_is_given_and_loaded_too(machine: Machine) -> None:
+    """Else the published Jobs, which name an image of their own, would not start."""
+    machine.install(ENGINE, "podman")
+    machine.install(TOOL, "kind")
+    tag = "localhost/kts-worker:v1"
+    assert machine.ensure(present=False, tag=tag) == tag
+    name = content_tag(machine.root, CPU)
+    _, tagged, saved, _ = machine.ran()
+    assert tagged == f"podman tag {name} {tag}"
+    assert saved.endswith(f" {name} {tag}")
+
+
+class Nodes:
+    """A cluster whose nodes tell of these images, each after so many looks."""
+
+    def __init__(self, *told: tuple[int, list[list[str]]]) -> None:
+        self._told, self.looks = told, 0
+
+    def list(self, kind: str) -> list[Object]:
+        assert kind == "Node"
+        self.looks += 1
+        return [
+            {
+                "metadata": {"name": f"n{number}"},
+                "status": {"images": [{"names": names} for names in images] if self.looks > after else []},
+            }
+            for number, (after, images) in enumerate(self._told)
+        ]
+
+
+def waited_for(nodes: Nodes, *names: str) -> list[str]:
+    """What the user is told while nodes are waited for; time passes with each look."""
+    said: list[str] = []
+    image.wait_for_nodes(cast(Api, nodes), names, said.append, now=lambda: nodes.looks * 1.0, pause=lambda _: None)
+    return said
+
+
+def test_a_loader_that_loads_elsewhere_is_noticed() -> None:
+    """Else pods would fail for want of an image of which kts said that it is loaded."""
+    with pytest.raises(SetupError, match="a:1 was loaded, and 90 s later no node tells"):
+        waited_for(Nodes((0, [["other:1"]])), "a:1")
+    (line,) = waited_for(Nodes((3, [["a:1"]])), "a:1")
+    assert "waiting until a node tells" in line
+
+
+def test_a_name_that_is_still_an_older_image_s_is_not_enough() -> None:
+    """Else pods would run the code of before, under the name that was just loaded."""
+    with pytest.raises(SetupError):
+        waited_for(Nodes((0, [["a:v1"], ["a:new"]])), "a:v1", "a:new")
+    assert waited_for(Nodes((0, [["a:v1", "a:new"]])), "a:v1", "a:new") == []
+
+
+def test_nodes_without_the_image_are_told_of_and_a_cut_list_proves_nothing() -> None:
+    """Else a loader that serves one node of many would fail a run that needs only that one."""
+    (line,) = waited_for(Nodes((0, [["a:1"]]), (99, [])), "a:1")
+    assert "is on n0, not on all 2 nodes" in line
+    assert waited_for(Nodes((0, [[f"x:{number}"] for number in range(50)])), "a:1") == []
 
 
 def git(root: Path, *arguments: str) -> str:

@@ -4,30 +4,31 @@ from __future__ import annotations
 
 import hashlib
 import os
-import shlex
-import shutil
-import subprocess
-import tempfile
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from kts import __version__
 from kts.errors import SetupError
+from kts.k8s.cluster import engine as engines
+from kts.k8s.cluster.api import Api
+from kts.k8s.cluster.engine import Say
 from kts.k8s.objects import Object
 from kts.k8s.objects.names import DEFAULT_REPOSITORY, FULL_REPOSITORY
 from kts.k8s.objects.settings import Extra
 from kts.store.origin import git
 
-ENGINES = ("podman", "docker", "nerdctl")
 DEFAULT_BASE = "docker.io/library/python:3.12-slim"
 STAYS_OUT = frozenset({"cli", "report", "spec"})
 """Subpackages that no worker needs; Containerfile leaves them out, too. A change of them makes no new image of it."""
+TELLS_S = 90.0
+"""For a kubelet to tell of an image that was loaded."""
+MOST_TOLD = 50
+"""A kubelet tells of so many images, the largest (nodeStatusMaxImages)."""
+_PAUSE_S = 0.5
 _HASH_DIGITS = 12
-_TAIL_LINES = 12
-
-Say = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -61,6 +62,12 @@ class Recipe:
         return frozenset() if self.full else STAYS_OUT
 
 
+def has(node: Object, names: Collection[str]) -> bool:
+    """Whether the node tells of one image that has all these names."""
+    told = (node.get("status") or {}).get("images") or ()
+    return any(set(names) <= set(image.get("names") or ()) for image in told)
+
+
 def names_on(node: Object) -> list[str]:
     """The names of the images that a node has, as far as its kubelet tells."""
     told = (node.get("status") or {}).get("images") or ()
@@ -92,28 +99,17 @@ def content_tag(root: Path, recipe: Recipe) -> str:
     return f"{recipe.repository}:{recipe.extra}-{digest.hexdigest()[:_HASH_DIGITS]}"
 
 
-def engine() -> str:
-    """The first container engine that is installed. SetupError if there is none."""
-    for name in ENGINES:
-        if shutil.which(name):
-            return name
-    raise SetupError(
-        f"no container engine is installed (looked for {', '.join(ENGINES)})",
-        "install podman, or name an image that the cluster can get: --image",
-    )
-
-
 def build(recipe: Recipe, say: Say) -> str:
-    """Builds the image unless it is there; its name. The tag ``v1`` follows. SetupError with the build's last lines.
+    """Builds the image unless the engine has it; its name. SetupError with the build's last lines.
 
     KTS_BUILD_ARGS: further arguments of the engine's ``build``, as a shell would read them.
     """
-    root, tool = checkout(), engine()
+    root, tool = checkout(), engines.engine()
     name = content_tag(root, recipe)
-    if _quiet([tool, "image", "inspect", name]):
+    if engines.succeeds([tool, "image", "inspect", name]):
         return name
-    say(f"building {name} with {tool}")
-    further = shlex.split(os.environ.get("KTS_BUILD_ARGS", ""))
+    say(f"building {name} with {tool}; the first time takes minutes")
+    further = engines.split("KTS_BUILD_ARGS", os.environ.get("KTS_BUILD_ARGS", ""))
     found = labels(root)
     told = {"BASE": recipe.base, "EXTRA": recipe.extra, "CONTENT": name.split(":")[-1]}
     told["REVISION"] = found.get("revision", "")
@@ -121,9 +117,10 @@ def build(recipe: Recipe, say: Say) -> str:
         told["WORKER"] = content_tag(root, replace(recipe, full=False))
     arguments = [f"--build-arg={key}={value}" for key, value in told.items()]
     arguments += [f"--label=org.opencontainers.image.{key}={value}" for key, value in found.items()]
-    tags = ["--tag", name, "--tag", f"{recipe.repository}:v1"]
-    command = [tool, "build", *further, *arguments, *tags, "--file", str(root / recipe.containerfile), str(root)]
-    _run(command, "the image could not be built", "see the lines above; KTS_BUILD_ARGS adds arguments to the build")
+    what = ["--tag", name, "--file", str(root / recipe.containerfile), str(root)]
+    command = [tool, "build", *further, *arguments, *what]
+    remedy = "see the lines above; KTS_BUILD_ARGS adds arguments to the build"
+    engines.run(command, "the image could not be built", remedy, limit_s=engines.BUILD_S, say=say)
     return name
 
 
@@ -144,54 +141,51 @@ def labels(root: Path) -> dict[str, str]:
     return found
 
 
-def loader(engine_name: str) -> Callable[[str], Sequence[Sequence[str]]]:
-    """How an image archive gets into the cluster here: commands for a given file. SetupError if no way is known."""
-    own = os.environ.get("KTS_IMAGE_LOADER", "")
-    if own:
-        return lambda archive: [[*shlex.split(own), archive]]
-    if shutil.which("k3s"):
-        return lambda archive: [["k3s", "ctr", "images", "import", archive]]
-    if shutil.which("kind"):
-        return lambda archive: [["kind", "load", "image-archive", archive]]
-    if shutil.which("ctr"):
-        return lambda archive: [["ctr", "-n", "k8s.io", "images", "import", archive]]
-    raise SetupError(
-        f"{engine_name} has the image, and there is no known way into the cluster (no k3s, kind or ctr here)",
-        "set KTS_IMAGE_LOADER to a command that takes an image archive, or push it and give --image",
-    )
+def ensure(recipe: Recipe, present: Callable[[Collection[str]], bool], say: Say, tag: str = "") -> str:
+    """The image's name, built and loaded only where it is not there; ``tag``: another name to load it under.
 
-
-def load(name: str, say: Say) -> None:
-    """Brings the image from the engine to the cluster. SetupError if that fails."""
-    tool = engine()
-    commands = loader(tool)
-    say(f"loading {name}")
-    with tempfile.TemporaryDirectory(prefix="kts-image-") as folder:
-        archive = str(Path(folder) / "image.tar")
-        form = ["--format", "docker-archive"] if tool == "podman" else []
-        _run([tool, "save", *form, "--output", archive, name], f"{tool} could not save {name}", "see the lines above")
-        for command in commands(archive):
-            _run(command, f"{command[0]} could not load the image", "see the lines above; it may need root")
-
-
-def ensure(recipe: Recipe, present: Callable[[str], bool], say: Say) -> str:
-    """The image's name, built and loaded only where it is not there. ``present``: whether the cluster has a name."""
+    ``present``: whether the cluster has one image of all these names.
+    """
     name = content_tag(checkout(), recipe)
-    if not present(name):
+    names = [name, *([tag] if tag else [])]
+    if not present(names):
         build(recipe, say)
-        load(name, say)
-    return name
+        if tag:
+            tool = engines.engine()
+            what = f"{tool} could not name the image {tag}"
+            engines.run([tool, "tag", name, tag], what, "see the lines above", limit_s=engines.ASK_S, say=say)
+        engines.load(names, say)
+    return tag or name
 
 
-def _quiet(command: Sequence[str]) -> bool:
-    return subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False).returncode == 0
+def wait_for_nodes(
+    api: Api,
+    names: Collection[str],
+    say: Say,
+    *,
+    now: Callable[[], float] = time.monotonic,
+    pause: Callable[[float], None] = time.sleep,
+) -> None:
+    """Waits until a node tells that it has one image of all ``names``: a loader may have brought it elsewhere.
 
-
-def _run(command: Sequence[str], what: str, remedy: str) -> None:
-    try:
-        done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
-    except OSError as error:
-        raise SetupError(f"{what}: {command[0]}: {error.strerror}", remedy) from error
-    if done.returncode:
-        tail = "\n".join(done.stdout.splitlines()[-_TAIL_LINES:])
-        raise SetupError(f"{what} (exit code {done.returncode})\n{tail}", remedy)
+    A kubelet tells within a minute, and of MOST_TOLD images at most. ``say``: is told which nodes have it if not all
+    do. SetupError if none tells after TELLS_S.
+    """
+    began, told, name = now(), False, ", ".join(sorted(names))
+    while True:
+        nodes = api.list("Node")
+        having = [node["metadata"]["name"] for node in nodes if has(node, names)]
+        full = [node for node in nodes if len((node.get("status") or {}).get("images") or ()) >= MOST_TOLD]
+        if having or full or not nodes:
+            break
+        if now() - began > TELLS_S:
+            raise SetupError(
+                f"{name} was loaded, and {TELLS_S:.0f} s later no node tells that it has it",
+                "see where the loader puts it: containerd keeps images for Kubernetes in its namespace k8s.io",
+            )
+        if not told:
+            say(f"waiting until a node tells that it has {name}: a minute at most")
+            told = True
+        pause(_PAUSE_S)
+    if having and len(having) < len(nodes):
+        say(f"{name} is on {', '.join(having)}, not on all {len(nodes)} nodes: kts run --node says where to run")

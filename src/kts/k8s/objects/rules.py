@@ -46,6 +46,14 @@ def image(option: str, text: str) -> str:
     return text
 
 
+def loadable(option: str, text: str) -> str:
+    """``text``. UsageError if an image that is loaded under this name would be looked for under another."""
+    host, slash, rest = image(option, text).partition("/")
+    if not slash or not (host == "localhost" or set(".:") & set(host)) or ":" not in rest or "@" in rest:
+        raise _refused(option, text, "a name with a registry and a tag, such as localhost/kts-worker:v1")
+    return text
+
+
 def is_key(text: str) -> bool:
     """Whether a label, taint or annotation may be called so."""
     prefix, slash, word = text.rpartition("/")
