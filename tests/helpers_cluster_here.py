@@ -15,7 +15,7 @@ from typing import Any
 
 import msgspec
 
-from kts.k8s.cluster.api import Conflict, Unavailable
+from kts.k8s.cluster.api import Conflict, Forbidden, Unavailable
 from kts.k8s.objects import podstate
 from kts.k8s.objects.names import LABEL_JOB, STATUS_PORT
 from tests.helpers_conductor import DEADLINE_S, free_port
@@ -132,6 +132,10 @@ class ClusterHere:
         assert answer.status in (200, 204), (path, answer.status)
         return body
 
+    def upgraded(self, *_: Any) -> Any:
+        self._answer()
+        raise Forbidden("nobody may port-forward here", "")
+
     # what a kubelet does
 
     def run_job(self, job: str) -> None:
@@ -175,11 +179,18 @@ class ClusterHere:
     def _look_at(self, pod: Object) -> None:
         code = self.processes[podstate.name(pod)].poll()
         state: Object = {"running": {}} if code is None else {"terminated": {"exitCode": code % 256, "reason": "Error"}}
-        status: Object = {"containerID": "here://x", "state": state}
+        status: Object = {"containerID": "here://x", "state": state, "ready": code is None and self._listens(pod)}
         if gpu := self.gpus.get(podstate.block(pod) or 0) if podstate.tenant(pod) else None:
             status["allocatedResourcesStatus"] = [{"name": "gpu", "resources": [{"resourceID": f"{gpu}::1"}]}]
         phase = "Running" if code is None else "Failed" if code else "Succeeded"
         pod["status"] = {"phase": phase, "containerStatuses": [status]}
+
+    def _listens(self, pod: Object) -> bool:
+        """What the startup probe asks."""
+        if not podstate.is_conductor(pod):
+            return True
+        with socket.socket() as probe:
+            return probe.connect_ex(("127.0.0.1", self._status_port)) == 0
 
     @property
     def _token(self) -> str:

@@ -8,7 +8,6 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-import httpx2
 import pytest
 from wsproto import ConnectionType, WSConnection
 from wsproto.events import (
@@ -26,6 +25,7 @@ from wsproto.events import (
 from kts.errors import SetupError
 from kts.k8s.cluster.api import Api, Forbidden
 from kts.k8s.cluster.forward import PROTOCOL, Tunnel, forwarded
+from kts.k8s.cluster.identity import Access, Server, User
 
 PORT = 7078
 BEGIN = [b"\0" + PORT.to_bytes(2, "little"), b"\1" + PORT.to_bytes(2, "little")]
@@ -50,6 +50,7 @@ def accept(near: socket.socket, spoken: WSConnection, protocol: str | None = PRO
     request = next(event for event in events(near, spoken) if isinstance(event, Request))
     assert request.target == f"/api/v1/namespaces/ns/pods/p/portforward?ports={PORT}"
     assert request.subprotocols == [PROTOCOL]
+    assert {(b"authorization", b"Bearer secret"), (b"impersonate-user", b"jane")} <= set(request.extra_headers)
     near.sendall(spoken.send(AcceptConnection(subprotocol=protocol)))
     say(near, spoken, *BEGIN)
 
@@ -79,8 +80,10 @@ def kubelet(serve: Serve) -> Iterator[Api]:
     with socket.create_server(("127.0.0.1", 0)) as listening:
         threading.Thread(target=accept_all, daemon=True).start()
         address = f"http://127.0.0.1:{listening.getsockname()[1]}"
-        with httpx2.Client(base_url=address) as client:
-            yield Api(client, address, "default")
+        acts = User(token="secret", acting=(("Impersonate-User", "jane"),))
+        api = Api(Access("test", Server(address), acts))
+        yield api
+        api.close()
         listening.shutdown(socket.SHUT_RDWR)
     assert failures == []
 
@@ -146,7 +149,7 @@ def test_who_may_not_forward_is_told_before_anything_is_sent() -> None:
 
     def serve(near: socket.socket, spoken: WSConnection) -> None:
         next(event for event in events(near, spoken) if isinstance(event, Request))
-        near.sendall(spoken.send(RejectConnection(status_code=403, has_body=True)))
+        near.sendall(spoken.send(RejectConnection(status_code=403, headers=[(b"connection", b"close")], has_body=True)))
         near.sendall(spoken.send(RejectData(b'{"message": "no portforward for you"}')))
 
     with kubelet(serve) as api:

@@ -26,7 +26,7 @@ class Cluster(Api):
     """A cluster that has all a run needs, with changes."""
 
     def __init__(self, **changes: Any) -> None:
-        super().__init__(None, "https://server", "default")
+        self.server, self.namespace = "https://server", "default"
         self.gitversion: str = changes.pop("version", "v1.34.2+k3s1")
         self.forbidden: set[str] = set(changes.pop("forbidden", ()))
         self.refused: Callable[..., bool] = changes.pop("refused", lambda *_: False)

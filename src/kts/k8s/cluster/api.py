@@ -137,8 +137,7 @@ class Api:
     def logs(self, pod: str, namespace: str) -> Iterator[bytes]:
         """What the pod's container printed so far, in pieces."""
         path = f"{_path('Pod', namespace, pod)}/log"
-        timeout = httpx2.Timeout(_TIMEOUT_S, read=60.0)
-        with self._named(path), self._client.stream("GET", path, timeout=timeout) as answer:
+        with self._named(path), self._client.stream("GET", path) as answer:
             if answer.status_code >= 400:
                 answer.read()
                 _check(answer, "GET", path)
@@ -155,18 +154,26 @@ class Api:
         headers: Mapping[str, str] | None = None,
         params: Mapping[str, str] | None = None,
         body: bytes = b"",
+        timeout_s: float = _TIMEOUT_S,
     ) -> bytes:
         """An HTTP request to a port of a pod, through the API server. Unavailable while the pod does not answer."""
         full = f"{_path('Pod', namespace, f'http:{pod}:{port}')}/proxy{path}"
         with self._named(full):
             answer = self._client.request(
-                method, full, headers=dict(headers or {}), params=dict(params or {}), content=body
+                method,
+                full,
+                headers=dict(headers or {}),
+                params=dict(params or {}),
+                content=body,
+                timeout=httpx2.Timeout(timeout_s),
             )
         _check(answer, method, full)
         return bytes(answer.content)
 
     @contextmanager
-    def upgraded(self, namespace: str, pod: str, port: int, protocol: str) -> Iterator[Any]:
+    def upgraded(
+        self, namespace: str, pod: str, port: int, protocol: str, timeout_s: float = _TIMEOUT_S
+    ) -> Iterator[Any]:
         """The connection that leads to a port of a pod, past the server's answer: a WebSocket that speaks ``protocol``,
         as a stream of httpcore's. See `kts.k8s.cluster.forward`."""
         path = f"{_path('Pod', namespace, pod)}/portforward"
@@ -176,7 +183,9 @@ class Api:
         with ExitStack() as stack:
             with self._named(path):
                 answer = stack.enter_context(
-                    self._client.stream("GET", path, params={"ports": str(port)}, headers=asked)
+                    self._client.stream(
+                        "GET", path, params={"ports": str(port)}, headers=asked, timeout=httpx2.Timeout(timeout_s)
+                    )
                 )
                 if answer.status_code != 101:
                     answer.read()

@@ -39,11 +39,21 @@ class Tunnel:
     ``near``: this end; a pod in which nobody listens closes it, and ``fault`` then says what the kubelet says.
     """
 
-    def __init__(self, api: Api, namespace: str, pod: str, port: int, near: socket.socket | None = None) -> None:
-        """``near``: a socket whose other end somebody else holds, to be served; else there is a new pair."""
+    def __init__(
+        self,
+        api: Api,
+        namespace: str,
+        pod: str,
+        port: int,
+        *,
+        near: socket.socket | None = None,
+        timeout_s: float = 10.0,
+    ) -> None:
+        """``near``: a socket whose other end somebody else holds, to be served; else there is a new pair.
+        ``timeout_s``: for the API server to open the way."""
         self.fault = ""
         self._open = ExitStack()
-        self._stream = self._open.enter_context(api.upgraded(namespace, pod, port, PROTOCOL))
+        self._stream = self._open.enter_context(api.upgraded(namespace, pod, port, PROTOCOL, timeout_s))
         if near is None:
             self.near, self._served = socket.socketpair()
         else:
@@ -142,6 +152,6 @@ def _accept(listening: socket.socket, *where: Any) -> None:
 
 def _serve(near: socket.socket, api: Api, namespace: str, pod: str, port: int) -> None:
     try:
-        Tunnel(api, namespace, pod, port, near)
+        Tunnel(api, namespace, pod, port, near=near)
     except KtsError:
         near.close()

@@ -43,6 +43,7 @@ def proof_notes(proven: dict[str, Object]) -> list[str]:
 def describe(
     *,
     version: str,
+    reached_by: str,
     pods: Sequence[Object],
     node: Object | None,
     events: Sequence[Object],
@@ -53,6 +54,7 @@ def describe(
     return {
         "schema": CLUSTER_VERSION,
         "kubernetes": version,
+        "reached_by": reached_by,
         "times_s": times,
         "gpus": proven,
         "pods": [_pod(pod) for pod in pods],

@@ -175,9 +175,17 @@ class PodWatch:
         return found
 
     def write_cluster(
-        self, directory: Path, info: RunInfo, proven: dict[str, Object], jobs: Iterable[str], wall_s: float
+        self,
+        directory: Path,
+        info: RunInfo,
+        proven: dict[str, Object],
+        jobs: Iterable[str],
+        *,
+        wall_s: float,
+        reached_by: str,
     ) -> None:
-        """cluster.json, as far as the cluster tells. ``jobs``: names of the run's Jobs, for their events."""
+        """cluster.json, as far as the cluster tells. ``jobs``: names of the run's Jobs, for their events.
+        ``reached_by``: see `kts.k8s.follow.conductor.Conductor.way`."""
         blocks_s = sum(block.end_ns - block.start_ns for block in info.blocks) / 1e9
         node, events, version = None, [], ""
         with contextlib.suppress(SetupError):
@@ -191,6 +199,7 @@ class PodWatch:
             node = self._api.get("Node", self.node_name()) if self.node_name() else None
         content = evidence.describe(
             version=version,
+            reached_by=reached_by,
             pods=list(self.pods.values()),
             node=node,
             events=events,

@@ -12,7 +12,7 @@ import time
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import msgspec
 
@@ -22,10 +22,11 @@ from kts.conduct.stop import BY_USER
 from kts.errors import DataError, MeasurementError, SetupError, UsageError
 from kts.k8s.cluster.api import Api, Conflict, Missing, Unavailable
 from kts.k8s.cluster.creation import clean, create, create_namespace, prepared, shared
+from kts.k8s.follow.conductor import Conductor
 from kts.k8s.follow.interrupts import Interrupts
 from kts.k8s.follow.podwatch import PodWatch
 from kts.k8s.objects import Object, classic_jobs, manifests, podstate
-from kts.k8s.objects.names import ENVIRONMENT_RUN, LABEL_BLOCK, LABEL_RUN, STATUS_PORT, TOKEN_HEADER
+from kts.k8s.objects.names import ENVIRONMENT_RUN, LABEL_BLOCK, LABEL_RUN
 from kts.k8s.objects.settings import ClusterSettings
 from kts.k8s.pod.status import Status
 from kts.model.mode import SharingMode
@@ -90,7 +91,7 @@ def start(
         with contextlib.suppress(SetupError):
             clean(api, run, settings.namespace)
         raise
-    session = Session(api, run, plan=plan, settings=settings, uid=uid, token=token, mirror=mirror)
+    session = Session(api, run, plan=plan, settings=settings, uid=uid, token=token, mirror=mirror, begun=True)
     session.expect(podstate.name(obj) for obj in objects if obj["kind"] == "Job")
     return session
 
@@ -131,14 +132,24 @@ class Session:
     """A run that is there. `follow` to its end, `collect` once, then `finish`; `close` in any case."""
 
     def __init__(
-        self, api: Api, run: str, *, plan: Plan, settings: ClusterSettings, uid: str, token: str, mirror: Mirror
+        self,
+        api: Api,
+        run: str,
+        *,
+        plan: Plan,
+        settings: ClusterSettings,
+        uid: str,
+        token: str,
+        mirror: Mirror,
+        begun: bool = False,
     ) -> None:
-        """``uid``: of the run's owner."""
+        """``uid``: of the run's owner. ``begun``: by this session, so that nobody else has a use for what it holds."""
         self.run, self.plan, self.settings = run, plan, settings
         self._api, self._uid, self._mirror = api, uid, mirror
-        self._headers = {TOKEN_HEADER: token}
-        self._conductor_name = manifests.conductor_name(run)
         self._watch = PodWatch(api, run, settings, mirror.note, allow_different_gpus=plan.allow_different_gpus)
+        self._conductor_name = manifests.conductor_name(run)
+        self._conductor = Conductor(api, settings.namespace, self._conductor_name, token, note=self._watch.note)
+        self._begun = begun
         self._supplied: set[int] = set()
         self._told: set[str] = set()
         self._started = time.monotonic()
@@ -160,7 +171,7 @@ class Session:
             try:
                 return self._follow(watcher, interrupts, None)
             except KeyboardInterrupt:
-                self._post("/v1/stop")
+                self._conductor.post("/v1/stop")
                 return self._follow(watcher, interrupts, BY_USER)
 
     def _follow(self, watcher: Watcher, interrupts: Interrupts, fallback: Outcome | None) -> Outcome:
@@ -190,18 +201,19 @@ class Session:
                 watcher.progress(status.progress or _waiting("starting", now - self._started))
                 if status.outcome is not None and fetched:
                     return status.outcome
-            verdict = self._watch.verdict
+            verdict = self._watch.verdict or self._cut_off()
             if verdict is None and self._conductor_gone():
                 verdict = self._without_conductor()
             if verdict is not None and status is None:
                 return verdict
             if verdict is not None and stop_by is None:
-                self._post("/v1/stop", msgspec.json.encode(verdict))
+                self._conductor.post("/v1/stop", msgspec.json.encode(verdict))
                 fallback, stop_by = verdict, time.monotonic() + STOPPING_S
             if stop_by is not None and fallback is not None and time.monotonic() > stop_by:
                 return fallback
             if status is None and self._watch.verdict is None:
-                watcher.progress(_waiting(self._watch.waiting_for(), now - self._started))
+                text = self._conductor.trouble or self._watch.waiting_for()
+                watcher.progress(_waiting(text, now - self._started))
             interrupts.pause(POLL_S)
 
     def _status(self) -> Status | None:
@@ -209,10 +221,9 @@ class Session:
         conductor = self._watch.pods.get(self._conductor_name)
         if conductor is None or podstate.phase(conductor) != "Running":
             return None
+        self._conductor.see(conductor)
         try:
-            return files.decode(
-                self._ask("GET", "/v1/status"), Status, "the conductor's answer", "not a status", "use one kts version"
-            )
+            return self._conductor.status()
         except (Missing, Unavailable):
             self._api.version()  # Unavailable if it is the server that is away, and not only the pod
             return None
@@ -225,7 +236,7 @@ class Session:
             if podstate.tenant(pod := self._watch.pods[name]):
                 exits[name] = podstate.told_of(pod, 137, "its pod was deleted")
         new = {name: ended for name, ended in exits.items() if name not in self._told}
-        if new and self._post("/v1/exits", msgspec.json.encode(list(new.values()))):
+        if new and self._conductor.post("/v1/exits", msgspec.json.encode(list(new.values()))):
             self._told |= new.keys()
 
     def _supply(self, status: Status | None) -> None:
@@ -252,6 +263,16 @@ class Session:
                 return
         self._supplied.add(index)
 
+    def _cut_off(self) -> Outcome | None:
+        """The end of a run that was begun here and whose conductor cannot be asked. SetupError for another one, which
+        goes on."""
+        error = self._conductor.unreachable
+        if error is None:
+            return None
+        if not self._begun:
+            raise error
+        return Outcome(kind="failed", reason=error.what, remedy=error.remedy, exit_code=error.exit_code)
+
     def _conductor_gone(self) -> bool:
         conductor = self._watch.pods.get(self._conductor_name)
         return conductor is not None and (podstate.name(conductor) in self._watch.gone or podstate.over(conductor))
@@ -273,12 +294,12 @@ class Session:
         """Brings the copy up to what ``status`` says is there: the growing files first, so that run.json, which
         names their blocks, is never ahead of them. False if an answer failed: the next round brings the rest."""
         try:
-            run = self._ask("GET", f"/v1/files/{layout.RUN}")
+            run = self._conductor.ask("GET", f"/v1/files/{layout.RUN}")
             status = self._status() or status
             for name in GROWING:
                 have = self._mirror.size(name)
                 while have < status.files.get(name, 0):
-                    part = self._ask("GET", f"/v1/files/{name}", params={"offset": str(have)})
+                    part = self._conductor.ask("GET", f"/v1/files/{name}", params={"offset": str(have)})
                     if not part:
                         break
                     have = self._mirror.append(name, part, have)
@@ -289,18 +310,25 @@ class Session:
 
     def finish(self, outcome: Outcome | None) -> RunInfo:
         """Logs, cluster.json and the end of the copy; what the cluster no longer tells is left out, and named."""
-        logs = self._mirror.directory / layout.LOGS
-        for name, pod in self._watch.pods.items():
-            try:
-                (logs / self._log_name(pod)).write_bytes(b"".join(self._api.logs(name, self.settings.namespace)))
-            except SetupError as error:
-                self._watch.note(f"the log of pod {name} could not be fetched: {error.what}")
+        self._fetch_logs()
         info = self._mirror.finish(outcome)
         proven = self._watch.proven(info)
         jobs = classic_jobs.all_names(self.plan, self.run)
         wall_s = time.monotonic() - self._started
-        self._watch.write_cluster(self._mirror.directory, info, proven, jobs, wall_s)
+        way = self._conductor.way
+        self._watch.write_cluster(self._mirror.directory, info, proven, jobs, wall_s=wall_s, reached_by=way)
         return self._mirror.finish(outcome)
+
+    def _fetch_logs(self) -> None:
+        logs = self._mirror.directory / layout.LOGS
+        for name, pod in self._watch.pods.items():
+            try:
+                (logs / self._log_name(pod)).write_bytes(b"".join(self._api.logs(name, self.settings.namespace)))
+            except Unavailable as error:  # the kubelet is not reached: nor would it be for the others
+                self._watch.note(f"logs could not be fetched: {error.what}")
+                return
+            except SetupError as error:
+                self._watch.note(f"the log of pod {name} could not be fetched: {error.what}")
 
     def _log_name(self, pod: Object) -> str:
         """File name of a pod's log."""
@@ -312,33 +340,25 @@ class Session:
     def collect(self) -> RunInfo:
         """What there is now, without ending anything. SetupError if the conductor's pod cannot be asked."""
         self._look(time.monotonic())
-        status = self._status()
-        if status is None:
-            raise SetupError(
-                f"the conductor of run {self.run} does not answer: {self._watch.waiting_for()}", "wait, or kts clean it"
-            )
+        while (status := self._status()) is None:
+            if error := self._conductor.unreachable:
+                raise error
+            if not self._conductor.trouble:
+                what = f"the conductor of run {self.run} does not answer: {self._watch.waiting_for()}"
+                raise SetupError(what, "wait, or kts clean it")
+            time.sleep(POLL_S)
         self._fetch(status)
         return self.finish(status.outcome)
 
     def done(self) -> None:
         """Lets the conductor's pod go; best effort."""
-        self._post("/v1/done")
+        self._conductor.post("/v1/done")
+        self._conductor.close()
 
     def close(self) -> None:
         """Lets others write the directory."""
+        self._conductor.close()
         self._mirror.close()
-
-    def _ask(self, method: str, path: str, **more: Any) -> bytes:
-        where = self.settings.namespace, self._conductor_name, STATUS_PORT
-        return self._api.proxy(method, *where, path, headers=self._headers, **more)
-
-    def _post(self, path: str, body: bytes = b"") -> bool:
-        """True if the conductor took it."""
-        try:
-            self._ask("POST", path, body=body)
-        except SetupError:
-            return False
-        return True
 
 
 def _waiting(text: str, done_s: float) -> Progress:

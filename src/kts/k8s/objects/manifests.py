@@ -47,6 +47,15 @@ CONTAINERS = ("conductor", "worker")
 DEFAULT_RUNTIME_CLASS = "nvidia"
 LONGEST_NAME = 63
 RUN_ID = re.compile(r"[a-z0-9](?:[-a-z0-9]{0,28}[a-z0-9])?")
+_CONNECT = f"import socket; socket.create_connection(('127.0.0.1', {STATUS_PORT}), 4)"
+_LISTENS = {
+    "exec": {"command": ["python3", "-ISc", _CONNECT]},
+    "periodSeconds": 1,
+    "timeoutSeconds": 5,
+    "failureThreshold": 600,
+}
+"""Makes ready mean that the conductor listens, whatever the network lets through. Asked until then, and never while
+the run is measured."""
 SPARE_S = 3600
 """On top of what a run may take, before Kubernetes ends its pods by itself."""
 TTL_S = 86_400
@@ -247,6 +256,7 @@ def _conductor(plan: Plan, run: str, settings: ClusterSettings, mode: SharingMod
         **_container("conductor", ["python3", "-m", "kts.k8s.pod.conductor"], settings),
         "env": [*_variables(told), _node_name()],
         "ports": [{"name": "worker", "containerPort": WORKER_PORT}, {"name": "status", "containerPort": STATUS_PORT}],
+        "startupProbe": _LISTENS,
         "resources": {"requests": {"cpu": "100m", "memory": "256Mi"}, "limits": {"memory": "2Gi"}},
         "volumeMounts": [
             {"name": "run", "mountPath": PLAN_MOUNT, "readOnly": True},

@@ -41,6 +41,8 @@ NEEDED = (
     Permission(("get",), "", "namespaces"),  # a Role in the namespace may grant it, of this one namespace
 )
 """In the run's namespace: what the Role in deploy/rbac.yaml grants, and no more."""
+FORWARD = Permission(("get", "create"), "", "pods", "portforward")
+"""In the run's namespace, where the API server does not reach pods: what a Role of its own grants."""
 HELPFUL = (
     (Permission(("list",), "", "nodes"), "the scheduler chooses the node, and the image must be named (--image)"),
     (Permission(("list",), "", "pods"), "free slots and neighbours in other namespaces are not seen"),
@@ -59,7 +61,7 @@ def denied(message: str) -> str | None:
     if not (match := _DENIED.search(message)):
         return None
     verb, what, namespace = match["verb"], (match["group"] or "", match["resource"]), match["namespace"] or ""
-    granted = NEEDED if namespace else [one for one, _ in HELPFUL]
+    granted = (*NEEDED, FORWARD) if namespace else [one for one, _ in HELPFUL]
     if any(verb in one.verbs and (one.group, one.plural) == what for one in granted):
         where = f" --namespace {namespace}" if namespace else ""
         return f"deploy/rbac.yaml grants it; kts doctor --on k8s{where} lists what is missing"

@@ -62,6 +62,12 @@ def phase(pod: Object) -> str:
     return str((pod.get("status") or {}).get("phase", "Unknown"))
 
 
+def ready(pod: Object) -> bool:
+    """True while its containers do what their probes ask for; without probes, while they run."""
+    statuses = _container_statuses(pod)
+    return phase(pod) == "Running" and bool(statuses) and all(status.get("ready") for status in statuses)
+
+
 def over(pod: Object) -> bool:
     """True once it has ended, or is being deleted."""
     return ended(pod) or "deletionTimestamp" in pod["metadata"]
