@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from kts.app.catalog import experiment_text, experiments, schema
     from kts.app.cluster import attach, clean, cluster_runs, collect, run_on_cluster
     from kts.app.comparisons import compare, pool
-    from kts.app.exporter import exporter_url
+    from kts.app.exporter import exporter_in_pods, exporter_url
     from kts.app.fingerprints import folder, kept_fingerprints, probe, who
     from kts.app.fleets import FleetRun, is_fleet, load_fleet
     from kts.app.handle import Run, finished, load, report
@@ -41,6 +41,7 @@ __all__ = [
     "compare",
     "experiment_text",
     "experiments",
+    "exporter_in_pods",
     "exporter_url",
     "finished",
     "folder",
@@ -72,7 +73,7 @@ _HOME = {
     "catalog": ("experiment_text", "experiments", "schema"),
     "cluster": ("attach", "clean", "cluster_runs", "collect", "run_on_cluster"),
     "comparisons": ("compare", "pool"),
-    "exporter": ("exporter_url",),
+    "exporter": ("exporter_in_pods", "exporter_url"),
     "fingerprints": ("folder", "kept_fingerprints", "probe", "who"),
     "fleets": ("FleetRun", "is_fleet", "load_fleet"),
     "handle": ("Run", "finished", "load", "report"),

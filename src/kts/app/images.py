@@ -18,6 +18,7 @@ from kts.k8s.cluster import image as images
 from kts.k8s.cluster.api import Api
 from kts.k8s.follow.session import new_run_id
 from kts.k8s.objects import classic_jobs, manifests
+from kts.k8s.objects.exporters import AUTO
 from kts.k8s.objects.settings import ClusterSettings, Extra
 from kts.model.plan import Plan
 from kts.spec import LoadedExperiment
@@ -48,7 +49,10 @@ def render(
     design: str | None = None,
 ) -> Rendered:
     """The objects of a run. ``image``: by default this kts's in the variant ``extra``, as `build_image` loads it.
-    ``created``: RFC 3339; with it, ``run_id`` and ``token`` two outputs are the same."""
+    ``created``: RFC 3339; with it, ``run_id`` and ``token`` two outputs are the same. UsageError for an exporter that
+    is to be looked for: no cluster is asked."""
+    if settings.dcgm == AUTO:
+        raise UsageError("--dcgm auto: rendering asks no cluster", "give the address of the node's exporter")
     changes: Changes = {"design": design} if design else {}
     loaded, plan = planned_in_pods(experiment, changes, extra_from(extra))
     settings = msgspec.structs.replace(settings, image=image or image_name(extra))

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import sys
 
+from kts.app.exporter import exporter_here
+from kts.app.finding import told_through
 from kts.errors import SetupError
 from kts.k8s.cluster import preflight
 from kts.k8s.cluster.api import Api
+from kts.k8s.cluster.exporters import find
+from kts.k8s.objects.exporters import AUTO
 from kts.k8s.objects.needs import Need
 from kts.k8s.objects.settings import ClusterSettings
 from kts.report.sections.activity import source_name
@@ -15,9 +19,13 @@ from kts.worker.clocks import scheduled_ns
 from kts.worker.detect import choose, cpu_model, cuda_devices, cuda_driver, installed
 from kts.worker.environment import LIBRARIES, governor, library_version, load_average, usable_cores
 
+MOST_ASKED = 4
+"""Exporters of a cluster that doctor asks."""
+
 
 def local_checks(dcgm: str = "") -> tuple[list[Need], list[Need]]:
-    """(the devices of this machine, everything else that matters here). ``dcgm``: URL of an exporter to ask."""
+    """(the devices of this machine, everything else that matters here). ``dcgm``: URL of an exporter to ask, or
+    ``auto``: look for one."""
     return _devices(), [_system(), _cores(), *_libraries(), _governor(), _load(), *_telemetry(dcgm)]
 
 
@@ -26,9 +34,29 @@ def cluster_checks(settings: ClusterSettings, tenants: int, *, context: str | No
     api = Api.connect(context)
     try:
         checks = list(preflight.check(api, settings, tenants))
+        if settings.dcgm:
+            checks += _exporters(api, settings)
     finally:
         api.close()
     return checks, preflight.can_start(checks)
+
+
+def _exporters(api: Api, settings: ClusterSettings) -> list[Need]:
+    """The exporters that a run could scrape, asked through port-forward; an address is the conductor's pod's affair."""
+    name = "DCGM exporter"
+    if settings.dcgm != AUTO:
+        return [Need(name, "note", f"{settings.dcgm} is asked from the conductor's pod, not from here")]
+    try:
+        found, where = find(api, settings.namespace)
+    except SetupError as error:
+        return [Need(name, "note", error.what, error.remedy)]
+    on_node = [one for one in found if settings.node in ("", one.node)]
+    if not on_node:
+        on = f" on node {settings.node}" if settings.node else ""
+        return [Need(name, "note", f"none runs{on} (looked in {where})", "a run goes on without")]
+    rows = [Need(name, *told_through(api, one)) for one in on_node[:MOST_ASKED]]
+    more = len(on_node) - len(rows)
+    return [*rows, Need(name, "note", f"{more} more run; --node asks that of one node")] if more else rows
 
 
 def _devices() -> list[Need]:
@@ -49,7 +77,9 @@ def _telemetry(dcgm: str) -> list[Need]:
     """What a run could sample here, asked of the sources themselves."""
     rows = []
     if gpus := cuda_devices():
-        for state, values in probe(gpus[0].uuid, dcgm):
+        with exporter_here(dcgm, [gpu.uuid for gpu in gpus]) as exporter:
+            readings = probe(gpus[0].uuid, *exporter)
+        for state, values in readings:
             name = f"telemetry {source_name(state.source)}"
             found = ", ".join(
                 f"{metric} {values[metric]:.3g}" if metric in values else metric for metric in state.metrics

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Unpack
 
 from rich.console import Console
 
-from kts.app.exporter import exporter_url
+from kts.app.exporter import exporter_here, exporter_url
 from kts.app.handle import Run, finished, load
 from kts.app.plans import Changes, planned
 from kts.backends.replay import ReplayBackend
@@ -25,7 +25,7 @@ from kts.stats import PrecisionRule
 from kts.store import create, origin
 from kts.store.layout import LOGS
 from kts.telemetry.choice import make_sampler
-from kts.worker.detect import resolved
+from kts.worker.detect import cuda_devices, resolved
 from kts.worker.environment import environment
 from kts.worker.sharing import before
 
@@ -60,7 +60,8 @@ def run(
 
     ``experiment``: a file, the name of a ready-made one, or YAML text of several lines. ``out``: the run directory;
     by default ``runs/TIME-NAME``. ``overwrite``: replace a run that is there. ``telemetry``: sample the device and
-    the CPU scheduler meanwhile; ``dcgm``: scrape this dcgm-exporter, too. ``progress``: where to show how far it is.
+    the CPU scheduler meanwhile; ``dcgm``: scrape this dcgm-exporter, too, or the one that ``auto`` finds.
+    ``progress``: where to show how far it is.
     ``changes``: keys of the experiment to set anew, see `Changes`.
 
     What is measured is kept whatever happens: `Run.outcome` says how it ended. Raises where nothing of it can be
@@ -81,8 +82,10 @@ def run(
         mode=before(plan.device),
         environment=environment(),
     )
-    sampler = (lambda: make_sampler(exporter)) if telemetry else None
-    return _measured(setting, out, overwrite=overwrite, make_sampler=sampler, progress=progress)
+    uuids = [gpu.uuid for gpu in cuda_devices()] if exporter and plan.device == "cuda" else []
+    with exporter_here(exporter, uuids) as found:
+        sampler = (lambda: make_sampler(*found)) if telemetry else None
+        return _measured(setting, out, overwrite=overwrite, make_sampler=sampler, progress=progress)
 
 
 def replay(

@@ -123,7 +123,7 @@ class RunPlace(Place):
             keep_s=self.keep_seconds,
             join_s=self.join_seconds,
             telemetry=telemetry,
-            dcgm=app.exporter_url(dcgm, telemetry=telemetry),
+            dcgm=app.exporter_in_pods(dcgm, telemetry=telemetry),
         )
 
 

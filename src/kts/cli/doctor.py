@@ -36,7 +36,10 @@ def doctor(
     if on == "local":
         _here(as_json, app.exporter_url(dcgm))
         return
-    _on_cluster(place.settings(), context, tenants, as_json)
+    import msgspec
+
+    settings = msgspec.structs.replace(place.settings(), dcgm=app.exporter_in_pods(dcgm))
+    _on_cluster(settings, context, tenants, as_json)
 
 
 def _here(as_json: bool, dcgm: str) -> None:

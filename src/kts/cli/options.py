@@ -17,5 +17,8 @@ Telemetry = Annotated[
     bool, typer.Option("--telemetry/--no-telemetry", help="Sample the device and the CPU scheduler beside the run.")
 ]
 Dcgm = Annotated[
-    str, typer.Option(help="Scrape this dcgm-exporter, too, e.g. http://NODE:9400/metrics.", metavar="URL")
+    str,
+    typer.Option(
+        help="Scrape this dcgm-exporter, too, e.g. http://NODE:9400/metrics. auto: look for one.", metavar="URL|auto"
+    ),
 ]

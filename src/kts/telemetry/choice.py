@@ -12,7 +12,7 @@ from kts.telemetry.gpm import GpmSource
 from kts.telemetry.nvml import NvmlSource
 from kts.telemetry.processes import ProcessSource
 from kts.telemetry.sampler import PERIOD_NS, Polling, Sampler, Tenants
-from kts.telemetry.source import Source
+from kts.telemetry.source import AbsentSource, Source
 from kts.units import NS_PER_S
 
 PROBE_S = 0.6
@@ -25,19 +25,23 @@ class Reading(NamedTuple):
     values: dict[str, float]
 
 
-def make_sampler(dcgm: str = "") -> Sampler:
-    """The telemetry of a run. ``dcgm``: URL of a dcgm-exporter to scrape, too. UsageError if it is none."""
+def make_sampler(dcgm: str = "", dcgm_missing: str = "") -> Sampler:
+    """The telemetry of a run. ``dcgm``: URL of a dcgm-exporter to scrape, too; ``dcgm_missing``: why there is none,
+    though one was asked for. UsageError if it is no URL."""
     if dcgm:
         DcgmSource(dcgm)  # a wrong URL is told before anything is measured
-    return Sampler(lambda tenants: polled_sources(tenants, dcgm))
+    return Sampler(lambda tenants: polled_sources(tenants, dcgm, dcgm_missing))
 
 
-def probe(uuid: str, dcgm: str = "", *, sleep: Callable[[float], None] = time.sleep) -> list[Reading]:
+def probe(
+    uuid: str, dcgm: str = "", dcgm_missing: str = "", *, sleep: Callable[[float], None] = time.sleep
+) -> list[Reading]:
     """Opens every polled source of a GPU and samples it for a moment; takes about a second. Raises nothing.
 
     Utilisation per process is only opened: whose processes NVML tells of shows when tenants run.
     """
-    polling = Polling([source for source in polled_sources(Tenants(), dcgm) if source.name != ProcessSource.name], uuid)
+    asked = polled_sources(Tenants(), dcgm, dcgm_missing)
+    polling = Polling([source for source in asked if source.name != ProcessSource.name], uuid)
     states = {state.source: state for state in polling.open()}
     values: dict[str, dict[str, float]] = {name: {} for name in states}
     for _ in range(round(PROBE_S * NS_PER_S / PERIOD_NS)):
@@ -54,7 +58,9 @@ def probe(uuid: str, dcgm: str = "", *, sleep: Callable[[float], None] = time.sl
     return [*(Reading(state, values[name]) for name, state in states.items()), Reading(offered, {})]
 
 
-def polled_sources(tenants: Tenants, dcgm: str = "") -> list[Source]:
+def polled_sources(tenants: Tenants, dcgm: str = "", dcgm_missing: str = "") -> list[Source]:
     """Those that a thread must ask, the finest first."""
     sources: list[Source] = [GpmSource(), NvmlSource(), ProcessSource(tenants.by_pid)]
-    return [*sources, DcgmSource(dcgm, tenants=tenants.by_host)] if dcgm else sources
+    if dcgm:
+        return [*sources, DcgmSource(dcgm, tenants=tenants.by_host)]
+    return [*sources, AbsentSource(DcgmSource.name, dcgm_missing)] if dcgm_missing else sources

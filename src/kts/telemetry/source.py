@@ -36,6 +36,30 @@ class Source(Protocol):
         """Lets go of everything. Idempotent; raises nothing."""
 
 
+class AbsentSource:
+    """`Source` that was asked for and is not here, for a reason that is known before."""
+
+    remote = False
+
+    def __init__(self, name: str, why: str) -> None:
+        self.name, self._why = name, why
+
+    def open(self, uuid: str) -> SourceState:  # noqa: ARG002
+        """See Source."""
+        raise SourceMissingError(self._why)
+
+    def sample(self) -> list[Sample]:
+        """See Source."""
+        return []
+
+    def state(self) -> SourceState:
+        """See Source."""
+        return SourceState(source=self.name, missing=self._why)
+
+    def close(self) -> None:
+        """See Source."""
+
+
 def samples_at(
     t_ns: int, span_ns: int, *, source: str, scope: Scope, subject: str, values: Mapping[str, float]
 ) -> list[Sample]:

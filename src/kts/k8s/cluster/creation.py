@@ -11,6 +11,7 @@ import msgspec
 from kts.errors import SetupError
 from kts.k8s.cluster import asked
 from kts.k8s.cluster.api import Api, Conflict, Forbidden, NotYet, Unavailable
+from kts.k8s.cluster.exporters import with_exporter
 from kts.k8s.objects import Object, podstate, sharingmode, slots
 from kts.k8s.objects.names import LABEL_RUN
 from kts.k8s.objects.settings import ClusterSettings
@@ -29,7 +30,7 @@ _PAUSE_S = 0.25
 
 
 def prepared(api: Api, plan: Plan, settings: ClusterSettings) -> tuple[ClusterSettings, tuple[str, ...]]:
-    """(the settings with RuntimeClass and node chosen, what readers of the run must know of that).
+    """(the settings with RuntimeClass, node and exporter chosen, what readers of the run must know of that).
 
     Creates nothing. SetupError for what the run asks for and the cluster lacks: RuntimeClass, claim, quota, slots.
     """
@@ -37,7 +38,7 @@ def prepared(api: Api, plan: Plan, settings: ClusterSettings) -> tuple[ClusterSe
     quota = asked.quota(api, settings.namespace, asked.of_run(plan, settings))
     asked.refuse([runtime_class, *asked.claim(api, settings), quota])
     notes = (runtime_class.found,) if runtime_class.found == asked.DEFAULT_RUNTIME else ()
-    return placed(api, len(plan.tenants), settings), notes
+    return with_exporter(api, placed(api, len(plan.tenants), settings)), notes
 
 
 def placed(api: Api, tenants: int, settings: ClusterSettings) -> ClusterSettings:

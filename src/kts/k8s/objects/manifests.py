@@ -289,6 +289,8 @@ def _telemetry_env(plan: Plan, settings: ClusterSettings) -> dict[str, str]:
     env = {"KTS_TELEMETRY": "on" if settings.telemetry else "off"}
     if settings.telemetry and settings.dcgm:
         env["KTS_DCGM"] = settings.dcgm
+    if settings.telemetry and settings.dcgm_missing:
+        env["KTS_DCGM_MISSING"] = settings.dcgm_missing
     if _sees_nvml(plan, settings):
         env |= {"NVIDIA_VISIBLE_DEVICES": "all", "NVIDIA_DRIVER_CAPABILITIES": "utility"}
     return env

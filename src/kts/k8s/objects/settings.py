@@ -21,7 +21,7 @@ class ClusterSettings(msgspec.Struct, frozen=True, kw_only=True):
     is seen to lack it. ``pod_template``: merged into every pod (strategic merge for containers by name). ``keep_s``:
     how long the conductor's pod waits for its results to be fetched. ``create_namespace``: render the Namespace too.
     ``telemetry``: the conductor's pod samples, and on a GPU asks to see NVML; ``dcgm``: URL of a dcgm-exporter that it
-    scrapes, too.
+    scrapes, too, or ``auto`` until the run's node is known; ``dcgm_missing``: why that found none.
     """
 
     namespace: str = DEFAULT_NAMESPACE
@@ -43,3 +43,4 @@ class ClusterSettings(msgspec.Struct, frozen=True, kw_only=True):
     join_s: int = DEFAULT_JOIN_S
     telemetry: bool = True
     dcgm: str = ""
+    dcgm_missing: str = ""

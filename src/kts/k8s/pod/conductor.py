@@ -2,8 +2,8 @@
 
 Environment: KTS_RUN (the run's ID), KTS_MODE (how the device is to be shared, as JSON), KTS_JOIN_S (for all tenants to
 be there), KTS_KEEP_S (how long to wait, once the run is over, for its results to be fetched), KTS_TELEMETRY (on or
-off), KTS_DCGM (URL of an exporter to scrape), and for tests other places: KTS_PLAN, KTS_TOKEN_FILE, KTS_DATA, KTS_PORT,
-KTS_STATUS_PORT.
+off), KTS_DCGM (URL of an exporter to scrape) or KTS_DCGM_MISSING (why there is none), and for tests other places:
+KTS_PLAN, KTS_TOKEN_FILE, KTS_DATA, KTS_PORT, KTS_STATUS_PORT.
 
 SIGTERM (the pod is deleted, its node is drained), SIGINT and SIGHUP end the run in order at any moment, also before
 it began; one that comes when the run is over ends the waiting for its results to be fetched.
@@ -75,7 +75,8 @@ def main(env: Mapping[str, str], stop: StopRequest) -> int:
     token = _read_token(Path(env.get("KTS_TOKEN_FILE", "/etc/kts/token/token")))
     directory = Path(env.get("KTS_DATA", "/var/lib/kts")) / run
     text = plan_file.with_name("experiment.yaml")
-    telemetry = make_sampler(env.get("KTS_DCGM", "")) if env.get("KTS_TELEMETRY", "on") == "on" else None
+    exporter = env.get("KTS_DCGM", ""), env.get("KTS_DCGM_MISSING", "")
+    telemetry = make_sampler(*exporter) if env.get("KTS_TELEMETRY", "on") == "on" else None
     writer = create(
         directory,
         plan=plan,
