@@ -158,9 +158,15 @@ class Cluster:
 def proxying(kind: str, authority: Authority | None = None) -> Iterator[tuple[str, list[str]]]:
     """(URL of a proxy, where it was asked to connect to). ``kind``: http, https, socks5, or none, which speaks nothing.
 
-    Whatever it is asked for, it connects to this machine.
+    `NAME` leads to this machine.
     """
     asked: list[str] = []
+
+    def _beyond(there: str) -> socket.socket:
+        asked.append(there)
+        host, _, port = there.rpartition(":")
+        return socket.create_connection(("127.0.0.1" if host == NAME else host, int(port)))
+
     with socket.create_server(("127.0.0.1", 0)) as listening:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         if kind == "https":
@@ -172,9 +178,7 @@ def proxying(kind: str, authority: Authority | None = None) -> Iterator[tuple[st
                 contextlib.suppress(OSError, ValueError),
                 near,
                 context.wrap_socket(near, server_side=True) if kind == "https" else near as served,
-                socket.create_connection(
-                    ("127.0.0.1", {"socks5": _socks, "none": _nothing}.get(kind, _connect)(served, asked))
-                ) as far,
+                _beyond({"socks5": _socks, "none": _nothing}.get(kind, _connect)(served)) as far,
             ):
                 there = threading.Thread(target=_copy, args=(served, far), daemon=True)
                 there.start()
@@ -205,28 +209,26 @@ def _running(target: Callable[[], None], end: Callable[[], None]) -> Iterator[No
         thread.join()
 
 
-def _connect(near: socket.socket, asked: list[str]) -> int:
+def _connect(near: socket.socket) -> str:
     head = b""
     while b"\r\n\r\n" not in head:
         head += near.recv(1)
-    asked.append(head.split()[1].decode())
     near.sendall(b"HTTP/1.1 200 OK\r\n\r\n")
-    return int(asked[-1].rpartition(":")[2])
+    return head.split()[1].decode()
 
 
-def _socks(near: socket.socket, asked: list[str]) -> int:
+def _socks(near: socket.socket) -> str:
     near.recv(2 + near.recv(2)[1] - 2)
     near.sendall(b"\x05\x00")
     kind = near.recv(4)[3]
     host = socket.inet_ntoa(near.recv(4)) if kind == 1 else near.recv(near.recv(1)[0]).decode()
     port = int.from_bytes(near.recv(2), "big")
-    asked.append(f"{host}:{port}")
     near.sendall(b"\x05\x00\x00\x01\x7f\x00\x00\x01\x00\x00")
-    return port
+    return f"{host}:{port}"
 
 
-def _nothing(near: socket.socket, asked: list[str]) -> int:
-    asked.append(near.recv(1024).hex())
+def _nothing(near: socket.socket) -> str:
+    near.recv(1024)
     near.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n")
     raise ValueError
 

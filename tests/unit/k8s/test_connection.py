@@ -17,8 +17,6 @@ from kts.k8s.cluster.api import Unavailable
     [
         ({}, ""),
         ({"token": "t"}, "Bearer t"),
-        ({"token": 7}, "Bearer 7"),
-        ({"token": " t\n"}, "Bearer t"),
         ({"username": "ann", "password": "bö"}, "Basic YW5uOmLDtg=="),
         ({"token": "t", "tokenFile": "token"}, "Bearer of-the-file"),
     ],

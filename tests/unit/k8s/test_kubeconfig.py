@@ -135,6 +135,13 @@ FAULTS: dict[str, tuple[Any, str]] = {
     ),
     "a token of two lines": (config(user={"token": "a\nb"}), "token holds control characters"),
     "acting in groups of nobody": (config(user={"as-groups": ["x"]}), "user.as is missing beside"),
+    "a number for a token": (config(user={"token": 7}), "user.token is a number, which needs quotes"),
+    "a number for a user": (config(user={"as": 0o7}), "user.as is a number, which needs quotes"),
+    "white space around a user": (config(user={"as": " ann"}), "user.as has white space around it"),
+    "a line break after a group": (
+        config(user={"as": "a", "as-groups": ["x\n"]}),
+        "as-groups holds control characters",
+    ),
     "acting as a list": (config(user={"as": ["root"]}), "user.as is no text"),
     "groups as text": (config(user={"as": "a", "as-groups": "x"}), "as-groups is no list of words"),
     "groups of numbers": (config(user={"as": "a", "as-groups": [1]}), "as-groups is no list of words"),

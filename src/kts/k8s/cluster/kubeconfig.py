@@ -93,12 +93,12 @@ def _of_context(config: _Config, name: str, env: Mapping[str, str]) -> Access:
     path, chosen = _entry(config, "contexts", name)
     fields = Fields(path, f"context {visible(name)!r}", chosen)
     fields.only(_CONTEXT, ("extensions", "name"))
-    cluster = Fields(*_placed(config, "clusters", fields.text("cluster")))
+    cluster = Fields(*_placed(config, "clusters", fields.name("cluster")))
     where = identity.server(cluster, env)
-    user_name = fields.text("user")
+    user_name = fields.name("user")
     entry = Fields(*_placed(config, "users", user_name)) if user_name else Fields(path, "user", {})
     origin = f"kubeconfig {visible(str(path))}: context {visible(name)!r}"
-    return Access(origin, where, identity.user(entry, cluster, where), fields.text("namespace"))
+    return Access(origin, where, identity.user(entry, cluster, where), fields.name("namespace"))
 
 
 def _placed(config: _Config, kind: str, name: str) -> tuple[Path, str, Entry]:
@@ -110,7 +110,7 @@ def _merged(files: list[Path]) -> _Config:
     config = _Config(", ".join(visible(str(path)) for path in files), entries={kind: {} for kind in _LISTS})
     for path in files:
         tree = _read(path)
-        config.current = config.current or Fields(path, "", tree).text("current-context")
+        config.current = config.current or Fields(path, "", tree).name("current-context")
         for kind, inner in _LISTS.items():
             for name, entry in _named(tree.get(kind), kind, inner, path).items():
                 config.entries[kind].setdefault(name, (path, entry))

@@ -52,14 +52,20 @@ class Fields:
         return self._entry.get(key) not in (None, "", [], {})
 
     def text(self, key: str) -> str:
-        """A word; empty if absent. A number is one, too: names may look so."""
+        """A word; empty if absent. No number, since 007 is one, and would become 7."""
         value = self._entry.get(key)
-        if value is None or (isinstance(value, str | int) and not isinstance(value, bool)):
-            return "" if value is None else str(value)
-        raise self.fault(key, "is no text")
+        if value is None or isinstance(value, str):
+            return value or ""
+        number = isinstance(value, int | float) and not isinstance(value, bool)
+        raise self.fault(key, "is a number, which needs quotes here" if number else "is no text")
+
+    def name(self, key: str) -> str:
+        """The name of another entry: a word, or a number as the names are."""
+        value = self._entry.get(key)
+        return str(value) if isinstance(value, int) and not isinstance(value, bool) else self.text(key)
 
     def header(self, key: str) -> str:
-        """A word that HTTP can carry in a header, without white space around it."""
+        """A word that HTTP can carry in a header."""
         return self._sendable(key, self.text(key))
 
     def headers(self, key: str) -> tuple[str, ...]:
@@ -140,9 +146,10 @@ class Fields:
         raise self.fault(key, "is no list of words (a number needs quotes)")
 
     def _sendable(self, key: str, text: str) -> str:
-        text = text.strip()
         if any(ord(char) < 32 or ord(char) == 127 for char in text):
             raise self.fault(key, "holds control characters or line breaks")
+        if text != text.strip():
+            raise self.fault(key, "has white space around it, which would be lost on the way")
         return text
 
 
