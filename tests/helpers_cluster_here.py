@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -40,6 +41,7 @@ class ClusterHere:
         self.gpus: dict[int, str] = {}
         self.podless: set[str] = set()
         self.away = False
+        self.accounts = {"default"}
         self._folder = folder
         self._port, self._status_port = free_port(), free_port()
         folder.mkdir(parents=True, exist_ok=True)
@@ -70,6 +72,8 @@ class ClusterHere:
     def get(self, kind: str, name: str, namespace: str = "") -> Object | None:
         del namespace
         self._answer()
+        if kind == "ServiceAccount" and name not in self.accounts:
+            return None
         if kind in ("Namespace", "ServiceAccount", "Node"):
             return {"kind": kind, "metadata": {"name": name, "labels": {}}, "status": {}}
         return self.objects.get((kind, name))
@@ -91,7 +95,7 @@ class ClusterHere:
         kind, name = obj["kind"], podstate.name(obj)
         if (kind, name) in self.objects:
             raise Conflict(f"{kind} {name} is there", "")
-        born = {"uid": f"uid-of-{name}", "creationTimestamp": "2026-01-01T00:00:00Z"}
+        born = {"uid": f"uid-of-{name}", "creationTimestamp": datetime.now(UTC).isoformat(timespec="seconds")}
         made = {**obj, "metadata": {"labels": {}, **obj["metadata"], **born}}
         if kind == "Secret":
             made["data"] = {key: base64.b64encode(text.encode()).decode() for key, text in obj["stringData"].items()}

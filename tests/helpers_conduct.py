@@ -19,6 +19,7 @@ from kts.conduct.ports import Endpoint, Progress
 from kts.conduct.roster import Limits
 from kts.errors import MeasurementError
 from kts.model.mode import SharingMode
+from kts.model.neighbours import Look, Neighbours
 from kts.model.plan import Condition, Kernel, Plan, Tenant
 from kts.model.reading import RunData
 from kts.model.records import RECORD, Records
@@ -130,6 +131,7 @@ class MemorySink:
         self.outcomes: list[Outcome] = []
         self.sources: dict[str, SourceState] = {}
         self.kept_samples: list[Sample] = []
+        self.neighbours = Neighbours()
         self._fail_at = fail_at
 
     def _check(self, method: str) -> None:
@@ -164,6 +166,9 @@ class MemorySink:
 
     def samples(self, samples: Sequence[Sample]) -> None:
         self.kept_samples += samples
+
+    def look(self, look: Look) -> None:
+        self.neighbours = self.neighbours.after(look)
 
     def close(self, outcome: Outcome) -> None:
         self.outcomes.append(outcome)

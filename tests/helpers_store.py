@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from kts.arrivals import Closed
 from kts.errors import MeasurementError
 from kts.model.mode import SharingMode
+from kts.model.neighbours import Look, Neighbours
 from kts.model.plan import Condition, Kernel, Plan, Tenant
 from kts.model.records import RECORD, Records, record_dtype
 from kts.model.run import BlockOutcome, DeviceInfo, Outcome, WorkerInfo
@@ -123,6 +124,7 @@ class MemorySink:
         self.outcome: Outcome | None = None
         self.sources: dict[str, SourceState] = {}
         self.kept_samples: list[Sample] = []
+        self.neighbours = Neighbours()
         self._chunks: dict[tuple[str, int], list[Records]] = {}
 
     def event(self, kind: str, **fields: str | int | float | bool | None) -> None:
@@ -150,6 +152,10 @@ class MemorySink:
     def samples(self, samples: Sequence[Sample]) -> None:
         if self.outcome is None:
             self.kept_samples += samples
+
+    def look(self, look: Look) -> None:
+        if self.outcome is None:
+            self.neighbours = self.neighbours.after(look)
 
     def close(self, outcome: Outcome) -> None:
         self.outcome = self.outcome or outcome

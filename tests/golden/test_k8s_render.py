@@ -36,7 +36,7 @@ def test_a_time_that_is_none_is_named(epoch: str) -> None:
 def test_every_choice_of_the_command_line_reaches_the_objects() -> None:
     """Else an option would be taken, and the pods would be as before."""
     options = ("--pod-cpu", "2", "--pod-memory", "8Gi", "--join-seconds", "77", "--keep-seconds", "88")
-    options += ("--dcgm", "http://exporter:9400/metrics")
+    options += ("--dcgm", "http://exporter:9400/metrics", "--service-account", "looks")
     objects = list(yaml.safe_load_all(rendered(EXPERIMENT, *options, "--toleration", "gpu=yes:NoExecute")))
     (pod,) = (obj["spec"] for obj in objects if obj["kind"] == "Pod")
     jobs = [obj["spec"]["template"]["spec"] for obj in objects if obj["kind"] == "Job"]
@@ -47,6 +47,8 @@ def test_every_choice_of_the_command_line_reaches_the_objects() -> None:
     conductor = {entry["name"]: entry.get("value") for entry in pod["containers"][0]["env"]}
     assert (conductor["KTS_JOIN_S"], conductor["KTS_KEEP_S"]) == ("77", "88")
     assert conductor["KTS_DCGM"] == "http://exporter:9400/metrics"
+    assert (pod["serviceAccountName"], pod["automountServiceAccountToken"]) == ("looks", True)
+    assert [("serviceAccountName" in job, job["automountServiceAccountToken"]) for job in jobs] == [(False, False)] * 2
     tolerated = [{"key": "gpu", "operator": "Equal", "value": "yes", "effect": "NoExecute"}]
     assert [spec["tolerations"] for spec in (pod, *jobs)] == [tolerated] * 3
 

@@ -98,6 +98,14 @@ class RunPlace(Place):
     pod_memory: Annotated[
         str, typer.Option(help="Memory of each tenant's pod. Default: 4Gi, on device cpu 512Mi.", rich_help_panel=PANEL)
     ] = ""
+    service_account: Annotated[
+        str,
+        typer.Option(
+            help="ServiceAccount by which the conductor's pod sees its neighbours. Default in `kts run`: "
+            "kts-conductor, where there is one.",
+            rich_help_panel=PANEL,
+        ),
+    ] = ""
     join_seconds: Annotated[
         int, typer.Option(help="For all tenants to be there, once the conductor is.", min=1, rich_help_panel=PANEL)
     ] = DEFAULT_JOIN_S
@@ -124,6 +132,7 @@ class RunPlace(Place):
             join_s=self.join_seconds,
             telemetry=telemetry,
             dcgm=app.exporter_in_pods(dcgm, telemetry=telemetry),
+            service_account=rules.name("--service-account", self.service_account),
         )
 
 

@@ -19,6 +19,7 @@ from kts.conduct.roster import Limits
 from kts.conduct.server import Server
 from kts.conduct.stop import BY_USER, StopRequest
 from kts.errors import KtsError
+from kts.model.neighbours import Look
 from kts.model.plan import Plan
 from kts.model.run import Outcome
 from kts.wire.messages import Heartbeat
@@ -49,6 +50,7 @@ def conduct(
     stop: StopRequest | None = None,
     telemetry: Telemetry | None = None,
     anew: bool = False,
+    looks: deque[Look] | None = None,
 ) -> Outcome:
     """Runs ``plan`` to its end, whichever it is, and returns it; blocks until then.
 
@@ -56,13 +58,14 @@ def conduct(
     measured goes to ``sink`` at once. Workers are ended and the sink is closed in any case, also when an
     exception passes through here. What ``telemetry`` samples goes there, too, between ticks. SIGINT, SIGTERM
     and SIGHUP end the run in order, a second one at once; their former handlers are put back. Who gives ``stop``
-    handles signals himself, and ends the run by that. ``anew``: see `kts.conduct.machine.Machine`. Errors of kts become
-    an Outcome, they are not raised.
+    handles signals himself, and ends the run by that. ``anew``: see `kts.conduct.machine.Machine`. ``looks``: to
+    which other threads append what they see of neighbours; the sink gets it between ticks. Errors of kts become an
+    Outcome, they are not raised.
     """
     keeper = Keeper(sink, rule)
     token = token or secrets.token_urlsafe(32)
     machine = Machine(plan, token=token, asks=rule is not None, now_ns=time.monotonic_ns(), limits=limits, anew=anew)
-    driver = _Driver(machine, backend, keeper, watcher, telemetry=telemetry, stop=stop)
+    driver = _Driver(machine, backend, keeper, watcher, telemetry=telemetry, stop=stop, looks=looks)
     outcome = _BROKEN
     try:
         outcome = asyncio.run(driver.run(host, port, token))
@@ -76,6 +79,8 @@ def conduct(
             if telemetry is not None:
                 telemetry.close()
                 keeper.telemetry(*telemetry.drain())
+            while looks:
+                keeper.look(looks.popleft())
         finally:
             outcome = keeper.close(outcome)
             if stop is not None:
@@ -95,10 +100,12 @@ class _Driver:
         *,
         telemetry: Telemetry | None,
         stop: StopRequest | None,
+        looks: deque[Look] | None,
     ) -> None:
         self.forced = False
         self._machine, self._backend, self._keeper, self._watcher = machine, backend, keeper, watcher
         self._telemetry, self._stop = telemetry, stop
+        self._looks: deque[Look] = deque() if looks is None else looks
         self._events: deque[ev.Event] = deque()
         self._handling = False
         self._next_progress = 0.0
@@ -170,6 +177,7 @@ class _Driver:
             self._feed(gone)
         self._feed(ev.Tick())
         self._keep_telemetry()
+        self._keep_looks()
         now = time.monotonic()
         if now >= self._next_progress:
             self._next_progress = now + PROGRESS_S
@@ -178,6 +186,10 @@ class _Driver:
     def _keep_telemetry(self) -> None:
         if self._telemetry is not None:
             self._sink_may_have_failed(self._keeper.telemetry(*self._telemetry.drain()))
+
+    def _keep_looks(self) -> None:
+        while self._looks:
+            self._sink_may_have_failed(self._keeper.look(self._looks.popleft()))
 
     def _sink_may_have_failed(self, error: KtsError | None) -> None:
         if error is not None:

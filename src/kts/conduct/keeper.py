@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from kts.conduct import events as ev
 from kts.conduct.ports import Sink, StopRule
 from kts.errors import KtsError, MeasurementError
+from kts.model.neighbours import Look
 from kts.model.run import Outcome
 from kts.model.telemetry import Sample, SourceState
 
@@ -30,6 +31,10 @@ class Keeper:
     def telemetry(self, states: Sequence[SourceState], samples: Sequence[Sample]) -> KtsError | None:
         """Hands telemetry to the sink, and logs each source's state; nothing after a failure."""
         return self._tried(lambda: self._keep_telemetry(states, samples))
+
+    def look(self, look: Look) -> KtsError | None:
+        """Hands a look at the neighbours to the sink; nothing after a failure."""
+        return self._tried(lambda: self._sink.look(look))
 
     def _tried(self, step: Callable[[], None]) -> KtsError | None:
         if self._error is None:

@@ -7,6 +7,7 @@ from typing import Protocol
 
 import msgspec
 
+from kts.model.neighbours import Look
 from kts.model.plan import Plan
 from kts.model.records import Records
 from kts.model.run import BlockOutcome, Outcome, WorkerInfo
@@ -83,6 +84,9 @@ class Sink(Protocol):
     def samples(self, samples: Sequence[Sample]) -> None:
         """Telemetry, in order of time within each source. What cannot be kept is dropped and named in the notes:
         never raises, because records matter more."""
+
+    def look(self, look: Look) -> None:
+        """Somebody looked who else is on the device. Reaches RunInfo.neighbours with its next version."""
 
     def close(self, outcome: Outcome) -> None:
         """The run ended. Idempotent: only the first call counts."""

@@ -7,6 +7,7 @@ from typing import Literal
 import msgspec
 
 from kts.model.mode import CPU_SCHEDULER, Evidence, SharingMode
+from kts.model.neighbours import Neighbours
 from kts.model.plan import Plan
 from kts.model.provenance import Provenance
 from kts.model.telemetry import SourceState
@@ -127,6 +128,7 @@ class RunInfo(msgspec.Struct, frozen=True, kw_only=True):
     doubts: tuple[str, ...] = ()  # what was recorded and contradicts itself
     provenance: Provenance | None = None  # which kts conducted it, of what; None: made before that was recorded
     telemetry: tuple[SourceState, ...] = ()  # sources that were asked for, each once; empty without telemetry
+    neighbours: Neighbours | None = None  # who else was there; None: nobody was to look (as before kts recorded it)
 
     def check(self) -> None:
         """ValueError where its blocks are not of its plan."""

@@ -7,7 +7,7 @@ from msgspec import UNSET
 from kts.model.plan import Plan
 from kts.model.reading import RunData
 from kts.model.summary import SUMMARY_VERSION, Caution, Mix, MixTenant, Summary, TenantSummary
-from kts.stats import cautions, checks, starts
+from kts.stats import cautions, checks, neighbours, starts
 from kts.stats.activity import traces
 from kts.stats.gathering import Gathered
 from kts.stats.over_time import block_spans, origin_ns
@@ -27,7 +27,7 @@ def analyse(run: RunData, *, confidence: float = 0.95) -> Analysis:
     tenants: dict[str, TenantSummary] = {}
     series: dict[str, TenantSeries] = {}
     in_mixes: dict[str, dict[str, MixTenant]] = {}
-    warnings: list[Caution] = [*cautions.of_run(run), *starts.of_run(info)]
+    warnings: list[Caution] = [*cautions.of_run(run), *starts.of_run(info), *neighbours.of_run(run)]
     is_gpu = bool(info.workers) and all(worker.device.kind == "cuda" for worker in info.workers)
     on_cpu = any(worker.device.kind == "cpu" for worker in info.workers)
     for name in (tenant.name for tenant in info.plan.tenants):
@@ -51,7 +51,7 @@ def analyse(run: RunData, *, confidence: float = 0.95) -> Analysis:
         rounds=len({block.round for block in run.blocks if block.valid}),
         tenants=tenants,
         warnings=tuple(warnings),
-        notes=(*info.notes, *cautions.notes(info.plan, tenants)),
+        notes=(*info.notes, *neighbours.notes(run), *cautions.notes(info.plan, tenants)),
         mixes=_mixes(info.plan, in_mixes) if len(info.plan.mixes) > 1 else UNSET,
         telemetry=info.telemetry or UNSET,
         provenance=info.provenance or UNSET,

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from kts.errors import SetupError, UsageError
 from kts.model.mode import SharingMode
+from kts.model.neighbours import Neighbours
 from kts.model.plan import Plan
 from kts.model.provenance import Material, Provenance, canonical, material
 from kts.model.run import SCHEMA_VERSION, RunInfo
@@ -30,12 +31,14 @@ def create(
     keep_journal: bool = False,
     made_from: Sequence[Material] = (),
     provenance: Provenance | None = None,
+    neighbours: Neighbours | None = None,
 ) -> RunWriter:
     """A new run directory and its writer. Its parents are made as needed.
 
     ``overwrite`` replaces a run that is there (files of other names stay). ``keep_journal``: closing makes no
     records.parquet, so that a copy can follow the growing journal to its end. ``made_from``: what besides experiment
-    and plan. ``provenance``: of the kts that measures; by default this one's. UsageError if something is
+    and plan. ``provenance``: of the kts that measures; by default this one's. ``neighbours``: given where somebody is
+    to look for them. UsageError if something is
     there that may not be replaced; SetupError if the directory cannot be written or a run is live in it.
     """
     directory = directory.absolute()
@@ -62,6 +65,7 @@ def create(
         environment=environment,
         experiment=experiment_text,
         provenance=made_by.of([experiment, *made_from, material("plan", plan.name, canonical(plan))]),
+        neighbours=neighbours,
     )
     try:
         _clear(directory)

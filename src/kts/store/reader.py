@@ -238,9 +238,29 @@ def _assemble(
 class _Event(msgspec.Struct):
     kind: str = ""
     tenant: str = ""
+    realtime_ns: int = 0
 
 
 _decoder = msgspec.json.Decoder(_Event)
+
+
+def _events(directory: Path) -> Iterator[_Event]:
+    """Of events.jsonl; none where it is not there."""
+    try:
+        lines = (directory / layout.EVENTS).read_bytes().splitlines()
+    except OSError:
+        return
+    for line in lines:
+        try:
+            yield _decoder.decode(line)
+        except (msgspec.DecodeError, UnicodeError, RecursionError):
+            continue  # a torn or damaged line: the rest still counts
+
+
+def concluded_ns(directory: Path) -> int | None:
+    """When the run in ``directory`` ended, CLOCK_REALTIME of the machine that conducted it, as events.jsonl has it;
+    None where it does not say so."""
+    return next((event.realtime_ns for event in _events(directory) if event.kind == "concluded"), None)
 
 
 def opening_order(directory: Path) -> tuple[str, ...]:
@@ -249,16 +269,8 @@ def opening_order(directory: Path) -> tuple[str, ...]:
     A time-sliced GPU serves its contexts in the order in which they were made. Those that opened within the same
     few milliseconds may have made theirs the other way round.
     """
-    try:
-        lines = (directory / layout.EVENTS).read_bytes().splitlines()
-    except OSError:
-        return ()
     found: dict[str, None] = {}
-    for line in lines:
-        try:
-            event = _decoder.decode(line)
-        except (msgspec.DecodeError, UnicodeError, RecursionError):
-            continue  # a torn or damaged line: the rest still counts
+    for event in _events(directory):
         if event.kind == "opened" and event.tenant:
             found[event.tenant] = None
     return tuple(found)

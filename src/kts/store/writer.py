@@ -13,6 +13,7 @@ import msgspec
 
 from kts import files
 from kts.errors import DataError, MeasurementError
+from kts.model.neighbours import Look, Neighbours
 from kts.model.plan import Plan
 from kts.model.provenance import canonical, material
 from kts.model.records import Records
@@ -129,6 +130,12 @@ class RunWriter:
         self._samples.append(samples)
         if self._samples.problem:
             self._note(self._samples.problem)
+
+    def look(self, look: Look) -> None:
+        """See Sink."""
+        if not self._closed:
+            known = self._info.neighbours or Neighbours()
+            self._info = msgspec.structs.replace(self._info, neighbours=known.after(look))
 
     def close(self, outcome: Outcome) -> None:
         """See Sink. Turns the journals into Parquet; keeps a journal, and says so, if that cannot be.

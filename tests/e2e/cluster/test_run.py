@@ -202,7 +202,8 @@ def test_two_runs_at_once_do_not_mix_and_know_of_each_other(tmp_path: Path, api:
         _, errors = process.communicate(timeout=120)
         assert process.returncode == 0, errors
         info = json.loads((tmp_path / folder / "out" / "run.json").read_text(encoding="utf-8"))
-        assert any("uninvited neighbour" in note and other in note for note in info["notes"])
+        assert any(other in one["what"] for one in info["neighbours"]["others"])
+        assert f"a tenant of run {other}" in (tmp_path / folder / "out" / "results.md").read_text(encoding="utf-8")
     assert left(api) == []
 
 

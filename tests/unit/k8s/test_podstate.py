@@ -76,11 +76,3 @@ def test_a_finished_pod_holds_no_slot() -> None:
     """Else slots that are free would count as used."""
     assert podstate.requested(pod(slots="1", phase="Running"), GPU) == 1
     assert podstate.requested(pod(slots="1", phase="Succeeded"), GPU) == 0
-
-
-def test_neighbours_are_the_living_pods_of_others_on_the_node() -> None:
-    """Else a shared GPU would be taken for one's own, or a run told of itself."""
-    mine, other, gone = pod(), pod("r2", phase="Running"), pod("r3", phase="Succeeded")
-    away = pod("r4", phase="Running")
-    away["spec"]["nodeName"] = "elsewhere"
-    assert podstate.neighbours([mine, other, gone, away], "r1", "n", GPU) == ["kts/kts-r2-fft"]

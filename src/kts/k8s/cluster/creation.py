@@ -13,7 +13,7 @@ from kts.k8s.cluster import asked
 from kts.k8s.cluster.api import Api, Conflict, Forbidden, NotYet, Unavailable
 from kts.k8s.cluster.exporters import with_exporter
 from kts.k8s.objects import Object, podstate, sharingmode, slots
-from kts.k8s.objects.names import LABEL_RUN
+from kts.k8s.objects.names import LABEL_RUN, SERVICE_ACCOUNT
 from kts.k8s.objects.settings import ClusterSettings
 from kts.model.mode import SharingMode
 from kts.model.plan import Plan
@@ -30,7 +30,7 @@ _PAUSE_S = 0.25
 
 
 def prepared(api: Api, plan: Plan, settings: ClusterSettings) -> tuple[ClusterSettings, tuple[str, ...]]:
-    """(the settings with RuntimeClass, node and exporter chosen, what readers of the run must know of that).
+    """(the settings with RuntimeClass, node, exporter and account chosen, what readers of the run must know of that).
 
     Creates nothing. SetupError for what the run asks for and the cluster lacks: RuntimeClass, claim, quota, slots.
     """
@@ -38,7 +38,8 @@ def prepared(api: Api, plan: Plan, settings: ClusterSettings) -> tuple[ClusterSe
     quota = asked.quota(api, settings.namespace, asked.of_run(plan, settings))
     asked.refuse([runtime_class, *asked.claim(api, settings), quota])
     notes = (runtime_class.found,) if runtime_class.found == asked.DEFAULT_RUNTIME else ()
-    return with_exporter(api, placed(api, len(plan.tenants), settings)), notes
+    chosen = with_account(api, placed(api, len(plan.tenants), settings))
+    return with_exporter(api, chosen), notes
 
 
 def placed(api: Api, tenants: int, settings: ClusterSettings) -> ClusterSettings:
@@ -67,6 +68,17 @@ def shared(api: Api, plan: Plan, settings: ClusterSettings) -> SharingMode:
         if settings.node and settings.resource and (node := api.get("Node", settings.node)):
             return mode.also(sharingmode.by_node(node, settings.resource, time.time_ns()))
     return mode
+
+
+def with_account(api: Api, settings: ClusterSettings) -> ClusterSettings:
+    """The settings with the account by which the conductor's pod sees its neighbours, if the namespace has it."""
+    if settings.service_account:
+        return settings
+    try:
+        there = api.get("ServiceAccount", SERVICE_ACCOUNT, settings.namespace) is not None
+    except Forbidden:
+        there = False
+    return msgspec.structs.replace(settings, service_account=SERVICE_ACCOUNT) if there else settings
 
 
 def create_namespace(api: Api, obj: Object) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from kts.k8s.objects import Object, podstate
 from kts.model.run import RunInfo
+from kts.units import ns_to_s
 
 CLUSTER_VERSION = 1
 _NODE_INFO = ("kernelVersion", "osImage", "containerRuntimeVersion", "kubeletVersion", "architecture")
@@ -38,6 +39,16 @@ def proof_notes(proven: dict[str, Object]) -> list[str]:
         if silent:
             notes.append(f"GPU proof: the {source} does not tell which GPU {', '.join(silent)} had")
     return notes
+
+
+def times(info: RunInfo, wall_s: float | None) -> dict[str, float]:
+    """Seconds: ``blocks``; and ``wall``, from creation to end, with ``overhead``, what of it is outside of blocks. Both
+    are absent where they are not known, or two clocks contradict each other."""
+    blocks_s = ns_to_s(sum(block.end_ns - block.start_ns for block in info.blocks))
+    found = {"blocks": round(blocks_s, 3)}
+    if wall_s is None or wall_s < blocks_s or info.outcome.kind == "running":
+        return found
+    return {"wall": round(wall_s, 3), **found, "overhead": round(wall_s - blocks_s, 3)}
 
 
 def describe(

@@ -13,18 +13,21 @@ from kts.errors import SetupError
 from kts.k8s.cluster.api import Api, Unavailable
 from kts.k8s.cluster.preflight import ONE_GPU
 from kts.k8s.follow import evidence
-from kts.k8s.objects import Object, podstate, slots
+from kts.k8s.objects import Object, around, podstate, slots
 from kts.k8s.objects.names import LABEL_JOB, LABEL_RUN
 from kts.k8s.objects.refusals import refusal
 from kts.k8s.objects.settings import ClusterSettings
+from kts.model.neighbours import Look
 from kts.model.run import Outcome, RunInfo
 from kts.store import layout
+from kts.units import NS_PER_S
 
 STUCK_S = 6.0
 """How long a pod may lack a place, or fail to start, before that is final: a slot of a run that just ended is free
 again sooner, and so is a Secret that the node has not seen yet."""
 NO_POD_S = 45.0
 """For Kubernetes to make a Job's pod."""
+BY_KTS = "a kts that followed the run"
 _DIFFERENT = f"{ONE_GPU}; or allow it with --allow-different-gpus"
 
 
@@ -131,20 +134,37 @@ class PodWatch:
         except SetupError:
             return []
 
-    def look_around(self) -> None:
-        """Notes who else is on the node: an uninvited neighbour changes what is measured."""
+    def look_around(self, every_s: float, *, pods: bool = True) -> Look | None:
+        """Who else is on the run's node, and whether the node lost slots, for the run's conductor to keep; None while
+        no pod has a node. Without ``pods`` only the latter. Unavailable."""
         node = self.node_name()
         if not node:
-            return
+            return None
+        every_ns = round(every_s * NS_PER_S)
+        scope = around.Scope(
+            run=self._run,
+            namespace=self._settings.namespace,
+            node=node,
+            resource=self._settings.resource,
+            claim=self._settings.claim,
+        )
         try:
-            others = podstate.neighbours(self._api.list("Pod"), self._run, node, self._settings.resource)
+            there = self._api.list("Pod") if pods else []
+        except Unavailable:
+            raise
+        except SetupError as error:
+            return Look(by=BY_KTS, every_ns=every_ns, node=node, problem=f"pods could not be listed: {error.what}")
+        look = around.look(there, scope, by=BY_KTS, every_ns=every_ns, node=self._node(node))
+        return msgspec.structs.replace(look, whole=pods)
+
+    def _node(self, name: str) -> Object | None:
+        """None where it may not be read."""
+        try:
+            return self._api.get("Node", name)
         except Unavailable:
             raise
         except SetupError:
-            self.note("other pods of the node could not be listed: whether the run had neighbours is not known")
-            return
-        for other in others:
-            self.note(f"uninvited neighbour on node {node}: pod {other} was there during this run")
+            return None
 
     def note(self, text: str) -> None:
         """Tells it, unless it was told before."""
@@ -177,16 +197,14 @@ class PodWatch:
     def write_cluster(
         self,
         directory: Path,
-        info: RunInfo,
         proven: dict[str, Object],
         jobs: Iterable[str],
         *,
-        wall_s: float,
+        times: dict[str, float],
         reached_by: str,
     ) -> None:
         """cluster.json, as far as the cluster tells. ``jobs``: names of the run's Jobs, for their events.
-        ``reached_by``: see `kts.k8s.follow.conductor.Conductor.way`."""
-        blocks_s = sum(block.end_ns - block.start_ns for block in info.blocks) / 1e9
+        ``times``: see `evidence.times`; ``reached_by``: `kts.k8s.follow.conductor.Conductor.way`."""
         node, events, version = None, [], ""
         with contextlib.suppress(SetupError):
             version = self._api.version()
@@ -204,6 +222,6 @@ class PodWatch:
             node=node,
             events=events,
             proven=proven,
-            times={"wall": round(wall_s, 3), "blocks": round(blocks_s, 3), "overhead": round(wall_s - blocks_s, 3)},
+            times=times,
         )
         (directory / layout.CLUSTER).write_bytes(msgspec.json.format(msgspec.json.encode(content), indent=2) + b"\n")

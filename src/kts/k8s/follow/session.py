@@ -22,6 +22,7 @@ from kts.conduct.stop import BY_USER
 from kts.errors import DataError, MeasurementError, SetupError, UsageError
 from kts.k8s.cluster.api import Api, Conflict, Missing, Unavailable
 from kts.k8s.cluster.creation import clean, create, create_namespace, prepared, shared
+from kts.k8s.follow import evidence
 from kts.k8s.follow.conductor import Conductor
 from kts.k8s.follow.interrupts import Interrupts
 from kts.k8s.follow.podwatch import PodWatch
@@ -34,6 +35,8 @@ from kts.model.plan import Plan
 from kts.model.run import Outcome, RunInfo
 from kts.store import layout, runfile
 from kts.store.mirror import GROWING, Mirror
+from kts.store.reader import concluded_ns
+from kts.units import ns_to_s
 
 _T = TypeVar("_T")
 POLL_S = 1.0
@@ -77,6 +80,7 @@ def start(
         plan, run=run, token=token, settings=settings, experiment_text=experiment_text, created=created, mode=mode
     )
     objects = [obj for _, stage in stages[:2] for obj in stage]
+    began = time.monotonic()
     try:
         if settings.create_namespace:
             create_namespace(api, objects[0])
@@ -91,7 +95,7 @@ def start(
         with contextlib.suppress(SetupError):
             clean(api, run, settings.namespace)
         raise
-    session = Session(api, run, plan=plan, settings=settings, uid=uid, token=token, mirror=mirror, begun=True)
+    session = Session(api, run, plan=plan, settings=settings, uid=uid, token=token, mirror=mirror, began=began)
     session.expect(podstate.name(obj) for obj in objects if obj["kind"] == "Job")
     return session
 
@@ -108,6 +112,7 @@ def attach(api: Api, run: str, namespace: str, directory: Path) -> Session:
         settings = _stored(owner, "settings.json", ClusterSettings)
         token = base64.b64decode(secret["data"]["token"]).decode()
         text, uid = owner["data"].get("experiment.yaml", ""), owner["metadata"]["uid"]
+        created_s = podstate.created_s(owner)
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise DataError(
             f"run {run} cannot be read ({error})", "use the kts that started it, or kts clean it"
@@ -119,7 +124,7 @@ def attach(api: Api, run: str, namespace: str, directory: Path) -> Session:
         raise UsageError(f"{directory}: holds another run", "choose another directory with --out")
     else:
         mirror = Mirror.resume(directory)
-    return Session(api, run, plan=plan, settings=settings, uid=uid, token=token, mirror=mirror)
+    return Session(api, run, plan=plan, settings=settings, uid=uid, token=token, mirror=mirror, created_s=created_s)
 
 
 def _stored(owner: Object, name: str, kind: type[_T]) -> _T:
@@ -141,18 +146,20 @@ class Session:
         uid: str,
         token: str,
         mirror: Mirror,
-        begun: bool = False,
+        began: float | None = None,
+        created_s: float = 0.0,
     ) -> None:
-        """``uid``: of the run's owner. ``begun``: by this session, so that nobody else has a use for what it holds."""
+        """``uid``: of the run's owner, ``created_s``: when that was created, as the cluster says. ``began``: monotonic
+        seconds before that, if this process did it, so that nobody else has a use for what the run holds."""
         self.run, self.plan, self.settings = run, plan, settings
         self._api, self._uid, self._mirror = api, uid, mirror
         self._watch = PodWatch(api, run, settings, mirror.note, allow_different_gpus=plan.allow_different_gpus)
         self._conductor_name = manifests.conductor_name(run)
         self._conductor = Conductor(api, settings.namespace, self._conductor_name, token, note=self._watch.note)
-        self._begun = begun
         self._supplied: set[int] = set()
         self._told: set[str] = set()
-        self._started = time.monotonic()
+        self._began, self._created_s = began, created_s
+        self._started = time.monotonic() if began is None else began
 
     def expect(self, jobs: Iterable[str]) -> None:
         """Names of Jobs that were made just now."""
@@ -185,10 +192,10 @@ class Session:
                 if now >= next_look:
                     next_look = now + LOOK_S
                     self._look(now)
-                if now >= next_neighbours and self._watch.pods:
-                    next_neighbours = now + NEIGHBOURS_S
-                    self._watch.look_around()
                 status = self._status()
+                if now >= next_neighbours and status is not None:
+                    next_neighbours = now + NEIGHBOURS_S
+                    self._look_around(status)
                 self._supply(status)
                 last_answer = time.monotonic()
             except Unavailable:
@@ -239,6 +246,11 @@ class Session:
         if new and self._conductor.post("/v1/exits", msgspec.json.encode(list(new.values()))):
             self._told |= new.keys()
 
+    def _look_around(self, status: Status) -> None:
+        """Tells the conductor what it does not see: only what the run holds outlives this process. Unavailable."""
+        if (look := self._watch.look_around(NEIGHBOURS_S, pods=not status.looks)) is not None:
+            self._conductor.post("/v1/look", msgspec.json.encode(look))
+
     def _supply(self, status: Status | None) -> None:
         """Makes the Jobs of a block that the conductor waits for, as far as they are not there. Unavailable.
 
@@ -269,7 +281,7 @@ class Session:
         error = self._conductor.unreachable
         if error is None:
             return None
-        if not self._begun:
+        if self._began is None:
             raise error
         return Outcome(kind="failed", reason=error.what, remedy=error.remedy, exit_code=error.exit_code)
 
@@ -314,10 +326,16 @@ class Session:
         info = self._mirror.finish(outcome)
         proven = self._watch.proven(info)
         jobs = classic_jobs.all_names(self.plan, self.run)
-        wall_s = time.monotonic() - self._started
-        way = self._conductor.way
-        self._watch.write_cluster(self._mirror.directory, info, proven, jobs, wall_s=wall_s, reached_by=way)
+        times, way = evidence.times(info, self._wall_s()), self._conductor.way
+        self._watch.write_cluster(self._mirror.directory, proven, jobs, times=times, reached_by=way)
         return self._mirror.finish(outcome)
+
+    def _wall_s(self) -> float | None:
+        """From the run's creation to its end, whoever began it; None where that is not known."""
+        if self._began is not None:
+            return time.monotonic() - self._began
+        ended_ns = concluded_ns(self._mirror.directory)
+        return None if ended_ns is None else ns_to_s(ended_ns) - self._created_s
 
     def _fetch_logs(self) -> None:
         logs = self._mirror.directory / layout.LOGS

@@ -251,6 +251,7 @@ def _conductor(plan: Plan, run: str, settings: ClusterSettings, mode: SharingMod
         "KTS_JOIN_S": str(settings.join_s),
         "KTS_KEEP_S": str(settings.keep_s),
         **_telemetry_env(plan, settings),
+        **_scope_env(settings),
     }
     container = {
         **_container("conductor", ["python3", "-m", "kts.k8s.pod.conductor"], settings),
@@ -275,6 +276,8 @@ def _conductor(plan: Plan, run: str, settings: ClusterSettings, mode: SharingMod
     spec["activeDeadlineSeconds"] = _deadline_s(plan) + settings.keep_s
     if _sees_nvml(plan, settings):
         spec |= _runtime_class(settings)
+    if settings.service_account:
+        spec |= {"serviceAccountName": settings.service_account, "automountServiceAccountToken": True}
     template = {"metadata": _meta(conductor_name(run), run, "conductor", settings), "spec": spec}
     return {"apiVersion": "v1", "kind": "Pod", **_templated(template, settings)}
 
@@ -294,6 +297,12 @@ def _telemetry_env(plan: Plan, settings: ClusterSettings) -> dict[str, str]:
     if _sees_nvml(plan, settings):
         env |= {"NVIDIA_VISIBLE_DEVICES": "all", "NVIDIA_DRIVER_CAPABILITIES": "utility"}
     return env
+
+
+def _scope_env(settings: ClusterSettings) -> dict[str, str]:
+    """What the run shares with whom, for looks at its neighbours."""
+    shares = {"KTS_NAMESPACE": settings.namespace, "KTS_RESOURCE": settings.resource, "KTS_CLAIM": settings.claim}
+    return {name: value for name, value in shares.items() if value}
 
 
 def worker_job(

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
 import msgspec
 
 from kts.k8s.objects import Object, quantity
-from kts.k8s.objects.names import LABEL_BLOCK, LABEL_ROLE, LABEL_RUN, LABEL_TENANT
+from kts.k8s.objects.names import LABEL_BLOCK, LABEL_ROLE, LABEL_TENANT
 
 LONGEST_HOSTNAME = 63
 HOPELESS = {
@@ -130,11 +130,20 @@ def unschedulable(pod: Object) -> str:
 
 def gpus(pod: Object) -> tuple[str, ...]:
     """UUIDs of the devices that the kubelet says it gave the pod (without the slot's number); empty if it does not."""
-    found: list[str] = []
-    for status in _container_statuses(pod):
-        for resource in status.get("allocatedResourcesStatus") or ():
-            found += [str(item.get("resourceID", "")).split("::")[0] for item in resource.get("resources") or ()]
-    return tuple(sorted(set(filter(None, found))))
+    return tuple(sorted({device.split("::")[0] for device, _ in health(pod)}))
+
+
+def health(pod: Object) -> list[tuple[str, str]]:
+    """(device with its slot's number, ``Healthy``, ``Unhealthy``, ``Unknown`` or nothing) of all that the kubelet says
+    it gave the pod; empty if it does not."""
+    given = [
+        item
+        for status in _container_statuses(pod)
+        for resource in status.get("allocatedResourcesStatus") or ()
+        for item in resource.get("resources") or ()
+    ]
+    told = {str(item.get("resourceID") or ""): str(item.get("health") or "") for item in given}
+    return sorted((device, state) for device, state in told.items() if device)
 
 
 def requested(pod: Object, resource: str) -> int:
@@ -146,22 +155,14 @@ def requested(pod: Object, resource: str) -> int:
     return sum(quantity.count(amount, f"pod {name(pod)}, {resource}") for amount in asked)
 
 
-def neighbours(pods: Iterable[Object], run: str, node: str, resource: str) -> list[str]:
-    """Pods of others on ``node`` that share what the run measures: holders of the resource, and other kts runs."""
-    found = []
-    for pod in pods:
-        if (pod.get("spec") or {}).get("nodeName") != node or over(pod) or labelled(pod, LABEL_RUN) == run:
-            continue
-        other = labelled(pod, LABEL_RUN) if labelled(pod, LABEL_ROLE) == "tenant" else ""
-        if other or (resource and requested(pod, resource)):
-            found.append(f"{pod['metadata'].get('namespace', '')}/{name(pod)}")
-    return sorted(found)
-
-
 def age_s(obj: Mapping[str, Any], now_s: float) -> float:
     """Seconds since the object was created, by the API server's clock against ours."""
-    created = datetime.fromisoformat(obj["metadata"]["creationTimestamp"].replace("Z", "+00:00"))
-    return max(0.0, now_s - created.timestamp())
+    return max(0.0, now_s - created_s(obj))
+
+
+def created_s(obj: Mapping[str, Any]) -> float:
+    """When the object was created, by the API server's clock; whole seconds since the epoch."""
+    return datetime.fromisoformat(obj["metadata"]["creationTimestamp"].replace("Z", "+00:00")).timestamp()
 
 
 def _container_statuses(pod: Object) -> list[Object]:

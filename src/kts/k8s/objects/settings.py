@@ -21,7 +21,8 @@ class ClusterSettings(msgspec.Struct, frozen=True, kw_only=True):
     is seen to lack it. ``pod_template``: merged into every pod (strategic merge for containers by name). ``keep_s``:
     how long the conductor's pod waits for its results to be fetched. ``create_namespace``: render the Namespace too.
     ``telemetry``: the conductor's pod samples, and on a GPU asks to see NVML; ``dcgm``: URL of a dcgm-exporter that it
-    scrapes, too, or ``auto`` until the run's node is known; ``dcgm_missing``: why that found none.
+    scrapes, too, or ``auto`` until the run's node is known; ``dcgm_missing``: why that found none. ``service_account``:
+    with whose rights the conductor's pod looks at the pods of its node; empty: it has no token, and does not look.
     """
 
     namespace: str = DEFAULT_NAMESPACE
@@ -44,3 +45,4 @@ class ClusterSettings(msgspec.Struct, frozen=True, kw_only=True):
     telemetry: bool = True
     dcgm: str = ""
     dcgm_missing: str = ""
+    service_account: str = ""

@@ -2,8 +2,9 @@
 
 Environment: KTS_RUN (the run's ID), KTS_MODE (how the device is to be shared, as JSON), KTS_JOIN_S (for all tenants to
 be there), KTS_KEEP_S (how long to wait, once the run is over, for its results to be fetched), KTS_TELEMETRY (on or
-off), KTS_DCGM (URL of an exporter to scrape) or KTS_DCGM_MISSING (why there is none), and for tests other places:
-KTS_PLAN, KTS_TOKEN_FILE, KTS_DATA, KTS_PORT, KTS_STATUS_PORT.
+off), KTS_DCGM (URL of an exporter to scrape) or KTS_DCGM_MISSING (why there is none), KTS_NODE, KTS_NAMESPACE,
+KTS_RESOURCE and KTS_CLAIM (where it runs, and what it shares with whom), and for tests other places: KTS_PLAN,
+KTS_TOKEN_FILE, KTS_DATA, KTS_PORT, KTS_STATUS_PORT.
 
 SIGTERM (the pod is deleted, its node is drained), SIGINT and SIGHUP end the run in order at any moment, also before
 it began; one that comes when the run is over ends the waiting for its results to be fetched.
@@ -59,7 +60,9 @@ def main(env: Mapping[str, str], stop: StopRequest) -> int:
     from kts.backends.pods import PodsBackend
     from kts.conduct.driver import conduct
     from kts.conduct.roster import Limits
+    from kts.k8s.pod import neighbours
     from kts.k8s.pod.door import Desk, serve
+    from kts.model.neighbours import Neighbours
     from kts.stats import PrecisionRule
     from kts.store import create
     from kts.telemetry.choice import make_sampler
@@ -86,9 +89,14 @@ def main(env: Mapping[str, str], stop: StopRequest) -> int:
         environment={**environment(), ENVIRONMENT_RUN: run},
         overwrite=True,
         keep_journal=True,
+        neighbours=Neighbours(),
     )
     backend = PodsBackend()
     desk = Desk(run, directory, token, backend, stop)
+    lookout = None
+    if (pods := neighbours.lister(env)) is not None:
+        lookout = neighbours.Lookout(pods, desk.looks.append, neighbours.scope(env))
+        desk.sees = lambda: lookout.sees
     server = serve(desk, "0.0.0.0", _number(env, "KTS_STATUS_PORT", STATUS_PORT))
     rule = PrecisionRule(plan, plan.precision) if plan.precision is not None else None
     limits = Limits(join_s=_number(env, "KTS_JOIN_S", 300), settle_s=SETTLE_S)
@@ -108,11 +116,14 @@ def main(env: Mapping[str, str], stop: StopRequest) -> int:
             stop=stop,
             telemetry=telemetry,
             anew=is_classic(plan),
+            looks=desk.looks,
         )
         desk.outcome = outcome
         _say(f"run {run}: {outcome.kind}{': ' + outcome.reason if outcome.reason else ''}")
         _linger(desk, _number(env, "KTS_KEEP_S", 3600))
     finally:
+        if lookout is not None:
+            lookout.close()
         server.shutdown()
     return outcome.exit_code
 

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import hmac
 import threading
+import time
+from collections import deque
+from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -18,7 +21,8 @@ from kts.conduct.stop import StopRequest
 from kts.errors import DataError, SetupError
 from kts.k8s.objects.names import TOKEN_HEADER
 from kts.k8s.objects.podstate import PodExit
-from kts.k8s.pod.status import BODY_BYTES, PART_BYTES, TEXT_CHARACTERS, Status, stop_reason
+from kts.k8s.pod.status import BODY_BYTES, PART_BYTES, TEXT_CHARACTERS, Status, look_told, stop_reason
+from kts.model.neighbours import Look
 from kts.model.run import Outcome
 from kts.store import layout
 
@@ -33,6 +37,9 @@ class Desk:
         self.run, self.directory, self.token, self.backend, self.stop = run, directory, token, backend, stop
         self.outcome: Outcome | None = None
         self.done = threading.Event()
+        self.looks: deque[Look] = deque()
+        self.sees: Callable[[], bool] = lambda: False
+        """Whether this pod looks at its neighbours itself."""
         self._progress: Progress | None = None
 
     def progress(self, progress: Progress) -> None:
@@ -43,7 +50,14 @@ class Desk:
         """As it is now."""
         present = {name: self.directory / name for name in FILES}
         files = {name: path.stat().st_size for name, path in present.items() if path.exists()}
-        return Status(run=self.run, kts=__version__, progress=self._progress, outcome=self.outcome, files=files)
+        return Status(
+            run=self.run,
+            kts=__version__,
+            progress=self._progress,
+            outcome=self.outcome,
+            files=files,
+            looks=self.sees(),
+        )
 
     def part(self, name: str, offset: int) -> bytes | None:
         """Up to PART_BYTES of a file; None if there is no such file."""
@@ -86,6 +100,8 @@ class _Handler(BaseHTTPRequestHandler):
             return
         if path == "/v1/exits":
             self._exits(body)
+        elif path == "/v1/look":
+            self._look(body)
         elif path == "/v1/note":
             self.desk.backend.note(body.decode(errors="replace")[:TEXT_CHARACTERS])
             self._answer(204)
@@ -129,6 +145,14 @@ class _Handler(BaseHTTPRequestHandler):
             return
         for ended in told:
             self.desk.backend.exited(WorkerExit(**{**msgspec.structs.asdict(ended), "reason": ended.reason[:300]}))
+        self._answer(204)
+
+    def _look(self, body: bytes) -> None:
+        try:
+            self.desk.looks.append(look_told(body, time.time_ns()))
+        except DataError:
+            self._answer(400)
+            return
         self._answer(204)
 
     def _stop(self, body: bytes) -> None:
