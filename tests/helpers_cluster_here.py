@@ -18,7 +18,7 @@ import msgspec
 
 from kts.k8s.cluster.api import Conflict, Forbidden, Unavailable
 from kts.k8s.objects import podstate
-from kts.k8s.objects.names import LABEL_JOB, STATUS_PORT
+from kts.k8s.objects.names import LABEL_JOB, LABEL_RUN, STATUS_PORT
 from tests.helpers_conductor import DEADLINE_S, free_port
 
 Object = dict[str, Any]
@@ -157,16 +157,7 @@ class ClusterHere:
 
     def _start(self, pod: Object) -> None:
         (container,) = pod["spec"]["containers"]
-        env = {item["name"]: item.get("value", "") for item in container["env"]}
-        if podstate.is_conductor(pod):
-            data = next(obj["data"] for (kind, _), obj in self.objects.items() if kind == "ConfigMap")
-            (self._folder / "plan.json").write_text(data["plan.json"], encoding="utf-8")
-            (self._folder / "token").write_text(self._token, encoding="utf-8")
-            env |= {"KTS_PLAN": str(self._folder / "plan.json"), "KTS_TOKEN_FILE": str(self._folder / "token")}
-            env |= {"KTS_DATA": str(self._folder / "data"), "KTS_PORT": str(self._port)}
-            env |= {"KTS_STATUS_PORT": str(self._status_port)}
-        else:
-            env |= {"KTS_CONDUCTOR": f"127.0.0.1:{self._port}", "KTS_TOKEN": self._token}
+        env = {item["name"]: item.get("value", "") for item in container["env"]} | self._env(pod)
         command = [*container["command"], *container.get("args", ())]
         assert command[0] == "python3"
         name = podstate.name(pod)
@@ -174,8 +165,29 @@ class ClusterHere:
             self.processes[name] = subprocess.Popen(
                 [sys.executable, *command[1:]], env={**os.environ, **env}, stdout=log, stderr=subprocess.STDOUT
             )
-        pod["spec"] = {**pod["spec"], "nodeName": "node", "hostname": socket.gethostname()}
+        pod["spec"] = {**pod["spec"], "nodeName": self._node_of(pod), "hostname": socket.gethostname()}
         self._look_at(pod)
+
+    def _env(self, pod: Object) -> dict[str, str]:
+        """What a kubelet, a Service and a mount would bring."""
+        run = podstate.labelled(pod, LABEL_RUN)
+        token = self._token_of(run)
+        if not podstate.is_conductor(pod):
+            return {"KTS_CONDUCTOR": f"127.0.0.1:{self._port}", "KTS_TOKEN": token}
+        plan, secret = self._folder / "plan.json", self._folder / "token"
+        plan.write_text(self.objects["ConfigMap", f"kts-{run}"]["data"]["plan.json"], encoding="utf-8")
+        secret.write_text(token, encoding="utf-8")
+        return {
+            "KTS_PLAN": str(plan),
+            "KTS_TOKEN_FILE": str(secret),
+            "KTS_DATA": str(self._folder / "data"),
+            "KTS_PORT": str(self._port),
+            "KTS_STATUS_PORT": str(self._status_port),
+        }
+
+    def _node_of(self, pod: Object) -> str:
+        del pod
+        return "node"
 
     def _is_alive(self, pod: str) -> bool:
         return self.processes[pod].poll() is None and not podstate.is_conductor(self.objects["Pod", pod])
@@ -196,7 +208,6 @@ class ClusterHere:
         with socket.socket() as probe:
             return probe.connect_ex(("127.0.0.1", self._status_port)) == 0
 
-    @property
-    def _token(self) -> str:
-        secret = next(obj for (kind, _), obj in self.objects.items() if kind == "Secret")
+    def _token_of(self, run: str) -> str:
+        secret = self.objects["Secret", f"kts-{run}"]
         return base64.b64decode(secret["data"]["token"]).decode()

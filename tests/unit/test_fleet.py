@@ -72,7 +72,7 @@ def test_too_few_nodes_name_nobody_and_say_so() -> None:
     assert len(figures) == FEWEST
     found = band(figures)
     assert (found.median, found.outliers, found.nodes) == (None, (), 3)
-    assert "need 4" in found.refused
+    assert "need 4 nodes" in found.refused
 
 
 def test_the_table_names_outliers_what_failed_and_what_differs(tmp_path: Path) -> None:

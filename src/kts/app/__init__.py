@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from kts.app.comparisons import compare, pool
     from kts.app.exporter import exporter_in_pods, exporter_url
     from kts.app.fingerprints import folder, kept_fingerprints, probe, who
+    from kts.app.fleet_runs import attach_fleet, fleet_in_cluster, run_fleet
     from kts.app.fleets import FleetRun, is_fleet, load_fleet
     from kts.app.handle import Run, finished, load, report
     from kts.app.images import build_image, image_name, render
@@ -33,6 +34,7 @@ __all__ = [
     "Preview",
     "Run",
     "attach",
+    "attach_fleet",
     "build_image",
     "clean",
     "cluster_checks",
@@ -44,6 +46,7 @@ __all__ = [
     "exporter_in_pods",
     "exporter_url",
     "finished",
+    "fleet_in_cluster",
     "folder",
     "image_name",
     "is_fleet",
@@ -60,6 +63,7 @@ __all__ = [
     "replay",
     "report",
     "run",
+    "run_fleet",
     "run_on_cluster",
     "schema",
     "selfcheck",
@@ -75,6 +79,7 @@ _HOME = {
     "comparisons": ("compare", "pool"),
     "exporter": ("exporter_in_pods", "exporter_url"),
     "fingerprints": ("folder", "kept_fingerprints", "probe", "who"),
+    "fleet_runs": ("attach_fleet", "fleet_in_cluster", "run_fleet"),
     "fleets": ("FleetRun", "is_fleet", "load_fleet"),
     "handle": ("Run", "finished", "load", "report"),
     "images": ("build_image", "image_name", "render"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Unpack
 
@@ -13,9 +14,11 @@ from kts.app.images import ensured, extra_from, planned_in_pods
 from kts.app.measuring import default_directory
 from kts.app.plans import Changes
 from kts.app.printing import Say, silent
+from kts.conduct.ports import Watcher
 from kts.errors import KtsError
 from kts.k8s.cluster import creation
 from kts.k8s.cluster.api import Api
+from kts.k8s.follow import fleet as fleets
 from kts.k8s.follow import session as sessions
 from kts.k8s.follow.runs import RunState
 from kts.k8s.follow.runs import runs as runs_in
@@ -51,7 +54,7 @@ def run_on_cluster(
     run = sessions.new_run_id(plan.name)
     session = sessions.start(api, plan, settings, loaded.text, directory, run=run, overwrite=overwrite)
     say(f"run {run} in namespace {settings.namespace} (if this is closed: kts attach {run})")
-    return finished(directory, _concluded(api, session, keep=keep, progress=progress, say=say))
+    return finished(directory, concluded(api, session, shown(progress), keep=keep, say=say))
 
 
 def attach(
@@ -68,7 +71,7 @@ def attach(
     api = Api.connect(context)
     directory = Path(out or Path("runs") / run)
     session = sessions.attach(api, run, namespace, directory)
-    return finished(directory, _concluded(api, session, keep=keep, progress=progress, say=say))
+    return finished(directory, concluded(api, session, shown(progress), keep=keep, say=say))
 
 
 def collect(
@@ -85,8 +88,8 @@ def collect(
 
 
 def clean(run: str, *, namespace: str = DEFAULT_NAMESPACE, context: str | None = None, say: Say = silent) -> int:
-    """Removes a run from a cluster; returns how many objects there were of it."""
-    return creation.clean(Api.connect(context), run, namespace, told=say)
+    """Removes a run, or a fleet with all its runs, from a cluster; returns how many objects there were of it."""
+    return fleets.clean(Api.connect(context), run, namespace, told=say)
 
 
 def cluster_runs(namespace: str | None = None, *, context: str | None = None) -> list[RunState]:
@@ -94,11 +97,18 @@ def cluster_runs(namespace: str | None = None, *, context: str | None = None) ->
     return list(runs_in(Api.connect(context), namespace))
 
 
-def _concluded(api: Api, session: Session, *, keep: bool, progress: Console | None, say: Say) -> Outcome:
+def shown(progress: Console | None) -> RichWatcher:
+    """A watcher that shows a run's progress there, or nowhere."""
+    return RichWatcher(progress or Console(quiet=True))
+
+
+def concluded(
+    api: Api, session: Session, watching: AbstractContextManager[Watcher], *, keep: bool, say: Say
+) -> Outcome:
     """Follows the session to its end, fetches everything, and leaves nothing in the cluster unless ``keep``."""
     run, namespace = session.run, session.settings.namespace
     try:
-        with RichWatcher(progress or Console(quiet=True)) as watcher:
+        with watching as watcher:
             outcome = session.follow(watcher)
         info = session.finish(outcome)
     except (KeyboardInterrupt, KtsError):

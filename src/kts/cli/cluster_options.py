@@ -136,6 +136,47 @@ class RunPlace(Place):
         )
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class FleetOptions:
+    """The same run on many nodes, and how."""
+
+    nodes: Annotated[
+        str | None,
+        typer.Option(
+            metavar="SELECTOR",
+            help="Once on each node whose labels match, as kubectl's -l; '' for all.",
+            rich_help_panel=PANEL,
+        ),
+    ] = None
+    at_once: Annotated[
+        int, typer.Option(min=1, help="With --nodes: so many nodes at a time.", rich_help_panel=PANEL)
+    ] = 1
+    queue: Annotated[
+        str, typer.Option(help="With --nodes: Kueue's LocalQueue that admits the Job.", rich_help_panel=PANEL)
+    ] = ""
+    full_image: Annotated[
+        str | None,
+        typer.Option(
+            help="With --nodes: image of the whole kts. Default: built and loaded here.", rich_help_panel=PANEL
+        ),
+    ] = None
+
+    def check(self, on: str, *, overwrite: bool) -> None:
+        """UsageError for what does not go together, or is for Kubernetes alone."""
+        if self.nodes is None:
+            given = {"--at-once": self.at_once != 1, "--queue": self.queue, "--full-image": self.full_image}
+            for option in (option for option, value in given.items() if value):
+                raise UsageError(f"{option} is for runs on many nodes", "give --nodes SELECTOR, too")
+            return
+        if on != "k8s":
+            raise UsageError(f"--nodes: --on {on} has no nodes", "--on k8s --nodes SELECTOR")
+        if overwrite:
+            raise UsageError("--overwrite: a fleet replaces nothing", "give another directory with --out")
+        rules.name("--queue", self.queue)
+        if self.full_image:
+            rules.image("--full-image", self.full_image)
+
+
 def _quantity(option: str, text: str, example: str) -> str:
     amount = quantity.value(text)
     if text and (amount is None or amount < 0):

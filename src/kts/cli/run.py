@@ -10,11 +10,11 @@ from typing import Annotated, cast
 import typer
 
 from kts import app
-from kts.cli.cluster_options import PANEL, Context, RunPlace
+from kts.cli.cluster_options import PANEL, Context, FleetOptions, RunPlace
 from kts.cli.experiments import complete_name
 from kts.cli.options import Dcgm, Json, NoFigures, Telemetry
 from kts.cli.output import console, say
-from kts.cli.report import show_measured
+from kts.cli.report import show_fleet, show_measured
 from kts.errors import UsageError
 
 BACKENDS = ("local", "k8s", "replay")
@@ -86,6 +86,7 @@ def run(
     dcgm: Dcgm = "",
     context: Context = None,
     place: RunPlace,
+    fleet: FleetOptions,
     keep: Annotated[
         bool, typer.Option("--keep", help="Leave the run's objects in the cluster.", rich_help_panel=PANEL)
     ] = False,
@@ -100,6 +101,26 @@ def run(
         raise UsageError(f"--on: no backend {on!r}", f"known: {', '.join(BACKENDS)}")
     wanted = changes.given()
     progress = console(stderr=True)
+    fleet.check(on, overwrite=overwrite)
+    if fleet.nodes is not None:
+        measured_fleet = app.run_fleet(
+            experiment,
+            fleet.nodes,
+            place.run_settings(telemetry=telemetry, dcgm=dcgm),
+            out,
+            at_once=fleet.at_once,
+            queue=fleet.queue,
+            image=place.image,
+            full_image=fleet.full_image,
+            extra=place.extra,
+            context=context,
+            keep=keep,
+            progress=progress,
+            say=say,
+            **wanted,
+        )
+        show_fleet(measured_fleet, figures=not no_figures, as_json=as_json)
+        return
     if on == "k8s":
         measured = app.run_on_cluster(
             experiment,

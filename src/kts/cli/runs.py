@@ -12,11 +12,11 @@ from kts import app
 from kts.cli.cluster_options import Context, Namespace
 from kts.cli.options import Json, NoFigures
 from kts.cli.output import console, fields, print_plain_json, say
-from kts.cli.report import show_measured
+from kts.cli.report import show_fleet, show_measured
 from kts.errors import SetupError, UsageError
 from kts.k8s.objects.names import DEFAULT_NAMESPACE
 
-RunId = Annotated[str, typer.Argument(help="A run's ID, from `kts runs --on k8s`.")]
+RunId = Annotated[str, typer.Argument(help="A run's or fleet's ID, from `kts runs --on k8s`.")]
 Out = Annotated[Path | None, typer.Option(help="The run directory. Default: runs/ID.")]
 
 
@@ -50,6 +50,10 @@ def attach(  # noqa: PLR0917 - typer turns parameters into options
 ) -> None:
     """Follow, fetch and report a run in a cluster."""
     progress = console(stderr=True)
+    if app.fleet_in_cluster(run, namespace=namespace, context=context):
+        fleet = app.attach_fleet(run, out, namespace=namespace, context=context, keep=keep, progress=progress, say=say)
+        show_fleet(fleet, figures=not no_figures, as_json=as_json)
+        return
     measured = app.attach(run, out, namespace=namespace, context=context, keep=keep, progress=progress, say=say)
     show_measured(measured, figures=not no_figures, as_json=as_json)
 

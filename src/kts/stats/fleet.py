@@ -57,7 +57,7 @@ def band(figures: Mapping[str, Estimate], confidence: float = 0.95) -> Band:
     there = {node: one for node, one in figures.items() if not unusable(one)}
     empty = Band(gpu="", tenant="", figure="", nodes=len(there))
     if len(there) < FEWEST:
-        return msgspec.structs.replace(empty, refused=f"{len(there)} nodes have it; outliers need {FEWEST}")
+        return msgspec.structs.replace(empty, refused=f"outliers need {FEWEST} nodes that have it, here {len(there)}")
     values, errors = logs(list(there.values()), confidence)
     median = float(np.median(values))
     sigma = max(_spread(np.abs(values - median)), float(np.median(errors)))

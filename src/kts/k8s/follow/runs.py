@@ -7,7 +7,7 @@ import time
 import msgspec
 
 from kts.k8s.cluster.api import Api
-from kts.k8s.objects import Object, podstate
+from kts.k8s.objects import Object, fleet, podstate
 from kts.k8s.objects.names import (
     ANNOTATION_BLOCKS,
     ANNOTATION_EXPERIMENT,
@@ -47,7 +47,30 @@ def runs(api: Api, namespace: str | None) -> list[RunState]:
                 age_s=podstate.age_s(owner, time.time()),
             )
         )
+    found += _fleets(api, namespace)
     return sorted(found, key=lambda state: state.age_s)
+
+
+def _fleets(api: Api, namespace: str | None) -> list[RunState]:
+    """The fleets, each with how many of its nodes are over."""
+    owners = api.list("ConfigMap", namespace, {LABEL_APP: APP, LABEL_ROLE: fleet.ROLE})
+    jobs = api.list("Job", namespace, {LABEL_APP: APP, LABEL_ROLE: fleet.MEMBER}) if owners else []
+    by_fleet = {podstate.labelled(job, LABEL_RUN): job for job in jobs}
+    return [_fleet(owner, by_fleet.get(podstate.labelled(owner, LABEL_RUN))) for owner in owners]
+
+
+def _fleet(owner: Object, job: Object | None) -> RunState:
+    state = "stopped"
+    if job is not None:
+        over, wanted, waits = fleet.counts(job)
+        state = "waiting for its queue" if waits else f"{over} of {wanted} nodes over"
+    return RunState(
+        run=podstate.labelled(owner, LABEL_RUN),
+        namespace=owner["metadata"]["namespace"],
+        experiment=(owner["metadata"].get("annotations") or {}).get(ANNOTATION_EXPERIMENT, ""),
+        state=state,
+        age_s=podstate.age_s(owner, time.time()),
+    )
 
 
 def _state(pods: list[Object], blocks: str) -> str:

@@ -26,8 +26,8 @@ from kts.k8s.follow import evidence
 from kts.k8s.follow.conductor import Conductor
 from kts.k8s.follow.interrupts import Interrupts
 from kts.k8s.follow.podwatch import PodWatch
-from kts.k8s.objects import Object, classic_jobs, manifests, podstate
-from kts.k8s.objects.names import ENVIRONMENT_RUN, LABEL_BLOCK, LABEL_RUN
+from kts.k8s.objects import Object, classic_jobs, fleet, manifests, podstate
+from kts.k8s.objects.names import ENVIRONMENT_RUN, LABEL_BLOCK, LABEL_ROLE, LABEL_RUN
 from kts.k8s.objects.settings import ClusterSettings
 from kts.k8s.pod.status import Status
 from kts.model.mode import SharingMode
@@ -107,6 +107,8 @@ def attach(api: Api, run: str, namespace: str, directory: Path) -> Session:
     secret = api.get("Secret", manifests.object_name(run), namespace)
     if owner is None or secret is None:
         raise SetupError(f"no run {run} in namespace {namespace}", "kts runs --on k8s lists the runs that are there")
+    if podstate.labelled(owner, LABEL_ROLE) == fleet.ROLE:
+        raise UsageError(f"{run} is a fleet, not one run", f"kts attach {run}; of a node: kts collect {run}-0")
     try:
         plan = _stored(owner, "plan.json", Plan)
         settings = _stored(owner, "settings.json", ClusterSettings)

@@ -43,6 +43,14 @@ PLAN_MOUNT = "/etc/kts/run"
 TOKEN_MOUNT = "/etc/kts/token"
 DATA_MOUNT = "/var/lib/kts"
 USER_ID = 10001
+UNPRIVILEGED = {
+    "runAsNonRoot": True,
+    "runAsUser": USER_ID,
+    "runAsGroup": USER_ID,
+    "fsGroup": USER_ID,
+    "seccompProfile": {"type": "RuntimeDefault"},
+}
+"""Of a pod that passes the restricted Pod Security level."""
 CONTAINERS = ("conductor", "worker")
 DEFAULT_RUNTIME_CLASS = "nvidia"
 LONGEST_NAME = 63
@@ -112,7 +120,7 @@ def render(
     objects = [namespace_object(settings)] if settings.create_namespace else []
     objects += [
         _owner(plan, run, settings, experiment_text, created),
-        _secret(run, token, settings),
+        secret(run, token, settings),
         _service(run, settings),
         _network_policy(run, settings),
         _conductor(plan, run, settings, mode or sharingmode.asked(plan, settings)),
@@ -170,7 +178,8 @@ def _named(value: Any) -> bool:
     return isinstance(value, list) and bool(value) and all(isinstance(i, Mapping) and "name" in i for i in value)
 
 
-def _labels(run: str, role: str, tenant: str = "") -> dict[str, str]:
+def labels_of(run: str, role: str, tenant: str = "") -> dict[str, str]:
+    """The labels of an object of that run."""
     labels = {
         LABEL_APP: APP,
         "app.kubernetes.io/managed-by": "kts",
@@ -182,7 +191,7 @@ def _labels(run: str, role: str, tenant: str = "") -> dict[str, str]:
 
 
 def _meta(name: str, run: str, role: str, settings: ClusterSettings) -> Object:
-    return {"name": name, "namespace": settings.namespace, "labels": _labels(run, role)}
+    return {"name": name, "namespace": settings.namespace, "labels": labels_of(run, role)}
 
 
 def namespace_object(settings: ClusterSettings) -> Object:
@@ -207,7 +216,8 @@ def _owner(plan: Plan, run: str, settings: ClusterSettings, text: str, created: 
     return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": meta, "data": data}
 
 
-def _secret(run: str, token: str, settings: ClusterSettings) -> Object:
+def secret(run: str, token: str, settings: ClusterSettings) -> Object:
+    """The Secret with the run's token."""
     meta = _meta(object_name(run), run, "token", settings)
     return {"apiVersion": "v1", "kind": "Secret", "metadata": meta, "type": "Opaque", "stringData": {"token": token}}
 
@@ -254,7 +264,7 @@ def _conductor(plan: Plan, run: str, settings: ClusterSettings, mode: SharingMod
         **_scope_env(settings),
     }
     container = {
-        **_container("conductor", ["python3", "-m", "kts.k8s.pod.conductor"], settings),
+        **unprivileged("conductor", ["python3", "-m", "kts.k8s.pod.conductor"], settings),
         "env": [*_variables(told), _node_name()],
         "ports": [{"name": "worker", "containerPort": WORKER_PORT}, {"name": "status", "containerPort": STATUS_PORT}],
         "startupProbe": _LISTENS,
@@ -273,13 +283,13 @@ def _conductor(plan: Plan, run: str, settings: ClusterSettings, mode: SharingMod
         {"name": "tmp", "emptyDir": {}},
     ]
     spec = _pod_spec({LABEL_RUN: run, LABEL_ROLE: "tenant"}, container, volumes, settings)
-    spec["activeDeadlineSeconds"] = _deadline_s(plan) + settings.keep_s
+    spec["activeDeadlineSeconds"] = deadline_s(plan) + settings.keep_s
     if _sees_nvml(plan, settings):
         spec |= _runtime_class(settings)
     if settings.service_account:
         spec |= {"serviceAccountName": settings.service_account, "automountServiceAccountToken": True}
     template = {"metadata": _meta(conductor_name(run), run, "conductor", settings), "spec": spec}
-    return {"apiVersion": "v1", "kind": "Pod", **_templated(template, settings)}
+    return {"apiVersion": "v1", "kind": "Pod", **templated(template, settings)}
 
 
 def _sees_nvml(plan: Plan, settings: ClusterSettings) -> bool:
@@ -319,7 +329,7 @@ def worker_job(
 ) -> Object:
     """A Job of one pod that runs a worker of ``tenant`` once; ``env`` on top of what every worker gets."""
     container = {
-        **_container("worker", command, settings),
+        **unprivileged("worker", command, settings),
         **({"args": list(args)} if args else {}),
         "env": [*_variables(env or {}), *_tenant_env(tenant, run, settings), *_worker_env(plan)],
         "resources": _resources(plan, settings),
@@ -329,7 +339,7 @@ def worker_job(
     spec |= _runtime_class(settings)
     if settings.claim:
         spec["resourceClaims"] = [{"name": _CLAIM, "resourceClaimName": settings.claim}]
-    labels = {**_labels(run, "tenant", tenant), **(extra_labels or {})}
+    labels = {**labels_of(run, "tenant", tenant), **(extra_labels or {})}
     template = {"metadata": {"labels": dict(labels)}, "spec": spec}
     return {
         "apiVersion": "batch/v1",
@@ -339,9 +349,9 @@ def worker_job(
             "backoffLimit": 0,
             "completions": 1,
             "parallelism": 1,
-            "activeDeadlineSeconds": _deadline_s(plan),
+            "activeDeadlineSeconds": deadline_s(plan),
             "ttlSecondsAfterFinished": TTL_S,
-            "template": _templated(template, settings),
+            "template": templated(template, settings),
         },
     }
 
@@ -358,7 +368,7 @@ def _runtime_class(settings: ClusterSettings) -> Object:
     return {"runtimeClassName": name} if name else {}
 
 
-def _templated(template: Object, settings: ClusterSettings) -> Object:
+def templated(template: Object, settings: ClusterSettings) -> Object:
     """The pod with the user's template merged in; what that says of the other role's container is not for this pod.
 
     The node is pinned last: a template's own node affinity holds beside it, and not in its place.
@@ -409,7 +419,8 @@ def _node_name() -> Object:
     return {"name": "KTS_NODE", "valueFrom": {"fieldRef": {"fieldPath": "spec.nodeName"}}}
 
 
-def _container(name: str, command: list[str], settings: ClusterSettings) -> Object:
+def unprivileged(name: str, command: list[str], settings: ClusterSettings) -> Object:
+    """A container without any rights."""
     return {
         "name": name,
         "image": settings.image,
@@ -454,17 +465,12 @@ def _pod_spec(beside: dict[str, str], container: Object, volumes: list[Object], 
                 _REQUIRED: [{**together, "topologyKey": "kubernetes.io/hostname"}],
             }
         },
-        "securityContext": {
-            "runAsNonRoot": True,
-            "runAsUser": USER_ID,
-            "runAsGroup": USER_ID,
-            "fsGroup": USER_ID,
-            "seccompProfile": {"type": "RuntimeDefault"},
-        },
+        "securityContext": dict(UNPRIVILEGED),
         "containers": [container],
         "volumes": volumes,
     }
 
 
-def _deadline_s(plan: Plan) -> int:
+def deadline_s(plan: Plan) -> int:
+    """After how many seconds Kubernetes ends a run's pods by itself."""
     return round(2 * (plan.max_seconds or 6 * 3600)) + SPARE_S

@@ -20,7 +20,7 @@ DEFAULT_KEEP_S = 3600
 LABEL_RUN = "kts.dev/run"
 LABEL_TENANT = "kts.dev/tenant"
 LABEL_ROLE = "kts.dev/role"
-"""``owner``, ``conductor`` or ``tenant``."""
+"""``owner``, ``conductor`` or ``tenant``; of a fleet ``fleet``, its owner, and ``member``."""
 LABEL_BLOCK = "kts.dev/block"
 """Of a Job of the classic design: the block's index."""
 LABEL_JOB = "batch.kubernetes.io/job-name"
@@ -40,6 +40,13 @@ ENVIRONMENT_RUN = "kubernetes_run"
 
 WORKER_PORT = 7077
 STATUS_PORT = 7078
+LABEL_INDEX = "batch.kubernetes.io/job-completion-index"
+"""Which index of an Indexed Job a pod is for, as Kubernetes says it, in an annotation, and from 1.28 on in a label."""
+LABEL_QUEUE = "kueue.x-k8s.io/queue-name"
+"""On a Job: Kueue admits it from that LocalQueue."""
+SERVICE_ACCOUNT = "kts"
+"""As whom a fleet's pods run kts."""
+
 TOKEN_HEADER = "X-Kts-Token"
 
 GPU = "nvidia.com/gpu"

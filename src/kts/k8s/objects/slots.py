@@ -100,6 +100,14 @@ def _fits(node: Object, settings: ClusterSettings) -> bool:
     wanted = dict(settings.node_selector)
     if settings.node and node["metadata"]["name"] != settings.node:
         return False
-    ready = any(c.get("type") == "Ready" and c.get("status") == "True" for c in node["status"].get("conditions") or ())
-    cordoned = bool(node.get("spec", {}).get("unschedulable"))
-    return ready and not cordoned and all(labels.get(key) == value for key, value in wanted.items())
+    return not out_of_service(node) and all(labels.get(key) == value for key, value in wanted.items())
+
+
+def out_of_service(node: Object) -> str:
+    """Why no pod may be placed on the node; empty if some may."""
+    conditions = node.get("status", {}).get("conditions") or ()
+    ready: Object = next((c for c in conditions if c.get("type") == "Ready"), {})
+    if ready.get("status") != "True":
+        told = " ".join(str(ready.get("message") or ready.get("reason") or "").split())
+        return f"not Ready{f': {told}' if told else ''}"
+    return "cordoned" if node.get("spec", {}).get("unschedulable") else ""

@@ -59,9 +59,13 @@ class Desk:
             looks=self.sees(),
         )
 
+    def offers(self, name: str) -> bool:
+        """Whether it hands out a file of that name."""
+        return name in FILES
+
     def part(self, name: str, offset: int) -> bytes | None:
         """Up to PART_BYTES of a file; None if there is no such file."""
-        if name not in FILES:
+        if not self.offers(name):
             return None
         try:
             with (self.directory / name).open("rb") as file:
