@@ -100,8 +100,7 @@ class FleetHere(ClusterHere):
         with self._lock:
             self._answer()
             if kind == "Pod":
-                self._terminate(name)
-                return True
+                return self._terminate(name)
             for (k, pod), obj in list(self.objects.items()):
                 if k == "Pod" and kind == "Job" and obj["metadata"]["labels"].get(LABEL_JOB) == name:
                     self._terminate(pod)
@@ -114,9 +113,12 @@ class FleetHere(ClusterHere):
 
     # what controllers and kubelets do
 
-    def _terminate(self, pod: str) -> None:
+    def _terminate(self, pod: str) -> bool:
+        if ("Pod", pod) not in self.objects:
+            return False
         self.objects["Pod", pod]["metadata"].setdefault("deletionTimestamp", "2026-01-01T00:00:00Z")
         self.processes[pod].terminate()
+        return True
 
     def _tick(self) -> None:
         for kind, name in list(self.objects):

@@ -60,6 +60,8 @@ def run_fleet(
     fleets.check_account(api, settings.namespace)
     if image is None:
         settings = replace(settings, image=ensured(api, variant, None, say))
+    if full_image is None:
+        full_image = ensured(api, variant, None, say, full=True)
     spec = FleetSpec(
         id=new_run_id("fleet"),
         experiment=plan.name,
@@ -68,7 +70,7 @@ def run_fleet(
         nodes=fit,
         skipped=skipped,
         settings=settings,
-        image=full_image or ensured(api, variant, None, say, full=True),
+        image=full_image,
         at_once=at_once,
         queue=queue,
     )
