@@ -120,11 +120,11 @@ class ClusterHere:
         return [(self._folder / f"{pod}.log").read_bytes()]
 
     def proxy(self, method: str, namespace: str, pod: str, port: int, path: str, **what: Any) -> bytes:
-        del namespace, pod
+        del namespace
         self._answer()
         assert port == STATUS_PORT
         query = "&".join(f"{key}={value}" for key, value in (what.get("params") or {}).items())
-        connection = http.client.HTTPConnection("127.0.0.1", self._status_port, timeout=DEADLINE_S)
+        connection = http.client.HTTPConnection("127.0.0.1", self._door(pod), timeout=DEADLINE_S)
         try:
             connection.request(method, f"{path}?{query}", body=what.get("body", b""), headers=what["headers"])
             answer = connection.getresponse()
@@ -203,10 +203,15 @@ class ClusterHere:
 
     def _listens(self, pod: Object) -> bool:
         """What the startup probe asks."""
-        if not podstate.is_conductor(pod):
+        if podstate.tenant(pod):
             return True
         with socket.socket() as probe:
-            return probe.connect_ex(("127.0.0.1", self._status_port)) == 0
+            return probe.connect_ex(("127.0.0.1", self._door(podstate.name(pod)))) == 0
+
+    def _door(self, pod: str) -> int:
+        """The port on which that pod answers."""
+        del pod
+        return self._status_port
 
     def _token_of(self, run: str) -> str:
         secret = self.objects["Secret", f"kts-{run}"]

@@ -106,11 +106,6 @@ class FleetHere(ClusterHere):
                     self._terminate(pod)
             return super().delete(kind, name, namespace, propagation)
 
-    def proxy(self, method: str, namespace: str, pod: str, port: int, path: str, **what: Any) -> bytes:
-        with self._lock:
-            self._status_port = self._doors.get(pod, 1)
-        return super().proxy(method, namespace, pod, port, path, **what)
-
     # what controllers and kubelets do
 
     def _terminate(self, pod: str) -> bool:
@@ -184,6 +179,9 @@ class FleetHere(ClusterHere):
             "KUBECONFIG": str(self.kubeconfig),
             "JOB_COMPLETION_INDEX": str(fleet.index_of(pod) or 0),
         }
+
+    def _door(self, pod: str) -> int:
+        return self._doors.get(pod, 1)
 
     def _node_of(self, pod: Object) -> str:
         affinity = (pod["spec"].get("affinity") or {}).get("nodeAffinity") or {}

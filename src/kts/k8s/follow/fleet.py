@@ -204,11 +204,14 @@ class FleetSession:
         node = self.spec.nodes[index]
         if podstate.phase(pod) == "Running":
             member = self._member(index, podstate.name(pod))
-            if (status := member.fetched()) is not None:
+            if (status := member.fetched(pod)) is not None:
                 self._texts[node] = status.progress.text if status.progress is not None else "starting"
                 if member.outcome is not None:
                     self._end(index, member.outcome)
                     member.done()
+            elif error := member.unreachable:
+                failed = Outcome(kind="failed", reason=error.what, remedy=error.remedy, exit_code=error.exit_code)
+                self._end(index, failed)
         elif podstate.ended(pod):
             reason = (pod.get("status") or {}).get("reason", "")
             self._end(index, self._gone(f"ended{f' ({reason})' if reason else ''}"))

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
 import shutil
 from pathlib import Path, PurePosixPath
-from typing import Any
 
 from kts import files
 from kts.errors import DataError, SetupError
 from kts.k8s.cluster.api import Api, Missing, Unavailable
-from kts.k8s.objects.names import STATUS_PORT, TOKEN_HEADER
+from kts.k8s.follow.conductor import Conductor
+from kts.k8s.objects import Object
 from kts.k8s.pod.status import PART_BYTES, Status
 from kts.model.run import Outcome
 from kts.store import layout
@@ -22,15 +21,16 @@ class Member:
 
     def __init__(self, api: Api, namespace: str, pod: str, token: str, directory: Path) -> None:
         self.outcome: Outcome | None = None
-        self._api, self._namespace, self._pod, self._headers = api, namespace, pod, {TOKEN_HEADER: token}
+        self._api = api
         self._mirror = Mirror.resume(directory)
+        self._door = Conductor(api, namespace, pod, token, note=self._mirror.note)
 
-    def fetched(self) -> Status | None:
-        """Brings the copy up to what is there; what the pod says, None while it does not answer. DataError, SetupError
-        where the copy cannot be made."""
+    def fetched(self, pod: Object) -> Status | None:
+        """Brings the copy up to what is there; what the ``pod`` says, None while it does not answer. DataError,
+        SetupError where the copy cannot be made."""
+        self._door.see(pod)
         try:
-            answer = self._ask("GET", "/v1/status")
-            status = files.decode(answer, Status, "the pod's answer", "not a status", "use one kts version")
+            status = self._door.status()
             if status.outcome is None:
                 self._grow(status)
             else:
@@ -40,6 +40,11 @@ class Member:
             self._api.version()  # Unavailable if it is the server that is away, and not only the pod
             return None
         return status
+
+    @property
+    def unreachable(self) -> SetupError | None:
+        """What must be done where nothing ever led to the pod."""
+        return self._door.unreachable
 
     def finish(self, outcome: Outcome) -> bool:
         """Ends the copy, with ``outcome`` unless it is the run's own; whether there is a run in it."""
@@ -53,25 +58,22 @@ class Member:
 
     def done(self) -> None:
         """Lets the pod go; best effort."""
-        with contextlib.suppress(SetupError):
-            self._ask("POST", "/v1/done")
+        self._door.post("/v1/done")
 
     def close(self) -> None:
         """Lets others write the directory."""
+        self._door.close()
         self._mirror.close()
-
-    def _ask(self, method: str, path: str, **more: Any) -> bytes:
-        return self._api.proxy(method, self._namespace, self._pod, STATUS_PORT, path, headers=self._headers, **more)
 
     def _grow(self, status: Status) -> None:
         """The growing files first, so that run.json, which names their blocks, is never ahead of them."""
         if layout.RUN not in status.files:
             return
-        run = self._ask("GET", f"/v1/files/{layout.RUN}")
+        run = self._door.ask("GET", f"/v1/files/{layout.RUN}")
         for name in GROWING:
             have = self._mirror.size(name)
             while have < status.files.get(name, 0):
-                part = self._ask("GET", f"/v1/files/{name}", params={"offset": str(have)})
+                part = self._door.ask("GET", f"/v1/files/{name}", params={"offset": str(have)})
                 if not part:
                     break
                 have = self._mirror.append(name, part, have)
@@ -98,7 +100,7 @@ class Member:
             self._mirror.replace_run((self._mirror.directory / layout.RUN).read_bytes())
 
     def _part(self, name: str, offset: int) -> bytes:
-        return self._ask("GET", f"/v1/files/{name}", params={"offset": str(offset)})
+        return self._door.ask("GET", f"/v1/files/{name}", params={"offset": str(offset)})
 
 
 def _checked(name: str) -> None:

@@ -156,6 +156,7 @@ def _member(spec: FleetSpec, plan: Plan, labels: dict[str, str]) -> Object:
         **manifests.unprivileged(MEMBER, ["python3", "-m", "kts.app.member"], settings),
         "env": [{"name": "HOME", "value": "/tmp"}],
         "ports": [{"name": "status", "containerPort": STATUS_PORT}],
+        "startupProbe": manifests.LISTENS,
         "resources": {"requests": {"cpu": "100m", "memory": "512Mi"}, "limits": {"memory": "4Gi"}},
         "volumeMounts": [
             {"name": "run", "mountPath": manifests.PLAN_MOUNT, "readOnly": True},

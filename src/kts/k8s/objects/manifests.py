@@ -56,7 +56,7 @@ DEFAULT_RUNTIME_CLASS = "nvidia"
 LONGEST_NAME = 63
 RUN_ID = re.compile(r"[a-z0-9](?:[-a-z0-9]{0,28}[a-z0-9])?")
 _CONNECT = f"import socket; socket.create_connection(('127.0.0.1', {STATUS_PORT}), 4)"
-_LISTENS = {
+LISTENS = {
     "exec": {"command": ["python3", "-ISc", _CONNECT]},
     "periodSeconds": 1,
     "timeoutSeconds": 5,
@@ -267,7 +267,7 @@ def _conductor(plan: Plan, run: str, settings: ClusterSettings, mode: SharingMod
         **unprivileged("conductor", ["python3", "-m", "kts.k8s.pod.conductor"], settings),
         "env": [*_variables(told), _node_name()],
         "ports": [{"name": "worker", "containerPort": WORKER_PORT}, {"name": "status", "containerPort": STATUS_PORT}],
-        "startupProbe": _LISTENS,
+        "startupProbe": LISTENS,
         "resources": {"requests": {"cpu": "100m", "memory": "256Mi"}, "limits": {"memory": "2Gi"}},
         "volumeMounts": [
             {"name": "run", "mountPath": PLAN_MOUNT, "readOnly": True},
