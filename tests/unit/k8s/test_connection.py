@@ -6,7 +6,7 @@ import subprocess
 from typing import Any
 
 import pytest
-from tests.helpers_apiserver import NAME, ApiServer, Authority, Cluster, data, proxying
+from tests.helpers_apiserver import NAME, ApiServer, Authority, Cluster, data, proxying, serving
 
 from kts.errors import SetupError
 from kts.k8s.cluster.api import Unavailable
@@ -159,6 +159,16 @@ def test_a_proxy_that_is_none_is_said_to_be_the_reason(cluster: Cluster) -> None
     with pytest.raises(Unavailable, match="cannot be reached through its proxy: ") as error:
         cluster.connected({}, proxy_url=url.replace("socks5://", "http://me:secret@")).version()
     assert "secret" not in error.value.what + error.value.remedy
+
+
+def test_without_tls_credentials_are_sent_to_this_machine_alone(cluster: Cluster) -> None:
+    """Else they could be read on the way; or a gate on this machine, such as a tunnel's end, would not know the user."""
+    with serving(None) as plain:
+        cluster.connected({"token": "t"}, server=plain.url, certificate_authority_data=None).version()
+        assert plain.asked[0].who == "Bearer t"
+        far = plain.url.replace("127.0.0.1", NAME)
+        with pytest.raises(SetupError, match=r"cluster\.server is http://, over which credentials would be read"):
+            cluster.connected({"token": "t"}, server=far, certificate_authority_data=None)
 
 
 def test_a_servers_path_and_query(cluster: Cluster, server: ApiServer) -> None:

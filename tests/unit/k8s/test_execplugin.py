@@ -105,6 +105,13 @@ def test_a_plugin_is_told_of_the_cluster_if_it_wants_to_be(
     }
 
 
+def test_what_a_plugin_cannot_be_told_is_one_line(cluster: Cluster, script: Script) -> None:
+    """Else it would be an internal error."""
+    own = [{"name": "client.authentication.k8s.io/exec", "extension": "\ud800"}]
+    with pytest.raises(SetupError, match="cannot be told of the cluster by its extensions"):
+        cluster.connected(script.user(provideClusterInfo=True), extensions=own).version()
+
+
 def test_a_command_is_sought_as_by_client_go(
     cluster: Cluster, server: ApiServer, script: Script, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -46,7 +46,11 @@ def ask(plugin: Plugin) -> Credential:
         "apiVersion": plugin.version,
         "spec": {"interactive": interactive, **({"cluster": plugin.cluster} if plugin.cluster else {})},
     }
-    env = {**os.environ, **dict(plugin.env), "KUBERNETES_EXEC_INFO": msgspec.json.encode(asked).decode()}
+    try:
+        told_of = msgspec.json.encode(asked).decode()
+    except (ValueError, OverflowError) as error:
+        raise _error(plugin, f"cannot be told of the cluster by its extensions: {error}") from error
+    env = {**os.environ, **dict(plugin.env), "KUBERNETES_EXEC_INFO": told_of}
     process = _started(plugin, env, interactive)
     limit_s = INTERACTIVE_LIMIT_S if interactive else LIMIT_S
     try:

@@ -8,11 +8,12 @@ from __future__ import annotations
 import os
 import re
 import ssl
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+import httpx2
 import msgspec
 
 from kts.errors import SetupError
@@ -154,14 +155,21 @@ def user(entry: Fields, cluster: Fields, where: Server) -> User:
 def _url(cluster: Fields) -> str:
     """The server's address, without a query."""
     given = cluster.text("server")
-    try:
-        parts = urlsplit(given)
-        usable = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
-    except ValueError:
-        usable = False
-    if not usable or not given.isprintable() or " " in given:
+    if not _usable(given, ("http", "https")):
         raise cluster.fault("server", f"is {shown(given)}, not a URL with https://")
-    return parts._replace(query="", fragment="").geturl()
+    if urlsplit(given).username is not None:
+        raise cluster.fault("server", "names a user; that belongs into user.username and user.password")
+    return urlsplit(given)._replace(query="", fragment="").geturl()
+
+
+def _usable(url: str, schemes: Collection[str]) -> bool:
+    """Whether a request can be sent to the URL."""
+    try:
+        parts = urlsplit(url)
+        httpx2.URL(url)
+        return parts.scheme in schemes and bool(parts.hostname) and parts.port != 0 and " " not in url
+    except (ValueError, httpx2.InvalidURL):
+        return False
 
 
 def _authority(cluster: Fields) -> str:
@@ -180,12 +188,7 @@ def _authority(cluster: Fields) -> str:
 
 
 def _check_proxy(proxy: str, place: str) -> None:
-    try:
-        parts = urlsplit(proxy)
-        usable = parts.scheme in proxies.SCHEMES and bool(parts.hostname) and parts.port != 0
-    except ValueError:
-        usable = False
-    if not usable:  # never shown: it may hold a password
+    if not _usable(proxy, proxies.SCHEMES):  # never shown: it may hold a password
         raise SetupError(f"{place} is no URL of a proxy with http, https or socks5", "correct or remove it")
 
 

@@ -17,12 +17,13 @@ from kts.errors import SetupError
 from kts.k8s.cluster import identity
 from kts.k8s.cluster.identity import Access, Server, User
 from kts.k8s.cluster.kubefields import REMEDY, Fields, content, fault
-from kts.shown import visible
+from kts.shown import LONGEST, shown, visible
 from kts.spec.yamltree import TreeError, parse
 
 DEFAULT = "~/.kube/config"
 SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 _LISTS = {"clusters": "cluster", "contexts": "context", "users": "user"}
+_MOST_NAMED = 20
 _CONTEXT = ("cluster", "user", "namespace")
 Entry = dict[str, Any]
 
@@ -91,13 +92,13 @@ def _of_pod(env: Mapping[str, str]) -> Access:
 
 def _of_context(config: _Config, name: str, env: Mapping[str, str]) -> Access:
     path, chosen = _entry(config, "contexts", name)
-    fields = Fields(path, f"context {visible(name)!r}", chosen)
+    fields = Fields(path, f"context {shown(name)}", chosen)
     fields.only(_CONTEXT, ("extensions", "name"))
     cluster = Fields(*_placed(config, "clusters", fields.name("cluster")))
     where = identity.server(cluster, env)
     user_name = fields.name("user")
     entry = Fields(*_placed(config, "users", user_name)) if user_name else Fields(path, "user", {})
-    origin = f"kubeconfig {visible(str(path))}: context {visible(name)!r}"
+    origin = f"kubeconfig {visible(str(path))}: context {shown(name)}"
     return Access(origin, where, identity.user(entry, cluster, where), fields.name("namespace"))
 
 
@@ -129,7 +130,7 @@ def _read(path: Path) -> Entry:
         raise fault(path, f"not YAML: {error.message}{f' (line {error.line})' if error.line else ''}") from error
     if tree.repeated:
         place, first, second = tree.repeated[0]
-        raise fault(path, f"{visible('.'.join(map(str, place)))} stands twice, in lines {first} and {second}")
+        raise fault(path, f"{visible('.'.join(map(str, place))[:LONGEST])} stands twice, in lines {first} and {second}")
     if tree.data is None:
         return {}
     if not isinstance(tree.data, dict):
@@ -156,7 +157,9 @@ def _entry(config: _Config, kind: str, name: str) -> tuple[Path, Entry]:
     try:
         return config.entries[kind][name]
     except KeyError:
-        there = visible(", ".join(sorted(config.entries[kind]))) or "none"
+        there = [visible(one[:LONGEST]) for one in sorted(config.entries[kind])]
+        more = f" and {len(there) - _MOST_NAMED} more" if len(there) > _MOST_NAMED else ""
+        listed = f"{', '.join(there[:_MOST_NAMED]) or 'none'}{more}"
         raise SetupError(
-            f"kubeconfig {config.where}: no {_LISTS[kind]} {visible(name)!r} (there are: {there})", REMEDY
+            f"kubeconfig {config.where}: no {_LISTS[kind]} {shown(name)} (there are: {listed})", REMEDY
         ) from None

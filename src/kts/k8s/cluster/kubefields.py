@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from kts.errors import SetupError
-from kts.shown import shown, visible
+from kts.shown import LONGEST, shown, visible
 from kts.spec.explain import did_you_mean
 
 REMEDY = "set KUBECONFIG, or give --context; kubectl config get-contexts lists them"
@@ -55,7 +55,7 @@ class Fields:
         """A word; empty if absent. No number, since 007 is one, and would become 7."""
         value = self._entry.get(key)
         if value is None or isinstance(value, str):
-            return value or ""
+            return self._whole(key, value or "")
         number = isinstance(value, int | float) and not isinstance(value, bool)
         raise self.fault(key, "is a number, which needs quotes here" if number else "is no text")
 
@@ -133,7 +133,8 @@ class Fields:
         return raw
 
     def _named(self, key: str) -> str:
-        return f"{self._place}.{visible(key)}" if self._place else visible(key)
+        key = visible(key[:LONGEST])
+        return f"{self._place}.{key}" if self._place else key
 
     def _mapping(self, key: str, value: object) -> Mapping[str, Any]:
         if not isinstance(value, dict | None):
@@ -142,8 +143,14 @@ class Fields:
 
     def _texts(self, key: str, value: object) -> tuple[str, ...]:
         if isinstance(value, list | None) and all(isinstance(one, str) for one in value or []):
-            return tuple(value or [])
+            return tuple(self._whole(key, one) for one in value or [])
         raise self.fault(key, "is no list of words (a number needs quotes)")
+
+    def _whole(self, key: str, text: str) -> str:
+        """``text``, which can be sent."""
+        if any(0xD800 <= ord(char) <= 0xDFFF for char in text):
+            raise self.fault(key, "holds half a character")
+        return text
 
     def _sendable(self, key: str, text: str) -> str:
         if any(ord(char) < 32 or ord(char) == 127 for char in text):
