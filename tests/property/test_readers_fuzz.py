@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import base64
+import json
 import os
 import struct
 import time
@@ -26,6 +27,10 @@ from tests.helpers_telemetry import exporter_text, series
 from kts import files
 from kts.cli.main import main
 from kts.errors import KtsError
+from kts.k8s.cluster import kubeconfig
+from kts.k8s.cluster.api import Api
+from kts.k8s.cluster.execplugin import credential
+from kts.k8s.cluster.identity import Plugin
 from kts.k8s.pod.status import stop_reason
 from kts.model.plan import Kernel, Tenant
 from kts.model.run import DeviceInfo
@@ -285,6 +290,34 @@ def _kept(name: str) -> Callable[[Path], bytes]:
     return lambda _: (KEPT / name).read_bytes()
 
 
+def _kubeconfig(_: Path) -> bytes:
+    version = "client.authentication.k8s.io/v1"
+    plugin = {"apiVersion": version, "command": "./x", "args": ["a"], "env": [{"name": "A", "value": "b"}]}
+    plugin |= {"installHint": "x", "provideClusterInfo": True, "interactiveMode": "Never"}
+    acting = {"as": "a", "as-uid": "u", "as-groups": ["g"], "as-user-extra": {"k": ["v"]}}
+    extensions = [{"name": "client.authentication.k8s.io/exec", "extension": {"a": 1}}]
+    cluster = {"server": "https://h:6443/p", "proxy-url": "http://u:p@p:1", "tls-server-name": "x"}
+    return json.dumps(
+        {
+            "current-context": "c",
+            "clusters": [{"name": "c", "cluster": {**cluster, "extensions": extensions}}],
+            "users": [{"name": "c", "user": {**acting, "exec": plugin}}],
+            "contexts": [{"name": "c", "context": {"cluster": "c", "user": "c", "namespace": "n"}}],
+        }
+    ).encode()
+
+
+def _read_kubeconfig(raw: bytes, folder: Path) -> None:
+    path = folder / "config"
+    path.write_bytes(raw)
+    Api.of(kubeconfig.access(None, {"KUBECONFIG": str(path)})).close()
+
+
+def _answer(_: Path) -> bytes:
+    status = {"token": "t", "expirationTimestamp": "2030-01-01T00:00:00Z"}
+    return json.dumps({"kind": "ExecCredential", "apiVersion": "v", "status": status}).encode()
+
+
 READERS = {
     "run.json": Reader(_run_seed, _read_run, few=60),
     "summary": Reader(lambda _: files.encode(summary()), _read_summaries, few=60),
@@ -310,6 +343,8 @@ READERS = {
     "frames": Reader(lambda _: frame(encode(make_chunk(0, 0, make_records(3)))) * 2, _read_frames, text=False),
     "log": Reader(_golden_log, _read_app_lines, few=60),
     "experiment": Reader(lambda _: ready_made_text("demo").encode(), _read_experiment),
+    "kubeconfig": Reader(_kubeconfig, _read_kubeconfig, few=60),
+    "exec plugin": Reader(_answer, lambda raw, _: credential(Plugin("x", "v"), raw)),
     "exporter": Reader(
         lambda _: exporter_text().encode(), lambda raw, _: device_values(raw.decode(errors="replace"), "GPU-1")
     ),

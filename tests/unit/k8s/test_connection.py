@@ -162,7 +162,7 @@ def test_a_proxy_that_is_none_is_said_to_be_the_reason(cluster: Cluster) -> None
 
 
 def test_without_tls_credentials_are_sent_to_this_machine_alone(cluster: Cluster) -> None:
-    """Else they could be read on the way; or a gate on this machine, such as a tunnel's end, would not know the user."""
+    """Else they could be read on the way; or a tunnel that begins on this machine would not know the user."""
     with serving(None) as plain:
         cluster.connected({"token": "t"}, server=plain.url, certificate_authority_data=None).version()
         assert plain.asked[0].who == "Bearer t"

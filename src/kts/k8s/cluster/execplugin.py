@@ -64,7 +64,7 @@ def ask(plugin: Plugin) -> Credential:
     if process.returncode:
         how = f"exit code {process.returncode}" if process.returncode > 0 else f"signal {-process.returncode}"
         raise _error(plugin, f"failed with {how}{_quoted(told)}")
-    return _credential(plugin, output, told)
+    return credential(plugin, output, told)
 
 
 def _interactive(plugin: Plugin) -> bool:
@@ -135,7 +135,8 @@ def _end(process: subprocess.Popen[bytes], interactive: bool) -> None:
         process.wait()
 
 
-def _credential(plugin: Plugin, output: bytes, told: bytes) -> Credential:
+def credential(plugin: Plugin, output: bytes, told: bytes = b"") -> Credential:
+    """What the plugin's output holds. ``told``: what it wrote beside it. SetupError if that is no credential."""
     answer = _parsed(output)
     if not isinstance(answer, dict) or answer.get("kind") != "ExecCredential":
         raise _error(plugin, f"answered {shown(output.decode(errors='replace'))}, no ExecCredential{_quoted(told)}")
@@ -161,9 +162,9 @@ def _credential(plugin: Plugin, output: bytes, told: bytes) -> Credential:
 
 def _parsed(output: bytes) -> Any:
     """JSON or, as client-go takes it, too, YAML; None if it is neither."""
-    with contextlib.suppress(msgspec.DecodeError, RecursionError):
+    with contextlib.suppress(msgspec.DecodeError, UnicodeError, RecursionError):
         return msgspec.json.decode(output)
-    with contextlib.suppress(TreeError, UnicodeDecodeError):
+    with contextlib.suppress(TreeError, UnicodeError):
         return parse(output.decode()).data
     return None
 
