@@ -187,6 +187,23 @@ def test_one_that_is_not_there_yet_is_read_once_it_is(served: Exporter) -> None:
     assert state.gaps[0].end_ns - state.gaps[0].begin_ns == 20 * S
 
 
+def test_another_way_to_the_exporter_is_taken_when_one_ends(served: Exporter) -> None:
+    """Else the pod that takes an exporter's place, at another address, would never be asked."""
+    with exporter() as later, exporter() as elsewhere:
+        elsewhere.text = exporter_text().replace(UUID, OTHER_UUID)
+        watch = Watch(served)
+        watch.source = DcgmSource(f"{served.url} {elsewhere.url} {later.url}", clock=watch.clock)
+        watch.open_sources.append(watch.source)
+        assert not watch.source.open(UUID).missing
+        served.stop()
+        found = []
+        for k in range(8):
+            later.text = exporter_text(sm=k / 10)
+            found += watch.spans(S)
+        assert found[-2:] == [(S, 0.6), (S, 0.7)]
+        assert served.url in watch.source.url
+
+
 def test_one_that_never_came_is_missing(served: Exporter) -> None:
     """Else a wrong address would look like a GPU without DCGM."""
     served.stop()

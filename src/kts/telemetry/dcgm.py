@@ -73,8 +73,9 @@ class Changes:
 
 
 class DcgmSource:
-    """`kts.telemetry.source.Source`. UsageError if ``url`` is none that can be scraped. ``tenants``: host name (a pod's
-    is its name) to tenant, as known now. ``nvml``: the module, given in tests."""
+    """`kts.telemetry.source.Source`. UsageError if ``url`` is none that can be scraped; several, with spaces between,
+    are ways to the same exporter, taken in turn. ``tenants``: host name (a pod's is its name) to tenant, as known now.
+    ``nvml``: the module, given in tests."""
 
     name = "dcgm"
     remote = True
@@ -88,8 +89,8 @@ class DcgmSource:
         clock: Callable[[], int] = time.monotonic_ns,
         realtime: Callable[[], int] = time.time_ns,
     ) -> None:
-        self._endpoint = Endpoint(url)
-        self.url = self._endpoint.url
+        self._endpoints = deque(Endpoint(one) for one in url.split() or [""])
+        self.url = " or ".join(endpoint.url for endpoint in self._endpoints)
         self._tenants, self._nvml, self._clock, self._realtime = tenants, nvml, clock, realtime
         self._uuid = ""
         self._target: Target | None = None
@@ -106,31 +107,24 @@ class DcgmSource:
         self._outages = Outages(self._clock())
         self._means, self._moments = Changes("device", uuid), Changes("device", uuid)
         text = self._scraped()
-        if text is not None:
-            told = self._told(text)
-            if told is None or not told.device:
-                if of := dcgm_values.gpus(text):
-                    self.close()
-                    raise SourceMissingError(self._tells_nothing(of))
-                self._outages.failed(self._clock(), "it tells of no GPU")
-            else:
-                t_ns = self._clock()
-                self._outages.answered(t_ns)
-                self._learn(told, t_ns)
+        told = self._told(text)
+        if told is not None:
+            t_ns = self._clock()
+            self._outages.answered(t_ns)
+            self._learn(told, t_ns)
+        elif (of := dcgm_values.gpus(text or "")) and len(self._endpoints) == 1:
+            self.close()
+            raise SourceMissingError(self._tells_nothing(of))
         return self.state()
 
     def sample(self) -> list[Sample]:
         """See Source. Never fails: a time without the exporter is a gap."""
         if not self._outages.due(self._clock()):
             return []
-        text = self._scraped()
-        if text is None:
+        told = self._told(self._scraped())
+        if told is None:
             return []
         t_ns = self._clock()
-        told = self._told(text)
-        if told is None or not told.device:
-            self._outages.failed(t_ns, self._tells_nothing(dcgm_values.gpus(text)))
-            return []
         if self._outages.answered(t_ns):
             self._forget()
         return self._learn(told, t_ns)
@@ -148,20 +142,32 @@ class DcgmSource:
 
     def close(self) -> None:
         """See Source."""
-        self._endpoint.close()
+        for endpoint in self._endpoints:
+            endpoint.close()
 
     def _scraped(self) -> str | None:
+        """What it answers; None if it does not."""
         try:
-            return self._endpoint.get()
+            return self._endpoints[0].get()
         except ScrapeError as error:
-            self._outages.failed(self._clock(), str(error))
+            self._failed(str(error))
             return None
 
-    def _told(self, text: str) -> Told | None:
-        """What it says of the tenants' device; None where it is not known which of the exporter's that is."""
-        if self._target is None:
-            self._target = self._found_target(text)
-        return dcgm_values.told(text, self._target) if self._target else None
+    def _failed(self, why: str) -> None:
+        """The next time another way is tried."""
+        self._outages.failed(self._clock(), why)
+        self._endpoints.rotate(-1)
+
+    def _told(self, text: str | None) -> Told | None:
+        """What it says of the tenants' device; None if nothing, or if nobody says which of the exporter's that is."""
+        if text is None:
+            return None
+        self._target = self._target or self._found_target(text)
+        told = dcgm_values.told(text, self._target) if self._target else None
+        if told is not None and told.device:
+            return told
+        self._failed(self._tells_nothing(dcgm_values.gpus(text)))
+        return None
 
     def _found_target(self, text: str) -> Target | None:
         """A MIG instance's lines bear its GPU's UUID: NVML, or the name itself, says which; else the only one."""

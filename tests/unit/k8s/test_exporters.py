@@ -28,8 +28,11 @@ class Cluster(Api):
 
     def __init__(self, *pods: dict[str, Any], closed: tuple[str | None, ...] = (), away: bool = False) -> None:
         self.pods, self.closed, self.away = pods, closed, away
+        self.services: list[dict[str, Any]] = []
 
     def list(self, kind: str, namespace: str | None = None, labels: Any = None) -> list[dict[str, Any]]:
+        if kind == "Service":
+            return [one for one in self.services if one["metadata"]["namespace"] == namespace]
         assert kind == "Pod"
         assert set(labels) <= set(SELECTORS)
         if self.away:
@@ -91,6 +94,27 @@ def test_the_exporter_of_the_runs_node_is_taken() -> None:
     """Else another node's GPU would be scraped, and be missing by its UUID."""
     cluster = Cluster(pod("a", "n1", ip="10.0.0.1"), pod("b", "n2", ip="10.0.0.2"))
     assert with_exporter(cluster, settings(node="n2")).dcgm == "http://10.0.0.2:9400/metrics"
+
+
+def service(address: str, *, local: bool = False, port: Any = "metrics", **selector: str) -> dict[str, Any]:
+    """One in the operator's namespace."""
+    ports = [{"port": 8080, "targetPort": 1}, {"port": 9400, "targetPort": port}]
+    policy = {"internalTrafficPolicy": "Local" if local else "Cluster"}
+    spec = {"clusterIP": address, "selector": selector, "ports": ports, **policy}
+    return {"metadata": {"name": "s", "namespace": "gpu-operator"}, "spec": spec}
+
+
+def test_the_exporters_service_is_the_way_to_the_pod_after_it() -> None:
+    """Else an exporter's update in the middle of a run would be its end: the next pod has another address."""
+    one = pod("a", "n1")
+    one["metadata"]["labels"] = {"app": "nvidia-dcgm-exporter", "x": "y"}
+    cluster = Cluster(one)
+    app = "nvidia-dcgm-exporter"
+    cluster.services = [service("None", app=app), service("10.1.0.1", app="other"), service("10.1.0.2")]
+    assert with_exporter(cluster, settings(node="n1")).dcgm == "http://10.0.0.7:9400/metrics"
+    cluster.services += [service("10.1.0.3", app=app), service("fd00::9", local=True, port=9400, app=app)]
+    chosen = with_exporter(cluster, settings(node="n1"))
+    assert chosen.dcgm == "http://10.0.0.7:9400/metrics http://[fd00::9]:9400/metrics"
 
 
 @pytest.mark.parametrize(

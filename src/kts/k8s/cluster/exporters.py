@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import msgspec
 
 from kts.errors import KtsError
@@ -45,7 +47,15 @@ def with_exporter(api: Api, settings: ClusterSettings) -> ClusterSettings:
         return _without(settings, f"no dcgm-exporter runs{on} (looked in {where})")
     if len({one.node for one in here}) > 1:
         return _without(settings, "the scheduler chooses the run's node, and exporters run on several: give --node")
-    return msgspec.structs.replace(settings, dcgm=here[0].url)
+    return msgspec.structs.replace(settings, dcgm=" ".join(_ways(api, here[0])))
+
+
+def _ways(api: Api, one: Exporter) -> list[str]:
+    """To its pod, and to the pod that comes after it."""
+    with contextlib.suppress(KtsError):
+        if later := exporters.service_url(one, api.list("Service", one.namespace)):
+            return [one.url, later]
+    return [one.url]
 
 
 def _without(settings: ClusterSettings, why: str) -> ClusterSettings:

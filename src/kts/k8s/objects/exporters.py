@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 from kts.k8s.objects import Object
@@ -22,13 +22,15 @@ _PORT_NAME = "metrics"
 
 
 class Exporter(NamedTuple):
-    """One that runs. ``url``: where the cluster's pods, and its node, reach it."""
+    """One that runs. ``url``: where the cluster's pods, and its node, reach it; another pod in its place will have
+    another."""
 
     namespace: str
     pod: str
     node: str
     port: int
     url: str
+    labels: Mapping[str, str] = {}
 
     @property
     def name(self) -> str:
@@ -54,9 +56,31 @@ def exporters(pods: Iterable[Object]) -> list[Exporter]:
             node=spec.get("nodeName", ""),
             port=port,
             url=f"{scheme}://{host}:{port}/metrics",
+            labels=pod["metadata"].get("labels") or {},
         )
         found[one.name] = one
     return [found[name] for name in sorted(found)]
+
+
+def service_url(one: Exporter, services: Iterable[Object]) -> str:
+    """The address of a Service that leads to the exporter, and to the pod after it; empty if there is none. One that
+    leads to this node's alone comes first: others may lead to another node's exporter."""
+    found = []
+    for service in services:
+        spec = service.get("spec") or {}
+        selector, address = spec.get("selector") or {}, spec.get("clusterIP") or "None"
+        if address == "None" or not selector or not selector.items() <= one.labels.items():
+            continue
+        host = f"[{address}]" if ":" in address else address
+        found += [
+            (
+                spec.get("internalTrafficPolicy") != "Local",
+                f"{one.url.partition(':')[0]}://{host}:{port['port']}/metrics",
+            )
+            for port in spec.get("ports") or []
+            if port.get("targetPort", port["port"]) in (_PORT_NAME, one.port)
+        ]
+    return min(found)[1] if found else ""
 
 
 def _door(spec: Object) -> tuple[Object, int]:
