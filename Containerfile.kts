@@ -1,24 +1,36 @@
 # The image of the whole kts, for a pod that runs it: `kts run --on k8s` as a CronJob, say. It builds no images; WORKER
 # is the one whose pods it starts, and EXTRA that one's variant. `kts k8s image --full` builds, tags and loads both.
+# The packages are a layer of their own, which images of other sources share.
 ARG BASE=docker.io/library/python:3.12-slim
 
-FROM ${BASE} AS build
-ARG BASE
+FROM ${BASE} AS packages
 COPY requirements/kts.txt /requirements/
-RUN python3 -m pip install --no-cache-dir --no-compile --disable-pip-version-check --require-hashes \
-        --target /site -r /requirements/kts.txt
-COPY src/kts /site/kts
-# There is no git in the image: what it measures says by this which commit it is.
-ARG REVISION=
-RUN printf '%s\n' "${REVISION}" > /site/kts/revision.txt \
-    && printf '#!/bin/sh\nexec python3 -m kts "$@"\n' > /site/bin/kts && chmod 755 /site/bin/kts
-# What was installed, as it is; not what was asked for.
-RUN PYTHONPATH=/site PYTHONDONTWRITEBYTECODE=1 python3 -m kts.k8s.pod.sbom /site "${BASE}" > /site/sbom.json
 # A command begins in a second, not in ten: the root is read-only, so no pod could keep what it compiles. Packages' own
 # tests are left out, and some files are templates that do not compile.
-RUN python3 -m compileall -q -j 0 -x '/tests?/' --invalidation-mode unchecked-hash /site > /dev/null || true
+RUN python3 -m pip install --no-cache-dir --no-compile --disable-pip-version-check --require-hashes \
+        --target /site -r /requirements/kts.txt \
+    && { python3 -m compileall -q -j 0 -x '/tests?/' -s /site -p /opt/kts --invalidation-mode unchecked-hash /site \
+        > /dev/null || true; }
+
+FROM packages AS own
+ARG BASE
+COPY src/kts /own/kts
+# There is no git in the image: what it measures says by this which commit it is.
+ARG REVISION=
+RUN printf '%s\n' "${REVISION}" > /own/kts/revision.txt
+# What was installed, as it is; not what was asked for.
+RUN PYTHONPATH=/own:/site PYTHONDONTWRITEBYTECODE=1 python3 -m kts.k8s.pod.sbom /site "${BASE}" > /own/sbom.json
+RUN python3 -m compileall -q -s /own -p /opt/kts --invalidation-mode unchecked-hash /own/kts \
+    && mkdir /own/bin && printf '#!/bin/sh\nexec python3 -m kts "$@"\n' > /own/bin/kts && chmod 755 /own/bin/kts
+# So that `kts k8s image --prune` knows what an engine keeps of this stage.
+ARG CONTENT=unknown
+LABEL dev.kts.content="${CONTENT}"
 
 FROM ${BASE}
+COPY --from=packages /site /opt/kts
+# Run directories are made here by default: the place for a volume.
+RUN mkdir -m 1777 /runs
+COPY --from=own /own /opt/kts
 ARG BASE
 ARG EXTRA
 ARG WORKER
@@ -31,9 +43,6 @@ LABEL org.opencontainers.image.title="kts" \
       dev.kts.extra="${EXTRA}" \
       dev.kts.worker="${WORKER}" \
       dev.kts.sbom="/opt/kts/sbom.json"
-COPY --from=build /site /opt/kts
-# Run directories are made here by default: the place for a volume.
-RUN mkdir -m 1777 /runs
 ENV PATH=/opt/kts/bin:$PATH PYTHONPATH=/opt/kts PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1 \
     HOME=/tmp NUMBA_CACHE_DIR=/tmp/numba KTS_WORKER_IMAGE=${WORKER} KTS_EXTRA=${EXTRA}
 USER 10001:10001

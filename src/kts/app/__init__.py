@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from kts.app.fleet_runs import attach_fleet, fleet_in_cluster, run_fleet
     from kts.app.fleets import FleetRun, is_fleet, load_fleet
     from kts.app.handle import Run, finished, load, report
-    from kts.app.images import build_image, image_name, render
+    from kts.app.images import build_image, image_name, prune_images, render
     from kts.app.inputs import Given
     from kts.app.machine import cluster_checks, local_checks
     from kts.app.measuring import replay, run
@@ -59,6 +59,7 @@ __all__ = [
     "preview",
     "probe",
     "profile",
+    "prune_images",
     "render",
     "replay",
     "report",
@@ -82,7 +83,7 @@ _HOME = {
     "fleet_runs": ("attach_fleet", "fleet_in_cluster", "run_fleet"),
     "fleets": ("FleetRun", "is_fleet", "load_fleet"),
     "handle": ("Run", "finished", "load", "report"),
-    "images": ("build_image", "image_name", "render"),
+    "images": ("build_image", "image_name", "prune_images", "render"),
     "inputs": ("Given",),
     "machine": ("cluster_checks", "local_checks"),
     "measuring": ("replay", "run"),

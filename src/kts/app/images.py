@@ -13,8 +13,9 @@ import msgspec
 
 from kts.app.plans import Changes, planned
 from kts.app.printing import Say, silent
-from kts.errors import UsageError
+from kts.errors import SetupError, UsageError
 from kts.k8s.cluster import image as images
+from kts.k8s.cluster import prune
 from kts.k8s.cluster.api import Api
 from kts.k8s.follow.session import new_run_id
 from kts.k8s.objects import classic_jobs, manifests
@@ -115,14 +116,35 @@ def build_image(
     return found[-1]
 
 
+def prune_images(context: str | None = None, base: str | None = None, say: Say = silent) -> None:
+    """Removes images of older sources from the engine here, and from the cluster's nodes where there is a way.
+
+    ``say``: is told each. What the cluster's pods, Jobs and CronJobs name is kept.
+    """
+    try:
+        api = Api.connect(context)
+    except SetupError as error:
+        if context is not None:
+            raise
+        say(f"on nodes nothing is removed: {error.what}")
+        api = None
+    prune.prune(_base(base), api, say)
+
+
 def ensured(api: Api, extra: Extra, base: str | None, say: Say, *, full: bool = False, tag: str = "") -> str:
     """As `build_image`, on a cluster that is connected, and without waiting for what its nodes tell."""
 
+    looked: list[bool] = []
+
     def present(names: Collection[str]) -> bool:
         nodes = api.list("Node")
-        return bool(nodes) and all(images.has(node, names) for node in nodes)
+        looked.append(bool(nodes) and all(images.has(node, names) for node in nodes))
+        return looked[-1]
 
-    return images.ensure(images.Recipe(extra, _base(base), full), present, say, tag)
+    name = images.ensure(images.Recipe(extra, _base(base), full), present, say, tag)
+    if not all(looked):
+        prune.hint(_base(base), say)
+    return name
 
 
 def _base(given: str | None) -> str:

@@ -105,8 +105,14 @@ def image(
     ] = None,
     context: Context = None,
     name_only: Annotated[bool, typer.Option("--name", help="Print the image's name, and build nothing.")] = False,
+    prune: Annotated[
+        bool, typer.Option("--prune", help="Build nothing: remove images of older sources that nobody uses.")
+    ] = False,
 ) -> None:
     """Build the worker's image and load it into the cluster, where it is not there yet; print its name."""
+    if prune:
+        parts.prune_images(context, base, say)
+        return
     tag = rules.loadable("--tag", tag) if tag else None
     if name_only:
         name = tag or parts.image_name(extra, base, full=full)

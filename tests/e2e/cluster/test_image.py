@@ -81,7 +81,7 @@ def test_the_published_jobs_run_by_kubectl_alone_and_attach_finishes(tmp_path: P
         assert json.loads((tmp_path / "out" / "run.json").read_bytes())["outcome"]["kind"] == "complete"
         assert kubectl("get", "configmap,secret,service,networkpolicy,job,pod", "-l", "kts.dev/run", "-o", "name") == ""
     finally:
-        kubectl("delete", "namespace", NAMESPACE, "--wait=false")
+        kubectl("delete", "namespace", NAMESPACE, "--timeout=60s")
     assert kts("report", logs).returncode == 0
     for result in (logs, tmp_path / "out"):
         assert (result / "summary.csv").exists()

@@ -22,7 +22,7 @@ from kts.k8s.cluster import engine, image
 from kts.k8s.cluster.api import Api
 from kts.k8s.cluster.engine import ENGINES
 from kts.k8s.cluster.image import DEFAULT_BASE, Recipe, content_tag, labels
-from kts.k8s.objects import Object
+from kts.k8s.objects import Object, imagenames
 from kts.k8s.objects.names import ENV_EXTRA, ENV_WORKER_IMAGE
 from kts.k8s.objects.settings import Extra
 from kts.store.origin import REVISION
@@ -212,7 +212,9 @@ def test_the_tag_follows_all_that_goes_in_and_nothing_else(extra: Extra, full: b
         goes_in |= {"Containerfile.kts", "requirements/kts.txt"}
         goes_in |= {"src/kts/cli/main.py", "src/kts/report/page.html", "src/kts/spec/catalog/demo.yaml"}
     before = content_tag(tmp_path, recipe)
-    assert re.fullmatch(rf"localhost/kts{'' if full else '-worker'}:{extra}-[0-9a-f]{{12}}", before)
+    whole = rf"localhost/kts:{content_tag(tmp_path, worker).partition(':')[2]}-[0-9a-f]{{12}}"
+    assert re.fullmatch(whole if full else rf"localhost/kts-worker:{extra}-[0-9a-f]{{12}}", before)
+    assert imagenames.is_ours(before)
     for path in [p for p in tmp_path.rglob("*") if p.is_file()]:
         kept = path.read_bytes()
         path.write_bytes(kept + b"more\n")
@@ -229,7 +231,7 @@ def test_the_tag_follows_all_that_goes_in_and_nothing_else(extra: Extra, full: b
 def test_what_the_tag_leaves_out_the_build_leaves_out_too(recipe: Recipe) -> None:
     """Else two images of different content would have one name."""
     text = (ROOT / recipe.containerfile).read_text(encoding="utf-8")
-    removed = re.search(r"cd /site/kts && rm -r (.*)$", text, re.MULTILINE)
+    removed = re.search(r"cd /own/kts && rm -r (.*)$", text, re.MULTILINE)
     assert set(removed[1].split() if removed else ()) == recipe.stays_out
     copied = re.findall(r"^COPY (?!--from)(\S+)", text, re.MULTILINE)
     assert copied == ["requirements/kts.txt" if recipe.full else "requirements/image*.txt", "src/kts"]
@@ -474,7 +476,7 @@ def test_labels_tell_where_the_sources_are_from_but_no_password(tmp_path: Path) 
 def test_the_image_knows_its_commit_under_the_name_that_is_read(recipe: Recipe) -> None:
     """Else runs in pods, where there is no git, would be of an unknown commit."""
     text = (ROOT / recipe.containerfile).read_text(encoding="utf-8")
-    assert re.search(rf'"\$\{{REVISION\}}" > /site/kts/{REVISION}( |$)', text, re.MULTILINE)
+    assert re.search(rf'"\$\{{REVISION\}}" > /own/kts/{REVISION}$', text, re.MULTILINE)
 
 
 FILES = sorted((ROOT / "requirements").glob("*.txt"))

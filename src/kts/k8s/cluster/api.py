@@ -31,6 +31,7 @@ _PATHS = {
     "Event": ("api/v1", "events"),
     "ServiceAccount": ("api/v1", "serviceaccounts"),
     "Job": ("apis/batch/v1", "jobs"),
+    "CronJob": ("apis/batch/v1", "cronjobs"),
     "DaemonSet": ("apis/apps/v1", "daemonsets"),
     "NetworkPolicy": ("apis/networking.k8s.io/v1", "networkpolicies"),
     "RuntimeClass": ("apis/node.k8s.io/v1", "runtimeclasses"),

@@ -99,6 +99,17 @@ def succeeds(command: Sequence[str]) -> bool:
         return False
 
 
+def told(command: Sequence[str], what: str) -> list[str]:
+    """All lines that a question to an engine is answered by. SetupError ``what`` where it is not."""
+    try:
+        done = subprocess.run(
+            command, stdin=subprocess.DEVNULL, capture_output=True, timeout=limit(ASK_S), check=True, text=True
+        )
+    except (OSError, subprocess.SubprocessError) as error:
+        raise SetupError(f"{what}: {error}", "try it by hand") from error
+    return [line for line in done.stdout.splitlines() if line.strip()]
+
+
 def run(
     command: Sequence[str], what: str, remedy: str, *, limit_s: float, say: Say, lends_terminal: bool = False
 ) -> list[str]:
@@ -178,7 +189,7 @@ def _waited(
         with contextlib.suppress(subprocess.TimeoutExpired):
             return process.wait(min(TOLD_EVERY_S, limit_s - spent))
         if say is not None and (spent := time.monotonic() - began) < limit_s:
-            last = f": {tail[-1]}" if tail else ""
+            last = f": {tail[-1][:LONGEST_LINE]}" if tail else ""
             say(f"{doing}, {spent:.0f} s so far{last}")
 
 

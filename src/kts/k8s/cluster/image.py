@@ -40,6 +40,11 @@ class Recipe:
     full: bool = False
 
     @property
+    def worker(self) -> Recipe:
+        """Of the workers' image that it starts, or is."""
+        return replace(self, full=False)
+
+    @property
     def repository(self) -> str:
         """Its name without a tag."""
         return FULL_REPOSITORY if self.full else DEFAULT_REPOSITORY
@@ -62,16 +67,19 @@ class Recipe:
         return frozenset() if self.full else STAYS_OUT
 
 
+def told_by(node: Object) -> list[list[str]]:
+    """The images that a node has, each by all its names, as far as its kubelet tells."""
+    return [list(image.get("names") or ()) for image in (node.get("status") or {}).get("images") or ()]
+
+
 def has(node: Object, names: Collection[str]) -> bool:
     """Whether the node tells of one image that has all these names."""
-    told = (node.get("status") or {}).get("images") or ()
-    return any(set(names) <= set(image.get("names") or ()) for image in told)
+    return any(set(names) <= set(told) for told in told_by(node))
 
 
 def names_on(node: Object) -> list[str]:
     """The names of the images that a node has, as far as its kubelet tells."""
-    told = (node.get("status") or {}).get("images") or ()
-    return [name for image in told for name in image.get("names") or ()]
+    return [name for told in told_by(node) for name in told]
 
 
 def checkout() -> Path:
@@ -86,17 +94,17 @@ def checkout() -> Path:
 
 
 def content_tag(root: Path, recipe: Recipe) -> str:
-    """The image's name with the hash of all that goes into it."""
+    """The image's name with the hash of all that goes into it; that of the whole kts names the worker's before."""
     digest = hashlib.sha256(f"{recipe.extra}\n{recipe.base}\n".encode())
-    if recipe.full:
-        digest.update(f"{content_tag(root, replace(recipe, full=False))}\n".encode())
+    before = f"{content_tag(root, recipe.worker).partition(':')[2]}" if recipe.full else recipe.extra
+    digest.update(f"{before}\n".encode())
     package = root / "src" / "kts"
     out = recipe.stays_out | {"__pycache__"}
     sources = [p for p in sorted(package.rglob("*")) if p.is_file() and not out & set(p.relative_to(package).parts)]
     for path in (root / recipe.containerfile, root / ".dockerignore", root / recipe.requirements, *sources):
         digest.update(f"{path.relative_to(root)}\n".encode())
         digest.update(hashlib.sha256(path.read_bytes()).digest())
-    return f"{recipe.repository}:{recipe.extra}-{digest.hexdigest()[:_HASH_DIGITS]}"
+    return f"{recipe.repository}:{before}-{digest.hexdigest()[:_HASH_DIGITS]}"
 
 
 def build(recipe: Recipe, say: Say) -> str:
@@ -114,7 +122,7 @@ def build(recipe: Recipe, say: Say) -> str:
     told = {"BASE": recipe.base, "EXTRA": recipe.extra, "CONTENT": name.split(":")[-1]}
     told["REVISION"] = found.get("revision", "")
     if recipe.full:
-        told["WORKER"] = content_tag(root, replace(recipe, full=False))
+        told["WORKER"] = content_tag(root, recipe.worker)
     arguments = [f"--build-arg={key}={value}" for key, value in told.items()]
     arguments += [f"--label=org.opencontainers.image.{key}={value}" for key, value in found.items()]
     what = ["--tag", name, "--file", str(root / recipe.containerfile), str(root)]
@@ -175,7 +183,7 @@ def wait_for_nodes(
     while True:
         nodes = api.list("Node")
         having = [node["metadata"]["name"] for node in nodes if has(node, names)]
-        full = [node for node in nodes if len((node.get("status") or {}).get("images") or ()) >= MOST_TOLD]
+        full = [node for node in nodes if len(told_by(node)) >= MOST_TOLD]
         if having or full or not nodes:
             break
         if now() - began > TELLS_S:
