@@ -177,6 +177,7 @@ PROGRAMS = {
     "a silent one": ("exit 1", "failed with exit code 1$"),
     "much to say": ("yes complaint | head -c 100000 >&2; exit 1", r"exit code 1: \.\.\..{290,300}$"),
     "a word beside nothing": ("echo 'log in first' >&2", "no ExecCredential: log in first"),
+    "one that waits for a login": ("echo 'open https://x' >&2; sleep 60", r"within 0\.3 s: open https://x$"),
     "one that hangs": ("sleep 60", r"did not end within 0\.3 s"),
     "one whose child hangs": ("sleep 60 & exit 0", r"did not end within 0\.3 s"),
     "one that hangs silently": ("exec >&- 2>&-; sleep 60", r"did not end within 0\.3 s"),
@@ -195,6 +196,20 @@ def test_a_plugin_that_fails_says_how(
         cluster.connected(script.user()).version()
     assert str(script.path) in error.value.what
     assert error.value.what.isprintable()
+
+
+def test_what_a_slow_plugin_tells_is_shown_while_it_waits(
+    cluster: Cluster, script: Script, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Else nobody would see the address at which to log in before it is too late."""
+    monkeypatch.setattr(execplugin, "SILENT_S", 0.0)
+    script.gives(answer(token="t"))
+    script.write("printf 'open\\nhttps://x \\033[2J' >&2; cat answer")
+    cluster.connected(script.user()).version()
+    assert capsys.readouterr().err == "open\nhttps://x \\x1b[2J"
+    monkeypatch.setattr(execplugin, "SILENT_S", 60.0)
+    cluster.connected(script.user()).version()
+    assert capsys.readouterr().err == ""
 
 
 def test_a_plugin_that_is_not_there_says_how_it_is_installed(cluster: Cluster, script: Script) -> None:

@@ -13,7 +13,7 @@ import sys
 import time
 from datetime import datetime
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import msgspec
 
@@ -24,6 +24,8 @@ from kts.spec.yamltree import TreeError, parse
 
 LIMIT_S, INTERACTIVE_LIMIT_S = 60.0, 300.0
 """How long a plugin may take: without, and with somebody who may be typing."""
+SILENT_S = 3.0
+"""How long what it writes to stderr is kept from the user: most plugins are done by then."""
 _MOST_BYTES = 1 << 20
 _MOST_WORDS = 300
 _LOGIN = "log in to the cluster again, or run the command by hand"
@@ -53,10 +55,11 @@ def ask(plugin: Plugin) -> Credential:
     env = {**os.environ, **dict(plugin.env), "KUBERNETES_EXEC_INFO": told_of}
     process = _started(plugin, env, interactive)
     limit_s = INTERACTIVE_LIMIT_S if interactive else LIMIT_S
+    output, told = bytearray(), bytearray()
     try:
-        output, told = _outputs(process, time.monotonic() + limit_s)
+        _listen(process, output, told, time.monotonic() + limit_s)
     except TimeoutError:
-        raise _error(plugin, f"did not end within {limit_s:g} s") from None
+        raise _error(plugin, f"did not end within {limit_s:g} s{_quoted(told)}") from None
     except OSError as error:
         raise _error(plugin, error.strerror or str(error)) from error
     finally:
@@ -64,7 +67,7 @@ def ask(plugin: Plugin) -> Credential:
     if process.returncode:
         how = f"exit code {process.returncode}" if process.returncode > 0 else f"signal {-process.returncode}"
         raise _error(plugin, f"failed with {how}{_quoted(told)}")
-    return credential(plugin, output, told)
+    return credential(plugin, bytes(output), told)
 
 
 def _interactive(plugin: Plugin) -> bool:
@@ -96,30 +99,41 @@ def _started(plugin: Plugin, env: dict[str, str], interactive: bool) -> subproce
         raise _error(plugin, f"cannot be run: {getattr(error, 'strerror', '') or error}", hint) from error
 
 
-def _outputs(process: subprocess.Popen[bytes], deadline: float) -> tuple[bytes, bytes]:
-    """What it wrote to stdout and, unless that is the terminal, to stderr, until its end. TimeoutError, OSError."""
-    pipes: list[IO[bytes]] = [pipe for pipe in (process.stdout, process.stderr) if pipe is not None]
-    written = {pipe.fileno(): bytearray() for pipe in pipes}
+def _listen(process: subprocess.Popen[bytes], output: bytearray, told: bytearray, deadline: float) -> None:
+    """Waits for its end, and adds what it writes to stdout and, unless that is the terminal, to stderr. TimeoutError,
+    OSError. What it tells is shown after a while, as it may be the address at which to log in."""
+    slow, heard = time.monotonic() + SILENT_S, 0
     with selectors.DefaultSelector() as selector:
-        for pipe in pipes:
-            selector.register(pipe, selectors.EVENT_READ)
+        for pipe, written in ((process.stdout, output), (process.stderr, told)):
+            if pipe is not None:
+                selector.register(pipe, selectors.EVENT_READ, written)
         while selector.get_map():
-            ready = selector.select(max(0.0, deadline - time.monotonic()))
-            if not ready:
+            now = time.monotonic()
+            if now >= slow and len(told) > heard:
+                _say(told[heard:])
+                heard = len(told)
+            ready = selector.select(max(0.0, (slow if now < slow else deadline) - now))
+            if not ready and time.monotonic() >= deadline:
                 raise TimeoutError
             for key, _ in ready:
                 piece = os.read(key.fd, 1 << 16)
                 if not piece:
                     selector.unregister(key.fileobj)
-                written[key.fd] += piece
-                if len(written[key.fd]) > _MOST_BYTES:
+                key.data.extend(piece)
+                if len(key.data) > _MOST_BYTES:
                     raise OSError(None, f"wrote more than {_MOST_BYTES >> 20} MiB")
     try:
         process.wait(max(0.0, deadline - time.monotonic()))
     except subprocess.TimeoutExpired:
         raise TimeoutError from None
-    output, told = [*written.values(), bytearray()][:2]
-    return bytes(output), bytes(told)
+
+
+def _say(told: bytes | bytearray) -> None:
+    """To the user, as it came, but for what would act on the terminal."""
+    text = "\n".join(visible(line) for line in told.decode(errors="replace").split("\n"))
+    with contextlib.suppress(AttributeError, ValueError, OSError):  # there may be no stderr
+        sys.stderr.write(text)
+        sys.stderr.flush()
 
 
 def _end(process: subprocess.Popen[bytes], interactive: bool) -> None:
@@ -135,7 +149,7 @@ def _end(process: subprocess.Popen[bytes], interactive: bool) -> None:
         process.wait()
 
 
-def credential(plugin: Plugin, output: bytes, told: bytes = b"") -> Credential:
+def credential(plugin: Plugin, output: bytes, told: bytes | bytearray = b"") -> Credential:
     """What the plugin's output holds. ``told``: what it wrote beside it. SetupError if that is no credential."""
     answer = _parsed(output)
     if not isinstance(answer, dict) or answer.get("kind") != "ExecCredential":
@@ -178,7 +192,7 @@ def _time(plugin: Plugin, text: str) -> datetime | None:
     raise _error(plugin, f"gave an expirationTimestamp {shown(text)}, no time with a zone")
 
 
-def _quoted(told: bytes) -> str:
+def _quoted(told: bytes | bytearray) -> str:
     """The end of what it wrote to stderr, as part of a line; where the terminal has it, nothing."""
     words = visible(" ".join(told.decode(errors="replace").split()))
     return f": {'...' if len(words) > _MOST_WORDS else ''}{words[-_MOST_WORDS:]}" if words else ""
