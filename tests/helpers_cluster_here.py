@@ -114,8 +114,8 @@ class ClusterHere:
         self._answer()
         return self.objects.pop((kind, name), None) is not None
 
-    def logs(self, pod: str, namespace: str) -> list[bytes]:
-        del namespace
+    def logs(self, pod: str, namespace: str, *, tail: int | None = None) -> list[bytes]:
+        del namespace, tail
         self._answer()
         return [(self._folder / f"{pod}.log").read_bytes()]
 

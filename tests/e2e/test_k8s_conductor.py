@@ -158,10 +158,10 @@ def test_a_signal_before_the_run_ends_it_in_order(tmp_path: Path) -> None:
         os.write(pipe, msgspec.json.encode(LONG))
         os.close(pipe)
         info = pod.when_over()
-        assert (info.outcome.kind, info.outcome.exit_code) == ("interrupted", 130)
-        assert "SIGTERM" in info.outcome.reason
+        assert (info.outcome.kind, info.outcome.exit_code) == ("failed", 5)
+        assert "told to end (SIGTERM)" in info.outcome.reason
         pod.ask("POST", "/v1/done")
-        assert pod.end()[0] == 130
+        assert pod.end()[0] == 5
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
@@ -171,9 +171,9 @@ def test_a_signal_while_tenants_are_awaited_ends_the_run(number: signal.Signals,
         pod.when(starting)
         pod.signal(number)
         outcome = pod.when_over().outcome
-        assert (outcome.kind, number.name in outcome.reason) == ("interrupted", True)
+        assert (outcome.kind, number.name in outcome.reason) == ("failed", True)
         pod.ask("POST", "/v1/done")
-        assert pod.end()[0] == 130
+        assert pod.end()[0] == 5
 
 
 def test_a_signal_in_a_block_keeps_the_pod_until_fetched_and_a_second_one_ends_that(tmp_path: Path) -> None:
@@ -183,11 +183,11 @@ def test_a_signal_in_a_block_keeps_the_pod_until_fetched_and_a_second_one_ends_t
         pod.when(in_a_block)
         pod.signal()
         info = pod.when_over()
-        assert info.outcome.kind == "interrupted"
-        assert [(block.valid, block.reason) for block in info.blocks] == [(False, "interrupted")]
+        assert info.outcome.kind == "incomplete"
+        assert [(block.valid, block.reason) for block in info.blocks] == [(False, info.outcome.reason)]
         assert pod.ask("GET", "/v1/files/run.json")[0] == 200
         pod.signal()
-        assert pod.end()[0] == 130
+        assert pod.end()[0] == 5
     assert [worker.returncode for worker in pod.workers] == [0, 0]
 
 

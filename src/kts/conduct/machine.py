@@ -345,7 +345,7 @@ class Machine:
                 self._log("lost", tenant=event.tenant)
                 self._check_deaths()
             case WorkerExit():
-                seat.exit_ns, seat.exit_reason = self._now, event.reason
+                seat.exit_ns, seat.exit_reason, seat.exit_remedy = self._now, event.reason, event.remedy
                 self._log("exited", tenant=event.tenant, code=event.code, reason=event.reason)
                 self._check_deaths()
 
@@ -353,7 +353,8 @@ class Machine:
         for name, seat in self._roster.seats.items():
             death = seat.death(self._now, self._limits.settle_s)
             if death:
-                self._died(f"tenant {name} {death}", f"see the log of {name} in the run directory")
+                remedy = seat.exit_remedy or f"see the log of {name} in the run directory"
+                self._died(f"tenant {name} {death}", remedy)
                 return
 
     def _died(self, what: str, remedy: str) -> None:

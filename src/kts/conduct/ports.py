@@ -25,7 +25,7 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
 
 class WorkerExit(msgspec.Struct, frozen=True, kw_only=True):
     """A worker process ended; what it sent may still be on its way. ``reason``: one line for people (exit code or
-    signal, last log line).
+    signal, last log line); ``remedy``: what to do about it, where that is known.
 
     ``block``, ``hostname``: which of the tenant's workers it was, as its Hello said, where a tenant may have several.
     """
@@ -33,6 +33,7 @@ class WorkerExit(msgspec.Struct, frozen=True, kw_only=True):
     tenant: str
     code: int
     reason: str
+    remedy: str = ""
     block: int | None = None
     hostname: str = ""
 

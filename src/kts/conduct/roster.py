@@ -44,7 +44,7 @@ class Seat:
         self.seen_ns = 0
         self.lost_ns: int | None = None
         self.exit_ns: int | None = None
-        self.exit_reason = ""
+        self.exit_reason = self.exit_remedy = ""
 
     @property
     def connected(self) -> bool:

@@ -161,6 +161,7 @@ def test_a_tenant_over_its_memory_limit_is_named(tmp_path: Path, api: Api) -> No
     assert done.returncode in (4, 5), done.stderr
     assert "fat" in done.stderr
     assert "OOMKilled" in done.stderr
+    assert "more than 512Mi: --pod-memory" in done.stderr
     assert left(api) == []
 
 
@@ -178,17 +179,19 @@ def test_a_deleted_pod_ends_the_run_and_keeps_what_was_measured(tmp_path: Path, 
     assert sum(block["valid"] for block in info["blocks"]) >= 3
 
 
-def test_a_deleted_conductor_ends_its_run_in_order_and_says_so(tmp_path: Path, api: Api) -> None:
-    """Else, as its container's first process, it would ignore the signal, and be killed with what was not yet kept."""
+@pytest.mark.usefixtures("api")
+def test_a_drained_conductor_ends_its_run_in_order_and_says_so(tmp_path: Path) -> None:
+    """Else, as its container's first process, it would ignore the signal, and be killed with what was not yet kept; or
+    its end would be taken for the user's."""
     process, run = running(tmp_path, iterations=40_000)
     _when(lambda: _blocks(tmp_path / "out") >= 2)
-    api.delete("Pod", conductor_name(run), NAMESPACE)
+    _evict(conductor_name(run))
     _, errors = process.communicate(timeout=90)
-    assert process.returncode == 130, errors
+    assert process.returncode == 5, errors
     info = json.loads((tmp_path / "out" / "run.json").read_text(encoding="utf-8"))
-    assert info["outcome"]["kind"] == "interrupted"
-    assert "SIGTERM" in info["outcome"]["reason"]
-    assert info["blocks"][-1]["reason"] == "interrupted"
+    assert info["outcome"]["kind"] == "incomplete"
+    assert "EvictionByEvictionAPI" in info["outcome"]["reason"]
+    assert "kubectl drain" in info["outcome"]["remedy"]
     assert sum(block["valid"] for block in info["blocks"]) >= 2
 
 

@@ -18,7 +18,7 @@ from kts.conduct.ports import Endpoint
 from kts.conduct.stop import StopRequest
 from kts.errors import SetupError
 from kts.k8s.objects.names import TOKEN_HEADER
-from kts.k8s.objects.podstate import PodExit
+from kts.k8s.objects.podend import PodExit
 from kts.k8s.pod.conductor import main
 from kts.k8s.pod.door import Desk, serve
 from kts.k8s.pod.status import BODY_BYTES, PART_BYTES, TEXT_CHARACTERS, Status, stop_reason

@@ -26,28 +26,6 @@ def container(**state: Any) -> list[dict[str, Any]]:
     return [{"name": "worker", "state": state}]
 
 
-def test_a_tenant_killed_for_memory_is_told_as_that() -> None:
-    """Else the user would look for a bug where a limit is too low."""
-    ended = podstate.exit_of(
-        pod(phase="Failed", containerStatuses=container(terminated={"reason": "OOMKilled", "exitCode": 137}))
-    )
-    assert ended is not None
-    assert (ended.tenant, ended.code) == ("fft", 137)
-    assert "OOMKilled" in ended.reason
-
-
-def test_an_evicted_tenant_is_told_as_that() -> None:
-    """Else the cluster's decision would look like the worker's failure."""
-    ended = podstate.exit_of(pod(phase="Failed", reason="Evicted", message="low on\nmemory"))
-    assert ended is not None
-    assert "Evicted: low on memory" in ended.reason
-
-
-def test_a_living_tenant_has_not_ended() -> None:
-    """Else the conductor would drop a tenant that measures."""
-    assert podstate.exit_of(pod(phase="Running", containerStatuses=container(running={}))) is None
-
-
 def test_a_missing_image_is_hopeless_and_a_starting_container_is_not() -> None:
     """Else a run would wait for minutes, or be given up while it starts."""
     never = podstate.hopeless(

@@ -135,10 +135,11 @@ class Api:
             return False
         return True
 
-    def logs(self, pod: str, namespace: str) -> Iterator[bytes]:
-        """What the pod's container printed so far, in pieces."""
+    def logs(self, pod: str, namespace: str, *, tail: int | None = None) -> Iterator[bytes]:
+        """What the pod's container printed so far, in pieces; of its last ``tail`` lines."""
         path = f"{_path('Pod', namespace, pod)}/log"
-        with self._named(path), self._client.stream("GET", path) as answer:
+        params = {} if tail is None else {"tailLines": str(tail)}
+        with self._named(path), self._client.stream("GET", path, params=params) as answer:
             if answer.status_code >= 400:
                 answer.read()
                 _check(answer, "GET", path)

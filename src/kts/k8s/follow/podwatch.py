@@ -87,7 +87,7 @@ class PodWatch:
                 if event.get("involvedObject", {}).get("name") == job and event.get("type") == "Warning"
             ]
             why = refusal(told[-1], self._settings.namespace) if told else None
-            remedy = why.remedy if why else f"kubectl describe job {job} --namespace {self._settings.namespace}"
+            remedy = why.remedy if why else "cluster.json holds the Job's events"
             self._fail(f"Job {job} has no pod{f': {told[-1]}' if told else ''}", remedy)
 
     def _compare_gpus(self, pods: Iterable[Object]) -> None:

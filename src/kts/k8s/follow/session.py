@@ -22,14 +22,15 @@ from kts.conduct.stop import BY_USER
 from kts.errors import DataError, MeasurementError, SetupError, UsageError
 from kts.k8s.cluster.api import Api, Conflict, Missing, Unavailable
 from kts.k8s.cluster.creation import clean, create, create_namespace, prepared, shared
-from kts.k8s.follow import evidence
+from kts.k8s.follow import ends, evidence
 from kts.k8s.follow.conductor import Conductor
 from kts.k8s.follow.interrupts import Interrupts
 from kts.k8s.follow.podwatch import PodWatch
-from kts.k8s.objects import Object, classic_jobs, fleet, manifests, podstate
+from kts.k8s.objects import Object, classic_jobs, fleet, manifests, podend, podstate
 from kts.k8s.objects.names import ENVIRONMENT_RUN, LABEL_BLOCK, LABEL_ROLE, LABEL_RUN
+from kts.k8s.objects.podend import PodEnd
 from kts.k8s.objects.settings import ClusterSettings
-from kts.k8s.pod.status import Status
+from kts.k8s.pod.status import TOLD_TO_END, Status
 from kts.model.mode import SharingMode
 from kts.model.plan import Plan
 from kts.model.run import Outcome, RunInfo
@@ -209,7 +210,7 @@ class Session:
                 fetched = self._fetch(status)
                 watcher.progress(status.progress or _waiting("starting", now - self._started))
                 if status.outcome is not None and fetched:
-                    return status.outcome
+                    return self._explained(status.outcome)
             verdict = self._watch.verdict or self._cut_off()
             if verdict is None and self._conductor_gone():
                 verdict = self._without_conductor()
@@ -240,11 +241,12 @@ class Session:
     def _look(self, now: float) -> None:
         """Reads the pods, and tells the conductor which tenants ended."""
         pods = self._watch.look(now)
-        exits = {podstate.name(pod): ended for pod in pods if (ended := podstate.exit_of(pod))}
-        for name in sorted(self._watch.gone):
-            if podstate.tenant(pod := self._watch.pods[name]):
-                exits[name] = podstate.told_of(pod, 137, "its pod was deleted")
-        new = {name: ended for name, ended in exits.items() if name not in self._told}
+        ended = [pod for pod in pods if podstate.over(pod)] + [self._watch.pods[name] for name in self._watch.gone]
+        new = {
+            podstate.name(pod): podend.exit_of(pod, self._why(pod))
+            for pod in ended
+            if podstate.tenant(pod) and podstate.name(pod) not in self._told
+        }
         if new and self._conductor.post("/v1/exits", msgspec.json.encode(list(new.values()))):
             self._told |= new.keys()
 
@@ -292,15 +294,24 @@ class Session:
         return conductor is not None and (podstate.name(conductor) in self._watch.gone or podstate.over(conductor))
 
     def _without_conductor(self) -> Outcome:
-        conductor = self._watch.pods.get(self._conductor_name)
-        end = "deleted" if self._conductor_name in self._watch.gone else podstate.phase(conductor or {})
-        reason = (conductor or {}).get("status", {}).get("reason", "")
-        return Outcome(
-            kind="incomplete",
-            reason=f"the conductor's pod ended before its run did ({reason or end})",
-            remedy="what was fetched before is kept; see logs/conductor.log and cluster.json",
-            exit_code=MeasurementError.exit_code,
-        )
+        end = self._why(self._watch.pods[self._conductor_name])
+        reason = f"the conductor's pod ended before its run did: {end.reason}"
+        remedy = f"{end.remedy}; what was fetched before is kept"
+        return Outcome(kind="incomplete", reason=reason, remedy=remedy, exit_code=MeasurementError.exit_code)
+
+    def _explained(self, outcome: Outcome) -> Outcome:
+        """The outcome of a run whose conductor was told to end, with who told it: that the cluster knows."""
+        if not outcome.reason.startswith(TOLD_TO_END):
+            return outcome
+        with contextlib.suppress(SetupError):
+            self._watch.look(time.monotonic())
+        if not self._conductor_gone():
+            return outcome
+        told = self._without_conductor()
+        return msgspec.structs.replace(outcome, reason=told.reason, remedy=told.remedy)
+
+    def _why(self, pod: Object) -> PodEnd:
+        return ends.why(self._api, pod, self._log_name(pod))
 
     # fetching
 
@@ -325,6 +336,9 @@ class Session:
     def finish(self, outcome: Outcome | None) -> RunInfo:
         """Logs, cluster.json and the end of the copy; what the cluster no longer tells is left out, and named."""
         self._fetch_logs()
+        if outcome is not None:
+            logs = (self._mirror.directory / layout.LOGS).iterdir()
+            outcome = ends.with_logs(outcome, {path.name for path in logs})
         info = self._mirror.finish(outcome)
         proven = self._watch.proven(info)
         jobs = classic_jobs.all_names(self.plan, self.run)

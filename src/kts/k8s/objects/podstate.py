@@ -1,4 +1,4 @@
-"""What a pod's status means for a run. Pure: Kubernetes JSON in, words out."""
+"""What a pod's status means for a run, while it lives; its end: `podend`. Pure: Kubernetes JSON in, words out."""
 
 from __future__ import annotations
 
@@ -6,35 +6,19 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-import msgspec
-
 from kts.k8s.objects import Object, quantity
 from kts.k8s.objects.names import LABEL_BLOCK, LABEL_ROLE, LABEL_TENANT
 
-LONGEST_HOSTNAME = 63
 HOPELESS = {
     "ErrImageNeverPull": "load the image on the node: kts k8s image; or let it be pulled: --pull-policy IfNotPresent",
     "ErrImagePull": "check the image's name and the registry's credentials",
     "ImagePullBackOff": "check the image's name and the registry's credentials",
     "InvalidImageName": "check --image",
-    "CreateContainerConfigError": "see kubectl describe pod",
-    "CreateContainerError": "see kubectl describe pod; a missing runtime handler looks like this",
-    "RunContainerError": "see kubectl describe pod",
+    "CreateContainerConfigError": "correct what it names: --pod-template, or an object of the namespace",
+    "CreateContainerError": "check --image and --runtime-class; a missing runtime handler looks like this",
+    "RunContainerError": "check --image and --runtime-class; cluster.json holds the pod's events",
 }
 """Reasons for which a container waits that waiting does not mend, and what does."""
-
-
-class PodExit(msgspec.Struct, frozen=True, kw_only=True):
-    """A tenant's pod that ended: ``reason`` for people, e.g. ``OOMKilled (exit code 137)`` or ``Evicted: ...``.
-
-    ``block``: the only one that it was for, if that is so; ``hostname``: as its worker sees it.
-    """
-
-    tenant: str
-    code: int
-    reason: str
-    block: int | None = None
-    hostname: str = ""
 
 
 def name(pod: Object) -> str:
@@ -64,7 +48,7 @@ def phase(pod: Object) -> str:
 
 def ready(pod: Object) -> bool:
     """True while its containers do what their probes ask for; without probes, while they run."""
-    statuses = _container_statuses(pod)
+    statuses = container_statuses(pod)
     return phase(pod) == "Running" and bool(statuses) and all(status.get("ready") for status in statuses)
 
 
@@ -78,28 +62,6 @@ def ended(pod: Object) -> bool:
     return phase(pod) in ("Succeeded", "Failed")
 
 
-def exit_of(pod: Object) -> PodExit | None:
-    """How a tenant's pod ended, in words; None while it has not."""
-    if not over(pod) or not tenant(pod):
-        return None
-    code, reason = _container_end(pod)
-    status = pod.get("status") or {}
-    if status.get("reason"):
-        told = " ".join(str(status.get("message", "")).split())
-        reason = f"{status['reason']}{': ' + told if told else ''}"
-    elif disruption := _condition(pod, "DisruptionTarget"):
-        reason = f"{disruption.get('reason')}: {disruption.get('message')}"
-    elif "deletionTimestamp" in pod["metadata"] and phase(pod) == "Running":
-        code, reason = 143, "its pod is being deleted"
-    return told_of(pod, code, f"pod {name(pod)}: {reason or f'exit code {code}'}")
-
-
-def told_of(pod: Object, code: int, reason: str) -> PodExit:
-    """That a tenant's pod ended so."""
-    hostname = ((pod.get("spec") or {}).get("hostname") or name(pod))[:LONGEST_HOSTNAME].rstrip("-.")
-    return PodExit(tenant=tenant(pod), code=code, reason=reason, block=block(pod), hostname=hostname)
-
-
 def block(pod: Object) -> int | None:
     """Index of the block that the pod is for; None where it is for all of them."""
     text = labelled(pod, LABEL_BLOCK)
@@ -108,7 +70,7 @@ def block(pod: Object) -> int | None:
 
 def hopeless(pod: Object) -> tuple[str, str] | None:
     """(what, remedy) for a pod that will never start; None if it may."""
-    for status in _container_statuses(pod):
+    for status in container_statuses(pod):
         waiting = (status.get("state") or {}).get("waiting") or {}
         if waiting.get("reason") in HOPELESS:
             told = " ".join(str(waiting.get("message", "")).split())
@@ -122,10 +84,10 @@ def hopeless(pod: Object) -> tuple[str, str] | None:
 
 def unschedulable(pod: Object) -> str:
     """Why the scheduler finds no place, in its words; empty if it has one or has not looked yet."""
-    condition = _condition(pod, "PodScheduled")
-    if phase(pod) != "Pending" or not condition or condition.get("status") != "False":
+    place = condition(pod, "PodScheduled")
+    if phase(pod) != "Pending" or not place or place.get("status") != "False":
         return ""
-    return str(condition.get("message", "")) if condition.get("reason") == "Unschedulable" else ""
+    return str(place.get("message", "")) if place.get("reason") == "Unschedulable" else ""
 
 
 def gpus(pod: Object) -> tuple[str, ...]:
@@ -138,7 +100,7 @@ def health(pod: Object) -> list[tuple[str, str]]:
     it gave the pod; empty if it does not."""
     given = [
         item
-        for status in _container_statuses(pod)
+        for status in container_statuses(pod)
         for resource in status.get("allocatedResourcesStatus") or ()
         for item in resource.get("resources") or ()
     ]
@@ -165,18 +127,11 @@ def created_s(obj: Mapping[str, Any]) -> float:
     return datetime.fromisoformat(obj["metadata"]["creationTimestamp"].replace("Z", "+00:00")).timestamp()
 
 
-def _container_statuses(pod: Object) -> list[Object]:
+def container_statuses(pod: Object) -> list[Object]:
+    """Of its containers, as far as the kubelet tells."""
     return list((pod.get("status") or {}).get("containerStatuses") or ())
 
 
-def _container_end(pod: Object) -> tuple[int, str]:
-    for status in _container_statuses(pod):
-        ended = (status.get("state") or {}).get("terminated")
-        if ended:
-            code, reason = int(ended.get("exitCode", 1)), str(ended.get("reason", ""))
-            return code, f"{reason} (exit code {code})" if reason not in ("", "Error", "Completed") else ""
-    return 1, ""
-
-
-def _condition(pod: Object, kind: str) -> Object | None:
+def condition(pod: Object, kind: str) -> Object | None:
+    """The pod's condition of that type; None without one."""
     return next((c for c in (pod.get("status") or {}).get("conditions") or () if c.get("type") == kind), None)

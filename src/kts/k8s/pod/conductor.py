@@ -6,7 +6,7 @@ off), KTS_DCGM (URL of an exporter to scrape) or KTS_DCGM_MISSING (why there is 
 KTS_RESOURCE and KTS_CLAIM (where it runs, and what it shares with whom), and for tests other places: KTS_PLAN,
 KTS_TOKEN_FILE, KTS_DATA, KTS_PORT, KTS_STATUS_PORT.
 
-SIGTERM (the pod is deleted, its node is drained), SIGINT and SIGHUP end the run in order at any moment, also before
+SIGTERM (the pod is deleted, evicted or preempted), SIGINT and SIGHUP end the run in order at any moment, also before
 it began; one that comes when the run is over ends the waiting for its results to be fetched.
 """
 
@@ -24,9 +24,10 @@ from typing import TYPE_CHECKING
 
 from kts import files
 from kts.conduct.stop import StopRequest
-from kts.errors import DataError, Interrupted, KtsError, SetupError
+from kts.errors import DataError, KtsError, MeasurementError, SetupError
 from kts.k8s.objects.manifests import is_classic
 from kts.k8s.objects.names import ENVIRONMENT_RUN, STATUS_PORT, WORKER_PORT
+from kts.k8s.pod.status import TOLD_TO_END
 from kts.model.mode import SharingMode
 from kts.model.plan import Plan
 from kts.model.run import Outcome
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
 SETTLE_S = 6.0
 """For the API server to tell why a pod ended, which takes longer than to see its connection close."""
 
+_ENDED = "run it again; the events of the pod's namespace tell whether it was evicted, preempted or deleted"
 _LOOK_S = 0.2
 _RUN_ID = re.compile(r"[a-z0-9][-a-z0-9]{0,40}")
 
@@ -46,8 +48,9 @@ def heed_signals(stop: StopRequest) -> None:
 
     def told(number: int, frame: FrameType | None) -> None:
         del frame
-        reason = f"the conductor's pod was told to end ({signal.Signals(number).name})"
-        stop.ask(Outcome(kind="interrupted", reason=reason, exit_code=Interrupted.exit_code), insistent=True)
+        reason = f"{TOLD_TO_END} ({signal.Signals(number).name}) before its run was over"
+        code = MeasurementError.exit_code
+        stop.ask(Outcome(kind="incomplete", reason=reason, remedy=_ENDED, exit_code=code), insistent=True)
 
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         if signal.getsignal(number) is not signal.SIG_IGN:  # nohup stays nohup

@@ -20,7 +20,7 @@ from kts.conduct.ports import Progress, WorkerExit
 from kts.conduct.stop import StopRequest
 from kts.errors import DataError, SetupError
 from kts.k8s.objects.names import TOKEN_HEADER
-from kts.k8s.objects.podstate import PodExit
+from kts.k8s.objects.podend import PodExit
 from kts.k8s.pod.status import BODY_BYTES, PART_BYTES, TEXT_CHARACTERS, Status, look_told, stop_reason
 from kts.model.neighbours import Look
 from kts.model.run import Outcome
@@ -148,7 +148,8 @@ class _Handler(BaseHTTPRequestHandler):
             self._answer(400)
             return
         for ended in told:
-            self.desk.backend.exited(WorkerExit(**{**msgspec.structs.asdict(ended), "reason": ended.reason[:300]}))
+            short = {"reason": ended.reason[:TEXT_CHARACTERS], "remedy": ended.remedy[:TEXT_CHARACTERS]}
+            self.desk.backend.exited(WorkerExit(**{**msgspec.structs.asdict(ended), **short}))
         self._answer(204)
 
     def _look(self, body: bytes) -> None:

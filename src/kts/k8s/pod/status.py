@@ -34,6 +34,9 @@ LONGEST_PAUSE_NS = 60 * NS_PER_S
 TEXT_CHARACTERS = 500
 """Longest text that is kept of what the pod is told."""
 
+TOLD_TO_END = "the conductor's pod was told to end"
+"""How the reason begins of a run that ended so; who told it, only the cluster knows."""
+
 
 class Status(msgspec.Struct, frozen=True, kw_only=True):
     """``outcome`` is None until the run directory is closed; ``files``: sizes in bytes, growing files only grow;
