@@ -6,6 +6,7 @@ import sys
 
 from kts.app.exporter import exporter_here
 from kts.app.finding import told_through
+from kts.app.images import extra_from, planned_in_pods
 from kts.errors import SetupError
 from kts.k8s.cluster import preflight
 from kts.k8s.cluster.api import Api
@@ -29,11 +30,23 @@ def local_checks(dcgm: str = "") -> tuple[list[Need], list[Need]]:
     return _devices(), [_system(), _cores(), *_libraries(), _governor(), _load(), *_telemetry(dcgm)]
 
 
-def cluster_checks(settings: ClusterSettings, tenants: int, *, context: str | None = None) -> tuple[list[Need], bool]:
-    """(what a cluster offers a run, as this user sees it; whether a run of so many tenants can start)."""
+_RUN = """\
+name: doctor
+tenants:
+  t0: {workload: fft}
+  t1: {workload: fft}
+"""
+
+
+def cluster_checks(
+    settings: ClusterSettings, tenants: int, *, context: str | None = None, extra: str = "torch"
+) -> tuple[list[Need], bool]:
+    """(what a cluster offers a run, as this user sees it; whether a run of so many tenants can start). ``extra``: the
+    variant of its image."""
+    plan = planned_in_pods(_RUN, {}, extra_from(extra))[1]
     api = Api.connect(context)
     try:
-        checks = list(preflight.check(api, settings, tenants))
+        checks = list(preflight.check(api, settings, tenants, plan))
         if settings.dcgm:
             checks += _exporters(api, settings)
     finally:

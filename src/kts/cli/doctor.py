@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from kts import app
-from kts.cli.cluster_options import PANEL, Context, Place
+from kts.cli.cluster_options import PANEL, Context, RunPlace
 from kts.cli.options import Dcgm, Json
 from kts.cli.output import print_plain_json
 from kts.errors import SetupError, UsageError
+from kts.k8s.objects.names import DEFAULT_NAMESPACE
 
 if TYPE_CHECKING:
     from kts.k8s.objects.needs import Need
-    from kts.k8s.objects.settings import ClusterSettings
 
 PLACES = ("local", "k8s")
 
@@ -26,7 +26,7 @@ def doctor(
     on: Annotated[str, typer.Option(help="local: this machine; k8s: a cluster.", metavar="BACKEND")] = "local",
     tenants: Annotated[int, typer.Option(help="Tenants that a run would have.", min=1, rich_help_panel=PANEL)] = 2,
     context: Context = None,
-    place: Place,
+    place: RunPlace,
     dcgm: Dcgm = "",
     as_json: Json = False,
 ) -> None:
@@ -36,10 +36,7 @@ def doctor(
     if on == "local":
         _here(as_json, app.exporter_url(dcgm))
         return
-    import msgspec
-
-    settings = msgspec.structs.replace(place.settings(), dcgm=app.exporter_in_pods(dcgm))
-    _on_cluster(settings, context, tenants, as_json)
+    _on_cluster(place, place.run_settings(telemetry=True, dcgm=dcgm), context, tenants, as_json)
 
 
 def _here(as_json: bool, dcgm: str) -> None:
@@ -54,13 +51,16 @@ def _here(as_json: bool, dcgm: str) -> None:
         raise typer.Exit(SetupError.exit_code)
 
 
-def _on_cluster(settings: ClusterSettings, context: str | None, tenants: int, as_json: bool) -> None:
+def _on_cluster(
+    place: RunPlace, settings: ClusterSettings, context: str | None, tenants: int, as_json: bool
+) -> None:
     """A cluster, as this user sees it."""
-    checks, usable = app.cluster_checks(settings, tenants, context=context)
+    checks, usable = app.cluster_checks(settings, tenants, context=context, extra=place.extra)
     if as_json:
         _print({"can_measure": usable, "checks": checks})
     elif usable:
-        _show(checks, f"A run of {tenants} tenants can start: kts run demo --on k8s")
+        where = "" if settings.namespace == DEFAULT_NAMESPACE else f" --namespace {settings.namespace}"
+        _show(checks, f"A run of {tenants} tenants can start: kts run demo --on k8s{where}")
     else:
         _show(checks, f"A run of {tenants} tenants cannot start here yet.")
     if not usable:

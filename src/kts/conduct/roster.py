@@ -68,6 +68,7 @@ class Seat:
             device=self.opened.device,
             cores=self.opened.cores,
             gpus=self.opened.gpus,
+            cpu_limit=self.opened.cpu_limit,
             solo_ms=self.solo_ms,
             sharing=self.ready.sharing if self.ready else (),
         )

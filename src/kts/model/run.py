@@ -59,6 +59,7 @@ class WorkerInfo(msgspec.Struct, frozen=True, kw_only=True):
     gpus: tuple[str, ...] = ()  # UUIDs that NVML shows the worker, whatever device it computes on
     solo_ms: float | None = None  # what calibration measured for the frozen size
     sharing: tuple[Evidence, ...] = ()  # what it saw of how its device is shared, once it had computed
+    cpu_limit: float | None = None  # CPUs that its cgroup lets it use; None: no limit, or not told
     id: str = ""
 
     def __post_init__(self) -> None:
@@ -126,6 +127,7 @@ class RunInfo(msgspec.Struct, frozen=True, kw_only=True):
     experiment: str = ""  # text of the experiment file, as given
     notes: tuple[str, ...] = ()
     doubts: tuple[str, ...] = ()  # what was recorded and contradicts itself
+    altered: dict[str, tuple[str, ...]] = {}  # per tenant: how its pod differs from what the run asked for
     provenance: Provenance | None = None  # which kts conducted it, of what; None: made before that was recorded
     telemetry: tuple[SourceState, ...] = ()  # sources that were asked for, each once; empty without telemetry
     neighbours: Neighbours | None = None  # who else was there; None: nobody was to look (as before kts recorded it)

@@ -31,7 +31,7 @@ def analyse(run: RunData, *, confidence: float = 0.95) -> Analysis:
     is_gpu = bool(info.workers) and all(worker.device.kind == "cuda" for worker in info.workers)
     on_cpu = any(worker.device.kind == "cpu" for worker in info.workers)
     for name in (tenant.name for tenant in info.plan.tenants):
-        view = TenantView(name, info.plan, gathered, confidence, on_cpu=on_cpu)
+        view = TenantView(name, info, gathered, confidence, on_cpu=on_cpu)
         tenants[name], series[name], in_mixes[name] = view.summary, view.series(), view.mixes
         warnings += checks.of_tenant(view)
         del view  # its arrays can go

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 from kts.model.summary import Caution
-from kts.stats import alone, cautions, starts
+from kts.stats import alone, cautions, fitness, starts
 from kts.stats.depends_cautions import of_dependence
 from kts.stats.view import TenantView
 
@@ -18,7 +18,12 @@ def _of_alone(view: TenantView) -> Iterator[Caution]:
     return alone.of_tenant(view.name, view.summary.activity or ())
 
 
+def _of_fitness(view: TenantView) -> Iterator[Caution]:
+    return fitness.of_tenant(view.info, view.name)
+
+
 CHECKS: tuple[Callable[[TenantView], Iterator[Caution]], ...] = (
+    _of_fitness,
     cautions.of_tenant,
     _of_alone,
     _of_starts,

@@ -101,15 +101,21 @@ def verdict(
     confidence: float,
     dimmed: str = "",
     contended: float | None = None,
+    unfit: str = "",
 ) -> Verdict:
     """The verdict on one tenant, from response DF99 and its interval.
 
     ``closed``: response is the service time. ``dimmed``: why drift cannot be told from sharing (`dimming`).
-    ``contended``: how much the tenant waited for a core when alone (`kts.stats.alone`).
+    ``contended``: how much the tenant waited for a core when alone (`kts.stats.alone`). ``unfit``: what held it back
+    (`kts.stats.fitness`): then no interval decides.
     """
     asked = asked_of(precision)
     df = response.df.p99
     kind, precise = judge(df, asked)
+    if unfit and kind != "refused":
+        found = _finding(kind, df, asked, confidence, dimmed, contended=contended is not None)
+        sentence = f"{name}: undetermined: {unfit}. Measured all the same: {found.removeprefix('undetermined: ')}."
+        return Verdict(kind="undetermined", precise=precise, dimmed=dimmed, sentence=sentence)
     if contended is not None and kind in NEEDS_SOLO:
         kind = "undetermined"
     if kind == "refused":

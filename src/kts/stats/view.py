@@ -8,8 +8,8 @@ from typing import Literal
 import numpy as np
 from msgspec import UNSET
 
-from kts.model.plan import Plan
 from kts.model.records import Clock
+from kts.model.run import RunInfo
 from kts.model.summary import (
     ClockSummary,
     Collided,
@@ -28,6 +28,7 @@ from kts.model.summary import (
 from kts.stats.alone import contended
 from kts.stats.degradation import degradation, ratio_estimate
 from kts.stats.faults import gap_reason, told_device
+from kts.stats.fitness import unfit
 from kts.stats.gathering import Gathered
 from kts.stats.latencies import SideData
 from kts.stats.proportions import fraction_within
@@ -42,11 +43,11 @@ Samples = dict[Side, dict[Clock, LatencySample | None]]
 
 class TenantView:
     """One tenant's samples and everything computed from them. ``summary`` and ``mixes`` (by condition, the full house
-    last) hold the figures; ``contended``: see `kts.stats.alone`."""
+    last) hold the figures; ``contended``: see `kts.stats.alone`; ``unfit``: `kts.stats.fitness`."""
 
-    def __init__(self, name: str, plan: Plan, gathered: Gathered, confidence: float, *, on_cpu: bool) -> None:
+    def __init__(self, name: str, info: RunInfo, gathered: Gathered, confidence: float, *, on_cpu: bool) -> None:
         """Takes the tenant's arrays out of ``gathered``."""
-        self.name, self.plan, self.gathered, self.confidence = name, plan, gathered, confidence
+        self.name, self.info, self.plan, self.gathered, self.confidence = name, info, info.plan, gathered, confidence
         self.data = gathered.latencies.take(name)
         solo, shared = self.data.solo, self.data.shared
         split = split_blocks(solo.rounds, shared.rounds)
@@ -58,6 +59,7 @@ class TenantView:
         join = gathered.activity
         self._activity = join.activity(name) if join is not None else None
         self.contended = contended(self._activity or ())
+        self.unfit = unfit(info, name)
         self.summary = self._summary(on_cpu)
         self.mixes = self._in_mixes()
 
@@ -88,6 +90,7 @@ class TenantView:
                 confidence=self.confidence,
                 dimmed=dimming(len(solo.rounds), len(shared.rounds)),
                 contended=self.contended,
+                unfit=self.unfit,
             ),
             waiting=waits,
             goodput=self._goodput(tenant.slo.deadline_ms),
@@ -124,7 +127,7 @@ class TenantView:
 
     def _mix_tenant(self, n: int, p50: Estimate, p99: Estimate, device: Estimate, side: SideData) -> MixTenant:
         kind, precise = judge(p99, asked_of(self.plan.precision))
-        if self.contended is not None and kind in NEEDS_SOLO:
+        if (self.unfit and kind != "refused") or (self.contended is not None and kind in NEEDS_SOLO):
             kind = "undetermined"
         dimmed = "" if kind == "refused" else dimming(len(self.data.solo.rounds), len(side.rounds))
         return MixTenant(n=n, df_p50=p50, df_p99=p99, device_df_p99=device, kind=kind, precise=precise, dimmed=dimmed)

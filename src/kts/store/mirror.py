@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import time
+from collections.abc import Iterable
 from pathlib import Path
 from typing import BinaryIO
 
@@ -32,6 +33,7 @@ class Mirror:
         self.directory = directory
         self._lock = lock
         self._notes: tuple[str, ...] = ()
+        self._altered: dict[str, tuple[str, ...]] = {}
         self._lost = ""
 
     @classmethod
@@ -123,6 +125,10 @@ class Mirror:
         if text not in self._notes:
             self._notes = (*self._notes, text)
 
+    def altered(self, tenant: str, how: Iterable[str]) -> None:
+        """How a tenant's pod differs from what the run asked for; kept through every `replace_run`."""
+        self._altered[tenant] = tuple(dict.fromkeys((*self._altered.get(tenant, ()), *how)))
+
     def finish(self, outcome: Outcome | None) -> RunInfo:
         """Ends the copy: ``outcome`` replaces the conductor's own if given; Parquet replaces the journals.
 
@@ -145,7 +151,11 @@ class Mirror:
     def _write(self, info: RunInfo) -> None:
         notes = (*info.notes, *(note for note in self._notes if note not in info.notes))
         named = msgspec.structs.replace(
-            info, id=as_text(self.directory.name), notes=notes, created_ns=info.created_ns or time.time_ns()
+            info,
+            id=as_text(self.directory.name),
+            notes=notes,
+            altered={**info.altered, **self._altered},
+            created_ns=info.created_ns or time.time_ns(),
         )
         try:
             runfile.write(self.directory, named)

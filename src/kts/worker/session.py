@@ -25,6 +25,7 @@ from kts.wire.messages import (
     Stop,
     Welcome,
 )
+from kts.worker.cgroup import cpu_limit
 from kts.worker.clocks import clock_pair
 from kts.worker.detect import visible_gpus
 from kts.worker.failures import failed
@@ -116,7 +117,8 @@ def _attend(
 
 def _serve(link: Link, runner: Runner, name: str, printed: Printed | None, *, in_thread: bool) -> None:
     info = runner.open()
-    link.send(Opened(device=info, cores=tuple(sorted(os.sched_getaffinity(0))), gpus=visible_gpus()))
+    cores = tuple(sorted(os.sched_getaffinity(0)))
+    link.send(Opened(device=info, cores=cores, gpus=visible_gpus(), cpu_limit=cpu_limit()))
     while True:
         match link.receive(_IDLE_S):
             case None:

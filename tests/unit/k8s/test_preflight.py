@@ -10,6 +10,7 @@ import msgspec
 import pytest
 import yaml
 
+from kts.app.plans import planned
 from kts.errors import SetupError
 from kts.k8s.cluster.api import Api, Forbidden, Unavailable, _error
 from kts.k8s.cluster.preflight import can_start, check
@@ -20,6 +21,7 @@ from kts.k8s.objects.settings import ClusterSettings
 
 GPU = "nvidia.com/gpu"
 SETTINGS = ClusterSettings()
+PLAN = planned("name: x\ntenants:\n  a: {workload: fft}\n  b: {workload: fft}\n", {"device": "cuda"})[1]
 
 
 class Cluster(Api):
@@ -29,6 +31,7 @@ class Cluster(Api):
         self.server, self.namespace = "https://server", "default"
         self.gitversion: str = changes.pop("version", "v1.34.2+k3s1")
         self.forbidden: set[str] = set(changes.pop("forbidden", ()))
+        self.admits: Callable[[dict[str, Any]], dict[str, Any]] = changes.pop("admits", lambda obj: obj)
         self.refused: Callable[..., bool] = changes.pop("refused", lambda *_: False)
         self.objects: dict[str, list[dict[str, Any]]] = {
             "Namespace": [{"metadata": {"name": "kts"}}],
@@ -47,6 +50,10 @@ class Cluster(Api):
 
     def user(self) -> str:
         return "ann"
+
+    def create(self, obj: dict[str, Any], *, dry_run: bool = False) -> dict[str, Any]:
+        assert dry_run, "doctor must change nothing"
+        return self.admits(obj)
 
     def list(self, kind: str, namespace: str | None = None, labels: object = None) -> list[dict[str, Any]]:  # noqa: ARG002
         if kind in self.forbidden:
@@ -89,13 +96,15 @@ def holder(count: str) -> dict[str, Any]:
 
 def look(settings: ClusterSettings = SETTINGS, wanted: int = 2, **changes: Any) -> dict[str, Need]:
     """Checks by name; of several of one name the worst."""
-    worst = sorted(check(Cluster(**changes), settings, wanted), key=lambda c: ("ok", "note", "missing").index(c.status))
+    worst = sorted(
+        check(Cluster(**changes), settings, wanted, PLAN), key=lambda c: ("ok", "note", "missing").index(c.status)
+    )
     return {one.name: one for one in worst}
 
 
 def test_a_cluster_that_has_everything_is_all_ok() -> None:
     """Else a user would look for faults that are not there."""
-    checks = check(Cluster(), SETTINGS, 4)
+    checks = check(Cluster(), SETTINGS, 4, PLAN)
     assert {one.status for one in checks} == {"ok"}
     assert can_start(checks)
 
@@ -125,7 +134,7 @@ def test_who_acts_is_said() -> None:
 
 def test_a_server_that_is_away_is_the_only_thing_said() -> None:
     """Else one cause would look like ten."""
-    (only,) = check(Cluster(version="away"), SETTINGS, 2)
+    (only,) = check(Cluster(version="away"), SETTINGS, 2, PLAN)
     assert (only.name, only.status) == ("API server", "missing")
     assert "check that the cluster is up" in only.remedy
 
@@ -156,7 +165,9 @@ def test_what_doctor_asks_for_is_what_the_project_tells_administrators_to_grant(
 
 def test_a_run_can_do_without_what_is_outside_its_namespace() -> None:
     """Else users of shared clusters would be told to ask for rights that no run needs."""
-    found = check(Cluster(forbidden={"Node", "Pod"}, refused=lambda _v, _w, namespace: not namespace), SETTINGS, 2)
+    found = check(
+        Cluster(forbidden={"Node", "Pod"}, refused=lambda _v, _w, namespace: not namespace), SETTINGS, 2, PLAN
+    )
     notes = [one.found for one in found if one.name == "permissions" and one.status == "note"]
     assert len(notes) == len(HELPFUL)
     assert can_start(found)
@@ -165,7 +176,7 @@ def test_a_run_can_do_without_what_is_outside_its_namespace() -> None:
 def test_what_may_not_be_read_is_never_guessed() -> None:
     """Else free slots would be promised that others hold."""
     kinds = {"Node", "Pod", "RuntimeClass", "ResourceQuota", "Namespace", "SelfSubjectAccessReview"}
-    found = look(forbidden=kinds)
+    found = look(forbidden=kinds, admits=forbid)
     assert {name for name, one in found.items() if UNKNOWN in one.found} == found.keys() - {"API server"}
     assert {one.status for name, one in found.items() if name != "API server"} == {"note"}
     assert look(Namespace=[], forbidden={"SelfSubjectAccessReview"})["namespace"].status == "note"
@@ -203,6 +214,63 @@ def test_a_taint_that_is_not_tolerated_comes_with_the_option_that_tolerates_it()
     assert look(Node=[tainted])["node"].remedy == "--toleration nvidia.com/gpu=present:NoSchedule"
     tolerant = ClusterSettings(tolerations=({"key": GPU, "operator": "Exists"},))
     assert look(tolerant, Node=[tainted])["node"].status == "ok"
+
+
+def forbid(obj: dict[str, Any]) -> dict[str, Any]:
+    """What a server says to who may not create it."""
+    raise _error(403, "POST x", f'User "ann" cannot create resource "{obj["kind"]}" in API group ""')
+
+
+def refuse(obj: dict[str, Any]) -> dict[str, Any]:
+    """What a server says whose LimitRange is smaller than a tenant."""
+    if obj["kind"] == "Pod" and obj["metadata"]["labels"].get("kts.dev/tenant"):
+        raise _error(403, "POST x", "maximum cpu usage per Container is 500m, but limit is 1")
+    return obj
+
+
+def throttle(obj: dict[str, Any]) -> dict[str, Any]:
+    """What a server makes of a pod where a webhook sets CPU limits."""
+    made: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(obj))
+    for container in made.get("spec", {}).get("containers", ()):
+        container["resources"]["limits"]["cpu"] = "500m"
+    return made
+
+
+def test_a_dry_run_tells_what_the_cluster_would_say_of_the_very_objects() -> None:
+    """Else a run would be the first to meet a LimitRange, a policy or a webhook."""
+    assert look()["admission"].status == "ok"
+    refused = look(admits=refuse)["admission"]
+    assert (refused.status, "Pod of tenant: refused: maximum cpu usage" in refused.found) == ("missing", True)
+    assert "--pod-cpu" in refused.remedy
+    altered = look(admits=throttle)["admission"]
+    assert (altered.status, "cpu limit 500m instead of 1" in altered.found) == ("note", True)
+
+
+def test_a_namespace_that_goes_away_is_missing() -> None:
+    """Else a run would be refused object by object."""
+    going = {"metadata": {"name": "kts"}, "status": {"phase": "Terminating"}}
+    assert look(Namespace=[going])["namespace"].status == "missing"
+
+
+QUOTAS = {
+    "requests.nvidia.com/gpu": "1",
+    "limits.cpu": "2",
+    "requests.memory": "8Gi",
+    "pods": "2",
+    "count/pods": "2",
+    "count/jobs.batch": "1",
+    "configmaps": "0",
+    "count/secrets": "0",
+}
+
+
+@pytest.mark.parametrize("key", QUOTAS)
+def test_each_kind_of_quota_that_is_too_small_is_named(key: str) -> None:
+    """Else a run would find out pod by pod."""
+    status = {"hard": {key: QUOTAS[key]}, "used": {key: "0"}}
+    quota = {"metadata": {"name": "q"}, "spec": {"hard": status["hard"]}, "status": status}
+    found = look(ClusterSettings(cpu="2"), ResourceQuota=[quota])["quota"]
+    assert (found.status, f"quota q: {key}" in found.found) == ("missing", True)
 
 
 SHARING = {

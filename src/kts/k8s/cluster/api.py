@@ -117,10 +117,14 @@ class Api:
                 return items
             params = {**params, "continue": following}
 
-    def create(self, obj: Object) -> Object:
-        """Creates it; as the server then has it. Conflict if there is one already."""
+    def create(self, obj: Object, *, dry_run: bool = False) -> Object:
+        """Creates it; as the server then has it. Conflict if there is one already.
+
+        ``dry_run``: says what the server would make of it, through all its checks, and creates nothing.
+        """
+        params = {"dryRun": "All"} if dry_run else {}
         meta = obj["metadata"]
-        return self._json("POST", _path(obj["kind"], meta.get("namespace", "")), body=obj)
+        return self._json("POST", _path(obj["kind"], meta.get("namespace", "")), params=params, body=obj)
 
     def patch(self, kind: str, name: str, namespace: str, body: Object) -> Object:
         """JSON merge patch."""

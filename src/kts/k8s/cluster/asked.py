@@ -76,17 +76,15 @@ def quota(api: Api, namespace: str, wanted: quotas.Amounts) -> Need:
 
 def of_run(plan: Plan, settings: ClusterSettings) -> quotas.Amounts:
     """What the pods of a run that are there at once ask of a quota."""
-    return quotas.asked(manifests.pod_specs(plan, settings))
+    return of_tenants(len(plan.tenants), plan, settings)
 
 
-def of_tenants(count: int, settings: ClusterSettings) -> quotas.Amounts:
-    """The same where only the number of tenants is certain."""
-    pods, tenants = Decimal(count + 1), Decimal(count)
-    return {
-        "pods": pods,
-        "count/pods": pods,
-        **({f"requests.{settings.resource}": tenants} if settings.resource else {}),
-    }
+def of_tenants(count: int, plan: Plan, settings: ClusterSettings) -> quotas.Amounts:
+    """The same for ``count`` tenants of the plan's kind, with the run's other objects."""
+    conductor, tenant = manifests.pod_specs(plan, settings)[:2]
+    one = ("configmaps", "secrets", "services", "count/networkpolicies.networking.k8s.io")
+    ones = {key: Decimal(1) for name in one for key in (name, f"count/{name.removeprefix('count/')}")}
+    return {**ones, "count/jobs.batch": Decimal(count), **quotas.asked([conductor, *[tenant] * count])}
 
 
 def refuse(needs: Iterable[Need]) -> None:

@@ -10,11 +10,13 @@ from kts.errors import SetupError
 from kts.k8s.cluster import asked
 from kts.k8s.cluster.api import Api, Forbidden
 from kts.k8s.cluster.image import names_on
+from kts.k8s.cluster.rehearsal import rehearse
 from kts.k8s.objects import Object, offers, slots
-from kts.k8s.objects.names import DEFAULT_IMAGE, DEFAULT_REPOSITORY
+from kts.k8s.objects.names import DEFAULT_IMAGE, DEFAULT_NAMESPACE, DEFAULT_REPOSITORY
 from kts.k8s.objects.needs import UNKNOWN, Need
 from kts.k8s.objects.permissions import HELPFUL, NEEDED, RBAC, Permission
 from kts.k8s.objects.settings import ClusterSettings
+from kts.model.plan import Plan
 from kts.shown import visible
 
 OLDEST = (1, 31)
@@ -28,8 +30,10 @@ ONE_GPU = (
 )
 
 
-def check(api: Api, settings: ClusterSettings, wanted: int) -> list[Need]:
+def check(api: Api, settings: ClusterSettings, wanted: int, plan: Plan) -> list[Need]:
     """Everything that a run of ``wanted`` tenants needs; it can start unless one is missing.
+
+    ``plan``: of such a run, or of one with fewer tenants of the same kind.
 
     What may not be read is a note that says so. Unavailable, or another SetupError, if the server stops to answer.
     """
@@ -39,14 +43,19 @@ def check(api: Api, settings: ClusterSettings, wanted: int) -> list[Need]:
         return [Need("API server", "missing", error.what, error.remedy)]
     nodes = _readable(lambda: api.list("Node"))
     pods = _readable(lambda: api.list("Pod"))
-    return [
-        _version(f"{api.server}, Kubernetes {version}{f', as {visible(user)}' if user else ''}", version),
+    named, runtime_class = asked.chosen_runtime_class(api, settings)
+    admitted = [
         *_permissions(api, settings.namespace),
         _namespace(api, settings),
+        asked.quota(api, settings.namespace, asked.of_tenants(wanted, plan, named)),
+        runtime_class,
+    ]
+    return [
+        _version(f"{api.server}, Kubernetes {version}{f', as {visible(user)}' if user else ''}", version),
+        *admitted,
+        *(rehearse(api, plan, named) if can_start(admitted) else ()),
         *_places(nodes, pods, settings, wanted),
         *asked.claim(api, settings),
-        asked.quota(api, settings.namespace, asked.of_tenants(wanted, settings)),
-        asked.chosen_runtime_class(api, settings)[1],
     ]
 
 
@@ -80,7 +89,7 @@ def _permissions(api: Api, namespace: str) -> list[Need]:
     missing = [one.words(verbs) for one, verbs in lacking if verbs]
     if missing:
         found = f"in namespace {namespace} you may not: {'; '.join(missing)}"
-        first = Need("permissions", "missing", found, RBAC)
+        first = Need("permissions", "missing", found, _granting(namespace))
     else:
         first = Need("permissions", "ok", f"all that a run needs in namespace {namespace}")
     notes = [
@@ -88,6 +97,11 @@ def _permissions(api: Api, namespace: str) -> list[Need]:
         for one, loss in unseen
     ]
     return [first, *notes]
+
+
+def _granting(namespace: str) -> str:
+    """How an administrator grants it in that namespace."""
+    return RBAC if namespace == DEFAULT_NAMESPACE else f"{RBAC}, with namespace {namespace} in it"
 
 
 def _refused(api: Api, one: Permission, namespace: str) -> list[str]:
@@ -107,6 +121,8 @@ def _namespace(api: Api, settings: ClusterSettings) -> Need:
         if creatable:
             return Need("namespace", "ok", f"{name} is not there; a run creates it")
         return Need("namespace", "missing", f"{name} is not there, and a run may not create it", create)
+    if (found.get("status") or {}).get("phase") == "Terminating":
+        return Need("namespace", "missing", f"{name} is being deleted", "wait until it is gone, or choose --namespace")
     level = _labels(found).get(POD_SECURITY)
     if level is None:
         return Need("namespace", "ok", f"{name}; it enforces no Pod Security level of its own")

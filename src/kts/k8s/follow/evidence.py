@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from kts.k8s.objects import Object, podstate
 from kts.model.run import RunInfo
@@ -59,6 +59,7 @@ def describe(
     node: Object | None,
     events: Sequence[Object],
     proven: dict[str, Object],
+    altered: Mapping[str, Sequence[str]],
     times: dict[str, float],
 ) -> Object:
     """The content of cluster.json. Holds no environment variables, so no secrets."""
@@ -68,6 +69,7 @@ def describe(
         "reached_by": reached_by,
         "times_s": times,
         "gpus": proven,
+        "altered": dict(altered),
         "pods": [_pod(pod) for pod in pods],
         "node": _node(node) if node else None,
         "events": [_event(event) for event in events],

@@ -222,6 +222,7 @@ class PodWatch:
             node=node,
             events=events,
             proven=proven,
+            altered=info.altered,
             times=times,
         )
         (directory / layout.CLUSTER).write_bytes(msgspec.json.format(msgspec.json.encode(content), indent=2) + b"\n")

@@ -27,6 +27,7 @@ from kts.k8s.follow.conductor import Conductor
 from kts.k8s.follow.interrupts import Interrupts
 from kts.k8s.follow.podwatch import PodWatch
 from kts.k8s.objects import Object, classic_jobs, fleet, manifests, podend, podstate
+from kts.k8s.objects.changes import changes
 from kts.k8s.objects.names import ENVIRONMENT_RUN, LABEL_BLOCK, LABEL_ROLE, LABEL_RUN
 from kts.k8s.objects.podend import PodEnd
 from kts.k8s.objects.settings import ClusterSettings
@@ -159,6 +160,7 @@ class Session:
         self._watch = PodWatch(api, run, settings, mirror.note, allow_different_gpus=plan.allow_different_gpus)
         self._conductor_name = manifests.conductor_name(run)
         self._conductor = Conductor(api, settings.namespace, self._conductor_name, token, note=self._watch.note)
+        self._asked = manifests.pod_specs(plan, settings)[1]  # but for its name, every tenant's is the same
         self._supplied: set[int] = set()
         self._told: set[str] = set()
         self._began, self._created_s = began, created_s
@@ -241,6 +243,9 @@ class Session:
     def _look(self, now: float) -> None:
         """Reads the pods, and tells the conductor which tenants ended."""
         pods = self._watch.look(now)
+        for pod in pods:
+            if podstate.tenant(pod) and (how := changes(self._asked, pod)):
+                self._mirror.altered(podstate.tenant(pod), how)
         ended = [pod for pod in pods if podstate.over(pod)] + [self._watch.pods[name] for name in self._watch.gone]
         new = {
             podstate.name(pod): podend.exit_of(pod, self._why(pod))

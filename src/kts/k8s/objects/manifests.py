@@ -68,7 +68,7 @@ SPARE_S = 3600
 """On top of what a run may take, before Kubernetes ends its pods by itself."""
 TTL_S = 86_400
 _CLAIM = "gpu"
-_REQUIRED = "requiredDuringSchedulingIgnoredDuringExecution"
+REQUIRED = "requiredDuringSchedulingIgnoredDuringExecution"
 
 
 def checked_run_id(run: str) -> str:
@@ -388,10 +388,10 @@ def _on_node(spec: Object, node: str) -> Object:
     """The pod's spec for the node of that name: a name is unique, and its hostname label may differ from it."""
     affinity = dict(spec.get("affinity") or {})
     nodes = dict(affinity.get("nodeAffinity") or {})
-    terms = (nodes.get(_REQUIRED) or {}).get("nodeSelectorTerms") or [{}]
+    terms = (nodes.get(REQUIRED) or {}).get("nodeSelectorTerms") or [{}]
     named = {"key": "metadata.name", "operator": "In", "values": [node]}
     pinned = [{**term, "matchFields": [*(term.get("matchFields") or ()), named]} for term in terms]
-    nodes[_REQUIRED] = {"nodeSelectorTerms": pinned}
+    nodes[REQUIRED] = {"nodeSelectorTerms": pinned}
     return {**spec, "affinity": {**affinity, "nodeAffinity": nodes}}
 
 
@@ -462,7 +462,7 @@ def _pod_spec(beside: dict[str, str], container: Object, volumes: list[Object], 
         **({"tolerations": list(settings.tolerations)} if settings.tolerations else {}),
         "affinity": {
             "podAffinity": {
-                _REQUIRED: [{**together, "topologyKey": "kubernetes.io/hostname"}],
+                REQUIRED: [{**together, "topologyKey": "kubernetes.io/hostname"}],
             }
         },
         "securityContext": dict(UNPRIVILEGED),

@@ -14,6 +14,7 @@ import msgspec
 from kts.units import NS_PER_MS, NS_PER_S
 from kts.wire.appline import AppLine, Refused, longest_device_ms
 from kts.wire.applines import AppLines
+from kts.worker.cgroup import memory_kills, memory_limit
 from kts.worker.clocks import clock_pair
 from kts.worker.failures import CommandError
 from kts.worker.tenants.process import PrintedLine, Process
@@ -43,6 +44,7 @@ class OwnProgram:
         self._env = env
         self._restarts = 0
         self._quick_ends = 0
+        self._kills = memory_kills()
         self._process = self._launch()
 
     def read(self, timeout_s: float) -> list[AppLine]:
@@ -56,11 +58,19 @@ class OwnProgram:
             return self._parse(self._process.lines(timeout_s))
         lines = self.drain()
         if code != 0:
-            raise CommandError(
-                _obituary(self._argv[0], code, self._process.last_line), f"run it alone: {shlex.join(self._argv)}"
-            )
+            raise self._died(code)
         self._restart()
         return lines
+
+    def _died(self, code: int) -> CommandError:
+        """With the limit of memory, where the kernel killed the program, or a process of it, for that."""
+        what = _obituary(self._argv[0], code, self._process.last_line)
+        limit = memory_limit()
+        if limit is None or memory_kills() <= self._kills:
+            return CommandError(what, f"run it alone: {shlex.join(self._argv)}")
+        limited = f"{limit / 2**20:.0f} MiB"
+        remedy = f"give it more memory than {limited}: --pod-memory on Kubernetes, else its cgroup's limit"
+        return CommandError(f"{what}; killed for memory: all it may use is {limited}", remedy)
 
     def drain(self) -> list[AppLine]:
         """Iterations that are there to read now."""

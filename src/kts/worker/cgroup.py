@@ -1,0 +1,68 @@
+"""What the kernel lets this process use: its cgroup's limits, version 1 or 2, in a container or not."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+_PROC, _ROOT = Path("/proc/self/cgroup"), Path("/sys/fs/cgroup")
+_NO_LIMIT = 1 << 60
+"""Version 1 says "no limit" by a number of bytes that no machine has."""
+
+
+def cpu_limit(proc: Path = _PROC, root: Path = _ROOT) -> float | None:
+    """CPUs that this process and all others of its cgroup may use together; None without a limit.
+
+    A limit is enforced by throttling: who has used it up waits for the next period, which looks like sharing.
+    """
+    limits = []
+    for place in _places("cpu", proc, root):
+        quota, period = [*_read(place / "cpu.max").split(), "", ""][:2]
+        if not quota:
+            quota, period = _read(place / "cpu.cfs_quota_us").strip(), _read(place / "cpu.cfs_period_us").strip()
+        if quota.isdecimal() and period.isdecimal() and int(period):
+            limits.append(int(quota) / int(period))
+    return min(limits, default=None)
+
+
+def memory_limit(proc: Path = _PROC, root: Path = _ROOT) -> int | None:
+    """Bytes that it may use; None without a limit."""
+    texts = [
+        _read(place / name).strip()
+        for place in _places("memory", proc, root)
+        for name in ("memory.max", "memory.limit_in_bytes")
+    ]
+    return min((int(text) for text in texts if text.isdecimal() and int(text) < _NO_LIMIT), default=None)
+
+
+def memory_kills(proc: Path = _PROC, root: Path = _ROOT) -> int:
+    """How many processes of its cgroup the kernel has killed for memory; 0 where it does not tell."""
+    for place in _places("memory", proc, root)[:1]:
+        for line in (_read(place / "memory.events") or _read(place / "memory.oom_control")).splitlines():
+            name, _, count = line.partition(" ")
+            if name == "oom_kill" and count.strip().isdecimal():
+                return int(count)
+    return 0
+
+
+def _places(controller: str, proc: Path, root: Path) -> list[Path]:
+    """The cgroup of this process for a controller, then its parents. In a container its own cgroup is the root."""
+    for line in _read(proc).splitlines():
+        _, _, rest = line.partition(":")
+        controllers, _, path = rest.partition(":")
+        if controller in controllers.split(","):
+            base = root / controller
+        elif not controllers and not (root / controller).is_dir():
+            base = root
+        else:
+            continue
+        own = base / path.strip("/")
+        chain = [own, *own.parents]
+        return [place for place in chain[: chain.index(base) + 1] if place.is_dir()]
+    return []
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""
