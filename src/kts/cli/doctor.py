@@ -17,6 +17,7 @@ from kts.k8s.objects.names import DEFAULT_NAMESPACE
 
 if TYPE_CHECKING:
     from kts.k8s.objects.needs import Need
+    from kts.k8s.objects.settings import ClusterSettings
 
 PLACES = ("local", "k8s")
 
@@ -51,9 +52,7 @@ def _here(as_json: bool, dcgm: str) -> None:
         raise typer.Exit(SetupError.exit_code)
 
 
-def _on_cluster(
-    place: RunPlace, settings: ClusterSettings, context: str | None, tenants: int, as_json: bool
-) -> None:
+def _on_cluster(place: RunPlace, settings: ClusterSettings, context: str | None, tenants: int, as_json: bool) -> None:
     """A cluster, as this user sees it."""
     checks, usable = app.cluster_checks(settings, tenants, context=context, extra=place.extra)
     if as_json:

@@ -197,6 +197,7 @@ class PodWatch:
     def write_cluster(
         self,
         directory: Path,
+        info: RunInfo,
         proven: dict[str, Object],
         jobs: Iterable[str],
         *,

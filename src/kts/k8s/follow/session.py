@@ -348,7 +348,7 @@ class Session:
         proven = self._watch.proven(info)
         jobs = classic_jobs.all_names(self.plan, self.run)
         times, way = evidence.times(info, self._wall_s()), self._conductor.way
-        self._watch.write_cluster(self._mirror.directory, proven, jobs, times=times, reached_by=way)
+        self._watch.write_cluster(self._mirror.directory, info, proven, jobs, times=times, reached_by=way)
         return self._mirror.finish(outcome)
 
     def _wall_s(self) -> float | None:
