@@ -14,7 +14,7 @@ from kts.k8s.objects.needs import UNKNOWN, Need
 from kts.k8s.objects.settings import ClusterSettings
 from kts.model.plan import Plan
 
-RUN = "kts-doctor"
+RUN = "doctor"
 _NAME = "admission"
 
 
