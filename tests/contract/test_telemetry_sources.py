@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -67,6 +68,24 @@ def _dcgm(stack: ExitStack) -> Subject:
     return Subject(DcgmSource(served.url, clock=clock), happen, lambda: 0)
 
 
+def _dcgm_through_a_relay(stack: ExitStack) -> Subject:
+    """Compressed, and each line with the time of its value: that, not the scrape's, is the sample's."""
+    clock = Clock()
+    served = stack.enter_context(exporter())
+    served.encode, served.headers = gzip.compress, {"Content-Encoding": "gzip"}
+    values = iter(range(1, 1000))
+
+    def happen() -> None:
+        stamp_ms = clock.after(STEP_NS) // MS
+        told = exporter_text(sm=next(values) // 2 / 1000)  # the same value twice is news, too
+        served.text = "".join(
+            f"{line}\n" if line.startswith("#") else f"{line} {stamp_ms}\n" for line in told.splitlines()
+        )
+        clock.after(MS)
+
+    return Subject(DcgmSource(served.url, clock=clock, realtime=clock), happen, lambda: 0)
+
+
 def _schedstat(_: ExitStack) -> Subject:
     clock = Clock()
     source = SchedstatSource()
@@ -84,7 +103,10 @@ def _ignore(_: object) -> None:
     pass
 
 
-@pytest.fixture(params=[_nvml, _gpm, _processes, _dcgm, _schedstat], ids=lambda make: make.__name__.lstrip("_"))
+@pytest.fixture(
+    params=[_nvml, _gpm, _processes, _dcgm, _dcgm_through_a_relay, _schedstat],
+    ids=lambda make: make.__name__.lstrip("_"),
+)
 def subject(request: pytest.FixtureRequest) -> Iterator[Subject]:
     """Each implementation, not yet opened."""
     with ExitStack() as stack:

@@ -96,10 +96,10 @@ def test_device_and_library_are_chosen_or_refused_with_a_remedy(
 
 
 class _FakeLibcuda:
-    """Answers as the driver does for two GPUs, or fails to start with ``init_error``."""
+    """Answers as the driver does for two GPUs of a name, or fails to start with ``init_error``."""
 
-    def __init__(self, init_error: int = 0) -> None:
-        self._init_error = init_error
+    def __init__(self, init_error: int = 0, name: bytes = b"NVIDIA X") -> None:
+        self._init_error, self._name = init_error, name
 
     def cuInit(self, _flags: int) -> int:  # noqa: N802
         return self._init_error
@@ -117,7 +117,7 @@ class _FakeLibcuda:
         return 0
 
     def cuDeviceGetName(self, name: Any, _size: int, _device: Any) -> int:  # noqa: N802
-        name.value = b"NVIDIA X"
+        name.value = self._name
         return 0
 
     def cuDeviceGetUuid_v2(self, raw: Any, device: Any) -> int:  # noqa: N802
@@ -140,6 +140,12 @@ def test_gpus_are_named_as_nvidia_smi_names_them(monkeypatch: pytest.MonkeyPatch
         "GPU-ab000000-0000-0000-0000-000000000001",
     ]
     assert driver.devices[1] == CudaDevice(index=1, name="NVIDIA X", uuid=driver.devices[1].uuid, memory_bytes=2**37)
+
+
+def test_a_mig_device_is_named_as_nvml_and_the_kubelet_name_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Otherwise no source finds it: CUDA gives a MIG device's own UUID, and NVML knows that as MIG-."""
+    monkeypatch.setattr(detect.ctypes, "CDLL", lambda _: _FakeLibcuda(name=b"NVIDIA H200 MIG 1g.18gb"))
+    assert cuda_devices()[0].uuid == "MIG-ab000000-0000-0000-0000-000000000000"
 
 
 def test_a_driver_that_does_not_start_says_why(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -66,7 +66,14 @@ def _exporters(api: Api, settings: ClusterSettings) -> list[Need]:
     on_node = [one for one in found if settings.node in ("", one.node)]
     if not on_node:
         on = f" on node {settings.node}" if settings.node else ""
-        return [Need(name, "note", f"none runs{on} (looked in {where})", "a run goes on without")]
+        return [
+            Need(
+                name,
+                "note",
+                f"none runs{on} (looked in {where})",
+                "install dcgm-exporter there, or give an address; a run goes on without",
+            )
+        ]
     rows = [Need(name, *told_through(api, one)) for one in on_node[:MOST_ASKED]]
     more = len(on_node) - len(rows)
     return [*rows, Need(name, "note", f"{more} more run; --node asks that of one node")] if more else rows

@@ -78,10 +78,11 @@ def _describe(driver: ctypes.CDLL, index: int) -> CudaDevice:
     get_uuid(ctypes.byref(raw), device)
     total = ctypes.c_size_t()
     driver.cuDeviceTotalMem_v2(ctypes.byref(total), device)
+    called = name.value.decode(errors="replace")
     return CudaDevice(
         index=index,
-        name=name.value.decode(errors="replace"),
-        uuid=f"GPU-{uuid.UUID(bytes=bytes(raw))}",
+        name=called,
+        uuid=f"{'MIG' if ' MIG ' in called else 'GPU'}-{uuid.UUID(bytes=bytes(raw))}",  # of a MIG device it is its own
         memory_bytes=total.value,
     )
 
