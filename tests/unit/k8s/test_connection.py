@@ -43,6 +43,28 @@ def test_a_token_file_is_read_anew(cluster: Cluster, server: ApiServer) -> None:
     assert [one.who for one in server.asked] == ["Bearer one", "Bearer two", "Bearer two"]
 
 
+def test_an_empty_file_is_not_nobody(cluster: Cluster, server: ApiServer, authority: Authority) -> None:
+    """Else a file that is being replaced would make a request one of nobody."""
+    token, empty = cluster.folder / "token", cluster.folder / "empty"
+    empty.touch()
+    _, key = authority.signed("ann")
+    for user in (
+        {"tokenFile": "empty"},
+        {"client-certificate": "empty", "client-key": str(key)},
+    ):
+        with pytest.raises(SetupError, match="empty: is empty"):
+            cluster.connected(user)
+    token.write_bytes(b"a\nb")
+    with pytest.raises(SetupError, match="token: holds no token that can be sent"):
+        cluster.connected({"tokenFile": "token"})
+    token.write_text("one")
+    api = cluster.connected({"tokenFile": "token"})
+    token.write_text(" \n")
+    api.version()
+    cluster.connected({"tokenFile": "empty", "token": "own"}).version()
+    assert [one.who for one in server.asked] == ["Bearer one", "Bearer own"]
+
+
 @pytest.mark.parametrize("kept_as", ["files", "data"])
 def test_a_client_certificate_is_shown(cluster: Cluster, server: ApiServer, authority: Authority, kept_as: str) -> None:
     """Else kts would be nobody where kubectl is an administrator."""

@@ -15,6 +15,7 @@ from kts.errors import SetupError
 from kts.k8s.cluster.execplugin import Credential, ask
 from kts.k8s.cluster.identity import Plugin, User
 from kts.k8s.cluster.kubefields import content
+from kts.shown import visible
 
 REFUSED_AGAIN_S = 10.0
 """A plugin whose credentials the server does not take is not asked more often than this: it may open a browser."""
@@ -66,9 +67,7 @@ class Credentials(httpx2.Auth):
         with self._lock:
             if self._user.plugin is not None:
                 return self._of_plugin(self._user.plugin, refused)
-            token = self._user.token
-            if self._user.token_file is not None:
-                token = self._content(self._user.token_file).decode("ascii", "replace").strip() or token
+            token = self._token(self._user.token_file) if self._user.token_file else self._user.token
             certificate, key = self._user.certificate, self._user.key
             return Credential(token, self._content(certificate or b""), self._content(key or b""))
 
@@ -86,14 +85,30 @@ class Credentials(httpx2.Auth):
                 raise Unrenewed(error.what, error.remedy) from error
         return self._given or given
 
+    def _token(self, file: Path) -> str:
+        """Of the file; where that never held one, the kubeconfig's own."""
+        try:
+            token = self._content(file).decode("ascii", "replace").strip()
+        except SetupError:
+            if not self._user.token:
+                raise
+            return self._user.token
+        if not token.isascii() or not token.isprintable():
+            raise SetupError(f"{visible(str(file))}: holds no token that can be sent", "check the kubeconfig")
+        return token
+
     def _content(self, source: bytes | Path) -> bytes:
         if isinstance(source, bytes):
             return source
         try:
-            self._last[source] = content(source)
+            read = content(source)
+            if not read.strip():
+                raise OSError(None, "is empty")  # else requests would be those of nobody
+            self._last[source] = read
         except OSError as error:
             if source not in self._last:
-                raise SetupError(f"{source}: {error.strerror or error}", "check the kubeconfig") from error
+                why = error.strerror or str(error)
+                raise SetupError(f"{visible(str(source))}: {why}", "check the kubeconfig") from error
         return self._last[source]
 
     def _put(self, request: httpx2.Request, shown: Credential) -> None:
