@@ -136,7 +136,7 @@ class FleetHere(ClusterHere):
         done = {"succeeded": sum(podstate.phase(pod) == "Succeeded" for pod in over)}
         job["status"] = {**done, "failed": len(over) - done["succeeded"]}
         begun = {fleet.index_of(pod) for pod in pods}
-        if job["spec"].get("suspend"):
+        if job["spec"].get("suspend") or name in self.podless:
             return
         for index in (k for k in range(job["spec"]["completions"]) if k not in begun):
             if active >= job["spec"]["parallelism"]:

@@ -132,7 +132,7 @@ class FleetSession:
         self._members: dict[int, Member] = {}
         self._texts: dict[str, str] = {}
         self._stuck: dict[str, float] = {}
-        self._began = time.monotonic()
+        self._began = self._due = time.monotonic()
         self._had_pods = False
         self._stopping = False
 
@@ -238,23 +238,28 @@ class FleetSession:
 
     def _without_pods(self, job: Object, now: float) -> str:
         """Ends the fleet where Kubernetes makes no pods of its Job, unless a queue has it wait."""
-        if job["spec"].get("suspend"):
-            self._began = now
-            return f"waiting to be admitted by queue {self.spec.queue}" if self.spec.queue else "its Job is suspended"
-        if now - self._began > NO_POD_S:
-            told = [
-                " ".join(str(event.get("message", "")).split())
-                for event in self._api.list("Event", self._namespace)
-                if event.get("involvedObject", {}).get("name") == podstate.name(job) and event.get("type") == "Warning"
-            ]
-            why = refusal(told[-1], self._namespace) if told else None
-            remedy = f"kubectl describe job {podstate.name(job)} --namespace {self._namespace}"
+        events = [event for event in self._api.list("Event", self._namespace) if _is_about(event, podstate.name(job))]
+        suspended = bool(job["spec"].get("suspend"))
+        if suspended and (queued := [_words(event) for event in events if not _is_by_kubernetes(event)]):
+            self._due = now
+            return f"waiting to be admitted by queue {self.spec.queue or '(none)'}: {queued[-1]}"
+        if now - self._due > NO_POD_S:
+            self._end_all(self._never(job, [_words(e) for e in events if e.get("type") == "Warning"], suspended))
+        return "waiting for Kueue" if suspended else "waiting for the Job's pods"
+
+    def _never(self, job: Object, told: list[str], suspended: bool) -> Outcome:
+        """Why there will be no pods: nobody looks after a suspended Job, or Kubernetes says why it makes none."""
+        remedy = f"kubectl describe job {podstate.name(job)} --namespace {self._namespace}"
+        if suspended:
+            what = f"the fleet's Job is suspended, and nobody took it up in {NO_POD_S:.0f} s"
+            remedy = "install Kueue, or leave --queue out"
+        else:
+            what = f"the fleet's Job has no pod{f': {told[-1]}' if told else ''}"
             if told and "serviceaccount" in told[-1]:
                 remedy = ACCOUNT_REMEDY
-            reason = f"the fleet's Job has no pod{f': {told[-1]}' if told else ''}"
-            remedy = why.remedy if why and remedy != ACCOUNT_REMEDY else remedy
-            self._end_all(Outcome(kind="failed", reason=reason, remedy=remedy, exit_code=SetupError.exit_code))
-        return "waiting for the Job's pods"
+            elif told and (why := refusal(told[-1], self._namespace)) is not None:
+                remedy = why.remedy
+        return Outcome(kind="failed", reason=what, remedy=remedy, exit_code=SetupError.exit_code)
 
     def _gone(self, what: str) -> Outcome:
         if self._stopping:
@@ -308,3 +313,17 @@ class FleetSession:
 def _is_over(job: Object) -> bool:
     conditions = (job.get("status") or {}).get("conditions") or ()
     return any(c.get("type") in ("Complete", "Failed") and c.get("status") == "True" for c in conditions)
+
+
+def _is_about(event: Object, name: str) -> bool:
+    return bool((event.get("involvedObject") or {}).get("name") == name)
+
+
+def _is_by_kubernetes(event: Object) -> bool:
+    """By the Job's own controller; else by whoever admits Jobs."""
+    told = (event.get("source") or {}).get("component") or event.get("reportingComponent") or ""
+    return bool(told == "job-controller")
+
+
+def _words(event: Object) -> str:
+    return " ".join(str(event.get("message", "")).split())
