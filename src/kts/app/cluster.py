@@ -6,7 +6,6 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Unpack
 
-from msgspec.structs import replace
 from rich.console import Console
 
 from kts.app.handle import Run, finished
@@ -48,11 +47,19 @@ def run_on_cluster(
     variant = extra_from(extra)
     loaded, plan = planned_in_pods(experiment, changes, variant)
     api = Api.connect(context)
-    if image is None:
-        settings = replace(settings, image=ensured(api, variant, None, say))
     directory = default_directory(plan.name) if out is None else Path(out)
     run = sessions.new_run_id(plan.name)
-    session = sessions.start(api, plan, settings, loaded.text, directory, run=run, overwrite=overwrite)
+    session = sessions.start(
+        api,
+        plan,
+        settings,
+        loaded.text,
+        directory,
+        run=run,
+        overwrite=overwrite,
+        image=(lambda: ensured(api, variant, None, say)) if image is None else None,
+        told=say,
+    )
     say(f"run {run} in namespace {settings.namespace} (if this is closed: kts attach {run})")
     return finished(directory, concluded(api, session, shown(progress), keep=keep, say=say))
 

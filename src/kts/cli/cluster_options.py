@@ -113,6 +113,16 @@ class RunPlace(Place):
         int, typer.Option(help="How long a run that is over waits to be fetched.", min=0, rich_help_panel=PANEL)
     ] = DEFAULT_KEEP_S
 
+    wait: Annotated[
+        int,
+        typer.Option(
+            help="Seconds to wait for a free slot, or for a node that an autoscaler adds. Default: not at all.",
+            metavar="SECONDS",
+            min=0,
+            rich_help_panel=PANEL,
+        ),
+    ] = 0
+
     def run_settings(self, *, telemetry: bool, dcgm: str) -> ClusterSettings:
         """The settings of a run that is sampled so. UsageError naming the option that is wrong."""
         import msgspec
@@ -130,6 +140,7 @@ class RunPlace(Place):
             pod_template=_template(self.pod_template),
             keep_s=self.keep_seconds,
             join_s=self.join_seconds,
+            wait_s=self.wait,
             telemetry=telemetry,
             dcgm=app.exporter_in_pods(dcgm, telemetry=telemetry),
             service_account=rules.name("--service-account", self.service_account),

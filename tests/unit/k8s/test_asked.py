@@ -8,7 +8,7 @@ import pytest
 
 from kts.errors import SetupError
 from kts.k8s.cluster import asked, creation
-from kts.k8s.cluster.api import Api, Forbidden
+from kts.k8s.cluster.api import Api, Forbidden, Unavailable
 from kts.k8s.objects import quotas
 from kts.k8s.objects.settings import ClusterSettings
 from kts.model.plan import Plan
@@ -130,3 +130,68 @@ def test_an_init_container_counts_where_it_asks_for_more_than_the_containers_tog
     assert {key: int(amounts[key]) for key in ("cpu", "requests.cpu", "limits.cpu", "memory", "pods")} == {
         "cpu": 6, "requests.cpu": 6, "limits.cpu": 6, "memory": 2048, "pods": 2,
     }  # fmt: skip
+
+
+def holder(name: str = "theirs") -> dict[str, Any]:
+    """A pod of somebody else that holds three slots."""
+    requests = {"resources": {"requests": {GPU: "3"}}}
+    return {
+        "metadata": {"name": name, "namespace": "prod"},
+        "spec": {"nodeName": "n1", "containers": [requests]},
+        "status": {"phase": "Running"},
+    }
+
+
+def waited(
+    cluster: Cluster, settings: ClusterSettings, steps: dict[int, Any]
+) -> tuple[ClusterSettings, float, list[str]]:
+    """(the settings of the run, after how many seconds, what was said); ``steps``: what happens in the nth pause."""
+    clock, said, count = [1000.0], list[str](), [0]
+
+    def pause(seconds: float) -> None:
+        clock[0] += seconds
+        count[0] += 1
+        steps.get(count[0], lambda: None)()
+
+    api = cast(Api, cluster)
+    done, _ = creation.prepared(api, plan(), settings, told=said.append, now=lambda: clock[0], pause=pause)
+    return done, clock[0] - 1000.0, said
+
+
+def test_wait_waits_for_a_slot_outside_of_the_cluster_and_says_who_holds_it() -> None:
+    """Else a run would hold some of its slots while it waits for the others, or wait in silence."""
+    cluster = Cluster(Pod=[holder()])
+    done, took_s, said = waited(cluster, ClusterSettings(wait_s=60), {3: cluster.objects["Pod"].clear})
+    assert (done.node, took_s, done.wait_s) == ("n1", 6.0, 54)
+    assert said == ["waiting up to 60 s: no free slot for 1 of 2 tenants; node n1: 3 of 4 slots in use by prod/theirs"]
+
+
+def test_wait_ends_with_the_usual_refusal() -> None:
+    """Else it would wait for ever, or not say why."""
+    with pytest.raises(SetupError, match=r"no free slot for 1 of 2 tenants.*prod/theirs"):
+        waited(Cluster(Pod=[holder()]), ClusterSettings(wait_s=7), {})
+
+
+@pytest.mark.parametrize("nodes", [[], [{**NODE, "status": {**READY, "allocatable": {}}}]])
+def test_wait_leaves_the_node_to_the_scheduler_where_none_offers_enough(nodes: list[dict[str, Any]]) -> None:
+    """Else no pod would be there for which an autoscaler adds a node."""
+    done, took_s, said = waited(Cluster(Node=nodes), ClusterSettings(wait_s=60), {})
+    assert (done.node, took_s, done.wait_s) == ("", 0.0, 60)
+    assert "waiting up to 60 s for a node that is yet to come: no node" in said[0]
+    with pytest.raises(SetupError, match="no node"):
+        waited(Cluster(Node=nodes), ClusterSettings(), {})
+
+
+def test_a_server_that_goes_away_while_a_run_waits_is_waited_for_and_before_that_is_told() -> None:
+    """Else a run that waited for an hour would end for a blink of the API server."""
+    cluster = Cluster(Pod=[holder()])
+
+    class Away(list[Any]):
+        def __iter__(self) -> Any:
+            raise Unavailable("away")
+
+    steps = {1: lambda: cluster.objects.update(Pod=Away()), 2: lambda: cluster.objects.update(Pod=[])}
+    assert waited(cluster, ClusterSettings(wait_s=60), steps)[0].node == "n1"
+    cluster.objects["Pod"] = Away()
+    with pytest.raises(Unavailable):
+        waited(cluster, ClusterSettings(wait_s=60), {})

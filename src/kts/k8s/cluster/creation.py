@@ -26,32 +26,69 @@ GONE_S = 120.0
 """For deleted objects to be gone: only a Job's controller lets its pods go, and after an outage of the API server it
 takes up to a minute to come back."""
 SLOW_S = 5.0
+LOOK_S = 2.0
+"""Between looks for a free slot."""
 _PAUSE_S = 0.25
 
 
-def prepared(api: Api, plan: Plan, settings: ClusterSettings) -> tuple[ClusterSettings, tuple[str, ...]]:
+def prepared(
+    api: Api,
+    plan: Plan,
+    settings: ClusterSettings,
+    *,
+    told: Callable[[str], None] = lambda _: None,
+    now: Callable[[], float] = time.monotonic,
+    pause: Callable[[float], None] = time.sleep,
+) -> tuple[ClusterSettings, tuple[str, ...]]:
     """(the settings with RuntimeClass, node, exporter and account chosen, what readers of the run must know of that).
 
-    Creates nothing. SetupError for what the run asks for and the cluster lacks: RuntimeClass, claim, quota, slots.
+    Creates nothing. SetupError for what the run asks for and the cluster lacks: RuntimeClass, claim, quota, slots; the
+    last only after ``settings.wait_s``, of which ``told`` is given a line.
     """
     settings, runtime_class = asked.chosen_runtime_class(api, settings)
     quota = asked.quota(api, settings.namespace, asked.of_run(plan, settings))
     asked.refuse([runtime_class, *asked.claim(api, settings), quota])
     notes = (runtime_class.found,) if runtime_class.found == asked.DEFAULT_RUNTIME else ()
-    chosen = with_account(api, placed(api, len(plan.tenants), settings))
+    chosen = with_account(api, placed(api, len(plan.tenants), settings, told=told, now=now, pause=pause))
     return with_exporter(api, chosen), notes
 
 
-def placed(api: Api, tenants: int, settings: ClusterSettings) -> ClusterSettings:
-    """The settings with a node that has room. Where nodes may not be listed the scheduler decides."""
+def placed(
+    api: Api,
+    tenants: int,
+    settings: ClusterSettings,
+    *,
+    told: Callable[[str], None],
+    now: Callable[[], float],
+    pause: Callable[[float], None],
+) -> ClusterSettings:
+    """The settings with a node that has room, and what is left of ``wait_s``.
+
+    Where nodes may not be listed the scheduler decides; and where none offers enough slots but ``wait_s`` allows for
+    one that is yet to come: pods that wait for a place make an autoscaler add it. SetupError if there is no room.
+    """
     if settings.claim:
         return settings
-    try:
-        nodes, pods = api.list("Node"), api.list("Pod")
-    except Forbidden:
-        return settings
-    node = slots.choose(slots.rooms(nodes, pods, settings), tenants, settings)
-    return msgspec.structs.replace(settings, node=node)
+    deadline, said = now() + settings.wait_s, ""
+    while True:
+        left_s = max(0.0, deadline - now())
+        waiting = msgspec.structs.replace(settings, wait_s=round(left_s))
+        try:
+            rooms = slots.rooms(api.list("Node"), api.list("Pod"), settings)
+            return msgspec.structs.replace(waiting, node=slots.choose(rooms, tenants, settings))
+        except Forbidden:
+            return waiting
+        except SetupError as error:  # no room, or in the midst of waiting a server that is away
+            away = isinstance(error, Unavailable)
+            if left_s <= 0 or (away and not said):
+                raise
+            if not away and not slots.are_busy(rooms, tenants):
+                told(f"waiting up to {left_s:.0f} s for a node that is yet to come: {error.what}")
+                return waiting
+            if error.what != said:
+                said = error.what
+                told(f"waiting up to {left_s:.0f} s: {said}")
+        pause(min(LOOK_S, left_s))
 
 
 def shared(api: Api, plan: Plan, settings: ClusterSettings) -> SharingMode:

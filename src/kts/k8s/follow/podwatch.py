@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
@@ -13,20 +12,16 @@ from kts.errors import SetupError
 from kts.k8s.cluster.api import Api, Unavailable
 from kts.k8s.cluster.preflight import ONE_GPU
 from kts.k8s.follow import evidence
+from kts.k8s.follow.waits import Waits
 from kts.k8s.objects import Object, around, podstate, slots
-from kts.k8s.objects.names import LABEL_JOB, LABEL_RUN
-from kts.k8s.objects.refusals import refusal
+from kts.k8s.objects.names import LABEL_RUN
+from kts.k8s.objects.pending import Wait
 from kts.k8s.objects.settings import ClusterSettings
 from kts.model.neighbours import Look
 from kts.model.run import Outcome, RunInfo
 from kts.store import layout
 from kts.units import NS_PER_S
 
-STUCK_S = 6.0
-"""How long a pod may lack a place, or fail to start, before that is final: a slot of a run that just ended is free
-again sooner, and so is a Secret that the node has not seen yet."""
-NO_POD_S = 45.0
-"""For Kubernetes to make a Job's pod."""
 BY_KTS = "a kts that followed the run"
 _DIFFERENT = f"{ONE_GPU}; or allow it with --allow-different-gpus"
 
@@ -53,42 +48,22 @@ class PodWatch:
         self._api, self._run, self._settings = api, run, settings
         self._tell = note
         self._allow_different_gpus = allow_different_gpus
-        self._expected: dict[str, float] = {}
+        self._waits = Waits(api, settings)
         self._gpus: dict[str, str] = {}
         self._noted: set[str] = set()
-        self._stuck: dict[str, float] = {}
 
     def look(self, now: float) -> list[Object]:
         """Reads the pods; those that are there. ``now``: monotonic seconds."""
         pods = self._api.list("Pod", self._settings.namespace, {LABEL_RUN: self._run})
         self.pods |= {podstate.name(pod): pod for pod in pods}
         self.gone = self.pods.keys() - {podstate.name(pod) for pod in pods}
-        for pod in pods:
-            self._judge(pod, now)
-        self._look_for_pods(now)
+        self._judge(now)
         self._compare_gpus(pods)
         return pods
 
     def expect(self, job: str) -> None:
         """A Job that was made now: without a pod it will never do anything."""
-        self._expected.setdefault(job, time.monotonic())
-
-    def _look_for_pods(self, now: float) -> None:
-        """Sets the verdict where a Job has no pod, as a quota or a policy may have it."""
-        if not self._expected:
-            return
-        for pod in self.pods.values():
-            self._expected.pop(podstate.labelled(pod, LABEL_JOB), None)
-        for job in [job for job, made in self._expected.items() if now - made > NO_POD_S]:
-            del self._expected[job]
-            told = [
-                " ".join(str(event.get("message", "")).split())
-                for event in self._api.list("Event", self._settings.namespace)
-                if event.get("involvedObject", {}).get("name") == job and event.get("type") == "Warning"
-            ]
-            why = refusal(told[-1], self._settings.namespace) if told else None
-            remedy = why.remedy if why else "cluster.json holds the Job's events"
-            self._fail(f"Job {job} has no pod{f': {told[-1]}' if told else ''}", remedy)
+        self._waits.expect(job)
 
     def _compare_gpus(self, pods: Iterable[Object]) -> None:
         """Sets the verdict where the kubelet gave two tenants two GPUs: the workers' word is not all."""
@@ -107,26 +82,21 @@ class PodWatch:
         failed = Outcome(kind="failed", reason=what, remedy=remedy, exit_code=SetupError.exit_code)
         self.verdict = self.verdict or failed
 
-    def _judge(self, pod: Object, now: float) -> None:
-        """Sets the verdict where a pod will never run."""
-        name = podstate.name(pod)
-        never = podstate.hopeless(pod)
-        why = podstate.unschedulable(pod) if podstate.tenant(pod) else ""
-        if not (never or why):
-            self._stuck.pop(name, None)
-        elif now - self._stuck.setdefault(name, now) >= STUCK_S:
-            self._fail(*(never or self._no_place(podstate.tenant(pod), why)))
+    def _judge(self, now: float) -> None:
+        """Sets the verdict where a pod waits for what does not come."""
+        self._waits.look(self.pods, self.gone, now)
+        if (wait := self._waits.over) is not None and self.verdict is None:
+            self._fail(*self._no_slot(wait))
 
-    def _no_place(self, tenant: str, why: str) -> tuple[str, str]:
+    def _no_slot(self, wait: Wait) -> tuple[str, str]:
+        """(what, remedy) of a wait that lasted too long; where slots lack, with who holds them."""
         resource = self._settings.resource
-        if resource and f"Insufficient {resource}" in why:
-            room = next(iter(self._rooms()), None)
-            where = f"; {room.words()}" if room else ""
-            return (
-                f"no free slot for tenant {tenant}{where}",
-                "wait until one is free, or offer more: kts k8s time-slicing",
-            )
-        return f"no place for tenant {tenant}: {why}", "see what the scheduler says; kts doctor --on k8s"
+        if not (wait.place and resource and f"Insufficient {resource}" in wait.what):
+            return wait.what, wait.remedy
+        room = next(iter(self._rooms()), None)
+        held = f"{room.words()}; " if room else ""
+        more = "wait until one is free (--wait), or offer more: kts k8s time-slicing"
+        return f"no free slot; {held}{wait.what}", more
 
     def _rooms(self) -> list[slots.Room]:
         try:
@@ -177,10 +147,17 @@ class PodWatch:
         there = [pod for name, pod in self.pods.items() if name not in self.gone and podstate.tenant(pod)]
         return any(podstate.block(pod) != block and not podstate.ended(pod) for pod in there)
 
+    @property
+    def waits_for(self) -> str:
+        """Which pods have waited for a while, and why as the cluster tells; else empty."""
+        return self._waits.words()
+
     def waiting_for(self) -> str:
-        """Which pods have not started yet, in words."""
-        pending = sorted(name for name, pod in self.pods.items() if podstate.phase(pod) == "Pending")
-        return f"waiting for {', '.join(pending) or 'pods'}"
+        """Which pods have not started yet, and why as far as the cluster tells; empty if all have."""
+        if told := self.waits_for:
+            return f"waiting for {told}"
+        waiting = sorted(name for name, pod in self.pods.items() if podstate.phase(pod) == "Pending")
+        return f"waiting for {', '.join(waiting) or 'pods'}" if waiting or not self.pods else ""
 
     def node_name(self) -> str:
         """The node of the run; empty while no pod has one."""

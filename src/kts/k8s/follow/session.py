@@ -9,7 +9,7 @@ import base64
 import contextlib
 import secrets
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TypeVar
@@ -46,7 +46,8 @@ LOOK_S = 1.0
 """Between looks at the pods."""
 NEIGHBOURS_S = 5.0
 PATIENCE_S = 120.0
-"""For an API server that is away."""
+"""For an API server that is away, and for a conductor that answered and does not any more."""
+STARTING = "the conductor starts"
 STOPPING_S = 20.0
 """For a run that was told to stop."""
 
@@ -58,13 +59,28 @@ def new_run_id(name: str) -> str:
 
 
 def start(
-    api: Api, plan: Plan, settings: ClusterSettings, experiment_text: str, directory: Path, *, run: str, overwrite: bool
+    api: Api,
+    plan: Plan,
+    settings: ClusterSettings,
+    experiment_text: str,
+    directory: Path,
+    *,
+    run: str,
+    overwrite: bool,
+    image: Callable[[], str] | None = None,
+    told: Callable[[str], None] = lambda _: None,
 ) -> Session:
     """Creates the run's objects, in the classic design the first block's Jobs among them; on failure none of them is
-    left. Errors name what was refused and why."""
+    left. Errors name what was refused and why.
+
+    ``image``: called for the image's name once nothing else is missing, which takes its time; else it is in
+    ``settings``. ``told`` is given a line of what is waited for.
+    """
     if manifests.is_classic(plan):
         classic_jobs.check(settings)
-    settings, notes = prepared(api, plan, settings)
+    settings, notes = prepared(api, plan, settings, told=told)
+    if image is not None:
+        settings = msgspec.structs.replace(settings, image=image())
     mode = shared(api, plan, settings)
     mirror = Mirror.create(
         directory,
@@ -128,7 +144,10 @@ def attach(api: Api, run: str, namespace: str, directory: Path) -> Session:
         raise UsageError(f"{directory}: holds another run", "choose another directory with --out")
     else:
         mirror = Mirror.resume(directory)
-    return Session(api, run, plan=plan, settings=settings, uid=uid, token=token, mirror=mirror, created_s=created_s)
+    session = Session(api, run, plan=plan, settings=settings, uid=uid, token=token, mirror=mirror, created_s=created_s)
+    jobs = api.list("Job", namespace, {LABEL_RUN: run})
+    session.expect(podstate.name(job) for job in jobs if podstate.untried(job))
+    return session
 
 
 def _stored(owner: Object, name: str, kind: type[_T]) -> _T:
@@ -163,6 +182,8 @@ class Session:
         self._asked = manifests.pod_specs(plan, settings)[1]  # but for its name, every tenant's is the same
         self._supplied: set[int] = set()
         self._told: set[str] = set()
+        self._last_fetch: float | None = None
+        self._stop_told = False
         self._began, self._created_s = began, created_s
         self._started = time.monotonic() if began is None else began
 
@@ -183,14 +204,14 @@ class Session:
             try:
                 return self._follow(watcher, interrupts, None)
             except KeyboardInterrupt:
-                self._conductor.post("/v1/stop")
+                self._stop_told = False
                 return self._follow(watcher, interrupts, BY_USER)
 
     def _follow(self, watcher: Watcher, interrupts: Interrupts, fallback: Outcome | None) -> Outcome:
         """``fallback``: the outcome of a run that was told to stop and does not."""
         next_look = next_neighbours = 0.0
         last_answer = time.monotonic()
-        stop_by = time.monotonic() + STOPPING_S if fallback else None
+        stop_by = time.monotonic() + STOPPING_S
         while True:
             now = time.monotonic()
             try:
@@ -210,7 +231,8 @@ class Session:
                 watcher.progress(_waiting(f"the API server is away ({now - last_answer:.0f} s)", now - self._started))
             if status is not None:
                 fetched = self._fetch(status)
-                watcher.progress(status.progress or _waiting("starting", now - self._started))
+                self._last_fetch = now if fetched else self._last_fetch or now
+                watcher.progress(self._progress(status, now))
                 if status.outcome is not None and fetched:
                     return self._explained(status.outcome)
             verdict = self._watch.verdict or self._cut_off()
@@ -218,15 +240,34 @@ class Session:
                 verdict = self._without_conductor()
             if verdict is not None and status is None:
                 return verdict
-            if verdict is not None and stop_by is None:
-                self._conductor.post("/v1/stop", msgspec.json.encode(verdict))
-                fallback, stop_by = verdict, time.monotonic() + STOPPING_S
-            if stop_by is not None and fallback is not None and time.monotonic() > stop_by:
+            if verdict is not None and fallback is None:
+                fallback, stop_by = verdict, now + STOPPING_S
+            if fallback is not None and (not self._stopping(fallback) or now > stop_by):
                 return fallback
-            if status is None and self._watch.verdict is None:
-                text = self._conductor.trouble or self._watch.waiting_for()
+            if status is None:
+                text = self._conductor.trouble or self._watch.waiting_for() or STARTING
                 watcher.progress(_waiting(text, now - self._started))
+            self._be_patient(now)
             interrupts.pause(POLL_S)
+
+    def _stopping(self, outcome: Outcome) -> bool:
+        """Tells the conductor once to end with ``outcome``; False if its pod does not run, so that nobody can hear."""
+        self._stop_told = self._stop_told or self._conductor.post("/v1/stop", msgspec.json.encode(outcome))
+        return podstate.phase(self._watch.pods.get(self._conductor_name, {})) == "Running"
+
+    def _be_patient(self, now: float) -> None:
+        """Unavailable once a conductor that answered has been silent for too long."""
+        if self._last_fetch is not None and now - self._last_fetch > PATIENCE_S:
+            raise Unavailable(
+                f"nothing could be fetched from the conductor's pod for {PATIENCE_S:.0f} s; its run may go on",
+                f"see whether its node is well: kubectl describe node {self._watch.node_name()}",
+            )
+
+    def _progress(self, status: Status, now: float) -> Progress:
+        """What the conductor says, with what the cluster says of those it waits for."""
+        said = status.progress or _waiting(STARTING, now - self._started)
+        why = self._watch.waits_for if said.phase == "starting" else ""
+        return msgspec.structs.replace(said, text=f"{said.text}: {why}") if why else said
 
     def _status(self) -> Status | None:
         """What the conductor says; None while its pod is not there, or does not answer."""

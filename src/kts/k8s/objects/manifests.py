@@ -5,9 +5,10 @@ one Job per tenant and a NetworkPolicy. In the classic design there is a Job per
 (`kts.k8s.objects.classic_jobs`). Tenants find the conductor by the Service's environment variable, which needs neither
 DNS nor the pod's address, so that ``kubectl apply`` of the objects alone runs the experiment.
 
-All pods of a run must be on one node: they share its CLOCK_MONOTONIC, by which blocks start. Tenants attract each
-other, and the conductor follows them, since only they ask for what the node must have. Tenants of a later block follow
-the conductor.
+All pods of a run must be on one node: they share its CLOCK_MONOTONIC, by which blocks start. Where the node is named
+each pod goes there by itself, so that the conductor starts even if no tenant can. Where the scheduler chooses, tenants
+attract each other, and the conductor follows them, since only they ask for what the node must have; tenants of a later
+block follow the conductor.
 """
 
 from __future__ import annotations
@@ -258,7 +259,7 @@ def _conductor(plan: Plan, run: str, settings: ClusterSettings, mode: SharingMod
     told = {
         "KTS_RUN": run,
         "KTS_MODE": msgspec.json.encode(mode).decode(),
-        "KTS_JOIN_S": str(settings.join_s),
+        "KTS_JOIN_S": str(settings.join_s + settings.wait_s),
         "KTS_KEEP_S": str(settings.keep_s),
         **_telemetry_env(plan, settings),
         **_scope_env(settings),
@@ -402,7 +403,7 @@ def _tenant_env(tenant: str, run: str, settings: ClusterSettings) -> list[Object
         "KTS_CONDUCTOR_NAME": f"{object_name(run)}.{settings.namespace}.svc",
     }
     token = {"name": "KTS_TOKEN", "valueFrom": {"secretKeyRef": {"name": object_name(run), "key": "token"}}}
-    return [*_variables(where), token, *_variables({"KTS_JOIN_S": str(settings.join_s)})]
+    return [*_variables(where), token, *_variables({"KTS_JOIN_S": str(settings.join_s + settings.wait_s)})]
 
 
 def _worker_env(plan: Plan) -> list[Object]:
@@ -451,8 +452,8 @@ def _resources(plan: Plan, settings: ClusterSettings) -> Object:
 
 
 def _pod_spec(beside: dict[str, str], container: Object, volumes: list[Object], settings: ClusterSettings) -> Object:
-    """``beside``: labels of the pods whose node it must share."""
-    together = {"labelSelector": {"matchLabels": beside}}
+    """``beside``: labels of the pods whose node it must share, where no node is named."""
+    together = {"labelSelector": {"matchLabels": beside}, "topologyKey": "kubernetes.io/hostname"}
     return {
         "restartPolicy": "Never",
         "automountServiceAccountToken": False,
@@ -460,11 +461,7 @@ def _pod_spec(beside: dict[str, str], container: Object, volumes: list[Object], 
         "terminationGracePeriodSeconds": 5,
         **({"nodeSelector": dict(settings.node_selector)} if settings.node_selector else {}),
         **({"tolerations": list(settings.tolerations)} if settings.tolerations else {}),
-        "affinity": {
-            "podAffinity": {
-                REQUIRED: [{**together, "topologyKey": "kubernetes.io/hostname"}],
-            }
-        },
+        **({} if settings.node else {"affinity": {"podAffinity": {REQUIRED: [together]}}}),
         "securityContext": dict(UNPRIVILEGED),
         "containers": [container],
         "volumes": volumes,

@@ -117,6 +117,13 @@ def requested(pod: Object, resource: str) -> int:
     return sum(quantity.count(amount, f"pod {name(pod)}, {resource}") for amount in asked)
 
 
+def untried(job: Object) -> bool:
+    """True for a Job of which a pod is to be made, and none was."""
+    status = job.get("status") or {}
+    tried = any(status.get(part) for part in ("active", "succeeded", "failed", "conditions"))
+    return not (tried or job["spec"].get("suspend"))
+
+
 def age_s(obj: Mapping[str, Any], now_s: float) -> float:
     """Seconds since the object was created, by the API server's clock against ours."""
     return max(0.0, now_s - created_s(obj))

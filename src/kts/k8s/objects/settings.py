@@ -42,6 +42,8 @@ class ClusterSettings(msgspec.Struct, frozen=True, kw_only=True):
     pod_template: dict[str, Any] = {}
     keep_s: int = DEFAULT_KEEP_S
     join_s: int = DEFAULT_JOIN_S
+    wait_s: int = 0
+    """How long pods may lack a place before that ends the run."""
     telemetry: bool = True
     dcgm: str = ""
     dcgm_missing: str = ""

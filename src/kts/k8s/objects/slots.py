@@ -72,13 +72,18 @@ def choose(found: Sequence[Room], wanted: int, settings: ClusterSettings) -> str
     if best.free >= wanted:
         return best.node
     if max(room.slots for room in found) >= wanted:
-        remedy = "wait until they are free, or choose another node with --node"
+        remedy = "wait until they are free (--wait), or choose another node with --node"
     elif best.maker is not None:
         remedy = f"offer more slots, {best.maker.setting}, or run fewer tenants"
     else:
         more = "" if settings.resource.startswith(GPU) else f" --resource {settings.resource}"
         remedy = f"offer more slots: kts k8s time-slicing --replicas {wanted}{more}, or run fewer tenants"
     raise SetupError(f"no free slot for {wanted - best.free} of {wanted} tenants; {best.words()}", remedy)
+
+
+def are_busy(found: Sequence[Room], wanted: int) -> bool:
+    """True where a node offers enough slots for ``wanted`` tenants, and others hold some of them."""
+    return any(room.slots >= wanted for room in found)
 
 
 def _none_offers(rooms: Sequence[Room], resource: str) -> SetupError:
