@@ -180,8 +180,8 @@ def test_an_exporter_that_is_no_url_is_told_before_the_run() -> None:
     from kts.errors import UsageError
 
     with pytest.raises(UsageError):
-        make_sampler("ftp://x")
-    make_sampler("node:9400").close()
+        make_sampler(dcgm="ftp://x")
+    make_sampler(dcgm="node:9400").close()
 
 
 def test_the_same_polling_serves_the_doctor() -> None:

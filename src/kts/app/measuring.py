@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -18,6 +19,7 @@ from kts.backends.replay import ReplayBackend
 from kts.conduct.driver import conduct
 from kts.errors import SetupError
 from kts.model.mode import SharingMode
+from kts.model.neighbours import Look, Neighbours
 from kts.model.plan import Plan
 from kts.model.provenance import Material
 from kts.report import RichWatcher
@@ -84,7 +86,7 @@ def run(
     )
     uuids = [gpu.uuid for gpu in cuda_devices()] if exporter and plan.device == "cuda" else []
     with exporter_here(exporter, uuids) as found:
-        sampler = (lambda: make_sampler(*found)) if telemetry else None
+        sampler = (lambda told: make_sampler(plan, told, *found)) if telemetry else None
         return _measured(setting, out, overwrite=overwrite, make_sampler=sampler, progress=progress)
 
 
@@ -120,7 +122,7 @@ def _measured(
     out: str | Path | None,
     *,
     overwrite: bool,
-    make_sampler: Callable[[], Telemetry] | None,
+    make_sampler: Callable[[Callable[[Look], None]], Telemetry] | None,
     progress: Console | None,
 ) -> Run:
     plan = setting.plan
@@ -134,10 +136,12 @@ def _measured(
         environment=setting.environment,
         overwrite=overwrite,
         made_from=setting.made_from,
+        neighbours=Neighbours() if setting.backend == "local" and plan.device == "cuda" else None,
     )
+    looks: deque[Look] = deque()
     rule = PrecisionRule(plan, plan.precision) if plan.precision is not None else None
     with RichWatcher(progress or Console(quiet=True)) as watcher:
-        sampler = make_sampler() if make_sampler else None
+        sampler = make_sampler(looks.append) if make_sampler else None
         backend = setting.make_backend(directory / LOGS)
-        outcome = conduct(plan, backend, writer, watcher, rule, telemetry=sampler)
+        outcome = conduct(plan, backend, writer, watcher, rule, telemetry=sampler, looks=looks)
     return finished(directory, outcome)

@@ -6,6 +6,8 @@ import time
 from collections.abc import Callable
 from typing import NamedTuple
 
+from kts.model.neighbours import Look
+from kts.model.plan import Plan
 from kts.model.telemetry import SourceState
 from kts.telemetry.dcgm import DcgmSource
 from kts.telemetry.gpm import GpmSource
@@ -13,6 +15,7 @@ from kts.telemetry.nvml import NvmlSource
 from kts.telemetry.processes import ProcessSource
 from kts.telemetry.sampler import PERIOD_NS, Polling, Sampler, Tenants
 from kts.telemetry.source import AbsentSource, Source
+from kts.telemetry.strangers import Strangers
 from kts.units import NS_PER_S
 
 PROBE_S = 0.6
@@ -25,12 +28,18 @@ class Reading(NamedTuple):
     values: dict[str, float]
 
 
-def make_sampler(dcgm: str = "", dcgm_missing: str = "") -> Sampler:
+def make_sampler(
+    plan: Plan | None = None, told: Callable[[Look], None] | None = None, dcgm: str = "", dcgm_missing: str = ""
+) -> Sampler:
     """The telemetry of a run. ``dcgm``: URL of a dcgm-exporter to scrape, too; ``dcgm_missing``: why there is none,
-    though one was asked for. UsageError if it is no URL."""
+    though one was asked for. ``told``: of processes on the GPU that are not of ``plan``. UsageError if it is no URL."""
     if dcgm:
         DcgmSource(dcgm)  # a wrong URL is told before anything is measured
-    return Sampler(lambda tenants: polled_sources(tenants, dcgm, dcgm_missing))
+    strangers = None
+    if plan is not None and told is not None:
+        one_each = plan.design != "classic" and all(tenant.work.in_thread for tenant in plan.tenants)
+        strangers = Strangers(told, [tenant.name for tenant in plan.tenants], countable=one_each)
+    return Sampler(lambda tenants: polled_sources(tenants, dcgm, dcgm_missing), strangers=strangers)
 
 
 def probe(

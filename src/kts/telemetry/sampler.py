@@ -20,6 +20,7 @@ from kts.model.run import WorkerInfo
 from kts.model.telemetry import Sample, SourceState
 from kts.telemetry.schedstat import SchedstatSource
 from kts.telemetry.source import Source, SourceMissingError
+from kts.telemetry.strangers import Strangers
 from kts.units import NS_PER_MS, NS_PER_S, NS_PER_US
 from kts.wire.messages import Heartbeat
 
@@ -50,8 +51,10 @@ class Sampler:
         *,
         period_ns: int = PERIOD_NS,
         clock: Callable[[], int] = time.monotonic_ns,
+        strangers: Strangers | None = None,
     ) -> None:
         self._make = make
+        self._strangers = strangers
         self._period_ns = period_ns
         self._clock = clock
         self._lock = threading.Lock()
@@ -82,6 +85,8 @@ class Sampler:
             self._uuids.append(info.device.uuid)
         if not self._threads:
             self._start(info.device.uuid)
+        if self._strangers is not None:
+            self._strangers.worker(info)
 
     def heartbeat(self, tenant: str, beat: Heartbeat) -> None:
         """See Telemetry."""
@@ -104,6 +109,8 @@ class Sampler:
             return
         self._closed = True
         self._over.set()
+        if self._strangers is not None:
+            self._strangers.close()
         if self._threads:
             self._join()
         else:

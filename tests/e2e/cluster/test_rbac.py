@@ -23,7 +23,7 @@ from kts.k8s.cluster.creation import clean
 from kts.k8s.cluster.forward import Tunnel
 from kts.k8s.follow import session
 from kts.k8s.objects import manifests
-from kts.k8s.objects.names import APP, LABEL_APP, STATUS_PORT
+from kts.k8s.objects.names import APP, LABEL_APP, SERVICE_ACCOUNT, STATUS_PORT
 from kts.k8s.objects.settings import ClusterSettings
 from kts.plan import build
 from kts.spec import load
@@ -66,7 +66,9 @@ def objects() -> list[Object]:
         if obj["kind"] == "ClusterRoleBinding":
             obj["roleRef"]["name"] += "-e2e"
         if "subjects" in obj:
-            obj["subjects"] = [{"kind": "ServiceAccount", "name": USER, "namespace": NAMESPACE}]
+            (subject,) = obj["subjects"]
+            name = USER if subject["kind"] == "User" else subject["name"]
+            obj["subjects"] = [{"kind": "ServiceAccount", "name": name, "namespace": NAMESPACE}]
         made.append(obj)
     return made
 
@@ -96,17 +98,32 @@ def kubeconfig(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
             kubectl("apply", "-f", "-", given=obj)
         # Pods are refused in a namespace so new that it has no account of its own.
         kubectl("-n", NAMESPACE, "wait", "--for=create", "serviceaccount/default", "--timeout=30s")
-        config = yaml.safe_load(kubectl("config", "view", "--raw", "--flatten", "--minify"))
-        config["users"][0]["user"] = {"token": kubectl("-n", NAMESPACE, "create", "token", USER).strip()}
-        path = tmp_path_factory.mktemp("rbac") / "kubeconfig"
-        path.touch(0o600)
-        path.write_text(yaml.safe_dump(config), encoding="utf-8")
-        yield path
+        yield kubeconfig_of(USER, tmp_path_factory.mktemp("rbac"))
     finally:
         for obj in made:
             if obj["kind"].startswith("ClusterRole"):
                 kubectl("delete", obj["kind"].lower(), obj["metadata"]["name"], "--ignore-not-found")
         kubectl("delete", "namespace", NAMESPACE, "--ignore-not-found", "--wait=true", "--timeout=60s")
+
+
+def kubeconfig_of(account: str, folder: Path) -> Path:
+    """The kubeconfig by which whoever has it is that service account."""
+    config = yaml.safe_load(kubectl("config", "view", "--raw", "--flatten", "--minify"))
+    config["users"][0]["user"] = {"token": kubectl("-n", NAMESPACE, "create", "token", account).strip()}
+    path = folder / account
+    path.touch(0o600)
+    path.write_text(yaml.safe_dump(config), encoding="utf-8")
+    return path
+
+
+@pytest.fixture
+def conductor(kubeconfig: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Api]:
+    """The cluster, as the conductor's pod sees it."""
+    with monkeypatch.context() as patch:
+        patch.setenv("KUBECONFIG", str(kubeconfig_of(SERVICE_ACCOUNT, kubeconfig.parent)))
+        api = Api.connect()
+    yield api
+    api.close()
 
 
 @pytest.fixture
@@ -142,6 +159,8 @@ def test_the_rules_suffice_for_a_run(kubeconfig: Path, tmp_path: Path) -> None:
     assert info["outcome"]["kind"] == "complete"
     assert not [note for note in info["notes"] if "could not" in note]
     assert cluster["node"]
+    assert "the conductor's pod" in {watch["by"] for watch in info["neighbours"]["watches"]}
+    assert not info["neighbours"]["problems"]
     assert cluster["events"]
     logs = [file for file in (tmp_path / "out" / "logs").iterdir() if file.suffix == ".log"]
     assert {"conductor.log", "t0.log", "t1.log"} <= {file.name for file in logs}
@@ -149,7 +168,7 @@ def test_the_rules_suffice_for_a_run(kubeconfig: Path, tmp_path: Path) -> None:
     assert (listed.returncode, listed.stdout) == (0, f"no runs in namespace {NAMESPACE}\n")  # so it was cleaned up
 
 
-def uses(api: Api, folder: Path) -> dict[Rule, Callable[[], object]]:
+def uses(api: Api, conductor: Api, folder: Path) -> dict[Rule, Callable[[], object]]:
     """What kts does by each rule; what is not there is asked for, so that it changes nothing even where allowed."""
     plan = build(load(str(folder / "small.yaml")).experiment)
     made = manifests.render(
@@ -184,6 +203,8 @@ def uses(api: Api, folder: Path) -> dict[Rule, Callable[[], object]]:
         ("kts-nodes-e2e", "", "nodes", "list"): lambda: api.list("Node"),
         ("kts-nodes-e2e", "", "nodes", "get"): lambda: api.get("Node", "never"),
         ("kts-neighbours-e2e", "", "pods", "list"): lambda: api.list("Pod"),
+        ("kts-account", "", "serviceaccounts", "get"): lambda: api.get("ServiceAccount", SERVICE_ACCOUNT, NAMESPACE),
+        ("kts-conductor-e2e", "", "pods", "list"): lambda: conductor.list("Pod"),
     }
     kinds = {
         "ConfigMap": ("", "configmaps"),
@@ -216,7 +237,7 @@ def without(role: Object, rule: Rule) -> Object:
     return {**copy.deepcopy(role), "rules": left}
 
 
-def test_no_rule_can_be_left_out(user: Api, tmp_path: Path) -> None:
+def test_no_rule_can_be_left_out(user: Api, conductor: Api, tmp_path: Path) -> None:
     """Else users would be given more than they need."""
     (tmp_path / "small.yaml").write_text(EXPERIMENT, encoding="utf-8")
     roles = {obj["metadata"]["name"]: obj for obj in objects() if obj["kind"] in ("Role", "ClusterRole")}
@@ -228,7 +249,7 @@ def test_no_rule_can_be_left_out(user: Api, tmp_path: Path) -> None:
         for resource in entry["resources"]
         for verb in entry["verbs"]
     }
-    calls = uses(user, tmp_path)
+    calls = uses(user, conductor, tmp_path)
     assert calls.keys() == stated
     if _release(user) < (1, 35):  # there a WebSocket needs no more than get
         del calls["kts-forward", "", "pods/portforward", "create"]
@@ -243,7 +264,8 @@ def test_no_rule_can_be_left_out(user: Api, tmp_path: Path) -> None:
             kubectl("apply", "-f", "-", given=optional)
 
         def allowed() -> bool:
-            return user.allowed(verb, group, plain, namespace, subresource)  # noqa: B023 - called in this round only
+            who = conductor if name == "kts-conductor-e2e" else user  # noqa: B023 - called in this round only
+            return who.allowed(verb, group, plain, namespace, subresource)  # noqa: B023
 
         settled(allowed, f"{rule} is not granted")
         kubectl("apply", "-f", "-", given=without(roles[name], rule))
@@ -258,8 +280,12 @@ def _release(api: Api) -> tuple[int, ...]:
     return tuple(int(part) for part in api.version().removeprefix("v").split(".")[:2])
 
 
-def test_more_is_not_granted(user: Api) -> None:
-    """Else the role would reach beyond its namespace, or could make one."""
+def test_more_is_not_granted(user: Api, conductor: Api) -> None:
+    """Else the role would reach beyond its namespace, or could make one; or the pod's token were worth stealing."""
+    assert conductor.allowed("list", "", "pods")
+    for resource, verb in (("pods", "get"), ("pods", "create"), ("secrets", "list"), ("nodes", "list")):
+        assert not conductor.allowed(verb, "", resource)
+        assert not conductor.allowed(verb, "", resource, NAMESPACE)
     assert not user.allowed("create", "", "namespaces")
     assert not user.allowed("get", "", "secrets", "default")
     assert not user.allowed("create", "", "pods", "default")

@@ -5,6 +5,8 @@ from __future__ import annotations
 import http.client
 import subprocess
 import sys
+import time
+from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,11 +19,13 @@ from kts.backends.pods import PodsBackend
 from kts.conduct.ports import Endpoint
 from kts.conduct.stop import StopRequest
 from kts.errors import SetupError
+from kts.k8s.objects.around import MOST_SEEN
 from kts.k8s.objects.names import TOKEN_HEADER
 from kts.k8s.objects.podend import PodExit
 from kts.k8s.pod.conductor import main
 from kts.k8s.pod.door import Desk, serve
 from kts.k8s.pod.status import BODY_BYTES, PART_BYTES, TEXT_CHARACTERS, Status, stop_reason
+from kts.model.neighbours import Look, Seen
 from kts.model.run import Outcome
 from kts.plan import build
 from kts.spec import load_text
@@ -57,7 +61,7 @@ class Door:
 def door(tmp_path: Path) -> Iterator[Door]:
     backend = PodsBackend()
     backend.start(PLAN, Endpoint(host="", port=1, token=TOKEN))
-    made = Door(Desk("r1", tmp_path, TOKEN, backend, StopRequest()))
+    made = Door(Desk("r1", tmp_path, TOKEN, backend, StopRequest(), looks=deque()))
     yield made
     made.server.shutdown()
     made.server.server_close()
@@ -125,6 +129,26 @@ def test_a_reason_is_cut_to_what_a_reader_reads(door: Door) -> None:
     taken = door.desk.stop.take()
     assert taken is not None
     assert (len(taken.reason), len(taken.remedy)) == (TEXT_CHARACTERS, TEXT_CHARACTERS)
+
+
+def test_a_look_is_stamped_when_it_comes_and_cut_to_what_a_reader_reads(door: Door) -> None:
+    """Else another machine's clock would say when a neighbour was there, or a long list fill run.json."""
+    others = (Seen(who="x" * 900), *(Seen(who=str(n)) for n in range(MOST_SEEN + 50)))
+    told = Look(by="a kts", every_ns=5, at_ns=1, others=others)
+    began_ns = time.time_ns()
+    assert door.ask("POST", "/v1/look", msgspec.json.encode(told))[0] == 204
+    (kept,) = door.desk.looks
+    assert began_ns <= kept.at_ns <= time.time_ns()
+    assert (len(kept.others), len(kept.others[0].who)) == (MOST_SEEN, TEXT_CHARACTERS)
+
+
+@pytest.mark.parametrize(
+    "body", [b"{", b"[]", b'{"by": "x"}', b'{"by": "x", "every_ns": -1}', b'{"by":"x","every_ns":1e18}']
+)
+def test_what_is_no_look_is_refused(door: Door, body: bytes) -> None:
+    """Else whoever has the token could make a watch of a day out of one look."""
+    assert door.ask("POST", "/v1/look", body)[0] == 400
+    assert not door.desk.looks
 
 
 def test_a_body_too_long_is_refused_unread(door: Door) -> None:

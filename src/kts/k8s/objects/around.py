@@ -12,6 +12,8 @@ from kts.k8s.objects.names import LABEL_ROLE, LABEL_RUN
 from kts.model.neighbours import Look, Seen
 
 HEALTHY = "Healthy"
+MOST_SEEN = 100
+"""Neighbours that are kept of one look."""
 
 
 class Scope(msgspec.Struct, frozen=True, kw_only=True):
@@ -31,7 +33,9 @@ def look(pods: Iterable[Object], scope: Scope, *, by: str, every_ns: int, node: 
     others = [seen for pod in there if not _is_own(pod, scope) and (seen := _neighbour(pod, scope))]
     slots = [seen for pod in own for seen in _unhealthy(pod)]
     slots += lost_slots(node, scope.resource) if node is not None else []
-    return Look(by=by, every_ns=every_ns, node=scope.node, others=tuple(others), slots=tuple(slots))
+    return Look(
+        by=by, every_ns=every_ns, node=scope.node, others=tuple(others[:MOST_SEEN]), slots=tuple(slots[:MOST_SEEN])
+    )
 
 
 def lost_slots(node: Object, resource: str) -> list[Seen]:

@@ -17,6 +17,7 @@ import re
 import signal
 import sys
 import time
+from collections import deque
 from collections.abc import Mapping
 from pathlib import Path
 from types import FrameType
@@ -65,7 +66,7 @@ def main(env: Mapping[str, str], stop: StopRequest) -> int:
     from kts.conduct.roster import Limits
     from kts.k8s.pod import neighbours
     from kts.k8s.pod.door import Desk, serve
-    from kts.model.neighbours import Neighbours
+    from kts.model.neighbours import Look, Neighbours
     from kts.stats import PrecisionRule
     from kts.store import create
     from kts.telemetry.choice import make_sampler
@@ -82,7 +83,9 @@ def main(env: Mapping[str, str], stop: StopRequest) -> int:
     directory = Path(env.get("KTS_DATA", "/var/lib/kts")) / run
     text = plan_file.with_name("experiment.yaml")
     exporter = env.get("KTS_DCGM", ""), env.get("KTS_DCGM_MISSING", "")
-    telemetry = make_sampler(*exporter) if env.get("KTS_TELEMETRY", "on") == "on" else None
+    looks: deque[Look] = deque()
+    sampled = env.get("KTS_TELEMETRY", "on") == "on"
+    telemetry = make_sampler(plan, looks.append, *exporter) if sampled else None
     writer = create(
         directory,
         plan=plan,
@@ -95,10 +98,10 @@ def main(env: Mapping[str, str], stop: StopRequest) -> int:
         neighbours=Neighbours(),
     )
     backend = PodsBackend()
-    desk = Desk(run, directory, token, backend, stop)
+    desk = Desk(run, directory, token, backend, stop, looks=looks)
     lookout = None
     if (pods := neighbours.lister(env)) is not None:
-        lookout = neighbours.Lookout(pods, desk.looks.append, neighbours.scope(env))
+        lookout = neighbours.Lookout(pods, looks.append, neighbours.scope(env))
         desk.sees = lambda: lookout.sees
     server = serve(desk, "0.0.0.0", _number(env, "KTS_STATUS_PORT", STATUS_PORT))
     rule = PrecisionRule(plan, plan.precision) if plan.precision is not None else None
@@ -119,7 +122,7 @@ def main(env: Mapping[str, str], stop: StopRequest) -> int:
             stop=stop,
             telemetry=telemetry,
             anew=is_classic(plan),
-            looks=desk.looks,
+            looks=looks,
         )
         desk.outcome = outcome
         _say(f"run {run}: {outcome.kind}{': ' + outcome.reason if outcome.reason else ''}")

@@ -33,11 +33,21 @@ _CONNECTION_S = 30
 class Desk:
     """What the HTTP door may see and do, from any thread."""
 
-    def __init__(self, run: str, directory: Path, token: str, backend: PodsBackend, stop: StopRequest) -> None:
+    def __init__(
+        self,
+        run: str,
+        directory: Path,
+        token: str,
+        backend: PodsBackend,
+        stop: StopRequest,
+        *,
+        looks: deque[Look],
+    ) -> None:
+        """``looks``: gets what the door is told of neighbours."""
         self.run, self.directory, self.token, self.backend, self.stop = run, directory, token, backend, stop
         self.outcome: Outcome | None = None
         self.done = threading.Event()
-        self.looks: deque[Look] = deque()
+        self.looks = looks
         self.sees: Callable[[], bool] = lambda: False
         """Whether this pod looks at its neighbours itself."""
         self._progress: Progress | None = None

@@ -21,6 +21,7 @@ from kts import files
 from kts.conduct.ports import Progress
 from kts.conduct.stop import BY_USER
 from kts.errors import DataError
+from kts.k8s.objects.around import MOST_SEEN
 from kts.model.neighbours import Look, Seen
 from kts.model.run import Outcome
 from kts.units import NS_PER_S
@@ -28,8 +29,6 @@ from kts.units import NS_PER_S
 PART_BYTES = 1 << 20
 BODY_BYTES = 1 << 16
 """Longest request body."""
-MOST_SEEN = 200
-"""Neighbours that are kept of one look."""
 LONGEST_PAUSE_NS = 60 * NS_PER_S
 TEXT_CHARACTERS = 500
 """Longest text that is kept of what the pod is told."""
