@@ -65,7 +65,7 @@ def main(env: Mapping[str, str], stop: StopRequest) -> int:
     from kts.conduct.driver import conduct
     from kts.conduct.roster import Limits
     from kts.k8s.pod import neighbours
-    from kts.k8s.pod.door import Desk, serve
+    from kts.k8s.pod.door import MOST_LOOKS, Desk, serve
     from kts.model.neighbours import Look, Neighbours
     from kts.stats import PrecisionRule
     from kts.store import create
@@ -83,7 +83,7 @@ def main(env: Mapping[str, str], stop: StopRequest) -> int:
     directory = Path(env.get("KTS_DATA", "/var/lib/kts")) / run
     text = plan_file.with_name("experiment.yaml")
     exporter = env.get("KTS_DCGM", ""), env.get("KTS_DCGM_MISSING", "")
-    looks: deque[Look] = deque()
+    looks: deque[Look] = deque(maxlen=MOST_LOOKS)
     sampled = env.get("KTS_TELEMETRY", "on") == "on"
     telemetry = make_sampler(plan, looks.append, *exporter) if sampled else None
     writer = create(

@@ -28,6 +28,8 @@ from kts.store import layout
 
 FILES = (layout.RUN, layout.EVENTS, layout.JOURNAL, layout.TELEMETRY_JOURNAL)
 _CONNECTION_S = 30
+MOST_LOOKS = 1000
+"""That wait to be taken."""
 
 
 class Desk:
@@ -41,13 +43,13 @@ class Desk:
         backend: PodsBackend,
         stop: StopRequest,
         *,
-        looks: deque[Look],
+        looks: deque[Look] | None = None,
     ) -> None:
         """``looks``: gets what the door is told of neighbours."""
         self.run, self.directory, self.token, self.backend, self.stop = run, directory, token, backend, stop
         self.outcome: Outcome | None = None
         self.done = threading.Event()
-        self.looks = looks
+        self.looks: deque[Look] = deque(maxlen=MOST_LOOKS) if looks is None else looks
         self.sees: Callable[[], bool] = lambda: False
         """Whether this pod looks at its neighbours itself."""
         self._progress: Progress | None = None
