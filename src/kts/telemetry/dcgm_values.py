@@ -7,10 +7,11 @@ those with one are what NVML says of that pod's own processes, and 0 where the e
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from kts.telemetry.exposition import Line, lines
+from kts.telemetry.exposition import lines
 from kts.telemetry.source import plausible
 
 FIELDS = {
@@ -76,11 +77,13 @@ def told(text: str, target: Target) -> Told:
     found = Told()
     by_pod: dict[str, dict[str, set[float]]] = {}
     pod_labels = POD if "exported_pod" not in text else POD[:1]
-    for line, metric, factor in _known_lines(text):
+    for line in lines(text, lambda line: target.uuid in line and _field(line) in FIELDS):
+        metric, factor = FIELDS[_field(line.name)]
         if (
             line.labels.get("uuid") != target.uuid
             or line.labels.get(INSTANCE, "") != target.instance
             or any(line.labels.get(name) for name in PROCESS)
+            or math.isnan(line.value)
             or _is_blank(line.value)
         ):
             continue
@@ -106,7 +109,7 @@ def gpus(text: str) -> dict[str, dict[str, str]]:
     """UUID of each GPU that ``text`` tells of to its MIG instances that it tells of: GPU_I_ID to profile; and ``""``
     where it has lines of the whole GPU."""
     found: dict[str, dict[str, str]] = {}
-    for line in lines(text, _PREFIX):
+    for line in lines(text, lambda line: _field(line).startswith(_PREFIX)):
         if uuid := line.labels.get("uuid"):
             found.setdefault(uuid, {})[line.labels.get(INSTANCE, "")] = line.labels.get(PROFILE, "")
     return found
@@ -122,13 +125,9 @@ def words(of: Mapping[str, Mapping[str, str]]) -> str:
     )
 
 
-def _known_lines(text: str) -> list[tuple[Line, str, float]]:
-    """(line, our metric, factor). NaN is no value; names may be in lower case (``--use-old-namespace``)."""
-    return [
-        (line, *FIELDS[name])
-        for line in lines(text, _PREFIX)
-        if (name := line.name.upper().removesuffix("_TOTAL")) in FIELDS and line.value == line.value
-    ]
+def _field(line: str) -> str:
+    """The name of the field that a line, or a sample's name, is of; in lower case with ``--use-old-namespace``."""
+    return line.partition("{")[0].strip(" \t").upper().removesuffix("_TOTAL")
 
 
 def _is_blank(value: float) -> bool:

@@ -35,11 +35,15 @@ ANSWERS = f"""\
 import gzip, http.server, os, signal, time
 
 class Answer(http.server.BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
+
     def do_GET(self):
         sm = f"{{time.monotonic() * 5 // 1 % 100 / 100:.6f}}"
         body = gzip.compress({RECORDED!r}.format(uuid={UUID!r}, other="GPU-other", sm=sm, util=97).encode())
         self.send_response(200)
         self.send_header("Content-Encoding", "gzip")
+        self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)
 
