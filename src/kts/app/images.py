@@ -110,10 +110,10 @@ def build_image(
     variant = extra_from(extra)
     api = Api.connect(context)
     wanted = [(False, "" if full else tag or ""), *([(True, tag or "")] if full else [])]
-    found = [ensured(api, variant, base, say, full=whole, tag=name) for whole, name in wanted]
-    for (whole, _), name in zip(wanted, found, strict=True):
-        images.wait_for_nodes(api, {image_name(variant, base, full=whole), name}, say)
-    return found[-1]
+    found = [_ensured(api, variant, base, say, full=whole, tag=name) for whole, name in wanted]
+    for names in found:
+        images.wait_for_nodes(api, names, say)
+    return found[-1][-1]
 
 
 def prune_images(context: str | None = None, base: str | None = None, say: Say = silent) -> None:
@@ -131,9 +131,12 @@ def prune_images(context: str | None = None, base: str | None = None, say: Say =
     prune.prune(_base(base), api, say)
 
 
-def ensured(api: Api, extra: Extra, base: str | None, say: Say, *, full: bool = False, tag: str = "") -> str:
+def ensured(api: Api, extra: Extra, base: str | None, say: Say, *, full: bool = False) -> str:
     """As `build_image`, on a cluster that is connected, and without waiting for what its nodes tell."""
+    return _ensured(api, extra, base, say, full=full, tag="")[0]
 
+
+def _ensured(api: Api, extra: Extra, base: str | None, say: Say, *, full: bool, tag: str) -> list[str]:
     looked: list[bool] = []
 
     def present(names: Collection[str]) -> bool:
@@ -141,10 +144,10 @@ def ensured(api: Api, extra: Extra, base: str | None, say: Say, *, full: bool = 
         looked.append(bool(nodes) and all(images.has(node, names) for node in nodes))
         return looked[-1]
 
-    name = images.ensure(images.Recipe(extra, _base(base), full), present, say, tag)
+    names = images.ensure(images.Recipe(extra, _base(base), full), present, say, tag)
     if not all(looked):
         prune.hint(_base(base), say)
-    return name
+    return names
 
 
 def _base(given: str | None) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast, get_args
 
@@ -123,12 +124,22 @@ class RunPlace(Place):
         ),
     ] = 0
 
+    def _check_variant(self) -> None:
+        """UsageError where the image that the environment names is of another variant than was asked for."""
+        named, variant = os.environ.get(ENV_WORKER_IMAGE), os.environ.get(ENV_EXTRA)
+        if named and variant and self.image == named and self.extra != variant:
+            raise UsageError(
+                f"--extra {self.extra}: {ENV_WORKER_IMAGE} names {named}, which holds {variant}",
+                "leave it out, or give --image",
+            )
+
     def run_settings(self, *, telemetry: bool, dcgm: str) -> ClusterSettings:
         """The settings of a run that is sampled so. UsageError naming the option that is wrong."""
         import msgspec
 
         from kts.k8s.objects.settings import PullPolicyName
 
+        self._check_variant()
         policies = get_args(PullPolicyName)
         if self.pull_policy not in policies:
             raise UsageError(f"--pull-policy: no policy {self.pull_policy!r}", f"known: {', '.join(policies)}")

@@ -97,7 +97,7 @@ class Machine:
 
     def ensure(self, *, present: bool, tag: str = "") -> str:
         """As `kts run` does it."""
-        return image.ensure(CPU, lambda names: bool(names) and present, self.said.append, tag)
+        return image.ensure(CPU, lambda names: bool(names) and present, self.said.append, tag)[-1]
 
     def left(self) -> list[str]:
         """What was started and still runs, and what was written and is still there."""
@@ -374,6 +374,15 @@ def test_a_loader_may_ask_for_a_password() -> None:
     os.close(ours)
     os.close(theirs)
     assert "W (exit code 3)\ntold secret" in errors
+
+
+def test_sources_that_change_during_the_build_are_noticed(machine: Machine) -> None:
+    """Else an image would hold other code than its name says, for every later run of the code of before."""
+    machine.install(ENGINE, "podman")
+    loop = machine.root / "src/kts/worker/loop.py"
+    with pytest.raises(SetupError, match="changed while the image was built"):
+        image.build(CPU, lambda line: loop.write_text(line, encoding="utf-8") and None)
+    assert machine.ran()[-1].startswith("podman rmi localhost/kts-worker:cpu-")
 
 
 def test_another_name_is_given_and_loaded_too(machine: Machine) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import yaml
-from tests.helpers_cli import kts
+from tests.helpers_cli import errors, kts
 
 from kts.cli.cluster_options import RunPlace
 from kts.errors import UsageError
@@ -129,3 +129,15 @@ def test_a_template_that_is_no_yaml_is_one_line(tmp_path: Path) -> None:
         with pytest.raises(UsageError, match=str(path)) as error:
             RunPlace(pod_template=path).run_settings(telemetry=True, dcgm="")
         assert "\n" not in error.value.what
+
+
+def test_in_a_pod_the_environment_names_image_and_variant() -> None:
+    """Else kts in a pod would look for sources to build of, or start tenants for a GPU library that is not there."""
+    released = {"KTS_WORKER_IMAGE": "localhost/kts-worker:x", "KTS_EXTRA": "cpu"}
+    done = kts("k8s", "render", "demo", **released)
+    assert "image: localhost/kts-worker:x\n" in done.stdout
+    assert '"device":"cpu"' in done.stdout
+    assert "nvidia.com/gpu" in kts("k8s", "render", "demo", "--extra", "torch", "--image", "mine:1", **released).stdout
+    done = kts("k8s", "render", "demo", "--extra", "torch", **released)
+    assert done.returncode == 2
+    assert "KTS_WORKER_IMAGE names localhost/kts-worker:x, which holds cpu" in errors(done)[0]

@@ -45,9 +45,10 @@ def test_only_names_that_kts_made_are_its_own(name: str, ours: bool) -> None:
 
 def test_what_anything_names_is_kept_with_what_it_starts() -> None:
     """Else a weekly run would find its image, or its workers', gone."""
-    told = [[NOW], [OLD], [OLDER, "localhost/kts-worker@sha256:ab"], [FULL, "localhost/kts:v1"], [BUSY, "mine:v1"], []]
-    assert imagenames.unneeded(told, {NOW}) == [[OLD], [OLDER]]
-    assert imagenames.unneeded(told, {NOW, "localhost/kts:v1"}) == [[OLDER]]  # a CronJob's, which starts OLD
+    told = [[NOW], [OLD], [OLDER, "localhost/kts-worker@sha256:ab"], [FULL], [BUSY, "mine:v1"], []]
+    assert imagenames.unneeded(told, {NOW}) == [[OLD], [OLDER], [FULL]]
+    assert imagenames.unneeded(told, {NOW, FULL}) == [[OLDER]]  # a CronJob's, which starts OLD
+    assert imagenames.unneeded([[OLD], [OLDER], [FULL, "localhost/kts:v1"]], {NOW}) == [[OLDER]]
 
 
 def pod(image: str, phase: str = "Running") -> Object:

@@ -129,6 +129,9 @@ def build(recipe: Recipe, say: Say) -> str:
     command = [tool, "build", *further, *arguments, *what]
     remedy = "see the lines above; KTS_BUILD_ARGS adds arguments to the build"
     engines.run(command, "the image could not be built", remedy, limit_s=engines.BUILD_S, say=say)
+    if content_tag(root, recipe) != name:
+        engines.succeeds([tool, "rmi", name])  # its name would say what it does not hold
+        raise SetupError("the sources changed while the image was built of these", "try again")
     return name
 
 
@@ -149,8 +152,8 @@ def labels(root: Path) -> dict[str, str]:
     return found
 
 
-def ensure(recipe: Recipe, present: Callable[[Collection[str]], bool], say: Say, tag: str = "") -> str:
-    """The image's name, built and loaded only where it is not there; ``tag``: another name to load it under.
+def ensure(recipe: Recipe, present: Callable[[Collection[str]], bool], say: Say, tag: str = "") -> list[str]:
+    """The image's names, built and loaded only where it is not there; ``tag``: another name to load it under, the last.
 
     ``present``: whether the cluster has one image of all these names.
     """
@@ -163,7 +166,7 @@ def ensure(recipe: Recipe, present: Callable[[Collection[str]], bool], say: Say,
             what = f"{tool} could not name the image {tag}"
             engines.run([tool, "tag", name, tag], what, "see the lines above", limit_s=engines.ASK_S, say=say)
         engines.load(names, say)
-    return tag or name
+    return names
 
 
 def wait_for_nodes(

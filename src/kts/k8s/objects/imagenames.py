@@ -23,12 +23,13 @@ def named_in(objects: Iterable[Object]) -> set[str]:
 
 
 def unneeded(told: Iterable[Collection[str]], needed: Collection[str]) -> list[list[str]]:
-    """Images, each by its names, that have names of ours alone, none of which is ``needed``, and that no needed image
-    of the whole kts would start."""
+    """Images, each by its names, that have names of ours alone, none of which is ``needed``, and that no image of the
+    whole kts would start that is needed, or has a name of a user's."""
     images = [{name for name in names if "@" not in name} for names in told]  # the rest are digests
-    kept = set(needed).union(*(names for names in images if names & set(needed)))
+    stay = [names for names in images if names & set(needed) or not all(map(is_ours, names))]
+    kept = set(needed).union(*stay)
     kept |= {f"{DEFAULT_REPOSITORY}:{found[1]}" for name in kept if (found := _FULL.fullmatch(name))}
-    return [sorted(names) for names in images if names and not names & kept and all(map(is_ours, names))]
+    return [sorted(names) for names in images if names and not names & kept]
 
 
 def _over(obj: Object) -> bool:
