@@ -81,7 +81,7 @@ def kubelet(serve: Serve) -> Iterator[Api]:
         threading.Thread(target=accept_all, daemon=True).start()
         address = f"http://127.0.0.1:{listening.getsockname()[1]}"
         acts = User(token="secret", acting=(("Impersonate-User", "jane"),))
-        api = Api(Access("test", Server(address), acts))
+        api = Api.of(Access("test", Server(address), acts))
         yield api
         api.close()
         listening.shutdown(socket.SHUT_RDWR)
