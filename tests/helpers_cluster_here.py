@@ -16,6 +16,7 @@ from typing import Any
 
 import msgspec
 
+from kts.errors import SetupError
 from kts.k8s.cluster.api import Conflict, Forbidden, Unavailable
 from kts.k8s.objects import podstate
 from kts.k8s.objects.names import LABEL_JOB, LABEL_RUN, STATUS_PORT
@@ -28,7 +29,8 @@ class ClusterHere:
     """Its files lie in ``folder``; ends all its processes on exit.
 
     ``created``: Jobs in their order; ``beside``: tenants' pods that ran when each was made. ``gpus``: what the kubelet
-    says a block's pods were given. ``podless``: Jobs of which no pod is made. While ``away`` every call fails.
+    says a block's pods were given. ``podless``: Jobs of which no pod is made. ``placeless``: parts of names of pods for
+    which there is no place, and the scheduler's words. While ``away`` every call fails.
     """
 
     server = "here"
@@ -40,6 +42,7 @@ class ClusterHere:
         self.beside: list[list[str]] = []
         self.gpus: dict[int, str] = {}
         self.podless: set[str] = set()
+        self.placeless: dict[str, str] = {}
         self.away = False
         self.accounts = {"default"}
         self._folder = folder
@@ -117,6 +120,8 @@ class ClusterHere:
     def logs(self, pod: str, namespace: str, *, tail: int | None = None) -> list[bytes]:
         del namespace, tail
         self._answer()
+        if pod not in self.processes:
+            raise SetupError(f"container of {pod} is waiting to start", "")
         return [(self._folder / f"{pod}.log").read_bytes()]
 
     def proxy(self, method: str, namespace: str, pod: str, port: int, path: str, **what: Any) -> bytes:
@@ -155,7 +160,22 @@ class ClusterHere:
         self.objects["Pod", name] = pod
         self._start(pod)
 
+    def tell(self, kind: str, name: str, reason: str, message: str) -> None:
+        """An event that warns of an object."""
+        self.objects["Event", f"{name}.{reason}"] = {
+            "metadata": {"name": f"{name}.{reason}", "labels": {}},
+            "involvedObject": {"kind": kind, "name": name},
+            "type": "Warning",
+            "reason": reason,
+            "message": message,
+        }
+
     def _start(self, pod: Object) -> None:
+        for part, why in self.placeless.items():
+            if part in podstate.name(pod):
+                unplaced = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": why}
+                pod["status"] = {"phase": "Pending", "conditions": [unplaced]}
+                return
         (container,) = pod["spec"]["containers"]
         env = {item["name"]: item.get("value", "") for item in container["env"]} | self._env(pod)
         command = [*container["command"], *container.get("args", ())]

@@ -73,7 +73,7 @@ def of_job(job: str, events: Sequence[Object], settings: ClusterSettings) -> Wai
         what = f"Job {job} has no pod: {suspended}"
         return Wait("suspended", what, remedy, max(STUCK_S, settings.wait_s), suspended, place=True)
     if not told:
-        controllers = "see whether the cluster's kube-controller-manager runs: kts doctor --on k8s"
+        controllers = "see whether the cluster's kube-controller-manager runs"
         return Wait("no pod", f"Job {job} has no pod, and no event says why", controllers, NO_POD_S)
     why = refusal(told, settings.namespace)
     limit_s = NO_POD_S if why and why.passes else STUCK_S
