@@ -112,8 +112,8 @@ class ClusterHere:
                 self.run_job(name)
         return made
 
-    def delete(self, kind: str, name: str, namespace: str = "", propagation: str = "Background") -> bool:
-        del namespace, propagation
+    def delete(self, kind: str, name: str, namespace: str = "", *, grace_s: int | None = None) -> bool:
+        del namespace, grace_s
         self._answer()
         return self.objects.pop((kind, name), None) is not None
 

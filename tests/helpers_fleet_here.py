@@ -95,7 +95,7 @@ class FleetHere(ClusterHere):
         with self._lock:
             return super().create(obj)
 
-    def delete(self, kind: str, name: str, namespace: str = "", propagation: str = "Background") -> bool:
+    def delete(self, kind: str, name: str, namespace: str = "", *, grace_s: int | None = None) -> bool:
         """Pods are told to end, and are gone once they have."""
         with self._lock:
             self._answer()
@@ -104,7 +104,7 @@ class FleetHere(ClusterHere):
             for (k, pod), obj in list(self.objects.items()):
                 if k == "Pod" and kind == "Job" and obj["metadata"]["labels"].get(LABEL_JOB) == name:
                     self._terminate(pod)
-            return super().delete(kind, name, namespace, propagation)
+            return super().delete(kind, name, namespace, grace_s=grace_s)
 
     # what controllers and kubelets do
 

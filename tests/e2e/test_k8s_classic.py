@@ -17,6 +17,7 @@ from kts.conduct.ports import Progress
 from kts.errors import UsageError
 from kts.k8s.cluster.api import Api, Unavailable
 from kts.k8s.follow import runs, session
+from kts.k8s.follow.interrupts import Interrupts
 from kts.k8s.objects import classic_jobs, manifests, pending
 from kts.k8s.objects.settings import ClusterSettings
 from kts.model.plan import Plan
@@ -87,7 +88,8 @@ def attached(cluster: ClusterHere, directory: Path) -> session.Session:
 def finished(following: session.Session, watcher: Watching | None = None) -> RunInfo:
     """The run at its end."""
     try:
-        return following.finish(following.follow(watcher or Watching()))
+        with Interrupts() as interrupts:
+            return following.finish(following.follow(watcher or Watching(), interrupts), interrupts)
     finally:
         following.close()
         following.done()
@@ -157,7 +159,7 @@ def killed_in_block_2(cluster: ClusterHere, directory: Path) -> None:
 
     following = started(cluster, directory)
     with pytest.raises(KilledError):
-        following.follow(Watching("block 2 of 3", kill))
+        following.follow(Watching("block 2 of 3", kill), Interrupts())
     following.close()
 
 
@@ -289,7 +291,7 @@ def test_an_api_server_that_stays_away_ends_kts_and_not_the_run(
     monkeypatch.setattr(session, "PATIENCE_S", 0.5)
     cluster.away = True
     with pytest.raises(Unavailable):
-        following.follow(Watching())
+        following.follow(Watching(), Interrupts())
     following.close()
     cluster.away = False
     assert finished(attached(cluster, tmp_path / "again")).outcome.kind == "complete"

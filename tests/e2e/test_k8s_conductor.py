@@ -14,6 +14,7 @@ from tests.helpers_conduct import SilentWatcher, until
 from tests.helpers_conductor import DEADLINE_S, RUN, TOKEN, ConductorProcess, small_plan
 
 from kts.k8s.cluster.api import Unavailable
+from kts.k8s.follow.interrupts import Interrupts
 from kts.k8s.follow.session import Session
 from kts.k8s.objects import manifests
 from kts.k8s.objects.names import LABEL_ROLE, LABEL_RUN, LABEL_TENANT
@@ -107,7 +108,7 @@ def test_a_run_is_conducted_followed_fetched_and_let_go(tmp_path: Path) -> None:
     with ConductorProcess(tmp_path, plan) as pod:
         pod.join("a", "b")
         following, watcher = session(pod, plan, tmp_path / "here"), SilentWatcher()
-        outcome = following.follow(watcher)
+        outcome = following.follow(watcher, Interrupts())
         following.finish(outcome)
         following.close()
         assert pod.process.poll() is None, "the pod did not wait for its results to be fetched"
@@ -130,7 +131,7 @@ def test_a_tenant_without_a_place_ends_the_run_with_that_reason(tmp_path: Path) 
     with ConductorProcess(tmp_path, LONG) as pod:
         pod.join("a")
         following = session(pod, LONG, tmp_path / "here", unplaced="b")
-        outcome = following.follow(SilentWatcher())
+        outcome = following.follow(SilentWatcher(), Interrupts())
         following.close()
         assert pod.run_json().outcome == outcome
         following.done()

@@ -15,6 +15,7 @@ from tests.helpers_conduct import until
 from kts.conduct.ports import Progress
 from kts.k8s.cluster.api import Api
 from kts.k8s.follow import session
+from kts.k8s.follow.interrupts import Interrupts
 from kts.k8s.objects import classic_jobs
 from kts.k8s.objects.settings import ClusterSettings
 from kts.model.run import RunInfo
@@ -93,7 +94,7 @@ def attached(cluster: ClusterHere, directory: Path) -> tuple[RunInfo, Summary]:
     """The run, followed to its end by another kts."""
     following = session.attach(cast(Api, cluster), "r-1", "kts", directory)
     try:
-        info = following.finish(following.follow(Quiet()))
+        info = following.finish(following.follow(Quiet(), Interrupts()))
     finally:
         following.close()
         following.done()
@@ -106,7 +107,7 @@ def test_a_neighbour_is_remembered_by_a_run_whose_kts_was_killed(cluster: Cluste
     following = session.start(cast(Api, cluster), plan, SETTINGS, CLASSIC, tmp_path / "out", run="r-1", overwrite=False)
     cluster.objects["Pod", "stranger"] = STRANGER
     with pytest.raises(KilledError):
-        following.follow(KilledIn("block 2 of 3"))
+        following.follow(KilledIn("block 2 of 3"), Interrupts())
     following.close()
     del cluster.objects["Pod", "stranger"]
     until(lambda: cluster.process("1-solo-gemm").poll() is not None)
@@ -145,7 +146,7 @@ def test_a_run_that_goes_on_has_no_end_yet(cluster: ClusterHere, tmp_path: Path)
     plan = build(load_text(CLASSIC, source="test").experiment)
     following = session.start(cast(Api, cluster), plan, SETTINGS, CLASSIC, tmp_path / "out", run="r-1", overwrite=False)
     with pytest.raises(KilledError):
-        following.follow(KilledIn("block 2 of 3"))
+        following.follow(KilledIn("block 2 of 3"), Interrupts())
     following.close()
     seen = session.attach(cast(Api, cluster), "r-1", "kts", tmp_path / "seen")
     seen.collect()

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Unpack
 
@@ -14,11 +15,11 @@ from kts.app.measuring import default_directory
 from kts.app.plans import Changes
 from kts.app.printing import Say, silent
 from kts.conduct.ports import Watcher
-from kts.errors import KtsError
-from kts.k8s.cluster import creation
+from kts.errors import Interrupted, KtsError
 from kts.k8s.cluster.api import Api
 from kts.k8s.follow import fleet as fleets
 from kts.k8s.follow import session as sessions
+from kts.k8s.follow.interrupts import Interrupts
 from kts.k8s.follow.runs import RunState
 from kts.k8s.follow.runs import runs as runs_in
 from kts.k8s.follow.session import Session
@@ -49,19 +50,22 @@ def run_on_cluster(
     api = Api.connect(context)
     directory = default_directory(plan.name) if out is None else Path(out)
     run = sessions.new_run_id(plan.name)
-    session = sessions.start(
-        api,
-        plan,
-        settings,
-        loaded.text,
-        directory,
-        run=run,
-        overwrite=overwrite,
-        image=(lambda: ensured(api, variant, None, say)) if image is None else None,
-        told=say,
-    )
-    say(f"run {run} in namespace {settings.namespace} (if this is closed: kts attach {run})")
-    return finished(directory, concluded(api, session, shown(progress), keep=keep, say=say))
+    with _interruptible(run, settings.namespace, say) as interrupts:
+        session = sessions.start(
+            api,
+            plan,
+            settings,
+            loaded.text,
+            directory,
+            run=run,
+            overwrite=overwrite,
+            image=(lambda: ensured(api, variant, None, say)) if image is None else None,
+            interrupts=interrupts,
+            told=say,
+        )
+        say(f"run {run} in namespace {settings.namespace} (if this is closed: kts attach {run})")
+        outcome = concluded(api, session, interrupts, shown(progress), keep=keep, say=say)
+    return finished(directory, outcome)
 
 
 def attach(
@@ -77,8 +81,11 @@ def attach(
     """Follows and fetches a run that is in a cluster, by its ID."""
     api = Api.connect(context)
     directory = Path(out or Path("runs") / run)
-    session = sessions.attach(api, run, namespace, directory)
-    return finished(directory, concluded(api, session, shown(progress), keep=keep, say=say))
+    with _left_alone(run, "attach"):
+        session = sessions.attach(api, run, namespace, directory)
+    with _interruptible(run, namespace, say) as interrupts:
+        outcome = concluded(api, session, interrupts, shown(progress), keep=keep, say=say)
+    return finished(directory, outcome)
 
 
 def collect(
@@ -86,17 +93,21 @@ def collect(
 ) -> Run:
     """Fetches what a run in a cluster has so far. It is left as it is, and goes on."""
     directory = Path(out or Path("runs") / run)
-    session = sessions.attach(Api.connect(context), run, namespace, directory)
-    try:
-        info = session.collect()
-    finally:
-        session.close()
+    with _left_alone(run, "collect"):
+        session = sessions.attach(Api.connect(context), run, namespace, directory)
+        try:
+            info = session.collect()
+        finally:
+            session.close()
     return finished(directory, info.outcome)
 
 
 def clean(run: str, *, namespace: str = DEFAULT_NAMESPACE, context: str | None = None, say: Say = silent) -> int:
     """Removes a run, or a fleet with all its runs, from a cluster; returns how many objects there were of it."""
-    return fleets.clean(Api.connect(context), run, namespace, told=say)
+    try:
+        return fleets.clean(Api.connect(context), run, namespace, told=say)
+    except KeyboardInterrupt:
+        raise Interrupted(f"interrupted; not all of run {run} is gone", f"kts clean {run} again") from None
 
 
 def cluster_runs(namespace: str | None = None, *, context: str | None = None) -> list[RunState]:
@@ -110,26 +121,56 @@ def shown(progress: Console | None) -> RichWatcher:
 
 
 def concluded(
-    api: Api, session: Session, watching: AbstractContextManager[Watcher], *, keep: bool, say: Say
+    api: Api,
+    session: Session,
+    interrupts: Interrupts,
+    watching: AbstractContextManager[Watcher],
+    *,
+    keep: bool,
+    say: Say,
 ) -> Outcome:
     """Follows the session to its end, fetches everything, and leaves nothing in the cluster unless ``keep``."""
     run, namespace = session.run, session.settings.namespace
     try:
         with watching as watcher:
-            outcome = session.follow(watcher)
-        info = session.finish(outcome)
-    except (KeyboardInterrupt, KtsError):
-        say(f"run {run} is still in the cluster: kts attach {run} goes on, kts clean {run} removes it")
+            outcome = session.follow(watcher, interrupts)
+        info = session.finish(outcome, interrupts)
+    except KtsError:
+        say(sessions.left_over(run, namespace))
         raise
     finally:
         session.close()
     session.done()
     if keep:
         say(f"kept in the cluster: kts clean {run} removes it")
-    else:
-        try:
-            creation.clean(api, run, namespace, told=say)
-        except KtsError as error:
-            say(f"not everything could be removed: {error.what}")
-            say(f"  try: {error.remedy}")
+    removed = not keep and sessions.remove(api, run, namespace, interrupts, say)
+    if interrupts.came:
+        whole = sum(block.valid for block in info.blocks)
+        kept = f"whole blocks kept in {session.directory}: {whole}" if whole else "no whole block was measured"
+        say(f"interrupted: {kept}{'; nothing is left in the cluster' if removed else ''}")
+        if info.outcome.exit_code == 0:
+            raise Interrupted(
+                f"interrupted when the run was over: {info.outcome.kind}", f"kts report {session.directory}"
+            )
     return info.outcome
+
+
+@contextmanager
+def _interruptible(run: str, namespace: str, say: Say) -> Iterator[Interrupts]:
+    """Who insists is told what may be left."""
+    with Interrupts() as interrupts:
+        try:
+            yield interrupts
+        except KeyboardInterrupt:
+            if interrupts.insisted:
+                say(sessions.left_over(run, namespace))
+            raise
+
+
+@contextmanager
+def _left_alone(run: str, command: str) -> Iterator[None]:
+    """What does nothing to a run says so where it is interrupted."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise Interrupted(f"interrupted; run {run} goes on in the cluster", f"kts {command} {run} again") from None

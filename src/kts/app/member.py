@@ -27,6 +27,7 @@ from kts.app.cluster import concluded
 from kts.errors import Interrupted, KtsError, SetupError
 from kts.k8s.cluster.api import Api
 from kts.k8s.follow import session as sessions
+from kts.k8s.follow.interrupts import Interrupts
 from kts.k8s.objects.fleet import SPEC, FleetSpec
 from kts.k8s.objects.manifests import DATA_MOUNT, PLAN_MOUNT, TOKEN_MOUNT
 from kts.k8s.objects.names import STATUS_PORT
@@ -85,7 +86,7 @@ def _measured(spec: FleetSpec, plan: Plan, text: str, index: int, desk: Offer) -
     try:
         api = Api.connect()
         session = sessions.start(api, plan, settings, text, desk.directory, run=spec.run_id(index), overwrite=True)
-        return concluded(api, session, nullcontext(desk), keep=False, say=_say)
+        return concluded(api, session, Interrupts(), nullcontext(desk), keep=False, say=_say)
     except KeyboardInterrupt:
         return Outcome(kind="interrupted", reason="its pod was told to end", exit_code=Interrupted.exit_code)
     except KtsError as error:

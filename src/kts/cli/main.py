@@ -8,9 +8,13 @@ from __future__ import annotations
 import io
 import json
 import os
+import signal
 import sys
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
 
 from kts import __version__
 from kts.cli.commands import help_text
@@ -26,7 +30,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = list(sys.argv[1:] if arguments is None else arguments)
     _fill_closed_streams()
     try:
-        code = _invoke(given)
+        with _told_to_end():
+            code = _invoke(given)
         sys.stdout.flush()
     except BrokenPipeError:
         # Whoever read our output has gone; Python would complain again when it closes stdout.
@@ -41,6 +46,27 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise
         return _complain(_translated(error), given)
     return code
+
+
+@contextmanager
+def _told_to_end() -> Iterator[None]:
+    """SIGTERM and SIGHUP mean what Ctrl-C does: who cancels a CI job, or closes a terminal, wants nothing left."""
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        del number, frame
+        raise KeyboardInterrupt
+
+    mine = []
+    if threading.current_thread() is threading.main_thread():
+        asked = (signal.SIGTERM, signal.SIGHUP)
+        mine = [number for number in asked if signal.getsignal(number) is signal.SIG_DFL]  # nohup stays nohup
+    for number in mine:
+        signal.signal(number, interrupt)
+    try:
+        yield
+    finally:
+        for number in mine:
+            signal.signal(number, signal.SIG_DFL)
 
 
 def _fill_closed_streams() -> None:

@@ -40,8 +40,12 @@ def report(
 
 
 def show_measured(run: kts.Run, *, figures: bool, as_json: bool) -> None:
-    """Reports what there is of a run that was just measured, and then lets its outcome decide the exit code."""
+    """Reports what there is of a run that was just measured, and then lets its outcome decide the exit code.
+
+    Without pictures where somebody wants to go: these take seconds, and can be had later.
+    """
     failure = run.failure
+    figures = figures and run.outcome.kind != "interrupted"
     try:
         if failure is None or run.has_figures:
             show(run, run.directory, figures=figures, as_json=as_json, failed=failure is not None)

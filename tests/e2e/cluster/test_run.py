@@ -20,6 +20,7 @@ from tests.helpers_cli import kts, start
 from tests.helpers_cluster import has_plugin, tells_devices
 
 from kts.k8s.cluster.api import Api, Unavailable
+from kts.k8s.follow.interrupts import ENDING_S
 from kts.k8s.objects.manifests import conductor_name
 from kts.k8s.objects.names import APP, LABEL_APP, LABEL_RUN, LABEL_TENANT
 
@@ -210,17 +211,38 @@ def test_two_runs_at_once_do_not_mix_and_know_of_each_other(tmp_path: Path, api:
     assert left(api) == []
 
 
-@pytest.mark.usefixtures("api")
-def test_ctrl_c_keeps_what_was_measured_and_cleans_up(tmp_path: Path) -> None:
+def test_ctrl_c_keeps_what_was_measured_and_cleans_up(tmp_path: Path, api: Api) -> None:
     """Else stopping a run would cost it, or leave pods on the GPU."""
     process, _ = running(tmp_path, iterations=40_000)
     _when(lambda: _blocks(tmp_path / "out") >= 3)
-    process.send_signal(signal.SIGINT)
-    _, errors = process.communicate(timeout=90)
-    assert process.returncode == 130, errors
+    errors = interrupted(process, signal.SIGINT)
+    assert left(api) == []
+    assert "nothing is left in the cluster" in errors
     info = json.loads((tmp_path / "out" / "run.json").read_text(encoding="utf-8"))
     assert info["outcome"]["kind"] == "interrupted"
     assert sum(block["valid"] for block in info["blocks"]) >= 3
+
+
+@pytest.mark.parametrize("pods", [0, 3])
+def test_a_job_that_is_cancelled_before_the_conductor_answers_leaves_nothing(
+    pods: int, tmp_path: Path, api: Api
+) -> None:
+    """Else a CI job that is cancelled while its objects are made, or its pods start, would hold the GPU."""
+    path = experiment(tmp_path, 2)
+    process = start("run", path, *options(), "--out", tmp_path / "out", "--no-figures")
+    _when(lambda: bool(left(api)) and len([name for name in left(api) if name.startswith("Pod/")]) >= pods, 120)
+    interrupted(process, signal.SIGTERM)
+    assert left(api) == []
+
+
+def interrupted(process: subprocess.Popen[str], number: signal.Signals) -> str:
+    """What it said after the signal, within 5 s."""
+    began = time.monotonic()
+    process.send_signal(number)
+    _, errors = process.communicate(timeout=90)
+    assert process.returncode == 130, errors
+    assert time.monotonic() - began <= ENDING_S, errors
+    return errors
 
 
 @pytest.mark.usefixtures("api")

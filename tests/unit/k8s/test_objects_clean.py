@@ -26,7 +26,8 @@ class SlowCluster:
         there = {"Job": "Job" not in self.deleted, "Pod": self.now_s < self.deleted.get("Pod", 1e9) + self._lingers_s}
         return [{"metadata": {"name": kind.lower()}}] if there.get(kind) else []
 
-    def delete(self, kind: str, name: str, namespace: str) -> bool:
+    def delete(self, kind: str, name: str, namespace: str, *, grace_s: int | None = None) -> bool:
+        del grace_s
         self._answer()
         assert (name, namespace) == (kind.lower(), "kts")
         assert kind not in self.deleted, "asked twice"

@@ -130,9 +130,12 @@ class Api:
         """JSON merge patch."""
         return self._json("PATCH", _path(kind, namespace, name), body=body, content_type="application/merge-patch+json")
 
-    def delete(self, kind: str, name: str, namespace: str = "") -> bool:
-        """Deletes it and what it owns; False if there was none."""
-        body = {"kind": "DeleteOptions", "apiVersion": "v1", "propagationPolicy": "Background"}
+    def delete(self, kind: str, name: str, namespace: str = "", *, grace_s: int | None = None) -> bool:
+        """Deletes it and what it owns; False if there was none. ``grace_s``: for a pod to end by itself; by default
+        what it says."""
+        body: Object = {"kind": "DeleteOptions", "apiVersion": "v1", "propagationPolicy": "Background"}
+        if grace_s is not None:
+            body["gracePeriodSeconds"] = grace_s
         try:
             self._json("DELETE", _path(kind, namespace, name), body=body)
         except Missing:

@@ -28,6 +28,8 @@ takes up to a minute to come back."""
 SLOW_S = 5.0
 LOOK_S = 2.0
 """Between looks for a free slot."""
+FORCED_S = 1.2
+"""After which a pod that is to go in a hurry is not asked any more."""
 _PAUSE_S = 0.25
 
 
@@ -118,7 +120,7 @@ def with_account(api: Api, settings: ClusterSettings) -> ClusterSettings:
     return msgspec.structs.replace(settings, service_account=SERVICE_ACCOUNT) if there else settings
 
 
-def create_namespace(api: Api, obj: Object) -> None:
+def create_namespace(api: Api, obj: Object, pause: Callable[[float], None] = time.sleep) -> None:
     """Creates the namespace, if it is not there, and waits until pods may be made in it.
 
     Kubernetes makes a namespace's service account a moment later; a Job's controller that comes too early waits 10 s.
@@ -131,10 +133,10 @@ def create_namespace(api: Api, obj: Object) -> None:
     deadline = time.monotonic() + FRESH_S
     with contextlib.suppress(Forbidden):
         while api.get("ServiceAccount", "default", name) is None and time.monotonic() < deadline:
-            time.sleep(_PAUSE_S)
+            pause(_PAUSE_S)
 
 
-def create(api: Api, obj: Object) -> None:
+def create(api: Api, obj: Object, pause: Callable[[float], None] = time.sleep) -> None:
     """Creates it; what passes by itself is waited for: a namespace without its service account, and a quota that is
     not counted yet."""
     deadline = time.monotonic() + FRESH_S
@@ -145,7 +147,7 @@ def create(api: Api, obj: Object) -> None:
         except NotYet:
             if time.monotonic() > deadline:
                 raise
-        time.sleep(_PAUSE_S)
+        pause(_PAUSE_S)
 
 
 def clean(
@@ -156,30 +158,35 @@ def clean(
     told: Callable[[str], None] | None = None,
     now: Callable[[], float] = time.monotonic,
     pause: Callable[[float], None] = time.sleep,
+    within_s: float = GONE_S,
+    hurried: bool = False,
 ) -> int:
     """Deletes everything that bears the run's label, and waits until it is gone; how many objects there were.
 
-    A server that is away for a moment is waited for. ``told``: is given a line if it takes long. SetupError naming
-    what is left after GONE_S; Unavailable if the server is still away then.
+    A server that is away for a moment is waited for. ``told``: is given a line if it takes long. ``hurried``: pods
+    get 1 s to end by themselves, and those that do not run, or need longer, none. SetupError naming what is left after
+    ``within_s``; Unavailable if the server is still away then.
     """
     labels = {LABEL_RUN: run}
-    seen: set[str] = set()
+    seen: set[tuple[str, str, int | None]] = set()
     began = now()
     while True:
-        late = now() - began > GONE_S
+        late = now() - began > within_s
         try:
-            left = [(kind, podstate.name(obj)) for kind in KINDS for obj in api.list(kind, namespace, labels)]
+            left = [(kind, obj) for kind in KINDS for obj in api.list(kind, namespace, labels)]
             if not left:
-                return len(seen)
-            names = ", ".join(f"{kind} {name}" for kind, name in left)
+                return len({(kind, name) for kind, name, _ in seen})
+            names = ", ".join(f"{kind} {podstate.name(obj)}" for kind, obj in left)
             if late:
                 raise SetupError(
-                    f"still there after {GONE_S:.0f} s: {names}", f"kts clean {run} again, or kubectl delete"
+                    f"still there after {within_s:.0f} s: {names}", f"kts clean {run} again, or kubectl delete"
                 )
-            for kind, name in left:
-                if f"{kind}/{name}" not in seen:
-                    api.delete(kind, name, namespace)
-                    seen.add(f"{kind}/{name}")
+            for kind, obj in left:
+                grace_s = _grace_s(obj, now() - began) if hurried and kind == "Pod" else None
+                step = kind, podstate.name(obj), grace_s
+                if step not in seen:
+                    api.delete(kind, podstate.name(obj), namespace, grace_s=grace_s)
+                    seen.add(step)
         except Unavailable as error:
             if late:
                 raise
@@ -188,3 +195,8 @@ def clean(
             told(f"waiting for the cluster to remove the run's objects: {names}")
             told = None
         pause(_PAUSE_S)
+
+
+def _grace_s(pod: Object, spent_s: float) -> int:
+    """For a pod that is to go in a hurry to end by itself; with 0 the API server forgets it, and its node ends it."""
+    return 1 if podstate.phase(pod) == "Running" and spent_s < FORCED_S else 0

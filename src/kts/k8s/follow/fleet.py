@@ -35,6 +35,8 @@ from kts.store import fleetfile
 POLL_S = 1.0
 PATIENCE_S = 120.0
 """For an API server that is away."""
+STOPPING_S = 10.0
+"""For what follows, once a fleet's pods had their time to end."""
 STUCK_S = 6.0
 """For a pod that cannot start."""
 PLACE_S = 120.0
@@ -142,10 +144,12 @@ class FleetSession:
         KeyboardInterrupt ends all runs in order, a second one passes through. Unavailable after PATIENCE_S without
         an answer: the fleet goes on without us.
         """
-        with Interrupts() as interrupts:
+        with Interrupts(fleet.GRACE_S + STOPPING_S) as interrupts:
             try:
                 self._follow(watcher, interrupts, None)
             except KeyboardInterrupt:
+                if interrupts.insisted:
+                    raise
                 self._stopping = True
                 self._api.delete("Job", manifests.object_name(self.spec.id), self._namespace)
                 self._follow(watcher, interrupts, time.monotonic() + fleet.GRACE_S)

@@ -19,16 +19,16 @@ import msgspec
 from kts import files
 from kts.conduct.ports import Progress, Watcher
 from kts.conduct.stop import BY_USER
-from kts.errors import DataError, MeasurementError, SetupError, UsageError
+from kts.errors import DataError, KtsError, MeasurementError, SetupError, UsageError
 from kts.k8s.cluster.api import Api, Conflict, Missing, Unavailable
-from kts.k8s.cluster.creation import clean, create, create_namespace, prepared, shared
+from kts.k8s.cluster.creation import GONE_S, clean, create, create_namespace, prepared, shared
 from kts.k8s.follow import ends, evidence
 from kts.k8s.follow.conductor import Conductor
 from kts.k8s.follow.interrupts import Interrupts
 from kts.k8s.follow.podwatch import PodWatch
 from kts.k8s.objects import Object, classic_jobs, fleet, manifests, podend, podstate
 from kts.k8s.objects.changes import changes
-from kts.k8s.objects.names import ENVIRONMENT_RUN, LABEL_BLOCK, LABEL_ROLE, LABEL_RUN
+from kts.k8s.objects.names import DEFAULT_NAMESPACE, ENVIRONMENT_RUN, LABEL_BLOCK, LABEL_ROLE, LABEL_RUN
 from kts.k8s.objects.podend import PodEnd
 from kts.k8s.objects.settings import ClusterSettings
 from kts.k8s.pod.status import TOLD_TO_END, Status
@@ -50,6 +50,12 @@ PATIENCE_S = 120.0
 STARTING = "the conductor starts"
 STOPPING_S = 20.0
 """For a run that was told to stop."""
+HURRIED_POLL_S = 0.2
+"""As POLL_S, once somebody waits for the end."""
+SAYING_S = 0.3
+"""Of the same, for saying what is left."""
+CLEANING_S = 2.0
+"""Of what an interrupted run may still take: for fetching what is left, and for removing it from the cluster."""
 
 
 def new_run_id(name: str) -> str:
@@ -68,14 +74,16 @@ def start(
     run: str,
     overwrite: bool,
     image: Callable[[], str] | None = None,
+    interrupts: Interrupts | None = None,
     told: Callable[[str], None] = lambda _: None,
 ) -> Session:
-    """Creates the run's objects, in the classic design the first block's Jobs among them; on failure none of them is
-    left. Errors name what was refused and why.
+    """Creates the run's objects, in the classic design the first block's Jobs among them; on failure, or interrupted,
+    none of them is left, or ``told`` is told which. Errors name what was refused and why.
 
     ``image``: called for the image's name once nothing else is missing, which takes its time; else it is in
     ``settings``. ``told`` is given a line of what is waited for.
     """
+    interrupts = interrupts or Interrupts()
     if manifests.is_classic(plan):
         classic_jobs.check(settings)
     settings, notes = prepared(api, plan, settings, told=told)
@@ -101,21 +109,53 @@ def start(
     began = time.monotonic()
     try:
         if settings.create_namespace:
-            create_namespace(api, objects[0])
+            create_namespace(api, objects[0], interrupts.pause)
+        interrupts.check()
         owner = next(o for o in objects if o["kind"] == "ConfigMap")
         uid = api.create(owner)["metadata"]["uid"]
         for obj in manifests.owned(objects, uid):
-            create(api, obj)
+            interrupts.check()
+            create(api, obj, interrupts.pause)
     except BaseException as error:
         reason = str(error) or type(error).__name__
-        mirror.finish(Outcome(kind="failed", reason=reason, exit_code=SetupError.exit_code))
+        failed = Outcome(kind="failed", reason=reason, exit_code=SetupError.exit_code)
+        mirror.finish(BY_USER if isinstance(error, KeyboardInterrupt) else failed)
         mirror.close()
-        with contextlib.suppress(SetupError):
-            clean(api, run, settings.namespace)
+        remove(api, run, settings.namespace, interrupts, told)
         raise
     session = Session(api, run, plan=plan, settings=settings, uid=uid, token=token, mirror=mirror, began=began)
     session.expect(podstate.name(obj) for obj in objects if obj["kind"] == "Job")
     return session
+
+
+def remove(
+    api: Api, run: str, namespace: str, interrupts: Interrupts, told: Callable[[str], None] | None = None
+) -> bool:
+    """Removes the run from the cluster; False if something may be left, and ``told`` is told so.
+
+    Interrupted, it does not wait for what ends by itself; KeyboardInterrupt if somebody insists.
+    """
+    told = told or (lambda _: None)
+    while True:
+        hurried = interrupts.came
+        within_s = min(GONE_S, interrupts.left_s() - SAYING_S)
+        pause = time.sleep if hurried else interrupts.pause
+        try:
+            clean(api, run, namespace, told=told, pause=pause, within_s=within_s, hurried=hurried)
+            return True
+        except KeyboardInterrupt:
+            if interrupts.insisted:
+                raise
+        except KtsError as error:
+            told(f"not everything could be removed: {error.what}")
+            told(f"  try: {error.remedy}")
+            return False
+
+
+def left_over(run: str, namespace: str) -> str:
+    """What may be in the cluster, and what to do about it; a line."""
+    where = "" if namespace == DEFAULT_NAMESPACE else f" --namespace {namespace}"
+    return f"run {run} may still be in the cluster: kts attach {run}{where} goes on, kts clean {run}{where} removes it"
 
 
 def attach(api: Api, run: str, namespace: str, directory: Path) -> Session:
@@ -194,24 +234,25 @@ class Session:
 
     # following
 
-    def follow(self, watcher: Watcher) -> Outcome:
+    def follow(self, watcher: Watcher, interrupts: Interrupts) -> Outcome:
         """Until the run is over, whichever way; everything measured so far is then in the directory.
 
-        KeyboardInterrupt stops the run in order, a second one passes through. Unavailable after PATIENCE_S
+        The first signal stops the run in order; KeyboardInterrupt if somebody insists. Unavailable after PATIENCE_S
         without an answer: the run goes on without us.
         """
-        with Interrupts() as interrupts:
-            try:
-                return self._follow(watcher, interrupts, None)
-            except KeyboardInterrupt:
-                self._stop_told = False
-                return self._follow(watcher, interrupts, BY_USER)
+        try:
+            return self._follow(watcher, interrupts, None)
+        except KeyboardInterrupt:
+            if interrupts.insisted:
+                raise
+        self._stop_told = False
+        return self._follow(watcher, interrupts, BY_USER) if self._conductor.way else BY_USER
 
     def _follow(self, watcher: Watcher, interrupts: Interrupts, fallback: Outcome | None) -> Outcome:
         """``fallback``: the outcome of a run that was told to stop and does not."""
         next_look = next_neighbours = 0.0
         last_answer = time.monotonic()
-        stop_by = time.monotonic() + STOPPING_S
+        stop_by = time.monotonic() + min(STOPPING_S, interrupts.left_s() - CLEANING_S)
         while True:
             now = time.monotonic()
             try:
@@ -248,7 +289,7 @@ class Session:
                 text = self._conductor.trouble or self._watch.waiting_for() or STARTING
                 watcher.progress(_waiting(text, now - self._started))
             self._be_patient(now)
-            interrupts.pause(POLL_S)
+            interrupts.pause(HURRIED_POLL_S if interrupts.came else POLL_S)
 
     def _stopping(self, outcome: Outcome) -> bool:
         """Tells the conductor once to end with ``outcome``; False if its pod does not run, so that nobody can hear."""
@@ -379,18 +420,32 @@ class Session:
             return False
         return True
 
-    def finish(self, outcome: Outcome | None) -> RunInfo:
-        """Logs, cluster.json and the end of the copy; what the cluster no longer tells is left out, and named."""
-        self._fetch_logs()
-        if outcome is not None:
-            logs = (self._mirror.directory / layout.LOGS).iterdir()
-            outcome = ends.with_logs(outcome, {path.name for path in logs})
+    def finish(self, outcome: Outcome | None, interrupts: Interrupts | None = None) -> RunInfo:
+        """Logs, cluster.json and the end of the copy; what the cluster no longer tells is left out, and named.
+
+        Interrupted, it leaves out the rest of logs and cluster.json; KeyboardInterrupt if somebody insists.
+        """
+        interrupts = interrupts or Interrupts()
         info = self._mirror.finish(outcome)
-        proven = self._watch.proven(info)
-        jobs = classic_jobs.all_names(self.plan, self.run)
-        times, way = evidence.times(info, self._wall_s()), self._conductor.way
-        self._watch.write_cluster(self._mirror.directory, info, proven, jobs, times=times, reached_by=way)
+        try:
+            self._fetch_logs(interrupts)
+            if outcome is not None:
+                logs = (self.directory / layout.LOGS).iterdir()
+                outcome = ends.with_logs(outcome, {path.name for path in logs})
+            proven = self._watch.proven(info)
+            jobs = classic_jobs.all_names(self.plan, self.run)
+            times, way = evidence.times(info, self._wall_s()), self._conductor.way
+            self._watch.write_cluster(self.directory, info, proven, jobs, times=times, reached_by=way)
+        except KeyboardInterrupt:
+            if interrupts.insisted:
+                raise
+            self._watch.note("interrupted while logs and cluster.json were fetched: they are not whole")
         return self._mirror.finish(outcome)
+
+    @property
+    def directory(self) -> Path:
+        """The run directory."""
+        return self._mirror.directory
 
     def _wall_s(self) -> float | None:
         """From the run's creation to its end, whoever began it; None where that is not known."""
@@ -399,9 +454,12 @@ class Session:
         ended_ns = concluded_ns(self._mirror.directory)
         return None if ended_ns is None else ns_to_s(ended_ns) - self._created_s
 
-    def _fetch_logs(self) -> None:
-        logs = self._mirror.directory / layout.LOGS
+    def _fetch_logs(self, interrupts: Interrupts) -> None:
+        logs = self.directory / layout.LOGS
         for name, pod in self._watch.pods.items():
+            interrupts.check()
+            if interrupts.left_s() < CLEANING_S:
+                raise KeyboardInterrupt
             try:
                 (logs / self._log_name(pod)).write_bytes(b"".join(self._api.logs(name, self.settings.namespace)))
             except Unavailable as error:  # the kubelet is not reached: nor would it be for the others
