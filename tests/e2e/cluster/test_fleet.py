@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import secrets
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -67,8 +68,10 @@ def fake(name: str, slots: int, *, ready: bool = True, cordoned: bool = False) -
 
 @pytest.fixture(name="fakes")
 def _fakes() -> Iterator[list[str]]:
-    nodes = [fake("kts-e2e-none", 0), fake("kts-e2e-off", 4, cordoned=True), fake("kts-e2e-silent", 4, ready=False)]
-    names = [node["metadata"]["name"] for node in nodes]
+    # Kubernetes remembers when it last heard of a name, and calls a second node of that name lost at once.
+    names = [f"kts-e2e-{kind}-{secrets.token_hex(3)}" for kind in ("none", "off", "silent")]
+    none, off, silent = names
+    nodes = [fake(none, 0), fake(off, 4, cordoned=True), fake(silent, 4, ready=False)]
     try:
         for node in nodes:
             kubectl("create", "-f", "-", given=node)
@@ -118,22 +121,19 @@ def test_nodes_that_cannot_be_measured_are_named_with_their_reasons(tmp_path: Pa
     done = kts(*arguments(tmp_path, f"{LABEL} in (fake,other)"))
     assert done.returncode == 4, done.stderr
     (said,) = errors(done)
-    assert len(fakes) == 3
-    assert f"kts-e2e-none offers no {GPU}" in said
-    assert "kts-e2e-off cordoned" in said
-    assert "kts-e2e-silent not Ready: its kubelet said goodbye" in said
+    none, off, silent = fakes
+    assert f"{none} offers no {GPU}" in said
+    assert f"{off} cordoned" in said
+    assert f"{silent} not Ready: its kubelet said goodbye" in said
 
 
 @pytest.mark.skipif(not os.environ.get("KTS_E2E_FULL"), reason="KTS_E2E_FULL=1 builds the image of the whole kts")
-@pytest.mark.usefixtures("fakes", "account")
-def test_a_pod_of_its_own_measures_each_node_and_nothing_is_left(tmp_path: Path) -> None:
+@pytest.mark.usefixtures("account")
+def test_a_pod_of_its_own_measures_each_node_and_nothing_is_left(tmp_path: Path, fakes: list[str]) -> None:
     """Else the fleet would be a way of measuring that is not that of one run, or a run with other rights."""
     done = kts(*arguments(tmp_path, ""))
     fleet = fleetfile.read(tmp_path / "out")
-    states = {node.node: node.state for node in fleet.nodes}
-    assert {name: state for name, state in states.items() if name.startswith("kts-e2e-")} == {
-        "kts-e2e-none": "skipped", "kts-e2e-off": "skipped", "kts-e2e-silent": "skipped"
-    }, done.stderr  # fmt: skip
+    assert {node.node for node in fleet.nodes if node.state == "skipped"} >= set(fakes), done.stderr
     real = [node for node in fleet.nodes if node.state == "complete"]
     assert (len(real), done.returncode) == (1, 4), done.stderr
     run = open_run(tmp_path / "out" / real[0].directory)

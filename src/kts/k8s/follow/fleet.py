@@ -21,11 +21,13 @@ from kts.conduct.stop import BY_USER
 from kts.errors import DataError, KtsError, MeasurementError, SetupError, UsageError
 from kts.k8s.cluster import creation
 from kts.k8s.cluster.api import Api, Forbidden, Unavailable
+from kts.k8s.follow import ends
 from kts.k8s.follow.interrupts import Interrupts
 from kts.k8s.follow.members import Member
 from kts.k8s.objects import Object, fleet, manifests, podstate
 from kts.k8s.objects.fleet import FleetSpec
 from kts.k8s.objects.names import LABEL_ROLE, LABEL_RUN, SERVICE_ACCOUNT
+from kts.k8s.objects.podend import PodEnd
 from kts.k8s.objects.refusals import refusal
 from kts.model.fleet import OPEN, Fleet, FleetNode
 from kts.model.plan import Plan
@@ -132,6 +134,7 @@ class FleetSession:
         self.fleet = fleetfile.read(directory)
         self._api, self._token = api, token
         self._members: dict[int, Member] = {}
+        self._pods: dict[int, Object] = {}
         self._texts: dict[str, str] = {}
         self._stuck: dict[str, float] = {}
         self._began = self._due = time.monotonic()
@@ -195,9 +198,10 @@ class FleetSession:
         for index in self._open():
             pod = pods.get(index)
             if pod is not None:
+                self._pods[index] = pod
                 self._look_at(index, pod, now)
             elif index in self._members:
-                self._end(index, self._gone("was deleted"))
+                self._end(index, self._gone(ends.why(self._api, self._pods[index], "")))
             elif not jobs or _is_over(jobs[0]):
                 self._end(index, self._not_begun(jobs))
         if jobs and not self._had_pods and self._open():
@@ -217,8 +221,7 @@ class FleetSession:
                 failed = Outcome(kind="failed", reason=error.what, remedy=error.remedy, exit_code=error.exit_code)
                 self._end(index, failed)
         elif podstate.ended(pod):
-            reason = (pod.get("status") or {}).get("reason", "")
-            self._end(index, self._gone(f"ended{f' ({reason})' if reason else ''}"))
+            self._end(index, self._gone(ends.why(self._api, pod, "")))
         else:
             self._pending(index, pod, now)
 
@@ -265,13 +268,13 @@ class FleetSession:
                 remedy = why.remedy
         return Outcome(kind="failed", reason=what, remedy=remedy, exit_code=SetupError.exit_code)
 
-    def _gone(self, what: str) -> Outcome:
+    def _gone(self, end: PodEnd) -> Outcome:
         if self._stopping:
             return BY_USER
         return Outcome(
             kind="incomplete",
-            reason=f"the pod that followed its run {what} before its results were fetched",
-            remedy="what was fetched before is kept; measure that node again",
+            reason=f"the pod that followed its run ended before its results were fetched: {end.reason}",
+            remedy=end.remedy or "measure that node again; what was fetched before is kept",
             exit_code=MeasurementError.exit_code,
         )
 
