@@ -183,7 +183,7 @@ def _by_code(pod: Object, last: str, log: str) -> PodEnd:
         how = f"{reason} ({how})"
     words = message or last
     if reason in ("StartError", "ContainerCannotRun"):
-        remedy = "check --image: it must hold this kts"
+        remedy = "check --image, which must hold this kts, and the command, if --pod-template has one"
     else:
         remedy = f"see logs/{log} in the run directory" if last and log else "it printed nothing; see cluster.json"
     return PodEnd(code, f"{how}{': ' + words if words else ''}", remedy)
