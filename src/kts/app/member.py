@@ -45,18 +45,16 @@ _REMEDY = "the image and the kts that made the fleet must be one version"
 
 
 class Ending:
-    """SIGTERM, as the Ctrl-C of whoever runs; ``since``: when it came, by CLOCK_MONOTONIC."""
+    """SIGTERM while no run goes on; ``since``: when it came, or ended the run, by CLOCK_MONOTONIC."""
 
     def __init__(self) -> None:
         self.since: float | None = None
-        self.running = True
-        signal.signal(signal.SIGTERM, self._told)
+        signal.signal(signal.SIGTERM, self.told)
 
-    def _told(self, number: int, frame: FrameType | None) -> None:
+    def told(self, number: int, frame: FrameType | None) -> None:
+        """The time counts from now on, unless it does already."""
         del number, frame
         self.since = self.since or time.monotonic()
-        if self.running:
-            signal.raise_signal(signal.SIGINT)
 
 
 def main(env: Mapping[str, str], ending: Ending) -> int:
@@ -71,7 +69,8 @@ def main(env: Mapping[str, str], ending: Ending) -> int:
     server = serve(desk, "0.0.0.0", int(env.get("KTS_STATUS_PORT", STATUS_PORT)))
     try:
         outcome = _measured(spec, plan, text, index, desk)
-        ending.running = False
+        if outcome.kind == "interrupted":
+            ending.told(signal.SIGTERM, None)
         _say(f"{spec.nodes[index]}: {outcome.kind}{f': {outcome.reason}' if outcome.reason else ''}")
         desk.outcome = outcome
         _linger(desk, spec.settings.keep_s, ending)
@@ -85,8 +84,12 @@ def _measured(spec: FleetSpec, plan: Plan, text: str, index: int, desk: Offer) -
     settings = replace(spec.settings, node=spec.nodes[index], create_namespace=False)
     try:
         api = Api.connect()
-        session = sessions.start(api, plan, settings, text, desk.directory, run=spec.run_id(index), overwrite=True)
-        return concluded(api, session, Interrupts(), nullcontext(desk), keep=False, say=_say)
+        run = spec.run_id(index)
+        with Interrupts() as interrupts:
+            session = sessions.start(
+                api, plan, settings, text, desk.directory, run=run, overwrite=True, interrupts=interrupts, told=_say
+            )
+            return concluded(api, session, interrupts, nullcontext(desk), keep=False, say=_say)
     except KeyboardInterrupt:
         return Outcome(kind="interrupted", reason="its pod was told to end", exit_code=Interrupted.exit_code)
     except KtsError as error:
