@@ -23,7 +23,7 @@ from kts.k8s.cluster.creation import clean
 from kts.k8s.cluster.forward import Tunnel
 from kts.k8s.follow import session
 from kts.k8s.objects import manifests
-from kts.k8s.objects.names import APP, LABEL_APP, SERVICE_ACCOUNT, STATUS_PORT
+from kts.k8s.objects.names import APP, CONDUCTOR_ACCOUNT, LABEL_APP, STATUS_PORT
 from kts.k8s.objects.settings import ClusterSettings
 from kts.plan import build
 from kts.spec import load
@@ -120,7 +120,7 @@ def kubeconfig_of(account: str, folder: Path) -> Path:
 def conductor(kubeconfig: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Api]:
     """The cluster, as the conductor's pod sees it."""
     with monkeypatch.context() as patch:
-        patch.setenv("KUBECONFIG", str(kubeconfig_of(SERVICE_ACCOUNT, kubeconfig.parent)))
+        patch.setenv("KUBECONFIG", str(kubeconfig_of(CONDUCTOR_ACCOUNT, kubeconfig.parent)))
         api = Api.connect()
     yield api
     api.close()
@@ -203,7 +203,7 @@ def uses(api: Api, conductor: Api, folder: Path) -> dict[Rule, Callable[[], obje
         ("kts-nodes-e2e", "", "nodes", "list"): lambda: api.list("Node"),
         ("kts-nodes-e2e", "", "nodes", "get"): lambda: api.get("Node", "never"),
         ("kts-neighbours-e2e", "", "pods", "list"): lambda: api.list("Pod"),
-        ("kts-account", "", "serviceaccounts", "get"): lambda: api.get("ServiceAccount", SERVICE_ACCOUNT, NAMESPACE),
+        ("kts-account", "", "serviceaccounts", "get"): lambda: api.get("ServiceAccount", CONDUCTOR_ACCOUNT, NAMESPACE),
         ("kts-conductor-e2e", "", "pods", "list"): lambda: conductor.list("Pod"),
     }
     kinds = {

@@ -13,7 +13,7 @@ from kts.k8s.cluster import asked
 from kts.k8s.cluster.api import Api, Conflict, Forbidden, NotYet, Unavailable
 from kts.k8s.cluster.exporters import with_exporter
 from kts.k8s.objects import Object, podstate, sharingmode, slots
-from kts.k8s.objects.names import LABEL_RUN, SERVICE_ACCOUNT
+from kts.k8s.objects.names import CONDUCTOR_ACCOUNT, LABEL_RUN
 from kts.k8s.objects.settings import ClusterSettings
 from kts.model.mode import SharingMode
 from kts.model.plan import Plan
@@ -114,10 +114,10 @@ def with_account(api: Api, settings: ClusterSettings) -> ClusterSettings:
     if settings.service_account:
         return settings
     try:
-        there = api.get("ServiceAccount", SERVICE_ACCOUNT, settings.namespace) is not None
+        there = api.get("ServiceAccount", CONDUCTOR_ACCOUNT, settings.namespace) is not None
     except Forbidden:
         there = False
-    return msgspec.structs.replace(settings, service_account=SERVICE_ACCOUNT) if there else settings
+    return msgspec.structs.replace(settings, service_account=CONDUCTOR_ACCOUNT) if there else settings
 
 
 def create_namespace(api: Api, obj: Object, pause: Callable[[float], None] = time.sleep) -> None:

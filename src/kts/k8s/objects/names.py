@@ -11,7 +11,7 @@ FULL_REPOSITORY = "localhost/kts"
 ENV_WORKER_IMAGE, ENV_EXTRA = "KTS_WORKER_IMAGE", "KTS_EXTRA"
 """Defaults of ``--image`` and ``--extra``; the image of the whole kts sets both to its worker."""
 
-SERVICE_ACCOUNT = "kts-conductor"
+CONDUCTOR_ACCOUNT = "kts-conductor"
 """With whose rights a conductor's pod lists the pods of its node, where deploy/rbac.yaml made it."""
 
 DEFAULT_JOIN_S = 300
