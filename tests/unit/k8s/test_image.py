@@ -323,24 +323,19 @@ def test_a_command_that_hangs_is_ended_at_its_limit(
     assert machine.left() == []
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-def test_whatever_ends_kts_ends_what_it_started_and_leaves_no_archive(
-    number: signal.Signals, machine: Machine, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_ctrl_c_ends_what_was_started_and_leaves_no_archive(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
     """Else a build would go on behind the user's back, or gigabytes would stay in /tmp."""
     machine.install(HANGING, "podman", "kind")
     monkeypatch.setenv("HANGS", "load")
     monkeypatch.setattr(engine, "TOLD_EVERY_S", 0.2)
-    before = signal.getsignal(number)
 
     def say(line: str) -> None:
         if line.startswith("still running kind load, ") and line.endswith(": copying layers\\x07"):
-            os.kill(os.getpid(), number)
+            os.kill(os.getpid(), signal.SIGINT)
 
     with pytest.raises(KeyboardInterrupt):
         engine.load(["x"], say)
     assert machine.left() == []
-    assert signal.getsignal(number) == before
 
 
 def test_a_full_disk_is_named_with_what_frees_it(machine: Machine) -> None:

@@ -15,7 +15,6 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from types import FrameType
 
 from kts.errors import SetupError, UsageError
 from kts.shown import LONGEST_LINE, visible
@@ -170,7 +169,7 @@ def _ran(
     try:
         reader = threading.Thread(target=_read, args=(process, tail), daemon=True)
         reader.start()
-        with _ended_alike(), _terminal_lent(process.pid) if lends_terminal else contextlib.nullcontext():
+        with _terminal_lent(process.pid) if lends_terminal else contextlib.nullcontext():
             code = _waited(process, tail, limit_s, f"still running {' '.join(command[:2])}", say)
     finally:
         if code is None or code in _INTERRUPTED:
@@ -216,25 +215,6 @@ def _end(process: subprocess.Popen[bytes]) -> None:
             process.wait(patience_s)
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
-
-
-@contextlib.contextmanager
-def _ended_alike() -> Iterator[None]:
-    """SIGTERM and SIGHUP are as Ctrl-C: by themselves they would end kts alone, and leave what it started."""
-
-    def interrupt(number: int, frame: FrameType | None) -> None:
-        del number, frame
-        raise KeyboardInterrupt
-
-    in_main = threading.current_thread() is threading.main_thread()
-    deadly = [n for n in (signal.SIGTERM, signal.SIGHUP) if in_main and signal.getsignal(n) is signal.SIG_DFL]
-    try:
-        for number in deadly:
-            signal.signal(number, interrupt)
-        yield
-    finally:
-        for number in deadly:
-            signal.signal(number, signal.SIG_DFL)
 
 
 @contextlib.contextmanager
