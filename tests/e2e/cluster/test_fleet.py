@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 import yaml
-from tests.helpers_cli import errors, kts
+from tests.helpers_cli import KTS, errors, kts
 
 from kts.k8s.cluster.api import Api
 from kts.k8s.cluster.creation import KINDS
@@ -131,6 +131,9 @@ def test_nodes_that_cannot_be_measured_are_named_with_their_reasons(tmp_path: Pa
 @pytest.mark.usefixtures("account")
 def test_a_pod_of_its_own_measures_each_node_and_nothing_is_left(tmp_path: Path, fakes: list[str]) -> None:
     """Else the fleet would be a way of measuring that is not that of one run, or a run with other rights."""
+    building = [*KTS, "k8s", "image", "--full", "--extra", "cpu"]
+    built = subprocess.run(building, capture_output=True, text=True, timeout=280, check=False)
+    assert built.returncode == 0, built.stderr
     done = kts(*arguments(tmp_path, ""))
     fleet = fleetfile.read(tmp_path / "out")
     assert {node.node for node in fleet.nodes if node.state == "skipped"} >= set(fakes), done.stderr
