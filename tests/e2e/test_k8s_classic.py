@@ -176,6 +176,10 @@ def test_a_run_that_was_left_is_listed_and_attach_runs_the_rest(
     info = seen.collect()
     seen.close()
     assert (info.outcome.kind, shape(info)) == ("running", ALONE)
+    copied = open_run(tmp_path / "seen").info
+    assert copied.outcome.kind == "running"
+    assert "goes on in the cluster: this is of its first 2 whole blocks" in copied.outcome.reason
+    assert "kts attach r-1" in copied.outcome.remedy
     assert len(cluster.created) == 2
     info = finished(attached(cluster, tmp_path / where))
     assert (info.outcome.kind, shape(info)) == ("complete", WHOLE)

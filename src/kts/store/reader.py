@@ -228,6 +228,9 @@ def _assemble(
     if outcome.kind == "running" and live:
         ended = "this block is still running"
         notes = (*notes, "still running: this is what had been recorded so far")
+    elif outcome.kind == "running" and outcome.reason:  # a copy of a run that went on elsewhere
+        ended = "this block was still running"
+        notes = (*notes, outcome.reason)
     elif outcome.kind == "running":
         outcome = Outcome(kind="incomplete", reason=KILLED, remedy="measure again for the rest", exit_code=5)
     blocks, mismatches = reconcile(info, source, broken, ended)

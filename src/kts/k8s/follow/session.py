@@ -486,7 +486,17 @@ class Session:
                 raise SetupError(what, "wait, or kts clean it")
             time.sleep(POLL_S)
         self._fetch(status)
-        return self.finish(status.outcome)
+        return self.finish(status.outcome or self._going_on())
+
+    def _going_on(self) -> Outcome:
+        """What a copy says of a run that was not over when it was made."""
+        whole = sum(block.valid for block in runfile.read(self.directory).blocks)
+        where = "" if self.settings.namespace == DEFAULT_NAMESPACE else f" --namespace {self.settings.namespace}"
+        return Outcome(
+            kind="running",
+            reason=f"collected while the run goes on in the cluster: this is of its first {whole} whole blocks",
+            remedy=f"kts attach {self.run}{where} --out {self.directory} follows it to its end",
+        )
 
     def done(self) -> None:
         """Lets the conductor's pod go; best effort."""
