@@ -114,6 +114,14 @@ class RunPlace(Place):
         int, typer.Option(help="How long a run that is over waits to be fetched.", min=0, rich_help_panel=PANEL)
     ] = DEFAULT_KEEP_S
 
+    egress_policy: Annotated[
+        bool,
+        typer.Option(
+            "--egress-policy",
+            help="Allow by NetworkPolicy what the pods must reach, as where a default-deny is seen.",
+            rich_help_panel=PANEL,
+        ),
+    ] = False
     wait: Annotated[
         int,
         typer.Option(
@@ -152,6 +160,7 @@ class RunPlace(Place):
             keep_s=self.keep_seconds,
             join_s=self.join_seconds,
             wait_s=self.wait,
+            egress=self.egress_policy,
             telemetry=telemetry,
             dcgm=app.exporter_in_pods(dcgm, telemetry=telemetry),
             service_account=rules.name("--service-account", self.service_account),

@@ -10,9 +10,9 @@ import msgspec
 
 from kts.errors import SetupError
 from kts.k8s.cluster import asked
-from kts.k8s.cluster.api import Api, Conflict, Forbidden, NotYet, Unavailable
+from kts.k8s.cluster.api import Api, Conflict, Forbidden, Missing, NotYet, Unavailable
 from kts.k8s.cluster.exporters import with_exporter
-from kts.k8s.objects import Object, podstate, sharingmode, slots
+from kts.k8s.objects import Object, egress, manifests, podstate, sharingmode, slots
 from kts.k8s.objects.names import CONDUCTOR_ACCOUNT, LABEL_RUN
 from kts.k8s.objects.settings import ClusterSettings
 from kts.model.mode import SharingMode
@@ -118,6 +118,16 @@ def with_account(api: Api, settings: ClusterSettings) -> ClusterSettings:
     except Forbidden:
         there = False
     return msgspec.structs.replace(settings, service_account=CONDUCTOR_ACCOUNT) if there else settings
+
+
+def with_egress(api: Api, plan: Plan, settings: ClusterSettings, run: str) -> ClusterSettings:
+    """The settings with what the namespace's policies leave the run's pods to reach; what may not be read says
+    nothing."""
+    policies: list[Object] = []
+    with contextlib.suppress(Forbidden, Missing):
+        policies = api.list("NetworkPolicy", settings.namespace)
+    shut = any(egress.isolated(policies, labels) for labels in manifests.pod_labels(plan, settings, run))
+    return msgspec.structs.replace(settings, egress=settings.egress or shut)
 
 
 def create_namespace(api: Api, obj: Object, pause: Callable[[float], None] = time.sleep) -> None:

@@ -21,7 +21,7 @@ from kts.conduct.ports import Progress, Watcher
 from kts.conduct.stop import BY_USER
 from kts.errors import DataError, KtsError, MeasurementError, SetupError, UsageError
 from kts.k8s.cluster.api import Api, Conflict, Missing, Unavailable
-from kts.k8s.cluster.creation import GONE_S, clean, create, create_namespace, prepared, shared
+from kts.k8s.cluster.creation import GONE_S, clean, create, create_namespace, prepared, shared, with_egress
 from kts.k8s.follow import ends, evidence
 from kts.k8s.follow.conductor import Conductor
 from kts.k8s.follow.interrupts import Interrupts
@@ -89,6 +89,7 @@ def start(
     settings, notes = prepared(api, plan, settings, told=told)
     if image is not None:
         settings = msgspec.structs.replace(settings, image=image())
+    settings = with_egress(api, plan, settings, run)
     mode = shared(api, plan, settings)
     mirror = Mirror.create(
         directory,

@@ -22,7 +22,7 @@ import msgspec
 
 from kts import __version__
 from kts.errors import UsageError
-from kts.k8s.objects import Object, sharingmode
+from kts.k8s.objects import Object, egress, sharingmode
 from kts.k8s.objects.names import (
     ANNOTATION_BLOCKS,
     ANNOTATION_CREATED,
@@ -123,7 +123,7 @@ def render(
         _owner(plan, run, settings, experiment_text, created),
         secret(run, token, settings),
         _service(run, settings),
-        _network_policy(run, settings),
+        *_network_policies(run, settings),
         _conductor(plan, run, settings, mode or sharingmode.asked(plan, settings)),
     ]
     command = ["python3", "-m", "kts.worker", "--join"]
@@ -236,23 +236,31 @@ def _service(run: str, settings: ClusterSettings) -> Object:
     }
 
 
-def _network_policy(run: str, settings: ClusterSettings) -> Object:
+def _network_policies(run: str, settings: ClusterSettings) -> list[Object]:
     """Only the run's tenants reach the workers' port. The API server's address is unknown, so the token guards the
-    other port."""
+    other port. What the pods may reach is said where others restrict it: `kts.k8s.objects.egress`."""
     tenants = {"podSelector": {"matchLabels": {LABEL_RUN: run, LABEL_ROLE: "tenant"}}}
-    return {
-        "apiVersion": "networking.k8s.io/v1",
-        "kind": "NetworkPolicy",
-        "metadata": _meta(object_name(run), run, "policy", settings),
-        "spec": {
-            "podSelector": {"matchLabels": {LABEL_RUN: run, LABEL_ROLE: "conductor"}},
-            "policyTypes": ["Ingress"],
-            "ingress": [
-                {"from": [tenants], "ports": [{"protocol": "TCP", "port": WORKER_PORT}]},
-                {"ports": [{"protocol": "TCP", "port": STATUS_PORT}]},
-            ],
-        },
+    spec: Object = {
+        "podSelector": {"matchLabels": {LABEL_RUN: run, LABEL_ROLE: "conductor"}},
+        "policyTypes": ["Ingress"],
+        "ingress": [
+            {"from": [tenants], "ports": [{"protocol": "TCP", "port": WORKER_PORT}]},
+            {"ports": [{"protocol": "TCP", "port": STATUS_PORT}]},
+        ],
     }
+    policies = [_network_policy(object_name(run), run, settings, spec)]
+    if settings.egress:
+        asks_api = bool(settings.service_account)
+        spec["policyTypes"] = ["Ingress", "Egress"]
+        spec["egress"] = egress.of_conductor(run, exporter=settings.dcgm, asks_api=asks_api)
+        reached: Object = {**tenants, "policyTypes": ["Egress"], "egress": egress.of_tenants(run)}
+        policies.append(_network_policy(f"{object_name(run)}-tenants", run, settings, reached))
+    return policies
+
+
+def _network_policy(name: str, run: str, settings: ClusterSettings, spec: Object) -> Object:
+    meta = _meta(name, run, "policy", settings)
+    return {"apiVersion": "networking.k8s.io/v1", "kind": "NetworkPolicy", "metadata": meta, "spec": spec}
 
 
 def _conductor(plan: Plan, run: str, settings: ClusterSettings, mode: SharingMode) -> Object:
@@ -355,6 +363,13 @@ def worker_job(
             "template": templated(template, settings),
         },
     }
+
+
+def pod_labels(plan: Plan, settings: ClusterSettings, run: str) -> list[dict[str, str]]:
+    """Labels of the pods that a run has: the conductor's, and each tenant's."""
+    given = (settings.pod_template.get("metadata") or {}).get("labels") or {}
+    tenants = (labels_of(run, "tenant", tenant.name) for tenant in plan.tenants)
+    return [{**given, **labels} for labels in (labels_of(run, "conductor"), *tenants)]
 
 
 def pod_specs(plan: Plan, settings: ClusterSettings) -> list[Object]:

@@ -23,6 +23,7 @@ class ClusterSettings(msgspec.Struct, frozen=True, kw_only=True):
     ``telemetry``: the conductor's pod samples, and on a GPU asks to see NVML; ``dcgm``: URL of a dcgm-exporter that it
     scrapes, too, or ``auto`` until the run's node is known; ``dcgm_missing``: why that found none. ``service_account``:
     with whose rights the conductor's pod looks at the pods of its node; empty: it has no token, and does not look.
+    ``egress``: NetworkPolicies of the namespace isolate the run's pods, so that they need rules of their own.
     """
 
     namespace: str = DEFAULT_NAMESPACE
@@ -48,3 +49,4 @@ class ClusterSettings(msgspec.Struct, frozen=True, kw_only=True):
     dcgm: str = ""
     dcgm_missing: str = ""
     service_account: str = ""
+    egress: bool = False
