@@ -49,7 +49,10 @@ def test_every_choice_of_the_command_line_reaches_the_objects() -> None:
     assert conductor["KTS_DCGM"] == "http://exporter:9400/metrics"
     assert (pod["serviceAccountName"], pod["automountServiceAccountToken"]) == ("looks", True)
     assert [("serviceAccountName" in job, job["automountServiceAccountToken"]) for job in jobs] == [(False, False)] * 2
-    tolerated = [{"key": "gpu", "operator": "Equal", "value": "yes", "effect": "NoExecute"}]
+    tolerated = [
+        {"key": "gpu", "operator": "Equal", "value": "yes", "effect": "NoExecute"},
+        {"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"},
+    ]
     assert [spec["tolerations"] for spec in (pod, *jobs)] == [tolerated] * 3
 
 

@@ -34,6 +34,8 @@ def facts(**proofs: dict[str, Any]) -> ClusterFacts:
     """What cluster.json of a run of two tenants holds, by way of the file's own text."""
     told = evidence.describe(
         version="v1.34.2",
+        reached_by="",
+        altered={},
         pods=[pod("kts-x-conductor", ""), pod("kts-x-fft-1", "fft"), pod("kts-x-gemm-1", "gemm")],
         node={
             "metadata": {"name": "gpu-7", "labels": {"nvidia.com/gpu.product": "NVIDIA-H200-SHARED"}},

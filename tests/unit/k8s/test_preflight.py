@@ -210,10 +210,18 @@ def test_no_node_with_the_resource_is_missing() -> None:
 def test_a_taint_that_is_not_tolerated_comes_with_the_option_that_tolerates_it() -> None:
     """Else pods would stay Pending on the very common tainted GPU node."""
     tainted = node()
-    tainted["spec"]["taints"] = [{"key": GPU, "value": "present", "effect": "NoSchedule"}]
-    assert look(Node=[tainted])["node"].remedy == "--toleration nvidia.com/gpu=present:NoSchedule"
-    tolerant = ClusterSettings(tolerations=({"key": GPU, "operator": "Exists"},))
+    tainted["spec"]["taints"] = [{"key": "sku", "value": "gpu", "effect": "NoSchedule"}]
+    assert look(Node=[tainted])["node"].remedy == "--toleration sku=gpu:NoSchedule"
+    tolerant = ClusterSettings(tolerations=({"key": "sku", "operator": "Exists"},))
     assert look(tolerant, Node=[tainted])["node"].status == "ok"
+
+
+def test_the_taint_that_is_named_as_the_resource_is_tolerated_by_all_pods_of_a_run() -> None:
+    """Else the conductor, which asks for no slot, would be kept off the nodes that admit its tenants (GKE)."""
+    tainted = node()
+    tainted["spec"]["taints"] = [{"key": GPU, "value": "present", "effect": "NoSchedule"}]
+    assert look(Node=[tainted])["node"].status == "ok"
+    assert look(ClusterSettings(resource="example.com/gpu"), Node=[tainted])["node"].status != "ok"
 
 
 def forbid(obj: dict[str, Any]) -> dict[str, Any]:

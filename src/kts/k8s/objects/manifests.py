@@ -475,12 +475,22 @@ def _pod_spec(beside: dict[str, str], container: Object, volumes: list[Object], 
         "enableServiceLinks": True,
         "terminationGracePeriodSeconds": 5,
         **({"nodeSelector": dict(settings.node_selector)} if settings.node_selector else {}),
-        **({"tolerations": list(settings.tolerations)} if settings.tolerations else {}),
+        **({"tolerations": all_} if (all_ := tolerations(settings)) else {}),
         **({} if settings.node else {"affinity": {"podAffinity": {REQUIRED: [together]}}}),
         "securityContext": dict(UNPRIVILEGED),
         "containers": [container],
         "volumes": volumes,
     }
+
+
+def tolerations(settings: ClusterSettings) -> list[Object]:
+    """The user's, and that of the taint by which clusters keep other pods off nodes with the resource.
+
+    Kubernetes' admission plugin ExtendedResourceToleration, where it is on, gives it to pods that ask for the resource;
+    the conductor's does not, and must follow its tenants.
+    """
+    own = {"key": settings.resource, "operator": "Exists", "effect": "NoSchedule"}
+    return [*settings.tolerations, *([own] if settings.resource else [])]
 
 
 def deadline_s(plan: Plan) -> int:
