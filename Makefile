@@ -8,12 +8,10 @@ STAMP := .venv/.ready
 demo: $(STAMP)
 	$(BIN)/kts run demo --out runs/demo --overwrite
 
-# What these tests say does not depend on how busy the machine is; those in tests/e2e measure, one at a time.
-PURE := tests/unit tests/golden tests/property tests/contract
 test: $(STAMP) lint
 	@test -n "$$KUBECONFIG" && test -n "$$KTS_IMAGE_LOADER" || echo "note: no cluster (KUBECONFIG and KTS_IMAGE_LOADER must name one): its tests will skip"
-	$(BIN)/python -m pytest -rs -n auto --dist loadfile $(PURE)
-	$(BIN)/python -m pytest -rs tests/e2e
+	$(BIN)/python -m pytest -rs -n auto --dist loadfile -m "not alone"
+	$(BIN)/python -m pytest -rs -m alone
 
 lint: $(STAMP)
 	$(BIN)/ruff check src tests bench examples

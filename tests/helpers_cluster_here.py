@@ -81,7 +81,14 @@ class ClusterHere:
             return {"kind": kind, "metadata": {"name": name, "labels": {}}, "status": {}}
         return self.objects.get((kind, name))
 
-    def list(self, kind: str, namespace: str | None = None, labels: Mapping[str, str] | None = None) -> list[Object]:
+    def list(
+        self,
+        kind: str,
+        namespace: str | None = None,
+        labels: Mapping[str, str] | None = None,
+        *,
+        fields: Mapping[str, str] | None = None,
+    ) -> list[Object]:
         del namespace
         self._answer()
         if kind == "Node":
@@ -91,6 +98,8 @@ class ClusterHere:
             self._look_at(self.objects["Pod", name])
         wanted = (labels or {}).items()
         found = [obj for (k, _), obj in self.objects.items() if k == kind]
+        assert fields is None or fields.keys() == {"spec.nodeName"}
+        found = [obj for obj in found if fields is None or obj["spec"].get("nodeName") == fields["spec.nodeName"]]
         return [msgspec.json.decode(msgspec.json.encode(o)) for o in found if wanted <= o["metadata"]["labels"].items()]
 
     def create(self, obj: Object) -> Object:

@@ -20,7 +20,10 @@ from kts.conduct.roster import Limits
 from kts.model.plan import Program
 from kts.model.run import Outcome
 
-pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="measuring needs Linux")
+pytestmark = [
+    pytest.mark.alone,
+    pytest.mark.skipif(not sys.platform.startswith("linux"), reason="measuring needs Linux"),
+]
 
 PLAN = make_plan(rounds=200, iterations=200 * 50, think_ms=2.0)
 

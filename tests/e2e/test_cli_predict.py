@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from tests.helpers_cli import errors, kts
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.alone]
 
 SATURATING = """\
 rounds: 3

@@ -17,7 +17,7 @@ from tests.helpers_cli import DEADLINE_S, TINY, kts, start
 from kts.app.catalog import schema
 from kts.cli.main import main
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.alone]
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,7 @@ import subprocess
 import pytest
 from tests.helpers_cli import DEADLINE_S, KTS
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.alone]
 
 
 def test_the_whole_way_holds() -> None:

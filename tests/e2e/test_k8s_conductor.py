@@ -27,6 +27,7 @@ from kts.store import open_run
 from kts.store.mirror import Mirror
 
 pytestmark = [
+    pytest.mark.alone,
     pytest.mark.e2e,
     pytest.mark.skipif(not sys.platform.startswith("linux"), reason="measuring needs Linux"),
 ]
@@ -75,8 +76,10 @@ class StandIn:
         assert code in (200, 204)
         return body
 
-    def list(self, kind: str, namespace: str | None = None, labels: object = None) -> list[dict[str, Any]]:
-        del namespace, labels
+    def list(
+        self, kind: str, namespace: str | None = None, labels: object = None, fields: object = None
+    ) -> list[dict[str, Any]]:
+        del namespace, labels, fields
         if kind != "Pod":
             return []
         state = "Running" if self.pod.process.poll() is None else "Succeeded"

@@ -16,6 +16,7 @@ from tests.helpers_conduct import until
 from kts.conduct.ports import Progress
 from kts.k8s.cluster.api import Api, Unavailable
 from kts.k8s.follow import session, waits
+from kts.k8s.follow.interrupts import Interrupts
 from kts.k8s.objects import pending
 from kts.k8s.objects.settings import ClusterSettings
 from kts.model.run import Outcome
@@ -74,7 +75,7 @@ def followed(cluster: ClusterHere, directory: Path, watcher: Watching, design: s
     plan = build(load_text(text, source="test").experiment)
     following = session.start(cast(Api, cluster), plan, settings, text, directory, run="r-1", overwrite=False)
     try:
-        info = following.finish(following.follow(watcher))
+        info = following.finish(following.follow(watcher, Interrupts()))
     finally:
         following.close()
     following.done()

@@ -25,7 +25,7 @@ from kts.worker.probe.serve import Order
 from kts.worker.probe.session import ProbeEffort, measure
 from kts.worker.probe.traces import BLIP_NS, Looks
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.alone]
 
 DEADLINE_S = 8.0
 BLIP = BLIP_NS["cpu"]

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from tests.helpers_cli import kts
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.alone]
 
 BUSY = """\
 name: busy

@@ -105,9 +105,19 @@ class Api:
         except Missing:
             return None
 
-    def list(self, kind: str, namespace: str | None = None, labels: Mapping[str, str] | None = None) -> list[Object]:
-        """Objects of a namespace (None: of all) that have all ``labels``."""
+    def list(
+        self,
+        kind: str,
+        namespace: str | None = None,
+        labels: Mapping[str, str] | None = None,
+        *,
+        fields: Mapping[str, str] | None = None,
+    ) -> list[Object]:
+        """Objects of a namespace (None: of all) that have all ``labels`` and ``fields``; which fields the server
+        compares depends on the kind, e.g. a pod's ``spec.nodeName``."""
         params = {"labelSelector": ",".join(f"{k}={v}" if v else k for k, v in labels.items())} if labels else {}
+        if fields:
+            params["fieldSelector"] = ",".join(f"{k}={v}" for k, v in fields.items())
         items: list[Object] = []
         while True:
             page = self._json("GET", _path(kind, namespace or ""), params={**params, "limit": "500"})

@@ -119,7 +119,8 @@ class PodWatch:
             claim=self._settings.claim,
         )
         try:
-            there = self._api.list("Pod") if pods else []
+            # Of the node alone: this goes on for the whole run, and clusters have ten thousand pods.
+            there = self._api.list("Pod", fields={"spec.nodeName": node}) if pods else []
         except Unavailable:
             raise
         except SetupError as error:
