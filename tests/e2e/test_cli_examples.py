@@ -62,6 +62,7 @@ def test_replicates_still_differ_as_the_docs_say() -> None:
     _python("examples/07_replicates.py", "--check")
 
 
+@pytest.mark.timeout(900)
 def test_mixes_that_nothing_was_fitted_to_are_still_predicted_as_the_docs_say() -> None:
     """Else a change of the model could spoil what docs/physics.md claims of 25 mixes on two GPUs."""
     _python("examples/06_validate.py", "--check", limit_s=10 * DEADLINE_S)  # 100 replicates of 120 predictions
