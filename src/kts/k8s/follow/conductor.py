@@ -15,6 +15,8 @@ from kts.k8s.cluster.forward import Tunnel
 from kts.k8s.objects import Object, podstate
 from kts.k8s.objects.names import STATUS_PORT, TOKEN_HEADER
 from kts.k8s.pod.status import Status
+from kts.store import layout
+from kts.store.mirror import GROWING, Mirror
 
 PROXY, FORWARD = "pod proxy", "port-forward"
 FORWARD_AFTER_S = 3.0
@@ -108,6 +110,23 @@ class Conductor:
             self.way = PROXY
         self._reached, self._failing_since = True, None
         return answer
+
+    def bring_up(self, mirror: Mirror) -> None:
+        """Brings the copy of a run that goes on up to what is there. Unavailable, or Missing, while it does not answer.
+
+        run.json is read first and put last: the sizes are asked for after it, so it is never ahead of the files whose
+        blocks it names.
+        """
+        run = self.ask("GET", f"/v1/files/{layout.RUN}")
+        sizes = self.status().files
+        for name in GROWING:
+            have = mirror.size(name)
+            while have < sizes.get(name, 0):
+                part = self.ask("GET", f"/v1/files/{name}", params={"offset": str(have)})
+                if not part:
+                    break
+                have = mirror.append(name, part, have)
+        mirror.replace_run(run)
 
     @property
     def trouble(self) -> str:

@@ -27,6 +27,7 @@ from kts.k8s.follow.members import Member
 from kts.k8s.objects import Object, fleet, manifests, podstate
 from kts.k8s.objects.fleet import FleetSpec
 from kts.k8s.objects.names import LABEL_ROLE, LABEL_RUN, SERVICE_ACCOUNT
+from kts.k8s.objects.pending import NO_POD_S, STUCK_S
 from kts.k8s.objects.podend import PodEnd
 from kts.k8s.objects.refusals import refusal
 from kts.model.fleet import OPEN, Fleet, FleetNode
@@ -39,12 +40,8 @@ PATIENCE_S = 120.0
 """For an API server that is away."""
 STOPPING_S = 10.0
 """For what follows, once a fleet's pods had their time to end."""
-STUCK_S = 6.0
-"""For a pod that cannot start."""
 PLACE_S = 120.0
 """For the scheduler to find a place for a pod that only follows a run."""
-NO_POD_S = 45.0
-"""For Kubernetes to make the Job's first pod."""
 ACCOUNT_REMEDY = "kubectl apply -f deploy/rbac.yaml -f deploy/in-cluster.yaml"
 
 

@@ -31,11 +31,11 @@ class Member:
         self._door.see(pod)
         try:
             status = self._door.status()
-            if status.outcome is None:
-                self._grow(status)
-            else:
+            if status.outcome is not None:
                 self._take_all(status)
                 self.outcome = status.outcome
+            elif layout.RUN in status.files:
+                self._door.bring_up(self._mirror)
         except (Unavailable, Missing):
             self._api.version()  # Unavailable if it is the server that is away, and not only the pod
             return None
@@ -64,20 +64,6 @@ class Member:
         """Lets others write the directory."""
         self._door.close()
         self._mirror.close()
-
-    def _grow(self, status: Status) -> None:
-        """The growing files first, so that run.json, which names their blocks, is never ahead of them."""
-        if layout.RUN not in status.files:
-            return
-        run = self._door.ask("GET", f"/v1/files/{layout.RUN}")
-        for name in GROWING:
-            have = self._mirror.size(name)
-            while have < status.files.get(name, 0):
-                part = self._door.ask("GET", f"/v1/files/{name}", params={"offset": str(have)})
-                if not part:
-                    break
-                have = self._mirror.append(name, part, have)
-        self._mirror.replace_run(run)
 
     def _take_all(self, status: Status) -> None:
         """Every file of a run that is over, run.json last; what it grew by before is then not needed any more."""

@@ -36,7 +36,7 @@ from kts.model.mode import SharingMode
 from kts.model.plan import Plan
 from kts.model.run import Outcome, RunInfo
 from kts.store import layout, runfile
-from kts.store.mirror import GROWING, Mirror
+from kts.store.mirror import Mirror
 from kts.store.reader import concluded_ns
 from kts.units import ns_to_s
 
@@ -272,7 +272,7 @@ class Session:
                 status = None
                 watcher.progress(_waiting(f"the API server is away ({now - last_answer:.0f} s)", now - self._started))
             if status is not None:
-                fetched = self._fetch(status)
+                fetched = self._fetch()
                 self._last_fetch = now if fetched else self._last_fetch or now
                 watcher.progress(self._progress(status, now))
                 if status.outcome is not None and fetched:
@@ -403,20 +403,10 @@ class Session:
 
     # fetching
 
-    def _fetch(self, status: Status) -> bool:
-        """Brings the copy up to what ``status`` says is there: the growing files first, so that run.json, which
-        names their blocks, is never ahead of them. False if an answer failed: the next round brings the rest."""
+    def _fetch(self) -> bool:
+        """Brings the copy up to what is there. False if an answer failed: the next round brings the rest."""
         try:
-            run = self._conductor.ask("GET", f"/v1/files/{layout.RUN}")
-            status = self._status() or status
-            for name in GROWING:
-                have = self._mirror.size(name)
-                while have < status.files.get(name, 0):
-                    part = self._conductor.ask("GET", f"/v1/files/{name}", params={"offset": str(have)})
-                    if not part:
-                        break
-                    have = self._mirror.append(name, part, have)
-            self._mirror.replace_run(run)
+            self._conductor.bring_up(self._mirror)
         except (Unavailable, Missing):
             return False
         return True
@@ -486,7 +476,7 @@ class Session:
                 what = f"the conductor of run {self.run} does not answer: {self._watch.waiting_for()}"
                 raise SetupError(what, "wait, or kts clean it")
             time.sleep(POLL_S)
-        self._fetch(status)
+        self._fetch()
         return self.finish(status.outcome or self._going_on())
 
     def _going_on(self) -> Outcome:
