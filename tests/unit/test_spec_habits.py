@@ -11,7 +11,7 @@ from kts.cli.main import main
 from kts.errors import SpecError
 from kts.shown import named, shown, visible
 from kts.spec import load, load_text
-from kts.spec.models import shell_syntax
+from kts.spec.shellwords import shell_syntax
 
 PAIR = "tenants:\n  small: {workload: fft}\n  big: {workload: gemm}\n"
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import msgspec
 import pytest
 import yaml
 
 from kts.arrivals import Poisson, Trace
 from kts.errors import SpecError
+from kts.model.plan import Lines, Program, Ranges, RoundTrips, Work
 from kts.plan import build
 from kts.spec import catalog, load, load_text, names, override, ready_made_text
 
@@ -48,6 +50,25 @@ def test_a_command_is_a_string_or_a_list(command: object) -> None:
     data = {"tenants": {"a": {"workload": "command", "command": command}, "b": {"workload": "fft"}}}
     plan = build(load_text(yaml.safe_dump(data), source="x").experiment)
     assert plan.tenant("a").work.command == ("prog", "--flag", "two words")
+
+
+@pytest.mark.parametrize(
+    ("given", "taken"),
+    [
+        (None, None),
+        ("lines", Lines()),
+        ({"nvtx": "step 1"}, Ranges(name="step 1")),
+        ("round-trips", RoundTrips()),
+        ({"round_trips": 2.0}, RoundTrips(each=2)),
+    ],
+)
+def test_an_iteration_of_a_program_is_what_its_owner_says(given: object, taken: object) -> None:
+    """Else a program would be measured by other iterations than were asked for."""
+    data = {"tenants": {"a": {"workload": "command", "command": "x", "iteration": given}, "b": {"workload": "fft"}}}
+    work = build(load_text(yaml.safe_dump(data), source="x").experiment).tenant("a").work
+    assert isinstance(work, Program)
+    assert (work.iteration, work.trace) == (taken, "auto")
+    assert msgspec.json.decode(msgspec.json.encode(work), type=Work) == work
 
 
 def test_anchors_and_merge_keys_work() -> None:

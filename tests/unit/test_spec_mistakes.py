@@ -62,6 +62,18 @@ MISTAKES = {
         A + "  b: {workload: decode, graph: 1}\n",
         "x:3: tenants.b.graph: must be true or false (is 1)",
     ),
+    "an iteration that is none": (
+        A + "  b: {workload: command, command: ls, iteration: {trips: 2}}\n",
+        "x:3: tenants.b.iteration: must be lines, round-trips, {nvtx: NAME} or {round_trips: N}, N from 1 to 10000",
+    ),
+    "round trips that nobody sees": (
+        A + "  b: {workload: command, command: ls, iteration: {round_trips: 2}, trace: off}\n",
+        "x:3: tenants.b: trace: off sees no ranges and no round trips: leave it out, or give iteration: lines",
+    ),
+    "an iteration of a kernel of ours": (
+        A + "  b: {workload: gemm, iteration: lines}\n",
+        "x:3: tenants.b.iteration: 'iteration' is for the workload command only (this one is gemm)",
+    ),
     "unknown arrivals": (
         A + "  b: {workload: gemm, arrivals: poison}\n",
         "x:3: tenants.b.arrivals: must be closed, poisson or trace (is 'poison'); did you mean 'poisson'?",

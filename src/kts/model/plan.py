@@ -28,6 +28,8 @@ Library = Literal["auto", "torch", "cupy", "numpy"]
 LIBRARIES: tuple[Library, ...] = get_args(Library)
 DeviceChoice = Literal["auto", "cuda", "cpu"]
 DEVICES: tuple[DeviceChoice, ...] = get_args(DeviceChoice)
+Trace = Literal["auto", "calls", "off"]
+"""Whether a program's calls to the GPU are seen. auto: where its device is a GPU."""
 
 
 class Slo(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -87,15 +89,48 @@ class Kernel(msgspec.Struct, frozen=True, kw_only=True, tag="kernel"):
         return msgspec.structs.replace(self, library=chosen)
 
 
+class Lines(msgspec.Struct, frozen=True, kw_only=True, tag="lines"):
+    """A program's iterations are the KTS_APP lines that it prints."""
+
+    needs_tracer: ClassVar[bool] = False
+
+
+class Ranges(msgspec.Struct, frozen=True, kw_only=True, tag="ranges"):
+    """They are its NVTX ranges of this name, whichever thread or process they are of."""
+
+    name: str
+
+    needs_tracer: ClassVar[bool] = True
+
+
+class RoundTrips(msgspec.Struct, frozen=True, kw_only=True, tag="round-trips"):
+    """They are its round trips: ``each`` of these one after the other; None: as many as their pattern repeats after.
+
+    A round trip goes from the first work that a process hands to the GPU while nothing of its own is in flight until
+    the host has waited for it.
+    """
+
+    each: int | None = None
+
+    needs_tracer: ClassVar[bool] = True
+
+
+Iteration = Lines | Ranges | RoundTrips
+"""What an iteration of a program is, told apart by the tag ``type``."""
+
+
 class Program(msgspec.Struct, frozen=True, kw_only=True, tag="program"):
     """The user's own program, unchanged: ``command`` (argv) with ``env`` added to its environment.
 
-    Its iterations are the KTS_APP lines that it prints. One that prints none has no iterations: it is a neighbour.
+    ``iteration``: what counts as one; None: the lines that it prints, or its round trips where it prints none. A
+    program that has none of these has no iterations: it is a neighbour.
     """
 
     command: tuple[str, ...]
     env: dict[str, str] = {}
     warmup: int = 5
+    iteration: Iteration | None = None
+    trace: Trace = "auto"
 
     workload: ClassVar[str] = PROGRAM
     size: ClassVar[None] = None

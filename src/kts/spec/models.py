@@ -7,7 +7,6 @@ names: ``_ms`` milliseconds, ``seconds``. docs/experiments.md explains each key 
 from __future__ import annotations
 
 import re
-import shlex
 from difflib import get_close_matches
 from typing import Annotated, Literal, get_args
 
@@ -27,20 +26,27 @@ from kts.model.plan import (
     Decoder,
     Design,
     DeviceChoice,
+    Iteration,
     Kernel,
     Library,
+    Lines,
     PlainKernel,
     Program,
+    Ranges,
+    RoundTrips,
     SizedKernel,
+    Trace,
     Work,
 )
-from kts.shown import shown
+from kts.spec.shellwords import split_words
 
 DEFAULT_SIZE = 4096
 DEFAULT_ITERATIONS = 800
 MAX_TENANTS = 32
 MAX_MIXES = 128
 MAX_DUES = 10_000
+MAX_ROUND_TRIPS = 10_000
+MAX_RANGE_NAME = 256
 HEAD_WIDTH = 64
 MAX_NAME = 40
 TENANT_NAME = re.compile(r"[a-z0-9](?:[-a-z0-9]{0,38}[a-z0-9])?")
@@ -52,50 +58,6 @@ def _whole(value: object) -> object:
     if isinstance(value, float) and value.is_integer() and abs(value) < 2**53:
         return int(value)
     return value
-
-
-def _words(value: object) -> object:
-    """A command line in one string, split as a shell would split it; what only a shell understands is refused."""
-    words: object = value
-    if isinstance(value, str):
-        try:
-            words = tuple(shlex.split(value))
-        except ValueError as error:
-            raise ValueError(f"cannot be split into words: {error}") from error
-    if found := shell_syntax(value):
-        raise ValueError(
-            f'{found} is for a shell, and none is used: write ["sh", "-c", "..."], or variables under env: '
-            f"(is {shown(value) if isinstance(value, str) else 'a list'})"
-        )
-    return words
-
-
-def shell_syntax(command: object) -> str:
-    """What in a command line, one string or a list of words, only a shell understands; empty if nothing is."""
-    if isinstance(command, str):
-        bare = _QUOTED.sub("_", command)
-        if operator := _OPERATOR.search(bare):
-            return shown(operator[0])
-        if expansion := _EXPANSION.search(_SINGLE_QUOTED.sub("_", command)):
-            return shown(expansion[0])
-        words = bare.split()
-    elif isinstance(command, (list, tuple)):
-        words = [word for word in command if isinstance(word, str)]
-        if operator_word := next((word for word in words if _OPERATOR.fullmatch(word)), ""):
-            return shown(operator_word)
-    else:
-        return ""
-    if words and (words[0] in _BUILTINS or _ASSIGNMENT.match(words[0])):
-        return shown(words[0])
-    return ""
-
-
-_QUOTED = re.compile(r"""\\.|'[^']*'|"(?:\\.|[^"\\])*\"""", re.DOTALL)
-_SINGLE_QUOTED = re.compile(r"\\.|'[^']*'", re.DOTALL)
-_OPERATOR = re.compile(r"&&|\|\||[|;]|[0-9]*&?[<>]+[&|]?[0-9-]?|&")
-_EXPANSION = re.compile(r"\$(?:\w+|\{[^}]*\}|\([^)]*\))|`[^`]*`")
-_ASSIGNMENT = re.compile(r"[A-Za-z_]\w*=")
-_BUILTINS = frozenset({"cd", "export", "source", ".", "alias", "set", "unset", "eval", "exec", "ulimit", "umask"})
 
 
 def _env_text(value: object) -> object:
@@ -119,6 +81,19 @@ def _times(value: object) -> object:
     if isinstance(value, (list, tuple)):
         return tuple(value)
     raise ValueError("must be a list of times (ms), or the name of a file with them")
+
+
+def _iteration(value: object) -> object:
+    """What ``iteration`` may be, told in one line instead of one per alternative."""
+    match value:
+        case "lines" | "round-trips":
+            return value
+        case {"nvtx": str(name), **rest} if not rest and 0 < len(name) <= MAX_RANGE_NAME and name.isprintable():
+            return value
+        case {"round_trips": each, **rest} if not rest and not isinstance(each, bool):
+            if isinstance(whole := _whole(each), int) and 0 < whole <= MAX_ROUND_TRIPS:
+                return {"round_trips": whole}
+    raise ValueError(f"must be lines, round-trips, {{nvtx: NAME}} or {{round_trips: N}}, N from 1 to {MAX_ROUND_TRIPS}")
 
 
 MIX_WORDS = ("full", "pairs", "all")
@@ -313,22 +288,77 @@ class DecodeTenant(TenantBase):
         )
 
 
+class NvtxSpec(Model):
+    """Iterations that are NVTX ranges."""
+
+    nvtx: Annotated[str, Field(min_length=1, max_length=MAX_RANGE_NAME)] = Field(description="The ranges' name.")
+
+
+class RoundTripsSpec(Model):
+    """Iterations that are a number of round trips."""
+
+    round_trips: Annotated[int, Strict(), Field(gt=0, le=MAX_ROUND_TRIPS)] = Field(
+        description="Round trips of an iteration."
+    )
+
+
+IterationSpec = Annotated[
+    Literal["lines", "round-trips"] | NvtxSpec | RoundTripsSpec,
+    BeforeValidator(_iteration, json_schema_input_type=Literal["lines", "round-trips"] | NvtxSpec | RoundTripsSpec),
+]
+
+
 class CommandTenant(TenantBase):
-    """A tenant that is the user's own program. KTS_APP v1 lines on its output are its iterations."""
+    """A tenant that is the user's own program. Its iterations: KTS_APP v1 lines, NVTX ranges, or round trips."""
 
     workload: Literal["command"] = Field(description="What the tenant runs.")
     arrivals: Literal["closed"] = Field(default="closed", description="closed: the program paces itself.")
-    command: Annotated[tuple[Word, ...], BeforeValidator(_words, json_schema_input_type=list[str] | str)] = Field(
+    command: Annotated[tuple[Word, ...], BeforeValidator(split_words, json_schema_input_type=list[str] | str)] = Field(
         min_length=1, description="The program and its arguments, as a list or as one string."
     )
     env: dict[Annotated[str, Field(pattern=r"^[^=\x00]+$")], Annotated[str, BeforeValidator(_env_text)]] = Field(
         default_factory=dict, description="Environment variables added for the program."
     )
 
+    iteration: IterationSpec | None = Field(
+        default=None,
+        description="What an iteration of the program is. lines: a KTS_APP v1 line that it prints. nvtx: an NVTX range "
+        "of this name. round-trips: from the first work handed to the idle GPU until the host has waited for it, as "
+        "many as their pattern repeats after, or round_trips. Default: lines where it prints any, else round-trips.",
+    )
+    trace: Trace = Field(
+        default="auto",
+        description="auto: see the program's launches, waits and copies where the device is a GPU. calls: see them "
+        "anywhere. off: see nothing, and stop the program by SIGSTOP outside its blocks.",
+    )
+
+    @model_validator(mode="after")
+    def _iteration_can_be_seen(self) -> CommandTenant:
+        if self.trace == "off" and (iteration := self._counted()) is not None and iteration.needs_tracer:
+            raise ValueError(
+                "trace: off sees no NVTX ranges and no round trips: leave it out, or give iteration: lines"
+            )
+        return self
+
     def work(self, library: Library) -> Work:
         """What it is to the plan; the program has libraries of its own."""
         del library
-        return Program(command=self.command, env=self.env, warmup=self.warmup)
+        return Program(
+            command=self.command, env=self.env, warmup=self.warmup, iteration=self._counted(), trace=self.trace
+        )
+
+    def _counted(self) -> Iteration | None:
+        match self.iteration:
+            case None:
+                return None
+            case "lines":
+                return Lines()
+            case "round-trips":
+                return RoundTrips()
+            case NvtxSpec(nvtx=name):
+                return Ranges(name=name)
+            case RoundTripsSpec(round_trips=each):
+                return RoundTrips(each=each)
 
 
 AnyTenant = ArrayTenant | TinyTenant | DecodeTenant | CommandTenant
