@@ -40,6 +40,65 @@ def test_files_give_back_what_was_written() -> None:
     np.testing.assert_array_equal(read.iterations.busy_ms, [1.875])
 
 
+def test_waits_copies_and_lanes_survive_a_file() -> None:
+    """Else a program that waits in the middle would be predicted as if its host ran through."""
+    nan = np.nan
+    them = Iterations(
+        np.array([0, 2, 5]),
+        np.array([0.0, 0.5, 0.25, 0.25, 1.0]),
+        np.array([0.25, 0.125, 1.5, 2.0, 0.5]),
+        np.array([0.0625, 0.0]),
+        wait_ms=np.array([0.25, nan, nan, 0.75, 1.0]),
+        notice_ms=np.array([0.0625, nan, nan, 0.125, 0.0]),
+        apart=np.array([False, True, False, False, False]),
+        lane=np.array([0, 0, 0, 7, 0]),
+    )
+    made = make_profile("retrieve", them, GPU)
+    found = decode_profile(encode(made), "p").iterations
+    for column in ("wait_ms", "apart", "lane"):
+        np.testing.assert_array_equal(getattr(found, column), getattr(them, column))
+    assert found.notice_ms is not None
+    assert found.notice_ms[[0, 3, 4]].tolist() == [0.0625, 0.125, 0.0]
+    np.testing.assert_array_equal(found.busy_ms, [0.25, 4.0])
+    assert not found.are_plain
+    faster = made.scaled(2.0).iterations
+    np.testing.assert_array_equal(faster.duration_ms, [0.125, 0.125, 0.75, 1.0, 0.25])
+    np.testing.assert_array_equal(faster.wait_ms, them.wait_ms)
+
+
+def test_a_profile_from_before_waits_is_read_as_one_without() -> None:
+    """Else everybody would have to profile everything again."""
+    raw = json.loads(encode(make_profile("decode", launches([0.0, 0.5], [0.25, 0.125]), GPU)))
+    for column in ("waiting", "wait", "notice", "apart", "lane"):
+        del raw[column]
+    read = decode_profile(json.dumps({**raw, "schema": 1}).encode(), "p")
+    assert read.iterations.are_plain
+    assert read.method == "launches"
+
+
+@pytest.mark.parametrize(
+    "columns",
+    [
+        {"waiting": Packed.of_ns([0])},
+        {"waiting": Packed.of_ns([2]), "wait": Packed.of_ms([1.0]), "notice": Packed.of_ms([0.0])},
+        {"waiting": Packed.of_ns([-1]), "wait": Packed.of_ms([1.0]), "notice": Packed.of_ms([0.0])},
+        {"waiting": Packed.of_ns([1, 0]), "wait": Packed.of_ms([1.0] * 2), "notice": Packed.of_ms([0.0] * 2)},
+        {"waiting": Packed.of_ns([0]), "wait": Packed.of_ms([0.75]), "notice": Packed.of_ms([0.0])},
+        {"waiting": Packed.of_ns([1]), "wait": Packed.of_ms([0.25]), "notice": Packed.of_ms([0.0])},
+        {"waiting": Packed.of_ns([0]), "wait": Packed.of_ms([0.25]), "notice": Packed.of_ms([-1.0])},
+        {"apart": Packed.of_ns([2])},
+        {"apart": Packed.of_ns([1, 1])},
+        {"lane": Packed.of_ns([0])},
+    ],
+    ids=["alone", "beyond", "before", "disorder", "after-next", "before-launch", "notice", "apart", "twice", "lane"],
+)
+def test_waits_and_copies_that_cannot_be_are_refused(columns: dict[str, Packed]) -> None:
+    """Else the compiled loop would read beyond its arrays, or a host would go back in time."""
+    good = make_profile("decode", launches([0.0, 0.5], [0.25, 0.125]), GPU)
+    with pytest.raises(DataError, match="not a profile"):
+        decode_profile(encode(replace(good, **columns)), "p.json")
+
+
 def test_a_profile_of_many_launches_is_small_enough_to_share() -> None:
     """2000 iterations of 112 launches, every number noisy to the nanosecond."""
     rng, n, k = np.random.default_rng(0), 2000, 112

@@ -5,7 +5,7 @@ from __future__ import annotations
 import zlib
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 import numpy as np
@@ -19,13 +19,14 @@ from kts.model.run import DeviceInfo
 from kts.units import NS_PER_MS
 
 FINGERPRINT_VERSION = 1
-PROFILE_VERSION = 1
+PROFILE_VERSION = 2
 LONGEST_MS = 1e12
 """No time is that long: 31 years."""
 MOST_VALUES = 1 << 27
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
+Flags = NDArray[np.bool_]
 
 
 class Interval(msgspec.Struct, frozen=True, kw_only=True):
@@ -180,14 +181,24 @@ EMPTY = Packed.of_ns([])
 class Iterations:
     """Iterations as lists of launches, flat: those of iteration k are ``first[k]`` to ``first[k + 1]``.
 
-    ``offset_ms``: host time from submission to the launch; ``duration_ms``: of its kernel on the GPU;
-    ``retire_ms``: from the end of the last kernel until the host has noticed, shape ``(n,)``.
+    ``offset_ms``: host time from submission to the launch, without what the host has waited; ``duration_ms``: of its
+    kernel on the GPU; ``retire_ms``: from the end of all until the iteration is over, shape ``(n,)``.
+
+    The others are per launch, or None. ``wait_ms``: when the host, behind this launch, begins to wait until all its
+    launches have ended, on the clock of the offsets; NaN: it does not. ``notice_ms``: from that end, or from the
+    beginning of the wait if nothing is left to wait for, until the host goes on; at an iteration's last launch
+    ``retire_ms`` counts from then. ``apart``: a copy engine does it, without a turn of the GPU, when its lane comes to
+    it. ``lane``: launches of a lane run one after the other, those of different ones side by side.
     """
 
     first: Ints
     offset_ms: Floats
     duration_ms: Floats
     retire_ms: Floats
+    wait_ms: Floats | None = None
+    notice_ms: Floats | None = None
+    apart: Flags | None = None
+    lane: Ints | None = None
 
     @property
     def n(self) -> int:
@@ -196,15 +207,52 @@ class Iterations:
 
     @property
     def busy_ms(self) -> Floats:
-        """GPU time of each iteration, shape ``(n,)``."""
-        return np.add.reduceat(self.duration_ms, self.first[:-1])
+        """GPU time of each iteration, shape ``(n,)``: that of all its kernels, side by side or not."""
+        kernels = self.duration_ms if self.apart is None else np.where(self.apart, 0.0, self.duration_ms)
+        return np.add.reduceat(kernels, self.first[:-1])
+
+    @property
+    def are_plain(self) -> bool:
+        """True where nothing waits within an iteration, nothing is apart, and all is in one lane."""
+        return self.wait_ms is None and self.apart is None and self.lane is None
+
+    def check(self) -> None:
+        """ValueError where the columns do not fit together, or where a time cannot be."""
+        counts, launches = np.diff(self.first), len(self.offset_ms)
+        if not len(counts) or (counts < 1).any():
+            raise ValueError("every iteration needs at least one launch")
+        if not len(self.duration_ms) == launches == self.first[-1] >= counts.max() or self.n != len(counts):
+            raise ValueError("columns of unequal length")
+        if any(len(column) != launches for column in (self.wait_ms, self.apart, self.lane) if column is not None):
+            raise ValueError("columns of unequal length")
+        if min(self.offset_ms.min(), self.duration_ms.min(), self.retire_ms.min()) < 0:
+            raise ValueError("a time below zero")
+        inner = np.ones(launches, dtype=np.bool_)
+        inner[self.first[:-1]] = False
+        if (np.diff(self.offset_ms, prepend=0)[inner] < 0).any():
+            raise ValueError("launches out of order")
+        self._check_waits(np.append(inner[1:], False))
+
+    def _check_waits(self, followed: Flags) -> None:
+        if (self.wait_ms is None) != (self.notice_ms is None):
+            raise ValueError("waits and what follows them come together")
+        if self.wait_ms is None or self.notice_ms is None:
+            return
+        waits = ~np.isnan(self.wait_ms)
+        if len(self.notice_ms) != len(waits) or not (self.notice_ms[waits] >= 0).all():
+            raise ValueError("a time below zero")
+        late = self.wait_ms > np.where(followed, np.append(self.offset_ms[1:], 0.0), np.inf)
+        if (self.wait_ms[waits] < self.offset_ms[waits]).any() or late.any():
+            raise ValueError("a wait lies between its launch and the next one")
 
 
 class Profile(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     """How one tenant behaves alone, at its own pacing: a sample of its iterations, in order of time.
 
     ``method``: ``launches`` (a trace of every launch) or ``burst`` (one launch of the whole duration).
-    ``counts``, ``offset``, ``duration``, ``retire``: see `Iterations`. ``solo_service`` and ``solo_device``:
+    ``counts``, ``offset``, ``duration``, ``retire``, ``lane`` (empty: one lane): see `Iterations`. ``waiting``: places
+    of the launches behind which the host waits, among all; ``wait``, ``notice``: of these; ``apart``: places of what a
+    copy engine does. ``solo_service`` and ``solo_device``:
     iterations alone without a tracer, for the solo figures (may be empty). ``tracer_inflation``: traced host
     time over untraced, already taken out of the offsets. ``host_warm_ms``, ``host_cold_ms``: what an iteration takes
     of the host, median, at the tenant's pacing and after a second of idleness. ``stopwatch_waits``: the device's
@@ -225,6 +273,11 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     offset: Packed
     duration: Packed
     retire: Packed
+    waiting: Packed = EMPTY
+    wait: Packed = EMPTY
+    notice: Packed = EMPTY
+    apart: Packed = EMPTY
+    lane: Packed = EMPTY
     solo_service: Packed = EMPTY
     solo_device: Packed = EMPTY
     queue_depth: int | None = None
@@ -242,30 +295,39 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     @cached_property
     def iterations(self) -> Iterations:
         """The columns, unpacked. ValueError if they do not fit together."""
-        counts = self.counts.ns
+        counts, offset = self.counts.ns, self.offset.ms
+        launches = len(offset)
         first = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
-        found = Iterations(first, self.offset.ms, self.duration.ms, self.retire.ms)
-        if not len(counts) or (counts < 1).any():
-            raise ValueError("every iteration needs at least one launch")
-        launches = len(found.offset_ms)
-        if not len(found.duration_ms) == launches == first[-1] >= counts.max() or found.n != len(counts):
+        waiting, wait_ms, notice_ms = _places(self.waiting, launches), self.wait.ms, self.notice.ms
+        if not len(waiting) == len(wait_ms) == len(notice_ms):
             raise ValueError("columns of unequal length")
-        if min(found.offset_ms.min(), found.duration_ms.min(), found.retire_ms.min()) < 0:
-            raise ValueError("a time below zero")
-        inner = np.ones(len(found.offset_ms), dtype=np.bool_)
-        inner[first[:-1]] = False
-        if (np.diff(found.offset_ms, prepend=0)[inner] < 0).any():
-            raise ValueError("launches out of order")
+        wait, notice = np.full(launches, np.nan), np.zeros(launches)
+        wait[waiting], notice[waiting] = wait_ms, notice_ms
+        apart = np.zeros(launches, dtype=np.bool_)
+        apart[_places(self.apart, launches)] = True
+        found = Iterations(
+            first,
+            offset,
+            self.duration.ms,
+            self.retire.ms,
+            wait if len(waiting) else None,
+            notice if len(waiting) else None,
+            apart if self.apart.n else None,
+            self.lane.ns if self.lane.n else None,
+        )
+        found.check()
         return found
 
     def scaled(self, speed: float) -> Profile:
-        """The tenant on a GPU ``speed`` times as fast: kernels shorten, the host stays as it is.
+        """The tenant on a GPU ``speed`` times as fast: kernels shorten, the host and what is copied stay as they are.
 
         Its solo sample is gone: none was measured there.
         """
+        them = self.iterations
+        apart = False if them.apart is None else them.apart
         return replace(
             self,
-            duration=Packed.of_ms(self.iterations.duration_ms / speed),
+            duration=Packed.of_ms(them.duration_ms / np.where(apart, 1.0, speed)),
             solo_service=EMPTY,
             solo_device=EMPTY,
             how=f"{self.how}; kernels as if {speed:g} times as fast".lstrip("; "),
@@ -273,8 +335,8 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True, dict=True):
 
     @property
     def is_burst(self) -> bool:
-        """True where every iteration is one launch."""
-        return int(self.iterations.first[-1]) == self.iterations.n
+        """True where every iteration is one launch of a kernel, and that is all."""
+        return int(self.iterations.first[-1]) == self.iterations.n and self.iterations.are_plain
 
 
 def make_profile(
@@ -292,8 +354,9 @@ def make_profile(
     how: str = "",
 ) -> Profile:
     """A profile of ``iterations``; ValueError if they do not fit together."""
-    counts = np.diff(iterations.first)
-    profile = Profile(
+    iterations.check()
+    single = (np.diff(iterations.first) == 1).all() and iterations.are_plain
+    return Profile(
         kts=kts,
         tenant=tenant,
         workload=workload,
@@ -301,17 +364,39 @@ def make_profile(
         arrivals=arrivals,
         deadline_ms=deadline_ms,
         gpu=gpu,
-        method="burst" if (counts == 1).all() else "launches",
-        counts=Packed.of_ns(counts),
-        offset=Packed.of_ms(iterations.offset_ms),
-        duration=Packed.of_ms(iterations.duration_ms),
-        retire=Packed.of_ms(iterations.retire_ms),
+        method="burst" if single else "launches",
+        **packed(iterations),
         solo_service=Packed.of_ms(solo_service_ms),
         solo_device=Packed.of_ms(solo_device_ms),
         how=how,
     )
-    _ = profile.iterations
-    return profile
+
+
+def packed(them: Iterations) -> dict[str, Any]:
+    """The columns of a `Profile` that hold these iterations. ValueError where a time cannot be."""
+    columns: dict[str, Any] = {
+        "counts": Packed.of_ns(np.diff(them.first)),
+        "offset": Packed.of_ms(them.offset_ms),
+        "duration": Packed.of_ms(them.duration_ms),
+        "retire": Packed.of_ms(them.retire_ms),
+    }
+    if them.wait_ms is not None and them.notice_ms is not None:
+        waiting = np.flatnonzero(~np.isnan(them.wait_ms))
+        columns["waiting"] = Packed.of_ns(waiting)
+        columns["wait"], columns["notice"] = Packed.of_ms(them.wait_ms[waiting]), Packed.of_ms(them.notice_ms[waiting])
+    if them.apart is not None:
+        columns["apart"] = Packed.of_ns(np.flatnonzero(them.apart))
+    if them.lane is not None:
+        columns["lane"] = Packed.of_ns(them.lane)
+    return columns
+
+
+def _places(column: Packed, launches: int) -> Ints:
+    """ValueError where they are not places among so many launches, rising."""
+    places = column.ns
+    if len(places) and not (places[0] >= 0 and places[-1] < launches and (np.diff(places) > 0).all()):
+        raise ValueError("a launch that is not there")
+    return places
 
 
 def bursts(duration_ms: ArrayLike, retire_ms: ArrayLike, offset_ms: ArrayLike = 0.0) -> Iterations:
