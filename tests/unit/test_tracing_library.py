@@ -1,0 +1,164 @@
+"""The tracer's library, in programs that get the stand-in for a GPU."""
+
+from __future__ import annotations
+
+import subprocess
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from tests.helpers_tracer import Seen, rings, standin, trace
+
+from kts.worker.tracing.layout import Flag, Kind, Level, Reason, State
+
+
+def run(folder: Path, env: dict[str, str] | None = None, **shape: object) -> list[Seen]:
+    """The rings of the program, after it has ended well."""
+    made = standin()
+    subprocess.run(made.argv(**shape), env={**made.traced(folder), **(env or {})}, check=True, timeout=60)
+    return rings(folder)
+
+
+def test_each_launch_and_wait_is_one_event_of_its_outermost_call(tmp_path: Path) -> None:
+    with trace(tmp_path):
+        (ring,) = run(tmp_path, iterations=10, trips="1,22", kernel_us=20)
+    assert (ring.header["state"], ring.header["lost"], ring.header["cupti"]) == (State.ENDED, 0, 28)
+    kinds = ring.events["kind"].tolist()
+    assert kinds == ([Kind.LAUNCH] * 1 + [Kind.WAIT] + [Kind.LAUNCH] * 22 + [Kind.WAIT]) * 10
+    assert np.all(ring.events["inner"] > ring.events["correlation"]), (
+        "the driver's call in the runtime's is told beside"
+    )
+    assert np.all(ring.events["end_ns"] >= ring.events["begin_ns"])
+    assert np.all(np.diff(ring.events["begin_ns"]) > 0)
+    waited = ring.of(Kind.WAIT)
+    lasted = waited["end_ns"] - waited["begin_ns"]
+    assert np.median(lasted[1::2]) > 22 * 20_000 * 0.5, "22 kernels of 20 us were waited for"
+    assert len(set(ring.events["stream"])) == 1
+    assert not ring.events["flags"].any()
+
+
+@pytest.mark.parametrize("wait", ["event", "query", "device", "copy"])
+def test_ways_to_wait(tmp_path: Path, wait: str) -> None:
+    with trace(tmp_path):
+        (ring,) = run(tmp_path, iterations=5, trips="2", wait=wait, kernel_us=200)
+    ended = {
+        "event": ring.of(Kind.WAIT),
+        "query": ring.of(Kind.QUERY),
+        "device": ring.of(Kind.WAIT),
+        "copy": ring.of(Kind.COPY),
+    }[wait]
+    assert len(ended) == 5
+    if wait == "event":
+        assert ring.of(Kind.RECORD)["detail"].tolist() == ended["detail"].tolist()
+    elif wait == "device":
+        assert np.all(ended["flags"] & Flag.ALL)
+    elif wait == "copy":
+        assert np.all(ended["flags"] == Flag.WAITED | Flag.TO_HOST | Flag.PAGEABLE)
+        assert np.all(ended["detail"] == 64)
+
+
+def test_a_graph_is_one_event_and_what_is_captured_is_none(tmp_path: Path) -> None:
+    with trace(tmp_path):
+        (ring,) = run(tmp_path, iterations=5, trips="7", graph=1)
+    assert ring.events["kind"].tolist() == [Kind.GRAPH, Kind.WAIT] * 5
+
+
+def test_threads_streams_and_contexts_are_told_apart(tmp_path: Path) -> None:
+    with trace(tmp_path):
+        (ring,) = run(tmp_path, iterations=5, trips="6", threads=3, contexts=2, streams=2)
+    launches = ring.of(Kind.LAUNCH)
+    assert len(launches) == 3 * 5 * 6
+    assert len(set(launches["thread"])) == 3
+    assert len(set(launches["stream"])) == 6
+    assert len(set(launches["context"])) == 2
+
+
+def test_what_does_not_fit_is_counted(tmp_path: Path) -> None:
+    with trace(tmp_path, capacity=64):
+        (ring,) = run(tmp_path, iterations=10, trips="9", kernel_us=1)
+    assert ring.header["calls"] == 100
+    assert (ring.header["head"], ring.header["lost"]) == (64, 36)
+    assert ring.events["seq"].tolist() == list(range(1, 65)), "the first are kept, whole"
+
+
+def test_gate_holds_the_first_work_and_no_wait(tmp_path: Path) -> None:
+    made = standin()
+    with trace(tmp_path, closed=True) as control:
+        with subprocess.Popen(made.argv(iterations=3, trips="1"), env=made.traced(tmp_path)) as program:
+            until = time.monotonic() + 30
+            while not (seen := rings(tmp_path)) or seen[0].header["held"] != 1:
+                assert time.monotonic() < until
+            assert program.poll() is None
+            control.gate(closed=False)
+        (ring,) = rings(tmp_path)
+    assert program.returncode == 0
+    assert (ring.header["held"], ring.header["holds"]) == (0, 1)
+    assert ring.header["held_ns"] > 0
+    assert ring.events["begin_ns"][0] >= ring.header["began_ns"] + ring.header["held_ns"], (
+        "a call begins behind the gate"
+    )
+
+
+def test_gate_of_a_worker_that_died_opens(tmp_path: Path) -> None:
+    with trace(tmp_path, closed=True):
+        pass  # gives up its lock, as the kernel does for whoever dies
+    (ring,) = run(tmp_path, iterations=3, trips="1")
+    assert ring.header["state"] == State.ENDED
+    assert ring.header["holds"] == 1, "for good"
+
+
+def test_kernels_are_on_our_clock_and_correlated(tmp_path: Path) -> None:
+    with trace(tmp_path, level=Level.KERNELS):
+        (ring,) = run(tmp_path, iterations=20, trips="1,4", kernel_us=50, copy_bytes=1 << 16)
+    assert ring.header["level"] == Level.KERNELS
+    kernels, copies = ring.of(Kind.KERNEL), ring.of(Kind.COPIED)
+    launches = ring.of(Kind.LAUNCH)
+    assert len(kernels) == len(launches) == 100
+    assert set(kernels["correlation"]) == set(launches["correlation"])
+    assert np.all(kernels["end_ns"] - kernels["begin_ns"] == 50_000)
+    began = dict(zip(launches["correlation"], launches["begin_ns"], strict=True))
+    assert all(kernel["begin_ns"] >= began[kernel["correlation"]] for kernel in kernels), "no kernel before its launch"
+    assert len(copies) == 40
+    assert np.all(copies["flags"] == Flag.TO_DEVICE)
+
+
+@pytest.mark.parametrize(
+    ("env", "reason", "said"),
+    [
+        ({"KTS_CUPTI": "/nowhere/libcupti.so.12"}, Reason.NO_CUPTI, "/nowhere/libcupti.so.12"),
+        ({"KTS_CUPTI": ""}, Reason.NO_CUPTI, "no libcupti"),
+        ({"STANDIN_TAKEN": "1"}, Reason.OTHER_PROFILER, "another profiler"),
+        ({"STANDIN_CUPTI_VERSION": "9"}, Reason.CUPTI_VERSION, "version is 9"),
+        ({"STANDIN_REFUSES": "35"}, Reason.CUPTI_ERROR, "INSUFFICIENT_PRIVILEGES"),
+    ],
+)
+def test_refused_programs_run_on(tmp_path: Path, env: dict[str, str], reason: Reason, said: str) -> None:
+    with trace(tmp_path):
+        (ring,) = run(tmp_path, env, iterations=3, trips="2")
+    assert ring.header["reason"] == reason
+    assert said in ring.why
+    assert len(ring.events) == 0
+
+
+def test_without_a_folder_nothing_is_traced(tmp_path: Path) -> None:
+    assert run(tmp_path, iterations=3, trips="2") == []
+    assert run(tmp_path, {"KTS_TRACE_DIR": str(tmp_path / "none")}, iterations=3, trips="2") == []
+    assert run(tmp_path, {"KTS_TRACE_DIR": ""}, iterations=3, trips="2") == []
+
+
+def test_ranges_of_a_program(tmp_path: Path) -> None:
+    with trace(tmp_path):
+        (ring,) = run(tmp_path, iterations=6, trips="2", nvtx="decode step")
+    ranges = ring.of(Kind.RANGE)
+    assert [ring.names[int(name)] for name in ranges["detail"]] == ["decode step"] * 6
+    launches = ring.of(Kind.LAUNCH)["begin_ns"].reshape(6, 2)
+    assert np.all((launches >= ranges["begin_ns"][:, None]) & (launches < ranges["end_ns"][:, None]))
+
+
+def test_processes_have_rings_of_their_own(tmp_path: Path) -> None:
+    with trace(tmp_path, capacity=256):
+        seen = run(tmp_path, iterations=5, trips="3", processes=3, spawn=4)
+    assert len(seen) == 3, "children that do no work on a GPU have none"
+    assert len({int(ring.header["pid"]) for ring in seen}) == 3
+    assert [len(ring.events) for ring in seen] == [20] * 3
