@@ -278,7 +278,11 @@ def test_the_reference_pair_takes_three_minutes_from_image_to_report(tmp_path: P
     summary = json.loads((tmp_path / "out" / "summary.json").read_text(encoding="utf-8"))
     assert not summary["is_gpu"]
     for name in ("fft", "gemm"):
-        assert summary["tenants"][name]["response"]["df"]["p99"]["lo"] is not None, summary["tenants"][name]["verdict"]
+        tenant = summary["tenants"][name]
+        assert tenant["response"]["df"]["p50"]["lo"] is not None, tenant["verdict"]
+        # Cores that others use, too, may make rounds so unlike that no p99 can be told; then that is the answer.
+        refused = tenant["verdict"]["kind"] == "refused" and "rounds differ" in tenant["verdict"]["sentence"]
+        assert tenant["response"]["df"]["p99"]["lo"] is not None or refused, tenant["verdict"]
     assert (tmp_path / "out" / "plots" / "degradation.png").exists()
     assert took_s <= AGENTS_S
 
