@@ -10,8 +10,8 @@ demo: $(STAMP)
 
 test: $(STAMP) lint
 	@test -n "$$KUBECONFIG" && test -n "$$KTS_IMAGE_LOADER" || echo "note: no cluster (KUBECONFIG and KTS_IMAGE_LOADER must name one): its tests will skip"
-	$(BIN)/python -m pytest -rs -n auto --dist loadfile -m "not alone"
-	$(BIN)/python -m pytest -rs -m alone
+	$(BIN)/python -m pytest -rs --durations 25 -n auto --dist loadgroup --no-loadscope-reorder -m "not alone"
+	$(BIN)/python -m pytest -rs --durations 25 -m alone
 
 lint: $(STAMP)
 	$(BIN)/ruff check src tests bench examples

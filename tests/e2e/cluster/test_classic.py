@@ -32,7 +32,6 @@ NAMESPACE = "kts-e2e-classic"
 NEEDED = ("KUBECONFIG", "KTS_IMAGE_LOADER")
 BREAKING = ("KTS_CLUSTER_FAULTS", "KTS_CLUSTER_STATE")
 pytestmark = [
-    pytest.mark.alone,
     pytest.mark.cluster,
     pytest.mark.e2e,
     pytest.mark.skipif(not all(map(os.environ.get, NEEDED)), reason=f"needs a cluster: {' and '.join(NEEDED)}"),

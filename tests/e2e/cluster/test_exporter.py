@@ -25,7 +25,6 @@ LABELS = {"app.kubernetes.io/name": "dcgm-exporter"}
 DEADLINE_S = 60.0
 NEEDED = ("KUBECONFIG", "KTS_IMAGE_LOADER")
 pytestmark = [
-    pytest.mark.alone,
     pytest.mark.cluster,
     pytest.mark.e2e,
     pytest.mark.skipif(not all(map(os.environ.get, NEEDED)), reason=f"needs a cluster: {' and '.join(NEEDED)}"),

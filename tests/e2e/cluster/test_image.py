@@ -27,7 +27,6 @@ tenants:
   gemm: {workload: gemm, size: 64, think_ms: 5, iterations: 300}
 """
 pytestmark = [
-    pytest.mark.alone,
     pytest.mark.cluster,
     pytest.mark.e2e,
     pytest.mark.skipif(not all(map(os.environ.get, NEEDED)), reason=f"needs a cluster: {' and '.join(NEEDED)}"),

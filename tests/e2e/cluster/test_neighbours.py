@@ -27,7 +27,6 @@ NEEDED = ("KUBECONFIG", "KTS_IMAGE_LOADER")
 RULES = Path(__file__).parents[3] / "deploy" / "rbac.yaml"
 ROLE = "kts-conductor-e2e-neighbours"
 pytestmark = [
-    pytest.mark.alone,
     pytest.mark.cluster,
     pytest.mark.e2e,
     pytest.mark.skipif(not all(map(os.environ.get, NEEDED)), reason=f"needs a cluster: {' and '.join(NEEDED)}"),

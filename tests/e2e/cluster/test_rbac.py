@@ -42,7 +42,6 @@ tenants:
 RULES = Path(__file__).parents[3] / "deploy" / "rbac.yaml"
 NEEDED = ("KUBECONFIG", "KTS_IMAGE_LOADER")
 pytestmark = [
-    pytest.mark.alone,
     pytest.mark.cluster,
     pytest.mark.e2e,
     pytest.mark.skipif(not all(map(os.environ.get, NEEDED)), reason=f"needs a cluster: {' and '.join(NEEDED)}"),

@@ -30,7 +30,6 @@ AGENTS_S = 180.0
 GPU_NUMBERS = ("KTS_CLUSTER_TWO_GPUS", "KTS_CLUSTER_ONE_GPU")
 NEEDED = ("KUBECONFIG", "KTS_IMAGE_LOADER")
 pytestmark = [
-    pytest.mark.alone,
     pytest.mark.cluster,
     pytest.mark.e2e,
     pytest.mark.skipif(not all(map(os.environ.get, NEEDED)), reason=f"needs a cluster: {' and '.join(NEEDED)}"),
@@ -212,6 +211,7 @@ def test_two_runs_at_once_do_not_mix_and_know_of_each_other(tmp_path: Path, api:
     assert left(api) == []
 
 
+@pytest.mark.alone
 def test_ctrl_c_keeps_what_was_measured_and_cleans_up(tmp_path: Path, api: Api) -> None:
     """Else stopping a run would cost it, or leave pods on the GPU."""
     process, _ = running(tmp_path, iterations=40_000)
@@ -224,6 +224,7 @@ def test_ctrl_c_keeps_what_was_measured_and_cleans_up(tmp_path: Path, api: Api) 
     assert sum(block["valid"] for block in info["blocks"]) >= 3
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("pods", [0, 3])
 def test_a_job_that_is_cancelled_before_the_conductor_answers_leaves_nothing(
     pods: int, tmp_path: Path, api: Api
@@ -267,6 +268,7 @@ def test_a_run_outlives_the_control_plane(component: str, tmp_path: Path) -> Non
     assert info["outcome"]["kind"] == "complete"
 
 
+@pytest.mark.alone
 @pytest.mark.usefixtures("api")
 def test_the_reference_pair_takes_three_minutes_from_image_to_report(tmp_path: Path) -> None:
     """Else the answer would not come from one command while one waits for it."""
