@@ -39,6 +39,7 @@ lock: $(STAMP)
 		$(BIN)/uv pip compile $(PINS) requirements/image.in requirements/image-$$extra.in -c requirements/image.txt -c requirements/all.txt -o requirements/image-$$extra.txt || exit; \
 	done
 	$(BIN)/uv pip compile $(PINS) pyproject.toml -c requirements/image.txt -c requirements/all.txt -o requirements/kts.txt
+	$(BIN)/uv pip compile $(PINS) requirements/cc.in -o requirements/cc.txt
 	$(BIN)/uv pip compile $(PINS) requirements/uv.in -o requirements/uv.txt
 
 clean:

@@ -126,8 +126,8 @@ class ClusterHere:
         self._answer()
         return self.objects.pop((kind, name), None) is not None
 
-    def logs(self, pod: str, namespace: str, *, tail: int | None = None) -> list[bytes]:
-        del namespace, tail
+    def logs(self, pod: str, namespace: str, *, tail: int | None = None, container: str = "") -> list[bytes]:
+        del namespace, tail, container
         self._answer()
         if pod not in self.processes:
             raise SetupError(f"container of {pod} is waiting to start", "")

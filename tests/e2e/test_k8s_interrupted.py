@@ -65,8 +65,8 @@ class Played(ClusterHere):
         pod["spec"] = {**pod["spec"], "nodeName": "node"}
         pod["status"] = {"phase": "Running", "containerStatuses": [{"ready": True, "state": {"running": {}}}]}
 
-    def logs(self, pod: str, namespace: str) -> list[bytes]:
-        del pod, namespace
+    def logs(self, pod: str, namespace: str, *, container: str) -> list[bytes]:
+        del pod, namespace, container
         self._answer()
         return [b"a line\n"]
 

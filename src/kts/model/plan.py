@@ -68,6 +68,7 @@ class Kernel(msgspec.Struct, frozen=True, kw_only=True, tag="kernel"):
 
     in_thread: ClassVar[bool] = True
     traceable: ClassVar[bool] = True
+    image: ClassVar[str] = ""
 
     @property
     def alone(self) -> bool:
@@ -123,7 +124,8 @@ class Program(msgspec.Struct, frozen=True, kw_only=True, tag="program"):
     """The user's own program, unchanged: ``command`` (argv) with ``env`` added to its environment.
 
     ``iteration``: what counts as one; None: the lines that it prints, or its round trips where it prints none. A
-    program that has none of these has no iterations: it is a neighbour.
+    program that has none of these has no iterations: it is a neighbour. ``image``: in whose container it runs, in pods
+    alone; empty: beside the worker. ``workdir``: the folder that it starts in; empty: the worker's, or the image's.
     """
 
     command: tuple[str, ...]
@@ -131,6 +133,8 @@ class Program(msgspec.Struct, frozen=True, kw_only=True, tag="program"):
     warmup: int = 5
     iteration: Iteration | None = None
     trace: Trace = "auto"
+    image: str = ""
+    workdir: str = ""
 
     workload: ClassVar[str] = PROGRAM
     size: ClassVar[None] = None
@@ -157,8 +161,9 @@ Work = Kernel | Program
 What a kind can do, it says itself. ``workload``: its name in experiment files and results. ``size``, ``target_ms``:
 None where calibration settles nothing. ``in_thread``: the worker's thread does the work itself, on a device of ours, so
 that each block has iterations, and what the kernel's scheduler says of the thread is said of the tenant; otherwise the
-program tells of its iterations, or does not. ``traceable``: its launches can be traced. ``alone``: a worker without a
-conductor can do it. ``graph``: it needs a GPU.
+program tells of its iterations, or does not. ``image``: the container image that it runs in, beside the worker's;
+empty: it runs where the worker does. ``traceable``: its launches can be traced. ``alone``: a worker without a conductor
+can do it. ``graph``: it needs a GPU.
 """
 
 

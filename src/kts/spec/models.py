@@ -49,6 +49,8 @@ MAX_ROUND_TRIPS = 10_000
 MAX_RANGE_NAME = 256
 HEAD_WIDTH = 64
 MAX_NAME = 40
+IMAGE = r"^[A-Za-z0-9][A-Za-z0-9._:/@-]{0,511}$"
+"""Names of container images, roughly: what is wrong with one else, the cluster says."""
 TENANT_NAME = re.compile(r"[a-z0-9](?:[-a-z0-9]{0,38}[a-z0-9])?")
 EXPERIMENT_NAME = re.compile(r"[A-Za-z0-9](?:[-A-Za-z0-9._]{0,58}[A-Za-z0-9])?")
 
@@ -319,6 +321,14 @@ class CommandTenant(TenantBase):
     env: dict[Annotated[str, Field(pattern=r"^[^=\x00]+$")], Annotated[str, BeforeValidator(_env_text)]] = Field(
         default_factory=dict, description="Environment variables added for the program."
     )
+    image: Annotated[str, Field(pattern=IMAGE)] | None = Field(
+        default=None,
+        description="The container image that the program runs in, as itself: on a cluster alone. Default: the "
+        "worker's.",
+    )
+    workdir: Annotated[str, Field(pattern=r"^[^\x00]+$")] | None = Field(
+        default=None, description="The folder that it starts in. Default: the image's, or where kts runs."
+    )
 
     iteration: IterationSpec | None = Field(
         default=None,
@@ -344,7 +354,13 @@ class CommandTenant(TenantBase):
         """What it is to the plan; the program has libraries of its own."""
         del library
         return Program(
-            command=self.command, env=self.env, warmup=self.warmup, iteration=self._counted(), trace=self.trace
+            command=self.command,
+            env=self.env,
+            warmup=self.warmup,
+            iteration=self._counted(),
+            trace=self.trace,
+            image=self.image or "",
+            workdir=self.workdir or "",
         )
 
     def _counted(self) -> Iteration | None:

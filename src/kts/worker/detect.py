@@ -162,6 +162,8 @@ def choose_for(device: DeviceChoice, work: Work) -> tuple[DeviceKind, LibraryNam
 
     SetupError also where it asks for a CUDA graph that cannot be had.
     """
+    if work.image:
+        raise SetupError(f"image {work.image}: a program in an image of its own needs a cluster", "run it --on k8s")
     if not isinstance(work, Kernel):
         return choose_kind(device), None
     kind, library = choose(device, work.library)

@@ -40,6 +40,10 @@ class CommandError(MeasurementError):
     """The user's own program cannot be started or died."""
 
 
+class BesideError(MeasurementError):
+    """The container beside the worker's, in which the program runs, is gone or never came. Why, the cluster knows."""
+
+
 def kind_of(error: BaseException) -> FailureKind:
     """Which kind of failure an exception is, by its type where it is ours and by its text where it is a library's."""
     if isinstance(error, CommandError):

@@ -12,7 +12,8 @@ from typing import TypeVar
 import msgspec
 
 from kts.errors import DataError, SetupError, UsageError
-from kts.model.plan import DeviceChoice, Tenant
+from kts.model.plan import DeviceChoice, Tenant, Work
+from kts.model.run import DeviceInfo
 from kts.wire.messages import (
     PROTOCOL,
     BlockDone,
@@ -28,7 +29,7 @@ from kts.wire.messages import (
 from kts.worker.cgroup import cpu_limit
 from kts.worker.clocks import clock_pair
 from kts.worker.detect import visible_gpus
-from kts.worker.failures import failed
+from kts.worker.failures import BesideError, failed
 from kts.worker.link import BlockOutlet, Link, LinkLostError
 from kts.worker.loop import exempt_from_collection
 from kts.worker.printed import Printed, printed_for
@@ -99,9 +100,12 @@ def _attend(
     runner = make_runner(welcome.tenant, welcome.device)
     try:
         printed = printed_for(welcome.tenant, welcome.device, env, arguments)
-        _serve(link, runner, name, printed, in_thread=welcome.tenant.work.in_thread)
+        _serve(link, runner, welcome.tenant, printed)
     except LinkLostError:
         raise
+    except BesideError as error:  # the conductor asks the cluster why, as of a worker that died
+        _say(f"tenant {name}: {error.what}")
+        return error.exit_code
     except Exception as error:
         message = failed(name, error)
         with contextlib.suppress(LinkLostError):
@@ -115,10 +119,10 @@ def _attend(
     return 0
 
 
-def _serve(link: Link, runner: Runner, name: str, printed: Printed | None, *, in_thread: bool) -> None:
+def _serve(link: Link, runner: Runner, tenant: Tenant, printed: Printed | None) -> None:
     info = runner.open()
     cores = tuple(sorted(os.sched_getaffinity(0)))
-    link.send(Opened(device=info, cores=cores, gpus=visible_gpus(), cpu_limit=cpu_limit()))
+    link.send(Opened(device=info, cores=cores, gpus=_gpus(tenant.work, info), cpu_limit=cpu_limit()))
     while True:
         match link.receive(_IDLE_S):
             case None:
@@ -134,11 +138,16 @@ def _serve(link: Link, runner: Runner, name: str, printed: Printed | None, *, in
                 if printed is not None:
                     printed.begin(info, ready)
                 exempt_from_collection()
-                link.send(msgspec.structs.replace(ready, sharing=seen_from(name, info)))
+                link.send(msgspec.structs.replace(ready, sharing=seen_from(tenant.name, info)))
             case Start() as start:
-                link.send(_block(link, runner, start, printed, in_thread=in_thread))
+                link.send(_block(link, runner, start, printed, in_thread=tenant.work.in_thread))
             case unexpected:
                 raise DataError(f"the conductor sent {type(unexpected).__name__} after Welcome")
+
+
+def _gpus(work: Work, info: DeviceInfo) -> tuple[str, ...]:
+    """The GPUs that the tenant's own container was given, as it tells."""
+    return (info.uuid,) if work.image and info.kind == "cuda" else visible_gpus()
 
 
 def _block(link: Link, runner: Runner, start: Start, printed: Printed | None, *, in_thread: bool) -> BlockDone:

@@ -134,7 +134,12 @@ def sources(root: Path) -> None:
             "tests/test_x.py",
             "src/kts/__init__.py",
         ),
-        *("requirements/image.txt", "requirements/image-torch.txt", "requirements/image-cupy.txt"),
+        *(
+            "requirements/cc.txt",
+            "requirements/image.txt",
+            "requirements/image-torch.txt",
+            "requirements/image-cupy.txt",
+        ),
         "requirements/kts.txt",
         *("src/kts/worker/loop.py", "src/kts/worker/kernel.cu", "src/kts/cli/main.py", "src/kts/report/page.html"),
         *("src/kts/spec/catalog/demo.yaml", "src/kts/worker/__pycache__/loop.cpython-312.pyc"),
@@ -207,7 +212,7 @@ def test_the_tag_follows_all_that_goes_in_and_nothing_else(extra: Extra, full: b
     """Else a pod would run old code under a new name, or every edit of the docs would build an image."""
     sources(tmp_path)
     recipe, worker = Recipe(extra, DEFAULT_BASE, full), Recipe(extra, DEFAULT_BASE)
-    goes_in = {"Containerfile", ".dockerignore", worker.requirements}
+    goes_in = {"Containerfile", ".dockerignore", worker.requirements, "requirements/cc.txt"}
     goes_in |= {"src/kts/__init__.py", "src/kts/worker/loop.py", "src/kts/worker/kernel.cu"}
     if full:
         goes_in |= {"Containerfile.kts", "requirements/kts.txt"}
@@ -228,14 +233,18 @@ def test_the_tag_follows_all_that_goes_in_and_nothing_else(extra: Extra, full: b
     assert content_tag(tmp_path, recipe) != before
 
 
+WORKER_NEEDS = ["requirements/image*.txt", "requirements/cc.txt"]
+
+
 @pytest.mark.parametrize("recipe", [CPU, FULL], ids=["worker", "full"])
 def test_what_the_tag_leaves_out_the_build_leaves_out_too(recipe: Recipe) -> None:
     """Else two images of different content would have one name."""
     text = (ROOT / recipe.containerfile).read_text(encoding="utf-8")
     removed = re.search(r"cd /own/kts && rm -r (.*)$", text, re.MULTILINE)
     assert set(removed[1].split() if removed else ()) == recipe.stays_out
-    copied = re.findall(r"^COPY (?!--from)(\S+)", text, re.MULTILINE)
-    assert copied == ["requirements/kts.txt" if recipe.full else "requirements/image*.txt", "src/kts"]
+    sources = re.findall(r"^COPY (?!--from)(\S+)", text, re.MULTILINE)
+    copied = [path for path in sources if not path.startswith("src/kts/")]
+    assert copied == ["requirements/kts.txt", "src/kts"] if recipe.full else [*WORKER_NEEDS, "src/kts"]
     admitted = (ROOT / ".dockerignore").read_text(encoding="utf-8").splitlines()
     assert {f"!{name}" for name in copied} <= set(admitted)
 

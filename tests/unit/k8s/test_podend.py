@@ -213,8 +213,8 @@ class Server:
         assert (kind, name) == ("Namespace", "team")
         return {"status": {"phase": self.phase}}
 
-    def logs(self, name: str, namespace: str, *, tail: int) -> list[bytes]:
-        assert (name, namespace, tail > 0) == ("p", "team", True)
+    def logs(self, name: str, namespace: str, *, tail: int, container: str) -> list[bytes]:
+        assert (name, namespace, tail > 0, container) == ("p", "team", True, "worker")
         if self.log is None:
             raise SetupError("not found: p")
         return [self.log]

@@ -3,14 +3,14 @@ for `kts doctor`. What may not be read is no reason to refuse: the cluster's own
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from decimal import Decimal
 
 from msgspec.structs import replace
 
 from kts.errors import SetupError
 from kts.k8s.cluster.api import Api, Forbidden, Missing
-from kts.k8s.objects import manifests, quotas
+from kts.k8s.objects import Object, manifests, quotas
 from kts.k8s.objects.needs import UNKNOWN, Need
 from kts.k8s.objects.settings import ClusterSettings
 from kts.model.plan import Plan
@@ -76,15 +76,20 @@ def quota(api: Api, namespace: str, wanted: quotas.Amounts) -> Need:
 
 def of_run(plan: Plan, settings: ClusterSettings) -> quotas.Amounts:
     """What the pods of a run that are there at once ask of a quota."""
-    return of_tenants(len(plan.tenants), plan, settings)
+    return _of_pods(manifests.pod_specs(plan, settings))
 
 
 def of_tenants(count: int, plan: Plan, settings: ClusterSettings) -> quotas.Amounts:
     """The same for ``count`` tenants of the plan's kind, with the run's other objects."""
     conductor, tenant = manifests.pod_specs(plan, settings)[:2]
+    return _of_pods([conductor, *[tenant] * count])
+
+
+def _of_pods(specs: Sequence[Object]) -> quotas.Amounts:
+    """Of the conductor's, and of the tenants' with their Jobs."""
     one = ("configmaps", "secrets", "services", "count/networkpolicies.networking.k8s.io")
     ones = {key: Decimal(1) for name in one for key in (name, f"count/{name.removeprefix('count/')}")}
-    return {**ones, "count/jobs.batch": Decimal(count), **quotas.asked([conductor, *[tenant] * count])}
+    return {**ones, "count/jobs.batch": Decimal(len(specs) - 1), **quotas.asked(specs)}
 
 
 def refuse(needs: Iterable[Need]) -> None:

@@ -23,6 +23,8 @@ from kts.store.origin import git
 DEFAULT_BASE = "docker.io/library/python:3.12-slim"
 STAYS_OUT = frozenset({"cli", "report", "spec"})
 """Subpackages that no worker needs; Containerfile leaves them out, too. A change of them makes no new image of it."""
+COMPILER = "requirements/cc.txt"
+"""The compiler of the worker's image's build, within the checkout."""
 TELLS_S = 90.0
 """For a kubelet to tell of an image that was loaded."""
 MOST_TOLD = 50
@@ -101,7 +103,8 @@ def content_tag(root: Path, recipe: Recipe) -> str:
     package = root / "src" / "kts"
     out = recipe.stays_out | {"__pycache__"}
     sources = [p for p in sorted(package.rglob("*")) if p.is_file() and not out & set(p.relative_to(package).parts)]
-    for path in (root / recipe.containerfile, root / ".dockerignore", root / recipe.requirements, *sources):
+    own = [recipe.containerfile, ".dockerignore", recipe.requirements, *([] if recipe.full else [COMPILER])]
+    for path in (*(root / name for name in own), *sources):
         digest.update(f"{path.relative_to(root)}\n".encode())
         digest.update(hashlib.sha256(path.read_bytes()).digest())
     return f"{recipe.repository}:{before}-{digest.hexdigest()[:_HASH_DIGITS]}"

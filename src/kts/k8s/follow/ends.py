@@ -31,7 +31,8 @@ def why(api: Api, pod: Object, log: str) -> PodEnd:
     with contextlib.suppress(SetupError):
         ends = ((api.get("Namespace", namespace) or {}).get("status") or {}).get("phase") == "Terminating"
     with contextlib.suppress(SetupError):
-        last = _last_line(b"".join(api.logs(podstate.name(pod), namespace, tail=_TAIL_LINES)))
+        container = podstate.main_container(pod)
+        last = _last_line(b"".join(api.logs(podstate.name(pod), namespace, tail=_TAIL_LINES, container=container)))
     return podend.end_of(pod, events=events, namespace_ends=ends, last=last, log=log)
 
 

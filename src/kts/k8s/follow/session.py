@@ -220,7 +220,8 @@ class Session:
         self._watch = PodWatch(api, run, settings, mirror.note, allow_different_gpus=plan.allow_different_gpus)
         self._conductor_name = manifests.conductor_name(run)
         self._conductor = Conductor(api, settings.namespace, self._conductor_name, token, note=self._watch.note)
-        self._asked = manifests.pod_specs(plan, settings)[1]  # but for its name, every tenant's is the same
+        names = (tenant.name for tenant in plan.tenants)
+        self._asked = dict(zip(names, manifests.pod_specs(plan, settings)[1:], strict=True))
         self._supplied: set[int] = set()
         self._told: set[str] = set()
         self._last_fetch: float | None = None
@@ -327,7 +328,8 @@ class Session:
         """Reads the pods, and tells the conductor which tenants ended."""
         pods = self._watch.look(now)
         for pod in pods:
-            if podstate.tenant(pod) and (how := changes(self._asked, pod)):
+            asked = self._asked.get(podstate.tenant(pod))
+            if asked is not None and (how := changes(asked, pod)):
                 self._mirror.altered(podstate.tenant(pod), how)
         ended = [pod for pod in pods if podstate.over(pod)] + [self._watch.pods[name] for name in self._watch.gone]
         new = {
@@ -452,7 +454,8 @@ class Session:
             if interrupts.left_s() < CLEANING_S:
                 raise KeyboardInterrupt
             try:
-                (logs / self._log_name(pod)).write_bytes(b"".join(self._api.logs(name, self.settings.namespace)))
+                log = self._api.logs(name, self.settings.namespace, container=podstate.main_container(pod))
+                (logs / self._log_name(pod)).write_bytes(b"".join(log))
             except Unavailable as error:  # the kubelet is not reached: nor would it be for the others
                 self._watch.note(f"logs could not be fetched: {error.what}")
                 return

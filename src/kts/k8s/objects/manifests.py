@@ -22,7 +22,7 @@ import msgspec
 
 from kts import __version__
 from kts.errors import UsageError
-from kts.k8s.objects import Object, egress, sharingmode
+from kts.k8s.objects import Object, beside, egress, sharingmode
 from kts.k8s.objects.names import (
     ANNOTATION_BLOCKS,
     ANNOTATION_CREATED,
@@ -38,7 +38,7 @@ from kts.k8s.objects.names import (
 )
 from kts.k8s.objects.settings import ClusterSettings
 from kts.model.mode import SharingMode
-from kts.model.plan import Plan
+from kts.model.plan import Plan, Program
 
 PLAN_MOUNT = "/etc/kts/run"
 TOKEN_MOUNT = "/etc/kts/token"
@@ -52,7 +52,8 @@ UNPRIVILEGED = {
     "seccompProfile": {"type": "RuntimeDefault"},
 }
 """Of a pod that passes the restricted Pod Security level."""
-CONTAINERS = ("conductor", "worker")
+CONTAINERS = ("conductor", "worker", beside.PROGRAM)
+"""Of the pods of a run; what a pod template says of one is for the pods that have it."""
 DEFAULT_RUNTIME_CLASS = "nvidia"
 LONGEST_NAME = 63
 RUN_ID = re.compile(r"[a-z0-9](?:[-a-z0-9]{0,28}[a-z0-9])?")
@@ -349,7 +350,11 @@ def worker_job(
     if settings.claim:
         spec["resourceClaims"] = [{"name": _CLAIM, "resourceClaimName": settings.claim}]
     labels = {**labels_of(run, "tenant", tenant), **(extra_labels or {})}
-    template = {"metadata": {"labels": dict(labels)}, "spec": spec}
+    template: Object = {"metadata": {"labels": dict(labels)}, "spec": spec}
+    work = plan.tenant(tenant).work
+    if isinstance(work, Program) and work.image:
+        template["spec"] = beside.spec_of(spec, work, container, see_nvml=_sees_nvml(plan, settings))
+        template["metadata"]["annotations"] = dict(beside.DEFAULT_CONTAINER)
     return {
         "apiVersion": "batch/v1",
         "kind": "Job",
@@ -373,7 +378,7 @@ def pod_labels(plan: Plan, settings: ClusterSettings, run: str) -> list[dict[str
 
 
 def pod_specs(plan: Plan, settings: ClusterSettings) -> list[Object]:
-    """Specs of the pods that a run has at once, at most: the conductor's, and one for each tenant."""
+    """Specs of the pods that a run has at once, at most: the conductor's, and each tenant's in the plan's order."""
     jobs = [worker_job(plan, "r", settings, name=t.name, tenant=t.name, command=[]) for t in plan.tenants]
     conductor = _conductor(plan, "r", settings, sharingmode.asked(plan, settings))
     return [conductor["spec"], *(job["spec"]["template"]["spec"] for job in jobs)]

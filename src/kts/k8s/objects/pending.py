@@ -116,9 +116,15 @@ def _creating(pod: Object, events: Sequence[Object], settings: ClusterSettings) 
     if latest is not None and latest.get("reason") == "Pulling":
         what = f"pod {name}: {one_line(str(latest.get('message', '')))}, and that does not end"
         remedy = "check the registry and the node's way to it; a longer time: --join-seconds"
-        return Wait("pulling", what, remedy, start_s(settings), f"pulling {settings.image}")
+        return Wait("pulling", what, remedy, start_s(settings), f"pulling {_image_of(latest, settings)}")
     what = f"pod {name} does not start on node {node}, and no event says why"
     return Wait("creating", what, f"see whether the node is well: kubectl describe node {node}", CREATE_S)
+
+
+def _image_of(pulling: Object, settings: ClusterSettings) -> str:
+    """The image that an event speaks of: a program's own, or the worker's."""
+    named = re.search(r'"([^"]+)"', str(pulling.get("message", "")))
+    return named[1] if named else settings.image
 
 
 def _place_remedy(why: str) -> str:

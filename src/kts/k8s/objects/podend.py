@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from kts.k8s.objects import Object, podstate
+from kts.k8s.objects import Object, beside, podstate
 from kts.k8s.objects.names import LABEL_JOB
 from kts.k8s.objects.refusals import one_line
 
@@ -132,17 +132,20 @@ def _killed_for_memory(pod: Object) -> PodEnd | None:
         limit = _memory_limit(pod, str(container.get("name")))
         if not limit:
             return PodEnd(code, f"OOMKilled (exit code {code}), without a limit of its own", _remedy(pod, "", "memory"))
-        return PodEnd(code, f"OOMKilled (exit code {code}), its limit is {limit}", more_memory(pod, limit))
+        name = str(container.get("name"))
+        return PodEnd(code, f"OOMKilled (exit code {code}), its limit is {limit}", more_memory(pod, limit, name))
     return None
 
 
-def more_memory(pod: Object, limit: str) -> str:
-    """How a user gives such a pod more memory than ``limit``."""
-    if podstate.tenant(pod):
+def more_memory(pod: Object, limit: str, container: str = "") -> str:
+    """How a user gives such a pod, or this container of it, more memory than ``limit``."""
+    watches = container == beside.WORKER and podstate.has_program(pod)
+    if podstate.tenant(pod) and not watches:
         return f"give tenants more than {limit}: --pod-memory"
+    who = "worker" if watches else "conductor"
     return (
-        f"give the conductor more than {limit}: --pod-template with "
-        "spec: {containers: [{name: conductor, resources: {limits: {memory: ...}}}]}"
+        f"give the {who} more than {limit}: --pod-template with "
+        f"spec: {{containers: [{{name: {who}, resources: {{limits: {{memory: ...}}}}}}]}}"
     )
 
 
@@ -164,7 +167,8 @@ def _by_events(pod: Object, events: Iterable[Object]) -> PodEnd | None:
 
 
 def _by_deletion(pod: Object, namespace_ends: bool) -> PodEnd | None:
-    if podstate.ended(pod) and "deletionTimestamp" not in pod["metadata"]:
+    ended = podstate.ended(pod) or podstate.program_ended(pod)
+    if ended and "deletionTimestamp" not in pod["metadata"]:
         return None
     namespace = str(pod["metadata"].get("namespace", ""))
     if namespace_ends:
@@ -182,7 +186,9 @@ def _by_code(pod: Object, last: str, log: str) -> PodEnd:
     if reason not in ("", "Error", "Completed"):
         how = f"{reason} ({how})"
     words = message or last
-    if reason in ("StartError", "ContainerCannotRun"):
+    if reason in ("StartError", "ContainerCannotRun") and _program_failed(pod):
+        remedy = f"check the image and the workdir of tenant {podstate.tenant(pod)}, and what --pod-template mounts"
+    elif reason in ("StartError", "ContainerCannotRun"):
         remedy = "check --image, which must hold this kts, and the command, if --pod-template has one"
     else:
         remedy = f"see logs/{log} in the run directory" if last and log else "it printed nothing; see cluster.json"
@@ -209,13 +215,25 @@ def _remedy(pod: Object, reason: str, message: str) -> str:
 
 
 def _terminated(pod: Object) -> Object:
-    """The end of the run's own container, before that of one that somebody added."""
+    """The end of the program's own container where that failed; else of the run's container, before that of one that
+    somebody added."""
     found = {
         str(status.get("name")): dict(ended)
         for status in podstate.container_statuses(pod)
         if (ended := (status.get("state") or {}).get("terminated"))
     }
+    if _failed(found.get(beside.PROGRAM)):
+        return found[beside.PROGRAM]
     return next((found[name] for name in ("worker", "conductor") if name in found), next(iter(found.values()), {}))
+
+
+def _program_failed(pod: Object) -> bool:
+    statuses = [one for one in podstate.container_statuses(pod) if one.get("name") == beside.PROGRAM]
+    return any(_failed((one.get("state") or {}).get("terminated")) for one in statuses)
+
+
+def _failed(ended: Object | None) -> bool:
+    return bool(ended) and int((ended or {}).get("exitCode", KILLED)) != 0
 
 
 def _code(pod: Object) -> int:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-from kts.k8s.objects import Object, quantity
+from kts.k8s.objects import Object, beside, quantity
 from kts.k8s.objects.names import LABEL_BLOCK, LABEL_ROLE, LABEL_TENANT
 
 HOPELESS = {
@@ -53,8 +53,25 @@ def ready(pod: Object) -> bool:
 
 
 def over(pod: Object) -> bool:
-    """True once it has ended, or is being deleted."""
-    return ended(pod) or "deletionTimestamp" in pod["metadata"]
+    """True once it has ended, or its program's container has, or it is being deleted."""
+    return ended(pod) or program_ended(pod) or "deletionTimestamp" in pod["metadata"]
+
+
+def program_ended(pod: Object) -> bool:
+    """True once the container of a program in an image of its own has ended: the worker beside it cannot go on."""
+    states = (status.get("state") or {} for status in container_statuses(pod) if status.get("name") == beside.PROGRAM)
+    return any(state.get("terminated") for state in states)
+
+
+def has_program(pod: Object) -> bool:
+    """True where its program has a container of its own, beside the worker's."""
+    return any(one.get("name") == beside.PROGRAM for one in (pod.get("spec") or {}).get("containers") or ())
+
+
+def main_container(pod: Object) -> str:
+    """The container of kts itself, whose log is the pod's; empty where it has none of that name."""
+    names = {container.get("name") for container in (pod.get("spec") or {}).get("containers") or ()}
+    return next((name for name in (beside.WORKER, "conductor") if name in names), "")
 
 
 def ended(pod: Object) -> bool:
@@ -70,16 +87,32 @@ def block(pod: Object) -> int | None:
 
 def hopeless(pod: Object) -> tuple[str, str] | None:
     """(what, remedy) for a pod that will never start; None if it may."""
-    for status in container_statuses(pod):
+    for status in (*_statuses(pod, "initContainerStatuses"), *container_statuses(pod)):
         waiting = (status.get("state") or {}).get("waiting") or {}
-        if waiting.get("reason") in HOPELESS:
+        reason = waiting.get("reason")
+        if reason in HOPELESS:
             told = " ".join(str(waiting.get("message", "")).split())
-            what = f"pod {name(pod)} cannot start: {waiting['reason']}{': ' + told if told else ''}"
-            return what, HOPELESS[waiting["reason"]]
+            what = f"pod {name(pod)} cannot start: {reason}{': ' + told if told else ''}"
+            return what, _of_program(pod, reason, told) if status.get("name") == beside.PROGRAM else HOPELESS[reason]
     if phase(pod) == "Failed" and pod["status"].get("reason") == "UnexpectedAdmissionError":
         told = str(pod["status"].get("message", ""))
         return f"pod {name(pod)} was refused by its node: {told}", "ask for one slot per pod: the plugin allows no more"
     return None
+
+
+def _of_program(pod: Object, reason: str, told: str) -> str:
+    """What to do about a container of the user's own image that does not start."""
+    image = f"the image of tenant {tenant(pod)}"
+    if "root" in told and reason == "CreateContainerConfigError":
+        as_user = "spec: {containers: [{name: program, securityContext: {runAsUser: 1000}}]}"
+        return (
+            f"{image} names no user, root, or one without a number: USER 1000 in it, or --pod-template with {as_user}"
+        )
+    if reason in ("ErrImagePull", "ImagePullBackOff"):
+        return f"check {image}, and the registry's credentials: imagePullSecrets in --pod-template"
+    if reason == "InvalidImageName":
+        return f"check {image}"
+    return f"check {image} and its workdir, --pod-template and --runtime-class; cluster.json holds the pod's events"
 
 
 def unschedulable(pod: Object) -> str:
@@ -136,7 +169,11 @@ def created_s(obj: Mapping[str, Any]) -> float:
 
 def container_statuses(pod: Object) -> list[Object]:
     """Of its containers, as far as the kubelet tells."""
-    return list((pod.get("status") or {}).get("containerStatuses") or ())
+    return _statuses(pod, "containerStatuses")
+
+
+def _statuses(pod: Object, kind: str) -> list[Object]:
+    return list((pod.get("status") or {}).get(kind) or ())
 
 
 def condition(pod: Object, kind: str) -> Object | None:

@@ -14,10 +14,9 @@ import msgspec
 from kts.units import NS_PER_MS, NS_PER_S
 from kts.wire.appline import AppLine, Refused, longest_device_ms
 from kts.wire.applines import AppLines
-from kts.worker.cgroup import memory_kills, memory_limit
 from kts.worker.clocks import clock_pair
 from kts.worker.failures import CommandError
-from kts.worker.tenants.process import PrintedLine, Process
+from kts.worker.tenants.process import Launch, PrintedLine, Process
 
 _QUICK_END_NS = NS_PER_S
 _QUICK_ENDS = 3
@@ -32,8 +31,8 @@ class OwnProgram:
     that was longer than its response, and this (ms).
     """
 
-    def __init__(self, argv: tuple[str, ...], env: Mapping[str, str]) -> None:
-        """Starts it. CommandError if it cannot be started."""
+    def __init__(self, argv: tuple[str, ...], env: Mapping[str, str], launch: Launch) -> None:
+        """Starts it by ``launch``. CommandError if it cannot be started."""
         self.speaks = False
         self.launched = clock_pair()
         self.refused = 0
@@ -42,10 +41,11 @@ class OwnProgram:
         self._said: dict[tuple[str, int, int, int], None] = {}
         self._argv = argv
         self._env = env
+        self._begin = launch
         self._restarts = 0
         self._quick_ends = 0
-        self._kills = memory_kills()
         self._process = self._launch()
+        self._kills = self._process.memory().kills
 
     def read(self, timeout_s: float) -> list[AppLine]:
         """Iterations printed within ``timeout_s``.
@@ -65,8 +65,8 @@ class OwnProgram:
     def _died(self, code: int) -> CommandError:
         """With the limit of memory, where the kernel killed the program, or a process of it, for that."""
         what = _obituary(self._argv[0], code, self._process.last_line)
-        limit = memory_limit()
-        if limit is None or memory_kills() <= self._kills:
+        limit, kills = self._process.memory()
+        if limit is None or kills <= self._kills:
             return CommandError(what, f"run it alone: {shlex.join(self._argv)}")
         limited = f"{limit / 2**20:.0f} MiB"
         remedy = f"give it more memory than {limited}: --pod-memory on Kubernetes, else its cgroup's limit"
@@ -92,7 +92,7 @@ class OwnProgram:
         self._launched_ns = time.monotonic_ns()
         self._spoke = False
         self._readers = (AppLines(), AppLines())
-        return Process(self._argv, self._env)
+        return self._begin(self._argv, self._env)
 
     def _restart(self) -> None:
         quick = not self._spoke and time.monotonic_ns() - self._launched_ns < _QUICK_END_NS

@@ -10,9 +10,11 @@ import selectors
 import shlex
 import signal
 import subprocess
+import time
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
+from kts.worker.cgroup import memory_kills, memory_limit
 from kts.worker.failures import CommandError
 
 _PR_SET_PDEATHSIG = 1
@@ -30,58 +32,71 @@ class PrintedLine(NamedTuple):
     on_stderr: bool
 
 
-class Process:
-    """One life of the program. Its group dies with `kill`, and the program itself also if this process is killed."""
+class Memory(NamedTuple):
+    """What a program may use. ``limit_bytes``: None without a limit. ``kills``: how many processes beside it, or of it,
+    the kernel has killed for memory since the limit was set."""
 
-    def __init__(self, argv: Sequence[str], env: Mapping[str, str]) -> None:
-        """Starts it. CommandError if it cannot be started."""
-        self.last_line = ""
-        try:
-            self._process = subprocess.Popen(
-                argv,
-                env=dict(env),
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                start_new_session=True,
-                preexec_fn=_die_with_parent,  # noqa: PLW1509 - this process has one thread
-            )
-        except FileNotFoundError as error:
-            raise CommandError(
-                f"command not found: {error.filename or argv[0]}",
-                "give its full path, or one relative to where kts runs",
-            ) from error
-        except (OSError, subprocess.SubprocessError) as error:
-            raise CommandError(
-                f"command {argv[0]} cannot be started: {error}", f"make it executable: chmod +x {shlex.quote(argv[0])}"
-            ) from error
-        self._selector = selectors.DefaultSelector()
-        self._partial: dict[int, bytes] = {}
-        for stream in (self._process.stdout, self._process.stderr):
-            assert stream is not None
-            descriptor = stream.fileno()
-            os.set_blocking(descriptor, False)
-            with contextlib.suppress(OSError):
-                fcntl.fcntl(descriptor, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
-            self._selector.register(descriptor, selectors.EVENT_READ, data=stream is self._process.stderr)
-            self._partial[descriptor] = b""
+    limit_bytes: int | None
+    kills: int
+
+
+class Process(Protocol):
+    """One life of a program, wherever it runs."""
+
+    @property
+    def last_line(self) -> str:
+        """What it printed last; empty if nothing."""
 
     def exit_code(self) -> int | None:
         """None while it lives; negative for a signal."""
-        return self._process.poll()
 
     def pause(self) -> None:
-        """Stops the whole group where it stands."""
-        self._signal(signal.SIGSTOP)
+        """Stops its whole group where it stands."""
 
     def resume(self) -> None:
         """Lets the group go on."""
-        self._signal(signal.SIGCONT)
 
     def lines(self, timeout_s: float) -> list[PrintedLine]:
         """What it printed, line by line, after at most ``timeout_s``."""
+
+    def drain(self) -> list[PrintedLine]:
+        """All that is there now."""
+
+    def memory(self) -> Memory:
+        """What it may use, and what became of it."""
+
+    def kill(self) -> None:
+        """Ends the whole group: politely, then by force. Idempotent."""
+
+
+class Launch(Protocol):
+    """Starts a program. CommandError if it cannot be started."""
+
+    def __call__(self, argv: Sequence[str], env: Mapping[str, str]) -> Process:
+        """A new life of it."""
+
+
+class Output:
+    """The lines that a program writes into two pipes, whose read ends these are. ``last_line``: see Process."""
+
+    def __init__(self, stdout: int, stderr: int) -> None:
+        self.last_line = ""
+        self._selector = selectors.DefaultSelector()
+        self._partial: dict[int, bytes] = {}
+        for descriptor in (stdout, stderr):
+            os.set_blocking(descriptor, False)
+            with contextlib.suppress(OSError):
+                fcntl.fcntl(descriptor, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
+            self._selector.register(descriptor, selectors.EVENT_READ, data=descriptor == stderr)
+            self._partial[descriptor] = b""
+
+    def lines(self, timeout_s: float) -> list[PrintedLine]:
+        """See Process."""
+        if not self._selector.get_map():  # it has closed both, and may go on for long
+            time.sleep(timeout_s)
+            return []
         found: list[PrintedLine] = []
-        for key, _ in self._selector.select(timeout_s) if self._selector.get_map() else ():
+        for key, _ in self._selector.select(timeout_s):
             try:
                 data = os.read(key.fd, _READ_BYTES)
             except BlockingIOError:
@@ -97,14 +112,70 @@ class Process:
         return found
 
     def drain(self) -> list[PrintedLine]:
-        """All that is there now."""
+        """See Process."""
         found: list[PrintedLine] = []
         while more := self.lines(0):
             found += more
         return found
 
+    def close(self) -> None:
+        """Reads no more; the pipes are their owner's to close."""
+        self._selector.close()
+
+
+class ChildProcess:
+    """Implements Process: a child of this process. It dies also if this process is killed."""
+
+    def __init__(self, argv: Sequence[str], env: Mapping[str, str], folder: str | None = None) -> None:
+        """Starts it in ``folder``, by default this process's. CommandError if it cannot be started."""
+        try:
+            self._process = subprocess.Popen(
+                argv,
+                env=dict(env),
+                cwd=folder,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                start_new_session=True,
+                preexec_fn=_die_with_parent,  # noqa: PLW1509 - this process has one thread
+            )
+        except (OSError, subprocess.SubprocessError) as error:
+            raise not_started(argv[0], error, folder) from error
+        assert self._process.stdout is not None
+        assert self._process.stderr is not None
+        self._output = Output(self._process.stdout.fileno(), self._process.stderr.fileno())
+
+    @property
+    def last_line(self) -> str:
+        """See Process."""
+        return self._output.last_line
+
+    def exit_code(self) -> int | None:
+        """See Process."""
+        return self._process.poll()
+
+    def pause(self) -> None:
+        """See Process."""
+        self._signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """See Process."""
+        self._signal(signal.SIGCONT)
+
+    def lines(self, timeout_s: float) -> list[PrintedLine]:
+        """See Process."""
+        return self._output.lines(timeout_s)
+
+    def drain(self) -> list[PrintedLine]:
+        """See Process."""
+        return self._output.drain()
+
+    def memory(self) -> Memory:
+        """See Process; it is in this process's cgroup."""
+        return Memory(memory_limit(), memory_kills())
+
     def kill(self) -> None:
-        """Ends the whole group: politely, then by force. Idempotent."""
+        """See Process."""
         if self._process.returncode is None:
             self._signal(signal.SIGTERM)
             self._signal(signal.SIGCONT)
@@ -112,7 +183,7 @@ class Process:
                 self._process.wait(_GRACE_S)
         self._signal(signal.SIGKILL)
         self._process.wait()
-        self._selector.close()
+        self._output.close()
         for stream in (self._process.stdout, self._process.stderr):
             if stream is not None:
                 stream.close()
@@ -120,6 +191,17 @@ class Process:
     def _signal(self, number: signal.Signals) -> None:
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self._process.pid, number)
+
+
+def not_started(program: str, error: Exception, folder: str | None = None) -> CommandError:
+    """Why a program could not be started, and what to do."""
+    if folder is not None and isinstance(error, OSError) and error.filename == folder:
+        return CommandError(f"workdir {folder}: {error.strerror}", "name a folder that is there")
+    if isinstance(error, FileNotFoundError):
+        what = f"command not found: {error.filename or program}"
+        return CommandError(what, "give its full path, or one relative to where it runs")
+    what = f"command {program} cannot be started: {error}"
+    return CommandError(what, f"make it executable: chmod +x {shlex.quote(program)}")
 
 
 def _die_with_parent() -> None:

@@ -12,7 +12,7 @@ import os
 import statistics
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
@@ -29,8 +29,11 @@ from kts.wire.messages import Ready, Start
 from kts.worker.clocks import clock_pair, epoch_offset_ns
 from kts.worker.detect import choose_kind
 from kts.worker.failures import CommandError
+from kts.worker.launcher.gpus import gpu_of
+from kts.worker.launcher.remote import Launcher, at_hand
 from kts.worker.loop import FLUSH_NS, HEARTBEAT_NS, Counting, Every, LeftOut, Outlet
 from kts.worker.tenants.own_program import OwnProgram
+from kts.worker.tenants.process import ChildProcess, Process
 
 SETTLE_S = 10.0
 """How long a program that prints nothing must live to count as ready; KTS_SETTLE_S in the tenant's env replaces it."""
@@ -50,10 +53,19 @@ class ProgramTenant:
         assert isinstance(tenant.work, Program)
         self._work = tenant.work
         self._choice = choice
+        self._launcher: Launcher | None = None
         self._program: OwnProgram | None = None
 
     def open(self) -> DeviceInfo:
-        """The device that the program is taken to use: the first GPU, or these cores. Nothing is started yet."""
+        """The device that the program is taken to use: the first GPU, or these cores. Nothing is started yet.
+
+        BesideError where the program's container did not come.
+        """
+        if self._work.image:
+            self._launcher = at_hand(os.environ)
+            self._launcher.join()
+        if self._launcher is not None and self._choice != "cpu":
+            return gpu_of(self._launcher.gpus, STOPWATCH)
         if choose_kind(self._choice) == "cuda":
             from kts.worker.devices.cuda import cuda_info
 
@@ -70,8 +82,7 @@ class ProgramTenant:
         """
         work = self._work
         deadline_ns = time.monotonic_ns() + s_to_ns(_settle_s(work))
-        env = {key: value for key, value in os.environ.items() if key not in _NOT_ITS_BUSINESS}
-        program = self._program = OwnProgram(work.command, env | {"PYTHONUNBUFFERED": "1"} | work.env)
+        program = self._program = OwnProgram(work.command, self._environment(), self._launch)
         lines: list[AppLine] = []
         while time.monotonic_ns() < deadline_ns and len(lines) < work.warmup + _TIMED_LINES:
             pulse()
@@ -87,6 +98,18 @@ class ProgramTenant:
             solo_ms=statistics.median(durations_ms) if durations_ms else None,
             cycle_ms=(timed[-1].start_ns - timed[0].start_ns) / cycles / NS_PER_MS if cycles > 0 else None,
         )
+
+    def _environment(self) -> dict[str, str]:
+        """Of the program; on top of its container's, where it has one."""
+        if self._launcher is not None:
+            return {} if "PYTHONUNBUFFERED" in self._work.env else {"PYTHONUNBUFFERED": "1"}
+        env = {key: value for key, value in os.environ.items() if key not in _NOT_ITS_BUSINESS}
+        return env | {"PYTHONUNBUFFERED": "1"} | self._work.env
+
+    def _launch(self, argv: Sequence[str], env: Mapping[str, str]) -> Process:
+        if self._launcher is not None:
+            return self._launcher(argv, env)
+        return ChildProcess(argv, env, self._work.workdir or None)
 
     def _check(self, lines: list[AppLine]) -> None:
         """CommandError if what it says of its iterations cannot be read, or cannot be true."""
@@ -117,9 +140,11 @@ class ProgramTenant:
         return _CommandBlock(self._program, start, outlet).run()
 
     def close(self) -> None:
-        """Ends the program and its process group."""
+        """Ends the program and its process group, and its container."""
         if self._program is not None:
             self._program.end()
+        if self._launcher is not None:
+            self._launcher.close()
 
 
 make = ProgramTenant

@@ -1,4 +1,5 @@
-"""The tracer's library: the one that an image brings, or one that is compiled here on first use and kept."""
+"""The tracer's library: the one that an image brings (``python3 build.py FILE`` makes it), or one that is compiled here
+on first use and kept."""
 
 from __future__ import annotations
 
@@ -110,3 +111,7 @@ def _check_executable(path: Path) -> None:
     """PermissionError where nothing may be run from there."""
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ | mmap.PROT_EXEC):
         pass
+
+
+if __name__ == "__main__":  # in the build of an image
+    sys.exit(compile_to(Path(sys.argv[1])))

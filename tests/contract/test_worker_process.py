@@ -1,0 +1,184 @@
+"""The user's program as a process group: a child of the worker, or started by the launcher in a container beside it."""
+
+from __future__ import annotations
+
+import functools
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from tests.helpers_launcher import Beside, launcher_binary
+
+from kts.worker.failures import BesideError, CommandError
+from kts.worker.launcher.remote import Launcher
+from kts.worker.tenants.process import ChildProcess, Launch, PrintedLine, Process
+
+# Forking with numpy's threads about is what newer Pythons warn of; the worker itself has one thread here.
+pytestmark = pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+
+
+@pytest.fixture(params=["child", "launcher"])
+def launch(
+    request: pytest.FixtureRequest, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Launch]:
+    """Each way to start a program."""
+    if request.param == "child":
+        yield functools.partial(ChildProcess, folder=None)
+        return
+    beside = Beside(tmp_path, launcher_binary(tmp_path_factory.getbasetemp()))
+    yield beside
+    beside.close()
+
+
+def _until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 10
+    while not condition():
+        assert time.monotonic() < deadline
+        os.sched_yield()
+
+
+def _state(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except FileNotFoundError:
+        return "gone"
+
+
+def _said(process: Process, lines: int = 1) -> list[PrintedLine]:
+    """What it says, until it has said so many lines."""
+    found: list[PrintedLine] = []
+    _until(lambda: bool(found.extend(process.lines(0.05)) or len(found) >= lines))
+    return found
+
+
+def _python(code: str) -> list[str]:
+    return [sys.executable, "-c", code]
+
+
+def test_the_whole_group_is_stopped_continued_and_ended(launch: Launch) -> None:
+    """Otherwise a program's children keep the device busy in blocks where it is not active, or outlive the run."""
+    code = (
+        "import os, subprocess, sys; child = subprocess.Popen(['sleep', '60']);"
+        "print(os.getpid(), child.pid, flush=True); child.wait()"
+    )
+    process = launch(_python(code), os.environ)
+    pids = [int(text) for text in _said(process)[0].text.split()]
+    process.pause()
+    _until(lambda: all(_state(pid) == "T" for pid in pids))
+    process.resume()
+    _until(lambda: all(_state(pid) in "SR" for pid in pids))
+    process.pause()
+    process.kill()
+    _until(lambda: all(_state(pid) in ("gone", "Z") for pid in pids))
+    process.kill()
+
+
+def test_lines_are_whole_and_the_last_word_is_kept(launch: Launch) -> None:
+    """Otherwise records are torn, or a dying program's message is lost."""
+    code = (
+        "import sys; w = sys.stdout.write; w('ab'); sys.stdout.flush(); w('c\\nd'); sys.stdout.flush(); w('e\\nlast');"
+        "sys.stdout.flush(); sys.stderr.write('why it died\\n'); sys.exit(3)"
+    )
+    process = launch(_python(code), os.environ)
+    lines: list[PrintedLine] = []
+    _until(lambda: bool(lines.extend(process.lines(0.05)) or process.exit_code() is not None))
+    lines += process.drain()
+    assert [line.text for line in lines if not line.on_stderr] == ["abc\n", "de\n", "last"]
+    assert process.exit_code() == 3
+    assert [line.text for line in lines if line.on_stderr] == ["why it died\n"]
+    process.kill()
+
+
+def test_a_program_that_dies_by_a_signal_says_which(launch: Launch) -> None:
+    """Otherwise a segmentation fault looks like an exit code that the program chose."""
+    process = launch(_python("import os, signal; os.kill(os.getpid(), signal.SIGSEGV)"), os.environ)
+    _until(lambda: process.exit_code() is not None)
+    assert process.exit_code() == -signal.SIGSEGV
+    process.kill()
+
+
+def test_a_program_that_ignores_to_be_ended_is_killed(launch: Launch) -> None:
+    """Otherwise it outlives the run and keeps its slot."""
+    code = "import os, signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print(os.getpid()); time.sleep(60)"
+    process = launch(_python(code), {**os.environ, "PYTHONUNBUFFERED": "1"})
+    pid = int(_said(process)[0].text)
+    process.kill()
+    _until(lambda: _state(pid) in ("gone", "Z"))
+
+
+def test_what_it_may_use_of_memory_is_told(launch: Launch) -> None:
+    """Otherwise a program that was killed for memory is told to run alone."""
+    process = launch(_python("import time; time.sleep(60)"), os.environ)
+    limit_bytes, kills = process.memory()
+    assert limit_bytes is None or limit_bytes > 0
+    assert kills >= 0
+    process.kill()
+
+
+def test_what_cannot_be_started_says_what_to_do(launch: Launch, tmp_path: Path) -> None:
+    """Otherwise a typing error in an experiment file gives a traceback."""
+    with pytest.raises(CommandError, match="not found: no-such-program"):
+        launch(["no-such-program"], os.environ)
+    script = tmp_path / "script"
+    script.write_text("#!/bin/sh\n")
+    with pytest.raises(CommandError, match="cannot be started") as caught:
+        launch([str(script)], os.environ)
+    assert "chmod +x" in caught.value.remedy
+
+
+def test_a_folder_that_is_not_there_is_named(tmp_path: Path) -> None:
+    """Otherwise a typing error in workdir is told as a command that is not found."""
+    with pytest.raises(CommandError, match=r"workdir .*gone: No such file"):
+        ChildProcess(["true"], os.environ, str(tmp_path / "gone"))
+    here = ChildProcess(["pwd"], os.environ, str(tmp_path))
+    assert _said(here)[0].text.strip() == str(tmp_path)
+    here.kill()
+
+
+def test_a_program_of_a_container_that_is_gone_is_gone(
+    tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """Otherwise a pod whose program's container was killed for memory would hang until its deadline."""
+    beside = Beside(tmp_path, launcher_binary(tmp_path_factory.getbasetemp()))
+    process = beside(_python("import time; time.sleep(60)"), os.environ)
+    beside.launchers[0].kill()
+    with pytest.raises(BesideError, match="gone"):
+        _until(lambda: process.exit_code() is not None)
+    process.kill()
+    beside.close()
+
+
+def test_a_launcher_ends_with_its_worker(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Otherwise the pod of a worker that died would never end."""
+    beside = Beside(tmp_path, launcher_binary(tmp_path_factory.getbasetemp()))
+    beside(_python("import time; time.sleep(60)"), os.environ).kill()
+    beside.close()
+    assert beside.launchers[0].returncode == 0
+
+
+def test_a_launcher_that_does_not_come_is_waited_for_with_an_end(tmp_path: Path) -> None:
+    """Otherwise a container that never started would make the run hang."""
+    pulses = []
+    launcher = Launcher(tmp_path / "nobody.sock")
+    with pytest.raises(BesideError, match="did not start the program's launcher"):
+        launcher.join(lambda: pulses.append(1), within_s=0)
+    launcher.close()
+    assert pulses
+
+
+def test_a_second_life_has_nothing_of_the_first(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Otherwise a program that is started again would be told to have ended before."""
+    beside = Beside(tmp_path, launcher_binary(tmp_path_factory.getbasetemp()))
+    first = beside(_python("print('once')"), os.environ)
+    end = beside._ends[0]
+    assert _said(first)[0].text == "once\n"
+    second = end([sys.executable], {"MORE": "1"})
+    _until(lambda: second.exit_code() is not None)
+    assert (second.exit_code(), second.lines(0.05)[0].text) == (0, "once\n")
+    second.kill()
+    first.kill()
+    beside.close()
