@@ -109,6 +109,15 @@ def test_a_refusal_comes_with_its_words(tracing: Tracing) -> None:
     assert process.why == "CUPTI has \\x1b[2J a subscriber"
 
 
+def test_a_process_without_room_for_a_ring_says_so(tracing: Tracing) -> None:
+    writer = Writer(folder_of(tracing), CAPACITY)
+    writer.state(State.REFUSED, Reason.NO_MEMORY, b"no room for the ring")
+    os.truncate(writer.path, 4096)
+    assert tracing.read() == []
+    (process,) = tracing.processes
+    assert (process.reason, process.why, process.alive) == (Reason.NO_MEMORY, "no room for the ring", True)
+
+
 # --------------------------------------------------------------------------------------------------- writers that die
 
 
@@ -150,7 +159,9 @@ def test_an_event_whose_writer_died_is_counted_and_those_behind_it_are_read(trac
     assert not writer.path.exists()  # what is read to its end leaves no memory taken
 
 
-def test_a_process_killed_at_any_instant_leaves_whole_events_only(tracing: Tracing) -> None:
+def test_a_process_killed_at_any_instant_leaves_whole_events_only(
+    tracing: Tracing, request: pytest.FixtureRequest
+) -> None:
     rng = random.Random(5)
     for _ in range(4):
         process = subprocess.Popen(
@@ -159,6 +170,7 @@ def test_a_process_killed_at_any_instant_leaves_whole_events_only(tracing: Traci
         assert process.stdout is not None
         pid = int(process.stdout.readline().split("-")[0])
         wanted, last, kept = rng.randrange(200, 3000), 0, 0
+        request.addfinalizer(process.kill)
         while True:
             for batch in tracing.read():
                 assert batch.process.pid == pid

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from kts.worker.tracing.control import Control, make_folder
+from kts.worker.tracing.control import CONTROL_NAME, Control, make_folder
 from kts.worker.tracing.layout import EVENT, EVENTS_OFFSET, Level, Reason, State
 from kts.worker.tracing.ring import DamagedRingError, Events, NotYetError, Ring, TracedProcess, remove
 
@@ -92,15 +92,14 @@ class Tracing:
             try:
                 dead = ring.dead()
                 events = ring.read()
-                process = ring.process()
+                self._over[key] = ring.process()
             except (DamagedRingError, OSError) as error:
-                self._end(key, replace(self._over[key], why=_damaged(error), alive=False))
+                self._give_up(key, error)
                 continue
-            self._over[key] = process
             if len(events):
-                batches.append(Batch(process, events, ring.names))
+                batches.append(Batch(self._over[key], events, ring.names))
             if dead:
-                self._end(key, process)
+                self._forget(key)
         return batches
 
     @property
@@ -110,7 +109,7 @@ class Tracing:
             try:
                 self._over[key] = ring.process()
             except (DamagedRingError, OSError) as error:
-                self._end(key, replace(self._over[key], why=_damaged(error), alive=False))
+                self._give_up(key, error)
         return sorted(self._over.values(), key=lambda process: (process.began_ns, process.pid))
 
     @property
@@ -142,7 +141,7 @@ class Tracing:
         if self._own:
             shutil.rmtree(self.folder, ignore_errors=True)
         else:
-            for path in (self.folder / "control", *self.folder.glob("*.ring")):
+            for path in (self.folder / CONTROL_NAME, *self.folder.glob("*.ring")):
                 remove(path)
 
     def _discover(self) -> None:
@@ -180,8 +179,12 @@ class Tracing:
                 older = ring if other_ns < began_ns else self._rings[key]
                 older.superseded = True
 
-    def _end(self, key: tuple[int, int], last: TracedProcess) -> None:
-        self._over[key] = last
+    def _give_up(self, key: tuple[int, int], error: Exception) -> None:
+        self._over[key] = replace(self._over[key], why=_damaged(error), alive=False)
+        self._forget(key)
+
+    def _forget(self, key: tuple[int, int]) -> None:
+        """Its ring; what its process has said of itself stays."""
         ring = self._rings.pop(key)
         ring.close()
         remove(ring.path)

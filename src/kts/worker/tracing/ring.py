@@ -109,7 +109,7 @@ class Ring:
         told = os.fstat(self._file)
         if not stat.S_ISREG(told.st_mode):
             raise DamagedRingError("it is no file")
-        if told.st_size < EVENTS_OFFSET:
+        if told.st_size < HEADER.itemsize:
             raise NotYetError
         try:
             self._page: Any = np.frombuffer(mmap.mmap(self._file, HEADER.itemsize), HEADER, 1)
@@ -131,7 +131,10 @@ class Ring:
         self._capacity = int(header["capacity"])
         if not 0 < self._capacity <= _LARGEST_CAPACITY or self._capacity & (self._capacity - 1):
             raise DamagedRingError(f"its capacity is {self._capacity}")
-        if self._size_bytes != (due_bytes := EVENTS_OFFSET + self._capacity * EVENT.itemsize):
+        due_bytes = EVENTS_OFFSET + self._capacity * EVENT.itemsize
+        if header["reason"] == Reason.NO_MEMORY:
+            self._capacity, due_bytes = 0, HEADER.itemsize
+        if self._size_bytes != due_bytes:
             raise DamagedRingError(f"it has {self._size_bytes} bytes, not {due_bytes}")
         self._tail = int(header["tail"])
 
