@@ -372,3 +372,16 @@ def test_a_device_is_introduced_again_with_its_calibration() -> None:
     puppets.prepare()
     infos = [a.info for a in puppets.actions if isinstance(a, ev.Introduce)]
     assert [(i.tenant, i.solo_ms, i.device) for i in infos] == [("a", None, DEVICE), ("a", 1.0, DEVICE)]
+
+
+def test_what_a_tenant_says_of_itself_is_noted_once_and_what_it_lost_is_kept() -> None:
+    """Otherwise a reader would not know why nothing is seen of a program, or that calls of it are missing."""
+    puppets = Puppets(make_plan("a", rounds=2))
+    puppets.join()
+    puppets.say("a", msg.Ready(size=None, solo_ms=1.0, notes=("nothing is seen of it", "nothing is seen of it")))
+    for lost in (7, 0):
+        block = puppets.starts[-1].message.block
+        puppets.say("a", msg.BlockDone(block=block, chunks=0, count=0, events_lost=lost, notes=("it is slow",)))
+    assert [block.events_lost for block in puppets.ended] == [{"a": 7}, {}]
+    logs = [action for action in puppets.actions if isinstance(action, ev.Log) and action.kind == "note"]
+    assert [log.fields["text"] for log in logs] == ["a: nothing is seen of it", "a: it is slow"]

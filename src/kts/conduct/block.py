@@ -25,6 +25,7 @@ class RunningBlock:
         self._chunks: dict[str, int] = dict.fromkeys(block.tenants, 0)
         self._counts: dict[str, int] = dict.fromkeys(block.tenants, 0)
         self._lost: dict[str, int] = {}
+        self._events_lost: dict[str, int] = {}
         self._reached: set[str] = set()
         self._done: set[str] = set()
         self._clocks: list[ClockPair] = []
@@ -71,6 +72,8 @@ class RunningBlock:
         self._done.add(tenant)
         if done.unread:
             self._lost[tenant] = done.unread
+        if done.events_lost:
+            self._events_lost[tenant] = done.events_lost
         self._clocks.extend(done.clocks)
         self._opened_ns.append(done.opened_ns)
         self._closed_ns.append(done.closed_ns)
@@ -102,6 +105,7 @@ class RunningBlock:
             clocks=tuple(self._clocks),
             window_ns=self._window_ns() if valid else None,
             lost=dict(self._lost),
+            events_lost=dict(self._events_lost),
         )
 
     def _window_ns(self) -> tuple[int, int] | None:

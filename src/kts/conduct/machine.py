@@ -68,6 +68,7 @@ class Machine:
         self._calibrating: str | None = None
         self._begun_ns = self._now = self._step_ns = now_ns
         self._refusals = 0
+        self._noted: set[str] = set()
         self._out: list[ev.Action] = []
         if anew:
             self._course = Course(plan, {}, asks=asks)
@@ -196,6 +197,7 @@ class Machine:
         seat.ready = ready
         self._out.append(ev.Introduce(info=self._roster.info(tenant)))
         self._log("calibrated", tenant=tenant, size=ready.size, solo_ms=ready.solo_ms)
+        self._note(tenant, ready.notes)
         self._calibrate_next()
 
     # measuring
@@ -283,6 +285,9 @@ class Machine:
         for kind, iterations in (("skipped", done.skipped), ("unread", done.unread)):
             if iterations:
                 self._log(kind, tenant=tenant, block=done.block, iterations=iterations)
+        if done.events_lost:
+            self._log("events-lost", tenant=tenant, block=done.block, events=done.events_lost)
+        self._note(tenant, done.notes)
         if running.unfinished:
             self._stop_if_satisfied(running)
             return
@@ -290,6 +295,13 @@ class Machine:
         if self._roster.block is not None:
             self._relieve(running.block)
         self._settle()
+
+    def _note(self, tenant: str, notes: tuple[str, ...]) -> None:
+        """Notes of the run, each once: a tenant may have a worker per block, and each says the same."""
+        for text in dict.fromkeys(f"{tenant}: {note}" for note in notes):
+            if text not in self._noted:
+                self._noted.add(text)
+                self._log("note", text=text)
 
     def _relieve(self, block: Block) -> None:
         """Lets the block's workers go."""

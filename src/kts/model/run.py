@@ -70,7 +70,8 @@ class WorkerInfo(msgspec.Struct, frozen=True, kw_only=True):
 class BlockOutcome(msgspec.Struct, frozen=True, kw_only=True):
     """How a block went. ``counts``: records announced per tenant. Invalid blocks are kept, never analysed.
 
-    ``lost``: lines per tenant that meant to be iterations and could not be read, so that the slowest may be among them.
+    ``lost``: iterations per tenant that could not be read, so that the slowest may be among them. ``events_lost``:
+    calls per traced tenant that were seen and not kept; the iterations that they could touch are among ``lost``.
     ``start_ns``, ``end_ns``: first submission and last completion. ``window_ns``: from when until when all its tenants
     were commanded to run side by side; iterations submitted outside of it, and the first of each tenant, are in the
     records and count for nothing. None where each tenant ends by itself (classic), and in runs of schema 1, whose
@@ -88,6 +89,7 @@ class BlockOutcome(msgspec.Struct, frozen=True, kw_only=True):
     clocks: tuple[ClockPair, ...] = ()
     window_ns: tuple[int, int] | None = None
     lost: dict[str, int] = {}
+    events_lost: dict[str, int] = {}
 
     def check(self) -> None:
         """ValueError where it has no place in time."""

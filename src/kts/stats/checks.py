@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 from kts.model.summary import Caution
-from kts.stats import alone, cautions, fitness, starts
+from kts.stats import alone, cautions, fitness, starts, traced
 from kts.stats.depends_cautions import of_dependence
 from kts.stats.view import TenantView
 
@@ -28,6 +28,7 @@ CHECKS: tuple[Callable[[TenantView], Iterator[Caution]], ...] = (
     _of_alone,
     _of_starts,
     of_dependence,
+    traced.of_tenant,
     cautions.of_mixes,
 )
 """In the order in which their cautions are told."""

@@ -18,8 +18,9 @@ class SideData:
     """One tenant, alone, in the full house or in another mix. Arrays per block, in order of time, as ``(round, ms)``.
 
     ``response`` holds the same array objects as ``service`` where every due time is the submission.
-    ``lost``: iterations that could not be read. ``left_out_device``: of iterations that do not count: ``lead`` of them
-    for what they are, ``dropped`` ran while a neighbour was not there. ``cycles`` start-to-start cycles took
+    ``lost``: iterations that could not be read; ``events_lost``: calls of a traced program that were not kept.
+    ``left_out_device``: of iterations that do not count: ``lead`` of them for what they are, ``dropped`` ran while a
+    neighbour was not there. ``cycles`` start-to-start cycles took
     ``cycles_ns``; the due times of the same iterations lie ``due_ns`` apart.
     """
 
@@ -28,6 +29,7 @@ class SideData:
     device: Blocks = field(default_factory=list)
     left_out_device: Blocks = field(default_factory=list)
     lost: int = 0
+    events_lost: int = 0
     lead: int = 0
     dropped: int = 0
     cycles: int = 0
@@ -96,6 +98,7 @@ class Latencies:
             condition = block.outcome.condition
             side = data.mixes.setdefault(condition, SideData()) if block.side is None else data.side(block.side)
             side.lost += block.outcome.lost.get(name, 0)
+            side.events_lost += block.outcome.events_lost.get(name, 0)
             side.add(block.outcome.round, row, block.kept[name], block.counts[name])
 
     def take(self, tenant: str) -> TenantData:

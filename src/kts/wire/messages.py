@@ -32,7 +32,7 @@ from kts.model.mode import Evidence
 from kts.model.plan import DeviceChoice, Quota, Tenant
 from kts.model.run import ClockPair, DeviceInfo
 
-PROTOCOL = 5
+PROTOCOL = 6
 
 FailureKind = Literal["setup", "out-of-memory", "device-lost", "program", "internal"]
 
@@ -71,13 +71,14 @@ class Ready(Message, frozen=True, kw_only=True):
     """Warm, calibrated and waiting for its first block. ``size`` None for a command.
 
     ``cycle_ms``: from one submission to the next, where the tenant's pacing is its own (a command's). ``sharing``: what
-    the worker sees of how its device is shared.
+    the worker sees of how its device is shared. ``notes``: for whoever reads the run, a line each.
     """
 
     size: int | None
     solo_ms: float | None
     cycle_ms: float | None = None
     sharing: tuple[Evidence, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 class Chunk(Message, frozen=True, kw_only=True):
@@ -118,7 +119,8 @@ class BlockDone(Message, frozen=True, kw_only=True):
     """The tenant is idle again and all chunks of the block are sent: ``chunks`` with ``count`` records in all.
 
     ``clocks``: pairs read just before and just after the block. ``skipped``: iterations not recorded
-    (a program's that were not wholly inside the block); ``unread``: those told in lines that cannot be read.
+    (a program's that were not wholly inside the block); ``unread``: those told in lines that cannot be read, or by
+    calls of which some are lost; ``events_lost``: how many of these calls. ``notes``: as in Ready.
     ``opened_ns``: when its window opened; ``closed_ns``: when it may close, as far as this tenant's quota goes; 0: its
     quota was not reached.
     """
@@ -129,6 +131,8 @@ class BlockDone(Message, frozen=True, kw_only=True):
     clocks: tuple[ClockPair, ...] = ()
     skipped: int = 0
     unread: int = 0
+    events_lost: int = 0
+    notes: tuple[str, ...] = ()
     opened_ns: int = 0
     closed_ns: int = 0
 

@@ -52,10 +52,15 @@ class Outlet(Protocol):
 
 
 class LeftOut(NamedTuple):
-    """Iterations of a block that are not among its records: ``outside`` of it, or told in a way that none can read."""
+    """Iterations of a block that are not among its records: ``outside`` of it, or told in a way that none can read.
+
+    ``events_lost``: calls of a traced program that were seen and not kept. ``notes``: see `BlockDone`.
+    """
 
     outside: int = 0
     unread: int = 0
+    events_lost: int = 0
+    notes: tuple[str, ...] = ()
 
 
 class Every:

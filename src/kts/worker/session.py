@@ -161,6 +161,8 @@ def _block(link: Link, runner: Runner, start: Start, printed: Printed | None, *,
         clocks=(before, clock_pair()),
         skipped=left.outside,
         unread=left.unread,
+        events_lost=left.events_lost,
+        notes=left.notes,
         opened_ns=start.start_ns,
         closed_ns=outlet.closed_ns,
     )
