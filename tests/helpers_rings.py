@@ -68,11 +68,11 @@ class Writer:
         self.words[at // 8] = number
 
     def put(self, events: int = 1) -> int:
-        """How many found room."""
+        """How many found room. ``detail``: how many calls there were before."""
         kept = 0
         for _ in range(events):
             if (number := self.reserve()) is not None:
-                self.publish(number)
+                self.publish(number, detail=self.number(CALLS) - 1)
                 kept += 1
         return kept
 

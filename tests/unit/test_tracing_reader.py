@@ -80,6 +80,36 @@ def test_every_event_that_found_room_is_read_once_and_in_order_and_all_others_ar
         tracing.close()
 
 
+FEW = st.just(0) | st.integers(0, 20)
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(st.tuples(FEW, FEW, FEW, st.booleans()), min_size=1, max_size=12))
+def test_it_is_said_between_which_events_some_are_missing(rounds: list[tuple[int, int, int, bool]]) -> None:
+    """Also where the program goes on while the worker reads, and where what it writes cannot be."""
+    tracing = Tracing(CAPACITY)
+    try:
+        writer = Writer(folder_of(tracing), CAPACITY)
+        tracing.read()
+        ring = tracing._rings[writer.pid, writer.began_ns]
+        seen, broken = [-1], set()
+        for before, between, within, spoilt in [*rounds, (1, 0, 0, False)]:
+            writer.put(before)
+            if spoilt and (number := writer.reserve()) is not None:
+                writer.publish(number, kind=99)
+            writer.put(between)
+            ring._read_names = lambda within=within: writer.put(within)  # between what it looks at and what it takes
+            for batch in tracing.read():
+                broken |= {len(seen) + int(at) for at in batch.breaks}
+                seen += batch.events["detail"].tolist()
+        missing = {at for at, call in enumerate(seen[1:], 1) if call != seen[at - 1] + 1}
+        assert missing <= broken
+        assert len(broken) <= 2 * tracing.lost
+        writer.close()
+    finally:
+        tracing.close()
+
+
 def test_an_event_has_what_its_writer_wrote(tracing: Tracing) -> None:
     writer = Writer(folder_of(tracing), CAPACITY)
     assert seqs(tracing) == []

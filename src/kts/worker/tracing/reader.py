@@ -12,7 +12,7 @@ from pathlib import Path
 
 from kts.worker.tracing.control import CONTROL_NAME, Control, make_folder
 from kts.worker.tracing.layout import EVENT, EVENTS_OFFSET, Level, Reason, State
-from kts.worker.tracing.ring import DamagedRingError, Events, NotYetError, Ring, TracedProcess, remove
+from kts.worker.tracing.ring import Breaks, DamagedRingError, Events, NotYetError, Ring, TracedProcess, remove
 
 CAPACITY = 1 << 16
 """Events that a ring holds unless told otherwise: 4 MiB; a second of a program that makes 65000 calls in it."""
@@ -23,10 +23,15 @@ _RING = re.compile(r"([1-9][0-9]{0,9})-([0-9]{1,18})\.ring")
 
 @dataclass(frozen=True)
 class Batch:
-    """New events of one process. ``names``: of its ranges, by their events' ``detail``."""
+    """New events of one process, in the order in which they were begun.
+
+    ``names``: of its ranges, by their events' ``detail``. ``breaks``: indexes of events before which some are missing,
+    or, rarely, may be.
+    """
 
     process: TracedProcess
     events: Events
+    breaks: Breaks
     names: Mapping[int, str]
 
 
@@ -91,13 +96,13 @@ class Tracing:
         for key, ring in list(self._rings.items()):
             try:
                 dead = ring.dead()
-                events = ring.read()
+                events, breaks = ring.read()
                 self._over[key] = ring.process()
             except (DamagedRingError, OSError) as error:
                 self._give_up(key, error)
                 continue
             if len(events):
-                batches.append(Batch(self._over[key], events, ring.names))
+                batches.append(Batch(self._over[key], events, breaks, ring.names))
             if dead:
                 self._forget(key)
         return batches

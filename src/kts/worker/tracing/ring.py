@@ -39,7 +39,9 @@ from kts.worker.tracing.layout import (
 
 Events = NDArray[np.void]
 """Of dtype `kts.worker.tracing.layout.EVENT`."""
+Breaks = NDArray[np.intp]
 NO_EVENTS: Events = np.empty(0, EVENT)
+NO_BREAKS: Breaks = np.empty(0, np.intp)
 _KINDS = np.array(list(Kind), EVENT["kind"])
 _FLOCK = "hhqqi"  # struct flock: type, whence, start, length, pid
 _TICKS_PER_S = os.sysconf("SC_CLK_TCK")
@@ -96,6 +98,9 @@ class Ring:
         """Another program runs in this process now (exec), or it is another process of that pid."""
         self._pid, self._began_ns = pid, began_ns
         self._skipped = 0
+        self._lost = 0
+        self._tail_before = 0
+        self._holes: set[int] = set()
         self._names: dict[int, str] = {}
         self._named = 0
         self._file = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
@@ -143,8 +148,9 @@ class Ring:
         """Names of ranges that it has used, by the ``detail`` of their events."""
         return self._names
 
-    def read(self) -> Events:
-        """New events in the order in which they were begun, copied; at most as many as the ring holds.
+    def read(self) -> tuple[Events, Breaks]:
+        """New events in the order in which they were begun, copied; at most as many as the ring holds. With these, the
+        indexes of those before which some are missing.
 
         An event that is still being written ends them; one whose writer is dead is left out and counted as lost, like
         one that cannot be. DamagedRingError.
@@ -153,8 +159,9 @@ class Ring:
         there = int(self._header()["head"]) - self._tail
         if not 0 <= there <= self._capacity:
             raise DamagedRingError(f"it claims {there} new events, and holds {self._capacity}")
+        self._look_for_holes()
         if there == 0:
-            return NO_EVENTS
+            return NO_EVENTS, NO_BREAKS
         expected = np.uint64(self._tail) + np.arange(1, there + 1, dtype=np.uint64)
         whole = self._events(there)["seq"] == expected
         taken = there if dead or whole.all() else int(whole.argmin())
@@ -163,9 +170,24 @@ class Ring:
         sound = (events["seq"] == expected[:taken]) & np.isin(events["kind"], _KINDS)
         sound &= (events["begin_ns"] >= 0) & (events["begin_ns"] <= events["end_ns"])
         self._skipped += taken - int(np.count_nonzero(sound))
-        self._tail += taken
+        broken = np.isin(expected[:taken] - np.uint64(1), np.array(sorted(self._holes), np.uint64))
+        broken[1:] |= ~sound[:-1]
+        self._tail_before, self._tail = self._tail, self._tail + taken
         self._header()["tail"] = self._tail
-        return events if sound.all() else events[sound]
+        self._holes = {hole for hole in self._holes if hole >= self._tail}
+        if taken and not sound[-1]:
+            self._holes.add(self._tail)
+        return events[sound], _carried(broken, sound)
+
+    def _look_for_holes(self) -> None:
+        """Where events are missing: what finds no room would have come behind the last that the ring held.
+
+        That depends on how much was taken then. A writer may have looked at that before we took more, and have counted
+        what it lost after: both places count.
+        """
+        lost, self._lost = self._lost, int(self._header()["lost"])
+        if self._lost != lost:
+            self._holes |= {max(tail + self._capacity, self._tail) for tail in (self._tail_before, self._tail)}
 
     def process(self) -> TracedProcess:
         """What its process says of itself now. DamagedRingError."""
@@ -238,6 +260,12 @@ class Ring:
         for name in whole:
             self._names[self._named] = name.decode(errors="replace")
             self._named += len(name) + 1
+
+
+def _carried(broken: NDArray[np.bool_], sound: NDArray[np.bool_]) -> Breaks:
+    """Indexes among the sound events of those that are broken, or behind unsound ones that are."""
+    runs: Breaks = np.cumsum(sound) - sound  # index among the sound of each event, or of the next that is
+    return np.unique(runs[broken & (runs < np.count_nonzero(sound))])
 
 
 def _text(raw: bytes) -> str:
