@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
+import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -162,3 +165,101 @@ def test_processes_have_rings_of_their_own(tmp_path: Path) -> None:
     assert len(seen) == 3, "children that do no work on a GPU have none"
     assert len({int(ring.header["pid"]) for ring in seen}) == 3
     assert [len(ring.events) for ring in seen] == [20] * 3
+
+
+@pytest.mark.parametrize("version", ["12", "11.8"])
+def test_kernels_of_an_older_cupti_are_on_our_clock_too(tmp_path: Path, version: str) -> None:
+    """One that cannot be given our clock tells times of its own, which are converted."""
+    made = standin()
+    cupti = {"12": made.cupti, "11.8": made.old_cupti}[version]
+    with trace(tmp_path, level=Level.KERNELS):
+        (ring,) = run(tmp_path, {"KTS_CUPTI": str(cupti)}, iterations=5, trips="3", kernel_us=300)
+    kernels, waits = ring.of(Kind.KERNEL), ring.of(Kind.WAIT)
+    late = waits["end_ns"] - kernels["end_ns"].reshape(5, 3)[:, -1]
+    assert np.median(late) > -20_000, "a wait ends after its last kernel"
+    assert np.min(late) < 1_000_000
+
+
+def test_level_is_raised_and_lowered_while_the_program_runs(tmp_path: Path) -> None:
+    made = standin()
+    with trace(tmp_path) as control:
+        with subprocess.Popen(made.argv(iterations=0, trips="2", kernel_us=200), env=made.traced(tmp_path)) as program:
+            for level in (Level.CALLS, Level.KERNELS, Level.CALLS):
+                control.level(level)
+                until = time.monotonic() + 30
+                while not (seen := rings(tmp_path)) or seen[0].header["level"] != level:
+                    assert time.monotonic() < until
+            program.kill()
+        (ring,) = rings(tmp_path)
+    assert ring.header["state"] == State.RECORDING, "who is killed says nothing"
+    kernels, launches = ring.of(Kind.KERNEL), ring.of(Kind.LAUNCH)
+    assert 0 < len(kernels) < len(launches)
+    assert set(kernels["correlation"]) <= set(launches["correlation"])
+
+
+def test_kernels_refused_leave_the_calls(tmp_path: Path) -> None:
+    with trace(tmp_path, level=Level.KERNELS):
+        (ring,) = run(tmp_path, {"STANDIN_NO_KERNELS": "35"}, iterations=5, trips="3")
+    assert (ring.header["level"], ring.header["reason"]) == (Level.CALLS, Reason.CUPTI_ERROR)
+    assert "INSUFFICIENT_PRIVILEGES" in ring.why
+    assert len(ring.of(Kind.LAUNCH)) == 15
+
+
+@pytest.mark.parametrize("limited", [True, False], ids=["of its own", "of the memory"])
+def test_no_room_for_the_ring_is_a_refusal(limited: bool) -> None:
+    """Its memory is taken when it is made, within the program's limits: a write that finds none would end a program."""
+    made = standin()
+    with tempfile.TemporaryDirectory(dir="/dev/shm") as folder:
+        argv = ["prlimit", f"--fsize={1_000_000 if limited else 1 << 50}", *made.argv(iterations=3, trips="2")]
+        with trace(Path(folder), capacity=1 << (16 if limited else 32)):
+            subprocess.run(argv, env=made.traced(Path(folder)), check=True, timeout=60)
+            (ring,) = rings(Path(folder))
+    assert (ring.header["state"], ring.header["reason"]) == (State.REFUSED, Reason.NO_MEMORY)
+
+
+def test_execed_program_has_a_ring_of_its_own(tmp_path: Path) -> None:
+    made = standin()
+    again = " ".join(made.argv(iterations=2, trips="1"))
+    first = " ".join(made.argv(iterations=9, trips="1", crash="exec", crash_at=3))
+    with trace(tmp_path):
+        subprocess.run(["sh", "-c", f"{first}; exec {again}"], env=made.traced(tmp_path), check=True, timeout=60)
+        seen = rings(tmp_path)
+    assert [len(ring.of(Kind.LAUNCH)) for ring in seen] == [3, 2]
+    assert [ring.header["state"] for ring in seen] == [State.RECORDING, State.ENDED]
+
+
+REAL_NVTX = """
+import os, threading, nvtx
+
+@nvtx.annotate("step", domain="app")
+def step():
+    with nvtx.annotate("inner"):
+        pass
+
+step()
+started = nvtx.start_range("started")
+nvtx.push_range("\\u00fcnic\\u00f6de")
+nvtx.end_range(started)
+nvtx.pop_range()
+nvtx.pop_range()
+thread = threading.Thread(target=step)
+thread.start()
+thread.join()
+if os.fork() == 0:
+    step()
+    raise SystemExit
+os.wait()
+"""
+
+
+def test_ranges_by_the_real_nvtx(tmp_path: Path) -> None:
+    """Domains, registered strings, started ranges, threads; and a child that was forked when all that was at work."""
+    pytest.importorskip("nvtx")
+    with trace(tmp_path):
+        env = {**standin().traced(tmp_path), "PYTHONPATH": os.pathsep.join(sys.path)}
+        subprocess.run([sys.executable, "-c", REAL_NVTX], env=env, check=True, timeout=60)
+        parent, child = rings(tmp_path)
+    names = [[ring.names[int(name)] for name in ring.events["detail"]] for ring in (parent, child)]
+    assert names == [["inner", "step", "started", "ünicöde", "inner", "step"], ["inner", "step"]]
+    assert parent.header["pid"] != child.header["pid"]
+    assert len(set(parent.events["thread"])) == 2

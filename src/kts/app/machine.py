@@ -19,6 +19,8 @@ from kts.telemetry.choice import probe
 from kts.worker.clocks import scheduled_ns
 from kts.worker.detect import choose, cpu_model, cuda_devices, cuda_driver, installed
 from kts.worker.environment import LIBRARIES, governor, library_version, load_average, usable_cores
+from kts.worker.tracing.build import library
+from kts.worker.tracing.cupti import cupti
 
 MOST_ASKED = 4
 """Exporters of a cluster that doctor asks."""
@@ -27,7 +29,7 @@ MOST_ASKED = 4
 def local_checks(dcgm: str = "") -> tuple[list[Need], list[Need]]:
     """(the devices of this machine, everything else that matters here). ``dcgm``: URL of an exporter to ask, or
     ``auto``: look for one."""
-    return _devices(), [_system(), _cores(), *_libraries(), _governor(), _load(), *_telemetry(dcgm)]
+    return _devices(), [_system(), _cores(), *_libraries(), *_tracer(), _governor(), _load(), *_telemetry(dcgm)]
 
 
 _RUN = """\
@@ -139,6 +141,19 @@ def _libraries() -> list[Need]:
             remedy = f"pip install 'kube-timeslice-profiler[{name}]'" if needed else ""
             rows.append(Need(name, "missing" if needed else "note", "not installed (only a GPU needs it)", remedy))
     return rows
+
+
+def _tracer() -> list[Need]:
+    """What seeing the launches and waits of a program takes: a library of ours, and CUPTI."""
+    ours, theirs = library(), cupti()
+    needed = "missing" if cuda_devices() else "note"
+    rows = [Need("tracer", "ok", f"its library: {ours.path}")]
+    if ours.path is None:
+        rows = [Need("tracer", needed, ours.why, "install a C compiler (gcc or clang), with its C headers")]
+    if theirs.path is None:
+        why, _, remedy = theirs.why.partition("; ")
+        return [*rows, Need("CUPTI", needed, f"{why} (only programs on a GPU need it)", remedy)]
+    return [*rows, Need("CUPTI", "ok", f"{theirs.path}")]
 
 
 def _governor() -> Need:

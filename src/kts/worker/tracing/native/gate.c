@@ -1,6 +1,7 @@
 /* Where a program that is not to run now waits: at the first work that it would hand to the GPU. */
 #define _GNU_SOURCE
 #include <errno.h>
+#include <fcntl.h>
 #include <linux/futex.h>
 #include <sys/file.h>
 #include <sys/syscall.h>
@@ -8,21 +9,17 @@
 
 #include "tracer.h"
 
-static int control_file = -1;
 static bool abandoned;
-
-void gate_from(int control)
-{
-    control_file = control;
-}
 
 /* The worker holds a lock on the control file as long as it lives: the kernel gives it up for whoever dies. */
 static bool nobody_holds_it(void)
 {
-    if (flock(control_file, LOCK_SH | LOCK_NB) != 0)
-        return errno != EWOULDBLOCK;
-    flock(control_file, LOCK_UN);
-    return true;
+    const int control = open(ring_control_path(), O_RDONLY | O_CLOEXEC);
+    if (control < 0)
+        return errno == ENOENT || errno == ENOTDIR;
+    const bool free = flock(control, LOCK_SH | LOCK_NB) == 0 || errno != EWOULDBLOCK;
+    close(control);
+    return free;
 }
 
 void gate_pass(void)

@@ -8,7 +8,7 @@
 
 #include "tracer.h"
 
-enum { OLDEST = 13 }; /* CUPTI of CUDA 11.0: the activity records read here begin as they do there */
+enum { OLDEST = 13 }; /* CUPTI of CUDA 11.0: its activity records begin as the later ones do */
 
 static bool tried;
 static int (*result_string)(int, const char **);

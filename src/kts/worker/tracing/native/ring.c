@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -16,6 +17,9 @@
 
 static struct kts_header *_Atomic ring;
 static const struct kts_control *control;
+static char control_path[4096];
+static bool refused;
+static struct kts_header *parents; /* in a child: what it inherits names from */
 static struct kts_event *events;
 static uint64_t capacity;
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
@@ -28,6 +32,11 @@ struct kts_header *ring_header(void)
 const struct kts_control *ring_control(void)
 {
     return control;
+}
+
+const char *ring_control_path(void)
+{
+    return control_path;
 }
 
 static __thread uint32_t thread;
@@ -128,24 +137,23 @@ uint64_t ring_name(const char *name)
 
 static const struct kts_control *read_control(const char *folder)
 {
-    char path[4096];
-    snprintf(path, sizeof path, "%s/control", folder);
-    const int file = open(path, O_RDONLY | O_CLOEXEC);
+    snprintf(control_path, sizeof control_path, "%s/control", folder);
+    const int file = open(control_path, O_RDONLY | O_CLOEXEC);
     if (file < 0)
         return NULL;
     struct stat status;
     struct kts_control *seen = MAP_FAILED;
     if (fstat(file, &status) == 0 && status.st_size >= KTS_CONTROL_BYTES)
         seen = mmap(NULL, KTS_CONTROL_BYTES, PROT_READ, MAP_SHARED, file, 0);
-    if (seen == MAP_FAILED || strncmp(seen->magic, KTS_CONTROL_MAGIC, sizeof seen->magic) != 0 ||
+    close(file);
+    if (seen == MAP_FAILED)
+        return NULL;
+    if (strncmp(seen->magic, KTS_CONTROL_MAGIC, sizeof seen->magic) != 0 ||
         seen->version != KTS_VERSION || seen->capacity == 0 || (seen->capacity & (seen->capacity - 1)) != 0 ||
         seen->capacity > UINT64_C(1) << 32) {
-        if (seen != MAP_FAILED)
-            munmap(seen, KTS_CONTROL_BYTES);
-        close(file);
+        munmap(seen, KTS_CONTROL_BYTES);
         return NULL;
     }
-    gate_from(file);
     return seen;
 }
 
@@ -160,8 +168,31 @@ static void tell_program(char *program, size_t bytes)
             program[at] = ' ';
 }
 
-/* The file appears under its name when its header is whole. Its memory is taken now, so that no write ever fails. Who
- * may write into the folder may write into it: in a pod the worker is another user. */
+/* A lock on the ring for as long as this program lives, which its death and exec give up: so the worker sees that it is
+ * over, also from another pid namespace. High up: a program may count on low descriptors. */
+static void lock_for_life(int file)
+{
+    const int kept = fcntl(file, F_DUPFD_CLOEXEC, 500);
+    struct flock whole = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
+    if (kept >= 0) {
+        close(file);
+        file = kept;
+    }
+    fcntl(file, F_SETLK, &whole);
+}
+
+/* Asking for more than the program's own limit would send it a signal. */
+static bool take_room(int file, size_t bytes)
+{
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_FSIZE, &limit) == 0 && limit.rlim_cur < bytes)
+        return false;
+    return posix_fallocate(file, 0, (off_t)bytes) == 0;
+}
+
+/* The file appears under its name when its header is whole. Its memory is taken now, so that no write ever fails; where
+ * there is no room, the header alone says so. Who may write into the folder may write into it: in a pod the worker is
+ * another user. */
 static struct kts_header *make(const char *folder)
 {
     const int64_t began = now_ns();
@@ -175,13 +206,14 @@ static struct kts_header *make(const char *folder)
     if (stat(folder, &of_folder) == 0)
         (void)!fchmod(file, of_folder.st_mode & 0666);
     size_t bytes = KTS_EVENTS_OFFSET + control->capacity * sizeof(struct kts_event);
-    const bool room = posix_fallocate(file, 0, (off_t)bytes) == 0;
+    const bool room = take_room(file, bytes);
     if (!room) {
         bytes = sizeof(struct kts_header);
-        if (ftruncate(file, 0) != 0 || posix_fallocate(file, 0, (off_t)bytes) != 0)
+        if (ftruncate(file, 0) != 0 || !take_room(file, bytes))
             goto failed;
     }
-    struct kts_header *header = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_POPULATE, file, 0);
+    struct kts_header *header =
+        mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_POPULATE, file, 0);
     if (header == MAP_FAILED)
         goto failed;
     memcpy(header->magic, KTS_RING_MAGIC, sizeof KTS_RING_MAGIC);
@@ -196,9 +228,13 @@ static struct kts_header *make(const char *folder)
         header->reason = KTS_NO_MEMORY;
         snprintf(header->why, sizeof header->why, "no room for the ring in %s", folder);
     }
+    if (parents && room) { /* the child's numbers of names are its parent's */
+        header->names_used = __atomic_load_n(&parents->names_used, __ATOMIC_ACQUIRE);
+        memcpy((char *)header + KTS_NAMES_OFFSET, (char *)parents + KTS_NAMES_OFFSET, header->names_used);
+    }
+    lock_for_life(file);
     if (rename(hidden, path) != 0)
         unlink(hidden);
-    close(file);
     if (!room) {
         munmap(header, bytes);
         return NULL;
@@ -212,8 +248,9 @@ failed:
 
 static void in_child(void)
 {
+    parents = ring_header() ? ring_header() : parents;
     atomic_store(&ring, NULL);
-    memset((void *)names, 0, sizeof names);
+    refused = false;
     pthread_mutex_init(&lock, NULL);
     thread = 0;
     inject_forget();
@@ -236,21 +273,25 @@ bool ring_begin(void)
     const char *folder = getenv("KTS_TRACE_DIR");
     if (ring_header())
         return true;
-    if (!folder || !*folder)
+    if (!folder || !*folder || refused)
         return false;
     const int error = errno;
     pthread_mutex_lock(&lock);
-    if (!ring_header() && (control || (control = read_control(folder)))) {
-        capacity = control->capacity;
-        struct kts_header *made = make(folder);
-        if (made)
+    if (!handlers) {
+        handlers = true;
+        pthread_atfork(NULL, NULL, in_child);
+        atexit(at_exit);
+    }
+    if (!ring_header() && !refused) {
+        struct kts_header *made = NULL;
+        if (control || (control = read_control(folder)))
+            made = make(folder);
+        if (made) {
+            capacity = control->capacity;
             events = (struct kts_event *)((char *)made + KTS_EVENTS_OFFSET);
-        atomic_store_explicit(&ring, made, memory_order_release);
-        if (made && !handlers) {
-            handlers = true;
-            pthread_atfork(NULL, NULL, in_child);
-            atexit(at_exit);
         }
+        refused = !made;
+        atomic_store_explicit(&ring, made, memory_order_release);
     }
     pthread_mutex_unlock(&lock);
     errno = error;

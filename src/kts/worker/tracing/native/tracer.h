@@ -19,6 +19,7 @@ static inline int64_t now_ns(void)
 bool ring_begin(void);                                      /* this process has a ring from now on; else stays out */
 struct kts_header *ring_header(void);                       /* NULL: stays out */
 const struct kts_control *ring_control(void);
+const char *ring_control_path(void);
 void ring_put(struct kts_event *);                          /* counts it as lost where there is no room */
 void ring_lost(uint64_t count);
 void ring_say(uint32_t reason, const char *format, ...) __attribute__((format(printf, 2, 3)));
@@ -28,7 +29,6 @@ uint32_t ring_thread(void);
 
 /* gate.c */
 void gate_pass(void);                                       /* returns when the gate is open */
-void gate_from(int control);                                /* descriptor of the control file */
 
 /* calls.c */
 void calls_seen(void *, uint32_t domain, uint32_t id, const void *data); /* a cupti_callback */
