@@ -12,7 +12,7 @@ from kts.k8s.cluster import preflight
 from kts.k8s.cluster.api import Api
 from kts.k8s.cluster.exporters import find
 from kts.k8s.objects.exporters import AUTO
-from kts.k8s.objects.needs import Need
+from kts.k8s.objects.needs import Need, Status
 from kts.k8s.objects.settings import ClusterSettings
 from kts.report.sections.activity import source_name
 from kts.telemetry.choice import probe
@@ -146,7 +146,7 @@ def _libraries() -> list[Need]:
 def _tracer() -> list[Need]:
     """What seeing the launches and waits of a program takes: a library of ours, and CUPTI."""
     ours, theirs = library(), cupti()
-    needed = "missing" if cuda_devices() else "note"
+    needed: Status = "missing" if cuda_devices() else "note"
     rows = [Need("tracer", "ok", f"its library: {ours.path}")]
     if ours.path is None:
         rows = [Need("tracer", needed, ours.why, "install a C compiler (gcc or clang), with its C headers")]

@@ -42,8 +42,8 @@ def cupti(argv: Sequence[str] = (), env: Mapping[str, str] | None = None) -> Cup
         there = [path for folder in folders for path in _libraries(folder)]
         if there:
             return _as_told(max(there, key=_version))
-    if path := _linkers():
-        return _as_told(path)
+    if known := _linkers():
+        return _as_told(known)
     return Cupti(None, why=f"no libcupti in Python's packages or a CUDA toolkit; {_REMEDY}")
 
 
