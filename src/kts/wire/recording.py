@@ -19,6 +19,7 @@ from kts.wire.messages import Failed, Message
 
 PREFIX = "KTS_PROFILE,v1,"
 MAX_BYTES = 256 * 1024 * 1024
+NO_WAIT = -1
 
 
 class Request(msgspec.Struct, frozen=True, kw_only=True):
@@ -33,11 +34,13 @@ class Stretch(msgspec.Struct, frozen=True, kw_only=True):
     """Iterations one after the other at the tenant's pacing.
 
     ``records``: packed `RECORD`. ``issue_ns``: int64, one per record: from submission until all of it was handed to
-    the device; empty where nobody can tell.
+    the device; empty where nobody can tell. ``calls``: what the host did in some of them, where a program's calls were
+    seen.
     """
 
     records: bytes
     issue_ns: bytes = b""
+    calls: Launches | None = None
 
     @property
     def rows(self) -> Records:
@@ -51,17 +54,37 @@ class Stretch(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Launches(msgspec.Struct, frozen=True, kw_only=True):
-    """The launches of a traced stretch, int64. ``counts``: per iteration; the others one after the other.
+    """The launches of a stretch, int64. ``counts``: per iteration; the others one after the other.
 
-    ``offset_ns``: from the iteration's beginning until the GPU could have started it; ``duration_ns``: on the GPU.
-    ``stopwatch_waits``: the first event of the device's stopwatch waits for the GPU as a kernel does; False where a
-    copy engine records it.
+    ``offset_ns``: from the iteration's beginning, without the time that its host had waited by then, until the GPU
+    could have started it; ``duration_ns``: on the GPU, 0 where only calls were seen. ``stopwatch_waits``: the first
+    event of the device's stopwatch waits for the GPU as a kernel does; False where a copy engine records it.
+
+    Of a program, else empty. ``of``: the records of the stretch that these iterations are, rising. ``wait_ns``: when
+    the host began to wait for the GPU after this launch, counted as ``offset_ns``; `NO_WAIT`: it did not before the
+    next. ``waited_ns``: how long until it went on. ``apart``: 1 where a copy engine does it. ``lane``: streams,
+    numbered.
     """
 
     counts: bytes
     offset_ns: bytes
     duration_ns: bytes
     stopwatch_waits: bool = True
+    of: bytes = b""
+    wait_ns: bytes = b""
+    waited_ns: bytes = b""
+    apart: bytes = b""
+    lane: bytes = b""
+
+    def check(self) -> None:
+        """ValueError where columns do not fit together."""
+        counts: NDArray[Any] = unpacked(self.counts)
+        optional = [column for column in (self.wait_ns, self.waited_ns, self.apart, self.lane) if column]
+        lengths = {len(unpacked(column)) for column in (self.offset_ns, self.duration_ns, *optional)}
+        if (counts < 0).any() or lengths != {int(counts.sum())}:
+            raise ValueError("launches of unequal number")
+        if self.of and (len(unpacked(self.of)) != len(counts) or (np.diff(unpacked(self.of), prepend=-1) < 1).any()):
+            raise ValueError("launches of other iterations")
 
 
 class Recording(Message, frozen=True, kw_only=True):
@@ -124,13 +147,20 @@ def _sound(result: Recording | Failed) -> Recording | Failed:
     if isinstance(result, Failed):
         return result
     for stretch in (result.plain, result.cold, result.traced):
-        if stretch is not None and stretch.issue_ns and len(stretch.rows) != len(unpacked(stretch.issue_ns)):
+        if stretch is None:
+            continue
+        if stretch.issue_ns and len(stretch.rows) != len(unpacked(stretch.issue_ns)):
             raise ValueError("records and issue times of unequal number")
+        if stretch.calls is not None:
+            _belongs(stretch.calls, stretch)
     if (result.traced is None) != (result.launches is None):
         raise ValueError("launches without their iterations")
     if result.traced is not None and result.launches is not None:
-        counts: NDArray[Any] = unpacked(result.launches.counts)
-        lengths = {len(unpacked(result.launches.offset_ns)), len(unpacked(result.launches.duration_ns))}
-        if len(counts) != len(result.traced.rows) or lengths != {int(counts.sum())}:
-            raise ValueError("launches and iterations of unequal number")
+        _belongs(result.launches, result.traced)
     return result
+
+
+def _belongs(launches: Launches, stretch: Stretch) -> None:
+    of = unpacked(launches.of)
+    if (of[-1] >= len(stretch.rows)) if len(of) else len(unpacked(launches.counts)) != len(stretch.rows):
+        raise ValueError("launches and iterations of unequal number")

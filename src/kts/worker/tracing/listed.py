@@ -1,0 +1,316 @@
+"""From the events of a traced program to the launches, copies and waits of each of its iterations. Pure.
+
+A call that hands work over belongs to the iteration in which it begins. What the GPU did for it has the call's
+correlation. Between two such calls the host may wait: from the begin of the first wait to the end of the last,
+whatever lies between, because a host goes on as long after its queue has emptied. A wait during which another thread
+hands work over holds nothing up: it is time of the host. So is one before the first launch. What follows the last
+launch is the iteration's end, and not listed.
+
+A copy that waits by itself, or is followed by a wait (where memory is pageable, a driver waits in the copy), waits
+from its own begin on. A query that answers "done" ends a wait that began when the last launch had returned: it polled.
+
+Streams are lanes where work of several ran at the same time, else all are one lane.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kts.model.records import Records
+from kts.wire.recording import NO_WAIT, Launches, packed
+from kts.worker.tracing.layout import EVENT, Flag, Kind
+
+LOST = 0.01
+"""Where the GPU did more than this without a call that was seen, the events are not of whole iterations."""
+CONCURRENT = 0.05
+"""From this share of the GPU's time on, streams that ran at the same time are lanes of their own."""
+
+_WORK = (Kind.LAUNCH, Kind.GRAPH, Kind.COPY, Kind.SET)
+_WAITS = (Kind.WAIT, Kind.QUERY)
+_DONE = (Kind.KERNEL, Kind.COPIED, Kind.SETTLED)
+_SLACK_NS = 20_000  # a program's own clock may say that it ended as much before its last wait did
+_NEVER = 2**62
+_COPY_ENGINE = Flag.TO_DEVICE | Flag.TO_HOST
+
+Ints = NDArray[np.int64]
+Bools = NDArray[np.bool_]
+Events = NDArray[np.void]
+
+
+class ListingError(Exception):
+    """The events are not those of whole iterations."""
+
+
+class Listing(NamedTuple):
+    """``launches``: of the iterations that are whole; ``launches.of`` says which. ``usual_ns``: from a call's return
+    until an idle GPU begins. Left out: ``lost`` iterations, of which events were lost, ``unfinished``, of which the
+    GPU's part is missing, ``empty``, which launched nothing. ``early``: share of those listed whose host did not wait
+    for all of their work. ``outside``: share of the GPU's time that was launched in no iteration."""
+
+    launches: Launches
+    usual_ns: int
+    lost: int
+    unfinished: int
+    empty: int
+    early: float
+    outside: float
+
+
+def listed(
+    processes: Sequence[Events], rows: Records, *, gaps: Sequence[tuple[int, int]] = (), usual_ns: int | None = None
+) -> Listing:
+    """The iterations ``rows``, in order of submission, by the events (`EVENT`) of each process, in any order.
+
+    ``gaps``: times in which events were lost, ns, from and to. ``usual_ns``: that of a stretch in which the GPU was
+    seen, where it was not in this one. ListingError where no iteration is whole, or over 1 % of what the GPU did has
+    no call.
+    """
+    calls, did = _calls(processes), _did(processes)
+    submit, retire = rows["submit_ns"].astype(np.int64), rows["retire_ns"].astype(np.int64)
+    place = did.of(calls)
+    which = np.searchsorted(submit, calls["begin_ns"], side="right") - 1
+    inside = which >= 0
+    until = np.where(np.isin(calls["kind"], _WAITS), calls["end_ns"] - _SLACK_NS, calls["begin_ns"])
+    inside[inside] = until[inside] <= retire[which[inside]]
+    seen = len(did.call) > 0
+    outside = _outside(did, place, inside, submit, retire) if seen else 0.0
+    if usual_ns is None:
+        usual_ns = did.usual_ns(calls, place)
+    calls, which, place = calls[inside], which[inside], place[inside]
+    hands = _hands(calls)
+    if seen:  # a copy or memset for which the GPU did nothing is none
+        hands &= (place >= 0) | ~np.isin(calls["kind"], (Kind.COPY, Kind.SET))
+    lost = _overlap(submit, retire, gaps)
+    launched = np.isin(calls["kind"], _WORK) & hands
+    empty = np.bincount(which[launched], minlength=len(rows)) == 0
+    unfinished = np.bincount(which[launched & (place < 0)], minlength=len(rows)) > 0 if seen else np.zeros_like(empty)
+    whole = ~(lost | empty | unfinished)
+    left_out = int(lost.sum()), int((unfinished & ~lost).sum()), int((empty & ~lost).sum())
+    if not whole.any():
+        raise ListingError(
+            f"of {len(rows)} iterations {left_out[0]} lost events, {left_out[1]} lack what the GPU did, and "
+            f"{left_out[2]} launched nothing"
+        )
+    chosen = whole[which] & (hands | np.isin(calls["kind"], _WAITS))
+    host = _Host.of(calls[chosen], which[chosen], hands[chosen], submit, usual_ns)
+    place = place[chosen & hands]
+    launches = Launches(
+        of=packed(np.flatnonzero(whole)),
+        counts=packed(host.counts),
+        offset_ns=packed(host.offset_ns),
+        wait_ns=packed(host.wait_ns),
+        waited_ns=packed(host.waited_ns),
+        duration_ns=packed(did.duration_ns(place)),
+        apart=packed(_apart(calls[chosen & hands], did, place)),
+        lane=packed(_lanes(calls[chosen & hands], did, place)),
+    )
+    return Listing(launches, usual_ns, *left_out, host.early, outside)
+
+
+class Did(NamedTuple):
+    """What the GPU did, by call, a row each: process and correlation of the ``call`` (rising), first begin, last end,
+    and whether a copy engine did it."""
+
+    call: Ints
+    begin_ns: Ints
+    end_ns: Ints
+    apart: Bools
+
+    def of(self, calls: Events) -> Ints:
+        """For each call its row, by its own correlation, else by the driver's call in it; -1: the GPU did nothing."""
+        row = np.full(len(calls), -1, dtype=np.int64)
+        for name in ("inner", "correlation") if len(self.call) else ():
+            wanted = _number(calls["process"], calls[name])
+            at = np.minimum(np.searchsorted(self.call, wanted), len(self.call) - 1)
+            there = (self.call[at] == wanted) & (calls[name] > 0)
+            row[there] = at[there]
+        return row
+
+    def duration_ns(self, rows: Ints) -> Ints:
+        """Of each of ``rows``, 0 for -1."""
+        found = np.zeros(len(rows), dtype=np.int64)
+        there = rows >= 0
+        found[there] = (self.end_ns - self.begin_ns)[rows[there]]
+        return found
+
+    def usual_ns(self, calls: Events, rows: Ints) -> int:
+        """From a launch's return until the GPU begins, if it had nothing else to do: median, 0 if it always had."""
+        order = np.argsort(self.begin_ns, kind="stable")
+        busy_until = np.empty(len(order), dtype=np.int64)
+        busy_until[order] = np.concatenate([[-_NEVER], np.maximum.accumulate(self.end_ns[order])[:-1]])[: len(order)]
+        launches = (rows >= 0) & np.isin(calls["kind"], (Kind.LAUNCH, Kind.GRAPH))
+        returned, rows = calls["end_ns"][launches], rows[launches]
+        idle = busy_until[rows] <= returned
+        return round(float(np.median((self.begin_ns[rows] - returned)[idle]))) if idle.any() else 0
+
+
+def _calls(processes: Sequence[Events]) -> Events:
+    """All that succeeded, in order of time, with the number of their process."""
+    parts = []
+    for number, events in enumerate(processes):
+        ours = events[(events["kind"] < Kind.KERNEL) & (events["flags"] & Flag.FAILED == 0)]
+        part = np.empty(len(ours), _CALL)
+        for name in EVENT.names or ():
+            part[name] = ours[name]
+        part["process"] = number
+        parts.append(part)
+    calls = np.concatenate([np.empty(0, _CALL), *parts])
+    return calls[np.lexsort((calls["seq"], calls["begin_ns"]))]
+
+
+_CALL = np.dtype([*EVENT.descr, ("process", "<u4")])
+
+
+def _did(processes: Sequence[Events]) -> Did:
+    events = [part[np.isin(part["kind"], _DONE)] for part in processes]
+    done = np.concatenate([np.empty(0, EVENT), *events])
+    call = _number(np.repeat(np.arange(len(events)), [len(part) for part in events]), done["correlation"])
+    order = np.argsort(call, kind="stable")
+    call, done = call[order], done[order]
+    first = np.flatnonzero(np.diff(call, prepend=-1))
+    if not len(first):
+        return Did(call, *(np.empty(0, np.int64),) * 2, np.empty(0, np.bool_))
+    apart = (done["kind"] == Kind.COPIED) & (done["flags"] & _COPY_ENGINE > 0)
+    return Did(
+        call[first],
+        np.minimum.reduceat(done["begin_ns"], first),
+        np.maximum.reduceat(done["end_ns"], first),
+        np.logical_and.reduceat(apart, first),
+    )
+
+
+def _number(process: NDArray[np.integer], correlation: NDArray[np.integer]) -> Ints:
+    return np.asarray((process.astype(np.int64) << 32) | correlation.astype(np.int64))
+
+
+def _hands(calls: Events) -> Bools:
+    """Which hand something over. An event that is recorded behind a copy engine's copy is no launch: it waits for no
+    turn."""
+    work = np.isin(calls["kind"], _WORK)
+    nothing = np.isin(calls["kind"], (Kind.COPY, Kind.SET)) & (calls["detail"] == 0)
+    by_stream = np.lexsort((np.arange(len(calls)), calls["stream"], calls["context"], calls["process"]))
+    there = calls[by_stream]
+    latest = np.maximum.accumulate(np.where(work[by_stream], np.arange(len(calls)), -1))
+    before = there[np.maximum(latest, 0)]
+    same = (latest >= 0) & (_stream(before) == _stream(there))
+    copied = np.empty(len(calls), np.bool_)
+    copied[by_stream] = same & (before["kind"] == Kind.COPY) & (before["flags"] & _COPY_ENGINE > 0)
+    return np.asarray((work & ~nothing) | ((calls["kind"] == Kind.RECORD) & ~copied))
+
+
+def _stream(calls: Events) -> Events:
+    return calls[["process", "context", "stream"]]
+
+
+def _outside(did: Did, rows: Ints, inside: Bools, submit: Ints, retire: Ints) -> float:
+    """Share of the GPU's time between the first and the last iteration that was launched in none. ListingError where
+    over 1 % of what it did has no call at all."""
+    among = (did.begin_ns >= submit[0]) & (did.begin_ns <= retire[-1])
+    called, ours = np.zeros(len(among), np.bool_), np.zeros(len(among), np.bool_)
+    called[rows[rows >= 0]] = True
+    ours[rows[inside & (rows >= 0)]] = True
+    lost = int((among & ~called).sum())
+    if lost > LOST * among.sum():
+        raise ListingError(f"{lost} of {among.sum()} kernels and copies belong to no call that was seen")
+    took = did.duration_ns(np.arange(len(among)))
+    return float(took[among & ~ours].sum() / max(took[among].sum(), 1))
+
+
+def _overlap(submit: Ints, retire: Ints, gaps: Sequence[tuple[int, int]]) -> Bools:
+    found = np.zeros(len(submit), np.bool_)
+    for begin_ns, end_ns in gaps:
+        found |= (submit <= end_ns) & (retire >= begin_ns)
+    return found
+
+
+class _Host(NamedTuple):
+    """Launches per iteration, and of each launch what `Launches` says; ``early`` as in `Listing`."""
+
+    counts: Ints
+    offset_ns: Ints
+    wait_ns: Ints
+    waited_ns: Ints
+    early: float
+
+    @classmethod
+    def of(cls, calls: Events, which: Ints, hands: Bools, submit: Ints, usual_ns: int) -> _Host:
+        """Of calls of the iterations ``which``; ``hands``: those that hand something over, the others are waits."""
+        hand, of = calls[hands], which[hands]
+        last = np.append(of[1:] != of[:-1], True)
+        begins, ends = _waits(calls, which, hands, last)
+        waited = ends > -_NEVER
+        held = waited & ~last
+        took = np.where(held, ends - begins, 0)
+        first = np.flatnonzero(np.append(True, last[:-1]))
+        number = np.cumsum(np.append(True, last[:-1])) - 1
+        before = np.cumsum(took) - took
+        base = submit[of] + before - before[first][number]
+        returned = np.where(hand["flags"] & Flag.WAITED > 0, hand["begin_ns"], np.minimum(hand["end_ns"], begins))
+        offset = np.maximum(returned + usual_ns - base, 0)
+        until = np.maximum(np.where(held, begins - base, 0), offset)
+        far = int(until.max()) + 1  # more than any: so one running maximum serves all iterations
+        latest = np.maximum.accumulate(until + far * number) - far * number
+        offset[1:] = np.where(last[:-1], offset[1:], np.maximum(offset[1:], latest[:-1]))
+        return cls(
+            counts=np.diff(np.append(first, len(hand))),
+            offset_ns=offset,
+            wait_ns=np.where(held, np.maximum(until, offset), NO_WAIT),
+            waited_ns=took,
+            early=1.0 - float(waited[last].mean()),
+        )
+
+
+def _waits(calls: Events, which: Ints, hands: Bools, last: Bools) -> tuple[Ints, Ints]:
+    """For each launch when its host began to wait after it, and stopped; plus and minus `_NEVER` where it did not."""
+    hand, of = calls[hands], which[hands]
+    waits = np.isin(calls["kind"], _WAITS) | (hands & (calls["flags"] & Flag.WAITED > 0))
+    behind = (np.cumsum(hands) - 1)[waits]  # the launch that each wait follows, or is
+    goes_on = np.append(np.where(last[:-1], _NEVER, hand["begin_ns"][1:]), _NEVER)  # when the next is handed over
+    ours = (behind >= 0) & (of[np.maximum(behind, 0)] == which[waits])
+    ours &= calls["end_ns"][waits] <= goes_on[np.maximum(behind, 0)]
+    wait, behind = calls[waits][ours], behind[ours]
+    begins, ends = np.full(len(hand), _NEVER), np.full(len(hand), -_NEVER)
+    np.minimum.at(begins, behind, _begins(wait, hand[behind]))
+    np.maximum.at(ends, behind, wait["end_ns"].astype(np.int64))
+    return begins, ends
+
+
+def _begins(wait: Events, hand: Events) -> Ints:
+    """When the host began to wait, for each wait and the launch before it."""
+    begin = wait["begin_ns"].astype(np.int64)
+    mine = (wait["thread"] == hand["thread"]) & (wait["process"] == hand["process"])
+    to_host = mine & (hand["kind"] == Kind.COPY) & (hand["flags"] & Flag.TO_HOST > 0)
+    begin = np.where(mine & (wait["kind"] == Kind.QUERY), hand["end_ns"].astype(np.int64), begin)
+    return np.asarray(np.where(to_host, hand["begin_ns"].astype(np.int64), begin))
+
+
+def _apart(hand: Events, did: Did, rows: Ints) -> Bools:
+    told = (hand["kind"] == Kind.COPY) & (hand["flags"] & _COPY_ENGINE > 0)
+    there = rows >= 0
+    told[there] = did.apart[rows[there]]
+    return np.asarray(told)
+
+
+def _lanes(hand: Events, did: Did, rows: Ints) -> Ints:
+    """The stream of each, numbered as they appear, where those of several ran at the same time; else all 0."""
+    lane = np.zeros(len(hand), dtype=np.int64)
+    _, first, stream = np.unique(_stream(hand), return_index=True, return_inverse=True)
+    there = rows >= 0
+    if len(first) == 1 or not there.any():
+        return lane
+    begin, end = did.begin_ns[rows[there]], did.end_ns[rows[there]]
+    apiece = sum(_covered(begin[ours], end[ours]) for k in range(len(first)) if (ours := stream[there] == k).any())
+    if apiece - _covered(begin, end) < CONCURRENT * apiece:
+        return lane
+    return np.asarray(np.argsort(np.argsort(first))[stream])
+
+
+def _covered(begin: Ints, end: Ints) -> int:
+    """How much time lies in at least one of these intervals."""
+    order = np.argsort(begin, kind="stable")
+    begin, end = begin[order], np.maximum.accumulate(end[order])
+    return int((end - np.maximum(begin, np.append(begin[:1], end[:-1]))).clip(0).sum())
