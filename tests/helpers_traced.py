@@ -38,6 +38,7 @@ class Traced:
     _held: int = 0
     _waits_since: int | None = None
     _returned: int = 0
+    _ready: int = 0
 
     def begin(self) -> None:
         """An iteration is submitted."""
@@ -73,7 +74,7 @@ class Traced:
         self.duration.append(ns)
         self.waited.append(-1)
         self.counts[-1] += 1
-        self._waits_since, self._returned = None, self.now
+        self._waits_since, self._returned, self._ready = None, self.now, returned + USUAL_NS
         detail = ns if kind in (Kind.COPY, Kind.SET) else 0
         self._event(begin, self.now, kind, flags, stream, own, inner, detail)
         if blocks:
@@ -93,7 +94,7 @@ class Traced:
             self.duration.append(0)
             self.waited.append(-1)
             self.counts[-1] += 1
-            self._waits_since, self._returned = None, self.now
+            self._waits_since, self._returned, self._ready = None, self.now, self.now + USUAL_NS
 
     def wait(self, kind: Kind = Kind.WAIT, notice_ns: int = 2000) -> None:
         """Waits until all streams are empty."""
@@ -129,8 +130,8 @@ class Traced:
         """Between two launches there is one wait, from the begin of the first."""
         if not self.counts[-1]:
             return
-        if self._waits_since is None:
-            self._waits_since = begin
+        if self._waits_since is None:  # not before the GPU could have begun what is waited for
+            self._waits_since = max(begin, min(self._ready, self.now))
         before = max(self.waited[-1], 0)
         self.waited[-1] = self.now - self._waits_since
         self._held += self.waited[-1] - before

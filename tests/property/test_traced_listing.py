@@ -104,9 +104,9 @@ def test_calls_alone_give_the_same_but_for_durations(iterations: list[list[tuple
         assert name == "duration" or (a == b).all()
 
 
-def program(n: int, **kwargs: bool) -> Traced:
+def program(n: int) -> Traced:
     """``n`` iterations: one launch, a wait, two launches, a wait."""
-    one = Traced(**kwargs)
+    one = Traced()
     for _ in range(n):
         one.begin()
         one.launch(50_000)

@@ -20,10 +20,11 @@ def generator(seed: int, *parts: str | int) -> np.random.Generator:
 
 
 def cycle_ms(profile: Profile) -> float:
-    """Mean time from one iteration to the next, alone: think time included, or the interval of the arrivals."""
+    """Mean time from one iteration to the next, alone: think time and pause included, or the interval of the
+    arrivals."""
     arrivals = profile.arrivals
     if isinstance(arrivals, Closed):
-        return service_alone_ms(profile) + arrivals.think_ms
+        return service_alone_ms(profile) + arrivals.think_ms + float(profile.pause_ms.mean())
     return arrivals.interval_ms
 
 
@@ -57,7 +58,7 @@ def stream(
     start = 0.0
     if isinstance(arrivals, Closed):
         low, high = (arrivals.think_ms * (1 + sign * arrivals.jitter) for sign in (-1, 1))
-        think = rng.uniform(low, high, planned)
+        think = rng.uniform(low, high, planned) + profile.pause_ms[pick]
         service_ns = ms_to_ns(service_alone_ms(profile))
         start = ns_to_ms(max(arrivals.first_submission_ns(service_ns, derive(seed, "phase", name)), 0))
     else:

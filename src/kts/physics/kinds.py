@@ -9,17 +9,21 @@ import numpy as np
 from kts.physics.profiling import BUSY, ends_ms
 from kts.physics.values import Profile
 
-Kind = Literal["gpu", "graph", "short", "eager"]
+Kind = Literal["gpu", "graph", "short", "eager", "trips"]
 KINDS: tuple[Kind, ...] = ("gpu", "short", "graph", "eager")
+"""Those that the model error was fitted to. For others `kts.physics.forecast.ModelError.relative` stands."""
 
 MANY = 10
 """From so many launches on, an iteration has host time between its kernels, and may lose its turn there."""
 
 
 def kind_of(profile: Profile) -> Kind:
-    """``graph``: a replayed CUDA graph. ``gpu``: kernels are `BUSY` of an iteration alone or more. Of the rest, whose
-    iteration is host time: ``eager`` with `MANY` launches or more, else ``short``. Medians over the iterations."""
+    """``trips``: the host waits in the middle. ``graph``: a replayed CUDA graph. ``gpu``: kernels are `BUSY` of an
+    iteration alone or more. Of the rest, whose iteration is host time: ``eager`` with `MANY` launches or more, else
+    ``short``. Medians over the iterations."""
     them = profile.iterations
+    if them.wait_ms is not None and np.median(np.add.reduceat(~np.isnan(them.wait_ms), them.first[:-1])) >= 1:
+        return "trips"
     if profile.settles_next:
         return "graph"
     if host_share(profile) <= 1 - BUSY:

@@ -14,11 +14,12 @@ import numpy as np
 from msgspec.structs import replace
 
 from kts.errors import DataError
-from kts.model.plan import Tenant
+from kts.model.plan import PROGRAM, Tenant
 from kts.model.records import clock_ms
 from kts.model.run import DeviceInfo
+from kts.physics.programs import joined, partners, pauses_ms
 from kts.physics.recorded import MOST, burst_ms, host_is_device
-from kts.physics.values import EMPTY, Floats, Gpu, Ints, Iterations, Packed, Profile, bursts, make_profile
+from kts.physics.values import EMPTY, Floats, Gpu, Iterations, Packed, Profile, bursts, make_profile
 from kts.wire.recording import Launches, Recording, Stretch, unpacked
 
 BUSY = 0.8
@@ -44,14 +45,21 @@ def profile_of_recording(recording: Recording, tenant: Tenant, kts: str = "") ->
     """The profile of ``tenant``. DataError where the recording's times cannot be."""
     plain = Times.of(recording.plain)
     inflation = 1.0
+    pause: Floats = np.empty(0)
     how = f"{len(plain.service)} iterations alone at its own pacing; "
-    if recording.traced is not None and recording.launches is not None:
+    if recording.plain.calls is not None and recording.traced is not None and recording.launches is not None:
+        found = joined(recording.plain, recording.plain.calls, recording.traced, recording.launches)
+        iterations, pause, inflation = found.iterations, found.pause_ms, found.inflation
+        how += f"launches and waits of {iterations.n} more from the {recording.note}"
+    elif recording.traced is not None and recording.launches is not None:
         traced = Times.of(recording.traced)
         iterations = untraced(plain, traced, listed(recording.launches), recording.queued_ms)
         inflation = float(np.median(traced.issue) / np.median(plain.issue))
         how += f"launches of {len(traced.service)} more from the {recording.note}"
     else:
         iterations = as_bursts(plain, recording.device, tenant.work.workload)
+        if tenant.work.workload == PROGRAM:
+            pause = pauses_ms(recording.plain)[: iterations.n]
         how += f"single bursts: {recording.note}"
     device = recording.device
     gpu = Gpu.of(device)
@@ -73,9 +81,10 @@ def profile_of_recording(recording: Recording, tenant: Tenant, kts: str = "") ->
         raise DataError(f"tenant {tenant.name}: the recording makes no profile: {error}", "profile it again") from error
     return replace(
         made,
+        pause=Packed.of_ms(pause),
         method="burst" if recording.launches is None else "launches",
         stopwatch_waits=recording.launches is None or recording.launches.stopwatch_waits,
-        settles_next=tenant.work.graph,
+        settles_next=tenant.work.graph or (recording.launches is not None and recording.launches.graph),
         tracer_inflation=inflation,
         host_warm_ms=host_ms(recording.plain, device),
         host_cold_ms=None if recording.cold is None else host_ms(recording.cold, device),
@@ -154,14 +163,6 @@ def recalibrated(profile: Profile, service_ms: Floats, device_ms: Floats) -> Pro
         solo_device=Packed.of_ms(device_ms) if np.isfinite(device_ms).all() else EMPTY,
         how=f"{profile.how}; host times of {len(service_ms)} newer iterations alone",
     )
-
-
-def partners(plain: Floats, traced: Floats) -> Ints:
-    """For each traced iteration the untraced one at the same quantile, shape of ``traced``. Ties in order of time."""
-    rank = np.empty(len(traced), dtype=np.int64)
-    rank[np.argsort(traced, kind="stable")] = np.arange(len(traced))
-    place = ((rank + 0.5) / len(traced) * len(plain)).astype(np.int64)
-    return np.asarray(np.argsort(plain, kind="stable")[place], dtype=np.int64)
 
 
 def ends_ms(them: Iterations) -> Floats:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from msgspec.structs import replace
 
 from kts.arrivals import Closed
 from kts.physics.draws import cycle_ms
@@ -26,13 +27,14 @@ def as_burst(profile: Profile, how: SharingModel) -> Profile:
     if profile.is_burst:
         return profile
     alone = _one_by_one(them, how)
-    return make_profile(
+    made = make_profile(
         profile.tenant,
         bursts(alone.device_ms, alone.service_ms - alone.device_ms),
         profile.gpu,
         arrivals=profile.arrivals,
         deadline_ms=profile.deadline_ms,
     )
+    return replace(made, pause=profile.pause)
 
 
 def _one_by_one(them: Iterations, how: SharingModel) -> Completed:

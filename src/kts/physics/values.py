@@ -252,7 +252,8 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     ``method``: ``launches`` (a trace of every launch) or ``burst`` (one launch of the whole duration).
     ``counts``, ``offset``, ``duration``, ``retire``, ``lane`` (empty: one lane): see `Iterations`. ``waiting``: places
     of the launches behind which the host waits, among all; ``wait``, ``notice``: of these; ``apart``: places of what a
-    copy engine does. ``solo_service`` and ``solo_device``:
+    copy engine does. ``pause``: of a program, from each iteration's end until it goes on with the next (empty: at
+    once). ``solo_service`` and ``solo_device``:
     iterations alone without a tracer, for the solo figures (may be empty). ``tracer_inflation``: traced host
     time over untraced, already taken out of the offsets. ``host_warm_ms``, ``host_cold_ms``: what an iteration takes
     of the host, median, at the tenant's pacing and after a second of idleness. ``stopwatch_waits``: the device's
@@ -278,6 +279,7 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     notice: Packed = EMPTY
     apart: Packed = EMPTY
     lane: Packed = EMPTY
+    pause: Packed = EMPTY
     solo_service: Packed = EMPTY
     solo_device: Packed = EMPTY
     queue_depth: int | None = None
@@ -317,6 +319,14 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True, dict=True):
         )
         found.check()
         return found
+
+    @cached_property
+    def pause_ms(self) -> Floats:
+        """``pause`` of each iteration, shape ``(n,)``. ValueError if it cannot be."""
+        pause = self.pause.ms if self.pause.n else np.zeros(self.counts.n)
+        if len(pause) != self.counts.n or (pause < 0).any():
+            raise ValueError("pauses of other iterations")
+        return pause
 
     def scaled(self, speed: float) -> Profile:
         """The tenant on a GPU ``speed`` times as fast: kernels shorten, the host and what is copied stay as they are.

@@ -14,7 +14,7 @@ from kts.errors import RefusalError
 from kts.physics.draws import cycle_ms, service_alone_ms
 from kts.physics.forecast import MixForecast, ModelError
 from kts.physics.predict import Effort, Predictor
-from kts.physics.values import Fingerprint, Profile
+from kts.physics.values import EMPTY, Fingerprint, Profile
 
 
 @dataclass(frozen=True)
@@ -85,5 +85,5 @@ def at_rate(profile: Profile, factor: float) -> Profile:
                 f"{profile.tenant}: {factor:g} times its rate is more than back to back ({fastest:.3g} times)",
                 "ask for a lower rate",
             )
-        return replace(profile, arrivals=Closed(think_ms=think, jitter=arrivals.jitter))
+        return replace(profile, arrivals=Closed(think_ms=think, jitter=arrivals.jitter), pause=EMPTY)
     return replace(profile, arrivals=arrivals.faster(factor))

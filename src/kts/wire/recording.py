@@ -63,7 +63,7 @@ class Launches(msgspec.Struct, frozen=True, kw_only=True):
     Of a program, else empty. ``of``: the records of the stretch that these iterations are, rising. ``wait_ns``: when
     the host began to wait for the GPU after this launch, counted as ``offset_ns``; `NO_WAIT`: it did not before the
     next. ``waited_ns``: how long until it went on. ``apart``: 1 where a copy engine does it. ``lane``: streams,
-    numbered.
+    numbered. ``graph``: most of the GPU's time is that of replayed graphs.
     """
 
     counts: bytes
@@ -75,6 +75,7 @@ class Launches(msgspec.Struct, frozen=True, kw_only=True):
     waited_ns: bytes = b""
     apart: bytes = b""
     lane: bytes = b""
+    graph: bool = False
 
     def check(self) -> None:
         """ValueError where columns do not fit together."""

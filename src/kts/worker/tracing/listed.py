@@ -98,15 +98,17 @@ def listed(
     chosen = whole[which] & (hands | np.isin(calls["kind"], _WAITS))
     host = _Host.of(calls[chosen], which[chosen], hands[chosen], submit, usual_ns)
     place = place[chosen & hands]
+    took = did.duration_ns(place)
     launches = Launches(
         of=packed(np.flatnonzero(whole)),
         counts=packed(host.counts),
         offset_ns=packed(host.offset_ns),
         wait_ns=packed(host.wait_ns),
         waited_ns=packed(host.waited_ns),
-        duration_ns=packed(did.duration_ns(place)),
+        duration_ns=packed(took),
         apart=packed(_apart(calls[chosen & hands], did, place)),
         lane=packed(_lanes(calls[chosen & hands], did, place)),
+        graph=bool(took[calls["kind"][chosen & hands] == Kind.GRAPH].sum() > took.sum() / 2),
     )
     return Listing(launches, usual_ns, *left_out, host.early, outside)
 
@@ -244,12 +246,13 @@ class _Host(NamedTuple):
         begins, ends = _waits(calls, which, hands, last)
         waited = ends > -_NEVER
         held = waited & ~last
+        returned = np.where(hand["flags"] & Flag.WAITED > 0, hand["begin_ns"], np.minimum(hand["end_ns"], begins))
+        begins = np.maximum(begins, np.minimum(returned + usual_ns, ends))  # a wait for what the GPU can have begun
         took = np.where(held, ends - begins, 0)
         first = np.flatnonzero(np.append(True, last[:-1]))
         number = np.cumsum(np.append(True, last[:-1])) - 1
         before = np.cumsum(took) - took
         base = submit[of] + before - before[first][number]
-        returned = np.where(hand["flags"] & Flag.WAITED > 0, hand["begin_ns"], np.minimum(hand["end_ns"], begins))
         offset = np.maximum(returned + usual_ns - base, 0)
         until = np.maximum(np.where(held, begins - base, 0), offset)
         far = int(until.max()) + 1  # more than any: so one running maximum serves all iterations

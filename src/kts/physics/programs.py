@@ -1,0 +1,195 @@
+"""From a recording of a traced program to its iterations without the tracer of kernels. Pure.
+
+Two stretches of one life of the program: in one only calls were seen, which costs nothing that can be measured, in the
+other also what the GPU did, which slows the host. So what the host did, when and for how long it waited, is taken from
+the first, what the GPU did from the second. An iteration of the second gets the host's times of one of the first that
+made the same calls, at the same quantile of their service times. Where none made the same, its own shrink by what its
+partner's host took less.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from kts.errors import DataError
+from kts.model.records import clock_ms
+from kts.physics.values import Flags, Floats, Ints, Iterations
+from kts.wire.recording import NO_WAIT, Launches, Stretch, unpacked
+
+
+@dataclass(frozen=True, eq=False)
+class Listed:
+    """Iterations of a stretch, as they were seen. ``service_ms``: shape ``(n,)``; per launch ``waited_ms``: how long
+    the host waited behind it, NaN: not at all. ``of``: which records they are."""
+
+    of: Ints
+    service_ms: Floats
+    iterations: Iterations
+    waited_ms: Floats
+
+    @classmethod
+    def of_stretch(cls, stretch: Stretch, launches: Launches) -> Listed:
+        """The launches of a stretch. ValueError where they cannot be."""
+        counts, wait = unpacked(launches.counts), unpacked(launches.wait_ns)
+        of = unpacked(launches.of)
+        waits = wait != NO_WAIT
+        iterations = Iterations(
+            first=np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
+            offset_ms=unpacked(launches.offset_ns) / 1e6,
+            duration_ms=unpacked(launches.duration_ns) / 1e6,
+            retire_ms=np.zeros(len(counts)),
+            wait_ms=np.where(waits, wait / 1e6, np.nan),
+            notice_ms=np.zeros(len(wait)),
+            apart=unpacked(launches.apart) > 0,
+            lane=unpacked(launches.lane),
+        )
+        iterations.check()
+        waited = np.where(waits, unpacked(launches.waited_ns) / 1e6, np.nan)
+        return cls(of, clock_ms(stretch.rows[of], "service"), iterations, waited)
+
+    @property
+    def shapes(self) -> list[bytes]:
+        """What an iteration is made of, for each: iterations of the same shape make the same calls."""
+        them = self.iterations
+        kinds = np.where(np.isnan(self.waited_ms), 0, 1).astype(np.uint8)
+        return [kinds[a:b].tobytes() for a, b in zip(them.first, them.first[1:], strict=False)]
+
+    @property
+    def host_ms(self) -> Floats:
+        """When the last launch was handed over, without what was waited, shape ``(n,)``."""
+        return self.iterations.offset_ms[self.iterations.first[1:] - 1]
+
+
+@dataclass(frozen=True, eq=False)
+class Joined:
+    """``iterations`` without the tracer of kernels, ``pause_ms`` behind each until the program goes on with the next,
+    shape ``(n,)``. ``alike``: share of them that got the times of one with the same calls. ``inflation``: the host's
+    time with that tracer over without."""
+
+    iterations: Iterations
+    pause_ms: Floats
+    alike: float
+    inflation: float
+
+
+def joined(plain: Stretch, calls: Launches, traced: Stretch, launches: Launches) -> Joined:
+    """The iterations of a program. DataError where the recording's times cannot be."""
+    try:
+        known, seen = Listed.of_stretch(plain, calls), Listed.of_stretch(traced, launches)
+    except ValueError as error:
+        raise DataError(f"the recording makes no profile: {error}", "profile it again") from error
+    partner, alike = _partners(known, seen)
+    them, end_ms = _noticed(*_host(known, seen, partner, alike))
+    retire = np.maximum(known.service_ms[partner] - end_ms, 0.0)
+    pause = pauses_ms(plain)
+    return Joined(
+        iterations=_plain(replace(them, retire_ms=retire)),
+        pause_ms=pause[known.of[partner]],
+        alike=float(alike.mean()),
+        inflation=float(np.median(seen.host_ms) / max(np.median(known.host_ms[partner]), 1e-6)),
+    )
+
+
+def partners(plain: Floats, traced: Floats) -> Ints:
+    """For each traced iteration the untraced one at the same quantile, shape of ``traced``. Ties in order of time."""
+    rank = np.empty(len(traced), dtype=np.int64)
+    rank[np.argsort(traced, kind="stable")] = np.arange(len(traced))
+    place = ((rank + 0.5) / len(traced) * len(plain)).astype(np.int64)
+    return np.asarray(np.argsort(plain, kind="stable")[place], dtype=np.int64)
+
+
+def pauses_ms(stretch: Stretch) -> Floats:
+    """From each iteration's end until the next is submitted, shape ``(n,)``; behind the last as usual."""
+    rows = stretch.rows
+    gaps = np.maximum(rows["submit_ns"][1:] - rows["retire_ns"][:-1], 0) / 1e6
+    return np.append(gaps, np.median(gaps) if len(gaps) else 0.0)
+
+
+def _partners(known: Listed, seen: Listed) -> tuple[Ints, Flags]:
+    """For each traced iteration the untraced one whose host's times it gets, and whether that made the same calls."""
+    partner = partners(known.service_ms, seen.service_ms)
+    alike = np.zeros(len(partner), dtype=np.bool_)
+    there: dict[bytes, list[int]] = {}
+    for k, shape in enumerate(known.shapes):
+        there.setdefault(shape, []).append(k)
+    wanted: dict[bytes, list[int]] = {}
+    for k, shape in enumerate(seen.shapes):
+        wanted.setdefault(shape, []).append(k)
+    for shape, ours in wanted.items():
+        if shape in there:
+            theirs = np.array(there[shape])
+            partner[ours] = theirs[partners(known.service_ms[theirs], seen.service_ms[ours])]
+            alike[ours] = True
+    return partner, alike
+
+
+def _host(known: Listed, seen: Listed, partner: Ints, alike: Flags) -> tuple[Iterations, Floats]:
+    """The traced launches with the host's times of their partners, and how long it waited behind each."""
+    them = seen.iterations
+    counts = np.diff(them.first)
+    each, same = np.repeat(partner, counts), np.repeat(alike, counts)
+    within = np.arange(len(same)) - np.repeat(them.first[:-1], counts)
+    place = np.where(same, known.iterations.first[each] + within, 0)
+    shrunk = np.repeat(known.host_ms[partner] / np.maximum(seen.host_ms, 1e-6), counts)
+    assert known.iterations.wait_ms is not None
+    assert them.wait_ms is not None
+    offset = np.where(same, known.iterations.offset_ms[place], them.offset_ms * shrunk)
+    wait = np.where(same, known.iterations.wait_ms[place], them.wait_ms * shrunk)
+    waited = np.where(same, known.waited_ms[place], seen.waited_ms)
+    return replace(them, offset_ms=offset, wait_ms=wait), waited
+
+
+def _noticed(them: Iterations, waited_ms: Floats) -> tuple[Iterations, Floats]:
+    """With what lies between the end of the queue and the host's going on: what the model's queue leaves of each wait.
+    And when all work of each iteration has ended alone, from submission, shape ``(n,)``."""
+    assert them.wait_ms is not None
+    launches = len(them.offset_ms)
+    waits = np.flatnonzero(~np.isnan(them.wait_ms))
+    begins = np.union1d(them.first[:-1], waits + 1)  # of each stretch without a wait
+    resumed = ~np.isin(begins, them.first[:-1])
+    since = np.where(resumed, them.wait_ms[begins - 1], 0.0)  # on the host's clock
+    stretch = np.repeat(np.arange(len(begins)), np.diff(np.append(begins, launches)))
+    offset = them.offset_ms - since[stretch]
+    lane = np.zeros(launches, dtype=np.int64) if them.lane is None else them.lane
+    empty = queues_empty_ms(stretch, lane, offset, them.duration_ms)
+    waiting = stretch[waits]
+    begun = them.wait_ms[waits] - since[waiting]
+    free = np.maximum(empty[waiting], begun)
+    notice = np.zeros(launches)
+    notice[waits] = np.maximum(begun + waited_ms[waits] - free, 0.0)
+    lasts = np.zeros(len(begins))  # how long each stretch holds up the next
+    lasts[waiting] = free + notice[waits]
+    ending = np.append(begins[1:], launches)
+    last = np.isin(ending, them.first[1:])
+    before = np.cumsum(lasts) - lasts
+    opening = np.flatnonzero(~resumed)
+    return replace(them, notice_ms=notice), empty[last] + before[last] - before[opening]
+
+
+def queues_empty_ms(stretch: Ints, lane: Ints, offset_ms: Floats, duration_ms: Floats) -> Floats:
+    """When all launches of each stretch (numbered from 0, rising) have ended on a GPU of its own, shape
+    ``(stretches,)``: those of a lane run one after the other, lanes side by side.
+
+    The end of a lane is the largest, over its launches, of offset and the durations from it on.
+    """
+    order = np.lexsort((lane, stretch))
+    behind = np.cumsum(duration_ms[order])
+    slack = offset_ms[order] - (behind - duration_ms[order])
+    first = np.flatnonzero(np.append(True, (np.diff(stretch[order]) != 0) | (np.diff(lane[order]) != 0)))
+    last = np.append(first[1:], len(order)) - 1
+    ends = np.maximum.reduceat(slack, first) + behind[last]
+    return np.asarray(np.maximum.reduceat(ends, np.searchsorted(stretch[order][first], np.arange(stretch[-1] + 1))))
+
+
+def _plain(them: Iterations) -> Iterations:
+    """Without columns that say nothing."""
+    waits = them.wait_ms is not None and bool(np.isfinite(them.wait_ms).any())
+    return replace(
+        them,
+        wait_ms=them.wait_ms if waits else None,
+        notice_ms=them.notice_ms if waits else None,
+        apart=them.apart if them.apart is not None and them.apart.any() else None,
+        lane=them.lane if them.lane is not None and them.lane.any() else None,
+    )
