@@ -120,4 +120,4 @@ def _alone_ms(stays: _Stays, sharing: SharingModel) -> Floats:
     costs = np.where((before == 1) & (there == 2), sharing.preempt_ms[0], 0.0)
     costs += np.where((before == 2) & (there == 1), sharing.yield_ms[0], 0.0)
     total, spent = np.concatenate([[0.0], np.cumsum(single)]), np.cumsum(costs)
-    return np.maximum(total[end] - total[begin] - np.maximum(spent[end - 1] - spent[begin], 0.0), 0.0)
+    return np.asarray(np.maximum(total[end] - total[begin] - np.maximum(spent[end - 1] - spent[begin], 0.0), 0.0))
