@@ -105,7 +105,7 @@ def test_doctor_elsewhere_than_on_linux_exits_with_4(
 
 BAD_LINES = {
     "unknown command": (["rn"], 2, "No such command 'rn'"),
-    "missing argument": (["run"], 2, "Missing argument 'experiment'"),
+    "missing argument": (["run"], 2, "what shall run?"),
     "unknown option": (["run", "demo", "--iteration", "3"], 2, "No such option"),
     "no number": (["run", "demo", "--rounds", "x"], 2, "Invalid value for '--rounds'"),
     "rounds 0": (["run", "demo", "--rounds", "0"], 2, "--rounds: must be greater than 0 (is 0)"),
@@ -206,3 +206,29 @@ def test_a_failed_check_leaves_no_run_behind(tmp_path: Path) -> None:
     file.write_text(TINY.replace("size: 32", "size: 0"), encoding="utf-8")
     assert main(["run", str(file), "--out", str(tmp_path / "out")]) == 3
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "what"),
+    [
+        (["run"], "what shall run?"),
+        (["run", "demo", "train.py"], "demo train.py: more than one experiment"),
+        (["run", "demo", "--", "x"], "demo and a program"),
+        (["run", "--on", "replay", "--", "x"], "nothing to play again"),
+        (["run", "--wrong", "--", "x"], "No such option: --wrong"),
+    ],
+)
+def test_what_is_neither_an_experiment_nor_a_program_is_told(
+    arguments: list[str], what: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Else a forgotten `--` would be a riddle, and half of a command line would be ignored."""
+    assert main(arguments) == 2
+    assert what in capsys.readouterr().err
+
+
+def test_options_behind_the_dashes_are_the_programs(capsys: pytest.CaptureFixture[str]) -> None:
+    """Else kts would take `--json` of somebody's program for its own, and print its error where no one looks."""
+    assert main(["run", "--device", "nowhere", "--", "prog", "--json"]) == 2
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    assert "device" in shown.err

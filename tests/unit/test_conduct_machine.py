@@ -385,3 +385,18 @@ def test_what_a_tenant_says_of_itself_is_noted_once_and_what_it_lost_is_kept() -
     assert [block.events_lost for block in puppets.ended] == [{"a": 7}, {}]
     logs = [action for action in puppets.actions if isinstance(action, ev.Log) and action.kind == "note"]
     assert [log.fields["text"] for log in logs] == ["a: nothing is seen of it", "a: it is slow"]
+
+
+@pytest.mark.parametrize(("subject", "ends"), [("fft", True), ("gemm", False), ("", False)])
+def test_a_run_about_a_tenant_without_iterations_ends_before_it_measures(subject: str, ends: bool) -> None:
+    """Otherwise a program that says nothing would be run for minutes, for a table without a figure."""
+    puppets = Puppets(make_plan(subject=subject))
+    for name in ("fft", "gemm"):
+        puppets.join(name)
+    puppets.say("fft", msg.Ready(size=None, solo_ms=None))
+    if ends:
+        assert (puppets.outcome.kind, puppets.outcome.exit_code) == ("failed", 4)
+        assert "fft has no iterations" in puppets.outcome.reason
+        assert "KTS_SETTLE_S" in puppets.outcome.remedy
+    else:
+        assert puppets.machine.outcome is None

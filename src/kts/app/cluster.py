@@ -12,7 +12,7 @@ from rich.console import Console
 from kts.app.handle import Run, finished
 from kts.app.images import ensured, extra_from, planned_in_pods
 from kts.app.measuring import default_directory
-from kts.app.plans import Changes
+from kts.app.plans import Asked, Changes
 from kts.app.printing import Say, silent
 from kts.conduct.ports import Watcher
 from kts.errors import Interrupted, KtsError
@@ -30,7 +30,7 @@ from kts.report import RichWatcher
 
 
 def run_on_cluster(
-    experiment: str | Path,
+    experiment: Asked,
     settings: ClusterSettings,
     out: str | Path | None = None,
     *,

@@ -13,7 +13,7 @@ from kts.app.cluster import shown
 from kts.app.fleets import FleetRun, load_fleet
 from kts.app.images import ensured, extra_from, planned_in_pods
 from kts.app.measuring import default_directory
-from kts.app.plans import Changes
+from kts.app.plans import Asked, Changes
 from kts.app.printing import Say, silent
 from kts.errors import KtsError
 from kts.k8s.cluster.api import Api
@@ -27,7 +27,7 @@ from kts.k8s.objects.settings import ClusterSettings
 
 
 def run_fleet(
-    experiment: str | Path,
+    experiment: Asked,
     nodes: str,
     settings: ClusterSettings,
     out: str | Path | None = None,

@@ -6,12 +6,11 @@ import os
 import secrets
 from collections.abc import Collection
 from dataclasses import dataclass
-from pathlib import Path
 from typing import cast, get_args
 
 import msgspec
 
-from kts.app.plans import Changes, planned
+from kts.app.plans import Asked, Changes, planned
 from kts.app.printing import Say, silent
 from kts.errors import SetupError, UsageError
 from kts.k8s.cluster import image as images
@@ -39,7 +38,7 @@ class Rendered:
 
 
 def render(
-    experiment: str | Path,
+    experiment: Asked,
     settings: ClusterSettings,
     *,
     created: str,
@@ -73,7 +72,7 @@ def render(
     return Rendered(run, plan, settings.image, tuple((what, manifests.to_yaml(objects)) for what, objects in stages))
 
 
-def planned_in_pods(experiment: str | Path, changes: Changes, extra: Extra) -> tuple[LoadedExperiment, Plan]:
+def planned_in_pods(experiment: Asked, changes: Changes, extra: Extra) -> tuple[LoadedExperiment, Plan]:
     """As `planned`, with the device decided by what the image holds; in a pod nothing is chosen by chance."""
     loaded, plan = planned(experiment, changes)
     if plan.device == "auto":

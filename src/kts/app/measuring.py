@@ -14,7 +14,7 @@ from rich.console import Console
 
 from kts.app.exporter import exporter_here, exporter_url
 from kts.app.handle import Run, finished, load
-from kts.app.plans import Changes, planned
+from kts.app.plans import Asked, Changes, planned
 from kts.backends.replay import ReplayBackend
 from kts.conduct.driver import conduct
 from kts.errors import SetupError
@@ -49,7 +49,7 @@ class Setting:
 
 
 def run(
-    experiment: str | Path,
+    experiment: Asked,
     out: str | Path | None = None,
     *,
     overwrite: bool = False,
@@ -60,10 +60,11 @@ def run(
 ) -> Run:
     """Measures an experiment on this machine, and returns the run: every tenant alone and all together, in blocks.
 
-    ``experiment``: a file, the name of a ready-made one, or YAML text of several lines. ``out``: the run directory;
-    by default ``runs/TIME-NAME``. ``overwrite``: replace a run that is there. ``telemetry``: sample the device and
-    the CPU scheduler meanwhile; ``dcgm``: scrape this dcgm-exporter, too, or the one that ``auto`` finds.
-    ``progress``: where to show how far it is.
+    ``experiment``: a file, the name of a ready-made one, or YAML text of several lines; or a program and its arguments,
+    as a list: it runs alone and beside ready-made neighbours. ``out``: the run directory; by default
+    ``runs/TIME-NAME``. ``overwrite``: replace a run that is there. ``telemetry``: sample the device and the CPU
+    scheduler meanwhile; ``dcgm``: scrape this dcgm-exporter, too, or the one that ``auto`` finds. ``progress``: where
+    to show how far it is.
     ``changes``: keys of the experiment to set anew, see `Changes`.
 
     What is measured is kept whatever happens: `Run.outcome` says how it ended. Raises where nothing of it can be

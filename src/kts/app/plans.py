@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypedDict, Unpack
@@ -11,6 +11,10 @@ from kts import plan as planning
 from kts import spec
 from kts.model.plan import Block, Plan
 from kts.spec import LoadedExperiment
+
+Asked = str | Path | Sequence[str]
+"""An experiment: a file, the name of a ready-made one, or YAML text of several lines. Or a program and its arguments,
+as a list: an experiment of it alone and beside ready-made neighbours."""
 
 
 class Changes(TypedDict, total=False):
@@ -48,7 +52,7 @@ class Preview:
         return planning.blocks_of_round(self.plan, round_number)
 
 
-def preview(experiment: str | Path, **changes: Unpack[Changes]) -> Preview:
+def preview(experiment: Asked, **changes: Unpack[Changes]) -> Preview:
     """What an experiment will do, before anything is measured. SpecError where it holds mistakes.
 
     ``experiment``: as `run` takes it.
@@ -57,11 +61,14 @@ def preview(experiment: str | Path, **changes: Unpack[Changes]) -> Preview:
     return Preview(plan, plan.rounds * planning.expected_seconds(plan, {}))
 
 
-def planned(experiment: str | Path, changes: Mapping[str, object]) -> tuple[LoadedExperiment, Plan]:
-    """An experiment and its plan. SpecError for mistakes in it, UsageError for changes that cannot be.
-
-    ``experiment``: a file, the name of a ready-made one, or YAML text of several lines.
-    """
-    text = str(experiment)
-    loaded = spec.load_text(text, source="experiment") if "\n" in text else spec.load(text)
+def planned(experiment: Asked, changes: Mapping[str, object]) -> tuple[LoadedExperiment, Plan]:
+    """An experiment and its plan. SpecError for mistakes in it, UsageError for changes that cannot be."""
+    loaded = _loaded(experiment)
     return loaded, planning.build(spec.override(loaded.experiment, changes) if changes else loaded.experiment)
+
+
+def _loaded(experiment: Asked) -> LoadedExperiment:
+    if not isinstance(experiment, str | Path):
+        return spec.load_text(spec.beside(experiment), source="command line")
+    text = str(experiment)
+    return spec.load_text(text, source="experiment") if "\n" in text else spec.load(text)

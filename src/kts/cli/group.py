@@ -55,7 +55,8 @@ def _loaded(name: str) -> Any:
     app = typer.Typer(name=name, add_completion=False, **_PLAIN)
     if name == "k8s":
         return get_command(module.app)
-    app.command(name, context_settings=getattr(module, "SETTINGS", None))(grouped(getattr(module, name)))
+    kind, settings = getattr(module, "COMMAND", TyperCommand), getattr(module, "SETTINGS", None)
+    app.command(name, cls=kind, context_settings=settings)(grouped(getattr(module, name)))
     return get_command(app)
 
 

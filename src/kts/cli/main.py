@@ -112,7 +112,8 @@ def _translated(error: Exception) -> KtsError:
 
 def _complain(error: KtsError, arguments: Sequence[str]) -> int:
     """Prints the error where the user looks for it: stderr, or stdout as JSON with --json. Returns the exit code."""
-    if "--json" in arguments:
+    ours = arguments[: arguments.index("--")] if "--" in arguments else arguments
+    if "--json" in ours:
         what = "\n".join(visible(line) for line in error.what.splitlines())
         body = {"what": what, "remedy": visible(error.remedy), "exit_code": error.exit_code}
         sys.stdout.write(json.dumps({"error": body}) + "\n")

@@ -14,10 +14,12 @@ from kts.cli.cluster_options import PANEL, Context, FleetOptions, RunPlace
 from kts.cli.experiments import complete_name
 from kts.cli.options import Dcgm, Json, NoFigures, Telemetry
 from kts.cli.output import console, say
+from kts.cli.program import Program, TakesProgram
 from kts.cli.report import show_fleet, show_measured
 from kts.errors import UsageError
 
 BACKENDS = ("local", "k8s", "replay")
+COMMAND = TakesProgram
 
 
 def _choice(*words: str) -> Callable[[str], list[str]]:
@@ -65,12 +67,13 @@ class ChangeOptions:
 def run(
     *,
     experiment: Annotated[
-        str,
+        str | None,
         typer.Argument(
             help="An experiment file, or a name from `kts experiments`. With --on replay: a run directory.",
             autocompletion=complete_name,
         ),
-    ],
+    ] = None,
+    program: Program = None,
     out: Annotated[Path | None, typer.Option(help="The run directory. Default: runs/TIME-NAME.")] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a run that is already there.")] = False,
     on: Annotated[
@@ -95,8 +98,10 @@ def run(
 ) -> None:
     """Measure an experiment and report what sharing cost.
 
-    Every tenant runs alone and all run together, in blocks; the report says how much slower sharing made each.
+    Every tenant runs alone and all run together, in blocks; the report says how much slower sharing made each. A
+    program of yours runs alone, beside a light neighbour, beside a heavy one, and beside a copy of itself.
     """
+    asked = _asked(experiment, program)
     if on not in BACKENDS:
         raise UsageError(f"--on: no backend {on!r}", f"known: {', '.join(BACKENDS)}")
     wanted = changes.given()
@@ -104,7 +109,7 @@ def run(
     fleet.check(on, overwrite=overwrite)
     if fleet.nodes is not None:
         measured_fleet = app.run_fleet(
-            experiment,
+            asked,
             fleet.nodes,
             place.run_settings(telemetry=telemetry, dcgm=dcgm),
             out,
@@ -123,7 +128,7 @@ def run(
         return
     if on == "k8s":
         measured = app.run_on_cluster(
-            experiment,
+            asked,
             place.run_settings(telemetry=telemetry, dcgm=dcgm),
             out,
             image=place.image,
@@ -137,12 +142,21 @@ def run(
         )
     elif on == "replay":
         _refuse_changes(wanted, dcgm)
-        measured = app.replay(experiment, out, overwrite=overwrite, progress=progress)
+        if not isinstance(asked, str):
+            raise UsageError("--on replay: of a program there is nothing to play again", "kts run DIR --on replay")
+        measured = app.replay(asked, out, overwrite=overwrite, progress=progress)
     else:
-        measured = app.run(
-            experiment, out, overwrite=overwrite, progress=progress, telemetry=telemetry, dcgm=dcgm, **wanted
-        )
+        measured = app.run(asked, out, overwrite=overwrite, progress=progress, telemetry=telemetry, dcgm=dcgm, **wanted)
     show_measured(measured, figures=not no_figures, as_json=as_json)
+
+
+def _asked(experiment: str | None, program: list[str] | None) -> str | list[str]:
+    """The experiment, or the program. UsageError without one of them, and with both."""
+    if experiment is not None and program is not None:
+        raise UsageError(f"{experiment} and a program: which of the two?", "leave one out")
+    if program is None and experiment is None:
+        raise UsageError("what shall run?", "kts run EXPERIMENT, or kts run -- PROGRAM ARGS; kts run --help")
+    return experiment if program is None else program  # type: ignore[return-value] # one of them is there
 
 
 def _refuse_changes(changes: app.Changes, dcgm: str) -> None:

@@ -231,7 +231,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     ``rounds`` is the number of rounds always run; with ``precision`` set, more follow (up to
     ``max_rounds`` and ``max_seconds`` of measuring) until the 95 % interval of every tenant's
     response DF99, in every shared condition, is within +-``precision`` (relative). ``precision``
-    None: exactly ``rounds``.
+    None: exactly ``rounds``. ``subject``: the tenant that is asked about; the others are its neighbours, of which no
+    figures are asked. Empty: every tenant is asked about.
     """
 
     name: str
@@ -245,6 +246,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     device: DeviceChoice = "auto"
     seed: int = 0
     allow_different_gpus: bool = False
+    subject: str = ""
 
     def check(self) -> None:
         """ValueError where its parts do not fit together."""
@@ -254,6 +256,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
             raise ValueError("the plan's conditions are not of its tenants")
         if len(names) < len(self.tenants) or len({one.name for one in self.conditions}) < len(self.conditions):
             raise ValueError("the plan has two tenants or conditions of one name")
+        if self.subject and self.subject not in names:
+            raise ValueError("the plan is about none of its tenants")
         if self.rounds < 1 or self.max_rounds < self.rounds:
             raise ValueError("the plan has no rounds")
 
@@ -274,6 +278,11 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
         device = next((one for one in DEVICES if {one} == set(kinds.values())), self.device)
         return msgspec.structs.replace(self, tenants=tenants, device=device)
 
+    @property
+    def asked(self) -> tuple[str, ...]:
+        """The tenants that are asked about: the subject, or all."""
+        return (self.subject,) if self.subject else tuple(tenant.name for tenant in self.tenants)
+
     def solo(self, tenant: str) -> Condition:
         """The condition in which ``tenant`` runs alone. KeyError if the plan has none."""
         for condition in self.conditions:
@@ -290,7 +299,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def full_house(self) -> Condition:
-        """The condition with the most tenants: the one that the headline's "shared" means."""
+        """The condition with the most tenants, the first of several: what the headline's "shared" means."""
         return max(self.conditions, key=lambda c: len(c.tenants))
 
 

@@ -229,7 +229,8 @@ class MixTenant(msgspec.Struct, frozen=True, kw_only=True):
     """One tenant in one mix, against itself alone. ``n``: iterations that count; DF: mix / solo.
 
     ``df_p50`` and ``df_p99`` are of the response, ``device_df_p99`` of the device's stopwatch; ``kind`` as in
-    `Verdict`, from ``df_p99``; ``precise`` and ``dimmed``, too.
+    `Verdict`, from ``df_p99``; ``precise`` and ``dimmed``, too. ``response``: its times in this mix; ``rate_hz``:
+    iterations a second; both null in a summary that an older kts wrote.
     """
 
     n: int
@@ -239,21 +240,27 @@ class MixTenant(msgspec.Struct, frozen=True, kw_only=True):
     kind: Literal["worse", "better", "no-change", "undetermined", "refused"]
     precise: bool
     dimmed: str = ""
+    response: Latency | None = None
+    rate_hz: float | None = None
 
 
 class Mix(msgspec.Struct, frozen=True, kw_only=True):
-    """Tenants measured together in one condition, in the plan's order."""
+    """Tenants measured together in one condition, in the plan's order. ``beside``: the others that were there, of which
+    no figures are asked."""
 
     condition: str
     tenants: dict[str, MixTenant]
+    beside: tuple[str, ...] = ()
 
 
 class Summary(msgspec.Struct, frozen=True, kw_only=True):
     """summary.json.
 
-    ``mixes``: the shared conditions, the full house last; absent where the full house is the only one. Every
-    other figure called "shared" is of the full house. ``telemetry``: the sources that were asked for, missing ones
-    included; absent where none was. ``provenance``: as in run.json; absent where it is not there.
+    ``mixes``: the shared conditions, the full house last; absent where the full house is the only one and nobody is
+    the subject. Every other figure called "shared" is of the full house, the largest of the mixes. ``subject``: the
+    tenant that is asked about, and then the only one of ``tenants``; absent where all are. ``telemetry``: the sources
+    that were asked for, missing ones included; absent where none was. ``provenance``: as in run.json; absent where it
+    is not there.
     """
 
     schema: int
@@ -271,6 +278,7 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     tenants: dict[str, TenantSummary]
     warnings: tuple[Caution, ...] = ()
     notes: tuple[str, ...] = ()
+    subject: str | msgspec.UnsetType = msgspec.UNSET
     mixes: tuple[Mix, ...] | msgspec.UnsetType = msgspec.UNSET
     telemetry: tuple[SourceState, ...] | msgspec.UnsetType = msgspec.UNSET
     provenance: Provenance | msgspec.UnsetType = msgspec.UNSET

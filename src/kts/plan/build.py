@@ -17,7 +17,7 @@ _LONGEST_NAME = 80
 
 
 def build(experiment: Experiment) -> Plan:
-    """The plan of an experiment: every tenant alone, the mixes asked for, and all tenants together.
+    """The plan of an experiment: every tenant alone, or its subject alone; the mixes asked for; all tenants together.
 
     Replicas become tenants of their own, each with its solo: a tenant is only ever compared with itself alone.
     Sizes stay None where calibration has yet to find them. The classic design has exactly one round.
@@ -29,7 +29,8 @@ def build(experiment: Experiment) -> Plan:
         name=experiment.name,
         design=experiment.design,
         tenants=tuple(_tenant(experiment, name, spec) for name, spec in experiment.expanded.items()),
-        conditions=_conditions(tuple(experiment.expanded), experiment.mixes),
+        conditions=_conditions(tuple(experiment.expanded), experiment.mixes, experiment.subject),
+        subject=experiment.subject or "",
         rounds=rounds,
         max_rounds=max(rounds, experiment.max_rounds or DEFAULT_MAX_ROUNDS) if sequential else rounds,
         precision=experiment.precision if sequential else None,
@@ -40,28 +41,34 @@ def build(experiment: Experiment) -> Plan:
     )
 
 
-def _conditions(names: tuple[str, ...], mixes: str | tuple[tuple[str, ...], ...]) -> tuple[Condition, ...]:
-    """Solos, then mixes by size, the full house last."""
-    alone = tuple(Condition(name=f"solo-{name}", tenants=(name,)) for name in names)
+def _conditions(
+    names: tuple[str, ...], mixes: str | tuple[tuple[str, ...], ...], subject: str | None
+) -> tuple[Condition, ...]:
+    """Solos, then mixes by size, the full house last. With a ``subject`` its own solo, and only mixes that hold it."""
+    asked = names if subject is None else (subject,)
     if mixes == "pairs":
         wanted: list[tuple[str, ...]] = list(combinations(names, 2))
     elif mixes == "all":
-        wanted = [mix for size in range(2, len(names)) for mix in combinations(names, size)]
+        wanted = [mix for size in range(2, len(names) + 1) for mix in combinations(names, size)]
     else:
         listed = () if isinstance(mixes, str) else mixes
         wanted = sorted((tuple(name for name in names if name in mix) for mix in listed), key=len)
-    together = [Condition(name=_mix_name(mix), tenants=mix) for mix in wanted if mix != names]
-    house = f"shared-{'+'.join(names)}"
-    if len(house) > _LONGEST_NAME:
-        house = f"shared-all-{len(names)}"
-    return (*alone, *together, Condition(name=house, tenants=names))
+    if subject is None or mixes == "full":
+        wanted = [*(mix for mix in wanted if mix != names), names]
+    together = [mix for mix in wanted if subject is None or subject in mix]
+    return (
+        *(Condition(name=f"solo-{name}", tenants=(name,)) for name in asked),
+        *(Condition(name=_mix_name(mix, whole=mix == names), tenants=mix) for mix in together),
+    )
 
 
-def _mix_name(mix: tuple[str, ...]) -> str:
-    """``shared-a+b``; what is too long is cut, and told apart by a digest of the whole."""
+def _mix_name(mix: tuple[str, ...], *, whole: bool) -> str:
+    """``shared-a+b``; what is too long is cut, and told apart by a digest of the whole. ``whole``: all tenants."""
     name = f"shared-{'+'.join(mix)}"
     if len(name) <= _LONGEST_NAME:
         return name
+    if whole:
+        return f"shared-all-{len(mix)}"
     digest = blake2b(name.encode(), digest_size=4).hexdigest()
     return f"{name[: _LONGEST_NAME - len(digest) - 1]}+{digest}"
 

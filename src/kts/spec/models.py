@@ -7,7 +7,6 @@ names: ``_ms`` milliseconds, ``seconds``. docs/experiments.md explains each key 
 from __future__ import annotations
 
 import re
-from difflib import get_close_matches
 from typing import Annotated, Literal, get_args
 
 from pydantic import (
@@ -38,12 +37,12 @@ from kts.model.plan import (
     Trace,
     Work,
 )
+from kts.spec.mixes import MAX_MIXES, Mixes, check_mixes, hint
 from kts.spec.shellwords import split_words
 
 DEFAULT_SIZE = 4096
 DEFAULT_ITERATIONS = 800
 MAX_TENANTS = 32
-MAX_MIXES = 128
 MAX_DUES = 10_000
 MAX_ROUND_TRIPS = 10_000
 MAX_RANGE_NAME = 256
@@ -67,17 +66,6 @@ def _env_text(value: object) -> object:
     return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
 
 
-def _listed(value: object) -> object:
-    """What ``mixes`` may be, told in one line instead of one per alternative."""
-    if isinstance(value, str) and value in MIX_WORDS:
-        return value
-    if isinstance(value, (list, tuple)) and value and all(isinstance(mix, (list, tuple)) for mix in value):
-        if all(isinstance(name, str) for mix in value for name in mix):
-            return tuple(tuple(mix) for mix in value)
-        raise ValueError("every mix must be a list of tenants' names")
-    raise ValueError("must be full, pairs, all, or a list of lists of tenants' names")
-
-
 def _times(value: object) -> object:
     """What ``due_ms`` may be; the loader has put a file's times in place of its name."""
     if isinstance(value, (list, tuple)):
@@ -98,7 +86,6 @@ def _iteration(value: object) -> object:
     raise ValueError(f"must be lines, round-trips, {{nvtx: NAME}} or {{round_trips: N}}, N from 1 to {MAX_ROUND_TRIPS}")
 
 
-MIX_WORDS = ("full", "pairs", "all")
 _AsWhole = BeforeValidator(_whole)
 Size = Annotated[int, Strict(), Field(gt=0, le=131_072), _AsWhole]
 Iterations = Annotated[int, Strict(), Field(gt=0, le=100_000_000), _AsWhole]
@@ -111,7 +98,6 @@ Rounds = Annotated[int, Strict(), Field(gt=0, le=10_000), _AsWhole]
 Seed = Annotated[int, Strict(), Field(ge=0, lt=2**63), _AsWhole]
 Real = Annotated[float, Strict(), Field(allow_inf_nan=False)]
 Dues = Annotated[tuple[Real, ...], BeforeValidator(_times, json_schema_input_type=list[float] | str)]
-Word = Annotated[str, Field(min_length=1)]
 
 
 class Model(BaseModel):
@@ -315,7 +301,7 @@ class CommandTenant(TenantBase):
 
     workload: Literal["command"] = Field(description="What the tenant runs.")
     arrivals: Literal["closed"] = Field(default="closed", description="closed: the program paces itself.")
-    command: Annotated[tuple[Word, ...], BeforeValidator(split_words, json_schema_input_type=list[str] | str)] = Field(
+    command: Annotated[tuple[str, ...], BeforeValidator(split_words, json_schema_input_type=list[str] | str)] = Field(
         min_length=1, description="The program and its arguments, as a list or as one string."
     )
     env: dict[Annotated[str, Field(pattern=r"^[^=\x00]+$")], Annotated[str, BeforeValidator(_env_text)]] = Field(
@@ -379,7 +365,6 @@ class CommandTenant(TenantBase):
 
 AnyTenant = ArrayTenant | TinyTenant | DecodeTenant | CommandTenant
 TenantSpec = Annotated[AnyTenant, Field(discriminator="workload")]
-Mixes = Annotated[Literal["full", "pairs", "all"] | tuple[tuple[Word, ...], ...], BeforeValidator(_listed)]
 
 
 _MODELS: dict[str, type[AnyTenant]] = {
@@ -396,15 +381,6 @@ def keys_of(workload: str) -> tuple[str, ...]:
 def replica_names(name: str, replicas: int) -> tuple[str, ...]:
     """Names of the tenants that one entry of the file stands for."""
     return (name,) if replicas == 1 else tuple(f"{name}-{k}" for k in range(1, replicas + 1))
-
-
-def count_mixes(mixes: str | tuple[tuple[str, ...], ...], tenants: int) -> int:
-    """How many shared conditions a round has, the full house included."""
-    if mixes == "pairs":
-        return tenants * (tenants - 1) // 2 + (tenants > 2)
-    if mixes == "all":
-        return (1 << tenants) - tenants - 1
-    return 1 if isinstance(mixes, str) else len(mixes) + all(len(mix) < tenants for mix in mixes)
 
 
 class Experiment(Model):
@@ -439,10 +415,16 @@ class Experiment(Model):
     tenants: dict[str, TenantSpec] = Field(
         description=f"Tenants by name: 2 to {MAX_TENANTS}, each of its replicas counted."
     )
+    subject: str | None = Field(
+        default=None,
+        description="The tenant that is asked about: it alone is measured alone, and only mixes with it are measured; "
+        "the others are its neighbours. Default: every tenant is asked about.",
+    )
     mixes: Mixes = Field(
         default="full",
         description="Which tenants are measured together, besides each alone. full: all of them; pairs: every two, "
-        "and all; all: every set of two or more; or a list of lists of tenants' names, and all. "
+        "and all; all: every set of two or more; or a list of lists of tenants' names, and all. With a subject: pairs "
+        "is it beside each, and all tenants run together only where that is asked for. "
         f"At most {MAX_MIXES}.",
     )
 
@@ -471,29 +453,19 @@ class Experiment(Model):
                 raise ValueError(f"a replica's name, {longest!r}, would be longer than {MAX_NAME} characters")
         return tenants
 
+    @field_validator("subject", mode="after")
+    @classmethod
+    def _subject_is_a_tenant(cls, subject: str | None, info: ValidationInfo) -> str | None:
+        names = _all_names(info.data.get("tenants", {}))
+        if subject is not None and names and subject not in names:
+            raise ValueError(f"{subject!r} is no tenant{hint(subject, names)}")
+        return subject
+
     @field_validator("mixes", mode="after")
     @classmethod
     def _mixes_of_tenants(cls, mixes: Mixes, info: ValidationInfo) -> Mixes:
-        if "tenants" not in info.data:
-            return mixes  # wrong themselves, and said so
-        known = _all_names(info.data["tenants"])
-        seen: set[frozenset[str]] = set()
-        for mix in () if isinstance(mixes, str) else mixes:
-            shown = f"[{', '.join(mix)}]"
-            for name in mix:
-                if name not in known:
-                    near = get_close_matches(name, known, n=1, cutoff=0.6)
-                    hint = f"; did you mean {near[0]!r}?" if near else f"; tenants: {', '.join(known)}"
-                    raise ValueError(f"{shown} names {name!r}, which is no tenant{hint}")
-            if len(set(mix)) < len(mix):
-                raise ValueError(f"{shown} names a tenant twice")
-            if len(mix) < 2:
-                raise ValueError(f"{shown} is no mix of 2 tenants or more; every tenant is measured alone anyway")
-            if frozenset(mix) in seen:
-                raise ValueError(f"{shown} is given twice")
-            seen.add(frozenset(mix))
-        if (count := count_mixes(mixes, len(known))) > MAX_MIXES:
-            raise ValueError(f"at most {MAX_MIXES} mixes ({len(known)} tenants make {count})")
+        if "tenants" in info.data and "subject" in info.data:  # else wrong themselves, and said so
+            check_mixes(mixes, _all_names(info.data["tenants"]), info.data["subject"])
         return mixes
 
     @model_validator(mode="after")

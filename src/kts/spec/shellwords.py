@@ -21,6 +21,8 @@ def split_words(value: object) -> object:
             f'{found} is for a shell, and none is used: write ["sh", "-c", "..."], or variables under env: '
             f"(is {shown(value) if isinstance(value, str) else 'a list'})"
         )
+    if isinstance(split, (list, tuple)) and split and split[0] == "":
+        raise ValueError("names no program: its first word is empty")
     return split
 
 

@@ -30,7 +30,7 @@ def analyse(run: RunData, *, confidence: float = 0.95) -> Analysis:
     warnings: list[Caution] = [*cautions.of_run(run), *starts.of_run(info), *neighbours.of_run(run)]
     is_gpu = bool(info.workers) and all(worker.device.kind == "cuda" for worker in info.workers)
     on_cpu = any(worker.device.kind == "cpu" for worker in info.workers)
-    for name in (tenant.name for tenant in info.plan.tenants):
+    for name in info.plan.asked:
         view = TenantView(name, info, gathered, confidence, on_cpu=on_cpu)
         tenants[name], series[name], in_mixes[name] = view.summary, view.series(), view.mixes
         warnings += checks.of_tenant(view)
@@ -52,7 +52,8 @@ def analyse(run: RunData, *, confidence: float = 0.95) -> Analysis:
         tenants=tenants,
         warnings=tuple(warnings),
         notes=(*info.notes, *neighbours.notes(run), *cautions.notes(info.plan, tenants)),
-        mixes=_mixes(info.plan, in_mixes) if len(info.plan.mixes) > 1 else UNSET,
+        subject=info.plan.subject or UNSET,
+        mixes=_mixes(info.plan, in_mixes) if len(info.plan.mixes) > 1 or info.plan.subject else UNSET,
         telemetry=info.telemetry or UNSET,
         provenance=info.provenance or UNSET,
     )
@@ -64,5 +65,10 @@ def analyse(run: RunData, *, confidence: float = 0.95) -> Analysis:
 
 def _mixes(plan: Plan, figures: dict[str, dict[str, MixTenant]]) -> tuple[Mix, ...]:
     return tuple(
-        Mix(condition=mix.name, tenants={name: figures[name][mix.name] for name in mix.tenants}) for mix in plan.mixes
+        Mix(
+            condition=mix.name,
+            tenants={name: figures[name][mix.name] for name in mix.tenants if name in figures},
+            beside=tuple(name for name in mix.tenants if name not in figures),
+        )
+        for mix in plan.mixes
     )

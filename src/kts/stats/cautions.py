@@ -64,7 +64,7 @@ def notes(plan: Plan, tenants: Mapping[str, TenantSummary]) -> Iterator[str]:
     closed = [
         tenant.name
         for tenant in plan.tenants
-        if isinstance(tenant.arrivals, Closed) and tenants[tenant.name].response.shared.n
+        if tenant.name in tenants and isinstance(tenant.arrivals, Closed) and tenants[tenant.name].response.shared.n
     ]
     if closed:
         yield (

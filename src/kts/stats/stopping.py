@@ -21,7 +21,7 @@ BLOCK_KEPT = 1 << 20
 
 
 class PrecisionRule:
-    """Reached once the 95 % interval of every tenant's response DF99 is within +-``precision`` (relative) and its
+    """Reached once the 95 % interval of every asked tenant's response DF99 is within +-``precision`` (relative) and its
     verdict is settled (`kts.stats.verdict.settled`), in the full house and in every other mix that the plan measures.
 
     A program of the user's that has no records is a neighbour, and nothing is asked of it.
@@ -35,7 +35,7 @@ class PrecisionRule:
 
     def __init__(self, plan: Plan, precision: float, *, confidence: float = 0.95) -> None:
         self._precision, self._confidence = precision, confidence
-        self._names = tuple(tenant.name for tenant in plan.tenants)
+        self._names = plan.asked
         self._programs = {tenant.name for tenant in plan.tenants if not tenant.work.in_thread}
         self._mixes_of = {name: [mix.name for mix in plan.mixes if name in mix.tenants] for name in self._names}
         self._solo_of = {c.tenants[0]: c.name for c in plan.conditions if c.is_solo}

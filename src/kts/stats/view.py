@@ -107,7 +107,8 @@ class TenantView:
             if self.name in mix.tenants
         }
         response, device = self.summary.response, self.summary.device
-        house = self._mix_tenant(response.shared.n, response.df.p50, response.df.p99, device.df.p99, self.data.shared)
+        p50, p99 = response.df.p50, response.df.p99
+        house = self._mix_tenant(response.shared, p50, p99, device.df.p99, self.data.shared)
         return {**figures, self.plan.full_house.name: house}
 
     def _in_mix(self, side: SideData) -> MixTenant:
@@ -123,14 +124,27 @@ class TenantView:
             return degradation(together[clock], alone[clock], p, self.confidence, missing)
 
         p50, p99 = df("response", 0.5), df("response", 0.99)
-        return self._mix_tenant(side.n, p50, p99, df("device", 0.99), side)
+        response = self._latency(together["response"], missing)
+        return self._mix_tenant(response, p50, p99, df("device", 0.99), side)
 
-    def _mix_tenant(self, n: int, p50: Estimate, p99: Estimate, device: Estimate, side: SideData) -> MixTenant:
+    def _mix_tenant(
+        self, response: Latency, p50: Estimate, p99: Estimate, device: Estimate, side: SideData
+    ) -> MixTenant:
         kind, precise = judge(p99, asked_of(self.plan.precision))
         if (self.unfit and kind != "refused") or (self.contended is not None and kind in NEEDS_SOLO):
             kind = "undetermined"
         dimmed = "" if kind == "refused" else dimming(len(self.data.solo.rounds), len(side.rounds))
-        return MixTenant(n=n, df_p50=p50, df_p99=p99, device_df_p99=device, kind=kind, precise=precise, dimmed=dimmed)
+        return MixTenant(
+            n=response.n,
+            df_p50=p50,
+            df_p99=p99,
+            device_df_p99=device,
+            kind=kind,
+            precise=precise,
+            dimmed=dimmed,
+            response=response,
+            rate_hz=_rate_hz(side),
+        )
 
     def series(self) -> TenantSeries:
         """What the figures show of the tenant: tail curves of every side and clock that has samples, and the rest."""
@@ -147,11 +161,12 @@ class TenantView:
         missing = self._missing("solo") if solo is None else self._missing("shared")
         df = {field: degradation(shared, solo, p, self.confidence, missing) for field, p in QUANTILES.items()}
         return ClockSummary(
-            solo=self._latency("solo", solo), shared=self._latency("shared", shared), df=Degradation(**df)
+            solo=self._latency(solo, self._missing("solo")),
+            shared=self._latency(shared, self._missing("shared")),
+            df=Degradation(**df),
         )
 
-    def _latency(self, side: Side, sample: LatencySample | None) -> Latency:
-        missing = self._missing(side)
+    def _latency(self, sample: LatencySample | None, missing: str) -> Latency:
         figures = {field: quantile_estimate(sample, p, self.confidence, missing) for field, p in QUANTILES.items()}
         return Latency(
             n=sample.n if sample else 0,
@@ -169,9 +184,8 @@ class TenantView:
         return f"no valid {side} iterations"
 
     def _rate(self, side: Side) -> Rate:
-        """Cycles per second from first to last submission in each block: think time is part of a cycle."""
-        data, device = self.data.side(side), self.samples[side]["device"]
-        real = data.cycles * 1e9 / data.cycles_ns if data.cycles_ns > 0 else None
+        device = self.samples[side]["device"]
+        real = _rate_hz(self.data.side(side))
         return Rate(real=real, proxy=1000 / device.mean if device is not None and device.mean > 0 else None)
 
     def _collided(self) -> Collided | None:
@@ -217,6 +231,11 @@ def _samples(side: SideData, split: bool) -> dict[Clock, LatencySample | None]:
         "service": service,
         "device": make_sample(told_device(side.device), split=split, lost=side.lost),
     }
+
+
+def _rate_hz(side: SideData) -> float | None:
+    """Cycles per second from first to last submission in each block: think time is part of a cycle."""
+    return side.cycles * 1e9 / side.cycles_ns if side.cycles_ns > 0 else None
 
 
 def _copied(side: SideData) -> SideData:

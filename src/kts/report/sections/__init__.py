@@ -12,6 +12,7 @@ from kts.report import cells
 from kts.report.document import CSV, EVERYWHERE, FILES, MARKDOWN, PAGE, TERMINAL, Document, Element, Figure, Media
 from kts.report.sections import (
     activity,
+    beside,
     cluster,
     latency,
     measured,
@@ -29,6 +30,7 @@ from kts.report.sections.report import Report, Section
 OUTLINE: tuple[tuple[Section, Media], ...] = (
     (run.section, EVERYWHERE),
     (cluster.section, TERMINAL),
+    (beside.section, EVERYWHERE),
     (verdicts.section, FILES),
     (latency.section, EVERYWHERE),
     (mixes.section, PAGE),
@@ -48,12 +50,16 @@ OUTLINE: tuple[tuple[Section, Media], ...] = (
 )
 """Section and media, in order. Some stand elsewhere in a file than in a terminal, whose last lines are read first."""
 
+DETAILS: frozenset[Section] = frozenset({latency.section, rates.section, activity.section, verdicts.section})
+"""What a terminal leaves to the files where the run is about one tenant, which `beside` tells in one table."""
+
 
 def run_document(summary: Summary, of: RunData | None = None, figures: Sequence[Figure] = ()) -> Document:
     """The report of a run as a document. Without the run itself it lacks what only files say."""
     report = Report(summary, of, tuple(figures))
     elements: list[Element] = []
-    for section, media in OUTLINE:
+    for section, everywhere in OUTLINE:
+        media = everywhere - TERMINAL if summary.subject and section in DETAILS else everywhere
         elements += (replace(element, media=element.media & media) for element in section(report))
     return Document(
         elements=tuple(elements),

@@ -68,8 +68,9 @@ class Grid:
 
 
 def measured(summary: Summary) -> tuple[Mix, ...]:
-    """The mixes of a run that measured more than the full house, that one last; else none."""
-    return summary.mixes or ()
+    """The mixes of a run that measured more than the full house, that one last; else none. Those of a run that is about
+    one tenant are told by `kts.report.sections.beside`."""
+    return () if summary.subject else summary.mixes or ()
 
 
 def grid(summary: Summary) -> Grid | None:

@@ -36,7 +36,8 @@ from kts.worker.tenants.own_program import OwnProgram
 from kts.worker.tenants.process import ChildProcess, Process
 
 SETTLE_S = 10.0
-"""How long a program that prints nothing must live to count as ready; KTS_SETTLE_S in the tenant's env replaces it."""
+"""How long a program that prints nothing must live to count as ready; KTS_SETTLE_S in the tenant's env, else in that of
+kts, replaces it."""
 
 STOPWATCH = "as the program reports it"
 _LISTEN_S = 0.02
@@ -268,7 +269,7 @@ def wrong_clock(lines: list[AppLine], launched: ClockPair, now: ClockPair) -> st
 
 
 def _settle_s(work: Program) -> float:
-    text = work.env.get("KTS_SETTLE_S", str(SETTLE_S))
+    text = (os.environ | work.env).get("KTS_SETTLE_S", str(SETTLE_S))
     try:
         seconds = float(text)
     except ValueError:
