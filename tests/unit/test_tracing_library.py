@@ -13,7 +13,9 @@ import numpy as np
 import pytest
 from tests.helpers_tracer import Seen, rings, standin, trace
 
-from kts.worker.tracing.layout import Flag, Kind, Level, Reason, State
+from kts.worker.tracing.cupti import cupti
+from kts.worker.tracing.layout import NO_NAME, Flag, Kind, Level, Reason, State
+from kts.worker.tracing.reader import Tracing
 
 
 def run(folder: Path, env: dict[str, str] | None = None, **shape: object) -> list[Seen]:
@@ -263,3 +265,56 @@ def test_ranges_by_the_real_nvtx(tmp_path: Path) -> None:
     assert names == [["inner", "step", "started", "ünicöde", "inner", "step"], ["inner", "step"]]
     assert parent.header["pid"] != child.header["pid"]
     assert len(set(parent.events["thread"])) == 2
+
+
+def test_real_cupti_without_a_driver_is_a_refusal_in_its_words(tmp_path: Path) -> None:
+    real = cupti(env={})
+    if real.path is None:
+        pytest.skip("no real libcupti here (package nvidia-cuda-cupti-cu12)")
+    with trace(tmp_path):
+        (ring,) = run(tmp_path, {"KTS_CUPTI": str(real.path)}, iterations=3, trips="2")
+    assert ring.header["cupti"] >= 13, "it was loaded, and told its version"
+    assert ring.header["reason"] == Reason.CUPTI_ERROR
+    assert "CUPTI refuses: CUPTI_ERROR_NOT_INITIALIZED" in ring.why
+
+
+def test_many_threads_and_a_reader_that_lags_lose_nothing_uncounted(tmp_path: Path) -> None:
+    """Eight threads write while the worker reads: what is kept is whole and in each thread's order."""
+    made, tracing = standin(), Tracing(capacity=1 << 10, folder=tmp_path)
+    shape = {"iterations": 150, "trips": "50", "threads": 8, "kernel_us": 0, "streams": 2}
+    taken = []
+    env = {**made.env(), **tracing.env(made.env(), made.library, made.cupti)}
+    with subprocess.Popen(made.argv(**shape), env=env) as program:
+        while program.poll() is None:
+            taken += [batch.events for batch in tracing.read()]
+    taken += [batch.events for batch in tracing.read()]
+    (process,) = tracing.processes
+    tracing.close()
+    events = np.concatenate(taken)
+    assert program.returncode == 0
+    assert len(events) + process.lost == process.calls == 8 * 150 * (50 + 1 + 2)
+    assert process.lost > 0, "a ring of this size is too small for this"
+    assert np.all(np.diff(events["seq"].astype(np.int64)) == 1)
+    for thread in set(events["thread"]):
+        own = events[events["thread"] == thread]
+        assert np.all(own["begin_ns"][1:] >= own["end_ns"][:-1]), "one call of a thread after the other"
+
+
+MANY_NAMES = """
+import nvtx
+for i in range(20000):
+    nvtx.push_range(f"iteration {i}")
+    nvtx.pop_range()
+"""
+
+
+def test_names_that_never_end_cost_names_only(tmp_path: Path) -> None:
+    pytest.importorskip("nvtx")
+    with trace(tmp_path, capacity=1 << 15):
+        env = {**standin().traced(tmp_path), "PYTHONPATH": os.pathsep.join(sys.path)}
+        subprocess.run([sys.executable, "-c", MANY_NAMES], env=env, check=True, timeout=60)
+        (ring,) = rings(tmp_path)
+    named = ring.events["detail"] != NO_NAME
+    assert len(ring.events) == 20_000
+    assert 1_000 < np.count_nonzero(named) < 10_000
+    assert all(ring.names[int(name)].startswith("iteration ") for name in ring.events["detail"][named])

@@ -10,7 +10,7 @@
 
 #include "tracer.h"
 
-enum { BUFFER_BYTES = 1 << 20, PERIOD_NS = 50 * 1000 * 1000 };
+enum { BUFFER_BYTES = 1 << 20, PERIOD_NS = 50 * 1000 * 1000, FLUSH_EVERY = 2 };
 
 static int (*enable)(uint32_t kind), (*disable)(uint32_t kind), (*flush)(uint32_t flag), (*timestamp)(uint64_t *);
 static int (*register_buffers)(cupti_buffer_wanted, cupti_buffer_full), (*register_clock)(uint64_t (*)(void));
@@ -83,7 +83,7 @@ static void keep(const void *record)
     default:
         return;
     }
-    if (!event.begin_ns || !event.end_ns) { /* CUPTI could not time it */
+    if (!event.begin_ns || event.end_ns < event.begin_ns) { /* CUPTI could not time it */
         ring_lost(1);
         return;
     }
@@ -156,12 +156,12 @@ static void obey(void)
 static void *watch(void *unused)
 {
     const struct timespec period = {.tv_nsec = PERIOD_NS};
-    for (;;) {
+    for (unsigned looks = 1;; looks++) {
         nanosleep(&period, NULL);
         pthread_mutex_lock(&lock);
         if (!ended) {
             obey();
-            if (ring_header()->level == KTS_LEVEL_KERNELS)
+            if (ring_header()->level == KTS_LEVEL_KERNELS && looks % FLUSH_EVERY == 0)
                 flush(0);
         }
         pthread_mutex_unlock(&lock);

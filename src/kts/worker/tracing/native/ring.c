@@ -92,8 +92,9 @@ void ring_state(uint32_t state)
         __atomic_store_n(&header->state, state, __ATOMIC_RELEASE);
 }
 
-/* Names are few and come again: a table of where each begins, by hash; only a new one takes the lock. */
-enum { NAMES = 4096 };
+/* Names are few and come again: a table of where each begins, by hash; only a new one takes the lock. Of a program that
+ * never uses a name twice, no name is looked for long. */
+enum { NAMES = 4096, MOST_TRIED = 64 };
 static _Atomic uint32_t names[NAMES]; /* 1 + offset; 0: none */
 
 uint64_t ring_name(const char *name)
@@ -107,7 +108,7 @@ uint64_t ring_name(const char *name)
         hash = (hash ^ (uint8_t)*at) * 16777619u;
     bool locked = false;
     uint64_t result = KTS_NO_NAME;
-    for (uint32_t tried = 0; tried < NAMES;) {
+    for (uint32_t tried = 0; tried < MOST_TRIED;) {
         _Atomic uint32_t *place = &names[(hash + tried) % NAMES];
         const uint32_t at = atomic_load_explicit(place, memory_order_acquire);
         if (at && strcmp(area + at - 1, name) != 0) {
