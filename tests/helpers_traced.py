@@ -127,11 +127,11 @@ class Traced:
         return np.array(self.rows, RECORD)
 
     def _hold(self, begin: int) -> None:
-        """Between two launches there is one wait, from the begin of the first."""
+        """Between two launches there is one wait, from the earliest begin."""
         if not self.counts[-1]:
             return
-        if self._waits_since is None:  # not before the GPU could have begun what is waited for
-            self._waits_since = max(begin, min(self._ready, self.now))
+        since = max(begin, min(self._ready, self.now))  # not before the GPU could have begun what is waited for
+        self._waits_since = since if self._waits_since is None else min(since, self._waits_since)
         before = max(self.waited[-1], 0)
         self.waited[-1] = self.now - self._waits_since
         self._held += self.waited[-1] - before

@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import statistics
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -16,24 +14,19 @@ import numpy as np
 from kts import files
 from kts.arrivals import Closed
 from kts.errors import DataError, SetupError, UsageError
-from kts.model.plan import Quota, Tenant
-from kts.model.records import RECORD, Records, clock_ms
+from kts.model.records import clock_ms
 from kts.model.run import DeviceInfo
-from kts.units import NS_PER_MS, s_to_ns
-from kts.wire.messages import Failed, Start
+from kts.wire.messages import Failed
 from kts.wire.recording import Launches, Recording, Request, Stretch, format_result, packed
 from kts.worker.devices.cuda import SmClock
 from kts.worker.failures import failed
 from kts.worker.iteration import Watch
 from kts.worker.loop import exempt_from_collection
+from kts.worker.stretch import MOST, MOST_TRACED, KeepingOutlet, Stretches
 from kts.worker.tenants import Runner, runner_for
 from kts.worker.tenants.kernel import KernelTenant
 from kts.worker.traced import TraceError, launches_of
 
-MOST = 20_000
-"""Iterations without a tracer: enough for a p99.9 with an interval."""
-MOST_TRACED = 400
-"""Iterations with one: their launches are what makes a profile large."""
 UNMARKED = 5
 COLD = 5
 COLD_MS = 1000.0
@@ -42,7 +35,6 @@ QUEUED_MS = 20.0
 _QUEUED_MOST = 64
 _QUEUED_TIMES = 7
 _SECONDS_PER_COLD = 2.0  # no cold iterations for those who want it quick
-_LEAD_NS = 20 * NS_PER_MS
 
 
 def profile(path: str) -> int:
@@ -70,19 +62,19 @@ def profile(path: str) -> int:
 def record(request: Request, program: Runner, info: DeviceInfo, size: int | None) -> Recording:
     """The stretches of a tenant that is calibrated and warm."""
     tenant, seconds = request.tenant, request.seconds
+    stretches = Stretches(tenant, seconds)
     outlet = KeepingOutlet(seconds, SmClock(info.uuid) if info.kind == "cuda" else None)
-    if not tenant.work.traceable:
-        program.run(_start(tenant, MOST, 0), outlet)
-        note = "the program's own iterations; it cannot be traced from outside"
-        return Recording(tenant=tenant.name, device=info, size=size, plain=_whole(outlet, tenant), note=note)
-    assert isinstance(program, KernelTenant)
+    if not isinstance(program, KernelTenant):
+        program.run(stretches.start(MOST, 0), outlet)
+        plain = Stretch(records=stretches.whole(outlet).tobytes())
+        return Recording(tenant=tenant.name, device=info, size=size, plain=plain, note="the program's own iterations")
     watch = Watch()
-    program.run_watched(_start(tenant, MOST, 0), outlet, watch)
-    plain = _whole(outlet, tenant, watch)
+    program.run_watched(stretches.start(MOST, 0), outlet, watch)
+    plain = Stretch(records=stretches.whole(outlet).tobytes(), issue_ns=packed(watch.issue_ns))
     queued_ms = _queued_ms(program, plain) if info.kind == "cuda" else None
     held = program.device.held_bytes()
-    cold = _cold(program, tenant, seconds)
-    traced, launches, note = _trace(program, tenant, seconds)
+    cold = _cold(program, stretches)
+    traced, launches, note = _trace(program, stretches)
     return Recording(
         tenant=tenant.name,
         device=info,
@@ -98,46 +90,7 @@ def record(request: Request, program: Runner, info: DeviceInfo, size: int | None
     )
 
 
-class KeepingOutlet:
-    """A `kts.worker.loop.Outlet` that keeps everything and ends ``seconds`` after the first heartbeat, which comes when
-    the block begins. Reads the clock at heartbeats."""
-
-    def __init__(
-        self, seconds: float, clock: SmClock | None = None, now: Callable[[], int] = time.monotonic_ns
-    ) -> None:
-        self.kept: list[Records] = []
-        self.clocks_mhz: list[float] = []
-        self._clock = clock
-        self._now = now
-        self._seconds = seconds
-        self._end_ns: int | None = None
-
-    def records(self, records: Records) -> None:
-        """Keeps a copy."""
-        self.kept.append(records.copy())
-
-    def heartbeat(self, now_ns: int, iterations: int) -> None:
-        """Notes the beginning; reads the clock once iterations are on their way."""
-        if self._end_ns is None:
-            self._end_ns = now_ns + s_to_ns(self._seconds)
-        mhz = self._clock.mhz() if self._clock is not None and iterations else None
-        if mhz is not None:
-            self.clocks_mhz.append(mhz)
-
-    def quota_reached(self, at_ns: int) -> None:
-        """Nobody waits for it."""
-
-    def stopped(self) -> bool:
-        """True once the time is over."""
-        return self._end_ns is not None and self._now() >= self._end_ns
-
-    @property
-    def rows(self) -> Records:
-        """All records."""
-        return np.concatenate([np.empty(0, RECORD), *self.kept])
-
-
-def _trace(program: KernelTenant, tenant: Tenant, seconds: float) -> tuple[Stretch | None, Launches | None, str]:
+def _trace(program: KernelTenant, stretches: Stretches) -> tuple[Stretch | None, Launches | None, str]:
     """The traced stretch and its launches; without them, why there are none.
 
     Whatever fails in here is the tracer's fault, and costs the launches, not what was measured before.
@@ -145,12 +98,12 @@ def _trace(program: KernelTenant, tenant: Tenant, seconds: float) -> tuple[Stret
     tracer = program.device.tracer()
     if tracer is None:
         return None, None, f"{program.device.info().library} has no tracer here"
-    watch, outlet = Watch(tracer), KeepingOutlet(seconds)
+    watch, outlet = Watch(tracer), KeepingOutlet(stretches.seconds)
     try:
         with tracer:
             # The first ones load the tracer and take its buffers, which is slow: without a mark they do not count.
-            program.run(_start(tenant, UNMARKED, 1), KeepingOutlet(seconds))
-            program.run_watched(_start(tenant, MOST_TRACED, 2), outlet, watch)
+            program.run(stretches.start(UNMARKED, 1), KeepingOutlet(stretches.seconds))
+            program.run_watched(stretches.start(MOST_TRACED, 2), outlet, watch)
         rows = outlet.rows
         if not len(rows):
             return None, None, "no iteration ended while it was traced"
@@ -170,32 +123,15 @@ def _queued_ms(program: KernelTenant, plain: Stretch) -> float:
     return max(twice - once, 0.0) / n
 
 
-def _cold(program: KernelTenant, tenant: Tenant, seconds: float) -> Stretch | None:
+def _cold(program: KernelTenant, stretches: Stretches) -> Stretch | None:
     """Iterations a second apart, the first of which is left out: it follows others."""
-    wanted = min(COLD, int(seconds / _SECONDS_PER_COLD))
+    wanted = min(COLD, int(stretches.seconds / _SECONDS_PER_COLD))
     if not wanted:
         return None
     watch, outlet = Watch(), KeepingOutlet(1e9)
     seldom = Closed(think_ms=COLD_MS, jitter=0.0)
-    program.run_watched(_start(tenant, wanted + 1, 3), outlet, watch, seldom)
+    program.run_watched(stretches.start(wanted + 1, 3), outlet, watch, seldom)
     return Stretch(records=outlet.rows[1:].tobytes(), issue_ns=packed(watch.issue_ns[1:]))
-
-
-def _whole(outlet: KeepingOutlet, tenant: Tenant, watch: Watch | None = None) -> Stretch:
-    rows = outlet.rows
-    if not len(rows):
-        raise SetupError(f"tenant {tenant.name} ended no iteration in the time given", "allow more time (--seconds)")
-    return Stretch(records=rows.tobytes(), issue_ns=packed(watch.issue_ns) if watch else b"")
-
-
-def _start(tenant: Tenant, most: int, number: int) -> Start:
-    return Start(
-        block=number,
-        start_ns=(start_ns := time.monotonic_ns() + _LEAD_NS),
-        first_ns=start_ns,
-        quota=Quota(iterations=most, linger=False),
-        seed=(tenant.seed + number) % 2**63,
-    )
 
 
 def _read(path: Path) -> Request:

@@ -77,14 +77,14 @@ def listed(
     until = np.where(np.isin(calls["kind"], _WAITS), calls["end_ns"] - _SLACK_NS, calls["begin_ns"])
     inside[inside] = until[inside] <= retire[which[inside]]
     seen = len(did.call) > 0
-    outside = _outside(did, place, inside, submit, retire) if seen else 0.0
+    lost = _overlap(submit, retire, gaps)
+    outside = _outside(did, place, inside, submit[~lost], retire[~lost]) if seen and not lost.all() else 0.0
     if usual_ns is None:
         usual_ns = did.usual_ns(calls, place)
     calls, which, place = calls[inside], which[inside], place[inside]
     hands = _hands(calls)
     if seen:  # a copy or memset for which the GPU did nothing is none
         hands &= (place >= 0) | ~np.isin(calls["kind"], (Kind.COPY, Kind.SET))
-    lost = _overlap(submit, retire, gaps)
     launched = np.isin(calls["kind"], _WORK) & hands
     empty = np.bincount(which[launched], minlength=len(rows)) == 0
     unfinished = np.bincount(which[launched & (place < 0)], minlength=len(rows)) > 0 if seen else np.zeros_like(empty)
@@ -210,14 +210,16 @@ def _stream(calls: Events) -> Events:
 
 def _outside(did: Did, rows: Ints, inside: Bools, submit: Ints, retire: Ints) -> float:
     """Share of the GPU's time between the first and the last iteration that was launched in none. ListingError where
-    over 1 % of what it did has no call at all."""
-    among = (did.begin_ns >= submit[0]) & (did.begin_ns <= retire[-1])
+    over 1 % of what it did in these iterations has no call at all."""
+    which = np.searchsorted(submit, did.begin_ns, side="right") - 1
+    among = (which >= 0) & (did.begin_ns <= retire[-1])
+    within = among & (did.begin_ns <= retire[np.maximum(which, 0)])
     called, ours = np.zeros(len(among), np.bool_), np.zeros(len(among), np.bool_)
     called[rows[rows >= 0]] = True
     ours[rows[inside & (rows >= 0)]] = True
-    lost = int((among & ~called).sum())
-    if lost > LOST * among.sum():
-        raise ListingError(f"{lost} of {among.sum()} kernels and copies belong to no call that was seen")
+    without = int((within & ~called).sum())
+    if without > LOST * within.sum():
+        raise ListingError(f"{without} of {within.sum()} kernels and copies belong to no call that was seen")
     took = did.duration_ns(np.arange(len(among)))
     return float(took[among & ~ours].sum() / max(took[among].sum(), 1))
 
