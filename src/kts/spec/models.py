@@ -331,9 +331,7 @@ class CommandTenant(TenantBase):
     @model_validator(mode="after")
     def _iteration_can_be_seen(self) -> CommandTenant:
         if self.trace == "off" and (iteration := self._counted()) is not None and iteration.needs_tracer:
-            raise ValueError(
-                "trace: off sees no NVTX ranges and no round trips: leave it out, or give iteration: lines"
-            )
+            raise ValueError("trace: off sees no ranges and no round trips: leave it out, or give iteration: lines")
         return self
 
     def work(self, library: Library) -> Work:
