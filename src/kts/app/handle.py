@@ -71,9 +71,9 @@ class Run:
         """Every recorded iteration of a tenant in valid blocks, in order of time; of all conditions, or of one.
 
         Shape ``(n,)``, dtype `kts.model.records.RECORD`: ``i``, ``due_ns``, ``submit_ns``, ``retire_ns``,
-        ``device_ms``; with ``launches`` and ``mark.NAME`` where the tenant has them. Includes those that figures
-        leave out (the first of a block, iterations without all their neighbours). UsageError for a tenant or condition
-        that is not there.
+        ``device_ms``; with ``launches``, ``waits`` and ``mark.NAME`` where the tenant has them. Includes those that
+        figures leave out (the first of a block, iterations without all their neighbours). UsageError for a tenant or
+        condition that is not there.
         """
         _check("tenant", tenant, self.tenants)
         if condition is not None:

@@ -28,7 +28,10 @@ Iterations of a tenant may overlap: nothing says that one retires before the nex
 """
 
 LAUNCHES = "launches"
-"""Optional column: launches of the iteration, uint32; 0 where they were not counted."""
+WAITS = "waits"
+COUNTS = (LAUNCHES, WAITS)
+"""Optional columns: launches of the iteration, and how often the host waited in it for the device; uint32, 0 where they
+were not counted."""
 
 MARK = "mark."
 """Optional columns: ``mark.first_token`` and the like, int64, CLOCK_MONOTONIC of a moment within the iteration."""
@@ -50,7 +53,7 @@ def record_dtype(optional: tuple[str, ...]) -> np.dtype[Any]:
     if len(optional) > MOST_OPTIONAL or len(set(optional)) < len(optional):
         raise ValueError(f"optional columns {', '.join(optional)}: over {MOST_OPTIONAL}, or one twice")
     for name in optional:
-        if name != LAUNCHES and not _MARK.fullmatch(name):
+        if name not in COUNTS and not _MARK.fullmatch(name):
             raise ValueError(f"{name!r} is no optional column of a record")
     return np.dtype([*RECORD.descr, *((name, _type_of(name)) for name in optional)]) if optional else RECORD
 
@@ -79,7 +82,7 @@ def joined(parts: Iterable[Records]) -> Records:
 
 
 def _type_of(optional: str) -> str:
-    return "<u4" if optional == LAUNCHES else "<i8"
+    return "<u4" if optional in COUNTS else "<i8"
 
 
 def clock_ms(records: Records, clock: Clock) -> NDArray[np.float64]:

@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 
 from kts import files
 from kts.errors import DataError
-from kts.model.records import LAUNCHES, RECORD, Records, joined, optional_columns, record_dtype
+from kts.model.records import COUNTS, RECORD, Records, joined, optional_columns, record_dtype
 from kts.model.run import SCHEMA_VERSION
 from kts.store import layout
 from kts.store.journal import Journal
@@ -95,7 +95,7 @@ def convert(journal: Journal, directory: Path) -> None:
 
 
 def _schema(optional: tuple[str, ...]) -> pa.Schema:
-    types = ((name, pa.uint32() if name == LAUNCHES else pa.int64()) for name in optional)
+    types = ((name, pa.uint32() if name in COUNTS else pa.int64()) for name in optional)
     return pa.schema([*_SCHEMA, *(pa.field(name, kind) for name, kind in types)])
 
 
