@@ -14,7 +14,7 @@ from typing import TypeVar
 import numpy as np
 
 from kts.model.plan import Quota, Tenant
-from kts.model.records import RECORD, Records
+from kts.model.records import Records, joined
 from kts.wire.framing import Deframer, chunk_records, frame
 from kts.wire.messages import (
     BlockDone,
@@ -128,7 +128,7 @@ class TinyConductor:
         chunks = [m for m in passed if isinstance(m, Chunk)]
         assert [c.seq for c in chunks] == list(range(done.chunks))
         assert all(c.block == done.block for c in chunks)
-        records = np.concatenate([np.empty(0, RECORD), *(chunk_records(c) for c in chunks)])
+        records = joined(chunk_records(c) for c in chunks)
         assert len(records) == done.count
         assert np.array_equal(records["i"], np.arange(done.count))
         return done, records

@@ -17,6 +17,8 @@ from kts.wire.applines import AppLines
 from kts.worker.clocks import clock_pair
 from kts.worker.failures import CommandError
 from kts.worker.tenants.process import Launch, PrintedLine, Process
+from kts.worker.tracing.reader import Batch, Tracing
+from kts.worker.tracing.trips import HANDS_OVER
 
 _QUICK_END_NS = NS_PER_S
 _QUICK_ENDS = 3
@@ -31,8 +33,11 @@ class OwnProgram:
     that was longer than its response, and this (ms).
     """
 
-    def __init__(self, argv: tuple[str, ...], env: Mapping[str, str], launch: Launch) -> None:
-        """Starts it by ``launch``. CommandError if it cannot be started."""
+    def __init__(
+        self, argv: tuple[str, ...], env: Mapping[str, str], launch: Launch, tracing: Tracing | None = None
+    ) -> None:
+        """Starts it by ``launch``. ``tracing``: where its calls to the GPU are seen. CommandError if it cannot be
+        started."""
         self.speaks = False
         self.launched = clock_pair()
         self.refused = 0
@@ -42,6 +47,8 @@ class OwnProgram:
         self._argv = argv
         self._env = env
         self._begin = launch
+        self._tracing = tracing
+        self._hands_over = False
         self._restarts = 0
         self._quick_ends = 0
         self._process = self._launch()
@@ -76,16 +83,45 @@ class OwnProgram:
         """Iterations that are there to read now."""
         return self._parse(self._process.drain())
 
+    @property
+    def traced(self) -> bool:
+        """Whether its calls may be seen."""
+        return self._tracing is not None
+
+    @property
+    def calls_lost(self) -> int:
+        """Calls that were seen and not kept."""
+        return 0 if self._tracing is None else self._tracing.lost
+
+    def seen(self) -> list[Batch]:
+        """Its calls to the GPU that nobody has taken yet."""
+        batches = [] if self._tracing is None else self._tracing.read()
+        for batch in batches:
+            self._hands_over = self._hands_over or bool(HANDS_OVER[batch.events["kind"]].any())
+        return batches
+
     def pause(self) -> None:
-        """Stops its process group where it stands. Work it has queued on a GPU still runs."""
-        self._process.pause()
+        """Holds it. Work that it has queued on a GPU still runs.
+
+        A program that was seen to hand work to the GPU since it was let go on waits at the next that it would hand
+        over, with all that it holds on the host; any other is stopped where it stands, with its process group.
+        """
+        if self._tracing is not None and self._hands_over:
+            self._tracing.gate(closed=True)
+        else:
+            self._process.pause()
 
     def resume(self) -> None:
         """Lets it go on."""
+        self._hands_over = False
+        if self._tracing is not None:
+            self._tracing.gate(closed=False)
         self._process.resume()
 
     def end(self) -> None:
         """Ends it and its process group."""
+        if self._tracing is not None:
+            self._tracing.gate(closed=False)  # a thread that waits there would not hear that it is to end
         self._process.kill()
 
     def _launch(self) -> Process:

@@ -48,8 +48,9 @@ def _among(*kinds: Kind) -> NDArray[np.bool_]:
 
 
 _LAUNCHES = _among(Kind.LAUNCH, Kind.GRAPH)
-_HANDS = _LAUNCHES | _among(Kind.COPY, Kind.SET, Kind.HOST)
-_MATTERS = _HANDS | _among(Kind.WAIT, Kind.QUERY, Kind.RECORD, Kind.STREAM_WAIT)
+HANDS_OVER = _LAUNCHES | _among(Kind.COPY, Kind.SET, Kind.HOST)
+"""Whether a call of that kind, as index, hands work to the GPU."""
+_MATTERS = HANDS_OVER | _among(Kind.WAIT, Kind.QUERY, Kind.RECORD, Kind.STREAM_WAIT)
 _MOST_RECORDED = 4096
 _MOST_RUNS = 1024
 HELPED = 64
@@ -283,7 +284,7 @@ def _runs(events: Array) -> Iterator[_Run]:
     if not len(events):
         return
     kind, flags = events["kind"], events["flags"]
-    goes_on = _HANDS[kind] & (flags & _WAITED == 0)
+    goes_on = HANDS_OVER[kind] & (flags & _WAITED == 0)
     new = np.ones(len(events), dtype=bool)
     new[1:] = ~(goes_on[1:] & goes_on[:-1])
     for name in ("thread", "stream", "context"):
