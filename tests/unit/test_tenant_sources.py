@@ -1,0 +1,119 @@
+"""A program's iterations, made of its lines, ranges and round trips."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from kts.wire.appline import AppLine
+from kts.worker.tenants.sources import FromLines, FromRanges, FromTrips
+from kts.worker.tracing.layout import EVENT, Kind, Level, Reason, State
+from kts.worker.tracing.reader import Batch
+from kts.worker.tracing.ring import TracedProcess
+
+MS = 1_000_000
+NAMES = {0: "step", 5: "other"}
+
+
+def process(lost: int = 0, pid: int = 7) -> TracedProcess:
+    told = {"calls": 1, "lost": lost, "held": 0, "holds": 0, "held_ns": 0, "alive": True}
+    return TracedProcess(pid, 1, "program", State.RECORDING, Reason.NONE, "", 12, Level.CALLS, **told)  # type: ignore[arg-type]
+
+
+def batch(calls: Sequence[tuple[Kind, int, int]], *, lost: int = 0, breaks: Sequence[int] = (), pid: int = 7) -> Batch:
+    """Calls of (kind, begin, end), ms; of a range, the end of its name's number is its thread."""
+    events: NDArray[np.void] = np.zeros(len(calls), EVENT)
+    for k, (kind, begin, end) in enumerate(calls):
+        events[k] = (k + 1, begin * MS, end * MS, kind, 0, 1, 3, 1, 0, 0, 0, 0)
+    return Batch(process(lost, pid), events, np.array(breaks, np.intp), NAMES)
+
+
+def iterations(first: int, count: int, *, launches: int = 2) -> list[tuple[Kind, int, int]]:
+    """Each 10 ms: launches, and a wait that is over after 8."""
+    calls = []
+    for begin in range(first, first + 10 * count, 10):
+        calls += [(Kind.LAUNCH, begin, begin)] * launches + [(Kind.WAIT, begin + 1, begin + 8)]
+    return calls
+
+
+def test_a_round_trip_that_reaches_over_lost_calls_is_no_iteration() -> None:
+    """Else two iterations, the wait between them lost, would be told as one slow one."""
+    calls = iterations(10, 4)
+    del calls[5]  # the wait of the second
+    source = FromTrips(1)
+    records = source.take([], [batch(calls, lost=1, breaks=[5])])
+    assert (records["submit_ns"] // MS).tolist() == [10, 30, 40]
+    assert source.unread == 1
+    assert source.left_out == 1
+
+
+def test_ranges_are_counted_as_missing_in_proportion_to_what_was_lost() -> None:
+    """Else lost ranges would leave no trace in the figures that they could move."""
+    ranges = [(Kind.RANGE, at, at + 5) for at in range(10, 50, 10)]
+    source = FromRanges("step")
+    assert len(source.take([], [batch(ranges)])) == 4
+    assert source.unread == 0
+    source.take([], [batch(ranges, lost=3, breaks=[2])])
+    assert source.unread == 3
+    assert list(source.others) == ["other"]
+
+
+def test_launches_of_a_line_are_those_of_its_time_and_none_where_some_are_lost() -> None:
+    """Else a count would be told that nobody has made."""
+    ahead_ns = time.time_ns() - time.monotonic_ns()
+    source = FromLines()
+    source.take([], [batch(iterations(10, 4), lost=1, breaks=[6])])
+    lines = [
+        AppLine(
+            app="A",
+            i=k,
+            start_ns=ahead_ns + (9 + 10 * k) * MS,
+            end_ns=ahead_ns + (19 + 10 * k) * MS,
+            device_ms=math.nan,
+        )
+        for k in range(4)
+    ]
+    records = source.take(lines, [])
+    assert records["launches"].tolist() == [2, 0, 0, 2]
+    assert records["waits"].tolist() == [1, 0, 0, 1]
+
+
+def test_without_calls_lines_have_no_counts() -> None:
+    """Else every run of an untraced program would carry columns of zeros."""
+    line = AppLine(app="A", i=0, start_ns=time.time_ns(), end_ns=time.time_ns(), device_ms=1.0)
+    assert FromLines().take([line], []).dtype.names == ("i", "due_ns", "submit_ns", "retire_ns", "device_ms")
+
+
+def test_copies_of_a_program_that_loads_its_data_are_no_iterations() -> None:
+    """Else an iteration would be what a program does before its first one."""
+    loading = [call for at in range(0, 300, 10) for call in ((Kind.COPY, at, at), (Kind.WAIT, at + 1, at + 2))]
+    source = FromTrips(None)
+    source.take([], [batch([*loading, *iterations(400, 20)])])
+    assert source.settle()
+    assert (source.again()["submit_ns"] // MS).tolist() == list(range(400, 600, 10))
+    assert source.words() == "an iteration is a round trip: 2 launches"
+
+
+def test_a_program_that_only_copies_has_round_trips_all_the_same() -> None:
+    """Else a tenant that feeds a GPU would have no figures."""
+    source = FromTrips(None)
+    calls = [call for at in range(0, 300, 10) for call in ((Kind.COPY, at, at), (Kind.WAIT, at + 1, at + 2))]
+    assert len(source.take([], [batch(calls)])) == 30
+    assert source.speaks
+
+
+@pytest.mark.parametrize("asked", [None, 2])
+def test_processes_have_iterations_of_their_own(asked: int | None) -> None:
+    """Else the halves of two processes' iterations would make one."""
+    source = FromTrips(asked)
+    for pid in (7, 8):
+        source.take([], [batch(iterations(10, 36), pid=pid)])
+    source.settle()
+    records = source.take([], [batch(iterations(1000 + pid, 2), pid=pid) for pid in (7, 8)])
+    assert (records["submit_ns"] // MS).tolist() == sorted(records["submit_ns"] // MS)
+    assert len(records) == (4 if asked is None else 2)
