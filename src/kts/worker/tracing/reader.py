@@ -86,7 +86,7 @@ class Tracing:
         return added
 
     def read(self) -> list[Batch]:
-        """New events of each process that has any, as `Ring.read` has them; at most a ring's capacity of each.
+        """New events of each process that has any, as `Ring.read` has alike; at most a ring's capacity of each.
 
         A process that is dead and read to its end is kept as a value only. Nothing that a program does to its ring
         raises: a damaged one is read no more, and its process says so.
@@ -121,6 +121,27 @@ class Tracing:
     def lost(self) -> int:
         """Events of all processes that were seen and cannot be read."""
         return sum(process.lost for process in self.processes)
+
+    def notes(self) -> tuple[str, ...]:
+        """What limits what is seen, a line each, for whoever reads the figures: why nothing is, which processes are
+        not."""
+        processes = self.processes
+        lines = []
+        if self.why:
+            lines.append(f"its calls to the GPU are not seen: {self.why}")
+        elif not processes:
+            lines.append("its calls to the GPU are not seen: no process of it has begun to use CUDA")
+        if self.why_no_ranges:
+            lines.append(f"its NVTX ranges are not seen: {self.why_no_ranges}")
+        by_why: dict[str, list[TracedProcess]] = {}
+        for process in processes:
+            if process.why:
+                by_why.setdefault(process.why, []).append(process)
+        for why, alike in by_why.items():
+            first, others = alike[0], f" and {len(alike) - 1} more" if alike[1:] else ""
+            how = "seen in part" if any(process.calls for process in alike) else "not seen"
+            lines.append(f"process {first.pid}{others} ({first.program}): {how}: {why}")
+        return tuple(lines)
 
     def gate(self, *, closed: bool) -> None:
         """Closed: each thread that is about to hand work to the GPU waits until it is opened."""
