@@ -110,6 +110,7 @@ class Tracing:
     @property
     def processes(self) -> list[TracedProcess]:
         """All processes that were ever seen, in the order in which they began, as they are now."""
+        self._discover()
         for key, ring in list(self._rings.items()):
             try:
                 self._over[key] = ring.process()
@@ -129,7 +130,7 @@ class Tracing:
         lines = []
         if self.why:
             lines.append(f"its calls to the GPU are not seen: {self.why}")
-        elif not processes:
+        elif not any(process.level or process.why for process in processes):
             lines.append("its calls to the GPU are not seen: no process of it has begun to use CUDA")
         if self.why_no_ranges:
             lines.append(f"its NVTX ranges are not seen: {self.why_no_ranges}")

@@ -42,7 +42,8 @@ Events = NDArray[np.void]
 Breaks = NDArray[np.intp]
 NO_EVENTS: Events = np.empty(0, EVENT)
 NO_BREAKS: Breaks = np.empty(0, np.intp)
-_KINDS = np.array(list(Kind), EVENT["kind"])
+_IS_KIND = np.zeros(1 << 16, np.bool_)
+_IS_KIND[list(Kind)] = True
 _FLOCK = "hhqqi"  # struct flock: type, whence, start, length, pid
 _TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 _PID_REUSED_NS = NS_PER_S // 10  # a start is told in ticks of 10 ms
@@ -167,17 +168,17 @@ class Ring:
         taken = there if dead or whole.all() else int(whole.argmin())
         events = self._events(taken)  # again: what was whole a moment ago is so from its first byte to its last
         self._read_names()
-        sound = (events["seq"] == expected[:taken]) & np.isin(events["kind"], _KINDS)
+        sound = (events["seq"] == expected[:taken]) & _IS_KIND[events["kind"]]
         sound &= (events["begin_ns"] >= 0) & (events["begin_ns"] <= events["end_ns"])
         self._skipped += taken - int(np.count_nonzero(sound))
-        broken = np.isin(expected[:taken] - np.uint64(1), np.array(sorted(self._holes), np.uint64))
-        broken[1:] |= ~sound[:-1]
+        broken = np.concatenate([[False], ~sound[:-1]]) if taken else sound
+        broken[[hole - self._tail for hole in self._holes if 0 <= hole - self._tail < taken]] = True
         self._tail_before, self._tail = self._tail, self._tail + taken
         self._header()["tail"] = self._tail
         self._holes = {hole for hole in self._holes if hole >= self._tail}
         if taken and not sound[-1]:
             self._holes.add(self._tail)
-        return events[sound], _carried(broken, sound)
+        return (events, np.flatnonzero(broken)) if sound.all() else (events[sound], _carried(broken, sound))
 
     def _look_for_holes(self) -> None:
         """Where events are missing: what finds no room would have come behind the last that the ring held.
