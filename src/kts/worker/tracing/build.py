@@ -114,4 +114,4 @@ def _check_executable(path: Path) -> None:
 
 
 if __name__ == "__main__":  # in the build of an image
-    sys.exit(compile_to(Path(sys.argv[1])))
+    sys.exit(compile_to(Path(sys.argv[1])) or 0)
