@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from kts.app.beside import predict_beside
     from kts.app.catalog import experiment_text, experiments, schema
     from kts.app.cluster import attach, clean, cluster_runs, collect, run_on_cluster
     from kts.app.comparisons import compare, pool
@@ -56,6 +57,7 @@ __all__ = [
     "local_checks",
     "pool",
     "predict",
+    "predict_beside",
     "preview",
     "probe",
     "profile",
@@ -75,6 +77,7 @@ __all__ = [
 ]
 
 _HOME = {
+    "beside": ("predict_beside",),
     "catalog": ("experiment_text", "experiments", "schema"),
     "cluster": ("attach", "clean", "cluster_runs", "collect", "run_on_cluster"),
     "comparisons": ("compare", "pool"),

@@ -12,7 +12,7 @@ import msgspec
 from msgspec.structs import replace
 
 from kts import __version__
-from kts.app.plans import planned
+from kts.app.plans import Asked, planned
 from kts.app.printing import Say, elements, silent
 from kts.errors import SetupError, UsageError
 from kts.files import encode
@@ -39,7 +39,7 @@ elements.register(list, _elements)
 
 
 def profile(
-    experiment: str | Path,
+    experiment: Asked,
     out: str | Path | None = None,
     *,
     tenants: Sequence[str] = (),

@@ -13,7 +13,7 @@ from kts import app
 from kts.cli.cluster_options import PANEL, Context, FleetOptions, RunPlace
 from kts.cli.experiments import complete_name
 from kts.cli.options import Dcgm, Json, NoFigures, Telemetry
-from kts.cli.output import console, say
+from kts.cli.output import console, present, say
 from kts.cli.program import Program, TakesProgram
 from kts.cli.report import show_fleet, show_measured
 from kts.errors import UsageError
@@ -74,6 +74,10 @@ def run(
         ),
     ] = None,
     program: Program = None,
+    foretell: Annotated[
+        bool,
+        typer.Option("--predict", help="Of a program: predict instead, from profiles of it and its neighbours alone."),
+    ] = False,
     out: Annotated[Path | None, typer.Option(help="The run directory. Default: runs/TIME-NAME.")] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a run that is already there.")] = False,
     on: Annotated[
@@ -105,6 +109,9 @@ def run(
     if on not in BACKENDS:
         raise UsageError(f"--on: no backend {on!r}", f"known: {', '.join(BACKENDS)}")
     wanted = changes.given()
+    if foretell:
+        _foretell(asked, out, wanted, on, overwrite=overwrite, as_json=as_json)
+        return
     progress = console(stderr=True)
     fleet.check(on, overwrite=overwrite)
     if fleet.nodes is not None:
@@ -157,6 +164,25 @@ def _asked(experiment: str | None, program: list[str] | None) -> str | list[str]
     if program is None and experiment is None:
         raise UsageError("what shall run?", "kts run EXPERIMENT, or kts run -- PROGRAM ARGS; kts run --help")
     return experiment if program is None else program  # type: ignore[return-value] # one of them is there
+
+
+def _foretell(
+    asked: str | list[str], out: Path | None, wanted: app.Changes, on: str, *, overwrite: bool, as_json: bool
+) -> None:
+    """Predicts what the run would measure. UsageError for what a prediction does not have."""
+    if isinstance(asked, str):
+        raise UsageError(
+            f"--predict: of a program behind two dashes, not of {asked}",
+            f"kts profile {asked}, then kts predict --profiles DIR",
+        )
+    if on != "local":
+        raise UsageError(f"--predict --on {on}: profiles are measured on this machine", "leave --on out")
+    if others := [f"--{key.replace('_', '-')}" for key in wanted if key not in {"device", "library"}]:
+        raise UsageError(f"{', '.join(others)}: for a run, and --predict measures none", "leave one of both out")
+    told = app.predict_beside(
+        asked, out, device=wanted.get("device"), library=wanted.get("library"), overwrite=overwrite, say=say
+    )
+    present(told, as_json=as_json)
 
 
 def _refuse_changes(changes: app.Changes, dcgm: str) -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from kts.model.provenance import made_by, made_from
 from kts.report import cells
 from kts.report import document as doc
+from kts.report.sections.beside import company
 
 if TYPE_CHECKING:
     from kts.model.provenance import Provenance
@@ -25,6 +26,31 @@ def prediction_elements(prediction: Prediction) -> Iterator[doc.Element]:
     meaning = _meaning(prediction.confidence, length, prediction.model_error)
     for text in (*meaning, *prediction.notes, *_made_by("Made", prediction.provenance)):
         yield doc.paragraph(text, "quiet")
+
+
+def company_elements(subject: str, prediction: Prediction) -> Iterator[doc.Element]:
+    """Of mixes that hold ``subject``: a row for it alone and one per mix, and a sentence as a run about it has one."""
+    own = prediction.mixes[0].tenants[subject]
+    yield doc.paragraph(_sharing(prediction.fingerprint), "strong")
+    rows: list[doc.Row] = []
+    costs = []
+    for mix in prediction.mixes:
+        others = " and ".join(name for name in mix.tenants if name != subject)
+        tenant = mix.tenants[subject]
+        rows.append((f"beside {others}", *_cells(tenant)[:-1]))
+        costs.append((others, "refused" if tenant.df.p99.value is None else f"{cells.ratio(tenant.df.p99.value)}x"))
+    alone = [cells.number(value) for value in (own.solo.p50, own.solo.p95, own.solo.p99, own.solo.p999)]
+    heads = ("p50 ms", "p95 ms", "p99 ms (band)", "p99.9 ms", "DF99 (band)", "1/s")
+    yield doc.Table(
+        columns=(doc.Column(subject, "subject", fold=0), *map(doc.Column, heads)),
+        groups=((("alone", *alone, "", cells.number(own.solo_rate_hz)), *rows),),
+    )
+    for text in (
+        *_meaning(prediction.confidence, _length([prediction.seconds]), prediction.model_error),
+        *prediction.notes,
+    ):
+        yield doc.paragraph(text, "quiet")
+    yield doc.paragraph(company(subject, own.solo.p99, costs, "predicted: "), "strong")
 
 
 def answers_elements(

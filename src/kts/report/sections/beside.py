@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from kts.arrivals import Closed
 from kts.model.plan import Kernel, Program, Tenant
-from kts.model.summary import Estimate, Latency, Mix, MixTenant, Summary
+from kts.model.summary import Latency, Mix, MixTenant, Summary
 from kts.report import cells
 from kts.report import document as doc
 from kts.report.sections.report import Report
@@ -19,7 +19,7 @@ def section(report: Report) -> Iterator[doc.Element]:
     if not (subject := asked(summary)):
         return
     mixes = summary.mixes or ()
-    sentence = company(subject, summary.tenants[subject].response.solo.p99, list(_costs(subject, mixes)))
+    sentence = company(subject, summary.tenants[subject].response.solo.p99.estimate, _costs(subject, mixes))
     yield doc.Heading("What company costs", "company", media=doc.FILES)
     yield doc.paragraph(sentence, "strong", media=doc.FILES)
     yield doc.Table(
@@ -48,10 +48,11 @@ def asked(summary: Summary) -> str:
     return summary.subject or ""
 
 
-def company(subject: str, alone: Estimate, costs: list[tuple[str, str]]) -> str:
-    """The sentence. ``alone``: its p99; ``costs``: neighbours, and what they make of it."""
-    time = "has no p99" if alone.estimate is None else f"has a p99 of {format_ms(alone.estimate)}"
-    return f"{subject} {time} alone; {', '.join(f'beside {names} {cost}' for names, cost in costs)}."
+def company(subject: str, alone_ms: float | None, costs: Iterable[tuple[str, str]], verb: str = "") -> str:
+    """The sentence. ``alone_ms``: its p99; ``costs``: neighbours, and what these make of it; ``verb``: before them."""
+    time = "has no p99" if alone_ms is None else f"has a p99 of {format_ms(alone_ms)}"
+    told = ", ".join(f"beside {names} {cost}" for names, cost in costs)
+    return f"{subject} {time} alone; {verb}{told}."
 
 
 def _costs(subject: str, mixes: tuple[Mix, ...]) -> Iterator[tuple[str, str]]:
