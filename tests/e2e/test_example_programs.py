@@ -1,0 +1,103 @@
+"""examples/programs: short, offline, and those whose libraries are there run. KTS_PROGRAMS_PYTHON: a Python that
+has more of these than this one."""
+
+from __future__ import annotations
+
+import ast
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+import yaml
+
+from kts.plan import build
+from kts.spec import load
+
+pytestmark = pytest.mark.e2e
+
+ROOT = Path(__file__).parents[2]
+FOLDER = ROOT / "examples" / "programs"
+PROGRAMS = sorted(FOLDER.glob("*.py"))
+MIXES = sorted(FOLDER.glob("*.yaml"))
+PYTHON = os.environ.get("KTS_PROGRAMS_PYTHON", sys.executable)
+FIRST_LINE_S = 240
+OPTIONAL = {"cupy"}
+"""Libraries without which a program runs, too."""
+
+
+def _imported(program: Path) -> set[str]:
+    tree = ast.parse(program.read_text(encoding="utf-8"), filename=str(program))
+    found: set[str] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            found |= {name.name.split(".")[0] for name in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found.add(node.module.split(".")[0])
+    return found - set(sys.stdlib_module_names) - OPTIONAL
+
+
+def test_there_are_ten_and_the_readme_tells_of_each() -> None:
+    """Else one would be there that nobody finds, or be promised and not there."""
+    told = re.findall(r"^\| `(\w+\.py)` \|", (FOLDER / "README.md").read_text(encoding="utf-8"), re.MULTILINE)
+    assert sorted(told) == [program.name for program in PROGRAMS]
+    assert len(PROGRAMS) >= 10
+
+
+@pytest.mark.parametrize("program", PROGRAMS, ids=lambda path: path.stem)
+def test_each_is_short_and_neither_knows_kts_nor_downloads(program: Path) -> None:
+    """Else they would not be what people run, or would not run where there is no network."""
+    text = program.read_text(encoding="utf-8")
+    compile(text, str(program), "exec")
+    assert len(text.splitlines()) < 60
+    assert "kts" not in text.lower()
+    assert "from_pretrained" not in text
+
+
+@pytest.mark.parametrize("program", PROGRAMS, ids=lambda path: path.stem)
+def test_each_whose_libraries_are_there_runs(program: Path) -> None:
+    """Else an example would be code that never ran."""
+    needed = sorted(_imported(program))
+    asks = f"import importlib.util as u; print([n for n in {needed} if u.find_spec(n) is None])"
+    missing = subprocess.run([PYTHON, "-c", asks], capture_output=True, text=True, check=True).stdout.strip()
+    if missing != "[]":
+        pytest.skip(f"{program.name} needs {missing}")
+    process = subprocess.Popen(
+        [PYTHON, program],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        env={**os.environ, "HF_HUB_OFFLINE": "1"},
+    )
+    end = threading.Timer(FIRST_LINE_S, os.killpg, (process.pid, signal.SIGKILL))
+    end.start()
+    try:
+        assert process.stdout is not None
+        first = process.stdout.readline()
+    finally:
+        end.cancel()
+        os.killpg(process.pid, signal.SIGKILL)
+        _, said = process.communicate()
+    assert re.search(r"\d", first), said[-2000:]
+
+
+def test_mixes_are_of_two_to_four_and_evaluation_has_kinds_that_development_has_not() -> None:
+    """Else a model could be judged by what it was tuned on."""
+    ran: dict[str, set[str]] = {"development": set(), "evaluation": set()}
+    mixes = dict.fromkeys(ran, 0)
+    for file in MIXES:
+        side = file.stem.split("-")[0]
+        plan = build(load(str(file)).experiment)
+        assert {len(mix.tenants) for mix in plan.mixes} == {2, 3, 4}
+        mixes[side] += len(plan.mixes)
+        tenants = yaml.safe_load(file.read_text(encoding="utf-8"))["tenants"].values()
+        ran[side] |= {tenant["command"].split()[-1] for tenant in tenants}
+    assert mixes["evaluation"] >= 20
+    assert all((ROOT / program).is_file() for program in ran["development"] | ran["evaluation"])
+    assert len(ran["evaluation"] - ran["development"]) >= 5
+    assert ran["development"] | ran["evaluation"] == {f"examples/programs/{program.name}" for program in PROGRAMS}
