@@ -105,6 +105,21 @@ def test_gate_holds_the_first_work_and_no_wait(tmp_path: Path) -> None:
     )
 
 
+def test_gate_closed_meanwhile_lets_a_wait_end(tmp_path: Path) -> None:
+    made = standin()
+    argv = made.argv(iterations=0, trips="1", kernel_us=500)
+    with trace(tmp_path) as control, subprocess.Popen(argv, env=made.traced(tmp_path)) as program:
+        until = time.monotonic() + 30
+        while not (seen := rings(tmp_path)) or len(seen[0].events) < 20:
+            assert time.monotonic() < until
+        control.gate(closed=True)
+        while rings(tmp_path)[0].header["held"] != 1:
+            assert time.monotonic() < until
+        (ring,) = rings(tmp_path)
+        program.kill()
+    assert ring.events["kind"][-2:].tolist() == [Kind.LAUNCH, Kind.WAIT], "held at the next launch, nothing in flight"
+
+
 def test_gate_of_a_worker_that_died_opens(tmp_path: Path) -> None:
     with trace(tmp_path, closed=True):
         pass  # gives up its lock, as the kernel does for whoever dies

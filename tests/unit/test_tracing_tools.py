@@ -99,7 +99,8 @@ def nowhere(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     """A machine without CUPTI."""
     monkeypatch.setattr(cupti.sys, "path", [str(tmp_path / "site")])
     monkeypatch.setattr(cupti, "TOOLKITS", (str(tmp_path / "cuda"),))
-    monkeypatch.setattr(cupti, "_linkers", lambda: None)
+    monkeypatch.setattr(cupti, "_linkers", list)
+    monkeypatch.setattr(cupti, "_driver", lambda: None)
     return tmp_path
 
 
@@ -140,6 +141,33 @@ def test_variable_goes_before_all_and_a_wrong_one_is_said(nowhere: Path) -> None
     wrong = cupti.cupti(env={"KTS_CUPTI": "/nowhere/libcupti.so"})
     assert wrong.path is None
     assert "/nowhere/libcupti.so" in wrong.why
+
+
+def test_none_is_taken_that_is_too_new_for_the_driver(nowhere: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    put(nowhere / "site/nvidia/cu13/lib/libcupti.so.13")
+    monkeypatch.setattr(cupti, "_driver", lambda: 12)
+    assert "too new for the driver, which is of CUDA 12" in cupti.cupti(env={}).why
+    older = put(nowhere / "cuda/lib64/libcupti.so.12")
+    assert cupti.cupti(env={}).path == older
+    monkeypatch.setattr(cupti, "_driver", lambda: 13)
+    assert cupti.cupti(env={}).version == "13"
+
+
+@pytest.mark.parametrize(
+    "where",
+    [
+        "venv/lib/python3.12/site-packages/nvidia/cuda_cupti/lib/libcupti.so.12",
+        "venv/local/lib/python3.11/dist-packages/nvidia/cuda_cupti/lib/libcupti.so.12",
+        "venv/lib/libcupti.so.12",
+        "path/nvidia/cuda_cupti/lib/libcupti.so.12",
+    ],
+    ids=["venv", "Debian", "conda", "PYTHONPATH"],
+)
+def test_packages_of_the_programs_python(nowhere: Path, where: str) -> None:
+    path, python = put(nowhere / where), put(nowhere / "venv/bin/python")
+    python.chmod(0o755)
+    env = {"PYTHONPATH": str(nowhere / "path")}
+    assert cupti.cupti([str(python), "train.py"], env).path == path
 
 
 def test_programs_own_packages_go_before_ours(nowhere: Path) -> None:
