@@ -22,6 +22,7 @@ BENCHES: dict[str, tuple[str, tuple[str, ...]]] = {
     "probe": ("slices, neighbours counted, whom a probe disturbs", ("--repeats", "2", "--probes", "5")),
     "compare": ("false alarms of kts compare, and what it finds", ("--repetitions", "50")),
     "verdicts": ("how often verdicts and the caution of a phase lock are right", ("--repetitions", "30")),
+    "steady": ("false alarms and misses of the change points", ("--repetitions", "10")),
     "structure": ("how the source is built", ()),
     "coverage": ("how often the intervals hold the truth", ("--repetitions", "20")),
 }

@@ -263,7 +263,7 @@ def _be_tenant(device: DeviceChoice, what: str) -> None:
     target_ms, think_ms = map(float, what.split(":"))
     opened = open_device(*choose(device, "auto"))
     bench = Bench(opened, "fft", lambda: None)
-    size, solo_ms = calibrate(bench, Kernel(workload="fft", target_ms=target_ms), think_ms)
+    size, solo_ms, _ = calibrate(bench, Kernel(workload="fft", target_ms=target_ms), think_ms)
     operation = bench.operation
     assert operation is not None
     print(f"fft {size}, {solo_ms:.2f} ms, pauses of about {think_ms:g} ms, {opened.info().label}", flush=True)

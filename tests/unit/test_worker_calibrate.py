@@ -112,12 +112,13 @@ def test_the_operands_are_freed_before_larger_ones_are_made(monkeypatch: pytest.
 def test_calibration_ends_with_a_warm_operation_of_the_reported_size() -> None:
     """Otherwise blocks run another size than the plan freezes; heartbeats must come all the while."""
     clock, pulses = FakeClock(), []
-    bench = Bench(FakeDevice(clock, lambda _: 2.0), "gemm", lambda: pulses.append(1), clock.sleep)
-    size, ms = calibrate(bench, Kernel(workload="gemm", size=64), think_ms=50)
+    bench = Bench(FakeDevice(clock, lambda _: 2.0), "gemm", lambda: pulses.append(1), clock.sleep, now=clock)
+    size, ms, found = calibrate(bench, Kernel(workload="gemm", size=64), think_ms=50)
     assert (size, ms) == (64, pytest.approx(1.0, rel=0.01))  # the stopwatch shows half of the time
     assert bench.operation is not None
-    assert len(pulses) == 10
-    size, ms = calibrate(bench, Kernel(workload="gemm", target_ms=1.0), think_ms=50)
+    assert found.steady
+    assert len(pulses) == 5 + found.iterations
+    size, ms, _ = calibrate(bench, Kernel(workload="gemm", target_ms=1.0), think_ms=50)
     assert ms == pytest.approx(1.0, rel=0.01)
 
 

@@ -71,6 +71,7 @@ class Seat:
             cpu_limit=self.opened.cpu_limit,
             solo_ms=self.solo_ms,
             sharing=self.ready.sharing if self.ready else (),
+            settled=self.ready.settled if self.ready else None,
         )
 
     def death(self, now_ns: int, settle_s: float) -> str:

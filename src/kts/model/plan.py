@@ -22,6 +22,7 @@ KernelName = Literal[SizedKernel, PlainKernel, "decode"]
 """What we compute ourselves, each in `kts.worker.workloads` by that name."""
 SIZED: tuple[SizedKernel, ...] = get_args(SizedKernel)
 KERNELS: tuple[KernelName, ...] = get_args(KernelName)
+SETTLE_SECONDS = 10.0
 PROGRAM = "command"
 """The workload of the user's own programs, as experiment files and results name it."""
 Library = Literal["auto", "torch", "cupy", "numpy"]
@@ -56,7 +57,8 @@ class Kernel(msgspec.Struct, frozen=True, kw_only=True, tag="kernel"):
 
     ``size``: edge of the square problem (fft, gemm), elements (tiny), or width of the model (decode).
     Exactly one of ``size`` and ``target_ms`` is given for fft and gemm; calibration fills ``size`` for a
-    ``target_ms``. ``decoder`` is for the workload ``decode`` alone.
+    ``target_ms``. ``decoder`` is for the workload ``decode`` alone. ``settle_seconds``: how long it may take at most to
+    be steady before its first block.
     """
 
     workload: KernelName
@@ -65,6 +67,7 @@ class Kernel(msgspec.Struct, frozen=True, kw_only=True, tag="kernel"):
     library: Library = "auto"
     warmup: int = 5
     decoder: Decoder | None = None
+    settle_seconds: float = SETTLE_SECONDS
 
     in_thread: ClassVar[bool] = True
     traceable: ClassVar[bool] = True
@@ -131,6 +134,7 @@ class Program(msgspec.Struct, frozen=True, kw_only=True, tag="program"):
     command: tuple[str, ...]
     env: dict[str, str] = {}
     warmup: int = 5
+    settle_seconds: float = SETTLE_SECONDS
     iteration: Iteration | None = None
     trace: Trace = "auto"
     image: str = ""

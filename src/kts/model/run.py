@@ -45,6 +45,25 @@ class ClockPair(msgspec.Struct, frozen=True, kw_only=True):
     error_ns: int = 0
 
 
+class Settled(msgspec.Struct, frozen=True, kw_only=True):
+    """What a tenant did between its warm-up and its first block, by `kts.steady.Settling`.
+
+    ``steady``: False where it was still changing when ``limit_s`` was over. It took ``seconds`` and ``iterations``, of
+    which the first ``unsteady`` were its start. ``course``: where that was not nothing, up to `COURSE` of these as
+    seconds since the first and milliseconds.
+    """
+
+    steady: bool
+    seconds: float
+    limit_s: float
+    iterations: int
+    unsteady: int = 0
+    course: tuple[tuple[float, float], ...] = ()
+
+
+COURSE = 200
+
+
 class WorkerInfo(msgspec.Struct, frozen=True, kw_only=True):
     """One worker process, as recorded for whoever must repeat the measurement.
 
@@ -60,6 +79,7 @@ class WorkerInfo(msgspec.Struct, frozen=True, kw_only=True):
     solo_ms: float | None = None  # what calibration measured for the frozen size
     sharing: tuple[Evidence, ...] = ()  # what it saw of how its device is shared, once it had computed
     cpu_limit: float | None = None  # CPUs that its cgroup lets it use; None: no limit, or not told
+    settled: Settled | None = None  # None: it has no iterations, or nobody looked
     id: str = ""
 
     def __post_init__(self) -> None:

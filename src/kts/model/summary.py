@@ -8,6 +8,7 @@ import msgspec
 
 from kts.files import ordered
 from kts.model.provenance import Provenance
+from kts.model.run import Settled
 from kts.model.telemetry import Scope, SourceState
 
 SUMMARY_VERSION = 1
@@ -88,11 +89,13 @@ class SloResult(msgspec.Struct, frozen=True, kw_only=True):
 
 class Overlap(msgspec.Struct, frozen=True, kw_only=True):
     """Shared iterations kept, and dropped because a neighbour was not there. ``lead``: left out, solo and shared, as
-    the first of their block or as submitted outside of its window."""
+    the first of their block or as submitted outside of its window. ``unsteady``: left out, solo and shared, because the
+    tenant or a neighbour was not steady yet."""
 
     kept: int
     dropped: int
     lead: int = 0
+    unsteady: int = 0
 
 
 class Collided(msgspec.Struct, frozen=True, kw_only=True):
@@ -120,16 +123,53 @@ class Waiting(msgspec.Struct, frozen=True, kw_only=True):
     factor: float
 
 
+SteadyKind = Literal["flat", "warm-up", "slowdown", "changing", "no-steady-state"]
+
+
+class State(msgspec.Struct, frozen=True, kw_only=True):
+    """A stretch of a tenant's ``iterations`` in one state; seconds since the run's first block.
+
+    ``level``: how long they took, over the median of those that count under the same conditions. ``counts``: they are
+    in the figures.
+    """
+
+    begin_s: float
+    end_s: float
+    iterations: int
+    level: float
+    counts: bool
+
+
+class Steadiness(msgspec.Struct, frozen=True, kw_only=True):
+    """Whether the tenant was steady while it was measured, by its change points. ``left_out``: its iterations before.
+    ``settled``: whether it was so before its first block, as its worker says.
+
+    flat: one state. warm-up: a slow start, left out. slowdown: it ends in a state slower than all before. changing: its
+    states come and go. no-steady-state: at its end it is still getting slower or faster.
+    """
+
+    kind: SteadyKind
+    left_out: int
+    states: tuple[State, ...]
+    settled: Settled | None = None
+
+    @property
+    def unsettled(self) -> bool:
+        """True where it was not steady when the time before its first block was over."""
+        return self.settled is not None and not self.settled.steady
+
+
 class Verdict(msgspec.Struct, frozen=True, kw_only=True):
     """What it means, from response DF99 and its interval. ``kind`` is for programs, ``sentence`` for people.
 
     With X the asked precision, no-change: the whole interval is in [1 / (1 + X), 1 + X]. Else worse / better: all
-    of it is above / below 1; undetermined: it holds 1. refused: no interval. ``precise``: its longer arm is at most
-    X. ``relevant``: the change is beyond X (true), within it (false), or that is not settled (null). ``dimmed``: why
-    drift cannot be told from sharing, and so the verdict says little; empty where rounds tell them apart.
+    of it is above / below 1; undetermined: it holds 1. refused: no interval. not-steady: the tenant, or a neighbour,
+    had no steady state that a figure could stand for. ``precise``: its longer arm is at most X. ``relevant``: the
+    change is beyond X (true), within it (false), or that is not settled (null). ``dimmed``: why drift cannot be told
+    from sharing, and so the verdict says little; empty where rounds tell them apart.
     """
 
-    kind: Literal["worse", "better", "no-change", "undetermined", "refused"]
+    kind: Literal["worse", "better", "no-change", "undetermined", "refused", "not-steady"]
     precise: bool
     sentence: str
     relevant: bool | None = None
@@ -215,6 +255,7 @@ class TenantSummary(msgspec.Struct, frozen=True, kw_only=True):
     slo: SloResult | None = None
     reference: ReferenceTable | None = None
     activity: tuple[Activity, ...] | msgspec.UnsetType = msgspec.UNSET
+    steadiness: Steadiness | None = None
 
 
 class Caution(msgspec.Struct, frozen=True, kw_only=True):
@@ -229,8 +270,8 @@ class MixTenant(msgspec.Struct, frozen=True, kw_only=True):
     """One tenant in one mix, against itself alone. ``n``: iterations that count; DF: mix / solo.
 
     ``df_p50`` and ``df_p99`` are of the response, ``device_df_p99`` of the device's stopwatch; ``kind`` as in
-    `Verdict`, from ``df_p99``; ``precise`` and ``dimmed``, too. ``response``: its times in this mix; ``rate_hz``:
-    iterations a second; both null in a summary that an older kts wrote.
+    `Verdict`, from ``df_p99``, undetermined where one of the mix was not steady; ``precise`` and ``dimmed``, too.
+    ``response``: its times in this mix; ``rate_hz``: iterations a second; both null in a summary of an older kts.
     """
 
     n: int

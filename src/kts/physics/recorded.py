@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,6 +14,7 @@ from kts.model.records import CLOCKS, Records, clock_ms
 from kts.physics.values import Floats, Gpu, Profile, bursts, make_profile
 from kts.stats.block import counting
 from kts.stats.quantiles import QUANTILES, refusal
+from kts.stats.steadiness import since_ns
 
 MOST = 4000
 """Iterations kept in a profile: enough for a p99.9 of the mix, small enough to share."""
@@ -20,8 +22,8 @@ MOST = 4000
 
 @dataclass(frozen=True, eq=False)
 class Measured:
-    """One tenant's iterations, in order of time (ms); NaN: no stopwatch. In a mix: those that overlapped every
-    neighbour."""
+    """One tenant's iterations since all were steady, in order of time (ms); NaN: no stopwatch. In a mix: those that
+    overlapped every neighbour."""
 
     response_ms: Floats
     service_ms: Floats
@@ -88,7 +90,7 @@ def burst_ms(service_ms: Floats, device_ms: Floats, *, whole: bool) -> Floats:
 
 def solo(run: RunData, tenant: str) -> Measured:
     """The iterations of its solo blocks that count; empty arrays if there are none."""
-    return _in_condition(run, (tenant,))[tenant]
+    return _in_condition(run, (tenant,), since_ns(run))[tenant]
 
 
 def gpu_of(run: RunData, tenant: str | None = None) -> Gpu:
@@ -102,7 +104,8 @@ def gpu_of(run: RunData, tenant: str | None = None) -> Gpu:
 
 def measured(run: RunData) -> dict[str, dict[str, Measured]]:
     """Mixes by the name a prediction gives them (tenants joined by +), and their tenants."""
-    return {"+".join(mix.tenants): _in_condition(run, mix.tenants) for mix in run.info.plan.mixes}
+    steady_ns = since_ns(run)
+    return {"+".join(mix.tenants): _in_condition(run, mix.tenants, steady_ns) for mix in run.info.plan.mixes}
 
 
 def mix_seconds(run: RunData) -> dict[str, float]:
@@ -114,12 +117,12 @@ def mix_seconds(run: RunData) -> dict[str, float]:
     }
 
 
-def _in_condition(run: RunData, tenants: tuple[str, ...]) -> dict[str, Measured]:
+def _in_condition(run: RunData, tenants: tuple[str, ...], steady_ns: Mapping[str, int]) -> dict[str, Measured]:
     """By tenant, all iterations that count of the blocks in which just these tenants were active."""
     parts: dict[str, list[Records]] = {name: [] for name in tenants}
     for block in run.blocks:
         if block.valid and run.info.plan.condition(block.condition).tenants == tenants:
-            for name, rows in counting(run, block, tenants).items():
+            for name, rows in counting(run, block, tenants, steady_ns).items():
                 parts[name].append(rows)
     return {
         name: Measured(*(np.concatenate([np.empty(0), *(clock_ms(rows, clock) for rows in found)]) for clock in CLOCKS))

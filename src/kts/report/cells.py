@@ -51,7 +51,8 @@ def ratio_with_interval(figure: Estimate) -> str:
 
 def verdict_word(verdict: Verdict | MixTenant) -> str:
     """``worse``; ``worse here`` where drift cannot be told from sharing."""
-    return f"{verdict.kind} here" if verdict.dimmed else verdict.kind
+    word = "not steady" if verdict.kind == "not-steady" else verdict.kind
+    return f"{word} here" if verdict.dimmed else word
 
 
 def dimmed(summary: Summary) -> bool:

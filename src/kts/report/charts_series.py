@@ -110,7 +110,7 @@ def _tail_rows(tenant: TenantSeries) -> Rows:
 
 
 def _tail_panel(name: str, data: str, rows: Rows, width: int) -> AnyChart:
-    x_scale = _latency_scale(np.array([row["ms"] for row in rows], dtype=float), log_from=6)
+    x_scale = latency_scale(np.array([row["ms"] for row in rows], dtype=float), log_from=6)
     lowest = min((float(str(row["fraction"])) for row in rows), default=1e-3)
     y = alt.Y(
         "fraction:Q",
@@ -145,7 +145,7 @@ def _tail_panel(name: str, data: str, rows: Rows, width: int) -> AnyChart:
 
 
 def _time_rows(points: OverTime, cap: int) -> Rows:
-    picked = _thin(points.t_s, points.service_ms, cap)
+    picked = thin(points.t_s, points.service_ms, cap)
     return [
         {
             "t": round(float(points.t_s[j]), 4),
@@ -156,7 +156,7 @@ def _time_rows(points: OverTime, cap: int) -> Rows:
     ]
 
 
-def _thin(t_s: NDArray[np.float64], ms: NDArray[np.float64], cap: int) -> NDArray[np.intp]:
+def thin(t_s: NDArray[np.float64], ms: NDArray[np.float64], cap: int) -> NDArray[np.intp]:
     """Indices of at most ``cap`` points: of each stretch of time the slowest, and the first for the bulk."""
     if len(t_s) <= cap:
         return np.arange(len(t_s))
@@ -167,7 +167,7 @@ def _thin(t_s: NDArray[np.float64], ms: NDArray[np.float64], cap: int) -> NDArra
 
 
 def _time_panel(name: str, data: str, rows: Rows, end_s: float, *, last: bool) -> AnyChart:
-    y_scale = _latency_scale(np.array([row["ms"] for row in rows], dtype=float), log_from=20)
+    y_scale = latency_scale(np.array([row["ms"] for row in rows], dtype=float), log_from=20)
     points = (
         of(data)
         .mark_point(filled=True, size=9, opacity=0.75)
@@ -189,7 +189,7 @@ def _time_panel(name: str, data: str, rows: Rows, end_s: float, *, last: bool) -
     )
 
 
-def _latency_scale(ms: NDArray[np.float64], *, log_from: float) -> alt.Scale:
+def latency_scale(ms: NDArray[np.float64], *, log_from: float) -> alt.Scale:
     """Logarithmic where the slowest is ``log_from`` times the fastest or more, else linear, with a little room."""
     ms = ms[np.isfinite(ms) & (ms > 0)]
     if not len(ms):

@@ -19,7 +19,18 @@ FILES = MARKDOWN | PAGE
 EVERYWHERE = TERMINAL | FILES | CSV
 
 Tone = Literal[
-    "", "strong", "quiet", "badge", "warning", "worse", "better", "no-change", "undetermined", "refused", "dimmed"
+    "",
+    "strong",
+    "quiet",
+    "badge",
+    "warning",
+    "worse",
+    "better",
+    "no-change",
+    "undetermined",
+    "refused",
+    "not-steady",
+    "dimmed",
 ]
 """How a piece of text is meant; colour alone never says anything."""
 NOTHING = "-"

@@ -10,9 +10,9 @@ import altair as alt
 import vl_convert
 
 from kts.model.summary import ClockSummary, Summary, TenantSummary
-from kts.report import cells, charts, charts_activity, charts_matrix, charts_series
+from kts.report import cells, charts, charts_activity, charts_matrix, charts_series, charts_steady
 from kts.report.document import Figure
-from kts.report.sections import activity, mixes
+from kts.report.sections import activity, mixes, steady
 from kts.report.theme import LIGHT, config, darken
 from kts.stats.series import Analysis
 
@@ -84,6 +84,16 @@ def draw(analysis: Analysis, kts_version: str) -> list[Figure]:
             "at a block's edge. Thinned; the slowest of each stretch is kept.",
             "One point per iteration against time, per tenant.",
             charts_series.over_time(series, analysis.spans),
+        )
+    if uneven := steady.unsteady(summary):
+        stages = {name: s.stages for name, s in series.items() if s.stages is not None}
+        before = {name: one.settled for name, one in uneven.items() if one.settled is not None and one.unsettled}
+        add(
+            "steady-state",
+            steady.title(summary),
+            "Each iteration's duration over the median of those that count under the same conditions. Lines: states.",
+            steady.words(summary),
+            charts_steady.stages(stages, before, max((span.end_s for span in analysis.spans), default=1.0)),
         )
     if any(s.strip is not None and len(s.strip.submit_s) for s in series.values()):
         add(

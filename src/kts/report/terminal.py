@@ -25,6 +25,7 @@ STYLES: dict[doc.Tone, str] = {
     "no-change": "green",
     "undetermined": "yellow",
     "refused": "yellow",
+    "not-steady": "bold yellow",
 }
 
 

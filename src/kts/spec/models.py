@@ -22,6 +22,7 @@ from pydantic import (
 
 from kts.arrivals import PROCESSES, ArrivalName, Arrivals
 from kts.model.plan import (
+    SETTLE_SECONDS,
     Decoder,
     Design,
     DeviceChoice,
@@ -157,6 +158,12 @@ class TenantBase(Model):
         description="Time wanted per condition, over all rounds, instead of iterations (s).",
     )
     warmup: Warmup = Field(default=5, description="Untimed iterations before anything is measured.")
+    settle_seconds: Real = Field(
+        default=SETTLE_SECONDS,
+        gt=0,
+        le=3600,
+        description="How long the tenant may take at most to be steady before the first block (s).",
+    )
     slo: SloSpec = Field(default_factory=SloSpec, description="What the tenant's owner was promised.")
     replicas: Replicas = Field(
         default=1,
@@ -226,6 +233,7 @@ class ArrayTenant(TenantBase):
             target_ms=self.target_ms,
             library=self.library or library,
             warmup=self.warmup,
+            settle_seconds=self.settle_seconds,
         )
 
 
@@ -238,7 +246,13 @@ class TinyTenant(TenantBase):
 
     def work(self, library: Library) -> Work:
         """What it is to the plan; ``library``: the experiment's."""
-        return Kernel(workload=self.workload, size=self.size, library=self.library or library, warmup=self.warmup)
+        return Kernel(
+            workload=self.workload,
+            size=self.size,
+            library=self.library or library,
+            warmup=self.warmup,
+            settle_seconds=self.settle_seconds,
+        )
 
 
 class DecodeTenant(TenantBase):
@@ -273,6 +287,7 @@ class DecodeTenant(TenantBase):
             decoder=decoder,
             library=self.library or library,
             warmup=self.warmup,
+            settle_seconds=self.settle_seconds,
         )
 
 
@@ -341,6 +356,7 @@ class CommandTenant(TenantBase):
             command=self.command,
             env=self.env,
             warmup=self.warmup,
+            settle_seconds=self.settle_seconds,
             iteration=self._counted(),
             trace=self.trace,
             image=self.image or "",

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Protocol
 
@@ -27,7 +27,8 @@ class Rows:
     """One tenant in one block, in order of time; latencies in ms, shape ``(n,)`` each.
 
     ``response`` is the very array of ``service`` where every due time is the submission; ``device``: NaN without a
-    stopwatch. ``impossible``: how many more were left out because a latency was below zero.
+    stopwatch. ``impossible``: how many more were left out because a latency was below zero; ``unsteady``: because the
+    tenant, or one beside it, was not steady yet.
     """
 
     span: Span
@@ -35,6 +36,12 @@ class Rows:
     service: FloatArray
     device: FloatArray
     impossible: int = 0
+    unsteady: int = 0
+
+    def since(self, begin_ns: int) -> Rows:
+        """Without those submitted before ``begin_ns``."""
+        first = int(np.searchsorted(self.span.submit_ns, begin_ns, side="left"))
+        return replace(self.picked(slice(first, None)), impossible=self.impossible, unsteady=first) if first else self
 
     def picked(self, keep: slice | Mask) -> Rows:
         """Some of them."""
@@ -77,9 +84,13 @@ class Pass(Protocol):
         """The next block, in order of time. Its arrays may be kept, and are not to be changed."""
 
 
-def gather(run: RunData, passes: Sequence[Pass]) -> None:
-    """Shows every valid block to every pass. Reads the records of each tenant and block once, invalid blocks never."""
-    for block in _blocks(run):
+def gather(run: RunData, passes: Sequence[Pass], since_ns: Mapping[str, int] | None = None) -> None:
+    """Shows every valid block to every pass. Reads the records of each tenant and block once, invalid blocks never.
+
+    ``since_ns``: by tenant, from which submission on it was steady, if not from the first: what it and those beside it
+    did before that is left out.
+    """
+    for block in _blocks(run, since_ns or {}):
         for one in passes:
             one.feed(block)
         del block  # before the next is read
@@ -91,25 +102,34 @@ def valid_blocks(run: RunData) -> list[BlockOutcome]:
     return [block for block in run.blocks if block.valid and block.condition in conditions]
 
 
-def counting(run: RunData, block: BlockOutcome, tenants: Sequence[str]) -> dict[str, Records]:
-    """The records of a block that can be true and count, by tenant."""
+def counting(
+    run: RunData, block: BlockOutcome, tenants: Sequence[str], since_ns: Mapping[str, int] | None = None
+) -> dict[str, Records]:
+    """The records of a block that can be true and count, by tenant; ``since_ns`` as in `gather`."""
+    begin_ns = _begin_ns(tenants, since_ns or {})
     records = {name: sound(run.records(name, block.index))[0] for name in tenants}
+    records = {name: rows[rows["submit_ns"] >= begin_ns] if begin_ns else rows for name, rows in records.items()}
     counts = counted(block, {name: Span.of(rows) for name, rows in records.items()})
     return {name: rows[counts[name].keep] for name, rows in records.items()}
 
 
-def _blocks(run: RunData) -> Iterator[MeasuredBlock]:
+def _begin_ns(tenants: Sequence[str], since_ns: Mapping[str, int]) -> int:
+    return max((since_ns.get(name, 0) for name in tenants), default=0)
+
+
+def _blocks(run: RunData, since_ns: Mapping[str, int]) -> Iterator[MeasuredBlock]:
     blocks = valid_blocks(run)
     rows_in_all = sum(sum(block.counts.values()) for block in blocks)
     dtype: DTypeLike = np.float32 if rows_in_all > SINGLE_PRECISION_FROM else np.float64
     for block in blocks:
-        yield _read(run, block, dtype)
+        yield _read(run, block, dtype, since_ns)
 
 
-def _read(run: RunData, block: BlockOutcome, dtype: DTypeLike) -> MeasuredBlock:
+def _read(run: RunData, block: BlockOutcome, dtype: DTypeLike, since_ns: Mapping[str, int]) -> MeasuredBlock:
     plan = run.info.plan
     condition = plan.condition(block.condition)
-    rows = {name: _compact(run.portions(name, block.index), dtype) for name in condition.tenants}
+    begin_ns = _begin_ns(condition.tenants, since_ns)
+    rows = {name: _compact(run.portions(name, block.index), dtype).since(begin_ns) for name in condition.tenants}
     side: Side | None = "solo" if condition.is_solo else "shared" if condition.name == plan.full_house.name else None
     return MeasuredBlock(block, side, rows, counted(block, {name: row.span for name, row in rows.items()}))
 

@@ -214,7 +214,7 @@ def trend(values: NDArray[np.float64]) -> tuple[float, float]:
 
 def _decides(verdict: Verdict | MixTenant) -> bool:
     """Within the asked precision, and an answer."""
-    return verdict.precise and verdict.kind != "undetermined"
+    return verdict.precise and verdict.kind not in {"undetermined", "not-steady"}
 
 
 def _percent(width: float | None) -> str:

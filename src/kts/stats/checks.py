@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 from kts.model.summary import Caution
-from kts.stats import alone, cautions, fitness, starts, traced
+from kts.stats import alone, cautions, fitness, starts, steadiness, traced
 from kts.stats.depends_cautions import of_dependence
 from kts.stats.view import TenantView
 
@@ -22,8 +22,13 @@ def _of_fitness(view: TenantView) -> Iterator[Caution]:
     return fitness.of_tenant(view.info, view.name)
 
 
+def _of_steadiness(view: TenantView) -> Iterator[Caution]:
+    return steadiness.of_tenant(view.name, view.steadiness)
+
+
 CHECKS: tuple[Callable[[TenantView], Iterator[Caution]], ...] = (
     _of_fitness,
+    _of_steadiness,
     cautions.of_tenant,
     _of_alone,
     _of_starts,

@@ -11,10 +11,11 @@ from kts.stats.activity import Join
 from kts.stats.block import Pass, gather
 from kts.stats.collisions import Collisions
 from kts.stats.latencies import Latencies
-from kts.stats.over_time import LatencyOverTime, Strips
+from kts.stats.over_time import LatencyOverTime, Strips, origin_ns
 from kts.stats.phase import Phases
 from kts.stats.slowest import Slowest
 from kts.stats.starts import Starts
+from kts.stats.steadiness import SteadyStates
 from kts.stats.waiting import Tails
 
 
@@ -31,12 +32,28 @@ class Gathered:
     tails: Tails
     slowest: Slowest
     activity: Join | None
+    steady: SteadyStates
 
     @classmethod
     def of(cls, run: RunData, telemetry: Sequence[SampleSeries]) -> Gathered:
-        """Reads every record once."""
+        """Reads every record once; once more where a tenant was not steady from the start."""
+        steady = SteadyStates(run.info, origin_ns(run))
+        learnt = cls._empty(run, telemetry, steady)
+        gather(run, learnt.passes)
+        if since_ns := steady.since_ns():
+            learnt = cls._empty(run, telemetry, steady)
+            gather(run, [one for one in learnt.passes if one is not steady], since_ns)
+        return learnt
+
+    @property
+    def passes(self) -> list[Pass]:
+        """All of them."""
+        return [one for one in vars(self).values() if one is not None]
+
+    @classmethod
+    def _empty(cls, run: RunData, telemetry: Sequence[SampleSeries], steady: SteadyStates) -> Gathered:
         plan = run.info.plan
-        learnt = cls(
+        return cls(
             latencies=Latencies(plan),
             over_time=LatencyOverTime(run),
             strips=Strips(run),
@@ -46,7 +63,5 @@ class Gathered:
             tails=Tails(plan),
             slowest=Slowest(plan),
             activity=Join(telemetry, run.info) if telemetry else None,
+            steady=steady,
         )
-        passes: list[Pass | None] = list(vars(learnt).values())
-        gather(run, [one for one in passes if one is not None])
-        return learnt

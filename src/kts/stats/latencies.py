@@ -18,7 +18,8 @@ class SideData:
     """One tenant, alone, in the full house or in another mix. Arrays per block, in order of time, as ``(round, ms)``.
 
     ``response`` holds the same array objects as ``service`` where every due time is the submission.
-    ``lost``: iterations that could not be read; ``events_lost``: calls of a traced program that were not kept.
+    ``lost``: iterations that could not be read; ``events_lost``: calls of a traced program that were not kept;
+    ``unsteady``: iterations from before the tenant, or one beside it, was steady.
     ``left_out_device``: of iterations that do not count: ``lead`` of them for what they are, ``dropped`` ran while a
     neighbour was not there. ``cycles`` start-to-start cycles took
     ``cycles_ns``; the due times of the same iterations lie ``due_ns`` apart.
@@ -32,6 +33,7 @@ class SideData:
     events_lost: int = 0
     lead: int = 0
     dropped: int = 0
+    unsteady: int = 0
     cycles: int = 0
     cycles_ns: int = 0
     due_ns: int = 0
@@ -50,6 +52,7 @@ class SideData:
         """One more block, of round ``number``: all its rows, and those that count."""
         self.lead += counts.lead
         self.dropped += counts.alone
+        self.unsteady += rows.unsteady
         if counts.lead or counts.alone:
             left_out = np.ones(len(rows.device), dtype=np.bool_)
             left_out[counts.keep] = False

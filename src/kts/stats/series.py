@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from kts.model.records import Clock
 from kts.model.summary import ActivityRole, Summary
 from kts.model.telemetry import Scope
+from kts.steady import Segment
 
 Side = Literal["solo", "shared"]
 SIDES: tuple[Side, ...] = ("solo", "shared")
@@ -100,14 +101,30 @@ class BlockSpan:
 
 
 @dataclass(frozen=True)
+class Stages:
+    """Iterations of a tenant that was not in one steady state, shape ``(m,)``, in order of time; thinned.
+
+    ``t_s``: submission, seconds since the run's first block; ``level``: duration over the median of those that count
+    under the same conditions. Those before ``first`` are left out of every figure; ``segments`` are the states.
+    """
+
+    t_s: NDArray[np.float64]
+    level: NDArray[np.float64]
+    first: int
+    segments: tuple[Segment, ...]
+
+
+@dataclass(frozen=True)
 class TenantSeries:
     """Series of one tenant. ``tails[side][clock]`` is missing where there are no samples; ``strip`` is None
-    where no shared block holds records of the tenant. ``slowest``: by side, the slowest first."""
+    where no shared block holds records of the tenant. ``slowest``: by side, the slowest first. ``stages``: None where
+    it was in one steady state."""
 
     tails: dict[Side, dict[Clock, TailCurve]]
     over_time: OverTime
     strip: Strip | None = None
     slowest: dict[Side, tuple[SlowIteration, ...]] = field(default_factory=dict)
+    stages: Stages | None = None
 
 
 @dataclass(frozen=True)

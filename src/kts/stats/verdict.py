@@ -102,20 +102,25 @@ def verdict(
     dimmed: str = "",
     contended: float | None = None,
     unfit: str = "",
+    unsteady: str = "",
 ) -> Verdict:
     """The verdict on one tenant, from response DF99 and its interval.
 
     ``closed``: response is the service time. ``dimmed``: why drift cannot be told from sharing (`dimming`).
     ``contended``: how much the tenant waited for a core when alone (`kts.stats.alone`). ``unfit``: what held it back
-    (`kts.stats.fitness`): then no interval decides.
+    (`kts.stats.fitness`), ``unsteady``: that there was no steady state (`kts.stats.steadiness`): then no interval
+    decides.
     """
     asked = asked_of(precision)
     df = response.df.p99
     kind, precise = judge(df, asked)
-    if unfit and kind != "refused":
+    if (unsteady or unfit) and kind != "refused":
+        word, why = ("not steady", unsteady) if unsteady else ("undetermined", unfit)
         found = _finding(kind, df, asked, confidence, dimmed, contended=contended is not None)
-        sentence = f"{name}: undetermined: {unfit}. Measured all the same: {found.removeprefix('undetermined: ')}."
-        return Verdict(kind="undetermined", precise=precise, dimmed=dimmed, sentence=sentence)
+        sentence = f"{name}: {word}: {why}. Measured all the same: {found.removeprefix('undetermined: ')}."
+        return Verdict(
+            kind="not-steady" if unsteady else "undetermined", precise=precise, dimmed=dimmed, sentence=sentence
+        )
     if contended is not None and kind in NEEDS_SOLO:
         kind = "undetermined"
     if kind == "refused":

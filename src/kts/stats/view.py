@@ -7,6 +7,7 @@ from typing import Literal
 
 import numpy as np
 from msgspec import UNSET
+from msgspec.structs import replace as replaced
 
 from kts.model.records import Clock
 from kts.model.run import RunInfo
@@ -36,6 +37,7 @@ from kts.stats.quantiles import QUANTILES, quantile_estimate
 from kts.stats.reference import reference_table
 from kts.stats.sample import Blocks, FloatArray, LatencySample, make_sample, split_blocks
 from kts.stats.series import SIDES, TAIL_POINTS, Side, TailCurve, TenantSeries
+from kts.stats.steadiness import unsteady
 from kts.stats.verdict import NEEDS_SOLO, asked_of, dimming, judge, verdict
 
 Samples = dict[Side, dict[Clock, LatencySample | None]]
@@ -43,7 +45,8 @@ Samples = dict[Side, dict[Clock, LatencySample | None]]
 
 class TenantView:
     """One tenant's samples and everything computed from them. ``summary`` and ``mixes`` (by condition, the full house
-    last) hold the figures; ``contended``: see `kts.stats.alone`; ``unfit``: `kts.stats.fitness`."""
+    last) hold the figures; ``contended``: see `kts.stats.alone`; ``unfit``: `kts.stats.fitness`; ``steadiness``, of the
+    tenant, and ``unsteady``, its own or a neighbour's: `kts.stats.steadiness`."""
 
     def __init__(self, name: str, info: RunInfo, gathered: Gathered, confidence: float, *, on_cpu: bool) -> None:
         """Takes the tenant's arrays out of ``gathered``."""
@@ -60,6 +63,10 @@ class TenantView:
         self._activity = join.activity(name) if join is not None else None
         self.contended = contended(self._activity or ())
         self.unfit = unfit(info, name)
+        steady = {tenant.name: gathered.steady.summary(tenant.name) for tenant in self.plan.tenants}
+        self.steadiness = steady[name]
+        self.unsteady = unsteady(steady, name, self.plan.full_house.tenants)
+        self._unsteady_in = {mix.name: bool(unsteady(steady, name, mix.tenants)) for mix in self.plan.mixes}
         self.summary = self._summary(on_cpu)
         self.mixes = self._in_mixes()
 
@@ -77,7 +84,12 @@ class TenantView:
             service=service,
             device=device,
             throughput=Throughput(solo=self._rate("solo"), shared=self._rate("shared")),
-            overlap=Overlap(kept=shared.n, dropped=shared.dropped, lead=solo.lead + shared.lead),
+            overlap=Overlap(
+                kept=shared.n,
+                dropped=shared.dropped,
+                lead=solo.lead + shared.lead,
+                unsteady=solo.unsteady + shared.unsteady,
+            ),
             collided=self._collided(),
             verdict=verdict(
                 self.name,
@@ -91,12 +103,14 @@ class TenantView:
                 dimmed=dimming(len(solo.rounds), len(shared.rounds)),
                 contended=self.contended,
                 unfit=self.unfit,
+                unsteady=self.unsteady,
             ),
             waiting=waits,
             goodput=self._goodput(tenant.slo.deadline_ms),
             slo=_slo(tenant.slo.p99_ms, response),
             reference=self._reference(),
             activity=self._activity if self._activity is not None else UNSET,
+            steadiness=self.steadiness,
         )
 
     def _in_mixes(self) -> dict[str, MixTenant]:
@@ -109,7 +123,12 @@ class TenantView:
         response, device = self.summary.response, self.summary.device
         p50, p99 = response.df.p50, response.df.p99
         house = self._mix_tenant(response.shared, p50, p99, device.df.p99, self.data.shared)
-        return {**figures, self.plan.full_house.name: house}
+        figures[self.plan.full_house.name] = house
+        return {name: self._if_steady(name, one) for name, one in figures.items()}
+
+    def _if_steady(self, mix: str, figures: MixTenant) -> MixTenant:
+        doubted = self._unsteady_in.get(mix) and figures.kind != "refused"
+        return replaced(figures, kind="undetermined") if doubted else figures
 
     def _in_mix(self, side: SideData) -> MixTenant:
         """As the headline's estimator, with solo samples cut as these need it."""
@@ -154,7 +173,8 @@ class TenantView:
         }
         over_time, strip = self.gathered.over_time.of(self.name), self.gathered.strips.of(self.name)
         slowest = {side: self.gathered.slowest.of(self.name, side) for side in SIDES}
-        return TenantSeries(tails=tails, over_time=over_time, strip=strip, slowest=slowest)
+        stages = self.gathered.steady.stages(self.name)
+        return TenantSeries(tails=tails, over_time=over_time, strip=strip, slowest=slowest, stages=stages)
 
     def _clock(self, clock: Clock) -> ClockSummary:
         solo, shared = self.samples["solo"][clock], self.samples["shared"][clock]

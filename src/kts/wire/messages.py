@@ -30,7 +30,7 @@ import msgspec
 from kts.errors import DataError
 from kts.model.mode import Evidence
 from kts.model.plan import DeviceChoice, Quota, Tenant
-from kts.model.run import ClockPair, DeviceInfo
+from kts.model.run import ClockPair, DeviceInfo, Settled
 
 PROTOCOL = 6
 
@@ -71,7 +71,8 @@ class Ready(Message, frozen=True, kw_only=True):
     """Warm, calibrated and waiting for its first block. ``size`` None for a command.
 
     ``cycle_ms``: from one submission to the next, where the tenant's pacing is its own (a command's). ``sharing``: what
-    the worker sees of how its device is shared. ``notes``: for whoever reads the run, a line each.
+    the worker sees of how its device is shared. ``notes``: for whoever reads the run, a line each. ``settled``: whether
+    it was steady by then; None where it has no iterations.
     """
 
     size: int | None
@@ -79,6 +80,7 @@ class Ready(Message, frozen=True, kw_only=True):
     cycle_ms: float | None = None
     sharing: tuple[Evidence, ...] = ()
     notes: tuple[str, ...] = ()
+    settled: Settled | None = None
 
 
 class Chunk(Message, frozen=True, kw_only=True):

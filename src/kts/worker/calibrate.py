@@ -2,7 +2,7 @@
 
 Durations are medians by the device's own stopwatch, so that a busy host does not make the work smaller. The search
 runs back to back; a refinement then runs at the tenant's own pace (at most 100 ms apart), because a paced tenant
-finds the device's clocks lower than a busy one does.
+finds the device's clocks lower than a busy one does. Last it runs on, at that pace, until it is steady.
 """
 
 from __future__ import annotations
@@ -15,9 +15,13 @@ from bisect import bisect_left
 from collections.abc import Callable, Sequence
 
 from kts.model.plan import SIZED, Decoder, Kernel, KernelName, SizedKernel
+from kts.model.run import Settled
+from kts.steady import Settling
+from kts.units import NS_PER_MS, NS_PER_S
 from kts.worker.devices import Device
 from kts.worker.failures import OutOfMemoryError, first_line, kind_of
 from kts.worker.iteration import timed
+from kts.worker.settled import settled
 from kts.worker.workloads import Operation, build, bytes_needed, sized_workload
 
 TOLERANCE = 0.03
@@ -25,7 +29,6 @@ FIRST_SIZE = 256
 PACE_CAP_MS = 100.0
 
 _PACED_TIMINGS = 7
-_FIXED_TIMINGS = 5
 _FEWEST_TIMINGS, _MOST_TIMINGS, _TIMING_MS = 5, 25, 50.0
 _SCANNED = 24  # sizes tried around the target
 _MOVES = 2  # of the refinement
@@ -144,6 +147,7 @@ class Bench:
         sleep: Callable[[float], None] = time.sleep,
         *,
         decoder: Decoder | None = None,
+        now: Callable[[], int] = time.monotonic_ns,
     ) -> None:
         self.operation: Operation | None = None
         self._size: int | None = None
@@ -152,6 +156,7 @@ class Bench:
         self._decoder = decoder
         self._pulse = pulse
         self._sleep = sleep
+        self._now = now
 
     def prepare(self, size: int, warmup: int = _COLD_CALLS) -> Operation:
         """The operation at ``size``, warm. What was held before is freed first. OutOfMemoryError if it does not fit."""
@@ -190,30 +195,48 @@ class Bench:
             results.append(self._time(operation))
         return statistics.median(results)
 
+    def settle(self, size: int, think_ms: float, settling: Settling) -> float:
+        """Feeds ``settling`` with iterations ``think_ms`` apart until it is over; their median duration since then."""
+        iterate = timed(self._device, self.prepare(size), self._now)
+        results: list[float] = []
+        over = False
+        while not over:
+            if think_ms > 0:
+                self._sleep(think_ms / 1000)
+            self._pulse()
+            submit_ns, retire_ns = iterate()
+            results.append(self._device.device_ms())
+            over = settling.add(submit_ns / NS_PER_S, (retire_ns - submit_ns) / NS_PER_MS)
+        return statistics.median(results[settling.course.first :])
+
     def _time(self, operation: Operation) -> float:
         self._pulse()
         timed(self._device, operation)()
         return self._device.device_ms()
 
 
-def calibrate(bench: Bench, work: Kernel, think_ms: float) -> tuple[int, float]:
-    """The size to run and its solo duration (ms). ``bench`` is left holding that size, warm."""
+def calibrate(bench: Bench, work: Kernel, think_ms: float) -> tuple[int, float, Settled]:
+    """The size to run, its solo duration (ms), and whether it was steady. ``bench`` is left holding that size, warm."""
     pace_ms = min(think_ms, PACE_CAP_MS)
-    if work.size is not None:
-        bench.prepare(work.size, work.warmup)
-        return work.size, bench.paced_ms(work.size, pace_ms, _FIXED_TIMINGS)
+    size = _size(bench, work, pace_ms) if work.size is None else work.size
+    bench.prepare(size, work.warmup)
+    settling = Settling(work.settle_seconds)
+    solo_ms = bench.settle(size, pace_ms, settling)
+    return size, solo_ms, settled(settling, work.settle_seconds)
+
+
+def _size(bench: Bench, work: Kernel, pace_ms: float) -> int:
     kernel = next((sized for sized in SIZED if sized == work.workload), None)
     if work.target_ms is None or kernel is None:
         raise ValueError("no size, and no target_ms that one can be found for")
     bench.prepare(FIRST_SIZE, work.warmup)
     burst_ms = functools.cache(bench.burst_ms)
-    size, solo_ms = search(kernel, work.target_ms, burst_ms)
+    size, _ = search(kernel, work.target_ms, burst_ms)
     if pace_ms > 0:
-        size, solo_ms = refine(
+        size, _ = refine(
             kernel, work.target_ms, size, burst_ms, lambda tried: bench.paced_ms(tried, pace_ms, _PACED_TIMINGS)
         )
-    bench.prepare(size, work.warmup)
-    return size, solo_ms
+    return size
 
 
 def _scaled(kernel: SizedKernel, sizes: Sequence[int], size: int, factor: float) -> int:

@@ -139,11 +139,11 @@ def measure(
     now: Callable[[], int] = time.monotonic_ns,
 ) -> None:
     """Warm-up, then a block by the loop that also measures runs; at least one flushed line per iteration to ``out``."""
-    bench = Bench(device, kernel, pulse=lambda: None, sleep=sleep)
+    bench = Bench(device, kernel, pulse=lambda: None, sleep=sleep, now=now)
     solo_ms = None
     if settings.size is None:
         work = Kernel(workload=kernel, target_ms=settings.target_ms, warmup=settings.warmup)
-        size, solo_ms = calibrate(bench, work, settings.sleep_ms)
+        size, solo_ms, _ = calibrate(bench, work, settings.sleep_ms)
     else:
         size = settings.size
     operation = bench.prepare(size, settings.warmup)

@@ -23,6 +23,7 @@ from kts.report.sections import (
     reference,
     remarks,
     run,
+    steady,
     verdicts,
 )
 from kts.report.sections.report import Report, Section
@@ -33,11 +34,13 @@ OUTLINE: tuple[tuple[Section, Media], ...] = (
     (beside.section, EVERYWHERE),
     (verdicts.section, FILES),
     (latency.section, EVERYWHERE),
+    (steady.section, FILES),
     (mixes.section, PAGE),
     (rates.section, EVERYWHERE),
     (promises.section, MARKDOWN),
     (mixes.section, TERMINAL | MARKDOWN | CSV),
     (activity.section, EVERYWHERE),
+    (steady.section, TERMINAL),
     (promises.section, TERMINAL),
     (verdicts.section, TERMINAL),
     (pictures.section, MARKDOWN),

@@ -139,8 +139,8 @@ def without_worst(summary: Summary) -> str:
 
 def unsettled(kinds: Sequence[str]) -> str:
     """``; of 6, 2 are refused and 1 is undetermined``; empty where every one is settled."""
-    counts = {kind: kinds.count(kind) for kind in ("refused", "undetermined")}
-    parts = [f"{n} {'is' if n == 1 else 'are'} {kind}" for kind, n in counts.items() if n]
+    counts = {kind: kinds.count(kind) for kind in ("refused", "undetermined", "not-steady")}
+    parts = [f"{n} {'is' if n == 1 else 'are'} {kind.replace('-', ' ')}" for kind, n in counts.items() if n]
     return f"; of {len(kinds)}, {' and '.join(parts)}" if parts else ""
 
 

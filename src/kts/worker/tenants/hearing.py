@@ -11,9 +11,11 @@ from numpy.typing import NDArray
 
 from kts.model.plan import Iteration, Lines, Ranges, RoundTrips
 from kts.model.records import RECORD, Records
+from kts.model.run import Settled
 from kts.steady import Settling
 from kts.units import NS_PER_S
 from kts.wire.appline import AppLine
+from kts.worker.settled import settled
 from kts.worker.tenants.own_program import OwnProgram
 from kts.worker.tenants.sources import FromLines, FromRanges, FromTrips, Source
 from kts.worker.tracing.reader import Batch
@@ -152,6 +154,11 @@ class Hearing:
     def usual_ms(self) -> tuple[float | None, float | None]:
         """See `_Candidate.usual_ms`; of the source that is taken."""
         return (None, None) if self._chosen is None else self._chosen.usual_ms()
+
+    def settled(self, limit_s: float) -> Settled | None:
+        """How it came to its steady state; None where nothing tells of its iterations."""
+        chosen = self._chosen
+        return settled(chosen.settling, limit_s) if chosen is not None and chosen.settling.durations_ms else None
 
     def _take(self, lines: list[AppLine]) -> Records:
         self.lines += lines[: _KEPT_LINES - len(self.lines)]

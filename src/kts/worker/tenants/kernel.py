@@ -36,13 +36,13 @@ class KernelTenant:
         return self._device.info()
 
     def calibrate(self, pulse: Callable[[], None]) -> Ready:
-        """Warms up and settles the size."""
+        """Warms up, settles the size, and runs until it is steady or ``settle_seconds`` are over."""
         assert self._device is not None
         bench = Bench(self._device, self._work.workload, pulse, decoder=self._work.decoder)
         think_ms = pause_ms(self._tenant.arrivals, self._work.target_ms or 0.0)
-        size, solo_ms = calibrate(bench, self._work, think_ms)
+        size, solo_ms, settled = calibrate(bench, self._work, think_ms)
         self._operation = bench.operation
-        return Ready(size=size, solo_ms=solo_ms)
+        return Ready(size=size, solo_ms=solo_ms, settled=settled)
 
     @property
     def device(self) -> Device:

@@ -31,10 +31,6 @@ from kts.worker.tenants.sources import FromRanges
 from kts.worker.tenants.tracer import Tracer, tracer_for
 from kts.worker.tracing.reader import Tracing
 
-SETTLE_S = 10.0
-"""How long a program that prints nothing must live to count as ready; KTS_SETTLE_S in the tenant's env, else in that of
-kts, replaces it."""
-
 STOPWATCH = "as the program reports it"
 _OTHERS = 5
 _NOT_ITS_BUSINESS = ("KTS_TOKEN", "KTS_CONDUCTOR")
@@ -93,7 +89,13 @@ class ProgramTenant:
         hearing.decide()
         self._check_asked(hearing, tracer)
         solo_ms, cycle_ms = hearing.usual_ms()
-        return Ready(size=None, solo_ms=solo_ms, cycle_ms=cycle_ms, notes=self._notes(hearing, tracer))
+        return Ready(
+            size=None,
+            solo_ms=solo_ms,
+            cycle_ms=cycle_ms,
+            notes=self._notes(hearing, tracer),
+            settled=hearing.settled(settle_s),
+        )
 
     @property
     def _on_gpu(self) -> bool:
@@ -162,7 +164,9 @@ make = ProgramTenant
 
 
 def _settle_s(work: Program) -> float:
-    text = (os.environ | work.env).get("KTS_SETTLE_S", str(SETTLE_S))
+    """How long it may take to be steady, or must live in silence to count as ready; KTS_SETTLE_S in the tenant's env,
+    else in that of the worker, replaces ``settle_seconds``."""
+    text = (os.environ | work.env).get("KTS_SETTLE_S", str(work.settle_seconds))
     try:
         seconds = float(text)
     except ValueError:
