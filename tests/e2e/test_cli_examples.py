@@ -10,6 +10,9 @@ from pathlib import Path
 
 import pytest
 from tests.helpers_cli import DEADLINE_S, kts
+from tests.helpers_physics import fingerprint
+
+from kts.files import encode
 
 pytestmark = pytest.mark.e2e
 
@@ -49,6 +52,31 @@ def test_a_plan_before_measuring() -> None:
     shown = _python("examples/03_plan_first.py", "agents")
     assert "round 1, block 0: " in shown
     assert re.search(r"about \d+ min.* of measuring", shown)
+
+
+def test_predictions_of_programs_are_sealed_before_they_run(tmp_path: Path) -> None:
+    """Else who has two GPUs for an hour would find out there that the script of the evaluation does not work."""
+    (tmp_path / "busy.py").write_text(
+        "import sys, time\n"
+        "for i in range(10**9):\n"
+        "    begin = time.time_ns(); end = begin + int(sys.argv[1]) * 1000\n"
+        "    while time.time_ns() < end: pass\n"
+        "    print(f'KTS_APP,v1,BUSY,{i},{begin},{time.time_ns()},nan,', flush=True); time.sleep(0.001)\n",
+        encoding="utf-8",
+    )
+    commands = {name: f"{sys.executable} {tmp_path / 'busy.py'} {us}" for name, us in (("short", 500), ("long", 2000))}
+    tenants = {name: {"workload": "command", "command": text, "seconds": 0.5} for name, text in commands.items()}
+    asked = {"name": "pair", "rounds": 2, "precision": None, "device": "cpu", "tenants": tenants}
+    (tmp_path / "pair.yaml").write_text(json.dumps(asked), encoding="utf-8")
+    (tmp_path / "m").mkdir()
+    (tmp_path / "m" / "fingerprint.json").write_bytes(encode(fingerprint()))
+    for step in (("seal", "--seconds", "0.5"), ("run",)):
+        _python(
+            "examples/09_programs.py", step[0], tmp_path / "m", tmp_path / "pair.yaml", "--device", "cpu", *step[1:]
+        )
+    shown = _python("examples/09_programs.py", "score", tmp_path / "m")
+    assert re.search(r"^\| all \| 1 \| \d", shown, re.MULTILINE), shown
+    assert "Sealed before the run" in shown
 
 
 def test_predictions_of_what_is_measured_still_come_out_as_the_docs_say() -> None:

@@ -1,0 +1,150 @@
+"""Predicts mixes of programs, seals that before they run, and holds it against what they do.
+
+python examples/09_programs.py seal FOLDER EXPERIMENT...    fingerprint, profiles and predictions here, and their hashes
+(publish FOLDER/HASHES: a commit, a mail, a timestamping service)
+python examples/09_programs.py run FOLDER EXPERIMENT...     measures the mixes
+python examples/09_programs.py score FOLDER...              the tables, of one machine or several
+
+The experiments are those of examples/programs: development.yaml to tune with, evaluation-*.yaml to be judged by.
+--device cpu --seconds 2 rehearses it without a GPU. --predictions FOLDER scores by what another machine has predicted.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import msgspec
+import numpy as np
+
+import kts
+from kts import files
+from kts.errors import KtsError
+from kts.physics.validate import MODEL, FigureScore, Score
+from validation_data import errors_of, far, figures_of, held, middle, percent, share
+
+HASHES = "HASHES"
+RULES = ("df-1", "n-times-solo")
+BARS = {"p99 median": 0.08, "p99 90 %": 0.25, "mean": 0.08}
+BANDS = (0.85, 0.95)
+
+
+def seal(folder: Path, experiments: Sequence[str], device: str, seconds: float) -> None:
+    """Everything that is known before the mixes run, in ``folder``, and its hashes in one file. A fingerprint that is
+    there is taken."""
+    folder.mkdir(parents=True, exist_ok=True)
+    if not (folder / "fingerprint.json").exists():
+        kts.probe(device, out=folder / "fingerprint.json", say=print)
+    lines = []
+    for file in experiments:
+        plan = kts.preview(file, device=device).plan
+        here = folder / plan.name
+        kts.profile(file, here / "profiles", seconds=seconds, device=device, say=print)
+        kts.predict(
+            [list(mix.tenants) for mix in plan.mixes],
+            profiles=here / "profiles",
+            fingerprint=folder / "fingerprint.json",
+            out=here / "prediction.json",
+            seal=True,
+            say=print,
+        )
+        digest = (here / "prediction.json.sha256").read_text(encoding="utf-8").split()[0]
+        lines.append(f"{digest}  {plan.name}/prediction.json\n")
+    (folder / HASHES).write_text("".join(lines), encoding="utf-8")
+    print(f"publish {folder / HASHES} before the next step")
+
+
+def run(folder: Path, experiments: Sequence[str], device: str) -> None:
+    """Measures each experiment."""
+    for file in experiments:
+        name = kts.preview(file, device=device).plan.name
+        kts.run(file, folder / name / "run", device=device, telemetry=False)
+        print(f"measured {folder / name / 'run'}")
+
+
+def scored(folder: Path, predictions: Path) -> Iterator[Score]:
+    """Each experiment of a machine, by the predictions whose hashes were published."""
+    for line in files.read(predictions / HASHES, "seal it first").decode().splitlines():
+        digest, name = line.split()
+        yield kts.validate(predictions / name, folder / Path(name).parent / "run", sealed=digest)
+
+
+def tables(found: Sequence[Score]) -> str:
+    """By program and in all; then what is above a bar, program by program."""
+    heads = "mixes | mean: mean error | p99: median | p99: 90 % | bands | " + " | ".join(
+        f"p99: {rule}" for rule in RULES
+    )
+    lines = [f"| program | {heads} |", "|---" + "|---:" * (5 + len(RULES)) + "|"]
+    programs = sorted({tenant.tenant for one in found for tenant in one.tenants})
+    for name in [*programs, ""]:
+        mine = [_only(one, name) for one in found]
+        mixes = len({(one.run, t.mix) for one in mine for t in one.tenants})
+        p99 = figures_of(mine, "response", "p99")
+        rules = [middle(errors_of(p99, rule)) for rule in RULES]
+        errors, every = errors_of(p99), figures_of(mine, "response")
+        cells = [str(mixes), _mean(mine), middle(errors), far(errors), share(every), *rules]
+        lines.append(f"| {name or 'all'} | {' | '.join(cells)} |")
+    seals = [f"{one.run}: {one.seal.sentence}" for one in found if one.seal is not None]
+    return "\n".join([*lines, "", *missed(found, programs), "", *seals]) + "\n"
+
+
+def missed(found: Sequence[Score], programs: Sequence[str]) -> Iterator[str]:
+    """Bars that are not reached, and programs for which a simpler rule is better."""
+    p99 = figures_of(found, "response", "p99")
+    errors, means = errors_of(p99), errors_of(figures_of(found, "response", "mean"))
+    if not len(errors):
+        yield "No p99 could be scored."
+        return
+    reached = {"p99 median": float(_at(errors, 0.5)), "p99 90 %": float(_at(errors, 0.9)), "mean": float(means.mean())}
+    for bar, most in BARS.items():
+        yield f"{bar}: {percent(reached[bar])}, {'reached' if reached[bar] <= most else 'above'} {percent(most)}"
+    inside, n = held(figures_of(found, "response"))
+    if n:
+        yield f"bands: {inside} of {n}, {'within' if BANDS[0] <= inside / n <= BANDS[1] else 'outside of'} 85 to 95 %"
+    for name in programs:
+        mine: list[FigureScore] = figures_of([_only(one, name) for one in found], "response", "p99")
+        for rule in RULES:
+            ours, theirs = errors_of(mine, MODEL), errors_of(mine, rule)
+            if len(ours) and len(theirs) and _at(theirs, 0.5) <= _at(ours, 0.5):
+                yield f"{name}: {rule} is better ({percent(_at(theirs, 0.5))} against {percent(_at(ours, 0.5))})"
+
+
+def _only(one: Score, name: str) -> Score:
+    tenants = tuple(t for t in one.tenants if name in ("", t.tenant))
+    return msgspec.structs.replace(one, tenants=tenants)
+
+
+def _mean(found: Sequence[Score]) -> str:
+    errors = errors_of(figures_of(found, "response", "mean"))
+    return percent(float(errors.mean())) if len(errors) else "-"
+
+
+def _at(errors: np.ndarray, p: float) -> float:
+    return float(np.quantile(errors, p))
+
+
+def main() -> None:
+    """See above."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("step", choices=("seal", "run", "score"))
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("more", nargs="*", help="experiments; of score, further folders")
+    parser.add_argument("--device", default="cuda")
+    parser.add_argument("--seconds", type=float, default=20.0)
+    parser.add_argument("--predictions", type=Path)
+    asked = parser.parse_args()
+    try:
+        if asked.step == "seal":
+            seal(asked.folder, asked.more, asked.device, asked.seconds)
+        elif asked.step == "run":
+            run(asked.folder, asked.more, asked.device)
+        else:
+            folders = [asked.folder, *map(Path, asked.more)]
+            print(tables([score for one in folders for score in scored(one, asked.predictions or one)]), end="")
+    except KtsError as error:
+        raise SystemExit(f"{error.what}\n{error.remedy}") from error
+
+
+if __name__ == "__main__":
+    main()
