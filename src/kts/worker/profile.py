@@ -22,9 +22,11 @@ from kts.worker.devices.cuda import SmClock
 from kts.worker.failures import failed
 from kts.worker.iteration import Watch
 from kts.worker.loop import exempt_from_collection
+from kts.worker.program_profile import record_program
 from kts.worker.stretch import MOST, MOST_TRACED, KeepingOutlet, Stretches
 from kts.worker.tenants import Runner, runner_for
 from kts.worker.tenants.kernel import KernelTenant
+from kts.worker.tenants.program import ProgramTenant
 from kts.worker.traced import TraceError, launches_of
 
 UNMARKED = 5
@@ -63,11 +65,13 @@ def record(request: Request, program: Runner, info: DeviceInfo, size: int | None
     """The stretches of a tenant that is calibrated and warm."""
     tenant, seconds = request.tenant, request.seconds
     stretches = Stretches(tenant, seconds)
+    if isinstance(program, ProgramTenant):
+        return record_program(program, info, stretches)
     outlet = KeepingOutlet(seconds, SmClock(info.uuid) if info.kind == "cuda" else None)
     if not isinstance(program, KernelTenant):
         program.run(stretches.start(MOST, 0), outlet)
         plain = Stretch(records=stretches.whole(outlet).tobytes())
-        return Recording(tenant=tenant.name, device=info, size=size, plain=plain, note="the program's own iterations")
+        return Recording(tenant=tenant.name, device=info, size=size, plain=plain, note="its own iterations")
     watch = Watch()
     program.run_watched(stretches.start(MOST, 0), outlet, watch)
     plain = Stretch(records=stretches.whole(outlet).tobytes(), issue_ns=packed(watch.issue_ns))

@@ -17,6 +17,7 @@ from kts.wire.applines import AppLines
 from kts.worker.clocks import clock_pair
 from kts.worker.failures import CommandError
 from kts.worker.tenants.process import Launch, PrintedLine, Process
+from kts.worker.tracing.kept import Kept
 from kts.worker.tracing.reader import Batch, Tracing
 from kts.worker.tracing.trips import HANDS_OVER
 
@@ -48,6 +49,8 @@ class OwnProgram:
         self._env = env
         self._begin = launch
         self._tracing = tracing
+        self.kept: Kept | None = None
+        """Gets all that is seen, where it is there."""
         self._hands_over = False
         self._restarts = 0
         self._quick_ends = 0
@@ -96,6 +99,8 @@ class OwnProgram:
     def seen(self) -> list[Batch]:
         """Its calls to the GPU that nobody has taken yet."""
         batches = [] if self._tracing is None else self._tracing.read()
+        if self.kept is not None:
+            self.kept.add(batches, time.monotonic_ns())
         for batch in batches:
             self._hands_over = self._hands_over or bool(HANDS_OVER[batch.events["kind"]].any())
         return batches

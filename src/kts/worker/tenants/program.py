@@ -29,6 +29,7 @@ from kts.worker.tenants.process import ChildProcess, Process
 from kts.worker.tenants.program_block import LISTEN_S, ProgramBlock
 from kts.worker.tenants.sources import FromRanges
 from kts.worker.tenants.tracer import Tracer, tracer_for
+from kts.worker.tracing.kept import Kept
 from kts.worker.tracing.reader import Tracing
 
 STOPWATCH = "as the program reports it"
@@ -105,6 +106,15 @@ class ProgramTenant:
     def tracing(self) -> Tracing | None:
         """Where its calls to the GPU are seen, once it is calibrated; None where it is not traced."""
         return self._tracer.tracing
+
+    def unseen(self) -> str:
+        """Why no call of it to the GPU is seen; empty where some are."""
+        return self._tracer.unseen()
+
+    def keep(self, kept: Kept | None) -> None:
+        """All that is seen of it goes there, too, from now on."""
+        assert self._program is not None
+        self._program.kept = kept
 
     def _check_asked(self, hearing: Hearing, tracer: Tracer) -> None:
         """CommandError where the program has no iterations of the kind that was asked for."""

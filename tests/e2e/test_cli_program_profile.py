@@ -1,0 +1,47 @@
+"""`kts profile` of programs whose calls are seen, on the stand-in for a GPU, and what is predicted of them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from tests.helpers_cli import kts
+from tests.helpers_tracer import standin
+
+from kts.physics.files import decode_profile
+from kts.physics.kinds import kind_of
+from kts.physics.values import Profile
+
+pytestmark = [pytest.mark.e2e, pytest.mark.alone]
+
+
+def profiled(folder: Path, seconds: float, *options: str, **shape: Any) -> Profile:
+    """The profile of a program of that shape."""
+    gpu = standin()
+    env = {**gpu.env(), "KTS_CUPTI": str(gpu.cupti)}
+    tenant = {"workload": "command", "command": gpu.argv(iterations=0, **shape), "env": env, "trace": "calls"}
+    other = {"workload": "fft", "size": 32}
+    asked = {"device": "cpu", "tenants": {"search": tenant, "other": other}}
+    (folder / "x.yaml").write_text(json.dumps(asked), encoding="utf-8")
+    arguments = ("x.yaml", "--tenant", "search", "--seconds", seconds, "--out", "made", "--overwrite", *options)
+    done = kts("profile", *map(str, arguments), cwd=folder)
+    assert done.returncode == 0, done.stderr
+    return decode_profile((folder / "made" / "search.profile.json").read_bytes(), "search")
+
+
+def test_a_program_with_two_round_trips_has_their_launches_and_waits_and_not_its_slow_start(tmp_path: Path) -> None:
+    """Else such programs are predicted as one burst that waits once, and as slow as they begin."""
+    made = profiled(tmp_path, 1.5, trips="1,22", kernel_us=40, host_us=50, slow_first=200, slow_factor=4)
+    assert made.method == "launches", made.how
+    assert kind_of(made) == "trips"
+    them = made.iterations
+    assert set(np.diff(them.first).tolist()) == {23}
+    assert them.wait_ms is not None
+    assert np.isfinite(them.wait_ms).sum() == them.n
+    assert np.median(them.busy_ms) == pytest.approx(23 * 0.04, rel=0.05)
+    assert them.duration_ms.max() < 2 * 0.04, "kernels of its slow start take 0.16 ms"
+    solo = made.solo_service.ms
+    assert np.median(solo[:50]) < 2 * np.median(solo)
