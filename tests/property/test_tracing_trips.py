@@ -136,6 +136,25 @@ def test_round_trips_are_what_their_definition_says(seed: int, threads: int, str
     assert Trips().add(calls).tolist() == sets.found
 
 
+@settings(max_examples=200, deadline=None)
+@given(st.integers(0, 2**32), st.integers(0, 2), st.lists(st.integers(0, 60), max_size=3))
+def test_the_shorter_way_of_a_plain_program_is_the_same(seed: int, stream: int, cuts: list[int]) -> None:
+    """Else a program of one thread and one stream, as most are, would have other round trips."""
+    rng = random.Random(seed)
+    calls = calls_of(rng, 60, 1, 1)
+    kinds = [*HANDS, Kind.WAIT, Kind.WAIT, Kind.QUERY]
+    calls["kind"] = [rng.choice(kinds) for _ in calls]
+    calls["flags"] = [rng.choice((0, 0, Flag.WAITED, Flag.ALL)) for _ in calls]
+    calls["context"], calls["detail"], calls["stream"] = 1, 0, stream
+    calls["stream"][calls["flags"] == Flag.ALL] = 0
+    calls["flags"][calls["kind"] == Kind.QUERY] = 0
+    calls["stream"][calls["kind"] == Kind.QUERY] = stream
+    sets, trips = Sets(), Trips()
+    for call in calls:
+        sets.take(call)
+    assert [row for piece in np.split(calls, sorted(cuts)) for row in trips.add(piece).tolist()] == sets.found
+
+
 @settings(max_examples=100, deadline=None)
 @given(st.integers(0, 2**32), st.lists(st.integers(0, 80), max_size=8))
 def test_pieces_make_no_difference(seed: int, cuts: list[int]) -> None:

@@ -14,7 +14,7 @@ waits for it.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -50,9 +50,10 @@ def _among(*kinds: Kind) -> NDArray[np.bool_]:
 _LAUNCHES = _among(Kind.LAUNCH, Kind.GRAPH)
 HANDS_OVER = _LAUNCHES | _among(Kind.COPY, Kind.SET, Kind.HOST)
 """Whether a call of that kind, as index, hands work to the GPU."""
+_ASKS = _among(Kind.WAIT, Kind.QUERY)
 _MATTERS = HANDS_OVER | _among(Kind.WAIT, Kind.QUERY, Kind.RECORD, Kind.STREAM_WAIT)
 _MOST_RECORDED = 4096
-_MOST_RUNS = 1024
+_MOST_RUNS = 64
 HELPED = 64
 """So often in a row others have waited for a thread's work before it counts as one that only helps."""
 
@@ -130,10 +131,83 @@ class Trips:
 
     def add(self, events: Array) -> Array:
         """Round trips that end with one of ``events``, dtype `TRIP`, in the order in which they end."""
+        events = events[_MATTERS[events["kind"]] & (events["flags"] & int(Flag.FAILED) == 0)]
+        first, beyond = self._plain(events)
+        parts = [self._walk(events[:first]), self._leap(events[first:beyond]), self._walk(events[beyond:])]
+        return np.concatenate(parts)
+
+    def _plain(self, events: Array) -> tuple[int, int]:
+        """The part of ``events`` in which nothing is in flight before its first, and every wait is for all that is:
+        where one thread uses one stream. (0, 0): none."""
+        nothing = (0, 0)
+        if not len(events):
+            return nothing
+        kind, flags = events["kind"], events["flags"]
+        hands = HANDS_OVER[kind]
+        where = events[["context", "stream", "thread"]][hands | (flags & _ALL == 0)]
+        thread, waits = events["thread"], events[~hands]
+        if not (hands | _ASKS[kind]).all() or waits["detail"].any() or (thread != thread[0]).any():
+            return nothing
+        if not len(where) or (where != where[0]).any() or (events["context"] != where["context"][0]).any():
+            return nothing
+        key = self._key(int(where["context"][0]), int(where["stream"][0]), int(thread[0]))
+        if self._streams.keys() - {key} or self._threads.keys() - {int(thread[0])}:
+            return nothing
+        ends = np.flatnonzero(~hands | (flags & _WAITED != 0))
+        if not len(ends):
+            return nothing
+        return (int(ends[0]) + 1 if self.unfinished else 0), int(ends[-1]) + 1
+
+    def _leap(self, events: Array) -> Array:
+        """Round trips of such a part: each wait ends one, where anything was handed over since the wait before."""
+        if not len(events):
+            return np.empty(0, TRIP)
+        kind = events["kind"]
+        hands = HANDS_OVER[kind]
+        firsts, ends = np.flatnonzero(hands), np.flatnonzero(~hands | (events["flags"] & _WAITED != 0))
+        number = np.cumsum(hands)[ends]
+        counts = np.diff(number, prepend=0)
+        ended = counts > 0
+        trips = np.zeros(int(ended.sum()), TRIP)
+        if not len(trips):
+            return trips
+        trips["begin_ns"] = events["begin_ns"][firsts[(number - counts)[ended]]]
+        trips["end_ns"] = events["end_ns"][ends[ended]]
+        trips["thread"], trips["waits"] = events["thread"][0], 1
+        trips["launches"] = np.diff(np.cumsum(_LAUNCHES[kind])[ends], prepend=0)[ended]
+        trips["copies"] = np.diff(np.cumsum(kind == int(Kind.COPY))[ends], prepend=0)[ended]
+        thread, stream = self._of(int(events["thread"][0])), self._on(events[firsts[0]])
+        stream.handed += int(number[-1])
+        self._done(stream, stream.handed)
+        thread.waits_itself, thread.helped = True, 0
+        return trips
+
+    def _walk(self, events: Array) -> Array:
         for run in _runs(events):
             self._take(run)
         found, self._found = self._found, []
         return np.array(found, dtype=TRIP)
+
+    @staticmethod
+    def _key(context: int, stream: int, thread: int) -> tuple[int, int, int]:
+        return context, stream, thread if stream == _OWN_STREAM else 0
+
+    def _of(self, number: int) -> _Thread:
+        thread = self._threads.get(number)
+        if thread is None:
+            thread = self._threads[number] = _Thread()
+        return thread
+
+    def _on(self, call: Any) -> _Stream:
+        """The stream of an event."""
+        return self._stream(int(call["context"]), int(call["stream"]), int(call["thread"]))
+
+    def _stream(self, context: int, number: int, thread: int) -> _Stream:
+        key = self._key(context, number, thread)
+        stream = self._streams.get(key)
+        if stream is None:
+            stream = self._streams[key] = _Stream(context)
+        return stream
 
     def forget(self) -> int:
         """To be called where events are missing: gives up what is in flight; how many round trips that were."""
@@ -153,17 +227,12 @@ class Trips:
         return sum(bool(thread.last) for thread in self._threads.values())
 
     def _take(self, run: _Run) -> None:
-        thread = self._threads.get(run.thread)
-        if thread is None:
-            thread = self._threads[run.thread] = _Thread()
-        key = (run.context, run.stream, run.thread if run.stream == _OWN_STREAM else 0)
-        stream = self._streams.get(key)
-        if stream is None:
-            stream = self._streams[key] = _Stream(run.context)
+        thread = self._of(run.thread)
         if run.kind in _WAITS:
-            self._looked(stream, run)
+            self._looked(run)
             self._waited(thread, run, run.kind == _WAIT)
             return
+        stream = self._stream(run.context, run.stream, run.thread)
         if run.kind == _STREAM_WAIT:
             stream.comes_after(self._recorded.get(run.detail, {}))
             return
@@ -180,17 +249,18 @@ class Trips:
             self._covers(stream, stream.handed, int(run.begins[0]))
             self._waited(thread, run, 1)
 
-    def _looked(self, stream: _Stream, run: _Run) -> None:
+    def _looked(self, run: _Run) -> None:
         """What the host has waited for, or seen done: all of a context, an event, or a stream."""
         began_ns = int(run.begins[0])
         if run.flags & _ALL:
-            for other in list(self._busy):
+            for other in self._streams.values():
                 if other.context == run.context or 0 in {run.context, other.context}:
                     self._covers(other, self._before(other, began_ns), began_ns)
         elif run.detail:
             for other, last in self._recorded.get(run.detail, {}).items():
                 self._done(other, min(last, self._before(other, began_ns)))
         else:
+            stream = self._stream(run.context, run.stream, run.thread)
             self._covers(stream, self._before(stream, began_ns), began_ns)
 
     def _after_all(self, stream: _Stream) -> None:
@@ -279,8 +349,7 @@ class _Run(NamedTuple):
 
 
 def _runs(events: Array) -> Iterator[_Run]:
-    """The calls that matter, in order."""
-    events = events[_MATTERS[events["kind"]] & (events["flags"] & int(Flag.FAILED) == 0)]
+    """``events``, which all matter, in order."""
     if not len(events):
         return
     kind, flags = events["kind"], events["flags"]
