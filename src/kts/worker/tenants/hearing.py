@@ -151,6 +151,11 @@ class Hearing:
         """Iterations that are there to read now."""
         return self._take(self._program.drain())
 
+    @property
+    def settling(self) -> Settling | None:
+        """How the iterations of the source that is taken became steady; None where nothing speaks."""
+        return self._chosen.settling if self._chosen is not None and self.speaks else None
+
     def usual_ms(self) -> tuple[float | None, float | None]:
         """See `_Candidate.usual_ms`; of the source that is taken."""
         return (None, None) if self._chosen is None else self._chosen.usual_ms()

@@ -77,7 +77,7 @@ class ProgramTenant:
         work = self._work
         settle_ns = s_to_ns(settle_s := _settle_s(work))
         env = self._environment()
-        tracer = self._tracer = tracer_for(work, on_gpu=self._on_gpu, given=env)
+        tracer = self._tracer = tracer_for(work, on_gpu=self._on_gpu, given=env, beside=self._launcher is not None)
         program = self._program = OwnProgram(work.command, {**env, **tracer.env}, self._launch, tracer.tracing)
         hearing = self._hearing = Hearing(program, work.iteration, work.warmup, settle_s)
         begun_ns = time.monotonic_ns()
@@ -100,7 +100,7 @@ class ProgramTenant:
 
     @property
     def _on_gpu(self) -> bool:
-        return self._launcher is None and choose_kind(self._choice) == "cuda"
+        return self._choice != "cpu" if self._launcher is not None else choose_kind(self._choice) == "cuda"
 
     @property
     def tracing(self) -> Tracing | None:
