@@ -156,7 +156,7 @@ def test_kernels_are_on_our_clock_and_correlated(tmp_path: Path) -> None:
 def test_refused_programs_run_on(tmp_path: Path, env: dict[str, str], reason: Reason, said: str) -> None:
     with trace(tmp_path):
         (ring,) = run(tmp_path, env, iterations=3, trips="2")
-    assert ring.header["reason"] == reason
+    assert (ring.header["state"], ring.header["reason"]) == (State.REFUSED, reason)
     assert said in ring.why
     assert len(ring.events) == 0
 

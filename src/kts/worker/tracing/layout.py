@@ -119,7 +119,7 @@ class State(IntEnum):
 
     BEGUN = 0
     RECORDING = 1
-    REFUSED = 2  # it runs on untouched
+    REFUSED = 2  # it runs on untouched; stays so at exit
     ENDED = 3  # said at exit; a process that is killed never says it
 
 

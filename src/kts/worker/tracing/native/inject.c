@@ -31,7 +31,7 @@ static void *load_cupti(void)
     }
     const char *path = getenv("KTS_CUPTI");
     if (!path || !*path) {
-        ring_say(KTS_NO_CUPTI, "no libcupti (KTS_CUPTI names none)");
+        ring_say(KTS_NO_CUPTI, "no libcupti: kts doctor says where it is looked for");
         return NULL;
     }
     void *loaded = dlopen(path, RTLD_LAZY | RTLD_LOCAL);

@@ -265,7 +265,8 @@ static void at_exit(void)
     if (!ring_header())
         return;
     activity_end();
-    ring_state(KTS_ENDED);
+    if (ring_header()->state != KTS_REFUSED) /* what was refused stays told */
+        ring_state(KTS_ENDED);
 }
 
 bool ring_begin(void)
