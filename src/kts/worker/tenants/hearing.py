@@ -25,10 +25,12 @@ FEWEST = 5
 _LINES_LATER_NS = 2 * NS_PER_S
 _LOOKED_AT_FIRST = 12
 _KEPT_LINES = 4096
+_MOST_FED = 1 << 15
 
 
 class _Candidate:
-    """A source that may be taken, and whether its iterations have become steady. The first ``warmup`` do not count."""
+    """A source that may be taken, and whether its iterations are steady, as far as that is seen by now. The first
+    ``warmup`` do not count."""
 
     def __init__(self, source: Source, warmup: int, limit_s: float) -> None:
         self.source = source
@@ -52,7 +54,7 @@ class _Candidate:
             return records  # a program that loads its data waits for many copies first
         if self.count and not self.since_ns:
             self.since_ns = time.monotonic_ns()
-        if not self.over and not self._looked_at():
+        if not self._looked_at():
             self._feed(records)
         return records
 
@@ -81,9 +83,9 @@ class _Candidate:
         first = max(0, self._warmup - self._fed)
         self._fed += len(records)
         self._last_ms = float(durations_ms[-1])
-        for one_s, one_ms in zip(begun_s[first:].tolist(), durations_ms[first:].tolist(), strict=True):
-            if self.settling.add(one_s, one_ms):
-                break
+        room = max(0, _MOST_FED - len(self.settling.durations_ms))
+        for one_s, one_ms in zip(begun_s[first:].tolist()[:room], durations_ms[first:].tolist()[:room], strict=True):
+            self.settling.add(one_s, one_ms)
 
     def usual_ms(self) -> tuple[float | None, float | None]:
         """An iteration's duration, and from the begin of one to that of the next, since it is steady (median, mean)."""
@@ -106,6 +108,7 @@ class Hearing:
             _Candidate(source, warmup, limit_s) for source in _sources(iteration, traced=program.traced)
         ]
         self._chosen = self._candidates[0] if len(self._candidates) == 1 else None
+        self._decided = False
 
     @property
     def source(self) -> Source | None:
@@ -131,12 +134,16 @@ class Hearing:
         return min((one.since_ns for one in self._candidates if one.since_ns), default=0)
 
     def decide(self) -> None:
-        """Takes the first source that tells of anything, if any does by now."""
+        """Takes the first source that tells of anything, if any does by now; what an iteration is stays so from then
+        on."""
         if self._chosen is None:
             self._chosen = self._first_told()
-        if self._chosen is not None and isinstance(source := self._chosen.source, FromTrips) and not source.settled:
-            self._chosen.look()
-            source.settled = self.speaks
+        if self._chosen is None or self._decided:
+            return
+        self._chosen.look()
+        self._decided = self.speaks
+        if isinstance(self._chosen.source, FromTrips):
+            self._chosen.source.settled = self._decided
 
     def _first_told(self) -> _Candidate | None:
         first, *others = self._candidates
@@ -151,11 +158,6 @@ class Hearing:
         """Iterations that are there to read now."""
         return self._take(self._program.drain())
 
-    @property
-    def settling(self) -> Settling | None:
-        """How the iterations of the source that is taken became steady; None where nothing speaks."""
-        return self._chosen.settling if self._chosen is not None and self.speaks else None
-
     def usual_ms(self) -> tuple[float | None, float | None]:
         """See `_Candidate.usual_ms`; of the source that is taken."""
         return (None, None) if self._chosen is None else self._chosen.usual_ms()
@@ -169,7 +171,7 @@ class Hearing:
         self.lines += lines[: _KEPT_LINES - len(self.lines)]
         batches = self._program.seen()
         if self._chosen is not None:
-            return self._chosen.take(lines, batches)
+            return (self._chosen.source if self._decided else self._chosen).take(lines, batches)
         heard = [one.take(lines, batches) for one in self._candidates]
         return heard[0] if heard else np.empty(0, RECORD)
 

@@ -131,7 +131,7 @@ class ProgramTenant:
             elif others:
                 remedy = f"name one that it has: {', '.join(map(shown, others[:_OTHERS]))}"
         if why.startswith("none within"):
-            remedy += ", or give it longer: KTS_SETTLE_S in its env"
+            remedy += ", or give it longer: settle_seconds"
         raise CommandError(f"command {self._work.command[0]} has {what}: {why}", remedy)
 
     def _notes(self, hearing: Hearing, tracer: Tracer) -> tuple[str, ...]:
