@@ -175,6 +175,7 @@ def test_threads_and_processes_have_iterations_of_their_own(gpu: Standin, shape:
     ready, records, _ = _measured(_tenant(gpu, trips="4", kernel_us=250, **shape), iterations=60)
     assert ready.notes == ("an iteration is a round trip: 4 launches",)
     assert set(records["launches"].tolist()) == {4}
+    assert (np.diff(records["submit_ns"]) >= 0).all()
     overlap = (records["submit_ns"][1:] < records["retire_ns"][:-1]).mean()
     assert overlap > 0.3, "two at a time"
 

@@ -34,7 +34,9 @@ class ProgramBlock:
         self._wanted = self._counting.first()
         self._closes_ns: int | None = None
         self._kept: list[Records] = []
-        self._pending = self._count = self._skipped = 0
+        self._pending = self._count = self._skipped = self._late = 0
+        self._sent = self._sent_ns = self._retired_ns = self._longest_ns = 0
+        self._overlap = False
         self._before = self._missing()
         self._heartbeat = Every(HEARTBEAT_NS, time.monotonic_ns())
         self._flush_due = Every(FLUSH_NS, time.monotonic_ns())
@@ -50,9 +52,9 @@ class ProgramBlock:
             self._program.pause()
             end_ns = time.monotonic_ns()
             self._add(self._hearing.drain(), end_ns)
-            self._flush()
+            self._flush(whole=True)
         left_out, unread, lost = (now - before for now, before in zip(self._missing(), self._before, strict=True))
-        return LeftOut(outside=self._skipped + left_out, unread=unread, events_lost=lost)
+        return LeftOut(outside=self._skipped + left_out, unread=unread + self._late, events_lost=lost)
 
     def _missing(self) -> tuple[int, int, int]:
         """In all, so far: round trips that belong to no iteration, iterations that could not be read, lost calls."""
@@ -105,9 +107,12 @@ class ProgramBlock:
         self._skipped += len(records) - len(kept)
         if not len(kept):
             return
-        kept["i"] = np.arange(self._count, self._count + len(kept))
         self._kept.append(kept)
         self._pending += len(kept)
+        retired_ns = np.maximum.accumulate(np.append(self._retired_ns, kept["retire_ns"]))
+        self._overlap = self._overlap or bool((kept["submit_ns"] < retired_ns[:-1]).any())
+        self._retired_ns = int(retired_ns[-1])
+        self._longest_ns = max(self._longest_ns, int((kept["retire_ns"] - kept["submit_ns"]).max()))
         self._counts(kept)
 
     def _counts(self, kept: Records) -> None:
@@ -119,8 +124,21 @@ class ProgramBlock:
             self._wanted = self._counting.next(self._wanted, int(last["submit_ns"]))
             self._closes_ns = self._counting.closes_ns if self._wanted else int(last["retire_ns"])
 
-    def _flush(self) -> None:
-        kept, self._kept, self._pending = self._kept, [], 0
-        records = joined(kept)
+    def _flush(self, *, whole: bool = False) -> None:
+        """Sends records in order of submission: those of iterations that overlap once none that began before can still
+        end, as far as the longest tells; all, if ``whole``. One that ends later counts as unread."""
+        records = joined(self._kept)
+        records = records[np.argsort(records["submit_ns"], kind="stable")]
+        until = len(records)
+        if self._overlap and not whole:
+            until = int(np.searchsorted(records["submit_ns"], time.monotonic_ns() - FLUSH_NS - 2 * self._longest_ns))
+        late = int(np.searchsorted(records["submit_ns"], self._sent_ns))
+        self._late += min(late, until)
+        self._kept, records = [records[until:]], records[late:until]
+        self._pending = 0
+        if not len(records):
+            return
+        records["i"] = np.arange(self._sent, self._sent + len(records))
+        self._sent, self._sent_ns = self._sent + len(records), int(records["submit_ns"][-1])
         for first in range(0, len(records), CHUNK_RECORDS):
             self._outlet.records(records[first : first + CHUNK_RECORDS])
