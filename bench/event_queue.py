@@ -1,8 +1,8 @@
 """A second, slow simulator, written from the text of docs/physics.md alone: a queue of events, one at a time.
 
 It shares no code with `kts.physics.engine` and is built the other way round: each launch is an event that joins a
-real queue, each slice ends in an event whether somebody waits or not, and a decision is an event of its own. Tests
-hold the fast one against it; `python -m bench simulate` times both.
+real queue, each wait and each end of a copy is one, each slice ends in an event whether somebody waits or not, and a
+decision is an event of its own. Tests hold the fast one against it; `python -m bench simulate` times both.
 """
 
 from __future__ import annotations
@@ -11,12 +11,22 @@ import heapq
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from math import inf
+from math import inf, isnan
 
 from kts.physics.simulate import SharingModel, Stream
 
-LAUNCH, KERNEL_END, SWITCH_END, SLICE_END, DECIDE = range(5)
+LAUNCH, WAIT, KERNEL_END, COPY_END, SWITCH_END, SLICE_END, DECIDE = range(7)
 """Kinds of events; those of the same instant happen in this order."""
+OF_HOSTS = (LAUNCH, WAIT, COPY_END)
+"""Those that happen whoever has the GPU."""
+
+
+@dataclass
+class Queued:
+    """A launch in its lane."""
+
+    left: float
+    apart: bool
 
 
 @dataclass
@@ -25,7 +35,7 @@ class Host:
 
     number: int
     stream: Stream
-    queue: deque[float] = field(default_factory=deque)  # GPU time still needed by each queued kernel
+    lanes: dict[int, deque[Queued]] = field(default_factory=dict)
     records: list[tuple[float, float, float, float, float]] = field(default_factory=list)
     due: float = 0.0
     submit: float = 0.0
@@ -34,12 +44,29 @@ class Host:
     finished: int = 0
     held_back: float = 0.0
     waiting_for_room: bool = False
+    waiting_since: float | None = None  # until its lanes are empty
     next: Host | None = None
     busy: float = 0.0
 
     @property
     def listing(self) -> int:
         return int(self.stream.pick[len(self.records)])
+
+    @property
+    def kernels(self) -> list[int]:
+        """Lanes with a kernel at the front."""
+        return [lane for lane, queue in self.lanes.items() if queue and not queue[0].apart]
+
+    def wait(self, place: int) -> tuple[float, float]:
+        """When it begins to wait behind the launch at ``place`` (NaN: never), and what follows."""
+        them = self.stream.iterations
+        if them.wait_ms is None or them.notice_ms is None:
+            return float("nan"), 0.0
+        return self.submit + float(them.wait_ms[place]) + self.held_back, float(them.notice_ms[place])
+
+    def lane(self, place: int) -> int:
+        lanes = self.stream.iterations.lane
+        return 0 if lanes is None else int(lanes[place])
 
     @property
     def span(self) -> range:
@@ -53,11 +80,13 @@ class EventQueue:
     def __init__(self, streams: Sequence[Stream], sharing: SharingModel) -> None:
         self.sharing = sharing
         self.hosts = [Host(number, stream) for number, stream in enumerate(streams)]
-        self.heap: list[tuple[float, int, int, int]] = []
+        self.heap: list[tuple[float, int, int, int, int]] = []
         self.now = 0.0
         self.owner: Host | None = None
         self.switching_to: Host | None = None
-        self.kernel_began: float | None = None
+        self.running: set[int] = set()  # lanes of the owner
+        self.began: dict[int, float] = {}  # each of them
+        self.ran_since = 0.0
         self.slice_over = False
         self.turn_begins = False
         self.was_idle = True
@@ -75,17 +104,20 @@ class EventQueue:
             if len(host.stream.pick):
                 self._submit(host, 0.0 if host.stream.due_ms is not None else host.stream.start_ms)
         while self.heap:
-            time, kind, number, stamp = heapq.heappop(self.heap)
-            if kind not in (LAUNCH, DECIDE) and stamp != self.stamp:
+            time, kind, number, stamp, lane = heapq.heappop(self.heap)
+            if kind not in (*OF_HOSTS, DECIDE) and stamp != self.stamp:
                 continue  # of a turn that was interrupted
             if time > horizon_ms:
                 self._stop(horizon_ms)
                 return self
             self.now = time
-            if time == horizon_ms and kind != KERNEL_END:
+            if time == horizon_ms and kind not in (*OF_HOSTS, KERNEL_END):
                 continue  # what would begin now is no longer part of it
+            host = self.hosts[number]
             if kind == LAUNCH:
-                self._launch(self.hosts[number])
+                self._launch(host)
+            elif kind == WAIT:
+                self._wait(host)
             elif kind == DECIDE:
                 self._decide()
             elif kind == SWITCH_END:
@@ -93,22 +125,27 @@ class EventQueue:
             elif kind == SLICE_END:
                 self.slice_over = True
                 self._at(self.now, DECIDE)
-            elif self._kernel_end() and stop_at_first:
-                break
+            elif (self._kernel_end(lane) if kind == KERNEL_END else self._ended(host, lane)) and stop_at_first:
+                horizon_ms = self.now  # what else ends now has ended, too
         self._stop(self.now)
         return self
 
-    def _at(self, time: float, kind: int, number: int = 0) -> None:
-        heapq.heappush(self.heap, (time, kind, number, self.stamp))
+    def _at(self, time: float, kind: int, number: int = 0, lane: int = 0) -> None:
+        heapq.heappush(self.heap, (time, kind, number, self.stamp, lane))
 
     def _stop(self, time: float) -> None:
-        if self.kernel_began is not None and self.owner:
-            self.owner.busy += time - self.kernel_began
+        self.now = time
+        self._account()
         if self.switching_to is not None:
             self.switch_ms -= max(self.switch_end - time, 0.0)
         if self.idle_since is not None:
             self.idle_ms += time - self.idle_since
-        self.now = time
+
+    def _account(self) -> None:
+        """The owner's time on the GPU, so far."""
+        if self.running and self.owner:
+            self.owner.busy += self.now - self.ran_since
+        self.ran_since = self.now
 
     # the hosts
 
@@ -120,17 +157,82 @@ class EventQueue:
         self._at(host.submit + float(stream.iterations.offset_ms[host.span[0]]), LAUNCH, host.number)
 
     def _launch(self, host: Host) -> None:
-        """A kernel joins the queue, and the host goes on to the next launch, unless the queue is full."""
-        place = host.span[host.launched]
-        last = host.launched + 1 == len(host.span)
-        gap = 0.0 if last else self.sharing.launch_gap_ms
-        host.queue.append(float(host.stream.iterations.duration_ms[place]) + gap)
+        """A launch joins its lane, and the host goes on to the next one, unless it waits or the queue is full."""
+        place, lane, them = host.span[host.launched], host.lane(host.span[host.launched]), host.stream.iterations
+        apart = them.apart is not None and bool(them.apart[place])
+        gap = self.sharing.launch_gap_ms if not apart and self._followed(host, place) else 0.0
+        queue = host.lanes.setdefault(lane, deque())
+        queue.append(Queued(float(them.duration_ms[place]) + gap, apart))
         host.launched += 1
-        if not last:
-            host.waiting_for_room = len(host.queue) == host.stream.queue_depth
-            if not host.waiting_for_room:
+        if len(queue) == 1:
+            self._front(host, lane)
+        if host.launched < len(host.span):
+            waits, _ = host.wait(place)
+            if not isnan(waits):
+                self._at(waits, WAIT, host.number)
+            elif host.launched - host.finished == host.stream.queue_depth:
+                host.waiting_for_room = True
+            else:
                 self._next_launch(host)
         self._at(self.now, DECIDE)
+
+    def _followed(self, host: Host, place: int) -> bool:
+        """Whether its lane gets another launch before the host waits."""
+        while isnan(host.wait(place)[0]) and place + 1 < host.span.stop:
+            place += 1
+            if host.lane(place) == host.lane(host.span[host.launched]):
+                return True
+        return False
+
+    def _front(self, host: Host, lane: int) -> None:
+        """Another launch is at the front of a lane: a copy begins at once."""
+        front = host.lanes[lane][0]
+        if front.apart:
+            if host.begin is None:
+                host.begin = self.now
+            self._at(self.now + front.left, COPY_END, host.number, lane)
+
+    def _wait(self, host: Host) -> None:
+        if host.finished == host.launched:
+            self._go_on(host, self.now)
+        else:
+            host.waiting_since = self.now
+
+    def _go_on(self, host: Host, since: float) -> None:
+        _, notice = host.wait(host.span[host.launched - 1])
+        host.waiting_since = None
+        host.held_back += self.now + notice - since
+        self._next_launch(host)
+
+    def _ended(self, host: Host, lane: int) -> bool:
+        """The launch at the front of a lane is done. True if the tenant's work is all done."""
+        host.lanes[lane].popleft()
+        host.finished += 1
+        self._at(self.now, DECIDE)
+        if host.lanes[lane]:
+            self._front(host, lane)
+        if host.waiting_for_room:
+            host.waiting_for_room = False
+            self._next_launch(host)
+        if host.waiting_since is not None and host.finished == host.launched:
+            self._go_on(host, host.waiting_since)
+        return host.finished == len(host.span) and self._over(host)
+
+    def _over(self, host: Host) -> bool:
+        """The iteration's last launch is done; as for `_ended`."""
+        assert host.begin is not None
+        goes_on = self.now
+        waits, notice = host.wait(host.span[-1])
+        if not isnan(waits):
+            goes_on = max(waits, goes_on) + notice
+        retire = goes_on + float(host.stream.iterations.retire_ms[host.listing])
+        think = host.stream.think_ms
+        pause = 0.0 if think is None else float(think[len(host.records)])
+        host.records.append((host.due, host.submit, host.begin, self.now, retire))
+        if len(host.records) == len(host.stream.pick):
+            return True
+        self._submit(host, retire + pause)
+        return False
 
     def _next_launch(self, host: Host) -> None:
         wanted = host.submit + float(host.stream.iterations.offset_ms[host.span[host.launched]]) + host.held_back
@@ -140,31 +242,13 @@ class EventQueue:
 
     # the GPU
 
-    def _kernel_end(self) -> bool:
-        """True if the tenant's work is all done."""
-        host, began = self.owner, self.kernel_began
-        assert host is not None
-        assert began is not None
-        host.busy += self.now - began
-        self.kernel_began = None
+    def _kernel_end(self, lane: int) -> bool:
+        """As for `_ended`."""
+        assert self.owner is not None
+        self._account()
+        self.running.remove(lane)
         self.kernels += 1
-        host.queue.popleft()
-        host.finished += 1
-        self._at(self.now, DECIDE)
-        if host.waiting_for_room:
-            host.waiting_for_room = False
-            self._next_launch(host)
-        if host.finished < len(host.span):
-            return False
-        assert host.begin is not None
-        retire = self.now + float(host.stream.iterations.retire_ms[host.listing])
-        think = host.stream.think_ms
-        pause = 0.0 if think is None else float(think[len(host.records)])
-        host.records.append((host.due, host.submit, host.begin, self.now, retire))
-        if len(host.records) == len(host.stream.pick):
-            return True
-        self._submit(host, retire + pause)
-        return False
+        return self._ended(self.owner, lane)
 
     def _switch_end(self) -> None:
         self.owner, self.switching_to = self.switching_to, None
@@ -178,18 +262,18 @@ class EventQueue:
         self.stamp += 1
         own = self.owner.stream.slice_ms
         self._at(self.now + (self.sharing.slice_ms if own is None else own), SLICE_END)
-        if self.kernel_began is not None:
-            self._at(self.now + self.owner.queue[0], KERNEL_END)
+        for lane in self.running:
+            self._at(self.now + self.owner.lanes[lane][0].left, KERNEL_END, lane=lane)
 
     def _decide(self) -> None:
         if self.switching_to is not None:
             return
-        if any(time == self.now and kind != DECIDE for time, kind, _, _ in self.heap):
+        if any(time == self.now and kind != DECIDE for time, kind, *_ in self.heap):
             self._at(self.now, DECIDE)  # not before all that happens now has happened
             return
         owner = self.owner
-        waiting = [host for host in self.hosts if host.queue and host is not owner]
-        if owner is None or not owner.queue:
+        waiting = [host for host in self.hosts if host.kernels and host is not owner]
+        if owner is None or not owner.kernels:
             self._without_work(waiting)
             return
         if self.was_idle:
@@ -205,14 +289,19 @@ class EventQueue:
             self._interrupt(owner)
             self._switch(waiting, 0)
             return
-        if self.kernel_began is None:
-            self.kernel_began = self.now
-            if owner.begin is None:
-                owner.begin = self.now
-            self._at(self.now + owner.queue[0], KERNEL_END)
+        for lane in owner.kernels:
+            if lane not in self.running:
+                self._account()
+                self.running.add(lane)
+                if owner.begin is None:
+                    owner.begin = self.now
+                self.began[lane] = self.now
+                self._at(self.now + owner.lanes[lane][0].left, KERNEL_END, lane=lane)
         if self.slice_over:
+            lanes = set(self.running)
             self._interrupt(owner)
-            self.kernel_began = self.now
+            self.running = lanes
+            self.began = dict.fromkeys(lanes, self.now)
             self._new_slice()
 
     def _without_work(self, waiting: list[Host]) -> None:
@@ -232,11 +321,10 @@ class EventQueue:
         self.was_idle = False
 
     def _interrupt(self, owner: Host) -> None:
-        if self.kernel_began is not None:
-            done = self.now - self.kernel_began
-            owner.busy += done
-            owner.queue[0] -= done
-            self.kernel_began = None
+        self._account()
+        for lane in self.running:
+            owner.lanes[lane][0].left -= self.now - self.began[lane]
+        self.running = set()
 
     def _following(self, waiting: list[Host]) -> Host:
         n, at = len(self.hosts), -1 if self.owner is None else self.owner.number

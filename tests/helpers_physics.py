@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 from hypothesis import strategies as st
 
@@ -113,15 +115,34 @@ def streams(draw: st.DrawFn, *, grid: float = GRID_MS, most: int = 25) -> Stream
 
     offsets = np.concatenate([np.sort(times(60, count)) for count in counts])
     them = Iterations(first, offsets, times(200, first[-1]), times(20, listed))
+    if draw(st.booleans()):
+        them = with_trips(them, rng, grid)
     rest = {
         "priority": draw(st.sampled_from([0, 0, 0, 1, 2])),
         "settles_next": draw(st.booleans()),
-        "queue_depth": draw(st.sampled_from([None, None, 1, 2, 3])),
+        "queue_depth": draw(st.sampled_from([None, None, 1, 2, 3])) if them.lane is None else None,
         "slice_ms": draw(st.sampled_from([None, None, 40 * grid])),
         "start_ms": float(rng.integers(0, 100) * grid),
     }
     arrivals = {"think_ms": times(300, n)} if draw(st.booleans()) else {"due_ms": np.sort(times(400 * n, n))}
     return Stream(them, rng.integers(0, listed, n), **arrivals, **rest)  # type: ignore[arg-type]
+
+
+def with_trips(them: Iterations, rng: np.random.Generator, grid: float) -> Iterations:
+    """The same with waits between a launch and the next, copies and lanes: each of the three or not."""
+    launches = len(them.offset_ms)
+    wait = notice = apart = lane = None
+    if rng.random() < 0.7:
+        ends = np.append(them.offset_ms[1:], 0.0)
+        ends[them.first[1:] - 1] = them.offset_ms[them.first[1:] - 1] + 300 * grid
+        wait = them.offset_ms + grid * np.floor(rng.random(launches) * (ends - them.offset_ms) / grid + 0.5)
+        wait = np.where(rng.random(launches) < rng.random(), np.minimum(wait, ends), np.nan)
+        notice = np.asarray(rng.integers(0, 20, launches) * grid)
+    if rng.random() < 0.5:
+        apart = rng.random(launches) < rng.choice([0.2, 0.5, 1.0])
+    if rng.random() < 0.5:
+        lane = rng.integers(0, 4, launches)
+    return replace(them, wait_ms=wait, notice_ms=notice, apart=apart, lane=lane)
 
 
 @st.composite

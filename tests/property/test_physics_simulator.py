@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from tests.helpers_physics import GRID_MS, mixes, sharings, streams
 
 from kts.physics.simulate import Completed, SharingModel, Simulated, Stream, simulate
-from kts.physics.values import Floats, Iterations
+from kts.physics.values import Floats
 
 horizons = st.one_of(st.just(np.inf), st.integers(1, 4000).map(lambda n: n * GRID_MS))
 
@@ -24,7 +24,7 @@ def scaled(stream: Stream, factor: float) -> Stream:
     them = stream.iterations
     return replace(
         stream,
-        iterations=Iterations(them.first, *(factor * a for a in (them.offset_ms, them.duration_ms, them.retire_ms))),
+        iterations=replace(them.slower_host(factor), duration_ms=factor * them.duration_ms),
         think_ms=None if stream.think_ms is None else factor * stream.think_ms,
         due_ms=None if stream.due_ms is None else factor * stream.due_ms,
         start_ms=factor * stream.start_ms,

@@ -1,86 +1,23 @@
 """The compiled loop of the simulator: one GPU, round robin among tenants with queued kernels. Model: docs/physics.md.
 
-Only this module imports numba. Everything it reads and writes is an array that the caller made; nothing is
-allocated inside. While a tenant is served nothing about the others changes except what is known already (when the
-next kernel of each is queued), so a whole turn is simulated at once and its slice renewals cost nothing.
+Only this module imports numba, and all that is compiled is here: what numba keeps on disk it compiles anew when this
+file changes, and for no other. Everything it reads and writes is an array that the caller made (`kts.physics.tables`);
+nothing is allocated inside. While a tenant is served nothing about the others changes except what is known already
+(when the next kernel of each is queued), so a whole turn is simulated at once and its slice renewals cost nothing. That
+holds with waits and copies, too: what a host and a copy engine do until the next kernel is queued depends on nobody
+else.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import numba
 import numpy as np
 
-TENANT = np.dtype(
-    [
-        ("first", "<i8"),  # of its iterations: place in the arrays by iteration (pick, pace, out)
-        ("base", "<i8"),  # of its listed iterations: place in `listed`, which `pick` counts from
-        ("planned", "<i8"),  # how many
-        ("open", "<i8"),  # 1: `pace` holds due times; 0: think times
-        ("depth", "<i8"),  # launches that fit into its queue; 0: any number
-        ("ends", "<i8"),  # place in the scratch array of kernel ends, where there is a depth
-        ("priority", "<i8"),
-        ("settles", "<i8"),  # 1: who is next when its queue empties is settled when its turn begins
-        ("slice_ms", "<f8"),
-        ("start_ms", "<f8"),  # first submission of a closed loop
-        # below: state
-        ("done", "<i8"),  # iterations completed
-        ("head", "<i8"),  # launch at the front of its queue, or the next to be queued
-        ("last", "<i8"),  # last launch of the iteration
-        ("begun", "<i8"),  # whether the iteration's first kernel has started
-        ("ready_ms", "<f8"),  # when the head is queued
-        ("left_ms", "<f8"),  # of the head kernel
-        ("shift_ms", "<f8"),  # by how much a full queue has held the host back
-        ("due_ms", "<f8"),
-        ("submit_ms", "<f8"),
-        ("begin_ms", "<f8"),
-        ("busy_ms", "<f8"),
-    ],
-    align=True,
-)
-"""One tenant: what it is and how it stands."""
-
-DUE, SUBMIT, BEGIN, END, RETIRE = range(5)
-"""Columns of the output."""
-
-PREEMPT, YIELD, WAKE = range(3)
-"""Kinds of switches; rows of the cost table."""
-
-COURSE = np.dtype(
-    [
-        ("horizon_ms", "<f8"),
-        ("stop_at_first", "<i8"),  # 1: ends with the first tenant that has done all; 0: with the last
-        ("at_once", "<i8"),  # 1: a higher priority takes the GPU when it is queued; 0: when the slice is over
-        # below: what became of the time, and counts
-        ("end_ms", "<f8"),  # when the simulation stopped
-        ("switch_ms", "<f8"),
-        ("idle_ms", "<f8"),
-        ("switches", "<i8", (3,)),
-        ("kernels", "<i8"),
-    ],
-    align=True,
-)
-"""One simulation: its rules, and its totals."""
-
-
-class Tables(NamedTuple):
-    """What the loop reads and writes besides the tenants.
-
-    ``launches``: offset_ms, work_ms. ``listed``: first and last launch, retire_ms, per listed iteration. ``pick``,
-    ``pace``, ``out`` (5 columns): one row per planned iteration of every tenant. ``costs``: (3, n) switch costs by
-    kind and number of other runnable tenants, from 1; the last column holds beyond. ``ends``: scratch.
-    """
-
-    launches: Any
-    listed: Any
-    pick: Any
-    pace: Any
-    costs: Any
-    ends: Any
-    out: Any
+from kts.physics.tables import BEGIN, DUE, END, PREEMPT, RETIRE, SUBMIT, WAKE, YIELD, Tables, Trips
 
 
 def _compiled(function: Callable[..., Any], **options: Any) -> Any:
@@ -129,10 +66,11 @@ def _room(tenant: Any, t: float, ready: float, tables: Tables) -> float:
 
 
 @_inline
-def _retire(tenant: Any, t: float, tables: Tables) -> None:
-    """The iteration's last kernel ended at ``t``: its record, and the next iteration if there is one."""
+def _retire(tenant: Any, t: float, noticed: float, tables: Tables) -> None:
+    """The iteration's last kernel ended at ``t``, and its retirement counts from ``noticed``: its record, and the next
+    iteration if there is one."""
     k = tenant.first + tenant.done
-    retire = t + tables.listed[tenant.base + tables.pick[k]].retire_ms
+    retire = noticed + tables.listed[tenant.base + tables.pick[k]].retire_ms
     out = tables.out
     out[k, DUE] = tenant.due_ms
     out[k, SUBMIT] = tenant.submit_ms
@@ -220,24 +158,190 @@ def _turn(tenant: Any, t: float, cut: float, tables: Tables, course: Any) -> tup
             ready = tenant.submit_ms + launch.offset_ms + tenant.shift_ms
             tenant.ready_ms = ready if tenant.depth == 0 else _room(tenant, t, ready, tables)
         else:
-            _retire(tenant, t, tables)
+            _retire(tenant, t, t, tables)
             over = course.stop_at_first == 1 and tenant.done == tenant.planned
     tenant.busy_ms += max(t - began, 0.0)
     return t, kind, over
 
 
 @_compiled
-def run(tenants: Any, tables: Tables, course: Any) -> None:
-    """Runs until the horizon, or until a tenant or every tenant has done what was planned.
+def _front(tenant: Any, lane: Any, place: int, t: float, trips: Trips) -> None:
+    """The launch at ``place`` is at the front of its lane from ``t`` on, or none is (-1). Copies are done at once, up
+    to the next kernel."""
+    tables = trips.tables
+    begin = tables.listed[tenant.base + tables.pick[tenant.first + tenant.done]].first
+    while place >= 0:
+        launch = tables.launches[place]
+        number = place - begin
+        ready = tenant.submit_ms + launch.offset_ms + tenant.shift_ms
+        if 0 < tenant.depth <= number:
+            room = tables.ends[tenant.ends + number - tenant.depth]
+            if room > ready:
+                tenant.shift_ms += room - ready
+                ready = room
+        ready = max(ready, t)
+        lane.head = place
+        lane.ready_ms = ready
+        lane.left_ms = launch.work_ms
+        lane.end_ms = np.inf
+        if trips.steps[place].apart == 0:
+            tenant.unfinished += 1
+            return
+        tenant.begin_ms = min(tenant.begin_ms, ready)
+        t = ready + launch.work_ms
+        if tenant.depth > 0:
+            tables.ends[tenant.ends + number] = t
+        place = trips.steps[place].next
+    lane.head = -1
+    lane.ready_ms = np.inf
+    lane.end_ms = np.inf
+    tenant.latest_ms = max(tenant.latest_ms, t)
 
-    ``tenants``, ``tables.out`` and ``course`` are changed in place.
-    """
-    horizon = course.horizon_ms
-    costs = tables.costs
+
+@_compiled
+def _trips(tenant: Any, trips: Trips, course: Any) -> None:
+    """The host makes the next trip, from its head on, and those behind it as long as they need no turn."""
+    steps, lanes = trips.steps, trips.lanes
+    while tenant.done < tenant.planned:
+        tenant.opened = 0
+        tenant.unfinished = 0
+        tenant.latest_ms = -np.inf
+        place = tenant.head
+        while True:
+            if steps[place].opens == 1:
+                tenant.opened += 1
+                _front(tenant, lanes[tenant.lanes + tenant.opened - 1], place, -np.inf, trips)
+            if place == tenant.last or not math.isnan(steps[place].wait_ms):
+                break
+            place += 1
+        tenant.trip_last = place
+        if tenant.unfinished > 0:
+            break
+        _back(tenant, trips, course)
+    _head_ready(tenant, trips)
+
+
+@_inline
+def _head_ready(tenant: Any, trips: Trips) -> None:
+    ready = np.inf
+    if tenant.unfinished > 0:
+        for k in range(tenant.lanes, tenant.lanes + tenant.opened):
+            ready = min(ready, trips.lanes[k].ready_ms)
+    tenant.ready_ms = ready
+
+
+@_compiled
+def _back(tenant: Any, trips: Trips, course: Any) -> None:
+    """All of a trip is done: the host goes on behind its wait, with the iteration or with the next one."""
+    step = trips.steps[tenant.trip_last]
+    goes_on = tenant.latest_ms
+    if not math.isnan(step.wait_ms):
+        begins = tenant.submit_ms + step.wait_ms + tenant.shift_ms
+        goes_on = max(begins, goes_on) + step.notice_ms
+        tenant.shift_ms += goes_on - begins
+    if tenant.trip_last < tenant.last:
+        tenant.head = tenant.trip_last + 1
+        return
+    end = tenant.latest_ms
+    _retire(tenant, end, goes_on, trips.tables)
+    tenant.begin_ms = np.inf
+    if tenant.done == tenant.planned:
+        course.copied_ms = max(course.copied_ms, end)
+        if course.stop_at_first == 1:
+            course.horizon_ms = min(course.horizon_ms, end)
+
+
+@_compiled
+def _turn_of_lanes(tenant: Any, t: float, cut: float, trips: Trips, course: Any) -> tuple[float, int]:
+    """As `_turn`, of a tenant with trips: the kernels at the front of its lanes run side by side."""
+    began = t
+    lanes = trips.lanes
+    kind = YIELD
+    while tenant.ready_ms <= t:
+        if t >= cut:
+            kind = PREEMPT
+            break
+        until = np.inf
+        for k in range(tenant.lanes, tenant.lanes + tenant.opened):
+            lane = lanes[k]
+            if lane.ready_ms <= t and lane.end_ms == np.inf:
+                lane.end_ms = t + lane.left_ms
+                tenant.begin_ms = min(tenant.begin_ms, t)
+            until = min(until, lane.end_ms if lane.ready_ms <= t else lane.ready_ms)
+        if until > cut:
+            t = cut
+            kind = PREEMPT
+            break
+        t = until
+        for k in range(tenant.lanes, tenant.lanes + tenant.opened):
+            lane = lanes[k]
+            if lane.end_ms == t:
+                course.kernels += 1
+                tenant.unfinished -= 1
+                if tenant.depth > 0:
+                    tables = trips.tables
+                    begin = tables.listed[tenant.base + tables.pick[tenant.first + tenant.done]].first
+                    tables.ends[tenant.ends + lane.head - begin] = t
+                _front(tenant, lane, trips.steps[lane.head].next, t, trips)
+        if tenant.unfinished > 0:
+            _head_ready(tenant, trips)
+        else:
+            _back(tenant, trips, course)
+            _trips(tenant, trips, course)
+    for k in range(tenant.lanes, tenant.lanes + tenant.opened):
+        lane = lanes[k]
+        if lane.end_ms < np.inf:
+            lane.left_ms = lane.end_ms - t
+            lane.end_ms = np.inf
+    tenant.busy_ms += t - began
+    return t, kind
+
+
+@_compiled
+def _begin_trips(tenants: Any, trips: Trips, course: Any) -> None:
+    for i in range(len(tenants)):
+        if tenants[i].trips == 1:
+            tenants[i].begin_ms = np.inf
+            _trips(tenants[i], trips, course)
+
+
+@_compiled
+def _turn_of_either(tenant: Any, t: float, cut: float, trips: Trips, course: Any) -> tuple[float, int, bool]:
+    if tenant.trips == 1:
+        t, kind = _turn_of_lanes(tenant, t, cut, trips, course)
+        return t, kind, False
+    t, kind, over = _turn(tenant, t, cut, trips.tables, course)
+    return t, kind, over
+
+
+@_compiled
+def _uncount(tenants: Any, end_ms: float, tables: Tables) -> None:
+    """Copies were done ahead of time: iterations that ended with one after the simulation do not count."""
+    for i in range(len(tenants)):
+        while tenants[i].done > 0 and tables.out[tenants[i].first + tenants[i].done - 1, END] > end_ms:
+            tenants[i].done -= 1
+
+
+@_inline
+def _begin(tenants: Any, tables: Tables) -> None:
     for i in range(len(tenants)):
         tenants[i].ready_ms = np.inf
         if tenants[i].planned > 0:
             _submit(tenants[i], 0.0 if tenants[i].open else tenants[i].start_ms, tables)
+
+
+@_compiled
+def run(tenants: Any, tables: Tables, trips: Trips | None, course: Any) -> None:
+    """Runs until the horizon, or until a tenant or every tenant has done what was planned.
+
+    ``tenants``, ``tables.out`` and ``course`` are changed in place. ``trips``: None where no tenant has any; what
+    serves those is then not even compiled.
+    """
+    _begin(tenants, tables)
+    if trips is not None:
+        _begin_trips(tenants, trips, course)
+    costs = tables.costs
+    horizon = course.horizon_ms
     t = 0.0
     owner = -1
     kind = WAKE
@@ -252,6 +356,9 @@ def run(tenants: Any, tables: Tables, course: Any) -> None:
         if best < 0 and mine > t:  # idle until somebody queues a kernel
             until = min(soonest, mine)
             if until == np.inf:
+                until = min(max(course.copied_ms, t), horizon)
+                course.idle_ms += until - t
+                t = until
                 break
             course.idle_ms += min(until, horizon) - t
             t = until
@@ -268,5 +375,11 @@ def run(tenants: Any, tables: Tables, course: Any) -> None:
         if tenants[owner].settles == 1:
             heir, _, _ = _others(tenants, owner, t)
         cut = min(_cut(tenants, owner, t, course.at_once), horizon)
-        t, kind, over = _turn(tenants[owner], t, cut, tables, course)
+        if trips is None:
+            t, kind, over = _turn(tenants[owner], t, cut, tables, course)
+        else:
+            t, kind, over = _turn_of_either(tenants[owner], t, cut, trips, course)
+            horizon = course.horizon_ms
     course.end_ms = min(t, horizon)
+    if trips is not None:
+        _uncount(tenants, course.end_ms, tables)

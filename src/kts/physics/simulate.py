@@ -11,10 +11,8 @@ from typing import Any
 
 import numpy as np
 
+from kts.physics.tables import COURSE, LANE, LAUNCH, LISTED, STEP, TENANT, Tables, Trips
 from kts.physics.values import Floats, Ints, Iterations
-
-LAUNCH = np.dtype([("offset_ms", "<f8"), ("work_ms", "<f8")], align=True)
-LISTED = np.dtype([("first", "<i8"), ("last", "<i8"), ("retire_ms", "<f8")], align=True)
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,15 +53,14 @@ class Stream:
             raise ValueError("pick is outside of the iterations")
         if self.queue_depth is not None and self.queue_depth < 1:
             raise ValueError("a queue holds at least one launch")
+        if self.queue_depth is not None and self.iterations.lane is not None:
+            raise ValueError("a bounded queue has one lane")
 
     def slower_host(self, factor: float) -> Stream:
         """The same with all host times, launches and retirements, ``factor`` times as long."""
         if factor == 1.0:
             return self
-        them = self.iterations
-        return replace(
-            self, iterations=replace(them, offset_ms=them.offset_ms * factor, retire_ms=them.retire_ms * factor)
-        )
+        return replace(self, iterations=self.iterations.slower_host(factor))
 
 
 @dataclass(frozen=True)
@@ -158,12 +155,13 @@ def simulate(
     pick = _joined([stream.pick for stream in streams])
     pace = _joined([stream.pace_ms for stream in streams])
     out = np.empty((len(pick), 5))
-    course = np.zeros(1, engine.COURSE)
+    course = np.zeros(1, COURSE)
     course["horizon_ms"], course["stop_at_first"], course["at_once"] = horizon_ms, stop_at_first, sharing.at_once
     ends = np.empty(int(tenants["ends"][-1]) + _longest(streams[-1]))
-    tables = engine.Tables(launches, listed, pick, pace, _costs(sharing), ends, out)
+    tables = Tables(launches, listed, pick, pace, _costs(sharing), ends, out)
+    trips = _trips(streams, tenants, tables)
     total = course[0]
-    engine.run(tenants, tables, total)
+    engine.run(tenants, tables, trips, total)
     return Simulated(
         tenants=tuple(_completed(s, out[row["first"] :], row) for s, row in zip(streams, tenants, strict=True)),
         end_ms=float(total["end_ms"]),
@@ -175,8 +173,6 @@ def simulate(
 
 
 def _tables(streams: Sequence[Stream], sharing: SharingModel) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    from kts.physics.engine import TENANT
-
     tenants = np.zeros(len(streams), TENANT)
     launches = np.empty(sum(len(s.iterations.offset_ms) for s in streams), LAUNCH)
     listed = np.empty(sum(s.iterations.n for s in streams), LISTED)
@@ -187,6 +183,7 @@ def _tables(streams: Sequence[Stream], sharing: SharingModel) -> tuple[np.ndarra
         these["offset_ms"] = them.offset_ms
         these["work_ms"] = them.duration_ms + sharing.launch_gap_ms
         these["work_ms"][them.first[1:] - 1] = them.duration_ms[them.first[1:] - 1]  # nothing follows the last
+        tenant["trips"] = not them.are_plain
         lists["first"], lists["last"] = them.first[:-1] + launch, them.first[1:] - 1 + launch
         lists["retire_ms"] = them.retire_ms
         tenant["first"], tenant["base"], tenant["ends"] = row, listing, scratch
@@ -198,6 +195,44 @@ def _tables(streams: Sequence[Stream], sharing: SharingModel) -> tuple[np.ndarra
         launch, listing, row = launch + len(these), listing + them.n, row + len(stream.pick)
         scratch += _longest(stream)
     return tenants, launches, listed
+
+
+def _trips(streams: Sequence[Stream], tenants: np.ndarray, tables: Tables) -> Trips | None:
+    """None where no tenant has any. Takes the gap off what nothing is queued behind."""
+    if not tenants["trips"].any():
+        return None
+    steps = np.empty(len(tables.launches), STEP)
+    begin = lanes = 0
+    for tenant, stream in zip(tenants, streams, strict=True):
+        them, tenant["lanes"] = stream.iterations, lanes
+        end = begin + len(them.offset_ms)
+        if tenant["trips"]:
+            mine = steps[begin:end]
+            lanes += _into_steps(them, mine)
+            alone = (mine["next"] < 0) | (mine["apart"] == 1)
+            tables.launches["work_ms"][begin:end][alone] = them.duration_ms[alone]
+            mine["next"][mine["next"] >= 0] += begin
+        begin = end
+    return Trips(tables, steps, np.empty(lanes, LANE))
+
+
+def _into_steps(them: Iterations, steps: np.ndarray) -> int:
+    """Writes them, places counted from the first of ``them``; returns how many lanes a trip has at most."""
+    launches = len(steps)
+    steps["wait_ms"] = np.nan if them.wait_ms is None else them.wait_ms
+    steps["notice_ms"] = 0.0 if them.notice_ms is None else them.notice_ms
+    steps["apart"] = False if them.apart is None else them.apart
+    begins = np.zeros(launches, np.bool_)
+    begins[them.first[:-1]] = True
+    begins[1:] |= ~np.isnan(steps["wait_ms"][:-1])
+    trip = np.cumsum(begins) - 1
+    lane = np.zeros(launches, np.int64) if them.lane is None else them.lane
+    order = np.lexsort((lane, trip))
+    follows = (np.diff(trip[order]) == 0) & (np.diff(lane[order]) == 0)
+    steps["next"], steps["opens"] = -1, 1
+    steps["next"][order[:-1][follows]] = order[1:][follows]
+    steps["opens"][order[1:][follows]] = 0
+    return int(np.bincount(trip, steps["opens"]).max())
 
 
 def _joined(arrays: Sequence[Any]) -> Any:

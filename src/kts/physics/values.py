@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import zlib
 from dataclasses import dataclass
+from dataclasses import replace as with_columns
 from functools import cached_property
 from typing import Any, Literal
 
@@ -215,6 +216,17 @@ class Iterations:
     def are_plain(self) -> bool:
         """True where nothing waits within an iteration, nothing is apart, and all is in one lane."""
         return self.wait_ms is None and self.apart is None and self.lane is None
+
+    def slower_host(self, factor: float | Floats) -> Iterations:
+        """The same with all host times ``factor`` times as long: of every iteration, or of each, shape ``(n,)``."""
+        each = factor if isinstance(factor, float) else np.repeat(factor, np.diff(self.first))
+        return with_columns(
+            self,
+            offset_ms=self.offset_ms * each,
+            retire_ms=self.retire_ms * factor,
+            wait_ms=None if self.wait_ms is None else self.wait_ms * each,
+            notice_ms=None if self.notice_ms is None else self.notice_ms * each,
+        )
 
     def check(self) -> None:
         """ValueError where the columns do not fit together, or where a time cannot be."""

@@ -1,0 +1,117 @@
+"""The arrays that the compiled loop reads and writes: tenants, their launches, the course of a simulation."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+LAUNCH = np.dtype([("offset_ms", "<f8"), ("work_ms", "<f8")], align=True)
+LISTED = np.dtype([("first", "<i8"), ("last", "<i8"), ("retire_ms", "<f8")], align=True)
+
+STEP = np.dtype(
+    [
+        ("wait_ms", "<f8"),  # NaN: the host goes on at once
+        ("notice_ms", "<f8"),
+        ("next", "<i8"),  # the lane's next launch of the same trip; -1: none
+        ("opens", "<i8"),  # 1: it is the lane's first of its trip
+        ("apart", "<i8"),  # 1: a copy engine does it
+    ],
+    align=True,
+)
+"""What a launch is beyond `LAUNCH`. A trip: what is launched from one wait to the next."""
+
+LANE = np.dtype(
+    [
+        ("head", "<i8"),  # the kernel at its front; -1: none is left in this trip
+        ("ready_ms", "<f8"),  # when that is queued, with nothing before it
+        ("left_ms", "<f8"),  # of it
+        ("end_ms", "<f8"),  # when it will end; infinity: it does not run
+    ],
+    align=True,
+)
+"""One lane of a tenant in its present trip."""
+
+TENANT = np.dtype(
+    [
+        ("first", "<i8"),  # of its iterations: place in the arrays by iteration (pick, pace, out)
+        ("base", "<i8"),  # of its listed iterations: place in `listed`, which `pick` counts from
+        ("planned", "<i8"),  # how many
+        ("open", "<i8"),  # 1: `pace` holds due times; 0: think times
+        ("depth", "<i8"),  # launches that fit into its queue; 0: any number
+        ("ends", "<i8"),  # place in the scratch array of kernel ends, where there is a depth
+        ("priority", "<i8"),
+        ("trips", "<i8"),  # 1: its iterations have waits, copies or lanes, which are served trip by trip
+        ("lanes", "<i8"),  # place in the scratch array of lanes, where it has trips
+        ("settles", "<i8"),  # 1: who is next when its queue empties is settled when its turn begins
+        ("slice_ms", "<f8"),
+        ("start_ms", "<f8"),  # first submission of a closed loop
+        # below: state
+        ("done", "<i8"),  # iterations completed
+        ("head", "<i8"),  # launch at the front of its queue, or the next to be queued
+        ("last", "<i8"),  # last launch of the iteration
+        ("begun", "<i8"),  # whether the iteration's first kernel has started
+        ("ready_ms", "<f8"),  # when the head is queued
+        ("left_ms", "<f8"),  # of the head kernel
+        ("shift_ms", "<f8"),  # by how much a full queue has held the host back
+        ("due_ms", "<f8"),
+        ("submit_ms", "<f8"),
+        ("begin_ms", "<f8"),
+        ("busy_ms", "<f8"),
+        # of a tenant with trips
+        ("trip_last", "<i8"),  # last launch of the trip
+        ("opened", "<i8"),  # lanes that the trip uses
+        ("unfinished", "<i8"),  # of these: how many hold a kernel
+        ("latest_ms", "<f8"),  # when the last of those that are done was done
+    ],
+    align=True,
+)
+"""One tenant: what it is and how it stands."""
+
+DUE, SUBMIT, BEGIN, END, RETIRE = range(5)
+"""Columns of the output."""
+
+PREEMPT, YIELD, WAKE = range(3)
+"""Kinds of switches; rows of the cost table."""
+
+COURSE = np.dtype(
+    [
+        ("horizon_ms", "<f8"),  # falls to the end of a copy with which a tenant has done all
+        ("stop_at_first", "<i8"),  # 1: ends with the first tenant that has done all; 0: with the last
+        ("at_once", "<i8"),  # 1: a higher priority takes the GPU when it is queued; 0: when the slice is over
+        # below: what became of the time, and counts
+        ("end_ms", "<f8"),  # when the simulation stopped
+        ("switch_ms", "<f8"),
+        ("idle_ms", "<f8"),
+        ("copied_ms", "<f8"),  # when the last copy ends of those with which tenants have done all
+        ("switches", "<i8", (3,)),
+        ("kernels", "<i8"),
+    ],
+    align=True,
+)
+"""One simulation: its rules, and its totals."""
+
+
+class Tables(NamedTuple):
+    """What the loop reads and writes besides the tenants.
+
+    ``launches``: `LAUNCH`. ``listed``: `LISTED`, per listed iteration. ``pick``,
+    ``pace``, ``out`` (5 columns): one row per planned iteration of every tenant. ``costs``: (3, n) switch costs by
+    kind and number of other runnable tenants, from 1; the last column holds beyond. ``ends``: scratch.
+    """
+
+    launches: Any
+    listed: Any
+    pick: Any
+    pace: Any
+    costs: Any
+    ends: Any
+    out: Any
+
+
+class Trips(NamedTuple):
+    """The tables, and what is needed besides where a tenant has trips. ``steps``: `STEP`, per launch. ``lanes``: `LANE`, scratch."""
+
+    tables: Tables
+    steps: Any
+    lanes: Any
