@@ -7,14 +7,15 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.helpers_physics import fingerprint
+from tests.helpers_physics import fingerprint, streams
 
 from kts.arrivals import Closed
 from kts.model.plan import Kernel, Slo, Tenant
 from kts.model.records import RECORD
 from kts.model.run import DeviceInfo
+from kts.physics.alone import ends_ms, service_ms
 from kts.physics.draws import sharing
-from kts.physics.profiling import Times, as_bursts, ends_ms, partners, profile_of_recording, recalibrated, untraced
+from kts.physics.profiling import Times, as_bursts, partners, profile_of_recording, recalibrated, untraced
 from kts.physics.simulate import Stream, simulate
 from kts.physics.values import Floats, Gpu, Iterations, bursts, make_profile
 from kts.wire.recording import Launches, Recording, Stretch, packed
@@ -134,6 +135,39 @@ def test_when_an_iteration_ends_is_as_the_simulator_has_it() -> None:
     offset = np.concatenate([np.sort(rng.uniform(0, 1, k)) for k in (3, 1, 5)])
     them = Iterations(first, offset, rng.uniform(0, 0.6, 9), np.zeros(3))
     np.testing.assert_allclose(ends_ms(them), alone(them))
+
+
+@settings(max_examples=100, deadline=None)
+@given(stream=streams(grid=0.0137))
+def test_alone_with_waits_copies_and_lanes_is_as_the_simulator_has_it(stream: Stream) -> None:
+    """Otherwise rates, phases and retire delays are those of another tenant than the simulated one."""
+    them = stream.iterations
+    done = simulate(
+        [Stream(them, np.arange(them.n), think_ms=np.full(them.n, 100.0))], sharing(fingerprint()), stop_at_first=False
+    ).tenants[0]
+    np.testing.assert_allclose(service_ms(them), done.service_ms, rtol=0, atol=1e-9)
+
+
+def test_newer_iterations_move_the_host_between_waits_and_not_what_it_waits_for() -> None:
+    """Otherwise a slower host would be taken for a slower GPU, which no neighbour's turn can hide."""
+    n = 50
+    them = Iterations(
+        np.arange(n + 1) * 2,
+        np.tile([0.0, 1.0], n),
+        np.tile([3.0, 0.1], n),
+        np.full(n, 0.0),
+        wait_ms=np.tile([0.2, np.nan], n),
+        notice_ms=np.tile([0.1, np.nan], n),
+    )
+    made = make_profile("two", them, Gpu.of(GPU))
+    before = service_ms(them)
+    np.testing.assert_allclose(before, 3.1 + 0.8 + 0.1)
+    found = recalibrated(made, before + 0.6, np.full(n, np.nan)).iterations
+    assert found.wait_ms is not None
+    np.testing.assert_allclose(service_ms(found), before + 0.6, atol=1e-5)
+    host = (4.6 - 2.8) / (4.0 - 2.8)  # of 4 ms the host waits 2.8, from 0.2 to 3
+    np.testing.assert_allclose(found.offset_ms[1::2], host * 1.0, atol=1e-5)
+    np.testing.assert_array_equal(found.duration_ms, them.duration_ms)
 
 
 def stretch(service: Floats, device: Floats, issue: Floats | None = None) -> Stretch:

@@ -11,7 +11,7 @@ import pytest
 from tests.helpers_physics import due_at, free_of_cost, launches, paced, saturating
 
 from kts.physics.simulate import SharingModel, Stream, simulate
-from kts.physics.values import bursts
+from kts.physics.values import Iterations, bursts
 
 Q, C = 2.0, 0.125
 COSTS = SharingModel(slice_ms=Q, preempt_ms=(C,), yield_ms=(0.0625,), wake_ms=(0.03125,))
@@ -215,9 +215,122 @@ import numba.core.caching as caching
 caching.CacheImpl._locator_classes = []
 import numpy as np
 from kts.physics.simulate import SharingModel, Stream, simulate
-from kts.physics.values import bursts
+from kts.physics.values import Iterations, bursts
 stream = Stream(bursts([1.5], 0.0), np.zeros(4, np.int64), think_ms=np.zeros(4))
 print(simulate([stream], SharingModel(1.0, (0.0,), (0.0,), (0.0,))).end_ms)
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False, timeout=120)
     assert done.stdout.strip() == "6.0", done.stderr
+
+
+def two_trips(n: int, **columns: object) -> Stream:
+    """Retrieval: 0.25 ms of the GPU, a wait, 0.5 ms of host, three kernels of 0.125 ms; ``n`` times back to back."""
+    nan = np.nan
+    them = Iterations(
+        np.array([0, 4]),
+        np.array([0.0, 0.5, 0.5, 0.5]),
+        np.array([0.25, 0.125, 0.125, 0.125]),
+        np.array([0.0625]),
+        wait_ms=np.array([0.0, nan, nan, nan]),
+        notice_ms=np.array([0.03125, nan, nan, nan]),
+        **columns,  # type: ignore[arg-type]
+    )
+    return Stream(them, np.zeros(n, np.int64), think_ms=np.zeros(n))
+
+
+def test_a_host_that_waits_in_the_middle_goes_on_when_its_queue_is_empty() -> None:
+    """Alone: 0.25 + notice, half a millisecond of host, 0.375 and the retire delay. Else waits would cost nothing."""
+    done = simulate([two_trips(8)], COSTS).tenants[0]
+    np.testing.assert_array_equal(done.service_ms, 0.25 + 0.03125 + 0.5 + 0.375 + 0.0625)
+    np.testing.assert_array_equal(done.device_ms, 0.25 + 0.03125 + 0.5 + 0.375)
+
+
+def test_each_round_trip_beside_a_saturating_neighbour_waits_for_a_slice_of_its_own() -> None:
+    """Whenever its queue empties the neighbour gets the GPU, for a whole slice: an iteration of n round trips takes n
+    times a yield, a slice and a preempting switch, and its own GPU time. As one burst it would pay once."""
+    yielding = COSTS.yield_ms[0]
+    done = simulate([two_trips(200), saturating(5.0, 10**5)], COSTS).tenants[0]
+    np.testing.assert_allclose(np.diff(done.begin_ms), 2 * (yielding + Q + C) + 0.25 + 0.375)
+    burst = Stream(bursts([0.625], 0.0625), np.zeros(200, np.int64), think_ms=np.zeros(200))
+    single = simulate([burst, saturating(5.0, 10**5)], COSTS).tenants[0]
+    np.testing.assert_allclose(np.diff(single.begin_ms), yielding + Q + C + 0.625)
+
+
+def test_a_wait_with_nothing_left_to_wait_for_takes_no_longer_than_its_notice() -> None:
+    """A host that asks late is not held up by what was over before: the GPU's part is hidden behind its own."""
+    them = replace(two_trips(1).iterations, wait_ms=np.array([0.375, np.nan, np.nan, np.nan]))
+    done = simulate([Stream(them, np.zeros(1, np.int64), think_ms=np.zeros(1))], COSTS).tenants[0]
+    assert done.service_ms[0] == 0.5 + 0.03125 + 0.375 + 0.0625
+
+
+def test_what_the_host_does_behind_the_last_launch_hides_the_wait_for_it() -> None:
+    """A wait at the end: the retire delay counts from when the host asks and all is done, not from the kernel's end."""
+    them = replace(launches([0.0], [1.0], 0.25), wait_ms=np.array([3.0]), notice_ms=np.array([0.125]))
+    stream = Stream(them, np.zeros(1, np.int64), think_ms=np.zeros(1))
+    assert simulate([stream], COSTS).tenants[0].service_ms[0] == 3.0 + 0.125 + 0.25
+    held_up = simulate([replace(stream, start_ms=0.5), saturating(2.0, 50)], COSTS).tenants[0]
+    assert held_up.end_ms[0] - held_up.submit_ms[0] == 1.5 + C + 1.0
+    assert held_up.service_ms[0] == 3.0 + 0.125 + 0.25, "the neighbour's slice costs it nothing"
+
+
+def test_a_copy_apart_takes_no_turn_and_lets_the_neighbour_run() -> None:
+    """A copy of 4 ms between two kernels: beside a saturating tenant it lasts as long as alone, and only the kernels
+    wait for slices. As a kernel it would need two turns, and take them from the neighbour."""
+    them = replace(launches([0.0, 0.0, 0.0], [0.25, 4.0, 0.25]), apart=np.array([False, True, False]))
+    copying = Stream(them, np.zeros(100, np.int64), think_ms=np.zeros(100))
+    alone = simulate([copying], COSTS).tenants[0]
+    np.testing.assert_array_equal(alone.service_ms, 4.5)
+    assert alone.busy_ms == 50.0
+    done = simulate([copying, saturating(50.0, 10**4)], COSTS).tenants[0]
+    # the copy begins when the neighbour is given the GPU, and is done in its second slice, for whose end the next waits
+    np.testing.assert_allclose(np.diff(done.begin_ms)[1:], 0.5 + COSTS.yield_ms[0] + 2 * Q + C)
+    assert done.busy_ms == pytest.approx(0.5 * len(done.end_ms), abs=0.5)
+
+
+def test_a_tenant_of_copies_alone_never_takes_a_turn() -> None:
+    """And its neighbour does not notice it."""
+    them = replace(launches([0.0, 0.0], [1.0, 2.0]), apart=np.array([True, True]))
+    copying = Stream(them, np.zeros(20, np.int64), think_ms=np.zeros(20))
+    outcome = simulate([copying, saturating(5.0, 10**4)], COSTS)
+    np.testing.assert_array_equal(outcome.tenants[0].service_ms, 3.0)
+    assert (outcome.end_ms, outcome.switch_ms, outcome.tenants[1].busy_ms) == (60.0, 0.0, 60.0)
+
+
+def test_lanes_of_a_process_share_its_turn_and_run_side_by_side() -> None:
+    """Two streams of 3 ms each: alone 3 ms, not 6; beside a saturating tenant one switch in, one slice of it, and
+    both go on in the same turn. As two tenants they would need turns of their own."""
+    them = replace(launches([0.0, 0.0], [3.0, 3.0]), lane=np.array([0, 7]))
+    both = Stream(them, np.zeros(50, np.int64), think_ms=np.zeros(50))
+    alone = simulate([both], COSTS)
+    np.testing.assert_array_equal(alone.tenants[0].service_ms, 3.0)
+    assert (alone.tenants[0].busy_ms, alone.kernels) == (150.0, 100)
+    paced_both = replace(both, think_ms=np.ones(50))
+    beside = simulate([paced_both, saturating(5.0, 10**4)], COSTS).tenants[0]
+    np.testing.assert_allclose(np.diff(beside.begin_ms)[1:], 3.0 + (C + Q + C) + (COSTS.yield_ms[0] + Q + C))
+    one = replace(them, lane=None)
+    assert simulate([replace(both, iterations=one)], COSTS).tenants[0].service_ms[0] == 6.0
+
+
+def test_a_wait_is_for_all_lanes() -> None:
+    """Else a host would go on while another of its streams still runs, which it asked for."""
+    them = replace(
+        launches([0.0, 0.0, 0.25], [2.0, 0.5, 0.25]),
+        lane=np.array([0, 1, 1]),
+        wait_ms=np.array([np.nan, 0.0, np.nan]),
+        notice_ms=np.zeros(3),
+    )
+    done = simulate([Stream(them, np.zeros(1, np.int64), think_ms=np.zeros(1))], COSTS).tenants[0]
+    assert done.service_ms[0] == 2.0 + 0.25 + 0.25
+
+
+def test_a_launch_gap_lies_only_before_what_is_queued_behind() -> None:
+    """Nothing is queued behind a kernel that the host waits for: its gap would be host time that is counted twice."""
+    gaps = replace(COSTS, launch_gap_ms=0.0078125)
+    done = simulate([two_trips(1)], gaps).tenants[0]
+    assert done.service_ms[0] == 0.25 + 0.03125 + 0.5 + 0.375 + 2 * 0.0078125 + 0.0625
+
+
+def test_a_bounded_queue_of_several_lanes_is_refused() -> None:
+    """Which of them has room is not known."""
+    with pytest.raises(ValueError, match="one lane"):
+        replace(two_trips(1, lane=np.array([0, 1, 0, 1])), queue_depth=2)

@@ -15,7 +15,7 @@ from kts.app.handle import Run, load
 from kts.errors import DataError, UsageError
 from kts.model.mode import CPU_SCHEDULER, MIG, MPS, TIME_SLICING
 from kts.model.provenance import Material, material
-from kts.physics.draws import alone_ms
+from kts.physics.alone import service_ms
 from kts.physics.files import PROFILE_SUFFIX, decode_fingerprint, decode_profile
 from kts.physics.fitted import model_error
 from kts.physics.forecast import ModelError
@@ -74,7 +74,7 @@ def basis(given: Given) -> Basis:
     read = list(_profiles(given.get("profiles", ())))
     profiles = _named(read, run, given.get("deadlines_ms", {}))
     for name, profile in profiles.items():
-        check_sample(f"profile of {name}", alone_ms(profile))
+        check_sample(f"profile of {name}", service_ms(profile.iterations))
     device = next(iter(profiles.values())).gpu
     fingerprint, seen = _fingerprint(given.get("fingerprint"), given.get("assume"), device, run)
     made_from = [*seen, *(used for _, used in read)]

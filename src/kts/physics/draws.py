@@ -8,6 +8,7 @@ import math
 import numpy as np
 
 from kts.arrivals import Closed
+from kts.physics.alone import service_ms
 from kts.physics.simulate import SharingModel, Stream
 from kts.physics.values import Fingerprint, Floats, Ints, Profile
 from kts.plan.blocks import derive
@@ -29,16 +30,18 @@ def cycle_ms(profile: Profile) -> float:
 
 
 def service_alone_ms(profile: Profile) -> float:
-    """Mean service time alone, from the launches: the GPU and the host run side by side."""
-    return float(alone_ms(profile).mean())
+    """Mean service time alone, from the launches: the GPU and the host run side by side.
 
-
-def alone_ms(profile: Profile) -> Floats:
-    """The service time of each iteration alone, as for `service_alone_ms`; shape ``(n,)``."""
+    Without waits, copies and lanes it is the host's time or the GPU's, whichever is longer: less than
+    `kts.physics.alone.service_ms` where the host lets the GPU idle first and queues up later. How much is drawn and in
+    which phase hangs on it, and on those every prediction that was ever recorded, so it stays what it was.
+    """
     them = profile.iterations
+    if not them.are_plain:
+        return float(service_ms(them).mean())
     last = them.first[1:] - 1
     host = them.offset_ms[last] + them.duration_ms[last]
-    return np.asarray(np.maximum(host, them.offset_ms[them.first[:-1]] + them.busy_ms) + them.retire_ms)
+    return float((np.maximum(host, them.offset_ms[them.first[:-1]] + them.busy_ms) + them.retire_ms).mean())
 
 
 def stream(

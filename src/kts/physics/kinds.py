@@ -6,7 +6,8 @@ from typing import Literal
 
 import numpy as np
 
-from kts.physics.profiling import BUSY, ends_ms
+from kts.physics.alone import service_ms
+from kts.physics.profiling import BUSY
 from kts.physics.values import Profile
 
 Kind = Literal["gpu", "graph", "short", "eager", "trips"]
@@ -34,5 +35,5 @@ def kind_of(profile: Profile) -> Kind:
 def host_share(profile: Profile) -> float:
     """How much of an iteration alone its kernels do not take, 0 to 1: what a slower host makes longer."""
     them = profile.iterations
-    whole = float(np.median(ends_ms(them) + them.retire_ms))
+    whole = float(np.median(service_ms(them)))
     return max(1 - float(np.median(them.busy_ms)) / whole, 0.0) if whole > 0 else 0.0

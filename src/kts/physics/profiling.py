@@ -9,6 +9,7 @@ tenant did without a tracer, its slow iterations included. docs/physics.md says 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from dataclasses import replace as with_columns
 
 import numpy as np
 from msgspec.structs import replace
@@ -17,9 +18,21 @@ from kts.errors import DataError
 from kts.model.plan import PROGRAM, Tenant
 from kts.model.records import clock_ms
 from kts.model.run import DeviceInfo
+from kts.physics.alone import alone, ends_ms
+from kts.physics.alone import service_ms as service_alone_ms
 from kts.physics.programs import joined, partners, pauses_ms
 from kts.physics.recorded import MOST, burst_ms, host_is_device
-from kts.physics.values import EMPTY, Floats, Gpu, Iterations, Packed, Profile, bursts, make_profile
+from kts.physics.values import (
+    EMPTY,
+    Floats,
+    Gpu,
+    Iterations,
+    Packed,
+    Profile,
+    bursts,
+    make_profile,
+    packed,
+)
 from kts.wire.recording import Launches, Recording, Stretch, unpacked
 
 BUSY = 0.8
@@ -132,48 +145,38 @@ def queued_kernels(profile: Profile, more_ms: float) -> Profile:
     """
     if profile.method != "launches" or profile.settles_next or more_ms <= 0:
         return profile
-    return replace(profile, duration=Packed.of_ms(np.maximum(profile.iterations.duration_ms - more_ms, 0.0)))
+    them = profile.iterations
+    less = more_ms if them.apart is None else np.where(them.apart, 0.0, more_ms)
+    return replace(profile, duration=Packed.of_ms(np.maximum(them.duration_ms - less, 0.0)))
 
 
 def recalibrated(profile: Profile, service_ms: Floats, device_ms: Floats) -> Profile:
     """The profile with its host as fast as in newer iterations alone, which nobody traced.
 
     ``service_ms``, ``device_ms``, shape ``(n,)``: of those, at the same pacing; NaN: no stopwatch. Quantile by
-    quantile as in `untraced`. Where kernels are what an iteration takes, launch times stay. On a CPU the host is the
-    device: the burst is as long as the newer iteration.
+    quantile as in `untraced`. Where kernels are what an iteration takes, launch times stay. What it waits for in the
+    middle is the GPU's, and stays as it is. On a CPU the host is the device: the burst is as long as the newer
+    iteration.
     """
     if not len(service_ms):
         return profile
     them = profile.iterations
-    before = ends_ms(them) + them.retire_ms
+    before, waited = service_alone_ms(them), alone(them).waited_ms
     now = service_ms[partners(service_ms, before)]
-    host_bound = float(np.median(them.busy_ms)) < BUSY * float(np.median(before))
-    factor = now / np.maximum(before, 1e-6) if host_bound else np.ones(them.n)
-    each = np.repeat(factor, np.diff(them.first))
-    moved = Iterations(them.first, them.offset_ms * each, them.duration_ms, them.retire_ms)
+    moved = them
+    if float(np.median(them.busy_ms)) < BUSY * float(np.median(before)):
+        factor = np.maximum(now - waited, 0.0) / np.maximum(before - waited, 1e-6)
+        moved = with_columns(them.slower_host(factor), retire_ms=them.retire_ms)
     if host_is_device(profile.gpu.kind, profile.workload):
         moved = bursts(now, 0.0)
+    moved = with_columns(moved, retire_ms=np.maximum(now - ends_ms(moved), 0.0))
     return replace(
         profile,
-        counts=Packed.of_ns(np.diff(moved.first)),
-        offset=Packed.of_ms(moved.offset_ms),
-        duration=Packed.of_ms(moved.duration_ms),
-        retire=Packed.of_ms(np.maximum(now - ends_ms(moved), 0.0)),
+        **packed(moved),
         solo_service=Packed.of_ms(service_ms),
         solo_device=Packed.of_ms(device_ms) if np.isfinite(device_ms).all() else EMPTY,
         how=f"{profile.how}; host times of {len(service_ms)} newer iterations alone",
     )
-
-
-def ends_ms(them: Iterations) -> Floats:
-    """When each iteration's last kernel ends on a GPU of its own, from submission; shape ``(n,)``.
-
-    A kernel starts when it is launched and the ones before have ended: the end is the largest, over all launches, of
-    its launch time and the durations from it on.
-    """
-    before = np.concatenate([[0.0], np.cumsum(them.duration_ms)])
-    slack = np.maximum.reduceat(them.offset_ms - before[:-1], them.first[:-1])
-    return np.asarray(slack + before[them.first[1:]])
 
 
 def as_bursts(plain: Times, device: DeviceInfo, workload: str = "") -> Iterations:

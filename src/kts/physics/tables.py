@@ -110,7 +110,10 @@ class Tables(NamedTuple):
 
 
 class Trips(NamedTuple):
-    """The tables, and what is needed besides where a tenant has trips. ``steps``: `STEP`, per launch. ``lanes``: `LANE`, scratch."""
+    """The tables, and what else is needed where a tenant has trips.
+
+    ``steps``: `STEP`, per launch; of tenants without trips, not set. ``lanes``: `LANE`, scratch.
+    """
 
     tables: Tables
     steps: Any

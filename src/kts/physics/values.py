@@ -24,6 +24,7 @@ PROFILE_VERSION = 2
 LONGEST_MS = 1e12
 """No time is that long: 31 years."""
 MOST_VALUES = 1 << 27
+MOST_LANES = 1024
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -239,6 +240,8 @@ class Iterations:
             raise ValueError("columns of unequal length")
         if min(self.offset_ms.min(), self.duration_ms.min(), self.retire_ms.min()) < 0:
             raise ValueError("a time below zero")
+        if self.lane is not None and len(np.unique(self.lane)) > MOST_LANES:
+            raise ValueError(f"more than {MOST_LANES} lanes")
         inner = np.ones(launches, dtype=np.bool_)
         inner[self.first[:-1]] = False
         if (np.diff(self.offset_ms, prepend=0)[inner] < 0).any():
@@ -396,21 +399,19 @@ def make_profile(
 
 def packed(them: Iterations) -> dict[str, Any]:
     """The columns of a `Profile` that hold these iterations. ValueError where a time cannot be."""
-    columns: dict[str, Any] = {
+    waiting = np.empty(0, np.int64) if them.wait_ms is None else np.flatnonzero(~np.isnan(them.wait_ms))
+    apart = () if them.apart is None else np.flatnonzero(them.apart)
+    return {
         "counts": Packed.of_ns(np.diff(them.first)),
         "offset": Packed.of_ms(them.offset_ms),
         "duration": Packed.of_ms(them.duration_ms),
         "retire": Packed.of_ms(them.retire_ms),
+        "waiting": Packed.of_ns(waiting),
+        "wait": EMPTY if them.wait_ms is None else Packed.of_ms(them.wait_ms[waiting]),
+        "notice": EMPTY if them.notice_ms is None else Packed.of_ms(them.notice_ms[waiting]),
+        "apart": Packed.of_ns(apart),
+        "lane": EMPTY if them.lane is None else Packed.of_ns(them.lane),
     }
-    if them.wait_ms is not None and them.notice_ms is not None:
-        waiting = np.flatnonzero(~np.isnan(them.wait_ms))
-        columns["waiting"] = Packed.of_ns(waiting)
-        columns["wait"], columns["notice"] = Packed.of_ms(them.wait_ms[waiting]), Packed.of_ms(them.notice_ms[waiting])
-    if them.apart is not None:
-        columns["apart"] = Packed.of_ns(np.flatnonzero(them.apart))
-    if them.lane is not None:
-        columns["lane"] = Packed.of_ns(them.lane)
-    return columns
 
 
 def _places(column: Packed, launches: int) -> Ints:

@@ -11,7 +11,7 @@ from msgspec.structs import replace
 
 from kts.arrivals import Closed
 from kts.errors import RefusalError
-from kts.physics.draws import cycle_ms, service_alone_ms
+from kts.physics.alone import service_ms
 from kts.physics.forecast import MixForecast, ModelError
 from kts.physics.predict import Effort, Predictor
 from kts.physics.values import EMPTY, Fingerprint, Profile
@@ -78,9 +78,11 @@ def at_rate(profile: Profile, factor: float) -> Profile:
     """
     arrivals = profile.arrivals
     if isinstance(arrivals, Closed):
-        think = cycle_ms(profile) / factor - service_alone_ms(profile)
+        service = float(service_ms(profile.iterations).mean())
+        cycle = service + arrivals.think_ms + float(profile.pause_ms.mean())
+        think = cycle / factor - service
         if think < 0:
-            fastest = cycle_ms(profile) / service_alone_ms(profile)
+            fastest = cycle / service
             raise RefusalError(
                 f"{profile.tenant}: {factor:g} times its rate is more than back to back ({fastest:.3g} times)",
                 "ask for a lower rate",
