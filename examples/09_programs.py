@@ -4,6 +4,7 @@ python examples/09_programs.py seal FOLDER EXPERIMENT...    fingerprint, profile
 (publish FOLDER/HASHES: a commit, a mail, a timestamping service)
 python examples/09_programs.py run FOLDER EXPERIMENT...     measures the mixes
 python examples/09_programs.py score FOLDER...              the tables, of one machine or several
+python examples/09_programs.py account FOLDER EXPERIMENT... whether the GPU's time adds up in each mix, kernel by kernel
 
 The experiments are those of examples/programs: development.yaml to tune with, evaluation-*.yaml to be judged by.
 --device cpu --seconds 2 rehearses it without a GPU. --predictions FOLDER scores by what another machine has predicted.
@@ -21,7 +22,10 @@ import numpy as np
 import kts
 from kts import files
 from kts.errors import KtsError
+from kts.physics.draws import sharing
 from kts.physics.validate import MODEL, FigureScore, Score
+from kts.store.fingerprints import read
+from programs_account import accounts
 from validation_data import errors_of, far, figures_of, held, middle, percent, share
 
 HASHES = "HASHES"
@@ -61,6 +65,19 @@ def run(folder: Path, experiments: Sequence[str], device: str) -> None:
         name = kts.preview(file, device=device).plan.name
         kts.run(file, folder / name / "run", device=device, telemetry=False)
         print(f"measured {folder / name / 'run'}")
+
+
+def added_up(folder: Path, experiments: Sequence[str], seconds: float) -> Iterator[str]:
+    """A row per mix: the wall clock, its parts, and by how much these are more than it."""
+    how = sharing(read(folder / "fingerprint.json"))
+    yield "| mix | wall clock | work | switches | idle | too much |\n|---|---:|---:|---:|---:|---:|"
+    for file in experiments:
+        plan = kts.preview(file).plan
+        mixes = [[plan.tenant(name) for name in mix.tenants] for mix in plan.mixes]
+        for mix, one in accounts(mixes, how, seconds).items():
+            parts = (one.wall_ms, sum(one.gpu_ms.values()), one.switch_ms, one.idle_ms)
+            cells = [f"{ms / 1000:.3f} s" for ms in parts]
+            yield f"| {mix} | {' | '.join(cells)} | {100 * one.excess:+.2f} % |"
 
 
 def scored(folder: Path, predictions: Path) -> Iterator[Score]:
@@ -127,7 +144,7 @@ def _at(errors: np.ndarray, p: float) -> float:
 def main() -> None:
     """See above."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("step", choices=("seal", "run", "score"))
+    parser.add_argument("step", choices=("seal", "run", "score", "account"))
     parser.add_argument("folder", type=Path)
     parser.add_argument("more", nargs="*", help="experiments; of score, further folders")
     parser.add_argument("--device", default="cuda")
@@ -139,6 +156,9 @@ def main() -> None:
             seal(asked.folder, asked.more, asked.device, asked.seconds)
         elif asked.step == "run":
             run(asked.folder, asked.more, asked.device)
+        elif asked.step == "account":
+            for line in added_up(asked.folder, asked.more, asked.seconds):
+                print(line, flush=True)
         else:
             folders = [asked.folder, *map(Path, asked.more)]
             print(tables([score for one in folders for score in scored(one, asked.predictions or one)]), end="")

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import importlib
 import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,6 +19,7 @@ from kts.model.records import RECORD
 from kts.model.run import DeviceInfo
 from kts.physics.kinds import kind_of
 from kts.physics.profiling import profile_of_recording
+from kts.physics.simulate import SharingModel
 from kts.physics.values import Profile
 from kts.wire.messages import Start
 from kts.wire.recording import Recording, format_result, parse_result
@@ -145,6 +148,28 @@ def test_iterations_of_which_events_were_lost_are_not_in_the_profile_and_are_cou
     made = profile_of_recording(found, TENANT)
     assert "lost events" in found.note
     assert set(np.diff(made.iterations.first).tolist()) == {6}
+
+
+def test_the_time_of_a_shared_gpu_adds_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Otherwise a term that the model lacks on a GPU cannot be told from an error of the bookkeeping. The stand-in
+    runs the kernels of all programs one after another and switches for nothing."""
+    monkeypatch.syspath_prepend(str(Path(__file__).parents[2] / "examples"))
+    accounts = importlib.import_module("programs_account").accounts
+    here = standin()
+    env = {**here.env(), "KTS_CUPTI": str(here.cupti), "STANDIN_GPU": str(tmp_path / "gpu")}
+    shapes: dict[str, dict[str, Any]] = {
+        "search": {"trips": "1,22", "kernel_us": 100, "think_us": 1000},
+        "long": {"trips": "5", "kernel_us": 800, "think_us": 500},
+    }
+    tenants = [
+        Tenant(name=name, work=Program(command=tuple(here.argv(iterations=0, **shape)), env=env, trace="calls"))
+        for name, shape in shapes.items()
+    ]
+    free = SharingModel(slice_ms=1e6, preempt_ms=(0.0,), yield_ms=(0.0,), wake_ms=(0.0,))
+    (found,) = accounts([tenants], free, 0.6, 0.4).values()
+    assert found.holds, found
+    assert found.idle_ms < 0.5 * found.wall_ms
+    assert min(found.gpu_ms.values()) > 0.05 * found.wall_ms
 
 
 def test_several_streams_and_copies_are_lanes_and_apart() -> None:

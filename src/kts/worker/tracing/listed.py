@@ -46,12 +46,14 @@ class ListingError(Exception):
 
 
 class Listing(NamedTuple):
-    """``launches``: of the iterations that are whole; ``launches.of`` says which. ``usual_ns``: from a call's return
-    until an idle GPU begins. Left out: ``lost`` iterations, of which events were lost, ``unfinished``, of which the
-    GPU's part is missing, ``empty``, which launched nothing. ``early``: share of those listed whose host did not wait
-    for all of their work. ``outside``: share of the GPU's time that was launched in no iteration."""
+    """``launches``: of the iterations that are whole; ``launches.of`` says which. ``begin_ns``: when the GPU began
+    each of these, 0 where it was not seen. ``usual_ns``: from a call's return until an idle GPU begins. Left out:
+    ``lost`` iterations, of which events were lost, ``unfinished``, of which the GPU's part is missing, ``empty``,
+    which launched nothing. ``early``: share of those listed whose host did not wait for all of their work.
+    ``outside``: share of the GPU's time that was launched in no iteration."""
 
     launches: Launches
+    begin_ns: Ints
     usual_ns: int
     lost: int
     unfinished: int
@@ -110,7 +112,8 @@ def listed(
         lane=packed(_lanes(calls[chosen & hands], did, place)),
         graph=bool(took[calls["kind"][chosen & hands] == Kind.GRAPH].sum() > took.sum() / 2),
     )
-    return Listing(launches, usual_ns, *left_out, host.early, outside)
+    begin_ns = np.where(place >= 0, did.begin_ns[place], 0) if seen else np.zeros_like(took)
+    return Listing(launches, begin_ns, usual_ns, *left_out, host.early, outside)
 
 
 class Did(NamedTuple):
