@@ -7,7 +7,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 DTYPE = torch.bfloat16 if DEVICE == "cuda" else torch.float32
-PROMPT, ANSWER = 64, 256  # tokens
+PROMPT, ANSWER = 64, 256 if DEVICE == "cuda" else 8  # tokens
 CONFIG = LlamaConfig(
     hidden_size=1024,
     intermediate_size=2816,

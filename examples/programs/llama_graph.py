@@ -8,7 +8,7 @@ from torch.nn import functional as f
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 DTYPE = torch.bfloat16 if DEVICE == "cuda" else torch.float32
-WIDTH, HEADS, LAYERS, CONTEXT, VOCAB = 1024, 16, 12, 1024, 32_000
+WIDTH, HEADS, LAYERS, CONTEXT, VOCAB, ANSWER = 1024, 16, 12, 1024, 32_000, 256 if DEVICE == "cuda" else 8
 
 
 class Layer(nn.Module):
@@ -37,7 +37,7 @@ class Decoder(nn.Module):
 
     @torch.inference_mode()
     def step(self) -> None:
-        x, mask = self.embed(self.token), torch.arange(CONTEXT, device=DEVICE) <= self.at
+        x, mask = self.embed(self.token), torch.arange(CONTEXT, device=DEVICE)[None] <= self.at
         for layer in self.layers:
             x = layer(x, self.at, mask)
         self.token.copy_(self.head(x).argmax(-1))
@@ -55,5 +55,5 @@ if DEVICE == "cuda":
     step = graph.replay
 while True:
     began = time.perf_counter()
-    text = [step() or model.token.item() for _ in range(256)]
+    text = [step() or model.token.item() for _ in range(ANSWER)]
     print(f"{len(text)} tokens, {1e3 * (time.perf_counter() - began) / len(text):.2f} ms each", flush=True)

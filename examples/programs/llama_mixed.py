@@ -10,6 +10,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 DTYPE = torch.bfloat16 if DEVICE == "cuda" else torch.float32
 RUNNING, TURN, ANSWER = 4, 8, 48  # answers at a time, tokens in a row of each, tokens of each
+PROMPTS = (128, 256, 512, 1024) if DEVICE == "cuda" else (16, 32)
 CONFIG = LlamaConfig(
     hidden_size=1024,
     intermediate_size=2816,
@@ -25,7 +26,7 @@ class Answer:
 
     def __init__(self, model: LlamaForCausalLM) -> None:
         self.model, self.cache, self.left = model, None, ANSWER
-        length = random.choice((128, 256, 512, 1024))
+        length = random.choice(PROMPTS)
         self.tokens = torch.randint(CONFIG.vocab_size, (1, length), device=DEVICE)
 
     def step(self) -> int:

@@ -7,7 +7,7 @@ from torch import nn
 from torch.nn import functional as f
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
-DOCUMENTS = 1_000_000 if DEVICE == "cuda" else 50_000
+DOCUMENTS, QUERIES = (1_000_000, 256) if DEVICE == "cuda" else (20_000, 16)
 WIDTH, COARSE, KEPT, BEST = 512, 64, 1000, 10
 
 
@@ -30,7 +30,7 @@ class Index:
 def main() -> None:
     torch.manual_seed(0)
     index = Index()
-    queries = torch.randn(256, WIDTH)
+    queries = torch.randn(QUERIES, WIDTH)
     while True:
         began = time.perf_counter()
         for query in queries:

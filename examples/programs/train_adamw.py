@@ -8,7 +8,8 @@ from torch import nn
 from torch.nn import functional as f
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
-WIDTH, LAYERS, BATCH, LENGTH, VOCAB = 512, 6, 16, 128, 8192
+WIDTH, LAYERS, LENGTH, VOCAB = 512, 6, 128, 8192
+BATCH = 16 if DEVICE == "cuda" else 2
 
 
 class Model(nn.Module):
@@ -38,15 +39,15 @@ def main() -> None:
         with named("step"):
             starts = torch.randint(len(text) - LENGTH - 1, (BATCH,)).tolist()
             batch = torch.stack([text[at : at + LENGTH + 1] for at in starts]).to(DEVICE)
-            with torch.autocast(DEVICE, dtype=torch.bfloat16):
+            with torch.autocast(DEVICE, torch.bfloat16, enabled=DEVICE == "cuda"):
                 loss = f.cross_entropy(model(batch[:, :-1]).flatten(0, 1), batch[:, 1:].flatten())
             optimizer.zero_grad()
             loss.backward()
             nn.utils.clip_grad_norm_(model.parameters(), 1.0)
             optimizer.step()
             shown = loss.item()
-        if number % 10 == 9:
-            print(f"step {number}: loss {shown:.3f}, {(time.perf_counter() - began) * 100:.1f} ms each", flush=True)
+        if number % 10 == 0:
+            print(f"step {number}: loss {shown:.3f}, {time.perf_counter() - began:.2f} s since the last", flush=True)
             began = time.perf_counter()
 
 

@@ -10,6 +10,10 @@ from pathlib import Path
 
 import pytest
 from tests.helpers_cli import DEADLINE_S, errors, kts, start
+from tests.helpers_tracer import standin
+
+from kts.app import run as measured
+from kts.spec import beside
 
 pytestmark = [pytest.mark.e2e, pytest.mark.alone]
 
@@ -68,6 +72,26 @@ def test_a_program_of_which_there_is_nothing_to_measure_is_told(
     assert all(word in done.stderr for word in words)
     assert "  try: " in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_a_program_that_says_nothing_is_measured_by_its_round_trips(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else programs as people write them would have to print lines for kts. The GPU is made of arithmetic here, so that
+    the device is said to be a core, and tracing is asked for."""
+    gpu = standin()
+    monkeypatch.setenv("LD_LIBRARY_PATH", str(gpu.cuda))
+    monkeypatch.setenv("KTS_CUPTI", str(gpu.cupti))
+    text = beside(gpu.argv(iterations=0, trips="1,4", kernel_us=100, host_us=50, think_us=1000))
+    traced = text.replace("workload: command\n", "workload: command\n    trace: calls\n")
+    run = measured(traced, tmp_path / "run", device="cpu", telemetry=False, rounds=2, iterations=40, precision=None)
+    assert run.failure is None
+    assert run.summary.subject == "program"
+    assert any(note == "program: an iteration is 2 round trips: 1 launch, then 4" for note in run.summary.notes)
+    records = run.records("program")
+    assert len(records) > 100
+    assert set(records["launches"].tolist()) == {5}
+    assert (run.latencies_ms("program") >= 0.5).all()
 
 
 def test_a_program_that_is_not_there_is_told(folder: Path) -> None:

@@ -34,6 +34,7 @@ WHY = {
     "kts.k8s.pod.conductor": POD,
     "kts.physics.simulate": COMPILER,
     "kts.report.writing": DRAWING,
+    "kts.spec.beside": COMMAND_LINE,
     "kts.spec.loader": COMMAND_LINE,
     "kts.spec.ready_made": COMMAND_LINE,
     "kts.spec.schema": COMMAND_LINE,

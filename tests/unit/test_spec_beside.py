@@ -64,7 +64,7 @@ def test_it_runs_alone_and_beside_each_neighbour_and_nothing_else_does() -> None
     assert plan.asked == ("prog",)
 
 
-@pytest.mark.parametrize("command", [[], [""], ["x\udce9"]])
+@pytest.mark.parametrize("command", [[], [""], ["x\udce9"], ["NAME=1", "x"], ["cd", "x"]])
 def test_what_is_no_command_line_is_refused(command: list[str]) -> None:
     """Else it would be found out by a worker, after all had started."""
     with pytest.raises(UsageError):

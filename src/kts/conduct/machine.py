@@ -47,11 +47,6 @@ LONGEST_LEAD_MS = 2000.0
 """A tenant of longer iterations begins at most so long before the window opens."""
 UNKNOWN_CYCLE_MS = 100.0
 """Stands for the cycle of a program that says nothing of its iterations."""
-SILENT = "it printed no KTS_APP line before it was to be ready, so there is nothing to measure of it"
-SPEAK = (
-    "print one line per iteration, as docs/formats.md says; where its first one takes longer to come, allow for that: "
-    "KTS_SETTLE_S=60"
-)
 
 
 class Machine:
@@ -203,9 +198,8 @@ class Machine:
         self._out.append(ev.Introduce(info=self._roster.info(tenant)))
         self._log("calibrated", tenant=tenant, size=ready.size, solo_ms=ready.solo_ms)
         self._note(tenant, ready.notes)
-        if tenant == self.plan.subject and ready.solo_ms is None:
-            why = "; ".join((SILENT, *ready.notes))
-            self._abort("failed", f"{tenant} has no iterations: {why}", SPEAK, SetupError.exit_code)
+        if tenant == self.plan.subject and (why := ready.silence):
+            self._abort("failed", f"{tenant} has no iterations: {why}", msg.SPEAK, SetupError.exit_code)
             return
         self._calibrate_next()
 

@@ -9,6 +9,7 @@ from pathlib import PurePath
 
 from kts.errors import UsageError
 from kts.shown import shown
+from kts.spec.shellwords import shell_syntax
 
 COPY = "copy"
 _SCRIPTS = frozenset({".py", ".sh", ".pl", ".rb", ".js", ".jl", ".r", ".lua"})
@@ -41,6 +42,11 @@ def beside(command: Sequence[str]) -> str:
     """The experiment file for a program and its arguments. UsageError where that is no command line."""
     if not command or not command[0]:
         raise UsageError("no program behind --", "for example: kts run -- python train.py --steps 100")
+    if shell_syntax([command[0]]):
+        raise UsageError(
+            f"{shown(command[0])} is a word for a shell, and none is used",
+            "variables go before kts (NAME=VALUE kts run -- ...), the rest into a shell: kts run -- sh -c '...'",
+        )
     try:
         "".join(command).encode()
     except UnicodeEncodeError:

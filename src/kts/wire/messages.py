@@ -67,6 +67,14 @@ class Opened(Message, frozen=True, kw_only=True):
     cpu_limit: float | None = None
 
 
+SILENT = "no KTS_APP line came from it, and no round trip to a GPU was seen, before it was to be ready"
+SPEAK = (
+    "print one line per iteration, as docs/formats.md says; where its first one takes longer to come, allow for that: "
+    "KTS_SETTLE_S=60"
+)
+"""What to do about it."""
+
+
 class Ready(Message, frozen=True, kw_only=True):
     """Warm, calibrated and waiting for its first block. ``size`` None for a command.
 
@@ -81,6 +89,11 @@ class Ready(Message, frozen=True, kw_only=True):
     sharing: tuple[Evidence, ...] = ()
     notes: tuple[str, ...] = ()
     settled: Settled | None = None
+
+    @property
+    def silence(self) -> str:
+        """Why there is nothing to measure of it; empty where it has iterations."""
+        return "" if self.solo_ms is not None else "; ".join((SILENT, *self.notes))
 
 
 class Chunk(Message, frozen=True, kw_only=True):

@@ -16,7 +16,7 @@ from kts.arrivals import Closed
 from kts.errors import DataError, SetupError, UsageError
 from kts.model.records import clock_ms
 from kts.model.run import DeviceInfo
-from kts.wire.messages import Failed
+from kts.wire.messages import SPEAK, Failed
 from kts.wire.recording import Launches, Recording, Request, Stretch, format_result, packed
 from kts.worker.devices.cuda import SmClock
 from kts.worker.failures import failed
@@ -49,6 +49,8 @@ def profile(path: str) -> int:
     try:
         info = program.open()
         ready = program.calibrate(lambda: None)
+        if ready.silence:
+            raise SetupError(f"{name} has no iterations: {ready.silence}", SPEAK)
         exempt_from_collection()
         result = record(request, program, info, ready.size)
     except Exception as error:
