@@ -204,7 +204,7 @@ def test_a_program_with_an_injection_of_its_own_runs_with_that_and_it_is_said(tr
     seen = ran(tracing, own, iterations=5, trips="2", kernel_us=20, nvtx="step")
     assert list(seen.values()) == [[Kind.RANGE] * 5], "its ranges need no CUPTI"
     assert tracing.notes() == (
-        "its calls to the GPU are not seen: the program sets CUDA_INJECTION64_PATH=/nowhere/own.so itself",
+        "its launches are not seen: the program sets CUDA_INJECTION64_PATH=/nowhere/own.so itself",
     )
 
 
@@ -213,7 +213,7 @@ def test_a_program_that_takes_the_injection_away_runs_on_and_it_is_said(tracing:
     program = begin(tracing, argv)
     assert calls(tracing, program) == {}
     assert program.returncode == 0
-    assert tracing.notes() == ("its calls to the GPU are not seen: no process of it has begun to use CUDA",)
+    assert tracing.notes() == ("its launches are not seen: it has handed nothing to the GPU yet",)
 
 
 @pytest.mark.parametrize(
@@ -227,7 +227,7 @@ def test_a_program_that_takes_the_injection_away_runs_on_and_it_is_said(tracing:
 def test_a_program_that_cupti_refuses_runs_on_and_it_is_said(tracing: Tracing, env: dict[str, str], said: str) -> None:
     assert ran(tracing, env, iterations=5, trips="2", kernel_us=20) == {}
     (note,) = tracing.notes()
-    assert "not seen: " in note
+    assert note.startswith("its launches are not seen: ")
     assert said in note
 
 

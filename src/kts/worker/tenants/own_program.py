@@ -102,7 +102,8 @@ class OwnProgram:
         if self.kept is not None:
             self.kept.add(batches, time.monotonic_ns())
         for batch in batches:
-            self._hands_over = self._hands_over or bool(HANDS_OVER[batch.events["kind"]].any())
+            if HANDS_OVER[batch.events["kind"]].any():
+                self._hands_over = self._spoke = True
         return batches
 
     def pause(self) -> None:

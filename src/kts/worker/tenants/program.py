@@ -137,10 +137,12 @@ class ProgramTenant:
     def _notes(self, hearing: Hearing, tracer: Tracer) -> tuple[str, ...]:
         """What its iterations are, and why its launches are not seen where they were looked for."""
         said = [hearing.source.words()] if hearing.source is not None and hearing.speaks else []
+        return (*said, *self._unseen(tracer))
+
+    def _unseen(self, tracer: Tracer) -> tuple[str, ...]:
+        """What is not seen of it, where it was looked for."""
         looked = self._work.trace == "calls" or (self._work.trace == "auto" and self._on_gpu)
-        if looked and (why := tracer.unseen()):
-            said.append(f"its launches are not seen: {why}")
-        return tuple(said)
+        return tracer.notes() if looked else ()
 
     def _environment(self) -> dict[str, str]:
         """Of the program; on top of its container's, where it has one."""
@@ -158,7 +160,8 @@ class ProgramTenant:
         """Runs one block; returns how many iterations were not wholly inside it, and how many could not be read."""
         assert self._program is not None
         assert self._hearing is not None
-        return ProgramBlock(self._program, self._hearing, start, outlet).run()
+        left = ProgramBlock(self._program, self._hearing, start, outlet).run()
+        return left._replace(notes=self._unseen(self._tracer))
 
     def close(self) -> None:
         """Ends the program and its process group, and its container."""

@@ -7,11 +7,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
+from kts.errors import SetupError
 from kts.model.plan import Program
 from kts.worker.tracing.build import library
 from kts.worker.tracing.cupti import cupti
-from kts.worker.tracing.layout import State
-from kts.worker.tracing.reader import Tracing
+from kts.worker.tracing.reader import CAPACITY, Tracing
+from kts.worker.tracing.ring import LARGEST_CAPACITY
 
 _BROUGHT = ("KTS_TRACE_DIR", "KTS_TRACE_LIBRARY", "KTS_CUPTI")
 
@@ -25,21 +26,20 @@ class Tracer(NamedTuple):
 
     def unseen(self) -> str:
         """Why no call of the program to the GPU is seen; empty where some are."""
-        if self.tracing is None or self.tracing.why:
-            return self.why if self.tracing is None else self.tracing.why
-        processes = self.tracing.processes
-        if any(process.calls for process in processes):
-            return ""
-        refused = [process.why for process in processes if process.state is State.REFUSED and process.why]
-        begun = "it has not used CUDA yet" if processes else "no process of it has begun to use CUDA"
-        return refused[0] if refused else begun
+        return self.why if self.tracing is None else self.tracing.unseen()
+
+    def notes(self) -> tuple[str, ...]:
+        """What is not seen, a line each."""
+        return (f"its launches are not seen: {self.why}",) if self.tracing is None else self.tracing.notes()
 
 
 def tracer_for(work: Program, *, on_gpu: bool, given: Mapping[str, str], beside: bool) -> Tracer:
-    """For a program that gets the environment ``given``. Nothing in here fails: it runs on untraced.
+    """For a program that gets the environment ``given``. Where it cannot be traced it runs on untraced.
 
     ``beside``: it runs in a container beside this one. Both then have a volume, at the same place: this process's
     KTS_TRACE_DIR names the folder for the trace, KTS_TRACE_LIBRARY and KTS_CUPTI what was brought there to be loaded.
+
+    SetupError where KTS_TRACE_EVENTS is no number of events.
     """
     if work.trace == "off":
         return Tracer(why="trace: off")
@@ -49,11 +49,22 @@ def tracer_for(work: Program, *, on_gpu: bool, given: Mapping[str, str], beside:
         brought = {name: Path(os.environ[name]) for name in _BROUGHT if os.environ.get(name)}
         if "KTS_TRACE_DIR" not in brought or "KTS_TRACE_LIBRARY" not in brought:
             return Tracer(why="nothing was brought into its container to look by")
-        tracing = Tracing(folder=brought["KTS_TRACE_DIR"])
+        tracing = Tracing(_capacity(given), folder=brought["KTS_TRACE_DIR"])
         env = tracing.env(given, brought["KTS_TRACE_LIBRARY"], brought.get("KTS_CUPTI"))
         return Tracer(tracing, env)
     built = library()
     if built.path is None:
         return Tracer(why=built.why)
-    tracing = Tracing()
+    tracing = Tracing(_capacity(given))
     return Tracer(tracing, tracing.env(given, built.path, cupti(work.command, given).path))
+
+
+def _capacity(given: Mapping[str, str]) -> int:
+    """Events that a ring holds: KTS_TRACE_EVENTS, rounded up to a power of two."""
+    text = given.get("KTS_TRACE_EVENTS", str(CAPACITY))
+    if not (text.isascii() and text.isdecimal()) or not 0 < int(text[:12]) <= LARGEST_CAPACITY:
+        raise SetupError(
+            f"KTS_TRACE_EVENTS={text!r} is not a number of events up to {LARGEST_CAPACITY}",
+            "for example KTS_TRACE_EVENTS: '262144'",
+        )
+    return 1 << (int(text) - 1).bit_length()

@@ -6,7 +6,7 @@ import errno
 import os
 import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -123,26 +123,31 @@ class Tracing:
         """Events of all processes that were seen and cannot be read."""
         return sum(process.lost for process in self.processes)
 
-    def notes(self) -> tuple[str, ...]:
-        """What limits what is seen, a line each, for whoever reads the figures: why nothing is, which processes are
-        not."""
-        processes = self.processes
-        lines = []
+    def unseen(self) -> str:
+        """Why no call of the program to the GPU is seen; empty where some are."""
         if self.why:
-            lines.append(f"its calls to the GPU are not seen: {self.why}")
-        elif not any(process.level or process.why for process in processes):
-            lines.append("its calls to the GPU are not seen: no process of it has begun to use CUDA")
+            return self.why
+        processes = self.processes
+        if any(process.calls for process in processes):
+            return ""
+        refused = [process.why for process in processes if process.why]
+        begun = "it has handed nothing to the GPU yet" if processes else "no process of it has begun to use CUDA"
+        return refused[0] if refused else begun
+
+    def notes(self) -> tuple[str, ...]:
+        """What is not seen, a line each, for whoever reads the figures."""
+        lines = (
+            [f"its launches are not seen: {why}"] if (why := self.unseen()) else list(dict.fromkeys(self._in_part()))
+        )
         if self.why_no_ranges:
             lines.append(f"its NVTX ranges are not seen: {self.why_no_ranges}")
-        by_why: dict[str, list[TracedProcess]] = {}
-        for process in processes:
-            if process.why:
-                by_why.setdefault(process.why, []).append(process)
-        for why, alike in by_why.items():
-            first, others = alike[0], f" and {len(alike) - 1} more" if alike[1:] else ""
-            how = "seen in part" if any(process.calls for process in alike) else "not seen"
-            lines.append(f"process {first.pid}{others} ({first.program}): {how}: {why}")
         return tuple(lines)
+
+    def _in_part(self) -> Iterator[str]:
+        for process in self.processes:
+            if process.why:
+                how = "seen in part" if process.calls else "not seen"
+                yield f"a process of it ({process.program}) is {how}: {process.why}"
 
     def gate(self, *, closed: bool) -> None:
         """Closed: each thread that is about to hand work to the GPU waits until it is opened."""

@@ -47,7 +47,7 @@ _IS_KIND[list(Kind)] = True
 _FLOCK = "hhqqi"  # struct flock: type, whence, start, length, pid
 _TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 _PID_REUSED_NS = NS_PER_S // 10  # a start is told in ticks of 10 ms
-_LARGEST_CAPACITY = 1 << 26
+LARGEST_CAPACITY = 1 << 26
 
 
 class DamagedRingError(Exception):
@@ -135,7 +135,7 @@ class Ring:
         if (header["pid"], header["began_ns"]) != (self._pid, self._began_ns):
             raise DamagedRingError("its name is of another process")
         self._capacity = int(header["capacity"])
-        if not 0 < self._capacity <= _LARGEST_CAPACITY or self._capacity & (self._capacity - 1):
+        if not 0 < self._capacity <= LARGEST_CAPACITY or self._capacity & (self._capacity - 1):
             raise DamagedRingError(f"its capacity is {self._capacity}")
         due_bytes = EVENTS_OFFSET + self._capacity * EVENT.itemsize
         if header["reason"] == Reason.NO_MEMORY:
