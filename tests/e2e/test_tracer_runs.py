@@ -12,7 +12,7 @@ from tests.helpers_tracer import standin
 
 from kts.store.reader import open_run
 
-pytestmark = [pytest.mark.e2e, pytest.mark.alone]
+pytestmark = pytest.mark.e2e
 BESIDE = {"workload": "tiny", "size": 32, "iterations": 60, "think_ms": 5}
 OPTIONS = ("--device", "cpu", "--no-figures", "--no-telemetry", "--json")
 
