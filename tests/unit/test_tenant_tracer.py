@@ -24,7 +24,7 @@ def _built(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize(("text", "events"), [("", 65536), ("64", 64), ("65", 128), ("100000", 131072)])
 def test_a_ring_holds_what_was_asked_for_at_least(text: str, events: int) -> None:
-    made = tracer_for(TRACED, on_gpu=False, given={"KTS_TRACE_EVENTS": text} if text else {})
+    made = tracer_for(TRACED, on_gpu=False, beside=False, given={"KTS_TRACE_EVENTS": text} if text else {})
     assert made.tracing is not None
     control = (Path(str(made.tracing.folder)) / "control").read_bytes()
     assert np.frombuffer(control, CONTROL, 1)["capacity"] == events
@@ -34,13 +34,13 @@ def test_a_ring_holds_what_was_asked_for_at_least(text: str, events: int) -> Non
 @pytest.mark.parametrize("text", ["0", "-1", "many", "1e6", " 64", "99999999999999999999", "²"])
 def test_a_number_of_events_that_is_none_is_refused_with_what_to_write(text: str) -> None:
     with pytest.raises(SetupError) as refused:
-        tracer_for(TRACED, on_gpu=False, given={"KTS_TRACE_EVENTS": text})
+        tracer_for(TRACED, on_gpu=False, beside=False, given={"KTS_TRACE_EVENTS": text})
     assert repr(text) in refused.value.what
     assert "KTS_TRACE_EVENTS: '262144'" in refused.value.remedy
 
 
 def test_without_the_library_a_program_is_not_traced_and_it_is_noted(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tracer, "library", lambda: Library(None, "no C compiler (cc, gcc, clang)"))
-    made = tracer_for(TRACED, on_gpu=True, given={})
+    made = tracer_for(TRACED, on_gpu=True, beside=False, given={})
     assert (made.tracing, dict(made.env)) == (None, {})
     assert made.notes() == ("its launches are not seen: no C compiler (cc, gcc, clang)",)
