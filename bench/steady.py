@@ -2,7 +2,7 @@
 
 Without options it prints the tables that docs/measuring.md quotes; the seed is fixed.
 
-    python -m bench steady --repetitions 200
+    python -m bench steady --repetitions 100
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ SERIES: dict[str, Draw] = {
     "slow runs of 4 to 10": _runs,
     "two modes, 1 and 4": lambda rng, n: np.where(rng.random(n) < 0.5, 1.0, 4.0) * rng.lognormal(0, 0.05, n),
     "AR(1), 0.95, deviation 0.1": _correlated,
-    "5 rounds, levels 5 %": _rounds,
+    "5 rounds, levels of 5 in 100": _rounds,
     "a host between 1, 1.3 and 1.75": _wandering,
 }
 LENGTHS = (60, 300, 3000)
@@ -69,7 +69,7 @@ STARTS = ((1.5, 60, 15), (4.0, 60, 15), (1.5, 300, 100), (4.0, 300, 200), (1.5, 
 def main() -> None:
     """Prints both tables."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--repetitions", type=int, default=200)
+    parser.add_argument("--repetitions", type=int, default=100)
     repetitions = parser.parse_args().repetitions
     print(f"| steady series | {' | '.join(f'{n}: left out / no steady state' for n in LENGTHS)} |")
     print(f"|---|{'---|' * len(LENGTHS)}")

@@ -163,8 +163,8 @@ class _Part:
 
 
 def _lead(parts: list[_Part], n: int, gap: float, rest_share: float) -> int:
-    """How many of the first parts are a slow start: each is slower than the rest by ``gap`` (log), and by more than the
-    lasting levels of the rest differ. 0: none."""
+    """How many of the first parts are a slow start: each is slower than the rest by ``gap`` (log), by more than the
+    lasting levels of the rest differ, and, if they do not only get faster, by more than they differ. 0: none."""
     for lead in range(len(parts) - 1, 0, -1):
         before, rest = parts[:lead], parts[lead:]
         held = sum(len(part.logs) for part in rest)
@@ -173,7 +173,9 @@ def _lead(parts: list[_Part], n: int, gap: float, rest_share: float) -> int:
         longest = max(len(part.logs) for part in rest)
         lasting = [p for p in rest if len(p.logs) >= min(longest, _LASTING * (n - held))]
         top, bottom = max(p.level for p in lasting), min(p.level for p in lasting)
-        if min(p.level for p in before) - top < max(gap, _FURTHER * (top - bottom)):
+        slow = [p.level for p in before]
+        wanders = max(slow) - min(slow) if sorted(slow, reverse=True) != slow else 0.0
+        if min(slow) - top < max(gap, wanders, _FURTHER * (top - bottom)):
             continue
         if all(slow.above(fast) >= APART for slow in before for fast in lasting):
             return lead
@@ -190,8 +192,8 @@ def _early(parts: list[_Part], logs: Floats, ranks: Floats, gap: float) -> tuple
             first = early[lead].first
             rest = _part(logs, ranks, first, len(ranks))
             if all(one.level - rest.level >= gap and one.above(rest) >= APART for one in early[:lead]):
-                later = [_part(logs, ranks, max(first, p.first), p.beyond) for p in parts if p.beyond > first]
-                return early[:lead] + later, lead
+                edges = [first, *(p.beyond for p in parts if p.beyond - first >= FEWEST)]
+                return early[:lead] + [_part(logs, ranks, a, b) for a, b in itertools.pairwise(edges)], lead
         head //= 8
     return parts, 0
 

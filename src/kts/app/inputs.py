@@ -23,6 +23,7 @@ from kts.physics.predict import Effort
 from kts.physics.profiling import recalibrated
 from kts.physics.recorded import check_sample, mix_seconds, profile_of, solo
 from kts.physics.values import Fingerprint, Gpu, Interval, Profile
+from kts.stats.steadiness import since_ns
 from kts.store import fingerprints, origin
 
 AnyProfile = str | Path | Profile
@@ -145,11 +146,12 @@ def _named(
 def _of_run(run: Run, profiles: Mapping[str, Profile]) -> dict[str, Profile]:
     """The run's tenants: by their profile, or that of the tenant they are a replica of, else as single bursts."""
     tenants = {}
+    steady_ns = since_ns(run.data)
     for tenant in run.info.plan.tenants:
         kind, dash, number = tenant.name.rpartition("-")
         profile = profiles.get(tenant.name) or (profiles.get(kind) if dash and number.isdecimal() else None)
         if profile is None:
-            tenants[tenant.name] = profile_of(run.data, tenant.name)
+            tenants[tenant.name] = profile_of(run.data, tenant.name, steady_ns)
             continue
         if None not in (profile.size, tenant.work.size) and profile.size != tenant.work.size:
             raise UsageError(
@@ -157,7 +159,7 @@ def _of_run(run: Run, profiles: Mapping[str, Profile]) -> dict[str, Profile]:
                 f"{tenant.name} in the run of {tenant.work.size}",
                 "profile it again, or leave one of the two out",
             )
-        alone = solo(run.data, tenant.name)
+        alone = solo(run.data, tenant.name, steady_ns)
         if len(alone.service_ms):
             check_sample(f"{run.info.id}: {tenant.name}", alone.service_ms)
         as_in_run = replace(profile, tenant=tenant.name, arrivals=tenant.arrivals)

@@ -30,14 +30,15 @@ class Measured:
     device_ms: Floats
 
 
-def profile_of(run: RunData, tenant: str) -> Profile:
+def profile_of(run: RunData, tenant: str, steady_ns: Mapping[str, int] | None = None) -> Profile:
     """A profile from the tenant's solo blocks: each iteration a single burst of its device time.
 
+    ``steady_ns``: see `solo`.
     The rest of the service time is taken to lie after the kernel; a run does not say how much of it
     lies before. RefusalError if the tenant has no iterations alone.
     """
     plan = run.info.plan.tenant(tenant)
-    alone = solo(run, tenant)
+    alone = solo(run, tenant, steady_ns)
     service, device = alone.service_ms, alone.device_ms
     if not len(service):
         raise RefusalError(
@@ -88,9 +89,12 @@ def burst_ms(service_ms: Floats, device_ms: Floats, *, whole: bool) -> Floats:
     return np.asarray(np.where(timed, np.minimum(device_ms, service_ms), service_ms))
 
 
-def solo(run: RunData, tenant: str) -> Measured:
-    """The iterations of its solo blocks that count; empty arrays if there are none."""
-    return _in_condition(run, (tenant,), since_ns(run))[tenant]
+def solo(run: RunData, tenant: str, steady_ns: Mapping[str, int] | None = None) -> Measured:
+    """The iterations of its solo blocks that count; empty arrays if there are none.
+
+    ``steady_ns``: the run's `kts.stats.steadiness.since_ns`, which reads all of it, for who asks several times.
+    """
+    return _in_condition(run, (tenant,), since_ns(run) if steady_ns is None else steady_ns)[tenant]
 
 
 def gpu_of(run: RunData, tenant: str | None = None) -> Gpu:
@@ -102,9 +106,9 @@ def gpu_of(run: RunData, tenant: str | None = None) -> Gpu:
     return Gpu(kind="other", label="unknown device")
 
 
-def measured(run: RunData) -> dict[str, dict[str, Measured]]:
-    """Mixes by the name a prediction gives them (tenants joined by +), and their tenants."""
-    steady_ns = since_ns(run)
+def measured(run: RunData, steady_ns: Mapping[str, int] | None = None) -> dict[str, dict[str, Measured]]:
+    """Mixes by the name a prediction gives them (tenants joined by +), and their tenants; ``steady_ns``: see `solo`."""
+    steady_ns = since_ns(run) if steady_ns is None else steady_ns
     return {"+".join(mix.tenants): _in_condition(run, mix.tenants, steady_ns) for mix in run.info.plan.mixes}
 
 

@@ -17,6 +17,7 @@ from kts.physics.recorded import Measured, gpu_of, measured, mix_seconds, solo
 from kts.physics.sealing import Seal
 from kts.physics.summaries import plain, ratio
 from kts.stats.quantiles import QUANTILES, refusal
+from kts.stats.steadiness import since_ns
 
 SCORED: tuple[str, ...] = ("mean", "p50", "p95", "p99", "p999")
 MODEL = "prediction"
@@ -100,8 +101,9 @@ def score(prediction: Prediction, run: RunData) -> Score:
     Mixes are matched by the names of their tenants. p99 and the other quantiles are compared only where the
     measurement would have an interval for them.
     """
-    found = measured(run)
-    alone = {tenant.name: solo(run, tenant.name) for tenant in run.info.plan.tenants}
+    steady_ns = since_ns(run)
+    found = measured(run, steady_ns)
+    alone = {tenant.name: solo(run, tenant.name, steady_ns) for tenant in run.info.plan.tenants}
     tenants = tuple(
         _tenant(mix, name, clock, forecast, _Truth.of(clock, them[name], alone[name]), kind=_kind(prediction, forecast))
         for mix, them in found.items()

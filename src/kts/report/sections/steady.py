@@ -64,12 +64,18 @@ def words(summary: Summary) -> str:
 
 def title(summary: Summary) -> str:
     """Who warms up, changes, or is never steady."""
-    parts = []
-    for name, one in unsteady(summary).items():
-        out = f" ({one.left_out} iterations left out)" if one.left_out else ""
-        before = ", not before its first block" if one.unsettled else ""
-        parts.append(f"{name}: {KINDS[one.kind]}{before}{out}")
-    return "; ".join(parts)
+    return "; ".join(f"{name} {_said(one)}" for name, one in unsteady(summary).items())
+
+
+def _said(one: Steadiness) -> str:
+    match one.kind:
+        case "warm-up":
+            return f"warmed up ({one.left_out} iterations left out)"
+        case "no-steady-state":
+            return "is not steady"
+        case "flat":
+            return "was not steady before its first block"
+    return KINDS[one.kind]
 
 
 def _rows(name: str, one: Steadiness) -> Iterator[doc.Row]:

@@ -1,0 +1,63 @@
+"""A program that starts four times slower than it goes on: none of its first 200 iterations is in any figure."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from tests.helpers_cli import kts
+
+from kts.physics.recorded import measured, profile_of, solo
+from kts.stats.steadiness import since_ns
+from kts.store import open_run
+
+pytestmark = [pytest.mark.e2e, pytest.mark.alone]
+
+SLOW, MS = 200, 2.0
+PROGRAM = f"""
+import pathlib, sys, time
+for i in range(1_000_000):
+    if i == {SLOW}:
+        pathlib.Path(sys.argv[1]).write_text(str(time.monotonic_ns()))
+    begun = time.time_ns()
+    time.sleep({MS} / 1e3 * (4 if i < {SLOW} else 1))
+    print(f"KTS_APP,v1,program,{{i}},{{begun}},{{time.time_ns()}},nan,run", flush=True)
+"""
+
+
+def test_no_figure_of_a_run_or_a_prediction_holds_an_iteration_of_the_slow_start(tmp_path: Path) -> None:
+    """Otherwise the start of a program is taken for its life, as real ones showed: wrong by several times."""
+    (tmp_path / "program.py").write_text(PROGRAM, encoding="utf-8")
+    (tmp_path / "slow.yaml").write_text(
+        f"""
+name: slow
+device: cpu
+rounds: 4
+precision: null
+tenants:
+  program: {{workload: command, command: [{sys.executable}, program.py, warm_ns], seconds: 3.2}}
+  tiny: {{workload: tiny, think_ms: 4, seconds: 3.2}}
+""",
+        encoding="utf-8",
+    )
+    done = kts("run", "slow.yaml", "--out", "out", "--json", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    run = open_run(tmp_path / "out")
+    warm_ns = int((tmp_path / "warm_ns").read_text(encoding="utf-8"))
+    program = json.loads(done.stdout)["tenants"]["program"]
+    assert program["steadiness"]["kind"] == "warm-up"
+    assert since_ns(run)["program"] >= warm_ns
+    begun = [run.records("program", block.index)["submit_ns"] for block in run.blocks]
+    kept = sum(int(np.count_nonzero(rows >= warm_ns)) for rows in begun)
+    counted = program["response"]["solo"]["n"] + program["response"]["shared"]["n"]
+    assert 0.8 * kept <= counted <= kept
+    assert program["response"]["solo"]["p50"]["estimate"] < 2 * MS
+    assert program["overlap"]["unsteady"] > 50
+    every = [solo(run, "program").service_ms, *(mix["program"].service_ms for mix in measured(run).values())]
+    assert sum(map(len, every)) == counted
+    assert np.median(profile_of(run, "program").iterations.busy_ms) < 2 * MS
+    assert "steady-state.png" in {path.name for path in (tmp_path / "out").rglob("*")}
+    assert "Steady state" in (tmp_path / "out" / "results.md").read_text(encoding="utf-8")
