@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from kts.wire.appline import AppLine
 from kts.worker.tenants.sources import FromLines, FromRanges, FromTrips
+from kts.worker.tracing.calls import Calls
 from kts.worker.tracing.layout import EVENT, Kind, Level, Reason, State
 from kts.worker.tracing.reader import Batch
 from kts.worker.tracing.ring import TracedProcess
@@ -83,6 +84,17 @@ def test_launches_of_a_line_are_those_of_its_time_and_none_where_some_are_lost()
     assert records["waits"].tolist() == [1, 0, 0, 1]
 
 
+def test_calls_are_counted_by_their_begin_and_the_oldest_are_not_guessed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else an iteration of more calls than are kept would be told to have made fewer."""
+    monkeypatch.setattr("kts.worker.tracing.calls._KEPT", 8)
+    calls = Calls()
+    for first in range(0, 100, 10):
+        calls.add(batch(iterations(first, 1)).events)
+    begins = np.array([0, 60, 70, 90]) * MS
+    assert calls.within(begins, begins + 9 * MS)["launches"].tolist() == [0, 2, 2, 2]
+    assert calls.within(begins, begins + 9 * MS)["waits"].tolist() == [0, 1, 1, 1]
+
+
 def test_without_calls_lines_have_no_counts() -> None:
     """Else every run of an untraced program would carry columns of zeros."""
     line = AppLine(app="A", i=0, start_ns=time.time_ns(), end_ns=time.time_ns(), device_ms=1.0)
@@ -97,6 +109,16 @@ def test_copies_of_a_program_that_loads_its_data_are_no_iterations() -> None:
     assert source.settle()
     assert (source.again()["submit_ns"] // MS).tolist() == list(range(400, 600, 10))
     assert source.words() == "an iteration is a round trip: 2 launches"
+
+
+def test_a_program_that_never_waits_for_all_is_known_by_that() -> None:
+    """Else its owner would be told of no iterations, and not why."""
+    told = batch(iterations(10, 20))
+    told.events["stream"][::3] = 4  # its other launch, which nothing waits for
+    source = FromTrips(None)
+    assert len(source.take([], [told])) == 0
+    assert source.unfinished
+    assert not FromTrips(None).unfinished
 
 
 def test_a_program_that_only_copies_has_round_trips_all_the_same() -> None:

@@ -120,6 +120,11 @@ class Hearing:
         """Something tells of its iterations."""
         return self._chosen is not None and self._chosen.source.speaks
 
+    @property
+    def unfinished(self) -> bool:
+        """It has no round trips because something of its own is always in flight."""
+        return any(isinstance(one.source, FromTrips) and one.source.unfinished for one in self._candidates)
+
     def enough(self) -> bool:
         """It is warm: nothing better is to be expected by listening on."""
         first, *others = self._candidates

@@ -34,6 +34,7 @@ from kts.worker.tracing.reader import Tracing
 
 STOPWATCH = "as the program reports it"
 _OTHERS = 5
+_ALWAYS = "it never waits for all of its work, so something of its own is always in flight: name ranges, or print lines"
 _NOT_ITS_BUSINESS = ("KTS_TOKEN", "KTS_CONDUCTOR")
 
 
@@ -122,7 +123,7 @@ class ProgramTenant:
         if asked is None or not asked.needs_tracer or hearing.speaks:
             return
         what, remedy = "no round trips", "see whether it waits for the GPU at all"
-        why = tracer.unseen() or f"none within {_settle_s(self._work):g} s"
+        why = tracer.unseen() or (_ALWAYS if hearing.unfinished else "") or f"none within {_settle_s(self._work):g} s"
         if isinstance(asked, Ranges):
             what, remedy = f"no NVTX range named {shown(asked.name)}", "see whether it is built with NVTX"
             others = list(hearing.source.others) if isinstance(hearing.source, FromRanges) else []
@@ -137,6 +138,8 @@ class ProgramTenant:
     def _notes(self, hearing: Hearing, tracer: Tracer) -> tuple[str, ...]:
         """What its iterations are, and why its launches are not seen where they were looked for."""
         said = [hearing.source.words()] if hearing.source is not None and hearing.speaks else []
+        if not hearing.speaks and hearing.unfinished:
+            said.append(f"it has no round trips: {_ALWAYS}")
         return (*said, *self._unseen(tracer))
 
     def _unseen(self, tracer: Tracer) -> tuple[str, ...]:

@@ -195,6 +195,11 @@ class FromTrips:
         return any(thread.count for thread in self._threads.values())
 
     @property
+    def unfinished(self) -> bool:
+        """It hands work over, and has waited for some of it, but never for all."""
+        return not self.speaks and any(process.unfinished and process.waits for process in self._processes.values())
+
+    @property
     def left_out(self) -> int:
         """See Source."""
         return self._given_up + sum(thread.grouping.left_out for thread in self._threads.values())

@@ -129,6 +129,11 @@ class Trips:
         self._threads: dict[int, _Thread] = {}
         self._found: list[tuple[int, int, int, int, int, int]] = []
 
+    @property
+    def waits(self) -> int:
+        """How often its threads have waited in round trips that are not over."""
+        return sum(thread.waits for thread in self._threads.values())
+
     def add(self, events: Array) -> Array:
         """Round trips that end with one of ``events``, dtype `TRIP`, in the order in which they end."""
         events = events[_MATTERS[events["kind"]] & (events["flags"] & int(Flag.FAILED) == 0)]
