@@ -1,8 +1,8 @@
 """The pod of a tenant whose program runs in an image of its own: three containers, in this order. Pure.
 
-``bring`` (the worker's image) copies the launcher to a volume, and ends. ``program`` (the user's image, as that image's
-user) runs the launcher, and by it the program. ``worker`` (the worker's image) tells the launcher what to do. The slot
-is the program's. Nothing is asked of the user's image but a user other than root.
+``bring`` (the worker's image) copies launcher, tracer and CUPTI to a volume, and ends. ``program`` (the user's image,
+as that image's user) runs the launcher, and by it the program. ``worker`` (the worker's image) tells the launcher what
+to do. The slot is the program's. Nothing is asked of the user's image but a user other than root.
 """
 
 from __future__ import annotations
@@ -15,6 +15,13 @@ from kts.model.plan import Program
 BRING, PROGRAM, WORKER = "bring", "program", "worker"
 TOOLS_MOUNT, SHARED_MOUNT = "/kts/tools", "/kts/shared"
 SOCKET = f"{SHARED_MOUNT}/launcher.sock"
+TOLD = {
+    "KTS_LAUNCHER": SOCKET,
+    "KTS_TRACE_DIR": SHARED_MOUNT,
+    "KTS_TRACE_LIBRARY": f"{TOOLS_MOUNT}/libkts_trace.so",
+    "KTS_CUPTI": f"{TOOLS_MOUNT}/libcupti.so",
+}
+"""Where worker and program have what they share. CUPTI is only there if the worker's image has one."""
 SHARED_BYTES = "256Mi"
 DEFAULT_CONTAINER = {"kubectl.kubernetes.io/default-container": WORKER}
 """Whose log kubectl shows: the worker passes on what the program prints."""
@@ -49,7 +56,7 @@ def spec_of(spec: Object, work: Program, worker: Object, *, see_nvml: bool) -> O
     }
     watching = {
         **kts,
-        "env": [*kts["env"], *_variables({"KTS_LAUNCHER": SOCKET, **nvml})],
+        "env": [*kts["env"], *_variables({**TOLD, **nvml})],
         "volumeMounts": [*kts["volumeMounts"], _mount(_SHARED, SHARED_MOUNT)],
     }
     return {

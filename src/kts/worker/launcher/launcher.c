@@ -103,7 +103,8 @@ static void send(long worker, const void *data, u64 bytes) {
     if (syscall6(SENDTO, worker, (long)data, (long)bytes, 0x4000 /* no SIGPIPE */, 0, 0) < 0) die("the worker is gone");
 }
 
-/* H: version, then which GPUs this container has, as far as it shows: NVIDIA_VISIBLE_DEVICES, and names in /dev. */
+/* H: version, then what the worker must know of this container: variables of its own that name GPUs or injected
+ * libraries, and the names of GPUs in /dev. */
 static void greet(long worker, char **environment) {
     struct { byte kind; char text[4096]; } said;
     u64 used = 0;
@@ -112,7 +113,8 @@ static void greet(long worker, char **environment) {
     said.text[used++] = '0' + VERSION;
     said.text[used++] = 0;
     for (char **one = environment; *one; one++)
-        if (begins(*one, "NVIDIA_VISIBLE_DEVICES=") && length(*one) < 2048) {
+        if ((begins(*one, "NVIDIA_VISIBLE_DEVICES=") || begins(*one, "CUDA_INJECTION64_PATH=") ||
+             begins(*one, "NVTX_INJECTION64_PATH=")) && used + length(*one) < 3000) {
             memcpy(said.text + used, *one, length(*one) + 1);
             used += length(*one) + 1;
         }

@@ -7,8 +7,9 @@ One socket (Unix, SEQPACKET, so that a message is a message), made by the worker
             descriptors, the write ends of two pipes: output, errors
 ``P`` ``R`` stop its process group, let it go on
 ``T`` ``K`` end the group: politely (SIGTERM and SIGCONT), by force
-``H``       from the launcher, first: version (a digit), a zero, and words with a zero behind each: the container's
-            NVIDIA_VISIBLE_DEVICES if it is set, and the names in its /dev that begin with nvidia and a digit
+``H``       from the launcher, first: version (a digit), a zero, and words with a zero behind each: of the container's
+            variables NVIDIA_VISIBLE_DEVICES, CUDA_INJECTION64_PATH and NVTX_INJECTION64_PATH, as far as they are set;
+            and the names in its /dev that begin with nvidia and a digit
 ``B``       the program has begun: 0 (i32), how many processes of its container were killed for memory (u64), bytes of
             memory that it may use (u64; 0: no limit)
 ``F`` ``X`` it could not be started: errno; it ended: the status as wait() tells it; with the same two numbers
@@ -50,12 +51,13 @@ class Launcher:
     """Implements `kts.worker.tenants.process.Launch`, once `join` has returned.
 
     ``gpus``: what the program's container says of its GPUs: NVIDIA_VISIBLE_DEVICES (empty if that is not set) and the
-    numbers of the devices in its /dev.
+    numbers of the devices in its /dev. ``environment``: its variables that name libraries to be injected.
     """
 
     def __init__(self, path: Path) -> None:
         """Listens at ``path``. SetupError if it cannot."""
         self.gpus: tuple[str, tuple[int, ...]] = ("", ())
+        self.environment: dict[str, str] = {}
         self._path = path
         self._connection: socket.socket | None = None
         self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -86,7 +88,8 @@ class Launcher:
         version, *words = said[1:].decode(errors="replace").split("\0")
         if said[:1] != b"H" or version != VERSION:
             raise SetupError(f"the launcher speaks version {version}, this worker {VERSION}", "use one kts image")
-        visible = next((w.partition("=")[2] for w in words if w.startswith("NVIDIA_VISIBLE_DEVICES=")), "")
+        self.environment = {name: value for name, is_one, value in (w.partition("=") for w in words) if is_one}
+        visible = self.environment.pop("NVIDIA_VISIBLE_DEVICES", "")
         numbers = sorted(int(rest) for w in words if (rest := w.removeprefix("nvidia")).isdecimal() and rest != w)
         self.gpus = (visible, tuple(numbers))
 

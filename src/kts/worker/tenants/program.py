@@ -149,9 +149,8 @@ class ProgramTenant:
 
     def _environment(self) -> dict[str, str]:
         """Of the program; on top of its container's, where it has one."""
-        if self._launcher is not None:
-            return {} if "PYTHONUNBUFFERED" in self._work.env else {"PYTHONUNBUFFERED": "1"}
-        env = {key: value for key, value in os.environ.items() if key not in _NOT_ITS_BUSINESS}
+        own = os.environ if self._launcher is None else self._launcher.environment
+        env = {key: value for key, value in own.items() if key not in _NOT_ITS_BUSINESS}
         return env | {"PYTHONUNBUFFERED": "1"} | self._work.env
 
     def _launch(self, argv: Sequence[str], env: Mapping[str, str]) -> Process:
