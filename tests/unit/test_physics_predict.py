@@ -23,7 +23,7 @@ from kts.physics.rules import as_burst
 from kts.physics.simulate import simulate
 from kts.physics.summaries import plain
 from kts.physics.validate import MODEL, score
-from kts.physics.values import Interval, Packed, bursts, make_profile
+from kts.physics.values import Interval, Iterations, Packed, bursts, make_profile
 from kts.physics.whatif import Question, at_rate, what_if
 
 QUICK = Effort(iterations=2000, budget=100_000, seconds=60.0, replicates=30)
@@ -362,3 +362,28 @@ def test_a_prediction_file_gives_back_the_prediction() -> None:
     assert decode_prediction(encode(made), "p") == made
     assert isinstance(made.mixes[0].tenants["fft"].response, Figures)
     assert bursts([1.0], 0.0).n == 1
+
+
+def test_a_tenant_of_two_round_trips_is_predicted_to_wait_for_a_slice_in_each() -> None:
+    """Else waits would reach the file and not the figures. Beside a tenant that always has work each trip waits for a
+    yield, a slice and a switch, which the single-burst rule counts once; alone they cost nothing but their notice."""
+    nan, n = np.nan, 400
+    them = Iterations(
+        np.arange(n + 1) * 2,
+        np.tile([0.0, 0.5], n),
+        np.tile([0.25, 0.5], n),
+        np.full(n, 0.05),
+        wait_ms=np.tile([0.0, nan], n),
+        notice_ms=np.tile([0.02, nan], n),
+    )
+    alone = np.full(2000, 0.25 + 0.02 + 0.5 + 0.5 + 0.05)
+    profiles = {
+        "two": make_profile("two", them, GPU, solo_service_ms=alone),
+        "always": profile("always", 30.0, arrivals=Closed()),
+    }
+    busy = replace(profiles["always"], retire=Packed.of_ms(np.zeros(500)))
+    found = Predictor({**profiles, "always": busy}, MARK, QUICK).mix(["two", "always"]).tenants["two"]
+    turn = 0.1 + 2.0 + 0.18  # the neighbour's, and the switches to it and back
+    assert found.response.p50.value == pytest.approx(2 * turn + 0.25 + 0.5, abs=1e-3)
+    assert found.solo.p50 == pytest.approx(alone[0])
+    assert found.baselines["single-burst"].p50 == pytest.approx(turn + alone[0] - 0.05, abs=1e-3)

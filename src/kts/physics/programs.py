@@ -15,6 +15,7 @@ import numpy as np
 
 from kts.errors import DataError
 from kts.model.records import clock_ms
+from kts.physics.alone import ends_ms
 from kts.physics.values import Flags, Floats, Ints, Iterations
 from kts.wire.recording import NO_WAIT, Launches, Stretch, unpacked
 
@@ -81,8 +82,8 @@ def joined(plain: Stretch, calls: Launches, traced: Stretch, launches: Launches)
     except ValueError as error:
         raise DataError(f"the recording makes no profile: {error}", "profile it again") from error
     partner, alike = _partners(known, seen)
-    them, end_ms = _noticed(*_host(known, seen, partner, alike))
-    retire = np.maximum(known.service_ms[partner] - end_ms, 0.0)
+    them = _noticed(*_host(known, seen, partner, alike))
+    retire = np.maximum(known.service_ms[partner] - ends_ms(them), 0.0)
     pause = pauses_ms(plain)
     return Joined(
         iterations=_plain(replace(them, retire_ms=retire)),
@@ -141,9 +142,9 @@ def _host(known: Listed, seen: Listed, partner: Ints, alike: Flags) -> tuple[Ite
     return replace(them, offset_ms=offset, wait_ms=wait), waited
 
 
-def _noticed(them: Iterations, waited_ms: Floats) -> tuple[Iterations, Floats]:
-    """With what lies between the end of the queue and the host's going on: what the model's queue leaves of each wait.
-    And when all work of each iteration has ended alone, from submission, shape ``(n,)``."""
+def _noticed(them: Iterations, waited_ms: Floats) -> Iterations:
+    """With what lies between the end of the queue and the host's going on: what the model's queue leaves of each
+    wait."""
     assert them.wait_ms is not None
     launches = len(them.offset_ms)
     waits = np.flatnonzero(~np.isnan(them.wait_ms))
@@ -159,13 +160,7 @@ def _noticed(them: Iterations, waited_ms: Floats) -> tuple[Iterations, Floats]:
     free = np.maximum(empty[waiting], begun)
     notice = np.zeros(launches)
     notice[waits] = np.maximum(begun + waited_ms[waits] - free, 0.0)
-    lasts = np.zeros(len(begins))  # how long each stretch holds up the next
-    lasts[waiting] = free + notice[waits]
-    ending = np.append(begins[1:], launches)
-    last = np.isin(ending, them.first[1:])
-    before = np.cumsum(lasts) - lasts
-    opening = np.flatnonzero(~resumed)
-    return replace(them, notice_ms=notice), empty[last] + before[last] - before[opening]
+    return replace(them, notice_ms=notice)
 
 
 def queues_empty_ms(stretch: Ints, lane: Ints, offset_ms: Floats, duration_ms: Floats) -> Floats:
