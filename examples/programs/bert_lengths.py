@@ -7,7 +7,7 @@ import torch
 from transformers import BertConfig, BertForSequenceClassification
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
-BATCH = 8
+BATCH = 8 if DEVICE == "cuda" else 1
 
 
 @torch.inference_mode()
@@ -25,7 +25,7 @@ def main() -> None:
         scores = model(tokens.to(DEVICE), attention_mask=mask.to(DEVICE)).logits.softmax(-1)
         labels = scores.argmax(-1).cpu()
         done += len(labels)
-        if done % (50 * BATCH) == 0:
+        if done % (20 * BATCH) == 0:
             print(f"{done / (time.perf_counter() - began):.1f} texts/s", flush=True)
 
 

@@ -103,7 +103,7 @@ def test_a_program_that_is_not_there_is_told(folder: Path) -> None:
 
 def test_ctrl_c_keeps_what_was_measured_and_ends_the_program(folder: Path) -> None:
     """Else an impatient user would lose everything, or leave programs on the device."""
-    process = start("run", *OPTIONS, "--rounds", "20", "--iterations", "4000", "--out", "run", *OWN, cwd=folder)
+    process = start("run", *OPTIONS, "--rounds", "20", "--iterations", "800", "--out", "run", *OWN, cwd=folder)
     events = folder / "run" / "events.jsonl"
     deadline_s = time.monotonic() + DEADLINE_S
     while not events.exists() or events.read_text(encoding="utf-8").count('"block-ended"') < 4:
@@ -115,7 +115,7 @@ def test_ctrl_c_keeps_what_was_measured_and_ends_the_program(folder: Path) -> No
     assert process.returncode == 130, shown
     assert "Traceback" not in shown
     summary = json.loads((folder / "run" / "summary.json").read_text(encoding="utf-8"))
-    assert summary["tenants"]["own"]["response"]["solo"]["n"] > 100
+    assert summary["tenants"]["own"]["response"]["solo"]["n"] > 20
     assert not [line for line in _commands() if str(folder) in line]
 
 

@@ -30,6 +30,7 @@ tenants:
     workload: command
     command: {command}
     seconds: 20
+    settle_seconds: 60
   light: {{workload: fft, target_ms: 2, think_ms: 20, seconds: 20}}
   heavy: {{workload: gemm, target_ms: 20, seconds: 20}}
   copy: *program

@@ -70,7 +70,7 @@ class Opened(Message, frozen=True, kw_only=True):
 SILENT = "no KTS_APP line came from it, and no round trip to a GPU was seen, before it was to be ready"
 SPEAK = (
     "print one line per iteration, as docs/formats.md says; where its first one takes longer to come, allow for that: "
-    "KTS_SETTLE_S=60"
+    "settle_seconds in its experiment, or KTS_SETTLE_S=120 in the environment of kts"
 )
 """What to do about it."""
 
