@@ -9,6 +9,7 @@ from tests.helpers_conduct import DEVICE, Puppets, S, make_plan, make_records, s
 from kts.conduct import events as ev
 from kts.conduct.ports import WorkerExit
 from kts.conduct.roster import Limits
+from kts.model.plan import Program
 from kts.model.run import DeviceInfo, Outcome
 from kts.wire import messages as msg
 from kts.wire.framing import make_chunk
@@ -400,3 +401,18 @@ def test_a_run_about_a_tenant_without_iterations_ends_before_it_measures(subject
         assert "KTS_SETTLE_S" in puppets.outcome.remedy
     else:
         assert puppets.machine.outcome is None
+
+
+@pytest.mark.parametrize(("solo_ms", "ends"), [(3000.0, True), (600.0, False)])
+def test_a_run_whose_blocks_hold_no_iteration_ends_before_it_measures(solo_ms: float, ends: bool) -> None:
+    """Otherwise a training step of seconds would be measured for minutes, and every figure refused."""
+    plan = make_plan(subject="fft")
+    own = msgspec.structs.replace(plan.tenants[0], work=Program(command=("x",)), iterations=None, seconds=4.0)
+    puppets = Puppets(msgspec.structs.replace(plan, tenants=(own, plan.tenants[1])))
+    for name in ("fft", "gemm"):
+        puppets.join(name)
+    puppets.say("fft", msg.Ready(size=None, solo_ms=solo_ms))
+    assert (puppets.machine.outcome is not None) == ends
+    if ends:
+        assert "takes 3 s alone: a block of 2 s" in puppets.outcome.reason
+        assert "--iterations" in puppets.outcome.remedy

@@ -45,6 +45,8 @@ MAX_REFUSALS_LOGGED = 20
 """A stranger that knocks all day must not fill the disk."""
 LONGEST_LEAD_MS = 2000.0
 """A tenant of longer iterations begins at most so long before the window opens."""
+WHOLE = 3
+"""So many iterations of a program must fit into a block: one begins before it, and company may make them longer."""
 UNKNOWN_CYCLE_MS = 100.0
 """Stands for the cycle of a program that says nothing of its iterations."""
 
@@ -198,10 +200,23 @@ class Machine:
         self._out.append(ev.Introduce(info=self._roster.info(tenant)))
         self._log("calibrated", tenant=tenant, size=ready.size, solo_ms=ready.solo_ms)
         self._note(tenant, ready.notes)
-        if tenant == self.plan.subject and (why := ready.silence):
-            self._abort("failed", f"{tenant} has no iterations: {why}", msg.SPEAK, SetupError.exit_code)
+        if tenant == self.plan.subject and (why := self._unmeasurable(tenant, ready)):
+            self._abort("failed", *why, SetupError.exit_code)
             return
         self._calibrate_next()
+
+    def _unmeasurable(self, tenant: str, ready: msg.Ready) -> tuple[str, str] | None:
+        """Why there will be no figures of it, and what to do; None where there may be."""
+        if ready.silence:
+            return f"{tenant} has no iterations: {ready.silence}", msg.SPEAK
+        asked = self.plan.tenant(tenant)
+        if asked.work.in_thread or asked.seconds is None or ready.solo_ms is None:
+            return None
+        block_s, took_s = asked.seconds / self.plan.rounds, ready.solo_ms / 1e3
+        if WHOLE * took_s <= block_s:
+            return None
+        what = f"an iteration of {tenant} takes {took_s:.3g} s alone: a block of {block_s:.3g} s may hold no whole one"
+        return what, "ask for a number of iterations (--iterations 100), or for fewer and so longer blocks (--rounds 3)"
 
     # measuring
 
