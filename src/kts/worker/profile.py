@@ -22,7 +22,7 @@ from kts.worker.devices.cuda import SmClock
 from kts.worker.failures import failed
 from kts.worker.iteration import Watch
 from kts.worker.loop import exempt_from_collection
-from kts.worker.program_profile import record_program
+from kts.worker.program_profile import record_program, steady_part
 from kts.worker.stretch import MOST, MOST_TRACED, KeepingOutlet, Stretches
 from kts.worker.tenants import Runner, runner_for
 from kts.worker.tenants.kernel import KernelTenant
@@ -72,11 +72,13 @@ def record(request: Request, program: Runner, info: DeviceInfo, size: int | None
     outlet = KeepingOutlet(seconds, SmClock(info.uuid) if info.kind == "cuda" else None)
     if not isinstance(program, KernelTenant):
         program.run(stretches.start(MOST, 0), outlet)
-        plain = Stretch(records=stretches.whole(outlet).tobytes())
-        return Recording(tenant=tenant.name, device=info, size=size, plain=plain, note="its own iterations")
+        rows, said = steady_part(stretches.whole(outlet))
+        note = "; ".join(("its own iterations", *said))
+        return Recording(tenant=tenant.name, device=info, size=size, plain=Stretch(records=rows.tobytes()), note=note)
     watch = Watch()
     program.run_watched(stretches.start(MOST, 0), outlet, watch)
-    plain = Stretch(records=stretches.whole(outlet).tobytes(), issue_ns=packed(watch.issue_ns))
+    rows, said = steady_part(stretches.whole(outlet))
+    plain = Stretch(records=rows.tobytes(), issue_ns=packed(watch.issue_ns[-len(rows) :]))
     queued_ms = _queued_ms(program, plain) if info.kind == "cuda" else None
     held = program.device.held_bytes()
     cold = _cold(program, stretches)
@@ -89,7 +91,7 @@ def record(request: Request, program: Runner, info: DeviceInfo, size: int | None
         cold=cold,
         traced=traced,
         launches=launches,
-        note=note,
+        note="; ".join((note, *said)),
         queued_ms=queued_ms,
         held_bytes=held,
         sm_clock_mhz=statistics.median(outlet.clocks_mhz) if outlet.clocks_mhz else None,

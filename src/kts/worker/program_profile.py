@@ -58,7 +58,7 @@ def record_program(program: Traced, info: DeviceInfo, stretches: Stretches) -> R
     calls, outlet = Kept(), KeepingOutlet(stretches.seconds)
     program.keep(calls)
     program.run(stretches.start(MOST, 0), outlet)
-    rows, said = _steady(stretches.whole(outlet))
+    rows, said = steady_part(stretches.whole(outlet))
     bare = Recording(tenant=stretches.tenant.name, device=info, size=None, plain=Stretch(records=rows.tobytes()))
     try:
         traced, seen = _with_kernels(program, calls, stretches)
@@ -78,7 +78,7 @@ def record_program(program: Traced, info: DeviceInfo, stretches: Stretches) -> R
     )
 
 
-def _steady(rows: Records) -> tuple[Records, tuple[str, ...]]:
+def steady_part(rows: Records) -> tuple[Records, tuple[str, ...]]:
     """The iterations that count, and what is to be said of the others."""
     found: Course = course(clock_ms(rows, "service"))
     if not found.steady:
