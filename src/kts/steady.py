@@ -53,6 +53,7 @@ FAR = 1.5
 
 _LASTING = 0.2
 _FURTHER = 1.5
+_LONG = 2.0
 _SCALES_HELD = 12
 _SHORTEST_SCALE = 5
 _CHI_SQUARE_MEDIAN = 0.4549
@@ -164,7 +165,10 @@ class _Part:
 
 def _lead(parts: list[_Part], n: int, gap: float, rest_share: float) -> int:
     """How many of the first parts are a slow start: each is slower than the rest by ``gap`` (log), by more than the
-    lasting levels of the rest differ, and, if they do not only get faster, by more than they differ. 0: none."""
+    lasting levels of the rest differ, and, if they do not only get faster, by more than they differ. 0: none.
+
+    A single change late in the series may also be a host's; so one long part must be slower by more.
+    """
     for lead in range(len(parts) - 1, 0, -1):
         before, rest = parts[:lead], parts[lead:]
         held = sum(len(part.logs) for part in rest)
@@ -175,7 +179,8 @@ def _lead(parts: list[_Part], n: int, gap: float, rest_share: float) -> int:
         top, bottom = max(p.level for p in lasting), min(p.level for p in lasting)
         slow = [p.level for p in before]
         wanders = max(slow) - min(slow) if sorted(slow, reverse=True) != slow else 0.0
-        if min(slow) - top < max(gap, wanders, _FURTHER * (top - bottom)):
+        once = 1 + _LONG * (n - held) / n if lead == 1 else 1.0
+        if min(slow) - top < max(gap * once, wanders, _FURTHER * (top - bottom)):
             continue
         if all(slow.above(fast) >= APART for slow in before for fast in lasting):
             return lead

@@ -111,6 +111,14 @@ def test_what_changes_to_its_end_has_no_steady_state(growth: Floats) -> None:
     assert course(np.random.default_rng(4).lognormal(0, 0.03, 500) * growth).kind == "no-steady-state"
 
 
+def test_half_of_a_run_on_a_busier_host_is_no_slow_start() -> None:
+    """Otherwise one of two rounds is left out when the host was busy in the first."""
+    rng = np.random.default_rng(12)
+    levels = np.repeat([1.35, 1.0], 300)
+    assert course(rng.lognormal(0, 0.05, 600) * levels).first == 0
+    assert course(rng.lognormal(0, 0.05, 600) * np.repeat([1.35, 1.0], [60, 540])).first == 60
+
+
 def test_a_start_that_is_nearly_all_has_no_steady_state() -> None:
     """Otherwise the figures of a short run are those of its warm-up."""
     values = np.random.default_rng(5).lognormal(0, 0.1, 240)
