@@ -85,16 +85,21 @@ class Traced:
             for a, b in itertools.pairwise(edges):
                 self._event(a, b, what, flags & ~Flag.WAITED, stream, inner if nested else own, 0, detail, device=True)
 
-    def record(self, stream: int = 0, *, counts: bool = True) -> None:
+    def record(self, stream: int = 0, *, counts: bool = True, event: int = 1) -> None:
         """Records an event. ``counts``: it is a launch of no duration."""
         begin, self.now = self.now, self.now + CALL_NS
-        self._event(begin, self.now, Kind.RECORD, 0, stream, 0, 0, 1)
+        self._event(begin, self.now, Kind.RECORD, 0, stream, 0, 0, event)
         if counts:
             self.offset.append(self.now + USUAL_NS - self._submit - self._held)
             self.duration.append(0)
             self.waited.append(-1)
             self.counts[-1] += 1
             self._waits_since, self._returned, self._ready = None, self.now, self.now + USUAL_NS
+
+    def ask(self, event: int) -> None:
+        """Queries an event, which answers "done"."""
+        begin, self.now = self.now, self.now + 700
+        self._event(begin, self.now, Kind.QUERY, 0, 0, 0, 0, event)
 
     def wait(self, kind: Kind = Kind.WAIT, notice_ns: int = 2000) -> None:
         """Waits until all streams are empty."""

@@ -13,9 +13,13 @@ from tests.helpers_tracer import standin
 
 from kts.physics.files import decode_profile
 from kts.physics.kinds import kind_of
-from kts.physics.values import Profile
+from kts.physics.simulate import SharingModel, Stream, simulate
+from kts.physics.values import Iterations, Profile, bursts
 
 pytestmark = [pytest.mark.e2e, pytest.mark.alone]
+
+SLICE_MS, PREEMPT_MS, YIELD_MS = 2.0, 0.2, 0.1
+SHARING = SharingModel(slice_ms=SLICE_MS, preempt_ms=(PREEMPT_MS,), yield_ms=(YIELD_MS,), wake_ms=(YIELD_MS,))
 
 
 def profiled(folder: Path, seconds: float, *options: str, **shape: Any) -> Profile:
@@ -45,3 +49,21 @@ def test_a_program_with_two_round_trips_has_their_launches_and_waits_and_not_its
     assert them.duration_ms.max() < 2 * 0.04, "kernels of its slow start take 0.16 ms"
     solo = made.solo_service.ms
     assert np.median(solo[:50]) < 2 * np.median(solo)
+    _beside_one_that_never_rests(them)
+
+
+def _beside_one_that_never_rests(them: Iterations, n: int = 2000) -> None:
+    """Each round trip waits for slices of the other: as many as its host lets pass until it hands the next one over."""
+    mine = Stream(them, np.arange(n) % them.n, think_ms=np.zeros(n))
+    other = Stream(bursts(np.full(n, 50.0), 0.0), np.arange(n), think_ms=np.zeros(n))
+    done = simulate([mine, other], SHARING).tenants[0]
+    assert them.wait_ms is not None
+    assert them.notice_ms is not None
+    first = them.first[:-1]
+    middle = them.notice_ms[first] + them.offset_ms[first + 1] - them.wait_ms[first]
+    between = them.retire_ms + np.roll(them.offset_ms[first], -1)
+    slices = np.maximum(np.ceil((np.array([middle, between]) - YIELD_MS) / SLICE_MS), 1)
+    expected = them.busy_ms + (slices * SLICE_MS + PREEMPT_MS + YIELD_MS).sum(axis=0)
+    cycles = np.diff(done.submit_ms)
+    assert np.median(cycles) == pytest.approx(np.median(expected), rel=0.01)
+    assert np.mean(cycles) == pytest.approx(expected.mean(), rel=0.03)

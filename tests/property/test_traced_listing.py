@@ -213,6 +213,25 @@ def test_a_wait_of_one_thread_does_not_hold_another_that_launches_meanwhile() ->
     assert (np.diff(offset.reshape(-1, 3))[:, 0] > 50_000).all(), "it is time of the host"
 
 
+def test_only_a_query_of_the_last_work_is_a_wait() -> None:
+    """Otherwise a library that asks whether a buffer is free makes the model's host wait for the GPU in the middle."""
+    one = Traced()
+    for _ in range(4):
+        one.begin()
+        one.launch(50_000)
+        one.record(event=5)
+        one.ask(5)
+        one.launch(50_000)
+        one.ask(5)
+        one.ask(77)
+        one.launch(20_000)
+        one.wait()
+        one.end()
+        one.host(9_000)
+    _, _, _, wait, *_ = columns(listed([one.events], one.records).launches)
+    assert (wait.reshape(4, -1) != NO_WAIT).tolist() == [[False, True, False, False]] * 4
+
+
 def test_processes_have_correlations_of_their_own() -> None:
     """Otherwise a server's second worker gets the kernels of its first."""
     a, b = program(4), Traced()

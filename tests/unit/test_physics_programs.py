@@ -12,7 +12,7 @@ from kts.model.plan import Program, Tenant
 from kts.model.run import DeviceInfo
 from kts.physics.kinds import kind_of
 from kts.physics.profiling import profile_of_recording
-from kts.physics.programs import joined, queues_empty_ms
+from kts.physics.programs import joined
 from kts.wire.recording import Launches, Recording, Stretch, format_result, parse_result
 from kts.worker.tracing.layout import Flag, Kind
 from kts.worker.tracing.listed import listed
@@ -111,15 +111,6 @@ def test_iterations_that_made_other_calls_shrink_by_what_the_host_took_less() ->
     assert them.first[1] in (32, 37)
     last = them.offset_ms[them.first[1:] - 1]
     assert np.median(last) == pytest.approx(0.26, rel=0.15), "as the untraced host, not twice that"
-
-
-def test_lanes_run_side_by_side_and_a_lane_one_after_the_other() -> None:
-    """Otherwise a copy behind kernels is waited for twice."""
-    stretch = np.array([0, 0, 0, 1, 1])
-    ends = queues_empty_ms(
-        stretch, np.array([0, 1, 0, 0, 0]), np.array([0.0, 0.1, 0.2, 5.0, 9.0]), np.array([1.0, 3.0, 1.0, 1.0, 1.0])
-    )
-    np.testing.assert_allclose(ends, [3.1, 10.0])
 
 
 def test_a_program_without_launches_keeps_its_pauses() -> None:

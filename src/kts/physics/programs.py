@@ -149,33 +149,15 @@ def _noticed(them: Iterations, waited_ms: Floats) -> Iterations:
     launches = len(them.offset_ms)
     waits = np.flatnonzero(~np.isnan(them.wait_ms))
     begins = np.union1d(them.first[:-1], waits + 1)  # of each stretch without a wait
-    resumed = ~np.isin(begins, them.first[:-1])
-    since = np.where(resumed, them.wait_ms[begins - 1], 0.0)  # on the host's clock
-    stretch = np.repeat(np.arange(len(begins)), np.diff(np.append(begins, launches)))
-    offset = them.offset_ms - since[stretch]
-    lane = np.zeros(launches, dtype=np.int64) if them.lane is None else them.lane
-    empty = queues_empty_ms(stretch, lane, offset, them.duration_ms)
-    waiting = stretch[waits]
+    since = np.where(np.isin(begins, them.first[:-1]), 0.0, them.wait_ms[begins - 1])  # on the host's clock
+    first = np.append(begins, launches)
+    offset = them.offset_ms - np.repeat(since, np.diff(first))
+    empty = ends_ms(Iterations(first, offset, them.duration_ms, np.zeros(len(begins)), lane=them.lane))
+    waiting = np.searchsorted(begins, waits, side="right") - 1
     begun = them.wait_ms[waits] - since[waiting]
-    free = np.maximum(empty[waiting], begun)
     notice = np.zeros(launches)
-    notice[waits] = np.maximum(begun + waited_ms[waits] - free, 0.0)
+    notice[waits] = np.maximum(begun + waited_ms[waits] - np.maximum(empty[waiting], begun), 0.0)
     return replace(them, notice_ms=notice)
-
-
-def queues_empty_ms(stretch: Ints, lane: Ints, offset_ms: Floats, duration_ms: Floats) -> Floats:
-    """When all launches of each stretch (numbered from 0, rising) have ended on a GPU of its own, shape
-    ``(stretches,)``: those of a lane run one after the other, lanes side by side.
-
-    The end of a lane is the largest, over its launches, of offset and the durations from it on.
-    """
-    order = np.lexsort((lane, stretch))
-    behind = np.cumsum(duration_ms[order])
-    slack = offset_ms[order] - (behind - duration_ms[order])
-    first = np.flatnonzero(np.append(True, (np.diff(stretch[order]) != 0) | (np.diff(lane[order]) != 0)))
-    last = np.append(first[1:], len(order)) - 1
-    ends = np.maximum.reduceat(slack, first) + behind[last]
-    return np.asarray(np.maximum.reduceat(ends, np.searchsorted(stretch[order][first], np.arange(stretch[-1] + 1))))
 
 
 def _plain(them: Iterations) -> Iterations:

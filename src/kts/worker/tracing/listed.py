@@ -7,7 +7,8 @@ hands work over holds nothing up: it is time of the host. So is one before the f
 launch is the iteration's end, and not listed.
 
 A copy that waits by itself, or is followed by a wait (where memory is pageable, a driver waits in the copy), waits
-from its own begin on. A query that answers "done" ends a wait that began when the last launch had returned: it polled.
+from its own begin on. A query that answers "done" of a stream, or of an event behind the last launch, ends a wait that
+began when the last launch had returned: it polled.
 
 Streams are lanes where work of several ran at the same time, else all are one lane.
 """
@@ -83,6 +84,7 @@ def listed(
     outside = _outside(did, place, inside, submit[~lost], retire[~lost]) if seen and not lost.all() else 0.0
     if usual_ns is None:
         usual_ns = did.usual_ns(calls, place)
+    inside &= ~_stale(calls)
     calls, which, place = calls[inside], which[inside], place[inside]
     hands = _hands(calls)
     if seen:  # a copy or memset for which the GPU did nothing is none
@@ -207,6 +209,24 @@ def _hands(calls: Events) -> Bools:
     return np.asarray((work & ~nothing) | ((calls["kind"] == Kind.RECORD) & ~copied))
 
 
+def _stale(calls: Events) -> Bools:
+    """Which are queries of an event behind which more was handed over, or that was never recorded here: libraries ask
+    so whether memory is free, and wait for nothing."""
+    events = np.isin(calls["kind"], (Kind.RECORD, Kind.QUERY)) & (calls["detail"] > 0)
+    at = np.flatnonzero(events)
+    by_event = at[np.lexsort((at, calls["detail"][at], calls["process"][at]))]
+    asked, number = calls[by_event], np.arange(len(by_event))
+    latest = np.maximum.accumulate(np.where(asked["kind"] == Kind.RECORD, number, -1))
+    record = asked[np.maximum(latest, 0)]
+    same = (latest >= 0) & (record["detail"] == asked["detail"]) & (record["process"] == asked["process"])
+    recorded = np.where(same, by_event[np.maximum(latest, 0)], -1)
+    work = np.maximum.accumulate(np.where(np.isin(calls["kind"], _WORK), np.arange(len(calls)), -1))
+    stale = np.zeros(len(calls), np.bool_)
+    stale[by_event] = (asked["kind"] == Kind.QUERY) & (recorded < work[by_event])
+    stale[by_event] |= (asked["kind"] == Kind.QUERY) & ~same
+    return stale
+
+
 def _stream(calls: Events) -> Events:
     return calls[["process", "context", "stream"]]
 
@@ -306,9 +326,11 @@ def _apart(hand: Events, did: Did, rows: Ints) -> Bools:
 def _lanes(hand: Events, did: Did, rows: Ints) -> Ints:
     """The stream of each, numbered as they appear, where those of several ran at the same time; else all 0."""
     lane = np.zeros(len(hand), dtype=np.int64)
-    _, first, stream = np.unique(_stream(hand), return_index=True, return_inverse=True)
     there = rows >= 0
-    if len(first) == 1 or not there.any():
+    if not there.any():
+        return lane
+    _, first, stream = np.unique(_stream(hand), return_index=True, return_inverse=True)
+    if len(first) == 1:
         return lane
     begin, end = did.begin_ns[rows[there]], did.end_ns[rows[there]]
     apiece = sum(_covered(begin[ours], end[ours]) for k in range(len(first)) if (ours := stream[there] == k).any())
