@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
@@ -69,7 +69,7 @@ def decode(
     try:
         raw = without_mark(raw)
         if newest is not None:
-            _check_version(raw, name, newest)
+            _check_version(raw, kind, name, newest)
         value = _converted(raw, kind, upgrade) if upgrade else msgspec.json.decode(raw, type=kind)
         check(value)
     except UnicodeError as error:
@@ -116,13 +116,18 @@ def ordered(lo: float | None, value: float | None, hi: float | None) -> bool:
     return told == sorted(told) and told[0] >= 0 and math.isfinite(told[-1])
 
 
-def _check_version(raw: bytes, name: str, newest: int) -> None:
+def _check_version(raw: bytes, kind: type[Any], name: str, newest: int) -> None:
     try:
         schema = msgspec.json.decode(raw, type=_Versioned).schema
     except msgspec.ValidationError:
         return  # no object, or its schema is no number: decoding says so in the words of the whole
-    if schema > newest:
+    if schema > newest and _looks_like(kind, msgspec.json.decode(raw, type=dict[str, msgspec.Raw])):
         raise newer(name, schema, newest)
+
+
+def _looks_like(kind: type[Any], keys: Collection[str]) -> bool:
+    """Whether such files have most of these keys: files of other kinds have schemas of their own."""
+    return 2 * sum(key in kind.__struct_encode_fields__ for key in keys) >= len(keys)
 
 
 def newer(name: object, schema: int, newest: int) -> DataError:
