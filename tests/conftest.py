@@ -1,10 +1,14 @@
-"""How tests are spread over processes (``--dist loadgroup``)."""
+"""How tests are spread over processes."""
 
 from __future__ import annotations
 
 import os
+from typing import Any
 
 import pytest
+from xdist.scheduler import LoadScopeScheduling
+
+CLUSTER = "tests/e2e/cluster/"
 
 
 def pytest_xdist_auto_num_workers() -> int:
@@ -12,10 +16,14 @@ def pytest_xdist_auto_num_workers() -> int:
     return (os.cpu_count() or 1) + bool(os.environ.get("KTS_IMAGE_LOADER"))
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+class ByFile(LoadScopeScheduling):
     """Tests of a file run in one process, and so share what it made; those of the cluster, which has one set of slots,
     run one after the other."""
-    for item in items:
-        group = "cluster" if item.get_closest_marker("cluster") else item.nodeid.partition("::")[0]
-        item.add_marker(pytest.mark.xdist_group(group))
+
+    def _split_scope(self, nodeid: str) -> str:
+        return CLUSTER if nodeid.startswith(CLUSTER) else nodeid.partition("::")[0]
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ByFile:
+    """In place of what ``--dist`` names."""
+    return ByFile(config, log)
