@@ -95,7 +95,8 @@ class ClusterHere:
             ready = {"conditions": [{"type": "Ready", "status": "True"}], "allocatable": {"nvidia.com/gpu": "4"}}
             return [{"metadata": {"name": "node", "labels": {}}, "spec": {}, "status": ready}]
         for name in self.processes:
-            self._look_at(self.objects["Pod", name])
+            if pod := self.objects.get(("Pod", name)):
+                self._look_at(pod)
         wanted = (labels or {}).items()
         found = [obj for (k, _), obj in self.objects.items() if k == kind]
         assert fields is None or fields.keys() == {"spec.nodeName"}
@@ -187,7 +188,7 @@ class ClusterHere:
                 return
         (container,) = pod["spec"]["containers"]
         env = {item["name"]: item.get("value", "") for item in container["env"]} | self._env(pod)
-        command = [*container["command"], *container.get("args", ())]
+        command = self._mounted(pod["spec"], container, [*container["command"], *container.get("args", ())])
         assert command[0] == "python3"
         name = podstate.name(pod)
         with (self._folder / f"{name}.log").open("wb") as log:
@@ -196,6 +197,18 @@ class ClusterHere:
             )
         pod["spec"] = {**pod["spec"], "nodeName": self._node_of(pod), "hostname": socket.gethostname()}
         self._look_at(pod)
+
+    def _mounted(self, spec: Object, container: Object, command: list[str]) -> list[str]:
+        """The command, with folders of this machine in place of those at which it has ConfigMaps."""
+        at = {mount["name"]: mount["mountPath"] for mount in container["volumeMounts"]}
+        for volume in (volume for volume in spec["volumes"] if "configMap" in volume):
+            name = volume["configMap"]["name"]
+            folder = self._folder / name
+            folder.mkdir(exist_ok=True)
+            for file, text in self.objects["ConfigMap", name]["data"].items():
+                (folder / file).write_text(text, encoding="utf-8")
+            command = [word.replace(at[volume["name"]], str(folder)) for word in command]
+        return command
 
     def _env(self, pod: Object) -> dict[str, str]:
         """What a kubelet, a Service and a mount would bring."""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from kts.app.beside import predict_beside
     from kts.app.catalog import experiment_text, experiments, schema
-    from kts.app.cluster import attach, clean, cluster_runs, collect, run_on_cluster
+    from kts.app.cluster import attach, clean, cluster_runs, collect, profile_on_cluster, run_on_cluster
     from kts.app.comparisons import compare, pool
     from kts.app.exporter import exporter_in_pods, exporter_url
     from kts.app.fingerprints import folder, kept_fingerprints, probe, who
@@ -61,6 +61,7 @@ __all__ = [
     "preview",
     "probe",
     "profile",
+    "profile_on_cluster",
     "prune_images",
     "render",
     "replay",
@@ -79,7 +80,7 @@ __all__ = [
 _HOME = {
     "beside": ("predict_beside",),
     "catalog": ("experiment_text", "experiments", "schema"),
-    "cluster": ("attach", "clean", "cluster_runs", "collect", "run_on_cluster"),
+    "cluster": ("attach", "clean", "cluster_runs", "collect", "profile_on_cluster", "run_on_cluster"),
     "comparisons": ("compare", "pool"),
     "exporter": ("exporter_in_pods", "exporter_url"),
     "fingerprints": ("folder", "kept_fingerprints", "probe", "who"),

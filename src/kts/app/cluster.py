@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import functools
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Unpack
@@ -14,11 +15,13 @@ from kts.app.images import ensured, extra_from, planned_in_pods
 from kts.app.measuring import default_directory
 from kts.app.plans import Asked, Changes
 from kts.app.printing import Say, silent
+from kts.app.profiles import profiles_of
 from kts.conduct.ports import Watcher
 from kts.errors import Interrupted, KtsError
 from kts.k8s.cluster.api import Api
 from kts.k8s.follow import fleet as fleets
 from kts.k8s.follow import session as sessions
+from kts.k8s.follow.alone import record_in_pod
 from kts.k8s.follow.interrupts import Interrupts
 from kts.k8s.follow.runs import RunState
 from kts.k8s.follow.runs import runs as runs_in
@@ -26,7 +29,9 @@ from kts.k8s.follow.session import Session
 from kts.k8s.objects.names import DEFAULT_NAMESPACE
 from kts.k8s.objects.settings import ClusterSettings
 from kts.model.run import Outcome
+from kts.physics.values import Profile
 from kts.report import RichWatcher
+from kts.wire.recording import Recording, Request
 
 
 def run_on_cluster(
@@ -66,6 +71,34 @@ def run_on_cluster(
         say(f"run {run} in namespace {settings.namespace} (if this is closed: kts attach {run})")
         outcome = concluded(api, session, interrupts, shown(progress), keep=keep, say=say)
     return finished(directory, outcome)
+
+
+def profile_on_cluster(
+    experiment: Asked,
+    settings: ClusterSettings,
+    out: str | Path | None = None,
+    *,
+    tenants: Sequence[str] = (),
+    seconds: float = 20.0,
+    image: str | None = None,
+    extra: str = "torch",
+    context: str | None = None,
+    overwrite: bool = False,
+    say: Say = silent,
+    **changes: Unpack[Changes],
+) -> list[Profile]:
+    """As `kts.profile`, each tenant in a pod. ``image``, ``extra``, ``context``: as for `run_on_cluster`."""
+    variant = extra_from(extra)
+    loaded, plan = planned_in_pods(experiment, changes, variant)
+    api = Api.connect(context)
+    made = None if image is not None else functools.cache(lambda: ensured(api, variant, None, say))
+
+    def record(request: Request) -> tuple[Recording, list[str]]:
+        run = sessions.new_run_id(request.tenant.name)
+        with _interruptible(run, settings.namespace, say) as interrupts:
+            return record_in_pod(api, request, settings, run=run, image=made, interrupts=interrupts, told=say)
+
+    return profiles_of(loaded, plan, record, out, tenants=tenants, seconds=seconds, overwrite=overwrite, say=say)
 
 
 def attach(

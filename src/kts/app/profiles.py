@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import tempfile
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 import msgspec
@@ -24,9 +24,13 @@ from kts.physics.values import Profile
 from kts.report.document import Element
 from kts.report.profiles import profiles_elements
 from kts.report.writing import write_file
+from kts.spec import LoadedExperiment
 from kts.spec.models import replica_names
 from kts.store import origin
-from kts.wire.recording import Request
+from kts.wire.recording import Recording, Request
+
+Record = Callable[[Request], tuple[Recording, list[str]]]
+"""Runs a tenant alone: what it recorded, and what a reader of it must know."""
 
 
 def _elements(made: list[Profile]) -> Iterable[Element]:
@@ -57,27 +61,48 @@ def profile(
     """
     changes = {key: value for key, value in (("device", device), ("library", library)) if value is not None}
     loaded, plan = planned(experiment, changes)
+    return profiles_of(
+        loaded, plan, _recorded_here, out, tenants=tenants, seconds=seconds, overwrite=overwrite, say=say
+    )
+
+
+def profiles_of(
+    loaded: LoadedExperiment,
+    plan: Plan,
+    record: Record,
+    out: str | Path | None,
+    *,
+    tenants: Sequence[str],
+    seconds: float,
+    overwrite: bool,
+    say: Say,
+) -> list[Profile]:
+    """As `profile`, each tenant recorded by ``record``."""
     text = material("experiment", plan.name, loaded.text.encode())
     replicas = {key: tenant.replicas for key, tenant in loaded.experiment.tenants.items()}
     chosen = _chosen(_one_of_each(plan, replicas), tenants)
     folder = Path("profiles") / plan.name if out is None else Path(out)
     _refuse_to_overwrite([folder / f"{one.name}{PROFILE_SUFFIX}" for one in chosen], overwrite=overwrite)
-    if not sys.platform.startswith("linux"):
-        raise SetupError(f"measuring needs Linux (this is {sys.platform})", "profile on Linux, predict anywhere")
     made = []
     for number, one in enumerate(chosen, start=1):
         say(f"profiling {one.name} ({number}/{len(chosen)})")
-        made.append(_profile(Request(tenant=one, device=plan.device, seconds=seconds), text, say))
+        made.append(_profile(Request(tenant=one, device=plan.device, seconds=seconds), record, text, say))
         # Written at once: who stops in between keeps what is done.
         say(f"wrote {write_file(folder / f'{one.name}{PROFILE_SUFFIX}', encode(made[-1]))}")
     return made
 
 
-def _profile(request: Request, experiment: Material, say: Say) -> Profile:
+def _recorded_here(request: Request) -> tuple[Recording, list[str]]:
+    if not sys.platform.startswith("linux"):
+        raise SetupError(f"measuring needs Linux (this is {sys.platform})", "profile on Linux, predict anywhere")
     from kts.backends.alone import record_alone  # needs Linux
 
     with tempfile.TemporaryDirectory(prefix="kts-profile-") as scratch:
-        recording, notes = record_alone(request, Path(scratch))
+        return record_alone(request, Path(scratch))
+
+
+def _profile(request: Request, record: Record, experiment: Material, say: Say) -> Profile:
+    recording, notes = record(request)
     for note in notes:
         say(f"note: {note}")
     asked = material("tenant", request.tenant.name, canonical(request))

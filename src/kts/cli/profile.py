@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, cast
 
 import typer
 
 import kts
+from kts import app
+from kts.cli.cluster_options import Context, RunPlace
 from kts.cli.experiments import complete_name
 from kts.cli.options import Json
 from kts.cli.output import present, say
+from kts.errors import UsageError
+
+_PLACES = ("local", "k8s")
 
 
 def profile(
@@ -28,22 +33,45 @@ def profile(
         Path | None, typer.Option(metavar="DIR", help="Where the profiles go. Default: profiles/NAME.")
     ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace profiles that are already there.")] = False,
+    on: Annotated[
+        str, typer.Option(help="local: on this machine; k8s: in a pod of a cluster.", metavar="BACKEND")
+    ] = "local",
     device: Annotated[str | None, typer.Option(help="auto, cuda or cpu.")] = None,
     library: Annotated[str | None, typer.Option(help="auto, torch, cupy or numpy.")] = None,
+    context: Context = None,
+    place: RunPlace,
     as_json: Json = False,
 ) -> None:
     """Profile each tenant alone: launches, durations, host time.
 
     One after the other, each at its own pacing. `kts predict --profiles DIR` says from them what mixes will do.
     """
-    made = kts.profile(
-        experiment,
-        out,
-        tenants=tenant or (),
-        seconds=seconds,
-        overwrite=overwrite,
-        device=device,
-        library=library,
-        say=say,
-    )
+    if on not in _PLACES:
+        raise UsageError(f"--on: no backend {on!r}", f"known: {', '.join(_PLACES)}")
+    if on == "k8s":
+        given = {key: value for key, value in (("device", device), ("library", library)) if value is not None}
+        made = app.profile_on_cluster(
+            experiment,
+            place.run_settings(telemetry=True, dcgm=""),
+            out,
+            tenants=tenant or (),
+            seconds=seconds,
+            image=place.image,
+            extra=place.extra,
+            context=context,
+            overwrite=overwrite,
+            say=say,
+            **cast("app.Changes", given),
+        )
+    else:
+        made = kts.profile(
+            experiment,
+            out,
+            tenants=tenant or (),
+            seconds=seconds,
+            overwrite=overwrite,
+            device=device,
+            library=library,
+            say=say,
+        )
     present(made, as_json=as_json)

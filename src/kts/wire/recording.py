@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import base64
 import zlib
+from collections.abc import Iterable
 from typing import Any
 
 import msgspec
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from kts.errors import DataError
+from kts.errors import DataError, MeasurementError, SetupError
 from kts.files import check
-from kts.model.plan import DeviceChoice, Tenant
+from kts.model.plan import Condition, DeviceChoice, Plan, Tenant
 from kts.model.records import RECORD, Records
 from kts.model.run import DeviceInfo
 from kts.wire.messages import Failed, Message
@@ -28,6 +29,20 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     tenant: Tenant
     device: DeviceChoice
     seconds: float
+
+    @property
+    def plan(self) -> Plan:
+        """Of that tenant alone, for whoever places it."""
+        tenant = self.tenant
+        return Plan(
+            name="profile",
+            design="classic",
+            tenants=(tenant,),
+            conditions=(Condition(name=f"solo-{tenant.name}", tenants=(tenant.name,)),),
+            rounds=1,
+            max_rounds=1,
+            device=self.device,
+        )
 
 
 class Stretch(msgspec.Struct, frozen=True, kw_only=True):
@@ -141,6 +156,24 @@ def parse_result(line: str) -> Recording | Failed | None:
     except (ValueError, zlib.error, msgspec.DecodeError, RecursionError) as error:
         raise DataError(f"a worker's profile cannot be read: {error}", "both ends must run the same kts") from error
     return result
+
+
+def recording_in(lines: Iterable[str], tenant: str, reason: str, code: int) -> tuple[Recording, list[str]]:
+    """What a worker that ended with ``code``, for ``reason``, handed over in its log: a line that can be unpacked is
+    whole. What befell the worker later is a note.
+
+    SetupError or MeasurementError for a tenant that failed, DataError for a damaged line.
+    """
+    found = next((result for line in lines if (result := parse_result(line)) is not None), None)
+    if isinstance(found, Failed):
+        kind = SetupError if found.kind == "setup" else MeasurementError
+        raise kind(found.what, found.remedy)
+    if found is None:
+        what = f"tenant {tenant} ended without a profile: {reason}"
+        raise MeasurementError(what, "run it again; KTS_DEBUG=1 shows more")
+    if code:
+        return found, [f"the worker of {tenant} ended badly after it handed its profile over (code {code})"]
+    return found, []
 
 
 def _sound(result: Recording | Failed) -> Recording | Failed:
