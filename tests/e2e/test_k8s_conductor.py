@@ -61,7 +61,8 @@ class StandIn:
     def get(self, *_: str) -> None:
         return None
 
-    def logs(self, name: str, namespace: str) -> list[bytes]:
+    def logs(self, name: str, namespace: str, *, container: str) -> list[bytes]:
+        del container
         return [f"{namespace}/{name}\n".encode()]
 
     def proxy(self, method: str, namespace: str, pod: str, port: int, path: str, **what: Any) -> bytes:

@@ -29,10 +29,6 @@ class Here(ClusterHere):
     def close(self) -> None:
         """As an API's."""
 
-    def logs(self, pod: str, namespace: str, *, tail: int | None = None, container: str = "") -> list[bytes]:
-        del tail, container
-        return super().logs(pod, namespace)
-
 
 @pytest.fixture
 def cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Here]:
