@@ -1,4 +1,4 @@
-"""Pictures by diffusion: guided steps of a U-Net, twenty each."""
+"""Pictures by diffusion in few steps: four guided ones of a U-Net each, as distilled models take."""
 
 import time
 
@@ -7,7 +7,7 @@ from diffusers import DDIMScheduler, UNet2DConditionModel
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 DTYPE = torch.float16 if DEVICE == "cuda" else torch.float32
-STEPS, GUIDANCE = 20 if DEVICE == "cuda" else 2, 7.5
+STEPS, GUIDANCE = 4 if DEVICE == "cuda" else 2, 7.5
 
 
 @torch.inference_mode()

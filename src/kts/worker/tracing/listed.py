@@ -35,7 +35,8 @@ _WAITS = (Kind.WAIT, Kind.QUERY)
 _DONE = (Kind.KERNEL, Kind.COPIED, Kind.SETTLED)
 _SLACK_NS = 20_000  # a program's own clock may say that it ended as much before its last wait did
 _NEVER = 2**62
-_COPY_ENGINE = Flag.TO_DEVICE | Flag.TO_HOST
+INLINE_BYTES = 65536
+"""Up to this many the driver hands pageable host memory over inside its commands, and no copy engine is asked."""
 
 Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
@@ -181,7 +182,7 @@ def _did(processes: Sequence[Events]) -> Did:
     first = np.flatnonzero(np.diff(call, prepend=-1))
     if not len(first):
         return Did(call, *(np.empty(0, np.int64),) * 2, np.empty(0, np.bool_))
-    apart = (done["kind"] == Kind.COPIED) & (done["flags"] & _COPY_ENGINE > 0)
+    apart = (done["kind"] == Kind.COPIED) & _by_engine(done)
     return Did(
         call[first],
         np.minimum.reduceat(done["begin_ns"], first),
@@ -205,7 +206,7 @@ def _hands(calls: Events) -> Bools:
     before = there[np.maximum(latest, 0)]
     same = (latest >= 0) & (_stream(before) == _stream(there))
     copied = np.empty(len(calls), np.bool_)
-    copied[by_stream] = same & (before["kind"] == Kind.COPY) & (before["flags"] & _COPY_ENGINE > 0)
+    copied[by_stream] = same & (before["kind"] == Kind.COPY) & _by_engine(before)
     return np.asarray((work & ~nothing) | ((calls["kind"] == Kind.RECORD) & ~copied))
 
 
@@ -316,8 +317,15 @@ def _begins(wait: Events, hand: Events) -> Ints:
     return np.asarray(np.where(to_host, hand["begin_ns"].astype(np.int64), begin))
 
 
+def _by_engine(copies: Events) -> Bools:
+    """Which copies a copy engine does, in nobody's turn: from and to the host, but what the commands carry."""
+    flags = copies["flags"]
+    inline = (flags & Flag.PAGEABLE > 0) & (copies["detail"] <= INLINE_BYTES)
+    return np.asarray((flags & Flag.TO_HOST > 0) | ((flags & Flag.TO_DEVICE > 0) & ~inline))
+
+
 def _apart(hand: Events, did: Did, rows: Ints) -> Bools:
-    told = (hand["kind"] == Kind.COPY) & (hand["flags"] & _COPY_ENGINE > 0)
+    told = (hand["kind"] == Kind.COPY) & _by_engine(hand)
     there = rows >= 0
     told[there] = did.apart[rows[there]]
     return np.asarray(told)
