@@ -7,9 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.helpers_cli import errors, kts
+from tests.helpers_cli import DEADLINE_S, kts, start
+from tests.helpers_conduct import until
 from tests.helpers_tracer import standin
 
+from kts.errors import KtsError
 from kts.store.reader import open_run
 
 pytestmark = pytest.mark.e2e
@@ -70,10 +72,26 @@ def test_calls_that_a_ring_lost_are_in_the_run_and_refuse_the_p99_that_they_coul
 
 
 def test_a_traced_program_that_dies_ends_the_run_with_its_own_end_and_keeps_what_was_measured(tmp_path: Path) -> None:
-    dies = tenant({"KTS_SETTLE_S": "1"}, crash="segv", crash_at=1500, kernel_us=500)
-    path = experiment(tmp_path, rounds=200, dies=dies, beside=BESIDE)
-    done = kts("run", path, "--out", tmp_path / "run", *OPTIONS)
-    assert done.returncode == 5
-    assert "was killed by SIGSEGV" in errors(done)[0]
-    blocks = open_run(tmp_path / "run").blocks
-    assert any(block.valid and block.counts.get("dies") for block in blocks)
+    told = tmp_path / "die"
+    dies = tenant({"KTS_SETTLE_S": "1"}, crash="segv", crash_when=told, kernel_us=500)
+    path = experiment(tmp_path, rounds=1000, dies=dies, beside=BESIDE)
+    process = start("run", path, "--out", tmp_path / "run", *OPTIONS)
+    try:
+        until(lambda: measured(tmp_path / "run", "dies") or process.poll() is not None, DEADLINE_S)
+        told.touch()
+        _, said = process.communicate(timeout=DEADLINE_S)
+    finally:
+        process.kill()
+    assert process.returncode == 5, said
+    (error,) = (line for line in said.splitlines() if line.startswith("error: "))
+    assert "was killed by SIGSEGV" in error
+    assert measured(tmp_path / "run", "dies")
+
+
+def measured(run: Path, tenant: str) -> bool:
+    """Whether a block of the run holds iterations of the tenant."""
+    try:
+        blocks = open_run(run).blocks
+    except KtsError:
+        return False  # not there yet
+    return any(block.valid and block.counts.get(tenant) for block in blocks)

@@ -6,7 +6,8 @@
  * api=runtime|driver   wait=stream|event|query|device|copy   graph=0   copy_bytes=0 (from pinned memory, before each trip)
  * pageable=0 (copies from pageable memory)   streams=1   threads=1 (each runs all iterations)   processes=1 (forked)
  * contexts=1 (threads take turns)   lines=0 (KTS_APP lines)   nvtx= (name of a range around each iteration)
- * crash_at=-1 crash=segv|exit|exec|abort   spawn=0 (so many forked children that end at once)
+ * crash_at=-1 (an iteration)   crash_when= (once a file of that name is there)   crash=segv|exit|exec|abort
+ * spawn=0 (so many forked children that end at once)
  * ready= (a file that is made when the first iteration begins)
  */
 #define _GNU_SOURCE
@@ -221,13 +222,13 @@ static void *iterate(void *context)
     cuCtxSetCurrent(context);
     prepare(&work);
     const long iterations = number("iterations", 100), slow_first = number("slow_first", 0);
-    const char *range = text("nvtx", NULL);
+    const char *range = text("nvtx", NULL), *told = text("crash_when", NULL);
     for (long i = 0; !iterations || i < iterations; i++) {
         const bool slow = i < slow_first;
         const int64_t began = standin_now(), wall = wall_ns();
         if (range && push)
             push(range);
-        if (i == number("crash_at", -1))
+        if (i == number("crash_at", -1) || (told && !access(told, F_OK)))
             crash();
         for (int trip = 0; trip < work.trips; trip++) {
             compute(number("host_us", 0) * (slow ? number("slow_factor", 4) : 1));
