@@ -13,7 +13,7 @@ from collections.abc import Sequence
 BENCHES: dict[str, tuple[str, tuple[str, ...]]] = {
     "help": ("time of kts --help", ()),
     "observer": ("what measuring costs each iteration", ()),
-    "tracer": ("what tracing costs a program", ("--pairs", "3", "--seconds", "0.5")),
+    "tracer": ("what tracing costs a program", ("--lives", "2", "--stretch", "0.5", "--warm", "0.5")),
     "telemetry": ("what sampling a GPU costs its tenant", ()),
     "ingest": ("records of four fast tenants, received without loss", ()),
     "report_scale": ("time and memory of kts report on a large run", ("--iterations", "10000000")),

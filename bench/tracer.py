@@ -1,190 +1,230 @@
-"""What the tracer costs a program: the same program with it and without, in turns; and each call by itself.
+"""What the tracer costs a program: lives of it with the tracer and without, in turns; and each call by itself.
 
-Runs alternate (A B B A) and each is a life of its own; of each the iterations of its KTS_APP lines count, after a start
-that does not. The bar: at most 1 % of throughput and of p99 at level ``calls``, for iterations of 1 ms and more. What
-level ``kernels`` costs is told beside, without a bar: it is for profiles, whose host times come from the other level.
+All lives of all programs are started at once, so that their starts overlap, run until they are warm, and are held
+(SIGSTOP). Then one at a time runs alone for a stretch, untraced (U) and at level ``calls`` (C), in the order U C C U
+..., and C U U C ... in the next round. An iteration is one of its KTS_APP lines; those count that lie in a stretch as a
+whole, after its start. The cost is that of pairs of lives; bench/tracer_costs.py says how its 95 % interval is made.
+The bar: at most 1 % of throughput and of p99 at level ``calls``, for iterations of 1 ms and more. What level
+``kernels`` costs is told beside, without a verdict: it is for profiles, whose host times come from the other level.
 
-The cost of one call is measured in a process that makes asynchronous memsets and nothing else, through ctypes, whose
-own cost is in both. Without a GPU, or with ``--standin``, a stand-in for one takes its place: its CUPTI does nothing
+The same iterations are told by the tracer, too, as round trips: p50 and p99 of both are laid beside each other.
+
+The cost of one call is that of a program that makes asynchronous memsets and nothing else, through ctypes, whose own
+cost is in both arms. Without a GPU, or with ``--standin``, a stand-in for one takes its place: its CUPTI does nothing
 but call back, so the figures there are of our part alone.
 
     python -m bench tracer
-    python -m bench tracer --seconds 20 --pairs 15 -- python3 examples/programs/llama_decode.py
+    python -m bench tracer --lives 4 --rounds 6 -- python3 bench/tracer_programs/bert_lines.py
+    python -m bench tracer --program "python3 a.py" --program "python3 b.py 22" --out tracer.json
 """
 
 from __future__ import annotations
 
 import argparse
 import ctypes
+import json
 import os
-import signal
-import subprocess
+import shlex
 import sys
-import threading
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from kts.errors import SetupError
-from kts.units import NS_PER_S
-from kts.wire.appline import PREFIX, parse_line
-from kts.worker.tracing.build import library
-from kts.worker.tracing.cupti import cupti
+from bench.tracer_costs import COSTS, FEWEST, Agreement, Cost, Times, agreement, costs, figures, order
+from bench.tracer_lives import Company, Life
+from bench.tracer_programs.calls import CALLS
+from kts.errors import MeasurementError, SetupError
+from kts.units import NS_PER_MS, NS_PER_S
 from kts.worker.tracing.layout import Level
-from kts.worker.tracing.reader import Tracing
 
-BAR = 0.01
-ARMS = (None, Level.CALLS, Level.KERNELS)
-RESAMPLES = 2000
-_START = 0.25  # of each life: not counted
-_READ_EVERY_S = 0.02
-_CALLS = """
-import ctypes, sys, time
-cuda = ctypes.CDLL("libcuda.so.1")
-def check(code):
-    if code: sys.exit(f"CUDA error {code}")
-device, context, pointer, stream = ctypes.c_int(), ctypes.c_void_p(), ctypes.c_uint64(), ctypes.c_void_p()
-check(cuda.cuInit(0))
-check(cuda.cuDevicePrimaryCtxRetain(ctypes.byref(context), device))
-check(cuda.cuCtxSetCurrent(context))
-check(cuda.cuMemAlloc_v2(ctypes.byref(pointer), ctypes.c_size_t(4096)))
-check(cuda.cuStreamCreate(ctypes.byref(stream), 1))
-call, n, now = cuda.cuMemsetD8Async, ctypes.c_size_t(16), time.perf_counter_ns
-for batch in range(300):
-    began = now()
-    for _ in range(200): call(pointer, 0, n, stream)
-    print((now() - began) / 200)
-    check(cuda.cuStreamSynchronize(stream))
-"""
-
-Interval = tuple[float, float, float]
-"""Estimate, and the ends of its 95 % interval."""
+BAR, SHORTEST_MS = 0.01, 1.0
+AGREE = 0.01
+_CALLS = [sys.executable, str(Path(__file__).parent / "tracer_programs" / "calls.py")]
+_CALL_STRETCH_S, _CALL_SKIP_S = 0.3, 0.05
 
 
-@contextmanager
-def traced(level: Level | None, argv: Sequence[str], env: dict[str, str]) -> Iterator[tuple[dict[str, str], list[str]]]:
-    """(environment of a program at this level, what is to be said of it afterwards); its rings are read meanwhile."""
-    said: list[str] = []
-    if level is None:
-        yield env, said
-        return
-    tracing = Tracing(level=level)
-    over = threading.Event()
+@dataclass
+class Lives:
+    """Of one program: ``arms`` are its lives untraced, at ``calls`` and at ``kernels``."""
 
-    def read() -> None:
-        while not over.wait(_READ_EVERY_S):
-            tracing.read()
+    argv: Sequence[str]
+    arms: dict[Level | None, list[Life]]
 
-    reader = threading.Thread(target=read)
-    reader.start()
+    @property
+    def all(self) -> list[Life]:
+        """All of these."""
+        return [life for arm in self.arms.values() for life in arm]
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """How many at each level."""
+        return {level.name.lower() if level else "untraced": len(arm) for level, arm in self.arms.items()}
+
+    def counted(self, level: Level | None, skip_ns: int) -> list[list[Times]]:
+        """By life and stretch: the iterations that count."""
+        return [[stretch.counted(life.times(), skip_ns) for stretch in life.stretches] for life in self.arms[level]]
+
+
+def measure(company: Company, lives: Lives, rounds: int, stretch_s: float) -> None:
+    """Gives all lives their turns, round by round; none where one has failed."""
+    untraced, calls = lives.arms[None], lives.arms[Level.CALLS]
+    for number in range(rounds):
+        if any(life.failed for life in lives.all):
+            return
+        for traced, i in order(len(untraced), len(calls), number):
+            company.turn((calls if traced else untraced)[i], stretch_s)
+        for life in lives.arms[Level.KERNELS]:
+            company.turn(life, stretch_s)
+
+
+def told_of(lives: Lives, tell: Callable[[Lives], dict[str, Any]]) -> dict[str, Any]:
+    """What ``tell`` does, or the ``error`` that kept it from it: other programs' figures stay."""
     try:
-        yield {**env, **tracing.env(env, library().path, cupti(argv, env).path)}, said
-    finally:
-        over.set()
-        reader.join()
-        tracing.read()
-        processes = tracing.processes
-        said += [f"{process.why}" for process in processes if process.why]
-        said += [f"{tracing.lost} events lost"] if tracing.lost else []
-        said += [] if processes else [tracing.why or "no process of it was traced: it does not use CUDA"]
-        tracing.close()
+        if why := next((life.failed for life in lives.all if life.failed), ""):
+            raise MeasurementError(why)
+        return {"argv": list(lives.argv), **tell(lives)}
+    except (ValueError, MeasurementError) as error:
+        return {"argv": list(lives.argv), "error": str(error)}
 
 
-def iterations(argv: Sequence[str], env: dict[str, str], seconds: float) -> tuple[float, NDArray[np.float64]]:
-    """(iterations/s, their durations in ms) of one life, which ends ``seconds`` after its first line."""
-    program = subprocess.Popen(argv, env=env, stdout=subprocess.PIPE, text=True, start_new_session=True)
-    assert program.stdout is not None
-    begins, ends, until = [], [], float("inf")
-    for text in program.stdout:
-        if text.startswith(PREFIX) and (line := parse_line(text)) is not None:
-            begins.append(line.start_ns)
-            ends.append(line.end_ns)
-            until = min(until, time.monotonic() + seconds)
-        if time.monotonic() > until:
-            break
-    os.killpg(program.pid, signal.SIGKILL)
-    program.stdout.close()
-    program.wait()
-    first = int(len(ends) * _START)
-    if len(ends) - first < 20:
-        raise SetupError(f"{argv[0]} printed {len(ends)} KTS_APP lines", "give a program that prints one per iteration")
-    spent_ns = ends[-1] - begins[first]
-    return (len(ends) - first) / (spent_ns / NS_PER_S), (np.array(ends) - np.array(begins))[first:] / 1e6
+def call_costs(lives: Lives) -> dict[str, Any]:
+    """Nanoseconds of one call, and what each level adds."""
+    skip_ns = int(_CALL_SKIP_S * NS_PER_S)
+    bare = lives.counted(None, skip_ns)
+    of = {"call": lambda ours, plain: (ours.p50_ms - plain.p50_ms) * NS_PER_MS / CALLS}
+    told: dict[str, Any] = {
+        "lives": lives.counts,
+        "untraced_ns": float(np.mean([figures(life).p50_ms for life in bare])) * NS_PER_MS / CALLS,
+    }
+    for level in (Level.CALLS, Level.KERNELS):
+        if lives.arms[level]:
+            ours = lives.counted(level, skip_ns)
+            told[level.name.lower()] = asdict(costs(ours, bare[: len(ours)], of)["call"])
+    return told
 
 
-def call_ns(env: dict[str, str]) -> float:
-    """Nanoseconds of one call, the median of batches."""
-    result = subprocess.run([sys.executable, "-c", _CALLS], env=env, capture_output=True, text=True, check=False)
-    if result.returncode:
-        raise SetupError(f"calls cannot be made: {result.stderr.strip()}", "see kts doctor")
-    return float(np.median([float(word) for word in result.stdout.split()][50:]))
-
-
-def over_pairs(costs: NDArray[np.float64]) -> Interval:
-    """The median over pairs, whose two lives are neighbours in time, and its interval from resampled pairs."""
-    chosen = np.random.default_rng(0).integers(0, len(costs), (RESAMPLES, len(costs)))
-    low, high = np.quantile(np.median(costs[chosen], axis=1), [0.025, 0.975])
-    return float(np.median(costs)), float(low), float(high)
-
-
-def _name(level: Level | None) -> str:
-    return level.name.lower() if level else "untraced"
-
-
-def _calls(env: dict[str, str], pairs: int) -> None:
-    costs: dict[Level | None, list[float]] = {level: [] for level in ARMS}
-    for pair in range(pairs):
-        for level in ARMS if pair % 2 == 0 else reversed(ARMS):
-            with traced(level, [sys.executable], env) as (given, _):
-                costs[level].append(call_ns(given))
-    print(f"one call: {np.median(costs[None]):.0f} ns untraced, ctypes' part included")
-    for level in ARMS[1:]:
-        cost, low, high = over_pairs(np.array(costs[level]) - np.array(costs[None]))
-        print(f"  {_name(level):<10} {cost:+6.0f} ns [{low:+.0f}, {high:+.0f}]")
-
-
-def _program(argv: Sequence[str], env: dict[str, str], pairs: int, seconds: float) -> None:
-    lives: dict[Level | None, list[tuple[float, NDArray[np.float64]]]] = {level: [] for level in ARMS}
-    said: dict[str, None] = {}
-    for pair in range(pairs):
-        for level in ARMS if pair % 2 == 0 else reversed(ARMS):
-            with traced(level, argv, env) as (given, notes):
-                lives[level].append(iterations(argv, given, seconds))
-            said |= dict.fromkeys(f"{_name(level)}: {note}" for note in notes)
-    plain = np.concatenate([durations for _, durations in lives[None]])
-    print(f"{' '.join(argv)}: p50 {np.median(plain):.3f} ms, {len(plain)} iterations untraced")
-    for level in ARMS[1:]:
-        figures = {
-            "throughput": [1 - ours[0] / bare[0] for ours, bare in zip(lives[level], lives[None], strict=True)],
-            **{
-                name: [
-                    np.quantile(ours[1], q) / np.quantile(bare[1], q) - 1
-                    for ours, bare in zip(lives[level], lives[None], strict=True)
-                ]
-                for name, q in (("p50", 0.5), ("p99", 0.99))
-            },
+def program_costs(lives: Lives, skip_ns: int) -> dict[str, Any]:
+    """What is told of one program: values of JSON."""
+    bare = lives.counted(None, skip_ns)
+    if min(len(times) for life in bare for times in life) < FEWEST:
+        raise ValueError(f"a stretch with fewer than {FEWEST} whole iterations: give a longer --stretch")
+    each = [figures(life) for life in bare]
+    told: dict[str, Any] = {
+        "lives": lives.counts,
+        "rounds": len(bare[0]),
+        "iterations": sum(len(times) for life in bare for times in life),
+        "untraced": {name: float(np.mean([one[name] for one in map(asdict, each)])) for name in asdict(each[0])},
+        "each": {
+            level.name.lower() if level else "untraced": [
+                [asdict(figures([times])) for times in life if len(times) > 1] for life in lives.counted(level, skip_ns)
+            ]
+            for level in lives.arms
+        },
+        "costs": {},
+    }
+    has_bar = told["untraced"]["p50_ms"] >= SHORTEST_MS
+    for level in (Level.CALLS, Level.KERNELS):
+        if not lives.arms[level]:
+            continue
+        ours = lives.counted(level, skip_ns)
+        found = costs(ours, bare[: len(ours)], COSTS)
+        told["costs"][level.name.lower()] = {
+            name: {**asdict(cost), "verdict": cost.verdict(BAR) if level is Level.CALLS and has_bar else ""}
+            for name, cost in found.items()
         }
-        for name, costs in figures.items():
-            cost, low, high = over_pairs(np.array(costs))
-            verdict = "ok" if high <= BAR else "over" if low > BAR else "undecided"
-            told = verdict if level is Level.CALLS else ""
-            print(f"  {_name(level):<10} {name:<10} {cost:+7.2%}  [{low:+.2%}, {high:+.2%}]  {told}")
-    for note in said:
+    compared, told["iteration"] = agree(lives.arms[Level.CALLS], skip_ns)
+    told["agreement"] = asdict(compared)
+    if not compared.why:
+        p50, p99 = compared.differences()
+        told["agreement"] |= {"p50": p50, "p99": p99, "verdict": "ok" if max(abs(p50), abs(p99)) <= AGREE else "over"}
+    notes = {f"{life.level.name.lower()}: {note}" for life in lives.all if life.level for note in life.notes()}
+    told["notes"] = sorted(notes)
+    return told
+
+
+def agree(traced: Sequence[Life], skip_ns: int) -> tuple[Agreement, str]:
+    """(lines against round trips, all lives and stretches together; what an iteration is by round trips)."""
+    lines, trips, words, irregular = [], [], "", ""
+    for life in traced:
+        times, (seen, words, sure) = life.times(), life.trips()
+        irregular = irregular or ("" if sure else f"irregular: {words}")
+        for stretch in life.stretches:
+            lines.append(stretch.counted(times, skip_ns))
+            trips.append(stretch.counted(seen, skip_ns))
+    return agreement(np.concatenate(lines), np.concatenate(trips), irregular), words
+
+
+def print_call(told: dict[str, Any]) -> None:
+    """The cost of one call, a line each level."""
+    if "error" in told:
+        print(f"one call: not measured: {told['error']}")
+        return
+    print(f"one call: {told['untraced_ns']:.0f} ns untraced, ctypes' part included")
+    for name in ("calls", "kernels"):
+        if name in told:
+            cost = Cost(**told[name])
+            interval = f"[{cost.low:+.0f}, {cost.high:+.0f}]" if told["lives"][name] > 1 else "of one life"
+            print(f"  {name:<8} {cost.estimate:+6.0f} ns {interval}")
+
+
+def print_program(told: dict[str, Any]) -> None:
+    """A program's table."""
+    print(shlex.join(told["argv"]))
+    if "error" in told:
+        print(f"  not measured: {told['error']}")
+        return
+    plain = told["untraced"]
+    print(
+        f"  untraced p50 {plain['p50_ms']:.3f} ms, p99 {plain['p99_ms']:.3f} ms, {plain['rate']:.1f}/s; "
+        f"{told['iterations']} iterations of {told['lives']['untraced']} lives x {told['rounds']} rounds"
+    )
+    for level, costs_of in told["costs"].items():
+        for name, cost in costs_of.items():
+            interval = f"[{cost['low']:+.2%}, {cost['high']:+.2%}]" if told["lives"][level] > 1 else "of one life"
+            print(f"  {level:<8} {name:<11} {cost['estimate']:+7.2%}  {interval:<20} {cost['verdict']}".rstrip())
+    compared = told["agreement"]
+    if compared["why"]:
+        print(f"  lines and round trips are not compared: {compared['why']}")
+    else:
+        for name in ("p50", "p99"):
+            lines_ms, trips_ms = compared[f"{name}_ms"]
+            print(f"  {name}: {lines_ms:.4f} ms by lines, {trips_ms:.4f} ms by round trips: {compared[name]:+.2%}")
+        print(f"  {compared['verdict']} (bar {AGREE:.0%}); {told['iteration']}")
+    for note in told["notes"]:
         print(f"  note: {note}")
+
+
+def _options(argv: Sequence[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m bench tracer")
+    parser.add_argument("--lives", type=int, default=4, help="of each program, untraced and at level calls")
+    parser.add_argument("--kernels", type=int, default=1, help="lives at level kernels")
+    parser.add_argument("--rounds", type=int, default=2, help="turns of each life")
+    parser.add_argument("--stretch", type=float, default=1.0, help="seconds of a turn")
+    parser.add_argument("--skip", type=float, default=0.2, help="seconds of each turn that do not count")
+    parser.add_argument("--warm", type=float, default=2.0, help="seconds from the first line until a life is held")
+    parser.add_argument("--start-limit", type=float, default=90, help="seconds within which all are warm")
+    parser.add_argument("--program", action="append", default=[], metavar="'PROGRAM ARGS'", help="one or several")
+    parser.add_argument("--out", type=Path, help="a file for all figures, as JSON")
+    parser.add_argument("--standin", action="store_true", help="take the stand-in although there is a GPU")
+    parser.add_argument("argv", nargs="*", metavar="PROGRAM ARGS", help="one that prints KTS_APP lines, after --")
+    options = parser.parse_args(argv)
+    if min(options.lives, options.rounds) < 1 or not 0 <= options.kernels <= options.lives:
+        parser.error("--lives and --rounds are at least 1, --kernels at most --lives")
+    if options.skip >= options.stretch:
+        parser.error("--skip is shorter than --stretch")
+    return options
 
 
 def main(argv: Sequence[str] = ()) -> None:
     """Prints what one call costs, and a table of costs of each program."""
-    parser = argparse.ArgumentParser(prog="python -m bench tracer")
-    parser.add_argument("--pairs", type=int, default=20, help="lives of the program at each level")
-    parser.add_argument("--seconds", type=float, default=3, help="of each life")
-    parser.add_argument("--standin", action="store_true", help="take the stand-in although there is a GPU")
-    parser.add_argument("program", nargs="*", help="one that prints KTS_APP lines, after --")
-    options = parser.parse_args(argv)
-    env, programs = dict(os.environ), [options.program] if options.program else []
+    options, began = _options(argv), time.monotonic()
+    env, programs = dict(os.environ), [shlex.split(text) for text in options.program]
+    programs += [options.argv] if options.argv else []
     if options.standin or not _driver():
         from tests.helpers_tracer import standin
 
@@ -195,9 +235,33 @@ def main(argv: Sequence[str] = ()) -> None:
         print("tracer cost with a stand-in for the GPU, whose CUPTI costs next to nothing")
     elif not programs:
         print("give a program after --: only the cost of one call is measured")
-    _calls(env, options.pairs)
-    for program in programs:
-        _program(program, env, options.pairs, options.seconds)
+    arms = {None: options.lives, Level.CALLS: options.lives, Level.KERNELS: options.kernels}
+    told: dict[str, Any] = {"bar": BAR, "stretch_s": options.stretch, "skip_s": options.skip, "programs": []}
+    company = Company()
+    try:
+        started = [
+            Lives(words, {level: [company.add(words, env, level) for _ in range(n)] for level, n in arms.items()})
+            for words in (_CALLS, *programs)
+        ]
+        company.warm(options.warm, options.start_limit)
+        warm = sum(not life.failed for life in company.lives)
+        print(f"{warm} of {len(company.lives)} lives are warm after {time.monotonic() - began:.0f} s", flush=True)
+        for k, lives in enumerate(started):
+            if k == 0:
+                measure(company, lives, 1, _CALL_STRETCH_S)
+                told["call"] = told_of(lives, call_costs)
+            else:
+                measure(company, lives, options.rounds, options.stretch)
+                told["programs"].append(told_of(lives, partial(program_costs, skip_ns=int(options.skip * NS_PER_S))))
+            company.drop(lives.all)
+            if options.out:
+                options.out.write_text(json.dumps(told, indent=1) + "\n")
+    finally:
+        company.drop(list(company.lives))
+    print_call(told["call"])
+    for program in told["programs"]:
+        print_program(program)
+    print(f"{time.monotonic() - began:.0f} s in all")
 
 
 def _driver() -> bool:
@@ -208,4 +272,7 @@ def _driver() -> bool:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    try:
+        main(sys.argv[1:])
+    except SetupError as error:
+        sys.exit(f"error: {error}")
