@@ -152,7 +152,7 @@ def agree(traced: Sequence[Life], skip_ns: int) -> tuple[Agreement, str]:
     lines, trips, words, irregular = [], [], "", ""
     for life in traced:
         times, (seen, words, sure) = life.times(), life.trips()
-        irregular = irregular or ("" if sure else f"irregular: {words}")
+        irregular = irregular or ("" if sure else words)
         for stretch in life.stretches:
             lines.append(stretch.counted(times, skip_ns))
             trips.append(stretch.counted(seen, skip_ns))

@@ -6,9 +6,11 @@ being that of all its rounds together.
 
 Its 95 % interval is the percentile interval of a hierarchical bootstrap, resampled with replacement at both levels
 (Davison and Hinkley, Bootstrap Methods and their Application, 1997, 3.8): pairs of lives first, since each start of a
-process lays out memory anew and lives differ by it, then the rounds of each pair, both arms of a round together. Where
-lives differ more than rounds do, an interval from few lives is too narrow (of four: by a seventh and more); where
-rounds differ more, it is too wide.
+process lays out memory anew and lives differ by it, then the rounds of each pair, both arms of a round together.
+
+Few lives make it too narrow. In a simulation without a cost (120 times) it held zero so often, in that order for
+throughput, p50 and p99: of 4 lives and 2 rounds 93, 93, 93 % where rounds differ and lives do not, 90, 87, 91 % where
+both do alike, 73, 77, 83 % where only lives do; of 8 lives and 2 rounds 97, 98, 97 %, 93, 93, 93 % and 87, 91, 94 %.
 """
 
 from __future__ import annotations

@@ -110,8 +110,8 @@ class Life:
         source.settled = True
         records, ahead_ns = source.take((), self.measured), epoch_offset_ns()
         times = np.column_stack([records["submit_ns"], records["retire_ns"]]).astype(np.int64) + ahead_ns
-        words = source.words()
-        return times, words, "no pattern" not in words and source.speaks
+        words = source.words() if source.speaks else "no round trip is seen"
+        return times, words, source.speaks and "no pattern" not in words
 
     def notes(self) -> list[str]:
         """What is to be said of its trace."""
