@@ -127,7 +127,8 @@ def program_costs(lives: Lives, skip_ns: int) -> dict[str, Any]:
         },
         "costs": {},
     }
-    has_bar = told["untraced"]["p50_ms"] >= SHORTEST_MS
+    unseen = any(life.tracing and life.tracing.unseen() for life in lives.arms[Level.CALLS])
+    has_bar = told["untraced"]["p50_ms"] >= SHORTEST_MS and not unseen
     for level in (Level.CALLS, Level.KERNELS):
         if not lives.arms[level]:
             continue
