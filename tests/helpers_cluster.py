@@ -30,7 +30,7 @@ def tells_devices() -> bool:
     if not shutil.which("kubectl"):
         return False
     done = subprocess.run(
-        ["kubectl", "get", "--raw", "/metrics"], capture_output=True, text=True, timeout=60, check=False
+        ["kubectl", "get", "--raw", "/metrics"], capture_output=True, text=True, timeout=200, check=False
     )
     gate = 'kubernetes_feature_enabled{name="ResourceHealthStatus"'
     return any(line.startswith(gate) and line.endswith(" 1") for line in done.stdout.splitlines())

@@ -385,7 +385,7 @@ def sent(actions: Iterable[ev.Action], kind: type[msg.Message]) -> list[str]:
     return [a.tenant for a in actions if isinstance(a, ev.Send) and isinstance(a.message, kind)]
 
 
-def until(condition: Callable[[], bool], seconds: float = 20.0) -> None:
+def until(condition: Callable[[], bool], seconds: float = 120.0) -> None:
     """Returns when ``condition`` holds; fails after ``seconds``."""
     deadline = time.monotonic() + seconds
     while not condition():

@@ -28,7 +28,7 @@ from tests.helpers_conduct import until
 
 RUN = "r1"
 TOKEN = "the-token-of-this-run"
-DEADLINE_S = 60.0
+DEADLINE_S = 120.0
 
 
 def small_plan(iterations: int = 100, rounds: int = 2) -> Plan:
@@ -66,7 +66,7 @@ class ConductorProcess:
             "KTS_DATA": str(folder / "data"),
             "KTS_PORT": str(self.port),
             "KTS_STATUS_PORT": str(self.status_port),
-            "KTS_KEEP_S": "60",
+            "KTS_KEEP_S": "600",
         }
         self.process = _start("kts.k8s.pod.conductor", env=own | environment)
 
@@ -80,7 +80,7 @@ class ConductorProcess:
 
     def join(self, *tenants: str, token: str = TOKEN) -> None:
         """Starts their workers, as Jobs would."""
-        self.workers += [_start_worker(tenant, "127.0.0.1", self.port, token, join_s=30) for tenant in tenants]
+        self.workers += [_start_worker(tenant, "127.0.0.1", self.port, token, join_s=120) for tenant in tenants]
 
     def ask(self, method: str, path: str, body: bytes = b"", token: str = TOKEN) -> tuple[int, bytes]:
         """(HTTP status, body). OSError while nobody listens."""

@@ -47,7 +47,7 @@ class Beside:
         for end in self._ends:
             end.close()
         for process in self.launchers:
-            process.wait(10)
+            process.wait(60)
 
 
 def environment(**more: str) -> dict[str, str]:

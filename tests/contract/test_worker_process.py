@@ -35,7 +35,7 @@ def launch(
 
 
 def _until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while not condition():
         assert time.monotonic() < deadline
         os.sched_yield()
@@ -62,7 +62,7 @@ def _python(code: str) -> list[str]:
 def test_the_whole_group_is_stopped_continued_and_ended(launch: Launch) -> None:
     """Otherwise a program's children keep the device busy in blocks where it is not active, or outlive the run."""
     code = (
-        "import os, subprocess, sys; child = subprocess.Popen(['sleep', '60']);"
+        "import os, subprocess, sys; child = subprocess.Popen(['sleep', '600']);"
         "print(os.getpid(), child.pid, flush=True); child.wait()"
     )
     process = launch(_python(code), os.environ)
@@ -103,7 +103,7 @@ def test_a_program_that_dies_by_a_signal_says_which(launch: Launch) -> None:
 
 def test_a_program_that_ignores_to_be_ended_is_killed(launch: Launch) -> None:
     """Otherwise it outlives the run and keeps its slot."""
-    code = "import os, signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print(os.getpid()); time.sleep(60)"
+    code = "import os, signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print(os.getpid()); time.sleep(600)"
     process = launch(_python(code), {**os.environ, "PYTHONUNBUFFERED": "1"})
     pid = int(_said(process)[0].text)
     process.kill()
@@ -112,7 +112,7 @@ def test_a_program_that_ignores_to_be_ended_is_killed(launch: Launch) -> None:
 
 def test_what_it_may_use_of_memory_is_told(launch: Launch) -> None:
     """Otherwise a program that was killed for memory is told to run alone."""
-    process = launch(_python("import time; time.sleep(60)"), os.environ)
+    process = launch(_python("import time; time.sleep(600)"), os.environ)
     limit_bytes, kills = process.memory()
     assert limit_bytes is None or limit_bytes > 0
     assert kills >= 0
@@ -144,7 +144,7 @@ def test_a_program_of_a_container_that_is_gone_is_gone(
 ) -> None:
     """Otherwise a pod whose program's container was killed for memory would hang until its deadline."""
     beside = Beside(tmp_path, launcher_binary(tmp_path_factory.getbasetemp()))
-    process = beside(_python("import time; time.sleep(60)"), os.environ)
+    process = beside(_python("import time; time.sleep(600)"), os.environ)
     beside.launchers[0].kill()
     with pytest.raises(BesideError, match="gone"):
         _until(lambda: process.exit_code() is not None)
@@ -155,7 +155,7 @@ def test_a_program_of_a_container_that_is_gone_is_gone(
 def test_a_launcher_ends_with_its_worker(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
     """Otherwise the pod of a worker that died would never end."""
     beside = Beside(tmp_path, launcher_binary(tmp_path_factory.getbasetemp()))
-    beside(_python("import time; time.sleep(60)"), os.environ).kill()
+    beside(_python("import time; time.sleep(600)"), os.environ).kill()
     beside.close()
     assert beside.launchers[0].returncode == 0
 

@@ -62,7 +62,7 @@ def test_a_worker_that_is_killed_spoils_its_block_only(tmp_path: Path) -> None:
 
 def test_a_worker_that_is_frozen_is_found_out_and_removed(tmp_path: Path) -> None:
     """Otherwise a hung device hangs the run."""
-    outcome, sink = hit_in_a_block(signal.SIGSTOP, tmp_path, Limits(hang_s=1.5))
+    outcome, sink = hit_in_a_block(signal.SIGSTOP, tmp_path, Limits(hang_s=5))
     assert "gemm gave no sign of life" in outcome.reason
     assert_earlier_blocks_kept(outcome, sink)
 
@@ -129,7 +129,7 @@ def test_a_run_from_a_thread_works_without_signals(tmp_path: Path) -> None:
         target=lambda: outcomes.append(conduct(plan, LocalBackend(tmp_path), MemorySink(), SilentWatcher(), None))
     )
     thread.start()
-    thread.join(60)
+    thread.join(120)
     assert [o.kind for o in outcomes] == ["complete"]
 
 
@@ -167,7 +167,7 @@ def test_ctrl_c_reaches_kts_alone_and_ends_the_run_in_order(tmp_path: Path) -> N
         pids = process.stdout.readline().split()
         assert len(pids) == 2
         os.killpg(process.pid, signal.SIGINT)
-        out, _ = process.communicate(timeout=20)
+        out, _ = process.communicate(timeout=120)
     assert out.split() == ["interrupted", "130", "True", "interrupted"]
     assert not any(Path(f"/proc/{pid}").exists() for pid in pids)
 
@@ -179,7 +179,7 @@ def test_no_worker_outlives_a_killed_kts(tmp_path: Path) -> None:
         pids = process.stdout.readline().split()
         assert len(pids) == 2
         process.kill()
-        process.wait(10)
+        process.wait(60)
         until(lambda: not any(_alive(pid) for pid in pids))
 
 

@@ -43,6 +43,10 @@ tenants:
 CALIBRATED = TEXT.replace("fft, size: 32", "fft, target_ms: 0.5")
 ALONE = [("solo-fft", True, {"fft": 300}), ("solo-gemm", True, {"gemm": 300})]
 WHOLE = [*ALONE, ("shared-fft+gemm", True, {"fft": 300, "gemm": 300})]
+SLOW = TEXT.replace("jitter: 0, iterations: 300", "jitter: 0, iterations: 2000")
+"""Its second block lasts so long that whoever watches sees it."""
+SLOW_ALONE = [ALONE[0], ("solo-gemm", True, {"gemm": 2000})]
+SLOW_WHOLE = [*SLOW_ALONE, ("shared-fft+gemm", True, {"fft": 300, "gemm": 2000})]
 SETTINGS = ClusterSettings(runtime_class="", resource="")
 
 
@@ -130,7 +134,7 @@ def test_three_sets_of_jobs_in_order_become_a_run_like_any_other(cluster: Cluste
 def test_a_tenant_that_dies_is_named_and_the_blocks_before_count(cluster: ClusterHere, tmp_path: Path) -> None:
     """Else one pod's end would cost the whole run, or the rest be measured without it."""
     kill = Watching("block 2 of 3: solo-gemm", lambda: cluster.process("1-solo-gemm").kill())
-    info = finished(started(cluster, tmp_path / "out"), kill)
+    info = finished(started(cluster, tmp_path / "out", SLOW), kill)
     assert (info.outcome.kind, info.outcome.exit_code) == ("incomplete", 5)
     assert "tenant gemm" in info.outcome.reason
     assert "kts-r-1-1-solo-gemm" in info.outcome.reason
@@ -142,7 +146,7 @@ def test_a_tenant_that_dies_is_named_and_the_blocks_before_count(cluster: Cluste
 def test_ctrl_c_keeps_what_is_there(cluster: ClusterHere, tmp_path: Path) -> None:
     """Else stopping a run would cost it."""
     stop = Watching("block 2 of 3: solo-gemm", lambda: signal.raise_signal(signal.SIGINT))
-    info = finished(started(cluster, tmp_path / "out"), stop)
+    info = finished(started(cluster, tmp_path / "out", SLOW), stop)
     assert (info.outcome.kind, info.outcome.exit_code) == ("interrupted", 130)
     assert [(condition, valid) for condition, valid, _ in shape(info)] == [("solo-fft", True), ("solo-gemm", False)]
 
@@ -157,7 +161,7 @@ def killed_in_block_2(cluster: ClusterHere, directory: Path) -> None:
     def kill() -> None:
         raise KilledError
 
-    following = started(cluster, directory)
+    following = started(cluster, directory, SLOW)
     with pytest.raises(KilledError):
         following.follow(Watching("block 2 of 3", kill), Interrupts())
     following.close()
@@ -175,14 +179,14 @@ def test_a_run_that_was_left_is_listed_and_attach_runs_the_rest(
     seen = attached(cluster, tmp_path / "seen")
     info = seen.collect()
     seen.close()
-    assert (info.outcome.kind, shape(info)) == ("running", ALONE)
+    assert (info.outcome.kind, shape(info)) == ("running", SLOW_ALONE)
     copied = open_run(tmp_path / "seen").info
     assert copied.outcome.kind == "running"
     assert "goes on in the cluster: this is of its first 2 whole blocks" in copied.outcome.reason
     assert "kts attach r-1" in copied.outcome.remedy
     assert len(cluster.created) == 2
     info = finished(attached(cluster, tmp_path / where))
-    assert (info.outcome.kind, shape(info)) == ("complete", WHOLE)
+    assert (info.outcome.kind, shape(info)) == ("complete", SLOW_WHOLE)
     assert len(cluster.created) == 4
     assert open_run(tmp_path / where).damage == ()
 
@@ -221,10 +225,10 @@ def test_a_job_that_runs_twice_is_refused_the_second_time(cluster: ClusterHere, 
             twice.progress(progress)
             again.progress(progress)
 
-    info = finished(started(cluster, tmp_path / "out"), cast(Watching, Both()))
-    assert (info.outcome.kind, shape(info)) == ("complete", WHOLE)
-    assert cluster.process("1-solo-gemm-1").wait(20) == 4
-    assert cluster.process("0-solo-fft-1").wait(20) == 4
+    info = finished(started(cluster, tmp_path / "out", SLOW), cast(Watching, Both()))
+    assert (info.outcome.kind, shape(info)) == ("complete", SLOW_WHOLE)
+    assert cluster.process("1-solo-gemm-1").wait(60) == 4
+    assert cluster.process("0-solo-fft-1").wait(60) == 4
 
 
 def test_a_job_that_asks_for_something_else_than_the_plan_is_refused(cluster: ClusterHere, tmp_path: Path) -> None:

@@ -45,7 +45,7 @@ design: classic
 device: cpu
 tenants:
   fft: {workload: fft, size: 32, think_ms: 2, iterations: 300}
-  gemm: {workload: gemm, size: 32, think_ms: 2, jitter: 0, iterations: 900}
+  gemm: {workload: gemm, size: 32, think_ms: 2, jitter: 0, iterations: 2000}
 """
 SETTINGS = ClusterSettings(runtime_class="")
 STRANGER: Object = {
@@ -138,7 +138,7 @@ def test_a_run_that_nobody_followed_says_that_nobody_looked(cluster: ClusterHere
     assert info.outcome.kind == "complete"
     assert [note.split(" of ")[1].split(" (")[0] for note in summary.notes if "nobody looked" in note] == ["all blocks"]
     times = json.loads((tmp_path / "out" / "cluster.json").read_text(encoding="utf-8"))["times_s"]
-    assert times["blocks"] <= times["wall"] <= 60
+    assert times["blocks"] <= times["wall"] <= 600
 
 
 def test_a_run_that_goes_on_has_no_end_yet(cluster: ClusterHere, tmp_path: Path) -> None:

@@ -74,7 +74,8 @@ def test_calls_that_a_ring_lost_are_in_the_run_and_refuse_the_p99_that_they_coul
 def test_a_traced_program_that_dies_ends_the_run_with_its_own_end_and_keeps_what_was_measured(tmp_path: Path) -> None:
     told = tmp_path / "die"
     dies = tenant({"KTS_SETTLE_S": "1"}, crash="segv", crash_when=told, kernel_us=500)
-    path = experiment(tmp_path, rounds=1000, dies=dies, beside=BESIDE)
+    often = {"iterations": 60 * 1000}  # 60 in each of the rounds, which are more than can be over before it dies
+    path = experiment(tmp_path, rounds=1000, dies=dies | often, beside=BESIDE | often)
     process = start("run", path, "--out", tmp_path / "run", *OPTIONS)
     try:
         until(lambda: measured(tmp_path / "run", "dies") or process.poll() is not None, DEADLINE_S)

@@ -42,11 +42,10 @@ ENDS_WELL = (
 )
 
 
-def _tenant(code: str, **env: str) -> Tenant:
-    return Tenant(
-        name="agent",
-        work=Program(command=(sys.executable, "-c", code), env={"KTS_SETTLE_S": "0.4", **env}),
-    )
+def _tenant(code: str, settle_s: float = 10) -> Tenant:
+    """Which is ready as soon as it is steady; a silent one after ``settle_s``."""
+    work = Program(command=(sys.executable, "-c", code), env={"KTS_SETTLE_S": str(settle_s)})
+    return Tenant(name="agent", work=work)
 
 
 def test_a_program_that_prints_lines_is_measured() -> None:
@@ -148,7 +147,7 @@ def test_a_silent_program_serves_as_a_neighbour() -> None:
     """Otherwise a program that cannot print lines blocks the run for ever."""
     with TinyConductor() as conductor:
         conductor.start_worker()
-        _, ready = conductor.welcome(_tenant(SILENT))
+        _, ready = conductor.welcome(_tenant(SILENT, settle_s=0.4))
         assert ready.solo_ms is None
         conductor.start_block(0, Quota(iterations=100, linger=False))
         conductor.wait_for(QuotaReached)
@@ -203,7 +202,7 @@ def test_a_program_that_ends_well_is_started_again() -> None:
 )
 def test_a_program_that_fails_is_named_with_its_last_word(command: tuple[str, ...], text: str) -> None:
     """Otherwise the user does not learn why the tenant died."""
-    work = Program(command=command, env={"KTS_SETTLE_S": "0.6"})
+    work = Program(command=command, env={"KTS_SETTLE_S": "1.5"})
     tenant = Tenant(name="agent", work=work)
     with TinyConductor() as conductor:
         conductor.start_worker()
@@ -233,7 +232,7 @@ def test_the_program_dies_with_its_worker(number: signal.Signals) -> None:
         assert exit_code == (143 if number == signal.SIGTERM else -9)
         assert "Traceback" not in err
         pid = next(int(t.split()[1]) for t in out.splitlines() if t.startswith("PID"))
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while _alive(pid):
         assert time.monotonic() < deadline
 

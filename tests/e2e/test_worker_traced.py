@@ -102,7 +102,7 @@ def test_lines_and_round_trips_of_one_run_agree(gpu: Standin) -> None:
     A line's end is read after the wait that ends the round trip: where the program lost its core there, it runs again.
     """
     apart: list[float] = []
-    for _ in range(3):
+    for _ in range(10):
         told, seen = _both_ways(gpu, 200)
         assert set(told["launches"].tolist()) == set(seen["launches"].tolist()) == {10}
         assert set(told["waits"].tolist()) == set(seen["waits"].tolist()) == {2}
@@ -135,17 +135,17 @@ def test_ranges_that_are_not_there_end_the_run_with_those_that_are(gpu: Standin)
     with TinyConductor() as conductor:
         conductor.start_worker()
         conductor.accept()
-        tenant = _tenant(gpu, Ranges(name="setp"), settle_s=0.5, trips="1", nvtx="step")
+        tenant = _tenant(gpu, Ranges(name="setp"), settle_s=2, trips="1", nvtx="step")
         conductor.send(Welcome(tenant=tenant, device="cpu"))
         conductor.send(Calibrate())
         failed = conductor.wait_for(Failed)
-        assert "has no NVTX range named 'setp': none within 0.5 s" in failed.what
+        assert "has no NVTX range named 'setp': none within 2 s" in failed.what
         assert failed.remedy.startswith("name one that it has: 'step'")
 
 
 def test_round_trips_that_cannot_be_seen_end_the_run_with_the_reason(gpu: Standin) -> None:
     """Else its owner would wait for iterations that never come."""
-    tenant = _tenant(gpu, RoundTrips(), settle_s=0.5)
+    tenant = _tenant(gpu, RoundTrips(), settle_s=2)
     assert isinstance(tenant.work, Program)
     tenant.work.env["KTS_CUPTI"] = "/nowhere/libcupti.so.12"
     with TinyConductor() as conductor:

@@ -15,7 +15,7 @@ static void *subscriber_data;
 static bool enabled[8][1024], recorded[64];
 static cupti_buffer_wanted wanted;
 static cupti_buffer_full full;
-static uint64_t (*clock_of_program)(void);
+static int64_t offset_ns; /* CUPTI's clock minus CLOCK_MONOTONIC: one for all records, whoever is interrupted */
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 
 enum { RECORD_BYTES = 256, MOST = 1 << 16 };
@@ -28,13 +28,28 @@ static int number(const char *variable, int otherwise)
     return value ? atoi(value) : otherwise;
 }
 
-static uint64_t on_cupti_clock(int64_t monotonic_ns)
+static uint64_t own_clock(void)
 {
     struct timespec real;
     clock_gettime(CLOCK_REALTIME, &real);
-    const int64_t offset = real.tv_sec * INT64_C(1000000000) + real.tv_nsec - standin_now();
-    return (uint64_t)(clock_of_program ? monotonic_ns + (int64_t)clock_of_program() - standin_now() : monotonic_ns + offset);
+    return (uint64_t)real.tv_sec * UINT64_C(1000000000) + (uint64_t)real.tv_nsec;
 }
+
+static void run_by(uint64_t (*clock)(void))
+{
+    int64_t closest = INT64_MAX;
+    for (int pair = 0; pair < 100; pair++) {
+        const int64_t before = standin_now(), theirs = (int64_t)clock(), took = standin_now() - before;
+        if (took < closest) {
+            closest = took;
+            offset_ns = theirs - before - took / 2;
+        }
+    }
+}
+
+__attribute__((constructor)) static void begin(void) { run_by(own_clock); }
+
+static uint64_t on_cupti_clock(int64_t monotonic_ns) { return (uint64_t)(monotonic_ns + offset_ns); }
 
 static void on_call(uint32_t domain, uint32_t id, const struct cupti_call *call)
 {
@@ -168,5 +183,5 @@ API int cuptiActivityGetNumDroppedRecords(void *context, uint32_t stream, size_t
 API int cuptiGetTimestamp(uint64_t *timestamp) { *timestamp = on_cupti_clock(standin_now()); return CUPTI_OK; }
 
 #ifndef OLD
-API int cuptiActivityRegisterTimestampCallback(uint64_t (*clock)(void)) { clock_of_program = clock; return CUPTI_OK; }
+API int cuptiActivityRegisterTimestampCallback(uint64_t (*clock)(void)) { run_by(clock); return CUPTI_OK; }
 #endif

@@ -91,7 +91,7 @@ def test_gate_holds_the_first_work_and_no_wait(tmp_path: Path) -> None:
     made = standin()
     with trace(tmp_path, closed=True) as control:
         with subprocess.Popen(made.argv(iterations=3, trips="1"), env=made.traced(tmp_path)) as program:
-            until = time.monotonic() + 30
+            until = time.monotonic() + 120
             while not (seen := rings(tmp_path)) or seen[0].header["held"] != 1:
                 assert time.monotonic() < until
             assert program.poll() is None
@@ -109,7 +109,7 @@ def test_gate_closed_meanwhile_lets_a_wait_end(tmp_path: Path) -> None:
     made = standin()
     argv = made.argv(iterations=0, trips="1", kernel_us=500)
     with trace(tmp_path) as control, subprocess.Popen(argv, env=made.traced(tmp_path)) as program:
-        until = time.monotonic() + 30
+        until = time.monotonic() + 120
         while not (seen := rings(tmp_path)) or len(seen[0].events) < 20:
             assert time.monotonic() < until
         control.gate(closed=True)
@@ -190,9 +190,9 @@ def test_kernels_of_an_older_cupti_are_on_our_clock_too(tmp_path: Path, version:
     made = standin()
     cupti = {"12": made.cupti, "11.8": made.old_cupti}[version]
     with trace(tmp_path, level=Level.KERNELS):
-        (ring,) = run(tmp_path, {"KTS_CUPTI": str(cupti)}, iterations=5, trips="3", kernel_us=300)
+        (ring,) = run(tmp_path, {"KTS_CUPTI": str(cupti)}, iterations=100, trips="3", kernel_us=300)
     kernels, waits = ring.of(Kind.KERNEL), ring.of(Kind.WAIT)
-    late = waits["end_ns"] - kernels["end_ns"].reshape(5, 3)[:, -1]
+    late = waits["end_ns"] - kernels["end_ns"].reshape(100, 3)[:, -1]
     assert np.median(late) > -20_000, "a wait ends after its last kernel"
     assert np.min(late) < 1_000_000
 
@@ -203,7 +203,7 @@ def test_level_is_raised_and_lowered_while_the_program_runs(tmp_path: Path) -> N
         with subprocess.Popen(made.argv(iterations=0, trips="2", kernel_us=200), env=made.traced(tmp_path)) as program:
             for level in (Level.CALLS, Level.KERNELS, Level.CALLS):
                 control.level(level)
-                until = time.monotonic() + 30
+                until = time.monotonic() + 120
                 while not (seen := rings(tmp_path)) or seen[0].header["level"] != level:
                     assert time.monotonic() < until
             program.kill()

@@ -138,7 +138,7 @@ def test_ctrl_c_keeps_what_was_measured_and_leaves_nothing(tmp_path: Path) -> No
     process = start("run", written(tmp_path, SMALL), *options("--out", tmp_path / "out"))
     when(lambda: blocks(tmp_path / "out") >= 1, process)
     process.send_signal(signal.SIGINT)
-    _, errors = process.communicate(timeout=60)
+    _, errors = process.communicate(timeout=200)
     assert process.returncode == 130, errors
     info = content(tmp_path / "out")
     assert (info["outcome"]["kind"], info["blocks"][0]["valid"]) == ("interrupted", True)
@@ -235,7 +235,9 @@ def blocks(directory: Path) -> int:
         return 0
 
 
-def when(condition: Callable[[], bool], process: subprocess.Popen[str] | None = None, patience_s: float = 60.0) -> None:
+def when(
+    condition: Callable[[], bool], process: subprocess.Popen[str] | None = None, patience_s: float = 180.0
+) -> None:
     """Waits for ``condition``, as long as ``process`` lives."""
     deadline = time.monotonic() + patience_s
     while not condition():

@@ -22,7 +22,7 @@ from kts.telemetry.dcgm import DcgmSource
 
 NAMESPACE = "kts-e2e-exporter"
 LABELS = {"app.kubernetes.io/name": "dcgm-exporter"}
-DEADLINE_S = 60.0
+DEADLINE_S = 180.0
 NEEDED = ("KUBECONFIG", "KTS_IMAGE_LOADER")
 pytestmark = [
     pytest.mark.cluster,
@@ -55,7 +55,9 @@ http.server.ThreadingHTTPServer(("", 9400), Answer).serve_forever()
 
 def kubectl(*arguments: str, given: str | None = None) -> str:
     """What it prints; the test fails if it does."""
-    done = subprocess.run(["kubectl", *arguments], input=given, capture_output=True, text=True, timeout=90, check=False)
+    done = subprocess.run(
+        ["kubectl", *arguments], input=given, capture_output=True, text=True, timeout=200, check=False
+    )
     assert done.returncode == 0, done.stderr
     return done.stdout
 
@@ -81,7 +83,7 @@ def exporter(image: str) -> str:
 def put(image: str) -> None:
     """Puts it there, and waits until it answers."""
     kubectl("apply", "--filename", "-", given=exporter(image))
-    kubectl("wait", "--namespace", NAMESPACE, "pod/dcgm-exporter", "--for=condition=Ready", "--timeout=60s")
+    kubectl("wait", "--namespace", NAMESPACE, "pod/dcgm-exporter", "--for=condition=Ready", "--timeout=180s")
 
 
 @pytest.fixture

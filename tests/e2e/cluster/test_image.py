@@ -42,7 +42,7 @@ def kubectl(*arguments: str, given: str | None = None) -> str:
         input=given,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=200,
         check=False,
     )
     assert done.returncode == 0, done.stderr
@@ -69,7 +69,7 @@ def test_the_published_jobs_run_by_kubectl_alone_and_attach_finishes(tmp_path: P
         for block in BLOCKS:
             for name in block:
                 kubectl("patch", "job", f"kts-r7-{name}", "-p", '{"spec":{"suspend":false}}')
-            kubectl("wait", "--for=condition=complete", "--timeout=60s", *(f"job/kts-r7-{name}" for name in block))
+            kubectl("wait", "--for=condition=complete", "--timeout=180s", *(f"job/kts-r7-{name}" for name in block))
         logs = tmp_path / "logs"
         logs.mkdir()
         for name in (name for block in BLOCKS for name in block):
@@ -81,7 +81,7 @@ def test_the_published_jobs_run_by_kubectl_alone_and_attach_finishes(tmp_path: P
         assert json.loads((tmp_path / "out" / "run.json").read_bytes())["outcome"]["kind"] == "complete"
         assert kubectl("get", "configmap,secret,service,networkpolicy,job,pod", "-l", "kts.dev/run", "-o", "name") == ""
     finally:
-        kubectl("delete", "namespace", NAMESPACE, "--timeout=60s")
+        kubectl("delete", "namespace", NAMESPACE, "--timeout=180s")
     assert kts("report", logs).returncode == 0
     for result in (logs, tmp_path / "out"):
         assert (result / "summary.csv").exists()

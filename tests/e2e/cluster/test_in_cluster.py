@@ -38,7 +38,7 @@ pytestmark = [
 def kubectl(*arguments: str, given: str | None = None) -> str:
     """What it prints; the test fails if it does."""
     command = ["kubectl", "--namespace", NAMESPACE, *arguments]
-    done = subprocess.run(command, input=given, capture_output=True, text=True, timeout=150, check=False)
+    done = subprocess.run(command, input=given, capture_output=True, text=True, timeout=200, check=False)
     assert done.returncode == 0, done.stderr
     return done.stdout
 
@@ -80,7 +80,7 @@ def test_a_weekly_run_lands_on_its_volume_fails_its_gate_and_leaves_nothing() ->
     try:
         kubectl("apply", "-f", "-", given=yaml.safe_dump_all(made))
         kubectl("create", "job", "--from=cronjob/kts-weekly", "now")
-        kubectl("wait", "--for=condition=failed", "--timeout=120s", "job/now")
+        kubectl("wait", "--for=condition=failed", "--timeout=180s", "job/now")
         measured = kubectl("logs", "job/now", "-c", "measure")
         assert (
             kubectl("logs", "job/now", "-c", "gate") == "RED fft: response p99 is not within 0.001 ms when shared\n"
@@ -93,4 +93,4 @@ def test_a_weekly_run_lands_on_its_volume_fails_its_gate_and_leaves_nothing() ->
         for obj in made:
             if obj["kind"].startswith("ClusterRole"):
                 kubectl("delete", obj["kind"].lower(), obj["metadata"]["name"], "--ignore-not-found")
-        kubectl("delete", "namespace", NAMESPACE, "--ignore-not-found", "--timeout=60s")
+        kubectl("delete", "namespace", NAMESPACE, "--ignore-not-found", "--timeout=180s")

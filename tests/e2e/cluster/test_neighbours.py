@@ -23,6 +23,7 @@ from kts.k8s.objects.manifests import conductor_name
 from kts.k8s.objects.names import CONDUCTOR_ACCOUNT, LABEL_RUN
 
 NAMESPACE = "kts-e2e-neighbours"
+ROUNDS = 1000
 NEEDED = ("KUBECONFIG", "KTS_IMAGE_LOADER")
 RULES = Path(__file__).parents[3] / "deploy" / "rbac.yaml"
 ROLE = "kts-conductor-e2e-neighbours"
@@ -35,10 +36,10 @@ pytestmark = [
 
 
 def experiment(folder: Path) -> Path:
-    """Two tenants that take a second a block, and more rounds than any test waits for."""
+    """Two tenants that take a second a block, in more rounds than any test waits for."""
     path = folder / "small.yaml"
-    names = "".join(f"  t{i}: {{workload: fft, size: 32, think_ms: 4, iterations: 200}}\n" for i in range(2))
-    path.write_text(f"name: small\nrounds: 1000\nprecision: null\ntenants:\n{names}", encoding="utf-8")
+    names = "".join(f"  t{i}: {{workload: fft, size: 32, think_ms: 4, iterations: {200 * ROUNDS}}}\n" for i in range(2))
+    path.write_text(f"name: small\nrounds: {ROUNDS}\nprecision: null\ntenants:\n{names}", encoding="utf-8")
     return path
 
 

@@ -81,7 +81,7 @@ def kubectl(*arguments: str, given: object = None) -> str:
         input=text,
         capture_output=True,
         text=True,
-        timeout=90,
+        timeout=200,
         check=False,
     )
     assert done.returncode == 0, done.stderr
@@ -97,13 +97,13 @@ def kubeconfig(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         for obj in made:
             kubectl("apply", "-f", "-", given=obj)
         # Pods are refused in a namespace so new that it has no account of its own.
-        kubectl("-n", NAMESPACE, "wait", "--for=create", "serviceaccount/default", "--timeout=30s")
+        kubectl("-n", NAMESPACE, "wait", "--for=create", "serviceaccount/default", "--timeout=120s")
         yield kubeconfig_of(USER, tmp_path_factory.mktemp("rbac"))
     finally:
         for obj in made:
             if obj["kind"].startswith("ClusterRole"):
                 kubectl("delete", obj["kind"].lower(), obj["metadata"]["name"], "--ignore-not-found")
-        kubectl("delete", "namespace", NAMESPACE, "--ignore-not-found", "--wait=true", "--timeout=60s")
+        kubectl("delete", "namespace", NAMESPACE, "--ignore-not-found", "--wait=true", "--timeout=180s")
 
 
 def kubeconfig_of(account: str, folder: Path) -> Path:
@@ -137,7 +137,7 @@ def user(kubeconfig: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Api]:
 
 def settled(condition: Callable[[], bool], what: str) -> None:
     """Waits for ``condition``: the API server learns of changed rules a moment later."""
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 120
     while not condition():
         assert time.monotonic() < deadline, what
         threading.Event().wait(0.02)

@@ -60,7 +60,7 @@ spec: {limits: [{type: Container, %s}]}
 def kubectl(*arguments: str, given: str | None = None) -> str:
     """Its output, in the tests' namespace."""
     command = ["kubectl", "--namespace", NAMESPACE, *arguments]
-    done = subprocess.run(command, input=given, capture_output=True, text=True, timeout=90, check=False)
+    done = subprocess.run(command, input=given, capture_output=True, text=True, timeout=200, check=False)
     assert done.returncode == 0, done.stderr
     return done.stdout
 
@@ -70,7 +70,7 @@ def api() -> Iterator[Api]:
     """The cluster, with a namespace for each test."""
     kubectl("create", "namespace", NAMESPACE)
     try:
-        kubectl("wait", "--for=create", "serviceaccount/default", "--timeout=30s")
+        kubectl("wait", "--for=create", "serviceaccount/default", "--timeout=120s")
         api = Api.connect()
         yield api
         api.close()
@@ -80,7 +80,7 @@ def api() -> Iterator[Api]:
 
 def told(api: Api, words: str, settings: ClusterSettings = SETTINGS) -> str:
     """The remedies of what a dry run says, once that holds ``words``: the server learns of an object a moment later."""
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 120
     while True:
         needs = rehearse(api, PLAN, settings)
         if any(words in need.found for need in needs):
@@ -125,7 +125,7 @@ def test_each_refusal_of_a_real_cluster_has_its_own_remedy_before_a_run(api: Api
 
 def failure(api: Api) -> str:
     """What a Job's controller says of the pod that it cannot make."""
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 120
     while True:
         events: list[dict[str, Any]] = [e for e in api.list("Event", NAMESPACE) if e.get("reason") == "FailedCreate"]
         if events:
