@@ -62,7 +62,14 @@ class Host:
         them = self.stream.iterations
         if them.wait_ms is None or them.notice_ms is None:
             return float("nan"), 0.0
-        return self.submit + float(them.wait_ms[place]) + self.held_back, float(them.notice_ms[place])
+        return (
+            self.submit + self.host_ms(them.wait_ms[place]) + self.held_back,
+            self.host_ms(them.notice_ms[place]),
+        )
+
+    def host_ms(self, listed: float) -> float:
+        """What takes the host so long in the profile takes this one."""
+        return float(listed) * self.stream.host
 
     def lane(self, place: int) -> int:
         lanes = self.stream.iterations.lane
@@ -154,7 +161,7 @@ class EventQueue:
         host.due = free_at if stream.due_ms is None else float(stream.due_ms[len(host.records)])
         host.submit = max(free_at, host.due)
         host.begin, host.launched, host.finished, host.held_back = None, 0, 0, 0.0
-        self._at(host.submit + float(stream.iterations.offset_ms[host.span[0]]), LAUNCH, host.number)
+        self._at(host.submit + host.host_ms(stream.iterations.offset_ms[host.span[0]]), LAUNCH, host.number)
 
     def _launch(self, host: Host) -> None:
         """A launch joins its lane, and the host goes on to the next one, unless it waits or the queue is full."""
@@ -225,7 +232,7 @@ class EventQueue:
         waits, notice = host.wait(host.span[-1])
         if not isnan(waits):
             goes_on = max(waits, goes_on) + notice
-        retire = goes_on + float(host.stream.iterations.retire_ms[host.listing])
+        retire = goes_on + host.host_ms(host.stream.iterations.retire_ms[host.listing])
         think = host.stream.think_ms
         pause = 0.0 if think is None else float(think[len(host.records)])
         host.records.append((host.due, host.submit, host.begin, self.now, retire))
@@ -235,7 +242,7 @@ class EventQueue:
         return False
 
     def _next_launch(self, host: Host) -> None:
-        wanted = host.submit + float(host.stream.iterations.offset_ms[host.span[host.launched]]) + host.held_back
+        wanted = host.submit + host.host_ms(host.stream.iterations.offset_ms[host.span[host.launched]]) + host.held_back
         if wanted < self.now:
             host.held_back += self.now - wanted
         self._at(max(wanted, self.now), LAUNCH, host.number)

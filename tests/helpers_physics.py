@@ -123,6 +123,7 @@ def streams(draw: st.DrawFn, *, grid: float = GRID_MS, most: int = 25) -> Stream
         "queue_depth": draw(st.sampled_from([None, None, 1, 2, 3])) if them.lane is None else None,
         "slice_ms": draw(st.sampled_from([None, None, 40 * grid])),
         "start_ms": float(rng.integers(0, 100) * grid),
+        "host": draw(st.sampled_from([1.0, 1.0, 0.5, 2.0])),
     }
     arrivals = {"think_ms": times(300, n)} if draw(st.booleans()) else {"due_ms": np.sort(times(400 * n, n))}
     return Stream(them, rng.integers(0, listed, n), **arrivals, **rest)  # type: ignore[arg-type]

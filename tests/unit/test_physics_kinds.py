@@ -75,11 +75,10 @@ def test_a_slower_host_makes_host_time_longer_and_nothing_else() -> None:
     them = launches([0.0, 1.0], [0.5, 0.5], 0.1)
     once = Stream(them, np.zeros(3, np.int64), think_ms=np.zeros(3))
     free = sharing(MARK)
-    usual, slow = (simulate([s], free).tenants[0] for s in (once, once.slower_host(2.0)))
+    usual, slow = (simulate([s], free).tenants[0] for s in (once, with_fields(once, host=2.0)))
     assert usual.service_ms == pytest.approx(1.6)
     assert slow.service_ms == pytest.approx(2.7)
     assert slow.busy_ms == usual.busy_ms
-    assert saturating(2.0, 5).slower_host(2.0).iterations.duration_ms.tolist() == [2.0]
 
 
 def test_a_host_that_wakes_up_late_is_late_in_every_response() -> None:

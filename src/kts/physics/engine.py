@@ -5,7 +5,7 @@ file changes, and for no other. Everything it reads and writes is an array that 
 nothing is allocated inside. While a tenant is served nothing about the others changes except what is known already
 (when the next kernel of each is queued), so a whole turn is simulated at once and its slice renewals cost nothing. That
 holds with waits and copies, too: what a host and a copy engine do until the next kernel is queued depends on nobody
-else.
+else. A tenant that is alone until then is not even asked for again: its next turn is simulated on the spot.
 """
 
 from __future__ import annotations
@@ -21,11 +21,15 @@ from kts.physics.tables import BEGIN, DUE, END, PREEMPT, RETIRE, SUBMIT, WAKE, Y
 
 
 def _compiled(function: Callable[..., Any], **options: Any) -> Any:
-    """Compiled when it is first called, and kept on disk where numba finds a place for it."""
+    """Compiled when it is first called, and kept on disk where numba finds a place for it.
+
+    Nothing is allocated, so arrays need no counting of references (``_nrt``), which would take most of the time.
+    """
+    options |= {"nogil": True, "error_model": "numpy", "_nrt": False}
     try:
-        return numba.njit(cache=True, nogil=True, error_model="numpy", **options)(function)
+        return numba.njit(cache=True, **options)(function)
     except RuntimeError:  # no such place, as in a read-only image without a home
-        return numba.njit(nogil=True, error_model="numpy", **options)(function)
+        return numba.njit(**options)(function)
 
 
 def _inline(function: Callable[..., Any]) -> Any:
@@ -44,21 +48,23 @@ def _submit(tenant: Any, at_ms: float, tables: Tables) -> None:
         tenant.submit_ms = at_ms
     listing = tables.listed[tenant.base + tables.pick[k]]
     tenant.head = listing.first
+    tenant.begins = listing.first
     tenant.last = listing.last
-    tenant.begun = 0
+    tenant.trip = listing.trip
+    tenant.begin_ms = np.inf
     tenant.shift_ms = 0.0
-    tenant.ready_ms = tenant.submit_ms + tables.launches[tenant.head].offset_ms
-    tenant.left_ms = tables.launches[tenant.head].work_ms
+    launch = tables.launches[listing.first]
+    tenant.ready_ms = tenant.submit_ms + launch.offset_ms * tenant.host
+    tenant.left_ms = launch.work_ms + tenant.gap_ms if listing.first < listing.last else launch.work_ms
 
 
 @_inline
-def _room(tenant: Any, t: float, ready: float, tables: Tables) -> float:
-    """A kernel ended at ``t``: when the host can queue the next one, wanted at ``ready``, if the queue is bounded."""
-    begin = tables.listed[tenant.base + tables.pick[tenant.first + tenant.done]].first
-    number = tenant.head - begin  # of the launch within its iteration
-    tables.ends[tenant.ends + number - 1] = t
-    if number >= tenant.depth:
-        room = tables.ends[tenant.ends + number - tenant.depth]
+def _wanted(tenant: Any, place: int, tables: Tables) -> float:
+    """When the host queues the launch at ``place``, if a bounded queue has room by then; else it is late from then
+    on."""
+    ready: float = tenant.submit_ms + tables.launches[place].offset_ms * tenant.host + tenant.shift_ms
+    if 0 < tenant.depth <= place - tenant.begins:
+        room = tables.ends[tenant.ends + place - tenant.begins - tenant.depth]
         if room > ready:
             tenant.shift_ms += room - ready
             ready = room
@@ -66,11 +72,18 @@ def _room(tenant: Any, t: float, ready: float, tables: Tables) -> float:
 
 
 @_inline
-def _retire(tenant: Any, t: float, noticed: float, tables: Tables) -> None:
-    """The iteration's last kernel ended at ``t``, and its retirement counts from ``noticed``: its record, and the next
+def _ended(tenant: Any, place: int, t: float, tables: Tables) -> None:
+    """The launch at ``place`` did, and left room in a bounded queue."""
+    if tenant.depth > 0:
+        tables.ends[tenant.ends + place - tenant.begins] = t
+
+
+@_inline
+def _retire(tenant: Any, t: float, noticed: float, tables: Tables, course: Any) -> None:
+    """The iteration's last launch ended at ``t``, and its retirement counts from ``noticed``: its record, and the next
     iteration if there is one."""
     k = tenant.first + tenant.done
-    retire = noticed + tables.listed[tenant.base + tables.pick[k]].retire_ms
+    retire = noticed + tables.listed[tenant.base + tables.pick[k]].retire_ms * tenant.host
     out = tables.out
     out[k, DUE] = tenant.due_ms
     out[k, SUBMIT] = tenant.submit_ms
@@ -82,6 +95,9 @@ def _retire(tenant: Any, t: float, noticed: float, tables: Tables) -> None:
         _submit(tenant, retire if tenant.open else retire + tables.pace[k], tables)
     else:
         tenant.ready_ms = np.inf
+        course.ended_ms = max(course.ended_ms, t)
+        if course.stop_at_first == 1:
+            course.horizon_ms = min(course.horizon_ms, t)
 
 
 @_inline
@@ -108,116 +124,171 @@ def _others(tenants: Any, owner: int, t: float) -> tuple[int, int, float]:
 
 
 @_inline
-def _cut(tenants: Any, owner: int, t: float, at_once: int) -> float:
-    """When the turn of ``owner``, beginning at ``t``, ends if its queue does not empty: its slice is renewed until
-    somebody waits."""
-    equal = higher = np.inf
-    mine = tenants[owner].priority
+def _look_round(tenants: Any, owner: int) -> None:
+    """The owner's turn begins: when the others will have a kernel does not change in it."""
+    mine = tenants[owner]
+    mine.equal_ms = mine.higher_ms = mine.soonest_ms = np.inf
     for j in range(len(tenants)):
         other = tenants[j]
-        if j != owner and other.priority >= mine:
-            equal = min(equal, other.ready_ms)
-            if other.priority > mine:
-                higher = min(higher, other.ready_ms)
-    length = tenants[owner].slice_ms
+        if j != owner:
+            mine.soonest_ms = min(mine.soonest_ms, other.ready_ms)
+            if other.priority >= mine.priority:
+                mine.equal_ms = min(mine.equal_ms, other.ready_ms)
+            if other.priority > mine.priority:
+                mine.higher_ms = min(mine.higher_ms, other.ready_ms)
+
+
+@_inline
+def _cut(tenant: Any, t: float, course: Any) -> float:
+    """When a turn that begins at ``t`` ends if the queue does not empty: its slice is renewed until somebody waits."""
+    length = tenant.slice_ms
     cut: float = t + length
-    if equal > cut:
-        cut = np.inf if equal == np.inf else cut + math.ceil((equal - cut) / length) * length
-    if at_once == 1 and higher < cut:
-        cut = max(higher, t)
+    if tenant.equal_ms > cut:
+        cut = np.inf if tenant.equal_ms == np.inf else cut + math.ceil((tenant.equal_ms - cut) / length) * length
+    if course.at_once == 1 and tenant.higher_ms < cut:
+        cut = max(tenant.higher_ms, t)
+    cut = min(cut, course.horizon_ms)
     return cut
 
 
 @_inline
-def _turn(tenant: Any, t: float, cut: float, tables: Tables, course: Any) -> tuple[float, int, bool]:
-    """Kernels of one tenant, one after the other, until its queue is empty or ``cut``: the time, why, and whether
-    its work is all done and that ends the simulation."""
+def _turn(tenant: Any, t: float, tables: Tables, trips: Trips | None, course: Any) -> tuple[float, int]:
+    """Kernels of one tenant, one after the other, until its queue is empty and somebody else may be next, or until its
+    slice is over: the time, and why. Before ``soonest_ms`` nobody else has work: who is alone goes on when its next
+    kernel is queued, with a new slice, and the GPU is idle until then."""
+    head, last, ready, left = tenant.head, tenant.last, tenant.ready_ms, tenant.left_ms
+    if trips is not None and tenant.trips == 1:
+        last = tenant.trip_last
     began = t
-    launches = tables.launches  # taken out once: each time costs two atomic operations
-    kind = YIELD
-    over = False
-    while tenant.ready_ms <= t and not over:
+    cut = _cut(tenant, t, course)
+    while True:
+        if ready > t:
+            if not (ready < tenant.soonest_ms and ready < course.horizon_ms):
+                kind = YIELD
+                break
+            tenant.busy_ms += max(t - began, 0.0)
+            course.idle_ms += ready - t
+            began = t = ready
+            cut = _cut(tenant, t, course)
         if t >= cut:
             kind = PREEMPT
             break
-        if not tenant.begun:
-            tenant.begun = 1
+        if tenant.begin_ms == np.inf:
             tenant.begin_ms = t
-        end = t + tenant.left_ms
+        end = t + left
         if end > cut:
-            tenant.left_ms = end - cut
+            left = end - cut
             t = cut
             kind = PREEMPT
             break
         t = end
         course.kernels += 1
-        if tenant.head < tenant.last:
-            tenant.head += 1
-            launch = launches[tenant.head]
-            tenant.left_ms = launch.work_ms
-            ready = tenant.submit_ms + launch.offset_ms + tenant.shift_ms
-            tenant.ready_ms = ready if tenant.depth == 0 else _room(tenant, t, ready, tables)
+        _ended(tenant, head, t, tables)
+        if head < last and (trips is None or tenant.trips == 0 or trips.steps[head + 1].apart == 0):
+            head += 1
+            ready = _wanted(tenant, head, tables)
+            left = tables.launches[head].work_ms
+            if head < last:
+                left += tenant.gap_ms
+            continue
+        if trips is None or tenant.trips == 0:
+            _retire(tenant, t, t, tables, course)
+            last = tenant.last
         else:
-            _retire(tenant, t, t, tables)
-            over = course.stop_at_first == 1 and tenant.done == tenant.planned
+            _hand_over(tenant, head + 1, t, trips, course)
+            last = tenant.trip_last
+        head, ready, left = tenant.head, tenant.ready_ms, tenant.left_ms
+    tenant.head, tenant.ready_ms, tenant.left_ms = head, ready, left
     tenant.busy_ms += max(t - began, 0.0)
-    return t, kind, over
+    return t, kind
+
+
+@_compiled
+def _hand_over(tenant: Any, place: int, free: float, trips: Trips, course: Any) -> None:
+    """The host of a tenant with one lane, free from ``free`` on, hands over what comes up to the next kernel: copies
+    are done at once, and what it waits for is over with them."""
+    tables = trips.tables
+    while tenant.done < tenant.planned:
+        last = trips.trips[tenant.trip].last
+        while place <= last:
+            ready = max(_wanted(tenant, place, tables), free)
+            work = tables.launches[place].work_ms
+            if trips.steps[place].apart == 0:
+                tenant.head = place
+                tenant.trip_last = last
+                tenant.ready_ms = ready
+                tenant.left_ms = work + tenant.gap_ms if place < last else work
+                return
+            tenant.begin_ms = min(tenant.begin_ms, ready)
+            free = ready + work
+            _ended(tenant, place, free, tables)
+            place += 1
+        _back(tenant, free, trips, course)
+        place = tenant.head
+        free = -np.inf
+    tenant.ready_ms = np.inf
+
+
+@_compiled
+def _back(tenant: Any, ended: float, trips: Trips, course: Any) -> None:
+    """All of a trip has ended: the host goes on behind its wait, with the iteration or with the next one."""
+    trip = trips.trips[tenant.trip]
+    goes_on = ended
+    if not math.isnan(trip.wait_ms):
+        begins = tenant.submit_ms + trip.wait_ms * tenant.host + tenant.shift_ms
+        goes_on = max(begins, ended) + trip.notice_ms * tenant.host
+        tenant.shift_ms += goes_on - begins
+    if trip.last < tenant.last:
+        tenant.head = trip.last + 1
+        tenant.trip += 1
+    else:
+        _retire(tenant, ended, goes_on, trips.tables, course)
 
 
 @_compiled
 def _front(tenant: Any, lane: Any, place: int, t: float, trips: Trips) -> None:
-    """The launch at ``place`` is at the front of its lane from ``t`` on, or none is (-1). Copies are done at once, up
-    to the next kernel."""
+    """The launch at ``place`` is at the front of its lane from ``t`` on. Copies are done at once, up to the next
+    kernel, if there is one."""
     tables = trips.tables
-    begin = tables.listed[tenant.base + tables.pick[tenant.first + tenant.done]].first
-    while place >= 0:
-        launch = tables.launches[place]
-        number = place - begin
-        ready = tenant.submit_ms + launch.offset_ms + tenant.shift_ms
-        if 0 < tenant.depth <= number:
-            room = tables.ends[tenant.ends + number - tenant.depth]
-            if room > ready:
-                tenant.shift_ms += room - ready
-                ready = room
-        ready = max(ready, t)
-        lane.head = place
-        lane.ready_ms = ready
-        lane.left_ms = launch.work_ms
-        lane.end_ms = np.inf
-        if trips.steps[place].apart == 0:
+    while True:
+        ready = max(_wanted(tenant, place, tables), t)
+        work = tables.launches[place].work_ms
+        step = trips.steps[place]
+        if step.apart == 0:
+            lane.head = place
+            lane.ready_ms = ready
+            lane.left_ms = work + tenant.gap_ms if step.further > 0 else work
+            lane.end_ms = np.inf
             tenant.unfinished += 1
             return
         tenant.begin_ms = min(tenant.begin_ms, ready)
-        t = ready + launch.work_ms
-        if tenant.depth > 0:
-            tables.ends[tenant.ends + number] = t
-        place = trips.steps[place].next
-    lane.head = -1
+        t = ready + work
+        if step.further == 0:
+            _empty(tenant, lane, t)
+            return
+        place += step.further
+
+
+@_inline
+def _empty(tenant: Any, lane: Any, t: float) -> None:
+    """A lane has done all of the trip."""
     lane.ready_ms = np.inf
     lane.end_ms = np.inf
     tenant.latest_ms = max(tenant.latest_ms, t)
 
 
 @_compiled
-def _trips(tenant: Any, trips: Trips, course: Any) -> None:
-    """The host makes the next trip, from its head on, and those behind it as long as they need no turn."""
-    steps, lanes = trips.steps, trips.lanes
-    while tenant.done < tenant.planned:
-        tenant.opened = 0
-        tenant.unfinished = 0
+def _open_lanes(tenant: Any, trips: Trips, course: Any) -> None:
+    """The host makes the next trip, and those behind it as long as they need no turn."""
+    tenant.unfinished = 0
+    while tenant.done < tenant.planned and tenant.unfinished == 0:
+        trip = trips.trips[tenant.trip]
+        tenant.opened = trip.lanes
         tenant.latest_ms = -np.inf
-        place = tenant.head
-        while True:
-            if steps[place].opens == 1:
-                tenant.opened += 1
-                _front(tenant, lanes[tenant.lanes + tenant.opened - 1], place, -np.inf, trips)
-            if place == tenant.last or not math.isnan(steps[place].wait_ms):
-                break
-            place += 1
-        tenant.trip_last = place
-        if tenant.unfinished > 0:
-            break
-        _back(tenant, trips, course)
+        for k in range(trip.lanes):
+            _front(tenant, trips.lanes[tenant.lanes + k], trips.heads[trip.heads + k], -np.inf, trips)
+        if tenant.unfinished == 0:
+            _back(tenant, tenant.latest_ms, trips, course)
     _head_ready(tenant, trips)
 
 
@@ -230,44 +301,31 @@ def _head_ready(tenant: Any, trips: Trips) -> None:
     tenant.ready_ms = ready
 
 
-@_compiled
-def _back(tenant: Any, trips: Trips, course: Any) -> None:
-    """All of a trip is done: the host goes on behind its wait, with the iteration or with the next one."""
-    step = trips.steps[tenant.trip_last]
-    goes_on = tenant.latest_ms
-    if not math.isnan(step.wait_ms):
-        begins = tenant.submit_ms + step.wait_ms + tenant.shift_ms
-        goes_on = max(begins, goes_on) + step.notice_ms
-        tenant.shift_ms += goes_on - begins
-    if tenant.trip_last < tenant.last:
-        tenant.head = tenant.trip_last + 1
-        return
-    end = tenant.latest_ms
-    _retire(tenant, end, goes_on, trips.tables)
-    tenant.begin_ms = np.inf
-    if tenant.done == tenant.planned:
-        course.copied_ms = max(course.copied_ms, end)
-        if course.stop_at_first == 1:
-            course.horizon_ms = min(course.horizon_ms, end)
+@_inline
+def _start(tenant: Any, t: float, lanes: Any) -> float:
+    """The kernels that could run do; when the next one ends, or is queued."""
+    until = np.inf
+    for k in range(tenant.lanes, tenant.lanes + tenant.opened):
+        lane = lanes[k]
+        if lane.ready_ms <= t and lane.end_ms == np.inf:
+            lane.end_ms = t + lane.left_ms
+            tenant.begin_ms = min(tenant.begin_ms, t)
+        until = min(until, lane.end_ms if lane.ready_ms <= t else lane.ready_ms)
+    return until
 
 
 @_compiled
-def _turn_of_lanes(tenant: Any, t: float, cut: float, trips: Trips, course: Any) -> tuple[float, int]:
-    """As `_turn`, of a tenant with trips: the kernels at the front of its lanes run side by side."""
+def _turn_of_lanes(tenant: Any, t: float, trips: Trips, course: Any) -> tuple[float, int]:
+    """As `_turn`, of a tenant with several lanes: the kernels at the front of each run side by side."""
     began = t
+    cut = _cut(tenant, t, course)
     lanes = trips.lanes
     kind = YIELD
     while tenant.ready_ms <= t:
         if t >= cut:
             kind = PREEMPT
             break
-        until = np.inf
-        for k in range(tenant.lanes, tenant.lanes + tenant.opened):
-            lane = lanes[k]
-            if lane.ready_ms <= t and lane.end_ms == np.inf:
-                lane.end_ms = t + lane.left_ms
-                tenant.begin_ms = min(tenant.begin_ms, t)
-            until = min(until, lane.end_ms if lane.ready_ms <= t else lane.ready_ms)
+        until = _start(tenant, t, lanes)
         if until > cut:
             t = cut
             kind = PREEMPT
@@ -278,16 +336,16 @@ def _turn_of_lanes(tenant: Any, t: float, cut: float, trips: Trips, course: Any)
             if lane.end_ms == t:
                 course.kernels += 1
                 tenant.unfinished -= 1
-                if tenant.depth > 0:
-                    tables = trips.tables
-                    begin = tables.listed[tenant.base + tables.pick[tenant.first + tenant.done]].first
-                    tables.ends[tenant.ends + lane.head - begin] = t
-                _front(tenant, lane, trips.steps[lane.head].next, t, trips)
+                further = trips.steps[lane.head].further
+                if further > 0:
+                    _front(tenant, lane, lane.head + further, t, trips)
+                else:
+                    _empty(tenant, lane, t)
         if tenant.unfinished > 0:
             _head_ready(tenant, trips)
         else:
-            _back(tenant, trips, course)
-            _trips(tenant, trips, course)
+            _back(tenant, tenant.latest_ms, trips, course)
+            _open_lanes(tenant, trips, course)
     for k in range(tenant.lanes, tenant.lanes + tenant.opened):
         lane = lanes[k]
         if lane.end_ms < np.inf:
@@ -301,17 +359,9 @@ def _turn_of_lanes(tenant: Any, t: float, cut: float, trips: Trips, course: Any)
 def _begin_trips(tenants: Any, trips: Trips, course: Any) -> None:
     for i in range(len(tenants)):
         if tenants[i].trips == 1:
-            tenants[i].begin_ms = np.inf
-            _trips(tenants[i], trips, course)
-
-
-@_compiled
-def _turn_of_either(tenant: Any, t: float, cut: float, trips: Trips, course: Any) -> tuple[float, int, bool]:
-    if tenant.trips == 1:
-        t, kind = _turn_of_lanes(tenant, t, cut, trips, course)
-        return t, kind, False
-    t, kind, over = _turn(tenant, t, cut, trips.tables, course)
-    return t, kind, over
+            _hand_over(tenants[i], tenants[i].head, -np.inf, trips, course)
+        elif tenants[i].trips == 2:
+            _open_lanes(tenants[i], trips, course)
 
 
 @_compiled
@@ -341,13 +391,11 @@ def run(tenants: Any, tables: Tables, trips: Trips | None, course: Any) -> None:
     if trips is not None:
         _begin_trips(tenants, trips, course)
     costs = tables.costs
-    horizon = course.horizon_ms
     t = 0.0
     owner = -1
     kind = WAKE
     heir = -1
-    over = False
-    while t < horizon and not over:
+    while t < course.horizon_ms:
         best, runnable, soonest = _others(tenants, owner, t)
         if kind == YIELD and heir >= 0:
             best = heir
@@ -356,30 +404,29 @@ def run(tenants: Any, tables: Tables, trips: Trips | None, course: Any) -> None:
         if best < 0 and mine > t:  # idle until somebody queues a kernel
             until = min(soonest, mine)
             if until == np.inf:
-                until = min(max(course.copied_ms, t), horizon)
+                until = min(max(course.ended_ms, t), course.horizon_ms)
                 course.idle_ms += until - t
                 t = until
                 break
-            course.idle_ms += min(until, horizon) - t
+            course.idle_ms += min(until, course.horizon_ms) - t
             t = until
             kind = WAKE
             continue
         if not stays:
             if owner >= 0:
                 cost = costs[kind, min(runnable, costs.shape[1]) - 1]
-                course.switch_ms += min(t + cost, horizon) - t
+                course.switch_ms += min(t + cost, course.horizon_ms) - t
                 course.switches[kind] += 1
                 t += cost
             owner = best
         heir = -1
         if tenants[owner].settles == 1:
             heir, _, _ = _others(tenants, owner, t)
-        cut = min(_cut(tenants, owner, t, course.at_once), horizon)
-        if trips is None:
-            t, kind, over = _turn(tenants[owner], t, cut, tables, course)
+        _look_round(tenants, owner)
+        if trips is not None and tenants[owner].trips == 2:
+            t, kind = _turn_of_lanes(tenants[owner], t, trips, course)
         else:
-            t, kind, over = _turn_of_either(tenants[owner], t, cut, trips, course)
-            horizon = course.horizon_ms
-    course.end_ms = min(t, horizon)
+            t, kind = _turn(tenants[owner], t, tables, trips, course)
+    course.end_ms = min(t, course.horizon_ms)
     if trips is not None:
         _uncount(tenants, course.end_ms, tables)

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from dataclasses import replace as with_columns
 from itertools import combinations
 
 import numpy as np
@@ -316,7 +317,7 @@ class Predictor:
             planned = round(paced.rates[tenant] * horizon * SPARE / min(slower, 1.0)) + 50
             chosen = among[tenant] if among else None
             made = stream(profile, planned, seed, tenant, among=chosen, priority=self.priorities.get(tenant, 0))
-            made = made.slower_host(slower)
+            made = with_columns(made, host=slower)
             streams.append(late(made, generator(seed, "late", tenant)) if profile.gpu.kind == "cuda" else made)
         return simulate(streams, how, horizon_ms=horizon)
 

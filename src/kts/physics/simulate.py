@@ -6,12 +6,13 @@ The model is in docs/physics.md. Randomness is not here: a `Stream` holds every 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
 
-from kts.physics.tables import COURSE, LANE, LAUNCH, LISTED, STEP, TENANT, Tables, Trips
+from kts.physics.tables import COURSE, LANE, LAUNCH, LISTED, STEP, TENANT, TRIP, Tables, Trips
 from kts.physics.values import Floats, Ints, Iterations
 
 
@@ -24,7 +25,8 @@ class Stream:
     None: that of the GPU. ``queue_depth``: launches that are queued or run before the host must wait; None: any
     number. Higher ``priority`` is served first. ``settles_next``: who is next when its queue empties is settled when
     its turn begins, among those that wait then (a replayed CUDA graph); if nobody waits, as for others. ``late_ms``:
-    how long after each due time the host has woken up, in an open loop; None: at once.
+    how long after each due time the host has woken up, in an open loop; None: at once. ``host``: its host's times,
+    launches, waits and retirements, are so many times those listed.
     """
 
     iterations: Iterations
@@ -37,6 +39,7 @@ class Stream:
     queue_depth: int | None = None
     settles_next: bool = False
     late_ms: Floats | None = None
+    host: float = 1.0
 
     @property
     def pace_ms(self) -> Floats:
@@ -55,12 +58,6 @@ class Stream:
             raise ValueError("a queue holds at least one launch")
         if self.queue_depth is not None and self.iterations.lane is not None:
             raise ValueError("a bounded queue has one lane")
-
-    def slower_host(self, factor: float) -> Stream:
-        """The same with all host times, launches and retirements, ``factor`` times as long."""
-        if factor == 1.0:
-            return self
-        return replace(self, iterations=self.iterations.slower_host(factor))
 
 
 @dataclass(frozen=True)
@@ -151,15 +148,19 @@ def simulate(
     """
     from kts.physics import engine
 
-    tenants, launches, listed = _tables(streams, sharing)
+    listings = _listings(tuple(sorted({stream.iterations for stream in streams}, key=id)))
+    tenants = _tenants(streams, sharing, listings)
     pick = _joined([stream.pick for stream in streams])
     pace = _joined([stream.pace_ms for stream in streams])
     out = np.empty((len(pick), 5))
     course = np.zeros(1, COURSE)
     course["horizon_ms"], course["stop_at_first"], course["at_once"] = horizon_ms, stop_at_first, sharing.at_once
     ends = np.empty(int(tenants["ends"][-1]) + _longest(streams[-1]))
-    tables = Tables(launches, listed, pick, pace, _costs(sharing), ends, out)
-    trips = _trips(streams, tenants, tables)
+    tables = Tables(listings.launches, listings.listed, pick, pace, _costs(sharing), ends, out)
+    trips = None
+    if tenants["trips"].any():
+        lanes = np.empty(int(tenants["lanes"][-1]) + listings.most_lanes[streams[-1].iterations], LANE)
+        trips = Trips(tables, listings.steps, listings.trips, listings.heads, lanes)
     total = course[0]
     engine.run(tenants, tables, trips, total)
     return Simulated(
@@ -172,67 +173,87 @@ def simulate(
     )
 
 
-def _tables(streams: Sequence[Stream], sharing: SharingModel) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    tenants = np.zeros(len(streams), TENANT)
-    launches = np.empty(sum(len(s.iterations.offset_ms) for s in streams), LAUNCH)
-    listed = np.empty(sum(s.iterations.n for s in streams), LISTED)
-    launch = listing = row = scratch = 0
-    for tenant, stream in zip(tenants, streams, strict=True):
-        them = stream.iterations
+@dataclass(frozen=True, eq=False)
+class _Listings:
+    """Profiles as the engine reads them. ``base``: place of each in ``listed``; ``most_lanes``: of a trip."""
+
+    launches: np.ndarray
+    listed: np.ndarray
+    steps: np.ndarray
+    trips: np.ndarray
+    heads: Ints
+    base: dict[Iterations, int]
+    most_lanes: dict[Iterations, int]
+
+
+@lru_cache(maxsize=2)
+def _listings(of: tuple[Iterations, ...]) -> _Listings:
+    """Kept, as every replicate of a mix draws from the same: then a replicate costs no time or memory per launch."""
+    with_trips = any(not them.are_plain for them in of)
+    launches = np.empty(sum(len(them.offset_ms) for them in of), LAUNCH)
+    listed = np.zeros(sum(them.n for them in of), LISTED)
+    steps = np.zeros(len(launches) if with_trips else 0, STEP)
+    trips, heads = [np.empty(0, TRIP)], [np.empty(0, np.int64)]
+    base, most_lanes = {}, {}
+    launch = listing = 0
+    for them in of:
         these, lists = launches[launch : launch + len(them.offset_ms)], listed[listing : listing + them.n]
-        these["offset_ms"] = them.offset_ms
-        these["work_ms"] = them.duration_ms + sharing.launch_gap_ms
-        these["work_ms"][them.first[1:] - 1] = them.duration_ms[them.first[1:] - 1]  # nothing follows the last
-        tenant["trips"] = not them.are_plain
+        these["offset_ms"], these["work_ms"] = them.offset_ms, them.duration_ms
         lists["first"], lists["last"] = them.first[:-1] + launch, them.first[1:] - 1 + launch
         lists["retire_ms"] = them.retire_ms
-        tenant["first"], tenant["base"], tenant["ends"] = row, listing, scratch
-        tenant["planned"] = len(stream.pick)
-        tenant["open"], tenant["depth"] = stream.due_ms is not None, stream.queue_depth or 0
-        tenant["settles"] = stream.settles_next
-        tenant["priority"], tenant["start_ms"] = stream.priority, stream.start_ms
-        tenant["slice_ms"] = sharing.slice_ms if stream.slice_ms is None else stream.slice_ms
-        launch, listing, row = launch + len(these), listing + them.n, row + len(stream.pick)
-        scratch += _longest(stream)
-    return tenants, launches, listed
+        base[them], most_lanes[them] = listing, 1
+        if not them.are_plain:
+            made, opening = _made_of_trips(them, steps[launch : launch + len(these)])
+            lists["trip"] = np.searchsorted(made["last"], them.first[:-1]) + sum(map(len, trips))
+            most_lanes[them] = int(made["lanes"].max())
+            made["last"] += launch
+            made["heads"] += sum(map(len, heads))
+            trips.append(made)
+            heads.append(opening + launch)
+        launch, listing = launch + len(these), listing + them.n
+    return _Listings(launches, listed, steps, np.concatenate(trips), np.concatenate(heads), base, most_lanes)
 
 
-def _trips(streams: Sequence[Stream], tenants: np.ndarray, tables: Tables) -> Trips | None:
-    """None where no tenant has any. Takes the gap off what nothing is queued behind."""
-    if not tenants["trips"].any():
-        return None
-    steps = np.empty(len(tables.launches), STEP)
-    begin = lanes = 0
-    for tenant, stream in zip(tenants, streams, strict=True):
-        them, tenant["lanes"] = stream.iterations, lanes
-        end = begin + len(them.offset_ms)
-        if tenant["trips"]:
-            mine = steps[begin:end]
-            lanes += _into_steps(them, mine)
-            alone = (mine["next"] < 0) | (mine["apart"] == 1)
-            tables.launches["work_ms"][begin:end][alone] = them.duration_ms[alone]
-            mine["next"][mine["next"] >= 0] += begin
-        begin = end
-    return Trips(tables, steps, np.empty(lanes, LANE))
-
-
-def _into_steps(them: Iterations, steps: np.ndarray) -> int:
-    """Writes them, places counted from the first of ``them``; returns how many lanes a trip has at most."""
-    launches = len(steps)
-    steps["wait_ms"] = np.nan if them.wait_ms is None else them.wait_ms
-    steps["notice_ms"] = 0.0 if them.notice_ms is None else them.notice_ms
+def _made_of_trips(them: Iterations, steps: np.ndarray) -> tuple[np.ndarray, Ints]:
+    """The trips, and the launches that open a lane of each; places are counted from the first of ``them``. Writes its
+    steps."""
+    ends = np.zeros(len(steps), np.bool_)
+    ends[them.first[1:] - 1] = True
+    if them.wait_ms is not None:
+        ends |= ~np.isnan(them.wait_ms)
+    last = np.flatnonzero(ends)
+    trips = np.empty(len(last), TRIP)
+    trips["last"] = last
+    trips["wait_ms"] = np.nan if them.wait_ms is None else them.wait_ms[last]
+    trips["notice_ms"] = 0.0 if them.notice_ms is None else them.notice_ms[last]
     steps["apart"] = False if them.apart is None else them.apart
-    begins = np.zeros(launches, np.bool_)
-    begins[them.first[:-1]] = True
-    begins[1:] |= ~np.isnan(steps["wait_ms"][:-1])
-    trip = np.cumsum(begins) - 1
-    lane = np.zeros(launches, np.int64) if them.lane is None else them.lane
+    trip: Ints = np.cumsum(ends) - ends
+    lane = np.zeros(len(steps), np.int64) if them.lane is None else them.lane
     order = np.lexsort((lane, trip))
     follows = (np.diff(trip[order]) == 0) & (np.diff(lane[order]) == 0)
-    steps["next"], steps["opens"] = -1, 1
-    steps["next"][order[:-1][follows]] = order[1:][follows]
-    steps["opens"][order[1:][follows]] = 0
-    return int(np.bincount(trip, steps["opens"]).max())
+    steps["further"][order[:-1][follows]] = np.diff(order)[follows]
+    opens = np.ones(len(steps), np.bool_)
+    opens[order[1:][follows]] = False
+    heads = np.flatnonzero(opens)
+    trips["lanes"] = np.bincount(trip[heads])
+    trips["heads"] = np.cumsum(trips["lanes"]) - trips["lanes"]
+    return trips, heads
+
+
+def _tenants(streams: Sequence[Stream], sharing: SharingModel, listings: _Listings) -> np.ndarray:
+    tenants = np.zeros(len(streams), TENANT)
+    row = scratch = lanes = 0
+    for tenant, stream in zip(tenants, streams, strict=True):
+        them = stream.iterations
+        tenant["first"], tenant["base"], tenant["ends"], tenant["lanes"] = row, listings.base[them], scratch, lanes
+        tenant["planned"] = len(stream.pick)
+        tenant["open"], tenant["depth"] = stream.due_ms is not None, stream.queue_depth or 0
+        tenant["trips"] = 0 if them.are_plain else 1 if them.lane is None else 2
+        tenant["settles"], tenant["priority"] = stream.settles_next, stream.priority
+        tenant["slice_ms"] = sharing.slice_ms if stream.slice_ms is None else stream.slice_ms
+        tenant["start_ms"], tenant["host"], tenant["gap_ms"] = stream.start_ms, stream.host, sharing.launch_gap_ms
+        row, scratch, lanes = row + len(stream.pick), scratch + _longest(stream), lanes + listings.most_lanes[them]
+    return tenants
 
 
 def _joined(arrays: Sequence[Any]) -> Any:

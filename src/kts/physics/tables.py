@@ -7,19 +7,39 @@ from typing import Any, NamedTuple
 import numpy as np
 
 LAUNCH = np.dtype([("offset_ms", "<f8"), ("work_ms", "<f8")], align=True)
-LISTED = np.dtype([("first", "<i8"), ("last", "<i8"), ("retire_ms", "<f8")], align=True)
+"""As in the profile: without the gap behind it."""
 
-STEP = np.dtype(
+LISTED = np.dtype(
     [
-        ("wait_ms", "<f8"),  # NaN: the host goes on at once
-        ("notice_ms", "<f8"),
-        ("next", "<i8"),  # the lane's next launch of the same trip; -1: none
-        ("opens", "<i8"),  # 1: it is the lane's first of its trip
-        ("apart", "<i8"),  # 1: a copy engine does it
+        ("first", "<i8"),  # launch
+        ("last", "<i8"),
+        ("trip", "<i8"),  # the first one, where there are trips
+        ("retire_ms", "<f8"),
     ],
     align=True,
 )
-"""What a launch is beyond `LAUNCH`. A trip: what is launched from one wait to the next."""
+"""A listed iteration."""
+
+TRIP = np.dtype(
+    [
+        ("last", "<i8"),  # launch
+        ("wait_ms", "<f8"),  # NaN: the host goes on at once
+        ("notice_ms", "<f8"),
+        ("heads", "<i8"),  # place in `heads`: the first launch of each of its lanes
+        ("lanes", "<i8"),
+    ],
+    align=True,
+)
+"""What is launched from one wait to the next."""
+
+STEP = np.dtype(
+    [
+        ("further", "<i4"),  # so many places on is the lane's next launch of the same trip; 0: none
+        ("apart", "<i4"),  # 1: a copy engine does it
+    ],
+    align=True,
+)
+"""What a launch is beyond `LAUNCH`."""
 
 LANE = np.dtype(
     [
@@ -41,25 +61,33 @@ TENANT = np.dtype(
         ("depth", "<i8"),  # launches that fit into its queue; 0: any number
         ("ends", "<i8"),  # place in the scratch array of kernel ends, where there is a depth
         ("priority", "<i8"),
-        ("trips", "<i8"),  # 1: its iterations have waits, copies or lanes, which are served trip by trip
-        ("lanes", "<i8"),  # place in the scratch array of lanes, where it has trips
+        ("trips", "<i8"),  # 1: its iterations have waits or copies, and are served trip by trip; 2: lanes, too
+        ("lanes", "<i8"),  # place in the scratch array of lanes, where it has several
         ("settles", "<i8"),  # 1: who is next when its queue empties is settled when its turn begins
         ("slice_ms", "<f8"),
         ("start_ms", "<f8"),  # first submission of a closed loop
+        ("host", "<f8"),  # its host's times are so many times those listed
+        ("gap_ms", "<f8"),  # behind a kernel that is not its lane's last of the trip
         # below: state
         ("done", "<i8"),  # iterations completed
         ("head", "<i8"),  # launch at the front of its queue, or the next to be queued
+        ("begins", "<i8"),  # first launch of the iteration
         ("last", "<i8"),  # last launch of the iteration
-        ("begun", "<i8"),  # whether the iteration's first kernel has started
         ("ready_ms", "<f8"),  # when the head is queued
         ("left_ms", "<f8"),  # of the head kernel
-        ("shift_ms", "<f8"),  # by how much a full queue has held the host back
+        ("shift_ms", "<f8"),  # by how much waits and a full queue have held the host back
         ("due_ms", "<f8"),
         ("submit_ms", "<f8"),
-        ("begin_ms", "<f8"),
+        ("begin_ms", "<f8"),  # of the iteration's first launch; infinity: not yet
         ("busy_ms", "<f8"),
+        # since its turn began: when the next kernel is queued of another tenant
+        ("equal_ms", "<f8"),  # of no lower priority
+        ("higher_ms", "<f8"),  # of a higher one
+        ("soonest_ms", "<f8"),  # of any
         # of a tenant with trips
+        ("trip", "<i8"),  # the present one
         ("trip_last", "<i8"),  # last launch of the trip
+        # of a tenant with lanes
         ("opened", "<i8"),  # lanes that the trip uses
         ("unfinished", "<i8"),  # of these: how many hold a kernel
         ("latest_ms", "<f8"),  # when the last of those that are done was done
@@ -76,14 +104,14 @@ PREEMPT, YIELD, WAKE = range(3)
 
 COURSE = np.dtype(
     [
-        ("horizon_ms", "<f8"),  # falls to the end of a copy with which a tenant has done all
+        ("horizon_ms", "<f8"),  # falls to the end of what a tenant has done all with, if that ends it
         ("stop_at_first", "<i8"),  # 1: ends with the first tenant that has done all; 0: with the last
         ("at_once", "<i8"),  # 1: a higher priority takes the GPU when it is queued; 0: when the slice is over
         # below: what became of the time, and counts
         ("end_ms", "<f8"),  # when the simulation stopped
         ("switch_ms", "<f8"),
         ("idle_ms", "<f8"),
-        ("copied_ms", "<f8"),  # when the last copy ends of those with which tenants have done all
+        ("ended_ms", "<f8"),  # the latest end of all that a tenant had planned
         ("switches", "<i8", (3,)),
         ("kernels", "<i8"),
     ],
@@ -112,9 +140,12 @@ class Tables(NamedTuple):
 class Trips(NamedTuple):
     """The tables, and what else is needed where a tenant has trips.
 
-    ``steps``: `STEP`, per launch; of tenants without trips, not set. ``lanes``: `LANE`, scratch.
+    ``steps``: `STEP`, per launch; of tenants without trips, not set. ``trips``: `TRIP`. ``heads``: of launches.
+    ``lanes``: `LANE`, scratch.
     """
 
     tables: Tables
     steps: Any
+    trips: Any
+    heads: Any
     lanes: Any
