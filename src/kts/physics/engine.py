@@ -141,14 +141,14 @@ def _look_round(tenants: Any, owner: int) -> None:
 @_inline
 def _cut(tenant: Any, t: float, course: Any) -> float:
     """When a turn that begins at ``t`` ends if the queue does not empty: its slice is renewed until somebody waits."""
-    length = tenant.slice_ms
-    cut: float = t + length
+    length: float = tenant.slice_ms
+    horizon: float = course.horizon_ms
+    cut = t + length
     if tenant.equal_ms > cut:
         cut = np.inf if tenant.equal_ms == np.inf else cut + math.ceil((tenant.equal_ms - cut) / length) * length
     if course.at_once == 1 and tenant.higher_ms < cut:
         cut = max(tenant.higher_ms, t)
-    cut = min(cut, course.horizon_ms)
-    return cut
+    return min(cut, horizon)
 
 
 @_inline

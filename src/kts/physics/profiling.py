@@ -147,7 +147,7 @@ def queued_kernels(profile: Profile, more_ms: float) -> Profile:
         return profile
     them = profile.iterations
     less = more_ms if them.apart is None else np.where(them.apart, 0.0, more_ms)
-    return replace(profile, duration=Packed.of_ms(np.maximum(them.duration_ms - less, 0.0)))
+    return profile.lasting(np.maximum(them.duration_ms - less, 0.0))
 
 
 def recalibrated(profile: Profile, service_ms: Floats, device_ms: Floats) -> Profile:
