@@ -132,3 +132,15 @@ def test_alone_the_way_of_sharing_does_not_matter(stream: Stream, sharing: Shari
     np.testing.assert_array_equal(
         rows(simulate([stream], sharing).tenants[0]), rows(simulate([stream], cheap).tenants[0])
     )
+
+
+@settings(max_examples=60, deadline=None)
+@given(mix=mixes, sharing=sharings(), factor=st.sampled_from([0.5, 2.0]))
+def test_a_slower_host_is_one_whose_listed_times_are_longer(
+    mix: list[Stream], sharing: SharingModel, factor: float
+) -> None:
+    """Waits and notices, launches and retirements, all of them: else a replicate would draw half a host."""
+    listed = [replace(s, iterations=s.iterations.slower_host(factor * s.host), host=1.0) for s in mix]
+    applied = [replace(s, host=factor * s.host) for s in mix]
+    for one, other in zip(simulate(listed, sharing).tenants, simulate(applied, sharing).tenants, strict=True):
+        np.testing.assert_array_equal(rows(one), rows(other))

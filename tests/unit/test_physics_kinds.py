@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace as with_fields
 
 import numpy as np
@@ -79,6 +80,24 @@ def test_a_slower_host_makes_host_time_longer_and_nothing_else() -> None:
     assert usual.service_ms == pytest.approx(1.6)
     assert slow.service_ms == pytest.approx(2.7)
     assert slow.busy_ms == usual.busy_ms
+
+
+def test_iterations_of_many_launches_are_cut_by_their_launches() -> None:
+    """Else a prediction of programs takes minutes; tenants of few launches are as long as ever."""
+    tenants = {"eager": traced(100, 0.003, 2.0), "fft": profile("fft", 3.6)}
+    few = with_fields(QUICK, launches=30_000, replicate_launches=5_000, replicates=2)
+    assert Predictor(tenants, MARK, few).mix(["eager"]).tenants["eager"].iterations == pytest.approx(300, abs=3)
+    usual = Predictor(tenants, MARK, with_fields(QUICK, replicates=2)).mix(["fft"])
+    assert Predictor(tenants, MARK, few).mix(["fft"]) == usual
+
+
+def test_replicates_side_by_side_give_the_same_bands() -> None:
+    """Draws hang on the replicate's number, and not on which thread is first."""
+    tenants = {"eager": traced(100, 0.003, 2.0), "fft": profile("fft", 3.6)}
+    effort = with_fields(QUICK, replicates=8)
+    one_by_one = Predictor(tenants, MARK, effort).mix(["eager", "fft"])
+    with ThreadPoolExecutor(4) as pool:
+        assert Predictor(tenants, MARK, effort, each=pool.map).mix(["eager", "fft"]) == one_by_one
 
 
 def test_a_host_that_wakes_up_late_is_late_in_every_response() -> None:

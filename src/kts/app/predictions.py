@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Unpack
 
@@ -27,6 +28,7 @@ from kts.report.forecasts import answers_elements, prediction_elements
 from kts.report.writing import write_file
 from kts.store import origin
 from kts.store.reader import opening_order
+from kts.worker.environment import usable_cores
 
 Mix = str | Sequence[str]
 """Names of profiles that run together: ``"fft+gemm"``, ``"fft*3+gemm"``, or a list of names."""
@@ -56,9 +58,13 @@ def predict(
     if base.run is not None and not mixes and not every_mix:
         lengths = _lengths(wanted, base.run) if given.get("seconds") is None else None
         wanted, as_run = _in_opening_order(wanted, base.run)
-    predictor = Predictor(base.profiles, base.fingerprint, base.effort, base.error, order_known=in_order or as_run)
+    with _threads() as pool:
+        predictor = Predictor(
+            base.profiles, base.fingerprint, base.effort, base.error, order_known=in_order or as_run, each=pool.map
+        )
+        found = predictor.predict(wanted, seconds=lengths, kts=__version__, notes=_notes(base.profiles.values()))
     prediction = replace(
-        predictor.predict(wanted, seconds=lengths, kts=__version__, notes=_notes(base.profiles.values())),
+        found,
         created_ns=time.time_ns(),
         provenance=origin.here().of(base.made_from),
     )
@@ -117,12 +123,16 @@ def whatif(
     ]
     if len(questions) == 1:
         raise UsageError("what if what?", "give --slice, --add, --rate or --faster; kts predict says what is")
+    with _threads() as pool:
+        answers = what_if(questions, base.effort, base.error, pool.map)
     return Answers(
-        model_error=base.error,
-        confidence=base.effort.confidence,
-        seconds=base.effort.seconds,
-        answers=what_if(questions, base.effort, base.error),
+        model_error=base.error, confidence=base.effort.confidence, seconds=base.effort.seconds, answers=answers
     )
+
+
+def _threads() -> ThreadPoolExecutor:
+    """For simulations side by side, which hold no lock of Python's."""
+    return ThreadPoolExecutor(len(usable_cores()))
 
 
 def _mixes(given: Sequence[Mix], base: Basis, *, every: bool) -> list[tuple[str, ...]]:

@@ -8,10 +8,12 @@ iterations are resampled in blocks, and arrivals and phases are drawn anew.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from dataclasses import replace as with_columns
+from functools import partial
 from itertools import combinations
+from typing import Any
 
 import numpy as np
 
@@ -44,26 +46,34 @@ FULL = "p99"
 simulation knows, and not a profile."""
 SPARE = 1.3
 """Iterations drawn per iteration expected: a simulation must not end because a tenant ran out of them."""
+Each = Callable[[Callable[[int], Any], Iterable[int]], Iterable[Any]]
+"""As `map`."""
 
 
 @dataclass(frozen=True)
 class Effort:
-    """How much to simulate. ``iterations``: of the slowest tenant, for the figures themselves; ``budget``: of all
-    tenants, at most. ``replicates`` for the bands, each ``seconds`` long, or as long as ``replicate_budget``
-    iterations of all tenants last if that is shorter. ``confidence``: nominal, of the bands."""
+    """How much to simulate. ``iterations``: of the slowest tenant, for the figures themselves; ``budget`` and
+    ``launches``: of all tenants, at most. ``replicates`` for the bands, each ``seconds`` long, or as long as
+    ``replicate_budget`` iterations or ``replicate_launches`` of all tenants last if that is shorter. ``confidence``:
+    nominal, of the bands."""
 
     iterations: int = 20_000
     budget: int = 2_000_000
+    launches: int = 200_000_000
     seconds: float = 600.0
     replicates: int = 100
     replicate_budget: int = 200_000
+    replicate_launches: int = 15_000_000
     confidence: float = 0.9
     seed: int = 0
 
 
 @dataclass
 class Predictor:
-    """Predicts mixes of ``profiles`` (by name). What every mix needs of a tenant alone is computed once."""
+    """Predicts mixes of ``profiles`` (by name). What every mix needs of a tenant alone is computed once.
+
+    ``each``: does as `map` does with the replicates; threads may, as simulating keeps no lock.
+    """
 
     profiles: Mapping[str, Profile]
     fingerprint: Fingerprint
@@ -72,6 +82,7 @@ class Predictor:
     priorities: Mapping[str, int] = field(default_factory=dict)
     at_once: bool = False
     order_known: bool = False
+    each: Each = map
 
     def __post_init__(self) -> None:
         self._alone: dict[str, _Alone] = {}
@@ -120,11 +131,14 @@ class Predictor:
     def mix(self, names: Sequence[str], seconds: float | None = None) -> MixForecast:
         """One mix, with bands for ``seconds`` of it."""
         tenants = numbered(names)
+        for name in names:
+            self.alone(name)
         central = sharing(self.fingerprint, at_once=self.at_once)
         paced = self._paced({tenant: self.profiles[name] for tenant, name in tenants.items()}, central)
         outcome = self._simulate(paced, central, self._horizon(paced))
         length_ms = 1e3 * (seconds or self.effort.seconds)
-        replicates = [self._replicate(tenants, paced, number, length_ms) for number in range(self.effort.replicates)]
+        again = partial(self._replicate, tenants, paced, length_ms)
+        replicates = list(self.each(again, range(self.effort.replicates)))
         supported = self._supported(*names)
         baselines = self._baselines(tenants, central, supported)
         forecasts = {
@@ -207,7 +221,7 @@ class Predictor:
         own = self._supported(name)
         return _Alone(only(own, plain(response)), only(own, plain(device)), response, device, profiled, rate_hz)
 
-    def _replicate(self, tenants: Mapping[str, str], paced: _Paced, number: int, length_ms: float) -> dict[str, _Row]:
+    def _replicate(self, tenants: Mapping[str, str], paced: _Paced, length_ms: float, number: int) -> dict[str, _Row]:
         seed = self.effort.seed + 1 + number
         if not self.order_known:
             shuffled = [list(tenants)[k] for k in generator(seed, "order").permutation(len(tenants))]
@@ -219,7 +233,7 @@ class Predictor:
         for tenant, name in tenants.items():
             n = self.profiles[name].iterations.n
             among[tenant] = runs(generator(seed, "profile", name), n, n)
-        horizon = min(length_ms, self.effort.replicate_budget / sum(paced.rates.values()))
+        horizon = min(length_ms, paced.lasting_ms(self.effort.replicate_budget, self.effort.replicate_launches))
         outcome = self._simulate(
             paced, drawn, horizon, seed=seed, among=among, hosts={tenant: host.shared for tenant, host in hosts.items()}
         )
@@ -297,8 +311,8 @@ class Predictor:
 
     def _horizon(self, paced: _Paced) -> float:
         """Length of the long simulation (ms): until the slowest tenant has enough, or all have used the budget."""
-        rates = paced.rates.values()
-        return min(self.effort.budget / sum(rates), self.effort.iterations / min(rates))
+        slowest = min(paced.rates.values())
+        return min(self.effort.iterations / slowest, paced.lasting_ms(self.effort.budget, self.effort.launches))
 
     def _simulate(
         self,
@@ -355,6 +369,12 @@ class _Paced:
 
     profiles: Mapping[str, Profile]
     rates: Mapping[str, float]
+
+    def lasting_ms(self, iterations: int, launches: int) -> float:
+        """How long all tenants together take for that many, whichever comes first."""
+        of_each = ((rate, self.profiles[tenant].iterations) for tenant, rate in self.rates.items())
+        launched = sum(rate * len(them.offset_ms) / them.n for rate, them in of_each)
+        return min(iterations / sum(self.rates.values()), launches / launched)
 
 
 @dataclass(frozen=True, eq=False)

@@ -229,7 +229,7 @@ def _made_of_trips(them: Iterations, steps: np.ndarray) -> tuple[np.ndarray, Int
     steps["apart"] = False if them.apart is None else them.apart
     trip: Ints = np.cumsum(ends) - ends
     lane = np.zeros(len(steps), np.int64) if them.lane is None else them.lane
-    order = np.lexsort((lane, trip))
+    order = np.arange(len(steps)) if them.lane is None else np.lexsort((lane, trip))
     follows = (np.diff(trip[order]) == 0) & (np.diff(lane[order]) == 0)
     steps["further"][order[:-1][follows]] = np.diff(order)[follows]
     opens = np.ones(len(steps), np.bool_)

@@ -13,7 +13,7 @@ from kts.arrivals import Closed
 from kts.errors import RefusalError
 from kts.physics.alone import service_ms
 from kts.physics.forecast import MixForecast, ModelError
-from kts.physics.predict import Effort, Predictor
+from kts.physics.predict import Each, Effort, Predictor
 from kts.physics.values import EMPTY, Fingerprint, Profile
 
 
@@ -60,12 +60,16 @@ class WhatIf(msgspec.Struct, frozen=True, kw_only=True):
     forecast: MixForecast
 
 
-def what_if(questions: Sequence[Question], effort: Effort, model_error: ModelError) -> tuple[WhatIf, ...]:
-    """The forecasts, in order. All use the same draws, so that what differs is not luck."""
+def what_if(
+    questions: Sequence[Question], effort: Effort, model_error: ModelError, each: Each = map
+) -> tuple[WhatIf, ...]:
+    """The forecasts, in order. All use the same draws, so that what differs is not luck. ``each``: see `Predictor`."""
     return tuple(
         WhatIf(
             label=question.label,
-            forecast=Predictor(question.profiles, question.fingerprint, effort, model_error).mix(question.mix),
+            forecast=Predictor(question.profiles, question.fingerprint, effort, model_error, each=each).mix(
+                question.mix
+            ),
         )
         for question in questions
     )
