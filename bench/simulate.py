@@ -25,6 +25,8 @@ BAR_EVENTS_PER_S = 30e6
 BAR_RATIO = 50.0
 BAR_MILLION_S = 1.0
 SHARING = SharingModel(slice_ms=2.087, preempt_ms=(0.178,), yield_ms=(0.1,), wake_ms=(0.1,))
+MOST_LAUNCHES = 200_000
+"""Of each tenant, for the slow ones."""
 LISTED = 2000
 """Iterations in each profile."""
 
@@ -53,6 +55,10 @@ def mixes(n: int) -> dict[str, list[Stream]]:
         "3 bursts + eager decode": [
             *(tenant([d], t, n, s) for s, (d, t) in enumerate([(3.6, 10), (20.6, 20), (0.004, 1)])),
             tenant(decode, 8, n, 9),
+        ],
+        "2 programs, 500 and 1500 launches": [
+            tenant([0.003, 0.02] * 250, 0, n // 50, 10),
+            tenant([0.012] * 1500, 0, n // 50, 11),
         ],
     }
 
@@ -159,7 +165,8 @@ def shortened(streams: Sequence[Stream], n: int) -> list[Stream]:
 
 def compare(name: str, streams: list[Stream], part: int, repetitions: int) -> tuple[float, float]:
     """Prints one line per simulator; returns events/s of the fast one and its ratio to SimPy (medians)."""
-    short = shortened(streams, part)
+    longest = max(int(np.diff(s.iterations.first).max()) for s in streams)
+    short = shortened(streams, min(part, MOST_LAUNCHES // longest))
     fast, slow, foreign = [], [], []
     for _ in range(repetitions):  # in turns, so that all see the same machine
         spent, outcome = seconds(lambda: simulate(streams, SHARING))
