@@ -8,7 +8,7 @@ from torch import nn
 from torch.nn import functional as f
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
-WIDTH, LAYERS, LENGTH, VOCAB = 512, 6, 128, 8192
+WIDTH, LAYERS, LENGTH, VOCAB = 512, 3, 128, 8192
 BATCH = 16 if DEVICE == "cuda" else 2
 
 

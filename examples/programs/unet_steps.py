@@ -1,4 +1,4 @@
-"""Pictures by diffusion in few steps: four guided ones of a U-Net each, as distilled models take."""
+"""Pictures by diffusion in one guided step of a U-Net each, as distilled models take it."""
 
 import time
 
@@ -7,7 +7,7 @@ from diffusers import DDIMScheduler, UNet2DConditionModel
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 DTYPE = torch.float16 if DEVICE == "cuda" else torch.float32
-STEPS, GUIDANCE = 4 if DEVICE == "cuda" else 2, 7.5
+STEPS, GUIDANCE = 1, 7.5
 
 
 @torch.inference_mode()
@@ -25,6 +25,7 @@ def main() -> None:
     torch.manual_seed(0)
     unet = UNet2DConditionModel(
         sample_size=32,
+        layers_per_block=1,
         block_out_channels=(128, 256, 384, 384),
         cross_attention_dim=512,
         attention_head_dim=8,

@@ -18,7 +18,7 @@ from kts.errors import SetupError
 from kts.model.plan import Plan
 from kts.wire.appline import PREFIX
 from kts.worker.detect import choose_for
-from kts.worker.prepare import THREAD_VARIABLES
+from kts.worker.prepare import SPARE_CORES, THREAD_VARIABLES
 
 COMMAND_VARIABLES = (*THREAD_VARIABLES, "NUMEXPR_NUM_THREADS")  # a user's program may use more than our workloads
 WORKER = ("-m", "kts.worker", "--join")
@@ -88,6 +88,9 @@ class LocalBackend:
         env["KTS_TOKEN"] = endpoint.token
         env["KTS_TENANT"] = name
         env["KTS_CORES"] = ",".join(map(str, cores))
+        env.pop(SPARE_CORES, None)
+        if self._placement is not None and not set(cores) & set(self._placement.conductor):
+            env[SPARE_CORES] = ",".join(map(str, self._placement.conductor))
         launcher = [self._command[0], "-I", "-S", "-c", _LAUNCHER, str(os.getpid())]
         with (self._log_dir / f"{name}.log").open("wb") as log:
             return subprocess.Popen(

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
-from collections.abc import MutableMapping
+from collections.abc import Mapping, MutableMapping
+from pathlib import Path
 
 from kts.errors import SetupError, UsageError
 
@@ -17,6 +19,21 @@ def parse_cores(text: str) -> frozenset[int]:
     if not all(part.isdecimal() and part.isascii() for part in parts):
         raise UsageError(f"KTS_CORES={text!r} is not a list of core numbers", "give numbers, e.g. KTS_CORES=2,3")
     return frozenset(int(part) for part in parts)
+
+
+SPARE_CORES = "KTS_SPARE_CORES"
+"""Names the variable with the cores that no tenant has; absent where there are none."""
+
+
+def leave_cores(env: Mapping[str, str]) -> None:
+    """Moves all threads of this process to `SPARE_CORES`, if there are any, so that its work does not land in the tail
+    of a program that it has started on the tenant's cores."""
+    if not (wanted := env.get(SPARE_CORES, "")):
+        return
+    cores = parse_cores(wanted)
+    for thread in Path("/proc/self/task").iterdir():
+        with contextlib.suppress(OSError):  # a thread that has ended, or cores that were taken away
+            os.sched_setaffinity(int(thread.name), cores)
 
 
 LAST_CORE = "last"

@@ -120,8 +120,8 @@ def _attend(
 
 
 def _serve(link: Link, runner: Runner, tenant: Tenant, printed: Printed | None) -> None:
+    cores = tuple(sorted(os.sched_getaffinity(0)))  # the tenant's; the worker of a program leaves them
     info = runner.open()
-    cores = tuple(sorted(os.sched_getaffinity(0)))
     link.send(Opened(device=info, cores=cores, gpus=_gpus(tenant.work, info), cpu_limit=cpu_limit()))
     while True:
         match link.receive(_IDLE_S):

@@ -22,6 +22,9 @@ from kts.worker.tracing.reader import Batch
 
 FEWEST = 5
 """Iterations by which a source is taken that nobody asked for."""
+LEAST, QUICK_S = 400, 30.0
+"""A program is not taken for steady before it was seen for so many iterations, or for so many seconds of them: caches
+that grow and plans that are made once for each shape make a start that is slow and as even as a steady state."""
 _LINES_LATER_NS = 2 * NS_PER_S
 _LOOKED_AT_FIRST = 12
 _KEPT_LINES = 4096
@@ -40,12 +43,16 @@ class _Candidate:
         self._warmup, self._limit_s = warmup, limit_s
         self._last_ms = math.nan
         self._next_look = _LOOKED_AT_FIRST
-        self.settling = Settling(limit_s)
+        self.settling = self._unsettled()
+
+    def _unsettled(self) -> Settling:
+        return Settling(self._limit_s, least=LEAST, quick_s=QUICK_S)
 
     @property
     def over(self) -> bool:
         """It need not be waited for any longer."""
-        return self.settling.over
+        sure = self.source.sure if isinstance(self.source, FromTrips) else True
+        return self.settling.over and (sure or self.settling.took_s >= self._limit_s)
 
     def take(self, lines: Sequence[AppLine], batches: Sequence[Batch]) -> Records:
         records = self.source.take(lines, batches)
@@ -62,7 +69,7 @@ class _Candidate:
         """Makes sure of what an iteration is, where that is found by looking."""
         if isinstance(self.source, FromTrips) and self.source.settle():
             records = self.source.again()
-            self.count, self._fed, self.settling = len(records), 0, Settling(self._limit_s)
+            self.count, self._fed, self.settling = len(records), 0, self._unsettled()
             self._feed(records)
 
     def _looked_at(self) -> bool:

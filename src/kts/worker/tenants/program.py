@@ -22,6 +22,7 @@ from kts.worker.failures import CommandError
 from kts.worker.launcher.gpus import gpu_of
 from kts.worker.launcher.remote import Launcher, at_hand
 from kts.worker.loop import LeftOut, Outlet
+from kts.worker.prepare import SPARE_CORES, leave_cores
 from kts.worker.tenants.first_lines import check_first
 from kts.worker.tenants.hearing import Hearing
 from kts.worker.tenants.own_program import OwnProgram
@@ -35,7 +36,7 @@ from kts.worker.tracing.reader import Tracing
 STOPWATCH = "as the program reports it"
 _OTHERS = 5
 _ALWAYS = "it never waits for all of its work, so something of its own is always in flight: name ranges, or print lines"
-_NOT_ITS_BUSINESS = ("KTS_TOKEN", "KTS_CONDUCTOR")
+_NOT_ITS_BUSINESS = ("KTS_TOKEN", "KTS_CONDUCTOR", SPARE_CORES)
 
 
 class ProgramTenant:
@@ -49,15 +50,27 @@ class ProgramTenant:
         self._program: OwnProgram | None = None
         self._hearing: Hearing | None = None
         self._tracer = Tracer()
+        self._env: dict[str, str] = {}
 
     def open(self) -> DeviceInfo:
-        """The device that the program is taken to use: the first GPU, or these cores. Nothing is started yet.
+        """The device that the program is taken to use: the first GPU, or these cores.
 
-        BesideError where the program's container did not come.
+        A program that the tracer can hold is started already, so that all tenants start at the same time: it waits at
+        the first work that it would hand to the GPU until `calibrate` lets it go on. BesideError where the program's
+        container did not come, CommandError where it cannot be started.
         """
         if self._work.image:
             self._launcher = at_hand(os.environ)
             self._launcher.join()
+        info = self._device()
+        self._env = self._environment()
+        self._tracer = tracer_for(self._work, on_gpu=self._on_gpu, given=self._env, beside=self._launcher is not None)
+        if self._tracer.tracing is not None:
+            self._tracer.tracing.gate(closed=True)
+            self._start()
+        return info
+
+    def _device(self) -> DeviceInfo:
         if self._launcher is not None and self._choice != "cpu":
             return gpu_of(self._launcher.gpus, STOPWATCH)
         if choose_kind(self._choice) == "cuda":
@@ -69,17 +82,17 @@ class ProgramTenant:
         return cpu_info(PROGRAM, STOPWATCH)
 
     def calibrate(self, pulse: Callable[[], None]) -> Ready:
-        """Starts the program; ready when its iterations are steady, or when it has lived for the settling time without
-        any.
+        """Starts the program, or lets it go on; ready when its iterations are steady, or when it has lived for the
+        settling time without any.
 
         CommandError if it cannot be started, dies, prints only broken lines, or has no iterations of the kind that was
         asked for.
         """
         work = self._work
         settle_ns = s_to_ns(settle_s := _settle_s(work))
-        env = self._environment()
-        tracer = self._tracer = tracer_for(work, on_gpu=self._on_gpu, given=env, beside=self._launcher is not None)
-        program = self._program = OwnProgram(work.command, {**env, **tracer.env}, self._launch, tracer.tracing)
+        tracer = self._tracer
+        program = self._program or self._start()
+        program.resume()
         hearing = self._hearing = Hearing(program, work.iteration, work.warmup, settle_s)
         begun_ns = time.monotonic_ns()
         while not hearing.enough() and time.monotonic_ns() < (hearing.begun_ns or begun_ns) + settle_ns:
@@ -146,6 +159,12 @@ class ProgramTenant:
         """What is not seen of it, where it was looked for."""
         looked = self._work.trace == "calls" or (self._work.trace == "auto" and self._on_gpu)
         return tracer.notes() if looked else ()
+
+    def _start(self) -> OwnProgram:
+        work, tracer = self._work, self._tracer
+        self._program = OwnProgram(work.command, {**self._env, **tracer.env}, self._launch, tracer.tracing)
+        leave_cores(os.environ)
+        return self._program
 
     def _environment(self) -> dict[str, str]:
         """Of the program; on top of its container's, where it has one."""

@@ -18,7 +18,7 @@ from kts.wire.appline import AppLine
 from kts.worker.clocks import epoch_offset_ns
 from kts.worker.tracing.calls import Calls
 from kts.worker.tracing.layout import Kind
-from kts.worker.tracing.pattern import Grouping, Pattern, pattern
+from kts.worker.tracing.pattern import SURE, Grouping, Pattern, pattern
 from kts.worker.tracing.reader import Batch
 from kts.worker.tracing.trips import TRIP, Array, Trips
 
@@ -193,6 +193,11 @@ class FromTrips:
     def speaks(self) -> bool:
         """See Source."""
         return any(thread.count for thread in self._threads.values())
+
+    @property
+    def sure(self) -> bool:
+        """What an iteration is was asked for, or repeats."""
+        return self._usual.asked or self._usual.sure >= SURE
 
     @property
     def unfinished(self) -> bool:
