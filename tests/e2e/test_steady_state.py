@@ -29,7 +29,9 @@ for i in range(1_000_000):
 
 
 @pytest.mark.parametrize("settle_s", [0.3, 30], ids=["it reaches into the run", "calibration waits for its end"])
-def test_no_figure_of_a_run_or_a_prediction_holds_an_iteration_of_the_slow_start(settle_s: float, tmp_path: Path) -> None:
+def test_no_figure_of_a_run_or_a_prediction_holds_an_iteration_of_the_slow_start(
+    settle_s: float, tmp_path: Path
+) -> None:
     """Otherwise the start of a program is taken for its life, as real ones showed: wrong by several times."""
     (tmp_path / "program.py").write_text(PROGRAM, encoding="utf-8")
     (tmp_path / "slow.yaml").write_text(
@@ -39,7 +41,11 @@ device: cpu
 rounds: 4
 precision: null
 tenants:
-  program: {{workload: command, command: [{sys.executable}, program.py, warm_ns], seconds: 3.2, settle_seconds: {settle_s}}}
+  program:
+    workload: command
+    command: [{sys.executable}, program.py, warm_ns]
+    seconds: 3.2
+    settle_seconds: {settle_s}
   tiny: {{workload: tiny, think_ms: 4, seconds: 3.2}}
 """,
         encoding="utf-8",
