@@ -8,6 +8,7 @@
  * contexts=1 (threads take turns)   lines=0 (KTS_APP lines)   nvtx= (name of a range around each iteration)
  * crash_at=-1 (an iteration)   crash_when= (once a file of that name is there)   crash=segv|exit|exec|abort
  * spawn=0 (so many forked children that end at once)
+ * start_ms=0 (sleeping before it begins to use CUDA)
  * ready= (a file that is made when the first iteration begins)
  */
 #define _GNU_SOURCE
@@ -260,6 +261,7 @@ int main(int count, char **given)
     for (long process = 1; process < number("processes", 1); process++)
         if (fork() == 0)
             break;
+    usleep((unsigned)number("start_ms", 0) * 1000);
     begin_nvtx();
     cuInit(0);
     for (long child = 0; child < number("spawn", 0); child++)

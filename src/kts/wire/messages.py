@@ -58,7 +58,7 @@ class Hello(Message, frozen=True, kw_only=True):
 
 
 class Opened(Message, frozen=True, kw_only=True):
-    """The device is open. ``cores``: the CPU cores this worker may run on. ``gpus``: UUIDs that NVML shows here.
+    """The device is open. ``cores``: the CPU cores its tenant may run on. ``gpus``: UUIDs that NVML shows here.
     ``cpu_limit``: CPUs that its cgroup lets it use, where that is limited."""
 
     device: DeviceInfo

@@ -8,22 +8,27 @@ import signal
 import sys
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 
 import msgspec
+import numpy as np
 
-from kts.units import NS_PER_MS, NS_PER_S
+from kts.model.run import ClockPair
+from kts.units import NS_PER_MS, NS_PER_S, s_to_ns
 from kts.wire.appline import AppLine, Refused, longest_device_ms
 from kts.wire.applines import AppLines
 from kts.worker.clocks import clock_pair
 from kts.worker.failures import CommandError
 from kts.worker.tenants.process import Launch, PrintedLine, Process
 from kts.worker.tracing.kept import Kept
+from kts.worker.tracing.layout import Kind
 from kts.worker.tracing.reader import Batch, Tracing
 from kts.worker.tracing.trips import HANDS_OVER
 
 _QUICK_END_NS = NS_PER_S
 _QUICK_ENDS = 3
 _REMEMBERED = 1000
+_LOOK_S = 0.02
 
 
 class OwnProgram:
@@ -52,6 +57,7 @@ class OwnProgram:
         self.kept: Kept | None = None
         """Gets all that is seen, where it is there."""
         self._hands_over = False
+        self._begun: ClockPair | None = None
         self._restarts = 0
         self._quick_ends = 0
         self._process = self._launch()
@@ -98,13 +104,37 @@ class OwnProgram:
 
     def seen(self) -> list[Batch]:
         """Its calls to the GPU that nobody has taken yet."""
-        batches = [] if self._tracing is None else self._tracing.read()
+        batches = [] if self._tracing is None else [self._since_begun(batch) for batch in self._tracing.read()]
         if self.kept is not None:
             self.kept.add(batches, time.monotonic_ns())
         for batch in batches:
             if HANDS_OVER[batch.events["kind"]].any():
                 self._hands_over = self._spoke = True
         return batches
+
+    def until_held(self, within_s: float) -> None:
+        """Returns when it waits, at a gate that was closed before its start, to hand its first work to the GPU.
+
+        One that tells of an iteration before that, or refuses to be seen, or is not there ``within_s`` is stopped where
+        it stands. CommandError: see `read`.
+        """
+        assert self._tracing is not None
+        until_ns = time.monotonic_ns() + s_to_ns(within_s)
+        while not self.speaks and time.monotonic_ns() < until_ns:
+            self.read(_LOOK_S)
+            processes = [process for process in self._tracing.processes if process.alive]
+            if any(process.held for process in processes):
+                return
+            if any(process.why for process in processes):
+                break
+        self._process.pause()
+
+    def begin(self) -> None:
+        """Lets it go on from where `until_held` left it. What it did by now, and what it was about, is not heard of."""
+        self.drain()
+        self.seen()
+        self._begun = clock_pair()
+        self.resume()
 
     def pause(self) -> None:
         """Holds it. Work that it has queued on a GPU still runs.
@@ -161,13 +191,26 @@ class OwnProgram:
                     self.misspoke = self.misspoke or said.what
             if not lines:
                 (sys.stderr if on_stderr else sys.stdout).write(text)
-            found += [self._checked(line) for line in lines if self._is_new(line)]
+            found += [self._checked(line) for line in lines if self._is_new(line) and not self._was_held(line)]
         if printed:
             sys.stdout.flush()
             sys.stderr.flush()
         if found:
             self._spoke = self.speaks = True
         return found
+
+    def _was_held(self, line: AppLine) -> bool:
+        return self._begun is not None and line.start_ns < self._begun.realtime_ns <= line.end_ns
+
+    def _since_begun(self, batch: Batch) -> Batch:
+        """Without ranges in which it was held before it had begun."""
+        if self._begun is None:
+            return batch
+        held = (batch.events["kind"] == Kind.RANGE) & (batch.events["begin_ns"] < self._begun.monotonic_ns)
+        if not held.any():
+            return batch
+        breaks = batch.breaks - np.searchsorted(np.flatnonzero(held), batch.breaks)
+        return replace(batch, events=batch.events[~held], breaks=breaks)
 
     def _is_new(self, line: AppLine) -> bool:
         """False for what it says again, on its other stream or in a shell's trace."""

@@ -5,13 +5,14 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import fcntl
+import functools
 import os
 import selectors
 import shlex
 import signal
 import subprocess
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from typing import NamedTuple, Protocol
 
 from kts.worker.cgroup import memory_kills, memory_limit
@@ -126,8 +127,10 @@ class Output:
 class ChildProcess:
     """Implements Process: a child of this process. It dies also if this process is killed."""
 
-    def __init__(self, argv: Sequence[str], env: Mapping[str, str], folder: str | None = None) -> None:
-        """Starts it in ``folder``, by default this process's. CommandError if it cannot be started."""
+    def __init__(
+        self, argv: Sequence[str], env: Mapping[str, str], folder: str | None = None, cores: Set[int] | None = None
+    ) -> None:
+        """Starts it in ``folder`` and on ``cores``, by default this process's. CommandError if it cannot be started."""
         try:
             self._process = subprocess.Popen(
                 argv,
@@ -137,7 +140,7 @@ class ChildProcess:
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
                 start_new_session=True,
-                preexec_fn=_die_with_parent,  # noqa: PLW1509 - this process has one thread
+                preexec_fn=functools.partial(_begin_child, cores),  # noqa: PLW1509 - this process has one thread
             )
         except (OSError, subprocess.SubprocessError) as error:
             raise not_started(argv[0], error, folder) from error
@@ -204,5 +207,8 @@ def not_started(program: str, error: Exception, folder: str | None = None) -> Co
     return CommandError(what, f"make it executable: chmod +x {shlex.quote(program)}")
 
 
-def _die_with_parent() -> None:
+def _begin_child(cores: Set[int] | None) -> None:
+    """In the child: it dies with its parent, and runs on ``cores``."""
     _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if cores:
+        os.sched_setaffinity(0, cores)

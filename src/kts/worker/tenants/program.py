@@ -34,6 +34,8 @@ from kts.worker.tracing.kept import Kept
 from kts.worker.tracing.reader import Tracing
 
 STOPWATCH = "as the program reports it"
+LONGEST_START_S = 60.0
+"""So long a program is waited for before anything is calibrated, or its settling time, if that is shorter."""
 _OTHERS = 5
 _ALWAYS = "it never waits for all of its work, so something of its own is always in flight: name ranges, or print lines"
 _NOT_ITS_BUSINESS = ("KTS_TOKEN", "KTS_CONDUCTOR", SPARE_CORES)
@@ -51,23 +53,24 @@ class ProgramTenant:
         self._hearing: Hearing | None = None
         self._tracer = Tracer()
         self._env: dict[str, str] = {}
+        self._cores: frozenset[int] = frozenset()
+        self._failed_first = ""
 
     def open(self) -> DeviceInfo:
         """The device that the program is taken to use: the first GPU, or these cores.
 
         A program that the tracer can hold is started already, so that all tenants start at the same time: it waits at
-        the first work that it would hand to the GPU until `calibrate` lets it go on. BesideError where the program's
-        container did not come, CommandError where it cannot be started.
+        the first work that it would hand to the GPU until `calibrate` lets it go on, which this waits for. BesideError
+        where the program's container did not come, CommandError where it cannot be started.
         """
         if self._work.image:
             self._launcher = at_hand(os.environ)
             self._launcher.join()
         info = self._device()
-        self._env = self._environment()
+        self._env, self._cores = self._environment(), frozenset(os.sched_getaffinity(0))
         self._tracer = tracer_for(self._work, on_gpu=self._on_gpu, given=self._env, beside=self._launcher is not None)
-        if self._tracer.tracing is not None:
-            self._tracer.tracing.gate(closed=True)
-            self._start()
+        if self._tracer.holds:
+            self._start_held()
         return info
 
     def _device(self) -> DeviceInfo:
@@ -91,8 +94,9 @@ class ProgramTenant:
         work = self._work
         settle_ns = s_to_ns(settle_s := _settle_s(work))
         tracer = self._tracer
+        if self._program is not None:
+            self._program.begin()
         program = self._program or self._start()
-        program.resume()
         hearing = self._hearing = Hearing(program, work.iteration, work.warmup, settle_s)
         begun_ns = time.monotonic_ns()
         while not hearing.enough() and time.monotonic_ns() < (hearing.begun_ns or begun_ns) + settle_ns:
@@ -153,6 +157,8 @@ class ProgramTenant:
         said = [hearing.source.words()] if hearing.source is not None and hearing.speaks else []
         if not hearing.speaks and hearing.unfinished:
             said.append(f"it has no round trips: {_ALWAYS}")
+        if self._failed_first:
+            said.append(f"it was started again at its calibration, since before that {self._failed_first}")
         return (*said, *self._unseen(tracer))
 
     def _unseen(self, tracer: Tracer) -> tuple[str, ...]:
@@ -166,6 +172,16 @@ class ProgramTenant:
         leave_cores(os.environ)
         return self._program
 
+    def _start_held(self) -> None:
+        assert self._tracer.tracing is not None
+        self._tracer.tracing.gate(closed=True)
+        program = self._start()
+        try:
+            program.until_held(min(_settle_s(self._work), LONGEST_START_S))
+        except CommandError as error:  # it may need a neighbour that is calibrated before it
+            program.end()
+            self._program, self._failed_first = None, error.what
+
     def _environment(self) -> dict[str, str]:
         """Of the program; on top of its container's, where it has one."""
         own = os.environ if self._launcher is None else self._launcher.environment
@@ -175,7 +191,7 @@ class ProgramTenant:
     def _launch(self, argv: Sequence[str], env: Mapping[str, str]) -> Process:
         if self._launcher is not None:
             return self._launcher(argv, env)
-        return ChildProcess(argv, env, self._work.workdir or None)
+        return ChildProcess(argv, env, self._work.workdir or None, self._cores)
 
     def run(self, start: Start, outlet: Outlet) -> LeftOut:
         """Runs one block; returns how many iterations were not wholly inside it, and how many could not be read."""

@@ -28,6 +28,11 @@ class Tracer(NamedTuple):
         """Why no call of the program to the GPU is seen; empty where some are."""
         return self.why if self.tracing is None else self.tracing.unseen()
 
+    @property
+    def holds(self) -> bool:
+        """The program is held at its gate, as far as is known before it has begun."""
+        return self.tracing is not None and not self.tracing.why
+
     def notes(self) -> tuple[str, ...]:
         """What is not seen, a line each."""
         return (f"its launches are not seen: {self.why}",) if self.tracing is None else self.tracing.notes()
