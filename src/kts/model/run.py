@@ -67,7 +67,8 @@ COURSE = 200
 class WorkerInfo(msgspec.Struct, frozen=True, kw_only=True):
     """One worker process, as recorded for whoever must repeat the measurement.
 
-    ``id``: its own name. A tenant may have several workers; that of its only one is the tenant's.
+    ``id``: its own name. A tenant may have several workers; that of its only one is the tenant's. ``cores``: the
+    tenant's; the worker of a program may itself run on others.
     """
 
     tenant: str
