@@ -51,6 +51,7 @@ REST = 0.25
 FAR = 1.5
 """What a series must still be changing by, where under `REST` of it is steady, to have no steady state."""
 
+_RESTED_S = 2.0
 _LASTING = 0.2
 _FURTHER = 1.5
 _LONG = 2.0
@@ -292,9 +293,13 @@ class Settling:
 
     It is looked at after ``least`` iterations, or after `FEWEST` where these take ``quick_s`` seconds, and then each
     time that it holds a quarter more. It is settled once `course` finds it steady with no slow start (a tenth is slow
-    here: waiting costs little), or with one that twice as much, and ``least`` iterations or four times ``quick_s``,
-    follow.
+    here: waiting costs little), or with one that twice as much, and ``least`` iterations or ``quick_s`` (and two
+    seconds), follow.
     ``over``: no more needs to be fed: settled, or ``limit_s`` is over, after which only its whole course counts.
+
+    As they are, ``least`` and ``quick_s`` are for kernels of ours: these launch the same on the same buffers from the
+    first iteration, and have no cache that grows, nor a plan to be made for each new shape. Programs have, so they must
+    be seen for longer.
     """
 
     def __init__(self, limit_s: float, *, least: int = 20, quick_s: float = 0.5) -> None:
@@ -312,14 +317,24 @@ class Settling:
         n, took_s = len(self.durations_ms), self.took_s
         at_limit = took_s >= self._limit_s
         if at_limit or (n >= self._next and (n >= self._least or took_s >= self._quick_s)):
-            self.course = course(self.durations_ms, slow=RATIO)
-            first = self.course.first
-            rested_s = self.took_s - (self.begun_s[first] - self.begun_s[0])
-            rested = n - first >= max(2 * first, FEWEST) and (n - first >= self._least or rested_s >= 4 * self._quick_s)
-            self.settled = self.course.steady and (at_limit or not first or rested)
-            self._next = math.ceil(1.25 * n)
+            self._look(at_limit)
         self.over = self.settled or at_limit
         return self.over
+
+    def end(self) -> None:
+        """No more comes: what is there decides, as at the limit."""
+        if self.durations_ms and not self.over:
+            self._look(at_limit=True)
+            self.over = True
+
+    def _look(self, at_limit: bool) -> None:
+        self.course = course(self.durations_ms, slow=RATIO)
+        n, first = len(self.durations_ms), self.course.first
+        rested_s = self.took_s - (self.begun_s[first] - self.begun_s[0])
+        enough = n - first >= self._least or rested_s >= max(self._quick_s, _RESTED_S)
+        rested = enough and n - first >= max(2 * first, FEWEST)
+        self.settled = self.course.steady and (at_limit or not first or rested)
+        self._next = math.ceil(1.25 * n)
 
     @property
     def took_s(self) -> float:

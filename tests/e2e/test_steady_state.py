@@ -16,21 +16,29 @@ from kts.store import open_run
 
 pytestmark = [pytest.mark.e2e, pytest.mark.alone]
 
-SLOW, MS = 200, 2.0
+MS = 2.0
 PROGRAM = f"""
 import pathlib, sys, time
+slow, even = int(sys.argv[2]), sys.argv[3] == "even"
 for i in range(1_000_000):
-    if i == {SLOW}:
+    if i == slow:
         pathlib.Path(sys.argv[1]).write_text(str(time.monotonic_ns()))
     begun = time.time_ns()
-    time.sleep({MS} / 1e3 * (4 if i < {SLOW} else 1))
-    print(f"KTS_APP,v1,program,{{i}},{{begun}},{{time.time_ns()}},nan,run", flush=True)
+    took_ms = {MS} * (4 if i < slow else 1)
+    time.sleep(took_ms / 1e3)
+    ended = begun + int(took_ms * 1e6) if even else time.time_ns()
+    print(f"KTS_APP,v1,program,{{i}},{{begun}},{{ended}},nan,run", flush=True)
 """
+"""Its first ``slow`` iterations take four times as long. ``even``: as it tells, each as long as the one before."""
 
 
-@pytest.mark.parametrize("settle_s", [0.3, 30], ids=["it reaches into the run", "calibration waits for its end"])
+@pytest.mark.parametrize(
+    ("settle_s", "slow", "course"),
+    [(0.3, 200, "noisy"), (30, 200, "noisy"), (30, 256, "even")],
+    ids=["it reaches into the run", "calibration waits for its end", "calibration waits though it is even"],
+)
 def test_no_figure_of_a_run_or_a_prediction_holds_an_iteration_of_the_slow_start(
-    settle_s: float, tmp_path: Path
+    settle_s: float, slow: int, course: str, tmp_path: Path
 ) -> None:
     """Otherwise the start of a program is taken for its life, as real ones showed: wrong by several times."""
     (tmp_path / "program.py").write_text(PROGRAM, encoding="utf-8")
@@ -43,7 +51,7 @@ precision: null
 tenants:
   program:
     workload: command
-    command: [{sys.executable}, program.py, warm_ns]
+    command: [{sys.executable}, program.py, warm_ns, '{slow}', {course}]
     seconds: 3.2
     settle_seconds: {settle_s}
   tiny: {{workload: tiny, think_ms: 4, seconds: 3.2}}

@@ -176,6 +176,53 @@ def test_it_waits_until_a_warm_up_is_over() -> None:
     assert max(settling.steady_ms) < 1.6
 
 
+def _program(slow: int, slow_ms: float, fast_ms: float, limit_s: float = 120.0) -> Settling:
+    settling, at_s = Settling(limit_s, least=400, quick_s=30.0), 0.0
+    for value in [slow_ms] * slow + [fast_ms] * 20_000:
+        if settling.add(at_s, value):
+            break
+        at_s += value / 1e3
+    return settling
+
+
+@pytest.mark.parametrize(("slow", "slow_ms", "fast_ms"), [(256, 70.0, 15.0), (200, 8.0, 2.0), (29, 400.0, 10.0)])
+def test_a_start_that_is_slow_and_even_is_waited_for(slow: int, slow_ms: float, fast_ms: float) -> None:
+    """Otherwise what a program does once for each shape, or each length of its cache, is taken for its life."""
+    settling = _program(slow, slow_ms, fast_ms)
+    assert settling.settled
+    assert slow <= settling.course.first <= slow + 2
+    assert max(settling.steady_ms) == fast_ms
+    assert len(settling.durations_ms) <= 1.25 * max(3 * slow, slow + 400) + 1  # it looks again after each quarter
+
+
+@pytest.mark.parametrize(
+    ("each_ms", "limit_s", "took_s"), [(10.0, 60.0, 4.0), (100.0, 60.0, 30.0), (100.0, 10.0, 10.0)]
+)
+def test_a_program_without_a_slow_start_is_seen_for_so_long(each_ms: float, limit_s: float, took_s: float) -> None:
+    """Otherwise runs of slow programs last longer than is said."""
+    settling = _program(0, each_ms, each_ms, limit_s)
+    assert settling.settled
+    assert settling.took_s == pytest.approx(took_s, rel=0.01)
+
+
+def test_after_a_slow_start_slow_iterations_need_not_be_hundreds() -> None:
+    """Otherwise a program of one iteration a second runs for minutes before it is measured."""
+    settling = _program(3, 4000.0, 600.0)
+    assert settling.settled
+    assert settling.took_s < 60
+
+
+def test_what_is_there_decides_where_no_more_comes() -> None:
+    """Otherwise a program whose time is over before it was looked at counts as steady, with its slow start in it."""
+    settling = Settling(10.0, least=400, quick_s=30.0)
+    settling.end()
+    for k, value in enumerate([8.0] * 60 + [2.0] * 200):
+        settling.add(k / 100, value)
+    assert not settling.over
+    settling.end()
+    assert (settling.over, settling.settled, settling.course.first) == (True, True, 60)
+
+
 def test_at_its_limit_it_says_that_nothing_is_steady() -> None:
     """Otherwise a run waits for ever, or does not say what it measured."""
     values = 10 * np.random.default_rng(10).lognormal(0, 0.02, 2000) * np.geomspace(1, 30, 2000)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import random
 import time
 from collections.abc import Sequence
 
@@ -11,6 +12,7 @@ import pytest
 from numpy.typing import NDArray
 
 from kts.wire.appline import AppLine
+from kts.worker.tenants.hearing import _Candidate
 from kts.worker.tenants.sources import FromLines, FromRanges, FromTrips
 from kts.worker.tracing.calls import Calls
 from kts.worker.tracing.layout import EVENT, Kind, Level, Reason, State
@@ -139,3 +141,53 @@ def test_processes_have_iterations_of_their_own(asked: int | None) -> None:
     records = source.take([], [batch(iterations(1000 + pid, 2), pid=pid) for pid in (7, 8)])
     assert (records["submit_ns"] // MS).tolist() == sorted(records["submit_ns"] // MS)
     assert len(records) == (4 if asked is None else 2)
+
+
+def _trips(counts: Sequence[int], first: int = 10) -> list[tuple[Kind, int, int]]:
+    """Round trips of so many launches each, 10 ms apart."""
+    return [call for k, count in enumerate(counts) for call in iterations(first + 10 * k, 1, launches=count)]
+
+
+NINE = (1, 22, 1, 3, 1, 40, 5, 1, 7)
+
+
+def test_no_program_is_settled_before_its_pattern_is_sure_or_its_limit_over() -> None:
+    """Else a run would measure single round trips, none like the one before, and call them iterations."""
+    counts = [1, 9, 80, 2, 30, 200, 5, 1000, 14, 50, 3, 400] * 50
+    random.Random(4).shuffle(counts)
+    candidate = _Candidate(FromTrips(None), 0, 5.0)
+    for k in range(0, 600, 10):
+        candidate.take([], [batch(_trips(counts[k : k + 10], 10 + 10 * k))])
+        assert candidate.settling.took_s >= 5.0 or not candidate.over
+    assert candidate.over  # at its limit, though 400 iterations were there long before
+
+
+def test_a_pattern_behind_what_was_loaded_is_waited_for_and_found() -> None:
+    """Else the load of a model would decide what an iteration is, and loading would count as such."""
+    rng = random.Random(5)
+    counts = [rng.choice((1, 2, 5, 10, 100, 300)) for _ in range(300)] + list(NINE) * 600
+    source = FromTrips(None)
+    candidate = _Candidate(source, 0, 120.0)
+    for k in range(0, len(counts), 9):
+        candidate.take([], [batch(_trips(counts[k : k + 9], 10 + 10 * k))])
+        if candidate.over:
+            break
+    assert source.sure
+    assert source.words().startswith("an iteration is 9 round trips: ")
+    assert 30 <= candidate.settling.took_s < 45
+    assert set(np.round(candidate.settling.steady_ms[-200:]).tolist()) == {88.0}
+
+
+def test_a_second_look_that_finds_the_same_keeps_its_place() -> None:
+    """Else each look would cost an iteration, and the next ones would begin at another round trip."""
+    source = FromTrips(None)
+    counts = list(NINE) * 40
+    source.take([], [batch(_trips(counts))])
+    source.settle()
+    source.again()
+    begins = []
+    for k in range(0, 360, 4):
+        begins += source.take([], [batch(_trips(counts[k : k + 4], 3610 + 10 * k))])["submit_ns"].tolist()
+        assert not source.settle()
+    assert set(np.diff(begins).tolist()) == {90 * MS}
+    assert len(begins) >= 39

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from kts.worker.tracing.pattern import Grouping, Pattern, pattern
+from kts.worker.tracing.pattern import SURE, Grouping, Pattern, pattern
 from kts.worker.tracing.trips import TRIP
 
 
@@ -63,6 +63,43 @@ def test_a_slip_now_and_then_does_not_hide_a_pattern_and_is_said() -> None:
     found = pattern(trips_of(launches))
     assert found.launches == (1, 22)
     assert found.words().endswith("then 22 (96% of them follow it)")
+
+
+NINE = ([1, 22, 1, 3, 1, 40, 5, 1, 7], [1] * 8 + [22], [1, 22, 3, 40, 5, 60, 7, 80, 9])
+
+
+@pytest.mark.parametrize("nine", NINE)
+def test_what_a_program_does_before_its_first_iteration_does_not_hide_their_pattern(nine: list[int]) -> None:
+    """Else a program that loads a model would be measured by single round trips for its first thousand."""
+    rng = random.Random(3)
+    loading = [rng.choice((1, 2, 5, 10, 100, 1000)) for _ in range(300)]
+    assert pattern(trips_of(loading)).sure < SURE
+    found = pattern(trips_of(loading + nine * 34))
+    assert (found.each, found.sure >= SURE) == (9, True)
+    assert pattern(trips_of(loading + nine * 200)).sure == 1.0
+
+
+@pytest.mark.parametrize("nine", NINE)
+@pytest.mark.parametrize("begins", range(9))
+def test_iterations_begin_at_the_same_place_wherever_one_begins_to_look(nine: list[int], begins: int) -> None:
+    """Else an iteration would be the end of one and the begin of the next, with the pause between these in it."""
+    of = pattern(trips_of((nine * 40)[begins:]))
+    assert of.launches == pattern(trips_of(nine * 40)).launches
+    trips = trips_of((nine * 40)[begins:])
+    grouping = Grouping(of)
+    whole = grouping.add(trips)
+    places = (np.searchsorted(trips["begin_ns"], whole["begin_ns"]) + begins) % 9
+    assert len(set(places.tolist())) == 1
+    assert grouping.left_out < 9
+    assert len(whole) >= 38
+
+
+def test_a_slip_among_many_like_ones_is_made_good() -> None:
+    """Else one extra round trip would shift all later iterations of a program whose first one is like others."""
+    grouping = Grouping(Pattern(tuple([1] * 8 + [22])))
+    whole = grouping.add(trips_of([*[1] * 8, 22, 1, *[1] * 8, 22, *([1] * 8 + [22]) * 5]))
+    assert whole["launches"].tolist()[-5:] == [30] * 5
+    assert whole["end_ns"].tolist()[-1] == trips_of([1] * 64)["end_ns"][-1]
 
 
 @pytest.mark.parametrize(("pauses", "first"), [((1000, 10), (22, 1)), ((10, 1000), (1, 22)), ((10, 12), (1, 22))])

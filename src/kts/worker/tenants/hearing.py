@@ -78,8 +78,9 @@ class _Candidate:
             return False
         if self.count < self._next_look:
             return self._next_look == _LOOKED_AT_FIRST
-        self._next_look, before = math.ceil(1.25 * self.count), self.settling
+        before = self.settling
         self.look()
+        self._next_look = math.ceil(1.25 * max(self.count, _LOOKED_AT_FIRST))
         return self.settling is not before
 
     def _feed(self, records: Records) -> None:
@@ -153,6 +154,7 @@ class Hearing:
         if self._chosen is None or self._decided:
             return
         self._chosen.look()
+        self._chosen.settling.end()
         self._decided = self.speaks
         if isinstance(self._chosen.source, FromTrips):
             self._chosen.source.settled = self._decided

@@ -233,7 +233,9 @@ class FromTrips:
         first, self._looked = not self._looked, True
         for thread in self._threads.values():
             enough = len(thread.trips) >= len(busiest.trips) / 2
-            thread.grouping = Grouping(pattern(thread.trips, self._each) if enough else self._usual)
+            usual = pattern(thread.trips, self._each) if enough else self._usual
+            if thread.grouping.of.launches != usual.launches:
+                thread.grouping = Grouping(usual)
         return first or before.launches != self._usual.launches
 
     def again(self) -> Records:

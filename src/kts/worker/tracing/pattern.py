@@ -1,8 +1,9 @@
 """How many round trips an iteration is, and which belong together. Pure.
 
 Round trips are alike if they launch about as often. They repeat after the smallest number for which nine of ten are
-like the one so many before. Which of these comes first is where the program pauses longest, if it does so clearly, else
-the one that launches least: nothing else tells.
+like the one so many before: of the last thousand, else of the later half of these, so that what a program does once,
+before its first iteration, does not hide what comes again and again. Which of these comes first is where the program
+pauses longest, if it does so clearly, else the one that launches least: nothing else tells.
 """
 
 from __future__ import annotations
@@ -55,16 +56,15 @@ class Pattern:
 
 
 def pattern(trips: Array, each: int | None = None) -> Pattern:
-    """What repeats in the round trips of one thread, in order; the last thousand count. ``each``: given its length."""
+    """What repeats in the round trips of one thread, in order. ``each``: given its length."""
     trips = trips[-_LOOKED_AT:]
-    launches = trips["launches"].astype(np.int64)
     if not len(trips):
         return Pattern((0,) * (each or 1), asked=each is not None)
+    asked = each is not None
     if each is None:
-        shares = _shares(launches)
-        each, asked = next((n for n, share in enumerate(shares, 1) if share >= SURE), 1), False
-    else:
-        asked = True
+        later = trips[len(trips) // 2 :]
+        each, trips = next(((n, some) for some in (trips, later) if (n := _length(some))), (1, trips))
+    launches = trips["launches"].astype(np.int64)
     follows = _alike(launches[each:], launches[:-each])
     trips = trips[_longest(follows, each)]
     launches = trips["launches"]
@@ -87,10 +87,11 @@ def _longest(follows: NDArray[np.bool_], each: int) -> slice:
     return slice(int(begins[longest]), int(ends[longest]) + each)
 
 
-def _shares(launches: NDArray[np.int64]) -> list[float]:
-    """By length of pattern, from 1: the share of round trips that are like the one so many before."""
+def _length(trips: Array) -> int:
+    """The smallest number after which they repeat surely; 0: none."""
+    launches = trips["launches"].astype(np.int64)
     longest = min(LONGEST, len(launches) // REPEATS)
-    return [float(_alike(launches[n:], launches[:-n]).mean()) for n in range(1, longest + 1)]
+    return next((n for n in range(1, longest + 1) if _alike(launches[n:], launches[:-n]).mean() >= SURE), 0)
 
 
 def _alike(some: NDArray[np.int64], others: NDArray[np.int64]) -> NDArray[np.bool_]:
@@ -107,7 +108,8 @@ def _first(trips: Array, each: int) -> int:
     longest = int(before.argmax())
     if before[longest] > _PAUSE * np.partition(before, -2)[-2]:
         return longest
-    return int(np.argmin([np.median(trips["launches"][p::each]) for p in range(each)]))
+    usual = [float(np.median(trips["launches"][p::each])) for p in range(each)]
+    return min(range(each), key=lambda p: usual[p:] + usual[:p])  # of several that launch least: by what follows
 
 
 class Grouping:
@@ -122,6 +124,8 @@ class Grouping:
         self._held: list[Array] = []
         usual = np.array(of.launches)
         self._tells = of.each > 1 and not _alike(usual[1:], usual[:1]).any()  # the first place is unlike the others
+        slips = range(of.each) if of.sure >= SURE and not self._tells and of.each <= LONGEST else ()
+        self._slipped = [np.roll(usual, k) for k in slips]
 
     def add(self, trips: Array) -> Array:
         """The iterations that end with one of ``trips``: from the first call of the first to the end of the last."""
@@ -132,14 +136,24 @@ class Grouping:
         for trip in trips:
             self._take(trip)
             if len(self._held) == each:
-                whole.append(_joined(self._held))
-                self._held = []
+                slip = self._slip()
+                self.left_out += slip
+                if not slip:
+                    whole.append(_joined(self._held))
+                self._held = self._held[slip:] if slip else []
         return np.array(whole, dtype=TRIP)
 
     def forget(self) -> None:
         """What comes next does not follow what was there."""
         self.left_out += len(self._held)
         self._held = []
+
+    def _slip(self) -> int:
+        """How many of those held come before a first one: 0 unless they follow the pattern better from there on."""
+        if not self._slipped:
+            return 0
+        counts = np.array([int(trip["launches"]) for trip in self._held])
+        return int(np.argmax([_alike(counts, usual).sum() for usual in self._slipped]))
 
     def _take(self, trip: Array) -> None:
         if self._tells:
