@@ -85,7 +85,7 @@ def test_a_program_in_processes_of_its_own_has_no_schedstat_of_its_worker(tmp_pa
     """Else the thread that reads what the program prints would be reported as the tenant."""
     text = (
         "name: own\nrounds: 1\nprecision: null\ntenants:\n"
-        "  mine: {workload: command, command: [sleep, '600'], seconds: 1}\n"
+        "  mine: {workload: command, command: [sleep, '600'], env: {KTS_SETTLE_S: '1'}, seconds: 1}\n"
         "  fft: {workload: fft, size: 64, seconds: 1}\n"
     )
     (tmp_path / "own.yaml").write_text(text, encoding="utf-8")
