@@ -4,15 +4,18 @@ python examples/09_programs.py seal FOLDER EXPERIMENT...    fingerprint, profile
 (publish FOLDER/HASHES: a commit, a mail, a timestamping service)
 python examples/09_programs.py run FOLDER EXPERIMENT...     measures the mixes
 python examples/09_programs.py score FOLDER...              the tables, of one machine or several
+python examples/09_programs.py host FOLDER...               the same where the run's own blocks alone say how fast the hosts were
 python examples/09_programs.py account FOLDER EXPERIMENT... whether the GPU's time adds up in each mix, kernel by kernel
 
-The experiments are those of examples/programs: development.yaml to tune with, evaluation-*.yaml to be judged by.
+The experiments are those of examples/programs: development.yaml to tune with, evaluation.yaml to be judged by. The runs of
+evaluation.yaml on two machines lie in examples/programs/results, the predictions in that of the first.
 --device cpu --seconds 2 rehearses it without a GPU. --predictions FOLDER scores by what another machine has predicted.
 """
 
 from __future__ import annotations
 
 import argparse
+import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -87,6 +90,20 @@ def scored(folder: Path, predictions: Path) -> Iterator[Score]:
         yield kts.validate(predictions / name, folder / Path(name).parent / "run", sealed=digest)
 
 
+def with_its_hosts(folder: Path, predictions: Path) -> Iterator[Score]:
+    """The same profiles, predicted anew after the run: its blocks alone say how fast each program's host was."""
+    for line in files.read(predictions / HASHES, "seal it first").decode().splitlines():
+        here = Path(line.split()[1]).parent
+        with tempfile.TemporaryDirectory() as scratch:
+            kts.predict(
+                from_run=folder / here / "run",
+                profiles=predictions / here / "profiles",
+                fingerprint=predictions / "fingerprint.json",
+                out=Path(scratch) / "prediction.json",
+            )
+            yield kts.validate(Path(scratch) / "prediction.json", folder / here / "run")
+
+
 def tables(found: Sequence[Score]) -> str:
     """By program and in all; then what is above a bar, program by program."""
     heads = "mixes | mean: mean error | p99: median | p99: 90 % | bands | " + " | ".join(
@@ -144,9 +161,9 @@ def _at(errors: np.ndarray, p: float) -> float:
 def main() -> None:
     """See above."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("step", choices=("seal", "run", "score", "account"))
+    parser.add_argument("step", choices=("seal", "run", "score", "host", "account"))
     parser.add_argument("folder", type=Path)
-    parser.add_argument("more", nargs="*", help="experiments; of score, further folders")
+    parser.add_argument("more", nargs="*", help="experiments; of score and host, further folders")
     parser.add_argument("--device", default="cuda")
     parser.add_argument("--seconds", type=float, default=20.0)
     parser.add_argument("--predictions", type=Path)
@@ -161,7 +178,8 @@ def main() -> None:
                 print(line, flush=True)
         else:
             folders = [asked.folder, *map(Path, asked.more)]
-            print(tables([score for one in folders for score in scored(one, asked.predictions or one)]), end="")
+            scores = scored if asked.step == "score" else with_its_hosts
+            print(tables([score for one in folders for score in scores(one, asked.predictions or one)]), end="")
     except KtsError as error:
         raise SystemExit(f"{error.what}\n{error.remedy}") from error
 
