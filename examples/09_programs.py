@@ -4,11 +4,11 @@ python examples/09_programs.py seal FOLDER EXPERIMENT...    fingerprint, profile
 (publish FOLDER/HASHES: a commit, a mail, a timestamping service)
 python examples/09_programs.py run FOLDER EXPERIMENT...     measures the mixes
 python examples/09_programs.py score FOLDER...              the tables, of one machine or several
-python examples/09_programs.py host FOLDER...               the same where the run's own blocks alone say how fast the hosts were
+python examples/09_programs.py host FOLDER...               the same, hosts as fast as in the run's own solo blocks
 python examples/09_programs.py account FOLDER EXPERIMENT... whether the GPU's time adds up in each mix, kernel by kernel
 
-The experiments are those of examples/programs: development.yaml to tune with, evaluation.yaml to be judged by. The runs of
-evaluation.yaml on two machines lie in examples/programs/results, the predictions in that of the first.
+The experiments are those of examples/programs: development.yaml to tune with, evaluation.yaml to be judged by. Its runs
+on two machines lie in examples/programs/results, the predictions in that of the first.
 --device cpu --seconds 2 rehearses it without a GPU. --predictions FOLDER scores by what another machine has predicted.
 """
 
