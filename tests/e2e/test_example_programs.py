@@ -101,3 +101,19 @@ def test_mixes_are_of_two_to_four_and_evaluation_has_kinds_that_development_has_
     assert all((ROOT / program).is_file() for program in ran["development"] | ran["evaluation"])
     assert len(ran["evaluation"] - ran["development"]) >= 5
     assert ran["development"] | ran["evaluation"] == {f"examples/programs/{program.name}" for program in PROGRAMS}
+
+
+@pytest.mark.parametrize("machine", ["h200-1", "h200-2"])
+def test_the_published_figures_are_those_of_the_recorded_runs(machine: str) -> None:
+    """Else the docs would claim of the sealed predictions what the data do not show."""
+    results = FOLDER / "results"
+    score = ROOT / "examples" / "09_programs.py"
+    more = ["--predictions", str(results / "h200-1")]
+    done = subprocess.run(
+        [sys.executable, str(score), "score", str(results / machine), *more], capture_output=True, text=True, check=True
+    )
+    table = [line for line in done.stdout.splitlines() if line.startswith("| ")]
+    assert len(table) == 8
+    published = (ROOT / "docs" / "physics.md").read_text(encoding="utf-8")
+    assert [row for row in table if row not in published] == []
+    assert "Sealed before the run" in done.stdout
