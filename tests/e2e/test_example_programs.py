@@ -86,21 +86,21 @@ def test_each_whose_libraries_are_there_runs(program: Path) -> None:
     assert re.search(r"\d", first), said[-2000:]
 
 
-def test_mixes_are_of_two_to_four_and_evaluation_has_kinds_that_development_has_not() -> None:
+def test_mixes_are_of_two_to_four_or_more_and_evaluation_has_kinds_that_development_has_not() -> None:
     """Else a model could be judged by what it was tuned on."""
     ran: dict[str, set[str]] = {"development": set(), "evaluation": set()}
     mixes = dict.fromkeys(ran, 0)
     for file in MIXES:
         side = file.stem.split("-")[0]
         plan = build(load(str(file)).experiment)
-        assert {len(mix.tenants) for mix in plan.mixes} == {2, 3, 4}
+        assert {len(mix.tenants) for mix in plan.mixes} >= {2, 3, 4}
         mixes[side] += len(plan.mixes)
         tenants = yaml.safe_load(file.read_text(encoding="utf-8"))["tenants"].values()
         ran[side] |= {tenant["command"].split()[-1] for tenant in tenants}
     assert mixes["evaluation"] >= 20
     assert all((ROOT / program).is_file() for program in ran["development"] | ran["evaluation"])
     assert len(ran["evaluation"] - ran["development"]) >= 5
-    assert ran["development"] | ran["evaluation"] == {f"examples/programs/{program.name}" for program in PROGRAMS}
+    assert ran["development"] | ran["evaluation"] <= {f"examples/programs/{program.name}" for program in PROGRAMS}
 
 
 @pytest.mark.parametrize("machine", ["h200-1", "h200-2"])
