@@ -149,6 +149,12 @@ def _only(one: Score, name: str) -> Score:
     return msgspec.structs.replace(one, tenants=tenants)
 
 
+def _lacking(one: Score, name: str) -> Score:
+    """Without the mixes of that program."""
+    tenants = tuple(t for t in one.tenants if name not in t.mix.split("+"))
+    return msgspec.structs.replace(one, tenants=tenants)
+
+
 def _mean(found: Sequence[Score]) -> str:
     errors = errors_of(figures_of(found, "response", "mean"))
     return percent(float(errors.mean())) if len(errors) else "-"
@@ -167,6 +173,7 @@ def main() -> None:
     parser.add_argument("--device", default="cuda")
     parser.add_argument("--seconds", type=float, default=20.0)
     parser.add_argument("--predictions", type=Path)
+    parser.add_argument("--without", default="", metavar="PROGRAM", help="of score and host: leave out mixes with it")
     asked = parser.parse_args()
     try:
         if asked.step == "seal":
@@ -179,7 +186,8 @@ def main() -> None:
         else:
             folders = [asked.folder, *map(Path, asked.more)]
             scores = scored if asked.step == "score" else with_its_hosts
-            print(tables([score for one in folders for score in scores(one, asked.predictions or one)]), end="")
+            found = [score for one in folders for score in scores(one, asked.predictions or one)]
+            print(tables([_lacking(one, asked.without) for one in found]), end="")
     except KtsError as error:
         raise SystemExit(f"{error.what}\n{error.remedy}") from error
 
