@@ -16,7 +16,7 @@ import numpy as np
 from bench.tracer_costs import Stretch, Times
 from kts.errors import SetupError
 from kts.units import NS_PER_S
-from kts.wire.appline import AppLine, parse_line
+from kts.wire.appline import PREFIX, AppLine, parse_line
 from kts.worker.clocks import epoch_offset_ns
 from kts.worker.tenants.sources import FromTrips
 from kts.worker.tracing.build import library
@@ -28,7 +28,7 @@ _READ_EVERY_S = 0.01
 _QUIET_S = 0.02
 _LATEST_STOP_S = 2.0
 _FEWEST_WARM = 20
-_PREFIX = b"KTS_APP,"
+_PREFIX = PREFIX.encode()
 
 
 class Life:

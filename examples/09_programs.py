@@ -85,15 +85,14 @@ def added_up(folder: Path, experiments: Sequence[str], seconds: float) -> Iterat
 
 def scored(folder: Path, predictions: Path) -> Iterator[Score]:
     """Each experiment of a machine, by the predictions whose hashes were published."""
-    for line in files.read(predictions / HASHES, "seal it first").decode().splitlines():
-        digest, name = line.split()
-        yield kts.validate(predictions / name, folder / Path(name).parent / "run", sealed=digest)
+    for digest, name in _sealed(predictions):
+        yield kts.validate(predictions / name, folder / name.parent / "run", sealed=digest)
 
 
 def with_its_hosts(folder: Path, predictions: Path) -> Iterator[Score]:
     """The same profiles, predicted anew after the run: its blocks alone say how fast each program's host was."""
-    for line in files.read(predictions / HASHES, "seal it first").decode().splitlines():
-        here = Path(line.split()[1]).parent
+    for _, name in _sealed(predictions):
+        here = name.parent
         with tempfile.TemporaryDirectory() as scratch:
             kts.predict(
                 from_run=folder / here / "run",
@@ -102,6 +101,13 @@ def with_its_hosts(folder: Path, predictions: Path) -> Iterator[Score]:
                 out=Path(scratch) / "prediction.json",
             )
             yield kts.validate(Path(scratch) / "prediction.json", folder / here / "run")
+
+
+def _sealed(predictions: Path) -> Iterator[tuple[str, Path]]:
+    """Each prediction's hash, and where it lies in that folder."""
+    for line in files.read(predictions / HASHES, "seal it first").decode().splitlines():
+        digest, name = line.split()
+        yield digest, Path(name)
 
 
 def tables(found: Sequence[Score]) -> str:
