@@ -7,6 +7,7 @@ from typing import Literal
 import msgspec
 
 from kts.files import ordered
+from kts.model.causes import Causes, Check
 from kts.model.provenance import Provenance
 from kts.model.run import Settled
 from kts.model.telemetry import Scope, SourceState
@@ -239,7 +240,8 @@ class Activity(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class TenantSummary(msgspec.Struct, frozen=True, kw_only=True):
-    """Everything reported about one tenant. ``activity`` is absent where the run has no telemetry."""
+    """Everything reported about one tenant. ``activity`` is absent where the run has no telemetry, ``causes`` (by
+    shared condition, the full house last) in a summary of an older kts."""
 
     workload: str
     size: int | None
@@ -256,6 +258,7 @@ class TenantSummary(msgspec.Struct, frozen=True, kw_only=True):
     reference: ReferenceTable | None = None
     activity: tuple[Activity, ...] | msgspec.UnsetType = msgspec.UNSET
     steadiness: Steadiness | None = None
+    causes: tuple[Causes, ...] | msgspec.UnsetType = msgspec.UNSET
 
 
 class Caution(msgspec.Struct, frozen=True, kw_only=True):
@@ -301,7 +304,7 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     the subject. Every other figure called "shared" is of the full house, the largest of the mixes. ``subject``: the
     tenant that is asked about, and then the only one of ``tenants``; absent where all are. ``telemetry``: the sources
     that were asked for, missing ones included; absent where none was. ``provenance``: as in run.json; absent where it
-    is not there.
+    is not there. ``checks``: all of them, passed or not; absent in a summary of an older kts.
     """
 
     schema: int
@@ -323,6 +326,7 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     mixes: tuple[Mix, ...] | msgspec.UnsetType = msgspec.UNSET
     telemetry: tuple[SourceState, ...] | msgspec.UnsetType = msgspec.UNSET
     provenance: Provenance | msgspec.UnsetType = msgspec.UNSET
+    checks: tuple[Check, ...] | msgspec.UnsetType = msgspec.UNSET
 
     def check(self) -> None:
         """ValueError where its intervals cannot be."""
