@@ -15,6 +15,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+import kts
+from kts.physics.files import decode_prediction, decode_profile
 from kts.plan import build
 from kts.spec import load
 
@@ -117,3 +119,23 @@ def test_the_published_figures_are_those_of_the_recorded_runs(machine: str) -> N
     published = (ROOT / "docs" / "physics.md").read_text(encoding="utf-8")
     assert [row for row in table if row not in published] == []
     assert "Sealed before the run" in done.stdout
+
+
+def test_the_slow_start_of_a_real_program_is_in_no_figure_of_run_profile_or_prediction() -> None:
+    """Else a Llama program, four times as slow for its first 256 tokens on an H200, would be judged by these."""
+    results = FOLDER / "results" / "llama"
+    run = kts.load(results / "run")
+    worker = next(one for one in run.info.workers if one.tenant == "decode")
+    settled = worker.settled
+    assert settled is not None
+    assert settled.steady
+    assert settled.iterations >= 400
+    assert worker.solo_ms is not None
+    assert worker.solo_ms > 40
+    latest = max(run.latencies_ms("decode", condition).max() for condition in run.conditions if "decode" in condition)
+    profile = decode_profile((results / "profiles" / "decode.profile.json").read_bytes(), "decode")
+    prediction = decode_prediction((results / "prediction.json").read_bytes(), "prediction")
+    predicted = prediction.mixes[0].tenants["decode"]
+    slowest = predicted.response.p999.value
+    assert slowest is not None
+    assert max(latest, float(profile.solo_service.ms.max()), slowest) < 30
