@@ -1,7 +1,8 @@
 """What measuring costs: the worker's loop against a bare loop over the same operation, side by side in one process.
 
 The bare loop submits, waits, and reads the clock at both ends, which p99 cannot do without. The worker's loop also
-runs the device's stopwatch, makes records and sends them over a loopback socket to another process. Blocks of both
+runs the device's stopwatch, reads the thread's CPU times before and after, makes records and sends them over a loopback
+socket to another process. Blocks of both
 alternate (A B B A), back to back, so that drift cancels. The bar: at most 1 % of throughput and of p99.
 
 The cost is per iteration and hardly depends on its length, so it is measured by itself first, with an operation that
@@ -17,12 +18,13 @@ only waits for the clock instead, whose p99 hardly varies by itself.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import socket
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 
 import msgspec
@@ -33,6 +35,7 @@ from kts.arrivals import Closed
 from kts.model.plan import KernelName, Quota
 from kts.model.records import Records, clock_ms
 from kts.units import NS_PER_MS, NS_PER_S, ms_to_ns
+from kts.worker.clocks import CpuTimes
 from kts.worker.detect import choose
 from kts.worker.devices import Device, open_device
 from kts.worker.iteration import timed
@@ -55,6 +58,9 @@ _DRAIN = (
 
 Interval = tuple[float, float, float]
 """Estimate, and the ends of its 95 % interval."""
+
+Block = Callable[["Arm"], None]
+"""Runs one block, and adds it to an arm."""
 
 _latencies = np.zeros(1_000_000)  # made once: an array made per block would move the operation's own buffers
 
@@ -112,8 +118,10 @@ def bare(device: Device, operation: Operation, seconds: float, arm: Arm) -> None
     arm.add(latencies[:count] / NS_PER_MS, last_ns - first_ns)
 
 
-def instrumented(device: Device, operation: Operation, seconds: float, arm: Arm, link: Link) -> None:
-    """One block of the worker's loop."""
+def instrumented(
+    device: Device, operation: Operation, seconds: float, arm: Arm, link: Link, *, cpu: CpuTimes | None = None
+) -> None:
+    """One block of the worker's loop, with the thread's CPU times or without."""
     outlet = _KeepingOutlet(link, len(arm.rates))
     start_ns = time.monotonic_ns() + _LEAD_NS
     BlockRun(
@@ -124,6 +132,7 @@ def instrumented(device: Device, operation: Operation, seconds: float, arm: Arm,
         start_ns=start_ns,
         seed=0,
         outlet=outlet,
+        cpu=cpu,
     ).run()
     records = np.concatenate(outlet.kept)
     arm.add(clock_ms(records, "service"), int(records["retire_ns"][-1] - records["submit_ns"][0]))
@@ -131,15 +140,31 @@ def instrumented(device: Device, operation: Operation, seconds: float, arm: Arm,
 
 def compare(device: Device, operation: Operation, pairs: int, seconds: float, link: Link) -> tuple[Arm, Arm]:
     """Both loops, ``pairs`` blocks each, alternating."""
-    plain, observed = Arm(), Arm()
-    bare(device, operation, seconds, Arm())  # warm
+    with contextlib.closing(CpuTimes()) as cpu:
+        return _alternating(
+            pairs,
+            lambda arm: bare(device, operation, seconds, arm),
+            lambda arm: instrumented(device, operation, seconds, arm, link, cpu=cpu),
+        )
+
+
+def cpu_times(device: Device, pairs: int, seconds: float, link: Link) -> tuple[Arm, Arm]:
+    """The worker's loop without the thread's CPU times, and with it, around nothing."""
+    with contextlib.closing(CpuTimes()) as cpu:
+        return _alternating(
+            pairs,
+            lambda arm: instrumented(device, _nothing, seconds, arm, link),
+            lambda arm: instrumented(device, _nothing, seconds, arm, link, cpu=cpu),
+        )
+
+
+def _alternating(pairs: int, first: Block, second: Block) -> tuple[Arm, Arm]:
+    arms = Arm(), Arm()
+    first(Arm())  # warm
     for pair in range(pairs):
-        for arm in (plain, observed) if pair % 2 == 0 else (observed, plain):
-            if arm is plain:
-                bare(device, operation, seconds, plain)
-            else:
-                instrumented(device, operation, seconds, observed, link)
-    return plain, observed
+        for block, arm in ((first, arms[0]), (second, arms[1]))[:: 1 if pair % 2 == 0 else -1]:
+            block(arm)
+    return arms
 
 
 def cost(plain: Arm, observed: Arm) -> dict[str, Interval]:
@@ -196,6 +221,8 @@ def main(argv: Sequence[str] = ()) -> None:
         fixed, low, high = extra_us(*arms)
         share = f"{BAR:.0%} of {fixed / 1e3 / BAR:.2f} ms"
         print(f"empty operation: {fixed:+.1f} us [{low:+.1f}, {high:+.1f}] per iteration, {share}")
+        more, low, high = extra_us(*cpu_times(device, options.pairs, EMPTY_SECONDS, link))
+        print(f"of that, the thread's CPU times: {more:+.1f} us [{low:+.1f}, {high:+.1f}] per iteration")
         for title, make in operations:
             operation = make()
             exempt_from_collection()

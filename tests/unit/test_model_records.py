@@ -12,19 +12,19 @@ from tests.helpers_store import make_outcome, make_records, make_writer
 from kts.conduct.block import RunningBlock
 from kts.errors import DataError
 from kts.model.plan import Block, Quota
-from kts.model.records import MOST_OPTIONAL, NO_MARK_NS, RECORD, joined, optional_columns, record_dtype
+from kts.model.records import MOST_OPTIONAL, NO_MARK_NS, NOT_TOLD, RECORD, joined, optional_columns, record_dtype
 from kts.model.run import Outcome
 from kts.store import open_run
 from kts.wire.framing import chunk_records, make_chunk
 from kts.wire.messages import decode_from_worker, encode
 
-SERVED = ("launches", "waits", "mark.first_token")
+SERVED = ("launches", "waits", "cpu_ns", "cpu_wait_ns", "mark.first_token")
 
 
 def test_a_record_without_optional_columns_is_what_it_was() -> None:
     """Else every run would grow, and older journals could not be read."""
     assert record_dtype(()) is RECORD
-    assert (RECORD.itemsize, record_dtype(SERVED).itemsize) == (36, 52)
+    assert (RECORD.itemsize, record_dtype(SERVED).itemsize) == (36, 68)
     assert optional_columns(record_dtype(SERVED)) == SERVED
 
 
@@ -47,6 +47,7 @@ def test_parts_with_other_columns_are_joined_with_what_is_missing_told() -> None
     whole = joined([plain, served, make_records(0)])
     assert whole["i"].tolist() == list(range(5))
     assert whole["launches"].tolist() == [0, 0, *served["launches"].tolist()]
+    assert whole["cpu_wait_ns"].tolist() == [NOT_TOLD, NOT_TOLD, *served["cpu_wait_ns"].tolist()]
     assert whole["mark.first_token"].tolist() == [NO_MARK_NS, NO_MARK_NS, *served["mark.first_token"].tolist()]
     assert joined([]).dtype == RECORD
 

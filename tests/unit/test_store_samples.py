@@ -192,5 +192,5 @@ def test_any_parquet_reader_can_read_it(tmp_path: Path) -> None:
     table = pq.read_table(tmp_path / "run" / layout.TELEMETRY)
     assert table.column_names == ["t_ns", "span_ns", "source", "metric", "scope", "subject", "value"]
     assert table.num_rows == len(some())
-    assert table.schema.metadata[b"kts.schema"] == b"3"
+    assert table.schema.metadata[b"kts.schema"] == b"4"
     assert set(table["subject"].to_pylist()) == {UUID, "fft"}

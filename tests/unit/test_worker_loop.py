@@ -10,8 +10,9 @@ from tests.helpers_worker import MS, FakeClock, FakeDevice, MemoryOutlet, make_b
 
 from kts.arrivals import Closed, Poisson, Trace
 from kts.model.plan import Quota
-from kts.model.records import clock_ms
+from kts.model.records import CPU_TIMES, clock_ms, optional_columns
 from kts.wire.framing import CHUNK_RECORDS
+from kts.worker.clocks import CpuTimes
 from kts.worker.iteration import timed
 from kts.worker.loop import BlockRun
 
@@ -48,6 +49,53 @@ def test_the_stopwatch_is_read_after_the_completion_is_clocked() -> None:
     block.run()
     calls = device.calls[device.calls.index("begin") - 1 :]
     assert calls[:7] == ["now", "begin", "operation", "end", "wait", "now", "device_ms"]
+
+
+class _CpuTimes(CpuTimes):
+    """Of a thread that uses 3 ns and waits 2 ns for a core with each of the ``calls`` so far."""
+
+    def __init__(self, calls: list[str]) -> None:
+        super().__init__()
+        self._calls = calls
+
+    def read(self) -> tuple[int, int]:
+        return 3 * len(self._calls), 2 * len(self._calls)
+
+    def begin(self) -> None:
+        self._calls.append("begin of CPU times")
+        self._begin = self.read()
+
+    def spent(self, within_ns: int) -> tuple[int, int]:
+        assert within_ns > 1000
+        cpu_ns, wait_ns = self.read()
+        self._calls.append("end of CPU times")
+        return cpu_ns - self._begin[0], wait_ns - self._begin[1]
+
+
+def test_cpu_times_are_read_just_outside_of_what_is_clocked() -> None:
+    """Otherwise reading them is charged to the iteration, or what is done between iterations is taken for its own."""
+    clock, outlet = FakeClock(), MemoryOutlet()
+    device = FakeDevice(clock, lambda _: 1.0)
+    now = lambda: device.calls.append("now") or clock()  # noqa: E731
+    BlockRun(
+        iterate=timed(device, lambda: None, now),
+        device_ms=device.device_ms,
+        arrivals=Closed(),
+        quota=Quota(iterations=2, linger=False),
+        start_ns=clock.ns,
+        seed=0,
+        outlet=outlet,
+        cpu=_CpuTimes(device.calls),
+        now=now,
+        sleep=clock.sleep,
+    ).run()
+    calls = device.calls[device.calls.index("begin of CPU times") :]
+    timed_part = ["now", "begin", "end", "wait", "now"]
+    assert calls[:8] == ["begin of CPU times", *timed_part, "end of CPU times", "device_ms"]
+    records = np.concatenate(outlet.chunks)
+    assert optional_columns(records.dtype) == CPU_TIMES
+    assert records["cpu_ns"].tolist() == [3 * len(timed_part)] * 2
+    assert records["cpu_wait_ns"].tolist() == [2 * len(timed_part)] * 2
 
 
 def test_the_first_iteration_is_submitted_at_the_start_and_not_before() -> None:

@@ -33,15 +33,19 @@ COUNTS = (LAUNCHES, WAITS)
 """Optional columns: launches of the iteration, and how often the host waited in it for the device; uint32, 0 where they
 were not counted."""
 
+CPU_TIMES = ("cpu_ns", "cpu_wait_ns")
+"""Optional columns: CPU time that the measuring thread used during the iteration, and its time ready but without a
+core; int64, `NOT_TOLD` where the kernel does not tell."""
+
 MARK = "mark."
 """Optional columns: ``mark.first_token`` and the like, int64, CLOCK_MONOTONIC of a moment within the iteration."""
 
-NO_MARK_NS = -1
-"""Value of a mark that an iteration does not have."""
+NOT_TOLD = NO_MARK_NS = -1
+"""Value of a time that is not told, or of a mark that an iteration does not have."""
 
 MOST_OPTIONAL = 16
 _MARK = re.compile(r"mark\.[a-z][a-z0-9_]{0,31}", re.ASCII)
-_MISSING = {"<u4": 0, "<i8": NO_MARK_NS}
+_MISSING = {"<u4": 0, "<i8": NOT_TOLD}
 
 Records = NDArray[np.void]
 """A 1-D structured array: of dtype ``RECORD``, or of `record_dtype`."""
@@ -53,7 +57,7 @@ def record_dtype(optional: tuple[str, ...]) -> np.dtype[Any]:
     if len(optional) > MOST_OPTIONAL or len(set(optional)) < len(optional):
         raise ValueError(f"optional columns {', '.join(optional)}: over {MOST_OPTIONAL}, or one twice")
     for name in optional:
-        if name not in COUNTS and not _MARK.fullmatch(name):
+        if name not in (*COUNTS, *CPU_TIMES) and not _MARK.fullmatch(name):
             raise ValueError(f"{name!r} is no optional column of a record")
     return np.dtype([*RECORD.descr, *((name, _type_of(name)) for name in optional)]) if optional else RECORD
 
@@ -67,7 +71,7 @@ def optional_columns(dtype: np.dtype[Any]) -> tuple[str, ...]:
 
 
 def joined(parts: Iterable[Records]) -> Records:
-    """One after the other, with the optional columns of all of them: 0 or `NO_MARK_NS` where a part has none."""
+    """One after the other, with the optional columns of all of them: 0 or `NOT_TOLD` where a part has none."""
     parts = list(parts)
     columns = tuple(dict.fromkeys(name for part in parts for name in optional_columns(part.dtype)))
     dtype = record_dtype(columns)

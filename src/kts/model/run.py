@@ -12,7 +12,7 @@ from kts.model.plan import Plan
 from kts.model.provenance import Provenance
 from kts.model.telemetry import SourceState
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 """Of the run directory. Raised when an older kts could misread a newer directory."""
 
 OutcomeKind = Literal["running", "complete", "undetermined", "incomplete", "interrupted", "failed"]

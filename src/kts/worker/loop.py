@@ -17,9 +17,10 @@ import numpy as np
 
 from kts.arrivals import Arrivals, Closed
 from kts.model.plan import Quota
-from kts.model.records import RECORD, Records
+from kts.model.records import CPU_TIMES, RECORD, Records, record_dtype
 from kts.units import NS_PER_MS, NS_PER_S, s_to_ns
 from kts.wire.framing import CHUNK_RECORDS
+from kts.worker.clocks import CpuTimes
 from kts.worker.iteration import Iterate
 
 HEARTBEAT_NS = 250 * NS_PER_MS
@@ -29,10 +30,12 @@ NAP_NS = 50 * NS_PER_MS  # a think time is slept in pieces of this, looking for 
 SPIN_NS = NS_PER_MS  # a sleep may end this late; the start of a block must not
 
 _PACK = struct.Struct("<Iqqqd")  # RECORD as bytes: half the cost of assigning to a structured array
+_PACK_CPU = struct.Struct("<Iqqqdqq")
+_WITH_CPU = record_dtype(CPU_TIMES)
 _NEVER_NS = 2**63 - 1
 _UNBOUNDED = 2**62
 
-assert _PACK.size == RECORD.itemsize
+assert (_PACK.size, _PACK_CPU.size) == (RECORD.itemsize, _WITH_CPU.itemsize)
 
 
 class Outlet(Protocol):
@@ -137,8 +140,9 @@ class Counting:
 class BlockRun:
     """One block of a tenant that computes. ``now`` (monotonic ns) and ``sleep`` (seconds) can be replaced in tests.
 
-    ``iterate``: see `kts.worker.iteration.timed`; ``device_ms`` reads the stopwatch after it. The outlet gets at most
-    ``chunk`` records at once: with 1, each after its iteration.
+    ``iterate``: see `kts.worker.iteration.timed`; ``device_ms`` reads the stopwatch after it. ``cpu``, of this thread,
+    is read just before and just after it, and makes `CPU_TIMES` of the records. The outlet gets at most ``chunk``
+    records at once: with 1, each after its iteration.
 
     The window opens at ``start_ns``. A closed loop submits its first iteration at ``first_ns``, also before that; due
     times come from ``start_ns`` on.
@@ -155,6 +159,7 @@ class BlockRun:
         seed: int,
         outlet: Outlet,
         first_ns: int | None = None,
+        cpu: CpuTimes | None = None,
         chunk: int = CHUNK_RECORDS,
         now: Callable[[], int] = time.monotonic_ns,
         sleep: Callable[[float], None] = time.sleep,
@@ -162,6 +167,7 @@ class BlockRun:
         self.count = 0
         self._iterate = iterate
         self._device_ms = device_ms
+        self._cpu = cpu
         self._chunk = chunk
         self._thinks: Iterator[int] | None = None
         self._dues: Iterator[int] | None = None
@@ -176,8 +182,9 @@ class BlockRun:
         self._outlet = outlet
         self._now = now
         self._sleep = sleep
-        self._buffer = bytearray(chunk * RECORD.itemsize)
-        self._view = np.frombuffer(self._buffer, RECORD)
+        dtype = RECORD if cpu is None else _WITH_CPU
+        self._buffer = bytearray(chunk * dtype.itemsize)
+        self._view = np.frombuffer(self._buffer, dtype)
         self._pending = 0
         self._heartbeat = Every(HEARTBEAT_NS, now())
         self._flush_due = Every(FLUSH_NS, now())
@@ -203,16 +210,24 @@ class BlockRun:
 
     def _go_on(self) -> None:
         iterate, device_ms, thinks, dues = self._iterate, self._device_ms, self._thinks, self._dues
-        pack, buffer, record_bytes, chunk = _PACK.pack_into, self._buffer, _PACK.size, self._chunk
+        cpu, buffer, chunk = self._cpu, self._buffer, self._chunk
+        record = _PACK if cpu is None else _PACK_CPU
+        pack, record_bytes = record.pack_into, record.size
+        spent: tuple[int, ...] = ()
         wanted = self._counting.first()
         due_ns = count = 0
         if dues is not None and self._pause(due_ns := next(dues)):
             return
         while True:
-            submit_ns, retire_ns = iterate()
+            if cpu is None:
+                submit_ns, retire_ns = iterate()
+            else:
+                cpu.begin()
+                submit_ns, retire_ns = iterate()
+                spent = cpu.spent(retire_ns - submit_ns)
             wanted_ns = submit_ns if dues is None else due_ns
             pending = self._pending
-            pack(buffer, pending * record_bytes, count, wanted_ns, submit_ns, retire_ns, device_ms())
+            pack(buffer, pending * record_bytes, count, wanted_ns, submit_ns, retire_ns, device_ms(), *spent)
             self.count = count = count + 1
             self._pending = pending = pending + 1
             if pending == chunk:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 
 from kts.arrivals import Arrivals, pause_ms
@@ -9,7 +10,7 @@ from kts.model.plan import DeviceChoice, Kernel, Tenant
 from kts.model.run import DeviceInfo
 from kts.wire.messages import Ready, Start
 from kts.worker.calibrate import Bench, calibrate
-from kts.worker.clocks import exact_sleeps
+from kts.worker.clocks import CpuTimes, exact_sleeps
 from kts.worker.detect import choose_for
 from kts.worker.devices import Device, open_device
 from kts.worker.iteration import Watch, timed
@@ -52,11 +53,17 @@ class KernelTenant:
 
     def run(self, start: Start, outlet: Outlet) -> LeftOut:
         """Runs one block; nothing is left out."""
-        self.run_watched(start, outlet)
+        with contextlib.closing(CpuTimes()) as cpu:
+            self.run_watched(start, outlet, cpu=cpu)
         return LeftOut()
 
     def run_watched(
-        self, start: Start, outlet: Outlet, watch: Watch | None = None, arrivals: Arrivals | None = None
+        self,
+        start: Start,
+        outlet: Outlet,
+        watch: Watch | None = None,
+        arrivals: Arrivals | None = None,
+        cpu: CpuTimes | None = None,
     ) -> None:
         """The same, watched if asked to, and at another pacing if one is given."""
         assert self._operation is not None
@@ -69,6 +76,7 @@ class KernelTenant:
             first_ns=start.first_ns,
             seed=start.seed,
             outlet=outlet,
+            cpu=cpu,
         ).run()
 
     def queue_ms(self, iterations: int) -> float:
