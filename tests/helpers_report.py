@@ -458,6 +458,8 @@ def summary_csv(of: Summary) -> str:
 
 def golden_texts() -> dict[str, str]:
     """File name in tests/golden/report to what it must hold."""
+    from tests.helpers_causes import crowded, waterfalls, with_causes  # made of what is above
+
     whole = summary()
     poor = summary(
         {"fft": fft_summary(), "mine": bare_summary("mine: no verdict: 120 iterations are too few.")}, gpu=False
@@ -474,6 +476,10 @@ def golden_texts() -> dict[str, str]:
         **{f"refused-{w}.txt": terminal_text(run_document(poor), w) for w in (80, 120)},
         **{f"matrix-{w}.txt": terminal_text(run_document(matrix), w) for w in (50, 80, 120)},
         "matrix.csv": summary_csv(matrix),
+        **{f"causes-{w}.txt": waterfalls(with_causes(), w) for w in (50, 80, 160)},
+        "causes-crowded-120.txt": waterfalls(crowded(), 120),
+        "causes.md": results_md(with_causes()),
+        "causes.csv": summary_csv(with_causes()),
         **{f"activity-{w}.txt": terminal_text(run_document(sampled), w) for w in (50, 80)},
         "activity.csv": summary_csv(sampled),
         "activity.md": results_md(sampled),

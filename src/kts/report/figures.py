@@ -10,7 +10,16 @@ import altair as alt
 import vl_convert
 
 from kts.model.summary import ClockSummary, Summary, TenantSummary
-from kts.report import cells, charts, charts_activity, charts_matrix, charts_series, charts_steady
+from kts.report import (
+    cause_words,
+    cells,
+    charts,
+    charts_activity,
+    charts_causes,
+    charts_matrix,
+    charts_series,
+    charts_steady,
+)
 from kts.report.document import Figure
 from kts.report.sections import activity, mixes, steady
 from kts.report.theme import LIGHT, config, darken
@@ -53,6 +62,16 @@ def draw(analysis: Analysis, kts_version: str) -> list[Figure]:
         _degradation_words(summary),
         charts.degradation(summary),
     )
+    causes = cause_words.told(summary)
+    if any(one.causes.of for one in causes):
+        add(
+            "causes",
+            cause_words.title(causes),
+            "From alone to with company: bars to the right were added, bars to the left saved; grey is unexplained. "
+            f"Whiskers: {100 * summary.confidence:g} % intervals.",
+            cause_words.words(causes),
+            charts_causes.waterfalls(causes),
+        )
     if mixes.grid(summary) is not None:
         add(
             "matrix",

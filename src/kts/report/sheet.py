@@ -15,9 +15,10 @@ def render(document: Document) -> str:
     """The text of summary.csv: one figure per line, columns `COLUMNS`; tenant by tenant, then those of several.
 
     ``condition`` is solo, shared, df or collided, or the name of a mix besides the full house; figures that belong to
-    no clock have an empty ``clock``. Telemetry is ``source:scope:metric``, a mean over the tenant's iterations; with
-    ``:block_mean`` over whole blocks; ``:covered`` is the share of the iterations' time that samples cover. Of what
-    has a role there is a line per block, whose condition ends in its number.
+    no clock have an empty ``clock``. What was added has the condition ``added`` (``added MIX`` besides the full house),
+    its parts the figures ``p99:first-turn`` etc. Telemetry is ``source:scope:metric``, a mean over the tenant's
+    iterations; with ``:block_mean`` over whole blocks; ``:covered`` is the share of the iterations' time that samples
+    cover. Of what has a role there is a line per block, whose condition ends in its number.
     Refused figures have empty cells and the reason in ``refused``.
     """
     lines: dict[str | None, list[list[str]]] = {}

@@ -13,6 +13,7 @@ from kts.report.document import CSV, EVERYWHERE, FILES, MARKDOWN, PAGE, TERMINAL
 from kts.report.sections import (
     activity,
     beside,
+    causes,
     cluster,
     latency,
     measured,
@@ -33,6 +34,7 @@ OUTLINE: tuple[tuple[Section, Media], ...] = (
     (cluster.section, TERMINAL),
     (beside.section, EVERYWHERE),
     (verdicts.section, FILES),
+    (causes.section, FILES),
     (steady.section, PAGE),
     (latency.section, EVERYWHERE),
     (mixes.section, PAGE),
@@ -41,6 +43,7 @@ OUTLINE: tuple[tuple[Section, Media], ...] = (
     (mixes.section, TERMINAL | MARKDOWN | CSV),
     (activity.section, EVERYWHERE),
     (steady.section, TERMINAL),
+    (causes.section, TERMINAL | CSV),
     (promises.section, TERMINAL),
     (verdicts.section, TERMINAL),
     (steady.section, MARKDOWN),
