@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from kts.app import (
         Preview,
         Run,
+        check,
         compare,
         experiments,
         load,
@@ -40,6 +41,7 @@ __all__ = [
     "Preview",
     "Run",
     "__version__",
+    "check",
     "compare",
     "experiments",
     "load",

@@ -6,6 +6,10 @@ traceback that reaches a user is a bug. The codes are documented in docs/formats
 
 from __future__ import annotations
 
+FAILED = 8
+INCONCLUSIVE = 9
+"""Exit codes of `kts check`, which are no errors: a crash, a wrong file or a full disk never reads as either."""
+
 
 class KtsError(Exception):
     """Base of every error that a user may see.

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from kts.app.beside import predict_beside
     from kts.app.catalog import experiment_text, experiments, schema
+    from kts.app.checking import Gate, append_summary, check, write_junit
     from kts.app.cluster import attach, clean, cluster_runs, collect, profile_on_cluster, run_on_cluster
     from kts.app.comparisons import compare, pool
     from kts.app.exporter import exporter_in_pods, exporter_url
@@ -31,12 +32,15 @@ if TYPE_CHECKING:
 __all__ = [
     "Changes",
     "FleetRun",
+    "Gate",
     "Given",
     "Preview",
     "Run",
+    "append_summary",
     "attach",
     "attach_fleet",
     "build_image",
+    "check",
     "clean",
     "cluster_checks",
     "cluster_runs",
@@ -75,11 +79,13 @@ __all__ = [
     "validate",
     "whatif",
     "who",
+    "write_junit",
 ]
 
 _HOME = {
     "beside": ("predict_beside",),
     "catalog": ("experiment_text", "experiments", "schema"),
+    "checking": ("Gate", "append_summary", "check", "write_junit"),
     "cluster": ("attach", "clean", "cluster_runs", "collect", "profile_on_cluster", "run_on_cluster"),
     "comparisons": ("compare", "pool"),
     "exporter": ("exporter_in_pods", "exporter_url"),

@@ -29,25 +29,26 @@ def compare(
     Several runs a side also tell how much two runs of one experiment differ anyway. DataError for what cannot be
     read, UsageError where one run is given twice.
     """
-    before, after = ([_summary(one) for one in _several(side)] for side in (a, b))
-    _refuse_copies([*before, *after])
+    before, after = ([summary_of(one) for one in several(side)] for side in (a, b))
+    refuse_copies([*before, *after])
     return comparison.compare(before, after, threshold)
 
 
 def pool(runs: Sequence[AnyRun]) -> Pool:
     """All runs of one experiment together, and how much they differ. Errors as `compare`."""
-    summaries = [_summary(one) for one in runs]
+    summaries = [summary_of(one) for one in runs]
     if len(summaries) < 2:
         raise UsageError("one run alone does not tell how much runs differ", "give more of them")
-    _refuse_copies(summaries)
+    refuse_copies(summaries)
     return comparison.pool(summaries)
 
 
-def _several(side: AnyRun | Sequence[AnyRun]) -> Sequence[AnyRun]:
+def several(side: AnyRun | Sequence[AnyRun]) -> Sequence[AnyRun]:
+    """One side as a list of runs."""
     return [side] if isinstance(side, str | Path | Run | Summary) else side
 
 
-def _refuse_copies(runs: Sequence[Summary]) -> None:
+def refuse_copies(runs: Sequence[Summary]) -> None:
     """UsageError where one run stands for two that would show how much runs differ. Two runs alone may be the same."""
     for number, one in enumerate(runs if len(runs) > 2 else []):
         if any(one.tenants == other.tenants for other in runs[:number]):
@@ -56,7 +57,7 @@ def _refuse_copies(runs: Sequence[Summary]) -> None:
             )
 
 
-def _summary(run: AnyRun) -> Summary:
+def summary_of(run: AnyRun) -> Summary:
     """The figures of a run: read from a summary.json, or computed anew from a directory."""
     if isinstance(run, Summary):
         return run

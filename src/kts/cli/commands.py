@@ -8,6 +8,7 @@ COMMANDS = {
     "run": "Measure an experiment and report what sharing cost.",
     "report": "Report a run directory or KTS_APP logs.",
     "compare": "Compare two runs, or several a side, tenant by tenant.",
+    "check": "Gate: are SLOs kept, has a tail got worse?",
     "profile": "Profile each tenant alone: launches, durations, host time.",
     "probe": "Measure how this GPU is shared, or say who is on it.",
     "predict": "Predict latencies and DF of mixes, with bands.",

@@ -130,7 +130,7 @@ def compare(a: Sequence[Summary], b: Sequence[Summary], threshold: float = THRES
         changes=tuple(judged.get(number, change) for number, (change, _) in enumerate(compared)),
         only_in_a=tuple(name for name in a[0].tenants if name not in names),
         only_in_b=tuple(name for name in b[0].tenants if name not in names),
-        notes=tuple(_notes(a, b, names)),
+        notes=tuple(differences(a, b, names)),
     )
 
 
@@ -154,7 +154,7 @@ def pool(runs: Sequence[Summary]) -> Pool:
         runs=tuple(run.run for run in runs),
         confidence=confidence,
         figures=tuple(figures),
-        notes=tuple(_notes(runs, runs, names)),
+        notes=tuple(differences(runs, runs, names)),
     )
 
 
@@ -229,7 +229,7 @@ def _names(runs: Sequence[Summary]) -> str:
     return " | ".join(dict.fromkeys(", ".join(run.tenants) or "none" for run in runs))
 
 
-def _notes(a: Sequence[Summary], b: Sequence[Summary], names: Sequence[str]) -> Iterator[str]:
+def differences(a: Sequence[Summary], b: Sequence[Summary], names: Sequence[str]) -> Iterator[str]:
     """What besides the thing under test differs between the runs."""
     for what in ("device", "mode", "design", "backend", "confidence", "experiment"):
         yield from _differs(what, *([str(getattr(run, what)) for run in side] for side in (a, b)))

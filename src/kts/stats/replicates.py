@@ -95,10 +95,12 @@ def pooled(estimates: Sequence[Estimate], confidence: float = 0.95) -> Pooled:
     return Pooled(estimate=figure, between=between, runs=len(there))
 
 
-def difference(a: Sequence[Estimate], b: Sequence[Estimate], confidence: float = 0.95) -> Difference | str:
-    """B / A on the log scale, or why there is none: a side has no usable figure."""
+def difference(
+    a: Sequence[Estimate], b: Sequence[Estimate], confidence: float = 0.95, names: tuple[str, str] = ("A", "B")
+) -> Difference | str:
+    """B / A on the log scale, or why there is none: a side, called by its name, has no usable figure."""
     sides = [[one for one in side if not unusable(one)] for side in (a, b)]
-    for name, usable, given in zip("AB", sides, (a, b), strict=True):
+    for name, usable, given in zip(names, sides, (a, b), strict=True):
         if not usable:
             return f"{name}: {_why(given).refused}"
     if len(sides[0]) + len(sides[1]) < 3:

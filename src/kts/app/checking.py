@@ -1,0 +1,106 @@
+"""The gate: are SLOs kept, and has a tail got worse?"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+from kts.app.comparisons import AnyRun, refuse_copies, several, summary_of
+from kts.app.handle import Run, load
+from kts.app.printing import elements
+from kts.errors import SetupError, UsageError
+from kts.model.gate import Gate
+from kts.report import markdown
+from kts.report.document import Document
+from kts.report.gate import gate_elements
+from kts.report.junit import as_junit
+from kts.report.writing import write_file
+from kts.stats import analyse, gate
+
+elements.register(Gate, gate_elements)
+
+
+def check(
+    new: AnyRun | Sequence[AnyRun],
+    against: AnyRun | Sequence[AnyRun] = (),
+    *,
+    slo: Mapping[str, float] | None = None,
+    tolerance: float = gate.TOLERANCE,
+) -> Gate:
+    """Whether a run keeps its SLOs; with ``against``, whether tails have got worse than there by over ``tolerance``.
+
+    ``new``: a run; with ``against`` one or several runs or summary.json files, as `compare` takes them. ``slo``:
+    milliseconds by ``TENANT.p99`` (or ``.p50``, ``.p95``, ``.p99.9``), in place of the experiment's and besides them.
+    `Gate.judgement` is pass, fail or inconclusive. DataError for what cannot be read or holds no figures, UsageError
+    for runs of other tenants, and for a run without SLOs.
+    """
+    before, after = several(against), several(new)
+    if before:
+        if slo:
+            raise UsageError("SLOs or an older run: which of the two?", "ask one after the other")
+        sides = [[summary_of(one) for one in side] for side in (after, before)]
+        refuse_copies([*sides[0], *sides[1]])
+        return gate.against_old(sides[0], sides[1], tolerance, _measured_s([*after, *before]))
+    if len(after) != 1:
+        raise UsageError(
+            f"SLOs are checked of one run, not of {len(after)}", "give one, or an older run with --against"
+        )
+    if isinstance(after[0], str | Path) and Path(after[0]).is_file():
+        raise UsageError(f"{after[0]}: SLOs need the records, not only their summary", "give the run directory")
+    run = load(after[0])  # type: ignore[arg-type] # no Summary: told above
+    run.check_figures()
+    limits = _limits(run, slo or {})
+    return gate.against_slos(
+        run.summary, lambda confidence: analyse(run.data, confidence=confidence).summary, limits, measured_s(run)
+    )
+
+
+def write_junit(result: Gate, path: str | Path) -> Path:
+    """Writes JUnit XML, a test case per criterion. SetupError where it cannot be written."""
+    return write_file(Path(path), as_junit(result))
+
+
+def append_summary(result: Gate, path: str | Path) -> Path:
+    """Appends the result as Markdown: what GitHub shows of the file in $GITHUB_STEP_SUMMARY. SetupError where it
+    cannot be written."""
+    text = markdown.render(Document(tuple(gate_elements(result)), title=f"kts check: {result.judgement}"))
+    try:
+        with Path(path).open("a", encoding="utf-8") as file:
+            file.write(text)
+    except OSError as error:
+        raise SetupError(f"cannot write {path}: {error.strerror or error}", "give a path you may write to") from error
+    return Path(path)
+
+
+def measured_s(run: Run) -> float:
+    """Seconds that its valid blocks took."""
+    return sum(block.end_ns - block.start_ns for block in run.data.blocks if block.valid) / 1e9
+
+
+def _measured_s(runs: Iterable[AnyRun]) -> float | None:
+    """Of all runs together; None where a summary.json does not tell."""
+    total = 0.0
+    for one in runs:
+        if not isinstance(one, Run | str | Path) or (not isinstance(one, Run) and Path(one).is_file()):
+            return None
+        total += measured_s(load(one))
+    return total
+
+
+def _limits(run: Run, slo: Mapping[str, float]) -> dict[tuple[str, str], float]:
+    """The experiment's SLOs, and those given. UsageError where there are none, or one is no limit."""
+    tenants = {one.name: one.slo.p99_ms for one in run.info.plan.tenants if one.name in run.info.plan.asked}
+    limits = {(name, "p99"): limit for name, limit in tenants.items() if limit is not None}
+    for key, limit in slo.items():
+        name, _, quantile = key.partition(".")
+        if quantile not in gate.QUANTILE_FIELDS:
+            raise UsageError(f"--slo {key}: must be TENANT.p99, .p50, .p95 or .p99.9", "for example fft.p99=25")
+        if not 0 < limit < float("inf"):
+            raise UsageError(f"--slo {key}: {limit} is no number of milliseconds above 0", "for example fft.p99=25")
+        limits[name, quantile] = limit
+    if not limits:
+        raise UsageError(
+            f"{run.directory}: no tenant of this run has an SLO (there are: {', '.join(tenants)})",
+            "--slo TENANT.p99=MS, or slo: {p99_ms: MS} in the experiment",
+        )
+    return limits
