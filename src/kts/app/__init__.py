@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from kts.app.beside import predict_beside
     from kts.app.catalog import experiment_text, experiments, schema
-    from kts.app.checking import Gate, append_summary, check, write_junit
+    from kts.app.checking import append_summary, check, write_junit
     from kts.app.cluster import attach, clean, cluster_runs, collect, profile_on_cluster, run_on_cluster
     from kts.app.comparisons import compare, pool
     from kts.app.exporter import exporter_in_pods, exporter_url
@@ -32,7 +32,6 @@ if TYPE_CHECKING:
 __all__ = [
     "Changes",
     "FleetRun",
-    "Gate",
     "Given",
     "Preview",
     "Run",
@@ -85,7 +84,7 @@ __all__ = [
 _HOME = {
     "beside": ("predict_beside",),
     "catalog": ("experiment_text", "experiments", "schema"),
-    "checking": ("Gate", "append_summary", "check", "write_junit"),
+    "checking": ("append_summary", "check", "write_junit"),
     "cluster": ("attach", "clean", "cluster_runs", "collect", "profile_on_cluster", "run_on_cluster"),
     "comparisons": ("compare", "pool"),
     "exporter": ("exporter_in_pods", "exporter_url"),

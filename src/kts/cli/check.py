@@ -13,6 +13,7 @@ from kts import app
 from kts.cli.options import Json
 from kts.cli.output import fields, present, say
 from kts.errors import FAILED, INCONCLUSIVE, UsageError
+from kts.model.gate import Gate
 
 _CODES = {"pass": 0, "fail": FAILED, "inconclusive": INCONCLUSIVE}
 
@@ -48,7 +49,7 @@ def check(
     _tell(result, junit, summary, as_json=as_json)
 
 
-def _tell(result: app.Gate, junit: Path | None, summary: Path | None, *, as_json: bool) -> None:
+def _tell(result: Gate, junit: Path | None, summary: Path | None, *, as_json: bool) -> None:
     """Shows and writes the result, and exits with its code."""
     body = {"judgement": result.judgement, "sentence": result.sentence, "more_s": result.more_s, **fields(result)}
     present(result, as_json=as_json, body=body)

@@ -16,11 +16,11 @@ def as_junit(gate: Gate) -> bytes:
         suite.add_testcase(_case(gate, one))
     for key, value in (("judgement", gate.judgement), ("sentence", gate.sentence), *(("note", n) for n in gate.notes)):
         suite.add_property(key, visible(value))
-    suite.update_statistics()
+    suite.update_statistics()  # type: ignore[no-untyped-call]
     suite.time = gate.measured_s or 0.0
     xml = JUnitXml("kts check")
     xml.add_testsuite(suite)
-    written: bytes = xml.tostring()
+    written: bytes = xml.tostring()  # type: ignore[no-untyped-call]
     return written
 
 
