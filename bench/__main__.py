@@ -24,6 +24,7 @@ BENCHES: dict[str, tuple[str, tuple[str, ...]]] = {
     "verdicts": ("how often verdicts and the caution of a phase lock are right", ("--repetitions", "30")),
     "steady": ("false alarms and misses of the change points", ("--repetitions", "10")),
     "structure": ("how the source is built", ()),
+    "injections": ("how often the cause that a report names is the right one", ("--trials", "8")),
     "coverage": ("how often the intervals hold the truth", ("--repetitions", "20")),
 }
 """Name to (what it measures, options that keep it short when all are run)."""

@@ -1,7 +1,8 @@
 /* A CUDA program of any shape, for the stand-in. Arguments NAME=VALUE, of which each has a default:
  *
  * iterations=100 (0: for ever)   trips=1,22   launches of each round trip of an iteration, each ended by a wait
- * kernel_us=100   host_us=0 (computing before each trip)   think_us=0 (sleeping after each iteration)
+ * kernel_us=100   host_us=0 (computing before each trip; host_work=0: so many thousand additions, which take longer
+ * where others take the core)   think_us=0 (sleeping after each iteration)
  * slow_first=0 slow_factor=4: so many iterations take so many times longer
  * api=runtime|driver   wait=stream|event|query|device|copy   graph=0   copy_bytes=0 (from pinned memory, before each trip)
  * pageable=0 (copies from pageable memory)   streams=1   threads=1 (each runs all iterations)   processes=1 (forked)
@@ -112,6 +113,12 @@ static void begin_nvtx(void)
 static void compute(int64_t us)
 {
     for (const int64_t until = standin_now() + us * 1000; us > 0 && standin_now() < until;)
+        ;
+}
+
+static void add_up(long thousands)
+{
+    for (volatile long left = thousands * 1000; left > 0; left--)
         ;
 }
 
@@ -233,6 +240,7 @@ static void *iterate(void *context)
             crash();
         for (int trip = 0; trip < work.trips; trip++) {
             compute(number("host_us", 0) * (slow ? number("slow_factor", 4) : 1));
+            add_up(number("host_work", 0));
             if (number("copy_bytes", 0))
                 cudaMemcpyAsync((void *)work.device, work.host, (size_t)number("copy_bytes", 0), 1, work.stream[0]);
             if (number("graph", 0))

@@ -1,0 +1,194 @@
+"""What is injected does what it says, by its own account and the kernel's, and only while the beat is fresh; what is
+drawn says nothing of it."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from bench.injections import Key, Trial, account, lots
+from bench.injectors import cgroups
+from bench.injectors.catalog import INJECTIONS
+from bench.injectors.judge import Verdict, first
+from bench.injectors.stage import SUBJECT, Stage
+from bench.injectors.tools import Beat, Did, Tools, tools
+from tests.helpers_conduct import until
+from tests.helpers_tracer import standin
+
+from kts.errors import SetupError
+from kts.model.causes import CauseName, Decomposition, Part
+from kts.spec import load_text
+
+_S = 20.0
+
+
+@pytest.fixture
+def made() -> Tools:
+    try:
+        return tools()
+    except SetupError as error:
+        pytest.skip(error.what)
+
+
+@pytest.fixture
+def beat(tmp_path: Path) -> Beat:
+    return Beat(tmp_path / "beat")
+
+
+def cpu_ms(pid: int) -> float:
+    return int(Path(f"/proc/{pid}/schedstat").read_text().split()[0]) / 1e6
+
+
+def state(pid: int) -> str:
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+
+
+@pytest.mark.parametrize("what", ["thief", "hog", "disk"])
+def test_what_acts_does_so_while_the_beat_is_fresh_and_at_no_other_time(
+    made: Tools, beat: Beat, tmp_path: Path, what: str
+) -> None:
+    """Else it would act upon the tenant alone, too, and the difference would tell nothing."""
+    if what == "disk":
+        (tmp_path / "file").write_bytes(bytes(8 << 20))
+    settings = {"mb": 8, "file": tmp_path / "file", "kb": 64, "burst_us": 1000, "gap_us": 0}
+    idle, busy = Beat(tmp_path / "never"), list[Did]()
+    never: list[Did] = []
+    with made.acting(what, idle.path, never, **settings), made.acting(what, beat.path, busy, **settings) as pid:
+        with beat.held():
+            until(lambda: cpu_ms(pid) > 60, _S)
+        until(lambda: state(pid) == "S", _S)
+    assert busy[0].turns > 0
+    assert busy[0].fresh_ms > 40
+    assert (never[0].turns, never[0].fresh_ms) == (0, 0)
+
+
+def test_a_switch_is_on_while_the_beat_is_fresh_and_off_when_it_ends(made: Tools, beat: Beat, tmp_path: Path) -> None:
+    """A limit that stays on would slow the tenant alone; one that outlives the trial, the next."""
+    file, did = tmp_path / "limit", list[Did]()
+    file.write_text("-")
+    with made.acting("switch", beat.path, did, file=file, on="1", off="0"):
+        with beat.held():
+            until(lambda: file.read_text() == "1", _S)
+        until(lambda: file.read_text() == "0", _S)
+        with beat.held():
+            until(lambda: file.read_text() == "1", _S)
+    assert file.read_text() == "0"
+    assert did[0].turns >= 4
+
+
+def test_a_paused_neighbour_stops_again_whenever_it_is_told_to_go_on(made: Tools, beat: Beat) -> None:
+    did: list[Did] = []
+    with made.acting("paused", beat.path, did) as pid:
+        for _ in range(3):
+            until(lambda: state(pid) == "T", _S)
+            os.kill(pid, 18)
+    assert did[0].turns >= 3
+    assert did[0].cpu_ms < 50
+
+
+def test_launches_are_later_by_what_was_asked_and_by_nothing_without_a_beat(made: Tools, beat: Beat) -> None:
+    stand = standin()
+
+    def took_ms() -> float:
+        env = stand.env(LD_PRELOAD=str(made.preload), INJECT_BEAT=str(beat.path))
+        argv = stand.argv(iterations=20, trips="3", kernel_us=10, lines=1)
+        printed = subprocess.run(argv, env=env, capture_output=True, text=True, check=True).stdout
+        return min(float(line.split(",")[6]) for line in printed.splitlines())
+
+    beat.asks(launch_us=2000)
+    without = took_ms()
+    with beat.held():
+        delayed = took_ms()
+    assert without < 5
+    assert delayed >= without + 3 * 2 - 1
+
+
+def test_only_the_named_tenant_sleeps_longer(made: Tools, beat: Beat) -> None:
+    def slept_ms(tenant: str) -> float:
+        env = os.environ | {"LD_PRELOAD": str(made.preload), "INJECT_BEAT": str(beat.path)}
+        code = "import time; t = time.perf_counter(); time.sleep(0.001); print(time.perf_counter() - t)"
+        argv = [sys.executable, "-S", "-c", code]
+        env |= {"INJECT_TENANT": "v", "KTS_TENANT": tenant}
+        return 1e3 * float(subprocess.run(argv, env=env, capture_output=True, text=True, check=True).stdout)
+
+    beat.asks(sleep_us=80_000)
+    with beat.held():
+        assert slept_ms("v") > 80
+        assert min(slept_ms("n") for _ in range(3)) < 80
+    assert min(slept_ms("v") for _ in range(3)) < 80
+
+
+def test_a_quota_holds_the_process_back_that_joined_its_cgroup(made: Tools, beat: Beat) -> None:
+    """By the kernel's own count; and the cgroup is gone afterwards."""
+    try:
+        with cgroups.quota(f"kts-test-{os.getpid()}", 0.2) as switch:
+            switch.file.write_text(switch.on)
+            beat.asks(groups=[switch.procs])
+            env = os.environ | {"LD_PRELOAD": str(made.preload), "INJECT_BEAT": str(beat.path)}
+            code = "import time\nwhile time.process_time() < 0.2: pass"
+            subprocess.run([sys.executable, "-S", "-c", code], env=env, check=True)
+            counts = dict(line.split() for line in switch.stat.read_text().splitlines())
+            assert int(counts["nr_throttled"]) > 5
+    except SetupError as error:
+        pytest.skip(error.what)
+    assert not switch.procs.parent.exists()
+
+
+def test_the_experiment_says_the_same_of_the_subject_whatever_is_done_to_it(made: Tools, tmp_path: Path) -> None:
+    """The judge has it in run.json."""
+    told: dict[str, set[str]] = {}
+    for name, injection in INJECTIONS.items():
+        for victim in injection.victims["cpu"] if not injection.why_not("cpu") else ():
+            stage = Stage(tmp_path, "cpu", victim, random.Random(1), made)
+            with injection.play(stage):
+                text = stage.experiment()
+            assert load_text(text, source="trial").experiment.subject == SUBJECT
+            assert name not in text
+            told.setdefault(victim, set()).add(json.dumps(json.loads(text)["tenants"][SUBJECT]))
+    assert set(map(len, told.values())) == {1}
+
+
+def test_lots_are_the_same_for_a_seed_fair_and_a_fourth_of_them_idle() -> None:
+    names = list(INJECTIONS)
+    drawn = lots(names, "cpu", 96, random.Random(3))
+    assert drawn == lots(names, "cpu", 96, random.Random(3))
+    assert drawn != lots(names, "cpu", 96, random.Random(4))
+    counts = Counter(name for name, _ in drawn)
+    idle = {name: n for name, n in counts.items() if not INJECTIONS[name].right}
+    assert sum(idle.values()) == 24
+    acting = [n for name, n in counts.items() if name not in idle]
+    assert max(acting) - min(acting) <= 1
+    assert all(victim in INJECTIONS[name].victims["cpu"] for name, victim in drawn)
+
+
+def part(cause: CauseName, ms: float, lo: float | None, hi: float | None) -> Part:
+    return Part(cause=cause, ms=ms, lo=lo, hi=hi, data="")
+
+
+def decomposition(lo: float, *parts: Part) -> Decomposition:
+    return Decomposition(statistic="mean", alone_ms=1, added_ms=lo + 1, lo=lo, hi=lo + 2, parts=parts)
+
+
+def test_a_cause_is_first_only_where_it_and_the_whole_surely_added_time() -> None:
+    core, quota = part("core", 2, 1, 3), part("quota", 3, -1, 7)
+    rest = part("unexplained", 5, 4, 6)
+    assert first(decomposition(1, quota, core, rest)) == "core"
+    assert not first(decomposition(-0.1, core, rest))
+    assert not first(decomposition(1, quota, rest))
+
+
+def test_the_account_counts_clean_runs_apart_and_failed_ones_not_at_all() -> None:
+    def trial(name: str, said: str, right: bool | None) -> Trial:
+        key = Key(run="x", injection=name, victim="ours", device="cpu", settings={}, did=(), load=0, took_s=1)
+        return Trial(key=key, verdict=None if right is None else Verdict(first=said), right=right)
+
+    trials = [trial("CPU quota", "quota", True), trial("CPU quota", "core", False), trial("CPU quota", "", None)]
+    lines = account([*trials, trial("clean", "", True)])
+    assert "| CPU quota | 2 | 1 | core |" in lines
+    assert lines[-2:] == ["the true cause first: 1 of 2, 50.0 %", "no cause where there is none: 1 of 1, 100.0 %"]
