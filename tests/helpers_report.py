@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from rich.console import Console
 
 from kts.app.catalog import schema
+from kts.model.checks import Check
 from kts.model.cluster import ClusterFacts
 from kts.model.mode import SharingMode
 from kts.model.plan import Condition, Kernel, Plan, Slo, Tenant
@@ -196,6 +197,20 @@ def summary(tenants: dict[str, TenantSummary] | None = None, *, gpu: bool = True
             Caution(code="few-samples", text="800 iterations hold 8 beyond the p99.", tenant="fft"),
         ),
         notes=("Measured closed loop: response equals service.",),
+        checks=checks() if tenants is None else msgspec.UNSET,
+    )
+
+
+def checks() -> tuple[Check, ...]:
+    """Some of each outcome, of the run and of its tenants."""
+    return (
+        Check(code="same-gpu", outcome="passed", figure="GPU-1", text="All tenants were on one device."),
+        Check(code="overlap", outcome="passed", figure="1.5 %", text="fft: 800 of 812 | counted.", tenant="fft"),
+        Check(code="overlap", outcome="passed", figure="0 %", text="gemm: 800 of 800.", tenant="gemm"),
+        Check(code="clocks", outcome="failed", figure="+13 %", text="fft: 1755 and 1980 MHz.", tenant="fft", off=0.128),
+        Check(code="clocks", outcome="not-applicable", figure="", text="gemm: no clock was sampled.", tenant="gemm"),
+        Check(code="samples", outcome="failed", figure="800", text="fft: too few.", tenant="fft", lowers=True),
+        Check(code="observer", outcome="not-applicable", figure="", text="fft: nothing was read.", tenant="fft"),
     )
 
 

@@ -11,7 +11,7 @@ from tests.helpers_stats import Array, FakeRun, make_plan, make_run
 from kts.arrivals import Poisson
 from kts.model.telemetry import SampleSeries
 from kts.stats import PrecisionRule, analyse
-from kts.stats.cautions import trend
+from kts.stats.checks.drift import trend
 from kts.stats.verdict import half_width
 
 

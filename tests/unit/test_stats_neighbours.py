@@ -74,8 +74,7 @@ def watched(start_s: int, end_s: int, *, seen: tuple[int, int] = (0, 0), **what:
 
 def test_a_neighbour_is_said_with_its_blocks_and_how_long() -> None:
     """Else nobody could tell which figures it is in."""
-    (caution,) = neighbours.of_run(run(watched(90, 150, seen=(106, 126))))
-    assert caution.code == "neighbour"
+    (caution,) = neighbours.uninvited(run(watched(90, 150, seen=(106, 126))))
     assert caution.text == (
         "Uninvited neighbour other/x (1 nvidia.com/gpu) on node n: there for 18 s of blocks 0 to 2 "
         "(solo-fft, solo-gemm, shared-fft+gemm)."
@@ -85,7 +84,7 @@ def test_a_neighbour_is_said_with_its_blocks_and_how_long() -> None:
 @pytest.mark.parametrize("seen", [(90, 97), (148, 150)], ids=["before", "after"])
 def test_who_was_there_in_no_block_is_in_no_figure(seen: tuple[int, int]) -> None:
     """Else the pods of the run before, on their way out, would be in every report."""
-    assert list(neighbours.of_run(run(watched(90, 150, seen=seen)))) == []
+    assert list(neighbours.uninvited(run(watched(90, 150, seen=seen)))) == []
 
 
 @pytest.mark.parametrize(
@@ -95,7 +94,7 @@ def test_who_was_there_in_no_block_is_in_no_figure(seen: tuple[int, int]) -> Non
 def test_a_holder_of_another_gpu_is_none(device: str, gpus: tuple[str, ...], said: bool) -> None:
     """Else each run on a node of eight GPUs would have seven neighbours; and where nobody tells, none is ruled out."""
     known = watched(90, 150, seen=(106, 126), device=device)
-    assert bool(list(neighbours.of_run(run(known, gpus=gpus)))) == said
+    assert bool(list(neighbours.uninvited(run(known, gpus=gpus)))) == said
 
 
 def test_two_watchers_tell_of_one_neighbour_once() -> None:
@@ -103,7 +102,7 @@ def test_two_watchers_tell_of_one_neighbour_once() -> None:
     known = watched(90, 150, seen=(106, 126))
     again = [msgspec.structs.replace(one, by="u") for one in known.others]
     both = msgspec.structs.replace(known, others=(*known.others, *again))
-    assert list(neighbours.of_run(run(both))) == list(neighbours.of_run(run(known)))
+    assert list(neighbours.uninvited(run(both))) == list(neighbours.uninvited(run(known)))
 
 
 def test_blocks_in_which_nobody_looked_are_named() -> None:
@@ -121,7 +120,7 @@ def test_blocks_in_which_nobody_looked_are_named() -> None:
 @pytest.mark.parametrize("known", [None, watched(90, 150)], ids=["never recorded", "watched"])
 def test_a_run_that_was_watched_or_is_older_says_nothing(known: Neighbours | None) -> None:
     """Else every report would carry lines that mean nothing."""
-    assert list(neighbours.notes(run(known))) == list(neighbours.of_run(run(known))) == []
+    assert list(neighbours.notes(run(known))) == list(neighbours.uninvited(run(known))) == []
 
 
 def test_a_partial_look_is_no_watch() -> None:
@@ -136,17 +135,17 @@ def test_a_partial_look_is_no_watch() -> None:
 def test_an_unhealthy_device_of_the_runs_own_is_a_doubt_and_a_lost_slot_a_note() -> None:
     """Else an Xid would be in the figures unseen, or a slot of nobody's throw doubt on them."""
     ill = watched(90, 150, seen=(113, 115), slot="", who="tenant fft", what="GPU-a::2 Unhealthy")
-    (doubt,) = neighbours.of_run(run(ill))
-    assert (doubt.code, "GPU-a::2 Unhealthy" in doubt.text) == ("doubt", True)
+    (doubt,) = neighbours.unhealthy(run(ill))
+    assert "GPU-a::2 Unhealthy" in doubt.text
     for who, what in (("tenant fft", "GPU-a::2 Unknown"), ("node n", "3 of 4 nvidia.com/gpu allocatable")):
         lost = run(watched(90, 150, seen=(113, 115), slot="", who=who, what=what))
-        assert list(neighbours.of_run(lost)) == []
+        assert list(neighbours.unhealthy(lost)) == []
         assert list(neighbours.notes(lost)) == [f"{who}: {what} for 4 s of block 1 (solo-gemm)"]
 
 
 def test_without_the_clocks_of_blocks_the_neighbour_is_still_said() -> None:
     """Else a run that lost its clocks would lose its neighbours."""
-    (caution,) = neighbours.of_run(run(watched(90, 150, seen=(106, 126)), clocks=False))
+    (caution,) = neighbours.uninvited(run(watched(90, 150, seen=(106, 126)), clocks=False))
     assert "in which blocks is not known" in caution.text
 
 

@@ -1,5 +1,4 @@
-"""Why a tenant took longer, and what was checked before anybody believes it: values of summary.json. See
-docs/attribution.md."""
+"""Why a tenant took longer: values of summary.json. See docs/attribution.md."""
 
 from __future__ import annotations
 
@@ -62,17 +61,3 @@ class Causes(msgspec.Struct, frozen=True, kw_only=True):
     condition: str
     of: tuple[Decomposition, ...] = ()
     refused: str = ""
-
-
-class Check(msgspec.Struct, frozen=True, kw_only=True):
-    """A condition for believing a figure. ``code`` is stable; ``figure`` is what was measured of it, ``text`` says it
-    in a sentence. ``tenant``: empty where it is of the whole run. ``off``: by how much, as a share, a figure may be off
-    where it failed (null: not known); ``lowers``: that takes a verdict away."""
-
-    code: str
-    outcome: Literal["passed", "failed", "not-applicable"]
-    figure: str
-    text: str
-    tenant: str = ""
-    off: float | None = None
-    lowers: bool = False

@@ -7,7 +7,8 @@ from typing import Literal
 import msgspec
 
 from kts.files import ordered
-from kts.model.causes import Causes, Check
+from kts.model.causes import Causes
+from kts.model.checks import Check
 from kts.model.provenance import Provenance
 from kts.model.run import Settled
 from kts.model.telemetry import Scope, SourceState
@@ -304,7 +305,8 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     the subject. Every other figure called "shared" is of the full house, the largest of the mixes. ``subject``: the
     tenant that is asked about, and then the only one of ``tenants``; absent where all are. ``telemetry``: the sources
     that were asked for, missing ones included; absent where none was. ``provenance``: as in run.json; absent where it
-    is not there. ``checks``: all of them, passed or not; absent in a summary of an older kts.
+    is not there. ``checks``: all of them, passed or not; absent in a summary of an older kts. ``warnings``: what they
+    caution against, and what else was seen.
     """
 
     schema: int

@@ -95,13 +95,14 @@ class Bullets(Element):
 class Column:
     """A column of a table. A terminal shows no headings where none has any.
 
-    ``kind``: a number (right-aligned), a word, a name (may be long), or the name of whom the row is about. ``short``:
+    ``kind``: a number (right-aligned), a word, a name (may be long), a sentence (has several lines on a page), or the
+    name of whom the row is about. ``short``:
     the heading in a terminal, where it differs; it may have two lines. ``from_width``: terminals with fewer columns
     leave it out. ``fold``: longer names are folded there; 0 folds them only where there is no room.
     """
 
     head: str
-    kind: Literal["number", "word", "name", "subject"] = "number"
+    kind: Literal["number", "word", "name", "sentence", "subject"] = "number"
     short: str | None = None
     from_width: int = 0
     fold: int = 30
@@ -117,7 +118,7 @@ class Table(Element):
 
     ``caption``: on a page, what a reader must know. ``layout``: groups just follow each other, are set apart, or stand
     under their name, which is in the first column. ``once``: leading columns that a terminal fills once per group.
-    ``gap``: blanks between the columns of a terminal.
+    ``gap``: blanks between the columns of a terminal. ``folded``: a page shows it on demand, under this title.
     """
 
     columns: tuple[Column, ...]
@@ -126,6 +127,7 @@ class Table(Element):
     layout: Literal["plain", "apart", "headed"] = "plain"
     once: int = 0
     gap: int = 1
+    folded: str = ""
 
     def columns_in(self, medium: Medium, width: int = 10_000) -> list[tuple[int, Column]]:
         """The columns that stand in that medium, with their numbers."""

@@ -53,9 +53,9 @@ def _item(item: doc.Item) -> str:
 
 def _table(table: doc.Table) -> str:
     columns = table.columns_in("markdown")
-    names = [column.kind in {"name", "subject"} for _, column in columns]
+    names = [column.kind in {"name", "sentence", "subject"} for _, column in columns]
     left = names.index(False) if False in names else len(names)
-    marks = ["---" if k < left else "---:" for k in range(len(columns))]
+    marks = ["---" if k < left or column.kind == "sentence" else "---:" for k, (_, column) in enumerate(columns)]
     rows = [[_cell(row[k]) for k, _ in columns] for row in table.rows]
     return "\n".join(f"| {' | '.join(row)} |" for row in ([escape(c.head) for _, c in columns], marks, *rows))
 

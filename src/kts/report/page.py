@@ -12,6 +12,7 @@ from kts.report import document as doc
 from kts.report import theme
 
 _ID = re.compile(r'(\bid="|url\(#|href="#)')
+_STYLES = {"name": ' class="text"', "subject": ' class="text"', "sentence": ' class="text sentence"'}
 _CLASSES: dict[doc.Tone, str] = {"badge": "device", "warning": "device not-gpu", "quiet": "muted"}
 
 
@@ -73,8 +74,8 @@ def _item(item: doc.Item) -> str:
 
 def _table(table: doc.Table) -> str:
     columns = table.columns_in("page")
-    text = {k for k, column in columns if column.kind in {"name", "subject"}}
-    heads = (f'<th scope="col"{_text(k in text)}>{escape(column.head)}</th>' for k, column in columns)
+    styles = {k: _STYLES.get(column.kind, "") for k, column in columns}
+    heads = (f'<th scope="col"{styles[k]}>{escape(column.head)}</th>' for k, column in columns)
     rows = []
     for group in table.groups:
         for number, row in enumerate(group):
@@ -83,16 +84,14 @@ def _table(table: doc.Table) -> str:
             style = ' class="headline"' if any(isinstance(c, doc.Cell) and c.tone == "strong" for c in cells) else ""
             head = f'<th scope="rowgroup" rowspan="{len(group)}">{_cell(cells[0])}</th>' if spans and not number else ""
             first, *rest = list(zip(columns, cells, strict=True))[spans:]
-            values = "".join(f"<td{_text(k in text)}>{_cell(cell)}</td>" for (k, _), cell in rest)
+            values = "".join(f"<td{styles[k]}>{_cell(cell)}</td>" for (k, _), cell in rest)
             rows.append(f'<tr{style}>{head}<th scope="row">{_cell(first[1])}</th>{values}</tr>')
-    return (
-        f'<div class="scroll"><table><caption>{escape(table.caption)}</caption><thead><tr>{"".join(heads)}</tr></thead>'
+    caption = f"<caption>{escape(table.caption)}</caption>" if table.caption else ""
+    drawn = (
+        f'<div class="scroll"><table>{caption}<thead><tr>{"".join(heads)}</tr></thead>'
         f"<tbody>{''.join(rows)}</tbody></table></div>"
     )
-
-
-def _text(is_text: bool) -> str:
-    return ' class="text"' if is_text else ""
+    return f"<details><summary>{escape(table.folded)}</summary>{drawn}</details>" if table.folded else drawn
 
 
 def _cell(cell: str | doc.Cell) -> str:

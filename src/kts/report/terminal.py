@@ -113,7 +113,7 @@ def _table(table: doc.Table, width: int) -> Drawn:
 
 def _add_column(drawn: Drawn, column: doc.Column) -> None:
     head = column.head if column.short is None else column.short
-    if column.kind in {"name", "subject"}:
+    if column.kind in {"name", "sentence", "subject"}:
         drawn.add_column(head, overflow="fold", max_width=column.fold or None)
     else:
         drawn.add_column(head, justify="right" if column.kind == "number" else "left", no_wrap=True)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
-from kts.model.summary import Activity, ActivityRole, Caution
+from kts.model.summary import Activity, ActivityRole
 
 WAITED = 0.10
 """Of the time in which its thread wanted a core (ran or waited), the share that it may wait alone. Below 0.2 % on the
@@ -19,22 +19,18 @@ def contended(activity: Sequence[Activity]) -> float | None:
 
     Means of whole solo blocks: heartbeats are longer than most iterations.
     """
-    waited, ran = (_solo_mean(activity, role) for role in ("cpu-wait", "cpu-run"))
-    if waited is None or ran is None or waited < LEAST:
+    share, waited = waiting(activity), _solo_mean(activity, "cpu-wait")
+    if share is None or waited is None or waited < LEAST:
         return None
-    share = waited / (waited + ran)
     return share if share > WAITED else None
 
 
-def of_tenant(name: str, activity: Sequence[Activity]) -> Iterator[Caution]:
-    """A caution where alone was not alone."""
-    share = contended(activity)
-    if share is not None:
-        text = (
-            f"{name} was not alone in its solo blocks: {waited_words(share)}. Other programs ran there, or a CPU limit "
-            "held it back. DF compares with that. Measure on a quiet machine."
-        )
-        yield Caution(code="solo-not-alone", tenant=name, text=text)
+def waiting(activity: Sequence[Activity]) -> float | None:
+    """The same share whatever it is; None where no kernel told."""
+    waited, ran = (_solo_mean(activity, role) for role in ("cpu-wait", "cpu-run"))
+    if waited is None or ran is None:
+        return None
+    return waited / (waited + ran) if waited + ran > 0 else 0.0
 
 
 def waited_words(share: float) -> str:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from msgspec import UNSET
 
+from kts.model.checks import Check
 from kts.model.plan import Plan
 from kts.model.reading import RunData
 from kts.model.summary import SUMMARY_VERSION, Caution, Mix, MixTenant, Summary, TenantSummary
-from kts.stats import cautions, checks, neighbours, starts
+from kts.stats import cautions, neighbours
 from kts.stats.activity import traces
+from kts.stats.checks import table
 from kts.stats.gathering import Gathered
 from kts.stats.over_time import block_spans, origin_ns
 from kts.stats.series import Analysis, TenantSeries
@@ -27,13 +29,15 @@ def analyse(run: RunData, *, confidence: float = 0.95) -> Analysis:
     tenants: dict[str, TenantSummary] = {}
     series: dict[str, TenantSeries] = {}
     in_mixes: dict[str, dict[str, MixTenant]] = {}
-    warnings: list[Caution] = [*cautions.of_run(run), *starts.of_run(info), *neighbours.of_run(run)]
+    checks: list[Check] = list(table.of_run(run, gathered))
+    seen: list[Caution] = []
     is_gpu = bool(info.workers) and all(worker.device.kind == "cuda" for worker in info.workers)
     on_cpu = any(worker.device.kind == "cpu" for worker in info.workers)
     for name in info.plan.asked:
         view = TenantView(name, info, gathered, confidence, on_cpu=on_cpu)
         tenants[name], series[name], in_mixes[name] = view.summary, view.series(), view.mixes
-        warnings += checks.of_tenant(view)
+        checks += table.of_tenant(view)
+        seen += cautions.faster(name, view.summary)
         del view  # its arrays can go
     labels = sorted({worker.device.label for worker in info.workers})
     summary = Summary(
@@ -50,12 +54,13 @@ def analyse(run: RunData, *, confidence: float = 0.95) -> Analysis:
         headline_clock="response",
         rounds=len({block.round for block in run.blocks if block.valid}),
         tenants=tenants,
-        warnings=tuple(warnings),
+        warnings=(*table.cautions(checks), *seen),
         notes=(*info.notes, *neighbours.notes(run), *cautions.notes(info.plan, tenants)),
         subject=info.plan.subject or UNSET,
         mixes=_mixes(info.plan, in_mixes) if len(info.plan.mixes) > 1 or info.plan.subject else UNSET,
         telemetry=info.telemetry or UNSET,
         provenance=info.provenance or UNSET,
+        checks=tuple(checks),
     )
     activity = {name: tenant.activity or () for name, tenant in tenants.items()}
     end_ns = max((block.end_ns for block in run.blocks), default=0)

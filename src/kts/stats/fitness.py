@@ -6,7 +6,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from kts.model.run import RunInfo
-from kts.model.summary import Caution
 
 WHOLE_CPU = 1.0
 """What the thread that drives a GPU needs at most."""
@@ -14,22 +13,16 @@ WHOLE_CPU = 1.0
 
 def unfit(info: RunInfo, tenant: str) -> str:
     """What held the tenant back, or a neighbour, and cannot be told from sharing; empty if nothing did."""
-    own = [text for _, text in _reasons(info, tenant)]
+    own = [text for _, _, text in reasons(info, tenant)]
     names = [other.name for other in info.plan.tenants if other.name != tenant]
-    beside = [f"of its neighbour {name}: {text}" for name in names for _, text in _reasons(info, name)]
+    beside = [f"of its neighbour {name}: {text}" for name in names for _, _, text in reasons(info, name)]
     return "; ".join(own or beside)
 
 
-def of_tenant(info: RunInfo, tenant: str) -> Iterator[Caution]:
-    """A caution for each that held the tenant back."""
-    for code, text in _reasons(info, tenant):
-        yield Caution(code=code, tenant=tenant, text=f"{tenant}: {text}.")
-
-
-def _reasons(info: RunInfo, tenant: str) -> Iterator[tuple[str, str]]:
-    """(a caution's code, its text)."""
+def reasons(info: RunInfo, tenant: str) -> Iterator[tuple[str, str, str]]:
+    """(a caution's code, its figure, its text) of each that held the tenant back."""
     if changed := info.altered.get(tenant):
-        yield "not-as-asked", f"its pod was not as the run asked: {', '.join(changed)}"
+        yield "not-as-asked", ", ".join(changed), f"its pod was not as the run asked: {', '.join(changed)}"
     for worker in info.workers:
         needs = float(len(worker.cores)) if worker.device.kind == "cpu" else WHOLE_CPU
         if worker.tenant == tenant and worker.cpu_limit is not None and worker.cpu_limit < needs:
@@ -37,5 +30,5 @@ def _reasons(info: RunInfo, tenant: str) -> Iterator[tuple[str, str]]:
                 f"a CPU limit of {worker.cpu_limit:g} CPUs held it back: who has used it up waits, which looks like "
                 "sharing"
             )
-            yield "cpu-limit", text
+            yield "cpu-limit", f"CPU limit {worker.cpu_limit:g}", text
             return

@@ -9,6 +9,10 @@ from kts.model.reading import RunData
 from kts.model.telemetry import SampleSeries
 from kts.stats.activity import Join
 from kts.stats.block import Pass, gather
+from kts.stats.checks.conservation import Conserved
+from kts.stats.checks.levels import Levels
+from kts.stats.checks.observer import Readings
+from kts.stats.checks.symmetry import Meetings
 from kts.stats.collisions import Collisions
 from kts.stats.latencies import Latencies
 from kts.stats.over_time import LatencyOverTime, Strips, origin_ns
@@ -33,6 +37,10 @@ class Gathered:
     slowest: Slowest
     activity: Join | None
     steady: SteadyStates
+    levels: Levels
+    meetings: Meetings
+    conserved: Conserved
+    readings: Readings
 
     @classmethod
     def of(cls, run: RunData, telemetry: Sequence[SampleSeries]) -> Gathered:
@@ -64,4 +72,8 @@ class Gathered:
             slowest=Slowest(plan),
             activity=Join(telemetry, run.info) if telemetry else None,
             steady=steady,
+            levels=Levels(plan),
+            meetings=Meetings(),
+            conserved=Conserved(run.info),
+            readings=Readings(telemetry, run.info),
         )

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 from kts.model.neighbours import Neighbours, Presence
 from kts.model.reading import RunData
 from kts.model.run import BlockOutcome, ClockPair
-from kts.model.summary import Caution
 from kts.units import format_duration, ns_to_s
 
 Interval = tuple[int, int]
@@ -17,22 +17,45 @@ GAPS_NAMED = 4
 NOT_WELL = "Unhealthy"
 
 
-def of_run(run: RunData) -> Iterator[Caution]:
-    """Uninvited neighbours that were there in a block, and devices of its own tenants that were unhealthy then."""
+@dataclass(frozen=True)
+class There:
+    """Who was there, in words, and in which blocks; ``blocks`` empty: in which is not known."""
+
+    text: str
+    blocks: frozenset[int]
+
+
+def uninvited(run: RunData) -> Iterator[There]:
+    """Uninvited neighbours that were there in a block."""
     if (known := run.info.neighbours) is None:
         return
     blocks = realtime(run.blocks)
     own = {gpu for worker in run.info.workers for gpu in (*worker.gpus, worker.device.uuid)}
-    others = [one for one in known.others if _may_share(one, own)]
-    for first, spans in _by_whom(others):
+    for first, spans in _by_whom([one for one in known.others if _may_share(one, own)]):
         if when := _when(spans, run.blocks, blocks):
             where = f" on node {first.node}" if first.node else ""
             what = f" ({first.what})" if first.what else ""
-            yield Caution(code="neighbour", text=f"Uninvited neighbour {first.who}{what}{where}: there for {when}.")
+            text = f"Uninvited neighbour {first.who}{what}{where}: there for {when}."
+            yield There(text, _blocks(spans, run.blocks, blocks))
+
+
+def unhealthy(run: RunData) -> Iterator[There]:
+    """Devices of the run's own tenants that were unhealthy in a block."""
+    if (known := run.info.neighbours) is None:
+        return
+    blocks = realtime(run.blocks)
     for first, spans in _by_whom([one for one in known.slots if _is_doubt(one)]):
         if when := _when(spans, run.blocks, blocks):
             text = f"In doubt: {first.who} had {first.what}, by the kubelet's word, for {when}."
-            yield Caution(code="doubt", text=text)
+            yield There(text, _blocks(spans, run.blocks, blocks))
+
+
+def unseen_blocks(run: RunData) -> frozenset[int]:
+    """Blocks in some part of which nobody looked who sees everybody; all, where nobody was to look."""
+    blocks, known = realtime(run.blocks), run.info.neighbours
+    if known is None or not blocks:
+        return frozenset(block.index for block in run.blocks)
+    return _blocks(_gaps(known, blocks), run.blocks, blocks)
 
 
 def notes(run: RunData) -> Iterator[str]:
@@ -45,11 +68,7 @@ def notes(run: RunData) -> Iterator[str]:
             yield f"{first.who}: {first.what} for {when}"
     if not blocks:
         return
-    unseen = unwatched(known, (min(start for start, _ in blocks), max(end for _, end in blocks)))
-    # Shorter than the finest watch can tell: the last look was still on its way when the run ended.
-    finest_ns = min((watch.every_ns for watch in known.watches if watch.whole), default=0)
-    unseen = [gap for gap in unseen if gap[1] - gap[0] >= finest_ns]
-    told = [when for gap in unseen if (when := _when([gap], run.blocks, blocks))]
+    told = [when for gap in _gaps(known, blocks) if (when := _when([gap], run.blocks, blocks))]
     nobody = "nobody looked for uninvited neighbours for"
     yield from (f"{nobody} {when}" for when in told[:GAPS_NAMED])
     if len(told) > GAPS_NAMED:
@@ -82,6 +101,14 @@ def unwatched(known: Neighbours, whole: Interval) -> list[Interval]:
     return [*gaps, (at, whole[1])] if at < whole[1] else gaps
 
 
+def _gaps(known: Neighbours, blocks: Sequence[Interval]) -> list[Interval]:
+    """The times of the run in which nobody looked, without those that the finest watch could not tell: its last look
+    was still on its way when the run ended."""
+    finest_ns = min((watch.every_ns for watch in known.watches if watch.whole), default=0)
+    whole = min(start for start, _ in blocks), max(end for _, end in blocks)
+    return [gap for gap in unwatched(known, whole) if gap[1] - gap[0] >= finest_ns]
+
+
 def union(intervals: Sequence[Interval]) -> list[Interval]:
     """The same times in intervals that neither touch nor overlap, in order."""
     joined: list[Interval] = []
@@ -112,6 +139,15 @@ def _by_whom(found: Sequence[Presence]) -> list[tuple[Presence, list[Interval]]]
         (same[0], union([(one.from_ns - one.every_ns, one.to_ns + one.every_ns) for one in same]))
         for same in times.values()
     ]
+
+
+def _blocks(times: Sequence[Interval], blocks: Sequence[BlockOutcome], spans: Sequence[Interval]) -> frozenset[int]:
+    """Numbers of the blocks into which some of ``times`` fell."""
+    return frozenset(
+        block.index
+        for block, span in zip(blocks, spans, strict=False)
+        if any(min(end, span[1]) > max(start, span[0]) for start, end in times)
+    )
 
 
 def _when(times: Sequence[Interval], blocks: Sequence[BlockOutcome], spans: Sequence[Interval]) -> str:

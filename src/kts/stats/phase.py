@@ -103,8 +103,7 @@ def lock(blocks: Sequence[BlockPhases]) -> PhaseLock | None:
     itself sets its phase.
     """
     counted = [block for block in blocks if block.n > 1]
-    span_ns = sum(block.span_ns for block in blocks)
-    if not counted or sum(block.busy_ns for block in blocks) > MOSTLY_BUSY * span_ns:
+    if not counted or mostly_busy(blocks):
         return None
     n = np.array([block.n for block in counted], dtype=np.float64)
     squares = np.array([block.squares for block in counted])
@@ -117,3 +116,8 @@ def lock(blocks: Sequence[BlockPhases]) -> PhaseLock | None:
     if strength < LOCKED or by_chance > FALSE_ALARM / HARMONICS:
         return None
     return PhaseLock(points=best + 1, strength=min(strength, 1.0), blocks=len(blocks))
+
+
+def mostly_busy(blocks: Sequence[BlockPhases]) -> bool:
+    """Whether the tenant is busy so much of the time that its starts follow its own completions."""
+    return sum(block.busy_ns for block in blocks) > MOSTLY_BUSY * sum(block.span_ns for block in blocks)

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 from scipy.special import bdtrc
 
 from kts.model.plan import Plan
 from kts.model.run import RunInfo
-from kts.model.summary import Caution
 from kts.stats.block import MeasuredBlock
 from kts.stats.sample import LatencySample
 
@@ -19,14 +16,9 @@ STATIONARY_SINCE = 2
 """Schema of the first runs whose tenants enter a block in their stationary phase."""
 
 
-def of_run(info: RunInfo) -> Iterator[Caution]:
-    """A caution for interleaved runs of an older kts."""
-    if info.schema < STATIONARY_SINCE and info.plan.design == "interleaved" and info.plan.mixes:
-        text = (
-            "An older kts measured this. All its tenants began each block at the same instant, so they met there more "
-            "often than by themselves, and these meetings are in the tail. Measure it again for figures without them."
-        )
-        yield Caution(code="started-together", text=text)
+def together(info: RunInfo) -> bool:
+    """True for interleaved runs of an older kts, whose tenants began every block at the same instant."""
+    return info.schema < STATIONARY_SINCE and info.plan.design == "interleaved" and bool(info.plan.mixes)
 
 
 class Starts:
@@ -45,16 +37,12 @@ class Starts:
         return self._firsts[tenant]
 
 
-def of_tenant(name: str, firsts: list[float], shared: LatencySample | None) -> Iterator[Caution]:
-    """A caution where the first iterations of shared blocks are among the slowest 1 % over three times as often as
-    chance puts them there (binomial, p < 0.01). ``shared``: its response times."""
-    if shared is None or not firsts:
-        return
+def slow_firsts(firsts: list[float], shared: LatencySample) -> int:
+    """How many of the first iterations of shared blocks are among the slowest 1 %. ``shared``: its response times."""
     limit = shared.quantile(1 - TAIL)
-    slow = sum(first > limit for first in firsts)
-    if slow > TIMES_CHANCE * TAIL * len(firsts) and float(bdtrc(slow - 1, len(firsts), TAIL)) < P_VALUE:
-        text = (
-            f"{name}: {slow} of {len(firsts)} shared blocks begin with one of its slowest 1 % of iterations; by chance "
-            f"{TAIL * len(firsts):.2g} would. The tail holds the beginnings of blocks; longer blocks dilute them."
-        )
-        yield Caution(code="block-starts", tenant=name, text=text)
+    return sum(first > limit for first in firsts)
+
+
+def too_many(slow: int, blocks: int) -> bool:
+    """Over three times as many as chance makes (binomial, p < 0.01)."""
+    return slow > TIMES_CHANCE * TAIL * blocks and float(bdtrc(slow - 1, blocks, TAIL)) < P_VALUE

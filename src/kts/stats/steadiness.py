@@ -7,7 +7,7 @@ each iteration counts as its place among those of its condition.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,16 +15,14 @@ from numpy.typing import NDArray
 
 from kts.model.reading import RunData
 from kts.model.run import RunInfo
-from kts.model.summary import Caution, State, Steadiness
+from kts.model.summary import State, Steadiness
 from kts.stats.block import MeasuredBlock, gather
 from kts.stats.series import Stages
-from kts.steady import SLOW, Course, course
-from kts.units import format_ms, format_ratio
+from kts.steady import Course, course
+from kts.units import format_ratio
 
 KEPT = 2000
 """Iterations kept of a block: every so many-th of one that has more. What is left out ends with one that was kept."""
-NAMED = 4
-"""States that a sentence names."""
 TELLING = 100
 """Iterations that show by themselves whether a tenant is steady that was not before its first block."""
 SHORTEST = 0.02
@@ -133,47 +131,26 @@ def since_ns(run: RunData) -> dict[str, int]:
 
 def unsteady(tenants: Mapping[str, Steadiness], tenant: str, mix: Sequence[str]) -> str:
     """Why the tenant's figures in a mix stand for no steady state, its own or a neighbour's; empty where they do."""
-    reasons = {name: text for name in mix if (text := _no_steady_state(tenants[name]))}
+    reasons = {name: text for name in mix if (text := no_steady_state(tenants[name]))}
     if tenant in reasons:
         return reasons[tenant]
     return "; ".join(f"its neighbour {name} was not: {text}" for name, text in reasons.items())
 
 
-def of_tenant(name: str, found: Steadiness) -> Iterator[Caution]:
-    """A caution for a tenant that was not in one steady state from the start."""
-    if why := _no_steady_state(found):
-        yield Caution(code="not-steady", tenant=name, text=f"{name}: not steady: {why}.")
-        return
-    if found.settled is not None and found.unsettled:
-        text = (
-            f"{name}: not steady yet when the {found.settled.limit_s:g} s before its first block were over; allow more "
-            "(settle_seconds). What it did later was looked at as well."
-        )
-        yield Caution(code="not-settled", tenant=name, text=text)
-    if found.left_out:
-        before = [state for state in found.states if not state.counts]
-        slow = format_ratio(max(state.level for state in before))
-        took_s = before[-1].end_s - before[0].begin_s
-        text = (
-            f"{name}: not steady from the start: its first {found.left_out} iterations, in {_seconds(took_s)}, took up "
-            f"to {slow}x what they took later. They are left out, and what its neighbours did meanwhile."
-        )
-        yield Caution(code="warm-up", tenant=name, text=text)
+def telling(found: Steadiness) -> list[State]:
+    """The states that count and hold enough iterations to be named."""
     counting = [state for state in found.states if state.counts]
     total = sum(state.iterations for state in counting)
-    named = [state for state in counting if state.iterations >= SHORTEST * total]
-    levels = [state.level for state in named]
-    if len(named) > 1 and max(levels) / min(levels) >= SLOW:
-        slower = "it ends slower than it began" if found.kind == "slowdown" else "its level comes and goes"
-        shown = ", then ".join(
-            f"{format_ratio(one.level)}x its median for {_seconds(one.end_s - one.begin_s)}" for one in named[:NAMED]
-        )
-        more = f", and {len(named) - NAMED} more" if named[NAMED:] else ""
-        text = f"{name}: it changes its state while it is measured ({slower}): {shown}{more}. All of it counts."
-        yield Caution(code="changes-state", tenant=name, text=text)
+    return [state for state in counting if state.iterations >= SHORTEST * total]
 
 
-def _no_steady_state(found: Steadiness) -> str:
+def factor(states: Sequence[State]) -> float:
+    """The slowest of them over the fastest; 1 where there are fewer than two."""
+    levels = [state.level for state in states]
+    return max(levels) / min(levels) if len(levels) > 1 else 1.0
+
+
+def no_steady_state(found: Steadiness) -> str:
     """Why nothing of it stands for what comes; empty where something does."""
     if found.kind != "no-steady-state":
         counting = sum(state.iterations for state in found.states if state.counts)
@@ -185,9 +162,5 @@ def _no_steady_state(found: Steadiness) -> str:
         )
     levels = [state.level for state in found.states]
     way = "slower" if levels[-1] > levels[0] else "faster"
-    factor = max(levels[-1] / levels[0], levels[0] / levels[-1])
-    return f"it was still getting {way} at the end, {format_ratio(factor)}x in all, in {len(levels)} states"
-
-
-def _seconds(seconds: float) -> str:
-    return format_ms(1e3 * seconds)
+    times = max(levels[-1] / levels[0], levels[0] / levels[-1])
+    return f"it was still getting {way} at the end, {format_ratio(times)}x in all, in {len(levels)} states"

@@ -27,6 +27,7 @@ from kts.model.summary import (
     Throughput,
 )
 from kts.stats.alone import contended
+from kts.stats.checks import alignment, same_gpu
 from kts.stats.degradation import degradation, ratio_estimate
 from kts.stats.faults import gap_reason, told_device
 from kts.stats.fitness import unfit
@@ -45,8 +46,9 @@ Samples = dict[Side, dict[Clock, LatencySample | None]]
 
 class TenantView:
     """One tenant's samples and everything computed from them. ``summary`` and ``mixes`` (by condition, the full house
-    last) hold the figures; ``contended``: see `kts.stats.alone`; ``unfit``: `kts.stats.fitness`; ``steadiness``, of the
-    tenant, and ``unsteady``, its own or a neighbour's: `kts.stats.steadiness`."""
+    last) hold the figures; ``contended``: see `kts.stats.alone`; ``unfit``: why no interval decides (no device was
+    shared, the clocks are apart, `kts.stats.fitness`); ``steadiness``, of the tenant, and ``unsteady``, its own or a
+    neighbour's: `kts.stats.steadiness`."""
 
     def __init__(self, name: str, info: RunInfo, gathered: Gathered, confidence: float, *, on_cpu: bool) -> None:
         """Takes the tenant's arrays out of ``gathered``."""
@@ -62,7 +64,7 @@ class TenantView:
         join = gathered.activity
         self._activity = join.activity(name) if join is not None else None
         self.contended = contended(self._activity or ())
-        self.unfit = unfit(info, name)
+        self.unfit = same_gpu.apart(info) or alignment.apart(info) or unfit(info, name)
         steady = {tenant.name: gathered.steady.summary(tenant.name) for tenant in self.plan.tenants}
         self.steadiness = steady[name]
         self.unsteady = unsteady(steady, name, self.plan.full_house.tenants)

@@ -14,6 +14,7 @@ from kts.report.sections import (
     activity,
     beside,
     causes,
+    checks,
     cluster,
     latency,
     measured,
@@ -52,6 +53,7 @@ OUTLINE: tuple[tuple[Section, Media], ...] = (
     (promises.section, PAGE),
     (pictures.section, PAGE),
     (remarks.section, EVERYWHERE),
+    (checks.section, EVERYWHERE),
     (cluster.section, FILES),
     (measured.section, FILES),
 )

@@ -4,30 +4,32 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
-from kts.model.summary import Caution, Estimate
+from kts.model.summary import Estimate
 from kts.stats.quantiles import min_samples
 from kts.stats.sample import LatencySample
-from kts.stats.series import SIDES
+from kts.stats.series import SIDES, Side
 from kts.stats.verdict import asked_of, half_width
-from kts.stats.view import TenantView
+
+if TYPE_CHECKING:
+    from kts.stats.view import TenantView
 
 TAIL = 0.99
 TOLD_FROM = 2.0
 """Iterations that are worth at least half of themselves are not worth a caution."""
 
 
-def of_dependence(view: TenantView) -> Iterator[Caution]:
-    """One caution per side whose response p99 dependence has refused or left wider than asked."""
+def cost(view: TenantView) -> Iterator[tuple[Side, Estimate, str]]:
+    """Of each side whose response p99 dependence has refused or left wider than asked: that p99, and a sentence."""
     asked = asked_of(view.plan.precision)
     for side in SIDES:
         sample = view.samples[side]["response"]
         if sample is None or sample.n < min_samples(TAIL):
             continue
         found: Estimate = getattr(view.summary.response, side).p99
-        text = _told(sample, found, asked)
-        if text:
-            yield Caution(code="dependent", tenant=view.name, text=f"{view.name}: of {side} p99, {text}")
+        if text := _told(sample, found, asked):
+            yield side, found, text
 
 
 def effective_number(sample: LatencySample, p: float) -> float:

@@ -1,0 +1,81 @@
+"""Does the tenant's level drift, or differ from round to round?"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import ndtr
+
+from kts.model.checks import Check
+from kts.model.reading import RunData
+from kts.stats.checks.told import failed, not_applicable, passed
+from kts.stats.sample import MIN_ROUNDS
+
+if TYPE_CHECKING:
+    from kts.stats.gathering import Gathered
+    from kts.stats.view import TenantView
+
+CODE = "drift"
+DRIFT = 0.05
+DRIFT_P_VALUE = 0.01
+VARIES = 0.10
+FEWEST_UNITS = 5
+
+
+def of_run(run: RunData, gathered: Gathered) -> Iterator[Check]:
+    """Without rounds enough drift cannot be told from sharing, and the verdicts are dimmed."""
+    del gathered
+    rounds = {block.round for block in run.blocks if block.valid}
+    if run.info.plan.design == "classic" or len(rounds) < 2:
+        text = (
+            "Each condition was measured in one block: drift between blocks (clocks, temperature, other load) cannot "
+            "be told from the effect of sharing, and no interval covers it. The interleaved design can."
+        )
+        yield failed(CODE, "classic-one-block", "1 round", text, lowers=True)
+    elif len(rounds) < MIN_ROUNDS:
+        text = (
+            f"Only {len(rounds)} rounds: blocks were cut into segments; drift between rounds is not in the intervals."
+        )
+        yield failed(CODE, "few-rounds", f"{len(rounds)} rounds", text, lowers=True)
+
+
+def of_tenant(view: TenantView) -> Iterator[Check]:
+    """By drift and spread of the medians of its solo units."""
+    name, solo = view.name, view.samples["solo"]["service"]
+    medians = np.array([float(np.median(unit)) for unit in solo.units]) if solo is not None else np.zeros(0)
+    if solo is None or len(medians) < FEWEST_UNITS or not medians.mean() > 0:
+        yield not_applicable(CODE, f"{name}: under {FEWEST_UNITS} solo rounds to compare.", name)
+        return
+    unit = "round" if solo.rounds else "segment"
+    change, p_value = trend(medians)
+    spread = float(medians.std(ddof=1) / medians.mean())
+    drifts, varies = abs(change) > DRIFT and p_value < DRIFT_P_VALUE, spread > VARIES
+    if drifts:
+        text = f"{name}: the solo median drifts by {100 * change:+.0f} % from the first {unit} to the last."
+        yield failed(CODE, "drift", f"{100 * change:+.0f} %", text, name, off=abs(change))
+    if varies:
+        text = f"{name}: the solo median differs from {unit} to {unit} by {spread * 100:.0f} % (standard deviation)."
+        yield failed(CODE, "solo-varies", f"{spread * 100:.0f} %", text, name, off=spread)
+    if not drifts and not varies:
+        text = (
+            f"{name}: the solo median moves by {100 * change:+.1f} % from the first {unit} to the last, and differs by "
+            f"{100 * spread:.1f} % from {unit} to {unit} (standard deviation)."
+        )
+        yield passed(CODE, f"{100 * change:+.1f} %", text, name)
+
+
+def trend(values: NDArray[np.float64]) -> tuple[float, float]:
+    """Relative change from first to last value, and how likely chance alone orders them so.
+
+    Theil-Sen slope (Sen 1968) over the median; two-sided Mann-Kendall p-value (Kendall 1975), normal
+    approximation with continuity correction. Needs two values or more.
+    """
+    k = len(values)
+    first, second = np.triu_indices(k, 1)
+    slope = float(np.median((values[second] - values[first]) / (second - first)))
+    score = abs(float(np.sign(values[second] - values[first]).sum()))
+    deviation = np.sqrt(k * (k - 1) * (2 * k + 5) / 18)
+    return slope * (k - 1) / float(np.median(values)), float(2 * ndtr(-max(score - 1, 0) / deviation))
