@@ -70,10 +70,10 @@ def listed(text: str) -> set[int]:
     """``0-2,5`` as numbers; none where it is no list."""
     found: set[int] = set()
     for part in filter(None, text.split(",")):
-        first, _, last = part.partition("-")
-        if not first.isdigit() or not (last or first).isdigit():
+        ends = part.split("-")
+        if len(ends) > 2 or not all(end.isdigit() for end in ends):
             return set()
-        found.update(range(int(first), int(last or first) + 1))
+        found.update(range(int(ends[0]), int(ends[-1]) + 1))
     return found
 
 

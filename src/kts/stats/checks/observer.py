@@ -19,6 +19,7 @@ from kts.model.run import RunInfo
 from kts.model.telemetry import SampleSeries
 from kts.stats.block import MeasuredBlock, Rows
 from kts.stats.checks.told import failed, not_applicable, passed, percent, tail_moves
+from kts.stats.sample import LatencySample
 from kts.stats.series import SIDES, Side
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ FEWEST = 30
 """Iterations with a reading, and with a middle, below which nothing can be told."""
 TAIL = 0.01
 P_VALUE = 0.01
+STEPS = 50
 SHOWS = 0.01
 """By so much p99 must be off."""
 Floats = NDArray[np.float64]
@@ -85,7 +87,7 @@ def _holds(row: Rows, at_ns: NDArray[np.int64]) -> NDArray[np.bool_]:
 
 def of_tenant(view: TenantView) -> Iterator[Check]:
     """By how many of the slowest 1 % hold a reading, against the middle between two (binomial, p < 0.01). p99 may be
-    off by what the surplus moves its rank."""
+    off by what it would be if those with a reading took as long as those with a middle."""
     name = view.name
     if not view.gathered.readings.any:
         yield not_applicable(CODE, f"{name}: nothing was read while its iterations ran.", name)
@@ -98,8 +100,7 @@ def of_tenant(view: TenantView) -> Iterator[Check]:
             continue
         limit = sample.quantile(1 - TAIL)
         slow, by_chance = int((read > limit).sum()), int((middle > limit).sum()) * len(read) / len(middle)
-        surplus = max(0.0, slow - by_chance) / sample.n
-        off = tail_moves(sample, TAIL + surplus)
+        off = _off(sample, read, middle)
         both = slow + int((middle > limit).sum())
         share = len(read) / (len(read) + len(middle))
         seen = slow > 0 and float(bdtrc(slow - 1, both, share)) < P_VALUE and off > SHOWS
@@ -116,3 +117,16 @@ def of_tenant(view: TenantView) -> Iterator[Check]:
     if not seen_there:
         off, figure, words, _ = max(told)
         yield passed(CODE, figure, f"{name}: {words}; p99 moves by {percent(off)}.", name)
+
+
+def _off(sample: LatencySample, read: Floats, middle: Floats) -> float:
+    """By what share p99 moves once those with a reading are distributed as those with a middle.
+
+    That takes share (S_read(x) - S_middle(x)) from the fraction of all that is slower than x; p99 is where 1 % is left.
+    """
+    share = len(read) / sample.n
+    for fraction in TAIL + np.linspace(0.0, share, STEPS):
+        limit = sample.quantile(max(1 - float(fraction), 0.0))
+        if fraction - share * float((read > limit).mean() - (middle > limit).mean()) >= TAIL:
+            return tail_moves(sample, float(fraction))
+    return tail_moves(sample, TAIL + share)
