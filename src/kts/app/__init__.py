@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from kts.app.checking import append_summary, check, write_junit
     from kts.app.cluster import attach, clean, cluster_runs, collect, profile_on_cluster, run_on_cluster
     from kts.app.comparisons import compare, pool
+    from kts.app.explanations import explain
     from kts.app.exporter import exporter_in_pods, exporter_url
     from kts.app.fingerprints import folder, kept_fingerprints, probe, who
     from kts.app.fleet_runs import attach_fleet, fleet_in_cluster, run_fleet
@@ -47,6 +48,7 @@ __all__ = [
     "compare",
     "experiment_text",
     "experiments",
+    "explain",
     "exporter_in_pods",
     "exporter_url",
     "finished",
@@ -87,6 +89,7 @@ _HOME = {
     "checking": ("append_summary", "check", "write_junit"),
     "cluster": ("attach", "clean", "cluster_runs", "collect", "profile_on_cluster", "run_on_cluster"),
     "comparisons": ("compare", "pool"),
+    "explanations": ("explain",),
     "exporter": ("exporter_in_pods", "exporter_url"),
     "fingerprints": ("folder", "kept_fingerprints", "probe", "who"),
     "fleet_runs": ("attach_fleet", "fleet_in_cluster", "run_fleet"),

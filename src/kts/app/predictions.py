@@ -58,7 +58,7 @@ def predict(
     if base.run is not None and not mixes and not every_mix:
         lengths = _lengths(wanted, base.run) if given.get("seconds") is None else None
         wanted, as_run = _in_opening_order(wanted, base.run)
-    with _threads() as pool:
+    with threads() as pool:
         predictor = Predictor(
             base.profiles, base.fingerprint, base.effort, base.error, order_known=in_order or as_run, each=pool.map
         )
@@ -123,14 +123,14 @@ def whatif(
     ]
     if len(questions) == 1:
         raise UsageError("what if what?", "give --slice, --add, --rate or --faster; kts predict says what is")
-    with _threads() as pool:
+    with threads() as pool:
         answers = what_if(questions, base.effort, base.error, pool.map)
     return Answers(
         model_error=base.error, confidence=base.effort.confidence, seconds=base.effort.seconds, answers=answers
     )
 
 
-def _threads() -> ThreadPoolExecutor:
+def threads() -> ThreadPoolExecutor:
     """For simulations side by side, which hold no lock of Python's."""
     return ThreadPoolExecutor(len(usable_cores()))
 

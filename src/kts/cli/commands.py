@@ -7,6 +7,7 @@ ABOUT = "What sharing one accelerator costs each tenant's tail latency: measured
 COMMANDS = {
     "run": "Measure an experiment and report what sharing cost.",
     "report": "Report a run directory or KTS_APP logs.",
+    "explain": "Say why it cost that, and what would change it.",
     "compare": "Compare two runs, or several a side, tenant by tenant.",
     "check": "Gate: are SLOs kept, has a tail got worse?",
     "profile": "Profile each tenant alone: launches, durations, host time.",

@@ -68,7 +68,7 @@ class Forecast:
             "profiles": self.profiles or (),
             "from_run": self.from_run,
             "fingerprint": self.fingerprint,
-            "assume": None if self.assume is None else _three(self.assume),
+            "assume": None if self.assume is None else three(self.assume),
             "deadlines_ms": dict(pair(text, "--deadline") for text in self.deadline or ()),
             "seconds": self.seconds,
             "seed": self.seed,
@@ -76,7 +76,8 @@ class Forecast:
         }
 
 
-def _three(text: str) -> tuple[float, float, float]:
+def three(text: str) -> tuple[float, float, float]:
+    """``SLICE,PREEMPT,YIELD``. UsageError for anything else."""
     try:
         slice_ms, preempt_ms, yield_ms = (float(part) for part in text.split(","))
     except ValueError:

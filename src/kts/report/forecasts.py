@@ -23,8 +23,8 @@ def prediction_elements(prediction: Prediction) -> Iterator[doc.Element]:
     yield doc.paragraph(_sharing(prediction.fingerprint), "strong")
     yield from _mixes("mix", [(mix.name, mix) for mix in prediction.mixes])
     length = _length([mix.seconds or prediction.seconds for mix in prediction.mixes])
-    meaning = _meaning(prediction.confidence, length, prediction.model_error)
-    for text in (*meaning, *prediction.notes, *_made_by("Made", prediction.provenance)):
+    bands = meaning(prediction.confidence, length, prediction.model_error)
+    for text in (*bands, *prediction.notes, *_made_by("Made", prediction.provenance)):
         yield doc.paragraph(text, "quiet")
 
 
@@ -46,7 +46,7 @@ def company_elements(subject: str, prediction: Prediction) -> Iterator[doc.Eleme
         groups=((("alone", *alone, "", cells.number(own.solo_rate_hz)), *rows),),
     )
     for text in (
-        *_meaning(prediction.confidence, _length([prediction.seconds]), prediction.model_error),
+        *meaning(prediction.confidence, _length([prediction.seconds]), prediction.model_error),
         *prediction.notes,
     ):
         yield doc.paragraph(text, "quiet")
@@ -58,7 +58,7 @@ def answers_elements(
 ) -> Iterator[doc.Element]:
     """A block of rows per question, the first one as it is now."""
     yield from _mixes("what if", [(answer.label, answer.forecast) for answer in answers])
-    for text in _meaning(confidence, _length([seconds]), error):
+    for text in meaning(confidence, _length([seconds]), error):
         yield doc.paragraph(text, "quiet")
 
 
@@ -221,7 +221,8 @@ def _length(seconds: Sequence[float]) -> str:
     return f"{longest} s" if shortest == longest else f"{shortest} to {longest} s"
 
 
-def _meaning(confidence: float, length: str, error: ModelError) -> list[str]:
+def meaning(confidence: float, length: str, error: ModelError) -> list[str]:
+    """What bands hold, and what not; a line each. ``length``: of the run that they are for."""
     lines = [f"Response time. Bands: where {100 * confidence:g} % of runs with {length} of each mix should lie."]
     if error.source != "none":
         how = f" {error.how}" if error.how else ""

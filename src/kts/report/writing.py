@@ -14,6 +14,7 @@ from kts.report.sections import run_document
 
 if TYPE_CHECKING:
     from kts.model.fleet_summary import FleetSummary
+    from kts.physics.explained import Explanation
     from kts.physics.validate import Score
     from kts.report.document import Document, Figure
     from kts.stats.series import Analysis
@@ -77,6 +78,23 @@ def write_file(path: Path, content: bytes) -> Path:
         return _replace(path, content)
     except OSError as error:
         raise SetupError(f"cannot write {path}: {error.strerror or error}", "give a path you may write to") from error
+
+
+def write_explanation(of: Explanation, directory: Path, *, figures: bool = True) -> list[Path]:
+    """Writes explain.md, explain.html and, with ``figures``, plots of waterfalls and timelines. Returns the paths.
+    SetupError where the directory cannot be written."""
+    from kts.report.explaining import explanation_document
+
+    drawn: list[Figure] = []
+    if figures:
+        from kts.report.charts_moments import draw as draw_explanation  # loads what draws
+
+        drawn = draw_explanation(of)
+    document = explanation_document(of, drawn)
+    contents = {"explain.md": markdown.render(document).encode(), "explain.html": page.render(document).encode()}
+    for figure in drawn:
+        contents |= _pictures(figure)
+    return [write_file(directory / name, content) for name, content in contents.items()]
 
 
 def write_score(score: Score, directory: Path, device: str, kts_version: str, *, figures: bool = True) -> list[Path]:

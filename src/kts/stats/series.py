@@ -117,13 +117,13 @@ class Stages:
 @dataclass(frozen=True)
 class TenantSeries:
     """Series of one tenant. ``tails[side][clock]`` is missing where there are no samples; ``strip`` is None
-    where no shared block holds records of the tenant. ``slowest``: by side, the slowest first. ``stages``: None where
-    it was in one steady state."""
+    where no shared block holds records of the tenant. ``slowest``: by condition, the slowest first. ``stages``: None
+    where it was in one steady state."""
 
     tails: dict[Side, dict[Clock, TailCurve]]
     over_time: OverTime
     strip: Strip | None = None
-    slowest: dict[Side, tuple[SlowIteration, ...]] = field(default_factory=dict)
+    slowest: dict[str, tuple[SlowIteration, ...]] = field(default_factory=dict)
     stages: Stages | None = None
 
 

@@ -8,25 +8,25 @@ from kts.model.plan import Plan
 from kts.stats.block import MeasuredBlock
 from kts.stats.overlap import PORTION, overlapping
 from kts.stats.sample import FloatArray
-from kts.stats.series import SIDES, Side, SlowIteration
+from kts.stats.series import SlowIteration
 
 KEPT = 20
-"""Of every tenant and side."""
+"""Of every tenant and condition."""
 
 
 class Slowest:
-    """The `KEPT` slowest iterations that count, by response time, of every tenant alone and in the full house."""
+    """The `KEPT` slowest iterations that count, by response time, of every tenant in every condition."""
 
     def __init__(self, plan: Plan) -> None:
-        self._slowest: dict[tuple[str, Side], list[SlowIteration]] = {
-            (tenant.name, side): [] for tenant in plan.tenants for side in SIDES
+        self._slowest: dict[str, dict[str, list[SlowIteration]]] = {
+            tenant.name: {one.name: [] for one in plan.conditions if tenant.name in one.tenants}
+            for tenant in plan.tenants
         }
 
     def feed(self, block: MeasuredBlock) -> None:
         """See Pass."""
-        for name, row in block.kept.items() if block.side else ():
-            assert block.side is not None
-            slowest = self._slowest[name, block.side]
+        for name, row in block.kept.items():
+            slowest = self._slowest[name][block.outcome.condition]
             for first in range(0, len(row.response), PORTION):
                 limit = slowest[-1].response_ms if len(slowest) == KEPT else -np.inf
                 slow = first + _slowest(row.response[first : first + PORTION], limit)
@@ -34,9 +34,9 @@ class Slowest:
                 slowest.sort(key=lambda one: -one.response_ms)
                 del slowest[KEPT:]
 
-    def of(self, tenant: str, side: Side) -> tuple[SlowIteration, ...]:
-        """The slowest first."""
-        return tuple(self._slowest[tenant, side])
+    def of(self, tenant: str) -> dict[str, tuple[SlowIteration, ...]]:
+        """By condition, the slowest first."""
+        return {condition: tuple(found) for condition, found in self._slowest[tenant].items()}
 
 
 def _slowest(response: FloatArray, limit: float) -> np.ndarray:

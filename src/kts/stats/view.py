@@ -174,7 +174,7 @@ class TenantView:
             for side, clocks in self.samples.items()
         }
         over_time, strip = self.gathered.over_time.of(self.name), self.gathered.strips.of(self.name)
-        slowest = {side: self.gathered.slowest.of(self.name, side) for side in SIDES}
+        slowest = self.gathered.slowest.of(self.name)
         stages = self.gathered.steady.stages(self.name)
         return TenantSeries(tails=tails, over_time=over_time, strip=strip, slowest=slowest, stages=stages)
 
