@@ -27,11 +27,12 @@ class Queued:
 
     left: float
     apart: bool
+    since: float  # -inf once it has run
 
 
 @dataclass
 class Host:
-    """One tenant's program."""
+    """One thread of a program."""
 
     number: int
     stream: Stream
@@ -45,7 +46,6 @@ class Host:
     held_back: float = 0.0
     waiting_for_room: bool = False
     waiting_since: float | None = None  # until its lanes are empty
-    next: Host | None = None
     busy: float = 0.0
 
     @property
@@ -56,6 +56,9 @@ class Host:
     def kernels(self) -> list[int]:
         """Lanes with a kernel at the front."""
         return [lane for lane, queue in self.lanes.items() if queue and not queue[0].apart]
+
+    def front(self, lane: int) -> Queued:
+        return self.lanes[lane][0]
 
     def wait(self, place: int) -> tuple[float, float]:
         """When it begins to wait behind the launch at ``place`` (NaN: never), and what follows."""
@@ -81,18 +84,49 @@ class Host:
         return range(int(first[self.listing]), int(first[self.listing + 1]))
 
 
+@dataclass
+class Process:
+    """What takes turns: one host, or several that share its turns."""
+
+    number: int
+    hosts: list[Host]
+    next: Process | None = None
+
+    @property
+    def stream(self) -> Stream:
+        """It says how the process is served."""
+        return self.hosts[0].stream
+
+    @property
+    def kernels(self) -> list[tuple[int, int]]:
+        """Host and lane of each kernel that runs in a turn: of several in a lane, the one that was launched first."""
+        found: dict[int, list[tuple[float, int]]] = {}
+        for host in self.hosts:
+            for lane in host.kernels:
+                found.setdefault(lane, []).append((host.front(lane).since, host.number))
+        return [(min(fronts)[1], lane) for lane, fronts in found.items()]
+
+
 class EventQueue:
     """One simulation; `run` returns it when it is over."""
 
     def __init__(self, streams: Sequence[Stream], sharing: SharingModel) -> None:
         self.sharing = sharing
         self.hosts = [Host(number, stream) for number, stream in enumerate(streams)]
+        self.processes: list[Process] = []
+        named: dict[str, Process] = {}
+        for host in self.hosts:
+            name = host.stream.process
+            if name is None or name not in named:
+                self.processes.append(Process(len(self.processes), []))
+            process = self.processes[-1] if name is None else named.setdefault(name, self.processes[-1])
+            process.hosts.append(host)
         self.heap: list[tuple[float, int, int, int, int]] = []
         self.now = 0.0
-        self.owner: Host | None = None
-        self.switching_to: Host | None = None
-        self.running: set[int] = set()  # lanes of the owner
-        self.began: dict[int, float] = {}  # each of them
+        self.owner: Process | None = None
+        self.switching_to: Process | None = None
+        self.running: set[tuple[int, int]] = set()  # host and lane of each kernel of the owner that does
+        self.began: dict[tuple[int, int], float] = {}  # each of them
         self.ran_since = 0.0
         self.slice_over = False
         self.turn_begins = False
@@ -132,7 +166,7 @@ class EventQueue:
             elif kind == SLICE_END:
                 self.slice_over = True
                 self._at(self.now, DECIDE)
-            elif (self._kernel_end(lane) if kind == KERNEL_END else self._ended(host, lane)) and stop_at_first:
+            elif (self._kernel_end(host, lane) if kind == KERNEL_END else self._ended(host, lane)) and stop_at_first:
                 horizon_ms = self.now  # what else ends now has ended, too
         self._stop(self.now)
         return self
@@ -151,7 +185,7 @@ class EventQueue:
     def _account(self) -> None:
         """The owner's time on the GPU, so far."""
         if self.running and self.owner:
-            self.owner.busy += self.now - self.ran_since
+            self.owner.hosts[0].busy += self.now - self.ran_since
         self.ran_since = self.now
 
     # the hosts
@@ -169,7 +203,7 @@ class EventQueue:
         apart = them.apart is not None and bool(them.apart[place])
         gap = self.sharing.launch_gap_ms if not apart and self._followed(host, place) else 0.0
         queue = host.lanes.setdefault(lane, deque())
-        queue.append(Queued(float(them.duration_ms[place]) + gap, apart))
+        queue.append(Queued(float(them.duration_ms[place]) + gap, apart, self.now))
         host.launched += 1
         if len(queue) == 1:
             self._front(host, lane)
@@ -249,13 +283,12 @@ class EventQueue:
 
     # the GPU
 
-    def _kernel_end(self, lane: int) -> bool:
+    def _kernel_end(self, host: Host, lane: int) -> bool:
         """As for `_ended`."""
-        assert self.owner is not None
         self._account()
-        self.running.remove(lane)
+        self.running.remove((host.number, lane))
         self.kernels += 1
-        return self._ended(self.owner, lane)
+        return self._ended(host, lane)
 
     def _switch_end(self) -> None:
         self.owner, self.switching_to = self.switching_to, None
@@ -269,8 +302,8 @@ class EventQueue:
         self.stamp += 1
         own = self.owner.stream.slice_ms
         self._at(self.now + (self.sharing.slice_ms if own is None else own), SLICE_END)
-        for lane in self.running:
-            self._at(self.now + self.owner.lanes[lane][0].left, KERNEL_END, lane=lane)
+        for number, lane in self.running:
+            self._at(self.now + self.hosts[number].front(lane).left, KERNEL_END, number, lane)
 
     def _decide(self) -> None:
         if self.switching_to is not None:
@@ -279,7 +312,7 @@ class EventQueue:
             self._at(self.now, DECIDE)  # not before all that happens now has happened
             return
         owner = self.owner
-        waiting = [host for host in self.hosts if host.kernels and host is not owner]
+        waiting = [process for process in self.processes if process.kernels and process is not owner]
         if owner is None or not owner.kernels:
             self._without_work(waiting)
             return
@@ -290,28 +323,33 @@ class EventQueue:
         if self.turn_begins:
             self.turn_begins = False
             owner.next = self._following(waiting) if waiting and owner.stream.settles_next else None
-        rivals = [h for h in waiting if h.stream.priority >= owner.stream.priority]
-        higher = [h for h in rivals if h.stream.priority > owner.stream.priority]
+        rivals = [p for p in waiting if p.stream.priority >= owner.stream.priority]
+        higher = [p for p in rivals if p.stream.priority > owner.stream.priority]
         if (self.slice_over and rivals) or (self.sharing.at_once and higher):
-            self._interrupt(owner)
+            self._interrupt()
             self._switch(waiting, 0)
             return
-        for lane in owner.kernels:
-            if lane not in self.running:
-                self._account()
-                self.running.add(lane)
-                if owner.begin is None:
-                    owner.begin = self.now
-                self.began[lane] = self.now
-                self._at(self.now + owner.lanes[lane][0].left, KERNEL_END, lane=lane)
+        for number, lane in owner.kernels:
+            if (number, lane) not in self.running:
+                self._run(self.hosts[number], lane)
         if self.slice_over:
-            lanes = set(self.running)
-            self._interrupt(owner)
-            self.running = lanes
-            self.began = dict.fromkeys(lanes, self.now)
+            kernels = set(self.running)
+            self._interrupt()
+            self.running = kernels
+            self.began = dict.fromkeys(kernels, self.now)
             self._new_slice()
 
-    def _without_work(self, waiting: list[Host]) -> None:
+    def _run(self, host: Host, lane: int) -> None:
+        """The kernel at the front of that lane begins, or goes on."""
+        self._account()
+        self.running.add((host.number, lane))
+        if host.begin is None:
+            host.begin = self.now
+        self.began[host.number, lane] = self.now
+        host.front(lane).since = -inf
+        self._at(self.now + host.front(lane).left, KERNEL_END, host.number, lane)
+
+    def _without_work(self, waiting: list[Process]) -> None:
         if waiting:
             kind = 2 if self.was_idle else 1
             self._busy_again()
@@ -327,17 +365,17 @@ class EventQueue:
         self.idle_since = None
         self.was_idle = False
 
-    def _interrupt(self, owner: Host) -> None:
+    def _interrupt(self) -> None:
         self._account()
-        for lane in self.running:
-            owner.lanes[lane][0].left -= self.now - self.began[lane]
+        for number, lane in self.running:
+            self.hosts[number].front(lane).left -= self.now - self.began[number, lane]
         self.running = set()
 
-    def _following(self, waiting: list[Host]) -> Host:
-        n, at = len(self.hosts), -1 if self.owner is None else self.owner.number
-        return min(waiting, key=lambda h: (-h.stream.priority, (h.number - at - 1) % n))
+    def _following(self, waiting: list[Process]) -> Process:
+        n, at = len(self.processes), -1 if self.owner is None else self.owner.number
+        return min(waiting, key=lambda p: (-p.stream.priority, (p.number - at - 1) % n))
 
-    def _switch(self, waiting: list[Host], kind: int) -> None:
+    def _switch(self, waiting: list[Process], kind: int) -> None:
         sharing = self.sharing
         settled = self.owner.next if self.owner is not None and kind == 1 else None
         chosen = settled or self._following(waiting)

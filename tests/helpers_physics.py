@@ -160,7 +160,30 @@ def sharings(draw: st.DrawFn, *, grid: float = GRID_MS) -> SharingModel:
     )
 
 
-mixes = st.lists(streams(), min_size=1, max_size=5)
+@st.composite
+def some_threads(draw: st.DrawFn, mix: list[Stream]) -> list[Stream]:
+    """The same, some of the streams threads of one process or of two."""
+    names = [draw(st.sampled_from([None, "a", "b"])) for _ in mix]
+    first: dict[str, Stream] = {}
+    for name, stream in zip(names, mix, strict=True):
+        if name is not None:
+            first.setdefault(name, stream)
+    return [
+        stream
+        if name is None
+        else replace(
+            stream,
+            process=name,
+            queue_depth=None,
+            priority=first[name].priority,
+            slice_ms=first[name].slice_ms,
+            settles_next=first[name].settles_next,
+        )
+        for name, stream in zip(names, mix, strict=True)
+    ]
+
+
+mixes = st.one_of(plain := st.lists(streams(), min_size=1, max_size=5), plain.flatmap(some_threads))
 
 
 def recorded_run(blocks: list[tuple[str, dict[str, Records]]]) -> FakeRun:

@@ -35,7 +35,7 @@ from kts.k8s.pod.status import stop_reason
 from kts.model.plan import Kernel, Tenant
 from kts.model.run import DeviceInfo
 from kts.model.telemetry import Sample, SampleSeries
-from kts.physics.draws import sharing, stream
+from kts.physics.draws import sharing, streams
 from kts.physics.files import decode_fingerprint, decode_prediction, decode_profile
 from kts.physics.predict import Effort, Predictor
 from kts.physics.probe import decode_readings, findings
@@ -141,7 +141,7 @@ def _read_fingerprint(raw: bytes, _: Path) -> None:
 
 def _read_profile(raw: bytes, _: Path) -> None:
     found = decode_profile(raw, "p.json")
-    stream(found, 50, 1, "x")
+    streams(found, [50] * len(found.threads), 1, "x")
     found.scaled(2.0)
 
 

@@ -13,7 +13,7 @@ from tests.helpers_traced import USUAL_NS, Traced
 
 from kts.wire.recording import NO_WAIT, Launches, unpacked
 from kts.worker.tracing.layout import EVENT, Flag, Kind
-from kts.worker.tracing.listed import ListingError, listed
+from kts.worker.tracing.listed import ListingError, listed, owners
 
 STEPS = st.lists(
     st.tuples(
@@ -244,3 +244,85 @@ def test_processes_have_correlations_of_their_own() -> None:
     counts, _, duration, *_ = columns(found.launches)
     assert counts.tolist() == [4] * 4
     assert sorted(duration[:4].tolist()) == [7_000, 20_000, 30_000, 50_000]
+
+
+def two_threads(n: int, *, streams: tuple[int, int] = (0x7F00, 0x7F10), shift_ns: int = 30_000) -> tuple[Traced, ...]:
+    """Two threads of a process, at the same time, each with iterations as `program` makes."""
+    made = []
+    for thread, stream in zip((7, 8), streams, strict=True):
+        one = Traced(now=1_000_000_000 + shift_ns * (thread - 7), thread=thread)
+        for _ in range(n):
+            one.begin()
+            one.launch(50_000, stream=stream)
+            one.wait()
+            one.host(10_000 * (thread - 6))
+            one.launch(20_000, stream=stream)
+            one.launch(30_000, stream=stream)
+            one.wait()
+            one.end()
+            one.host(100_000)
+        made.append(one)
+    return tuple(made)
+
+
+def events_of(threads: tuple[Traced, ...]) -> NDArray[np.void]:
+    """As one ring has them: correlations are the process's."""
+    parts = [one.events for one in threads]
+    for number, part in enumerate(parts):
+        for name in ("correlation", "inner"):
+            part[name] += np.where(part[name] > 0, 1_000_000 * number, 0).astype(np.uint32)
+    whole = np.concatenate(parts)
+    whole.sort(order="end_ns")
+    whole["seq"] = np.arange(1, len(whole) + 1)
+    return whole
+
+
+def test_iterations_of_two_threads_are_made_of_the_calls_of_each() -> None:
+    """Otherwise one thread's wait stops the other's iteration, and one iteration holds the work of both."""
+    threads = two_threads(20)
+    events = events_of(threads)
+    rows = np.concatenate([one.records for one in threads])
+    order = np.argsort(rows["submit_ns"], kind="stable")
+    rows = rows[order]
+    whose = owners([events], rows)
+    assert whose is not None
+    assert whose.tolist() == np.repeat([7, 8], 20)[order].tolist()
+    found = listed([events], rows, threads=whose)
+    counts, offset, duration, wait, waited, _, lane = columns(found.launches)
+    assert counts.tolist() == [3] * 40
+    for number, one in enumerate(threads):
+        mine = np.repeat(whose == 7 + number, 3)
+        assert offset[mine].tolist() == one.offset
+        assert duration[mine].tolist() == one.duration
+        assert np.where(wait == NO_WAIT, -1, waited)[mine].tolist() == one.waited
+        assert len(set(lane[mine].tolist())) == 1
+    assert len(set(lane.tolist())) == 2
+    assert (found.lost, found.unfinished, found.empty, found.early, found.outside) == (0, 0, 0, 0, 0)
+    assert owners([threads[0].events], threads[0].records) is None, "of one thread"
+    lines = rows.copy()
+    lines["retire_ns"] += 700
+    assert owners([events], lines) is None, "nothing tells whose line it is"
+
+
+def test_a_thread_that_waits_for_itself_is_in_no_other_threads_iterations() -> None:
+    """Otherwise a thread of which no iteration is told fills those of another with its launches and waits."""
+    threads = two_threads(20)
+    events, rows = events_of(threads), threads[0].records
+    whose = owners([events], rows)
+    assert whose is not None
+    found = listed([events], rows, threads=whose)
+    assert columns(found.launches)[0].tolist() == [3] * 20
+    assert found.outside > 0.3
+    helper = events.copy()
+    helper = helper[~((helper["thread"] == 8) & (helper["kind"] == Kind.WAIT))]
+    assert owners([helper], rows) is None, "who never waits works for whoever does"
+
+
+def test_threads_with_one_stream_have_one_lane() -> None:
+    """Otherwise a stream does two things at once."""
+    threads = two_threads(20, streams=(0, 0))
+    events = events_of(threads)
+    rows = np.concatenate([one.records for one in threads])
+    rows = rows[np.argsort(rows["submit_ns"], kind="stable")]
+    found = listed([events], rows, threads=owners([events], rows))
+    assert not columns(found.launches)[-1].any()

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from kts.worker.tracing.layout import EVENT, Flag, Kind
-from kts.worker.tracing.trips import HELPED, TRIP, Trips
+from kts.worker.tracing.trips import FORGOTTEN, HELPED, TRIP, Trips
 
 Stream = tuple[int, int, int]
 Work = tuple[Stream, int]
@@ -178,3 +178,23 @@ def test_after_missing_calls_it_begins_anew(seed: int) -> None:
     after["kind"], after["flags"], after["detail"], after["context"], after["stream"] = 0, 0, 0, 1, 0
     after["kind"] = (Kind.LAUNCH, Kind.WAIT)
     assert [row[3] for row in trips.add(after).tolist()] == [1], before
+
+
+def test_work_that_nobody_waits_for_does_not_hold_up_all_round_trips() -> None:
+    """Otherwise a library that is set up on a stream of its own hides all iterations of its thread; and two batches in
+    turn, of which one is always in flight, are still no round trips."""
+
+    def program(strays: int) -> NDArray[np.void]:
+        made, now = [], 0
+        for k in range(300):
+            for stream, kind in [(0x20, Kind.LAUNCH)] * (k < strays) + [(0x10, Kind.LAUNCH), (0x10, Kind.WAIT)]:
+                made.append((len(made) + 1, now, now + 2, kind, 0, 7, stream, 1, 0, 0, 0, 0))
+                now += 5
+        return np.array(made, EVENT)
+
+    trips = Trips()
+    found = np.concatenate([trips.add(part) for part in np.array_split(program(1), 20)])
+    assert len(found) == 300 - FORGOTTEN + 1
+    assert set(found["launches"][1:].tolist()) == {1}
+    assert set(found["waits"][1:].tolist()) == {1}
+    assert not len(Trips().add(program(300)))

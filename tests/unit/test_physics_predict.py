@@ -14,7 +14,7 @@ from kts.arrivals import Closed, Poisson
 from kts.errors import RefusalError
 from kts.files import encode
 from kts.physics import published
-from kts.physics.draws import sharing, stream
+from kts.physics.draws import sharing, streams
 from kts.physics.files import decode_prediction
 from kts.physics.forecast import FIGURES, Figures, MixForecast, ModelError
 from kts.physics.predict import Effort, Predictor, all_mixes, numbered
@@ -80,8 +80,8 @@ def test_bands_hold_what_simulated_runs_of_that_length_show() -> None:
     forecast = Predictor(PAIR, MARK, effort).mix(["fft", "gemm"])
     inside = 0
     for seed in range(100):
-        streams = [stream(PAIR[name], 700, 10_000 + seed, name) for name in PAIR]
-        done = simulate(streams, sharing(MARK), horizon_ms=60e3).tenants
+        both = [streams(PAIR[name], [700], 10_000 + seed, name)[0] for name in PAIR]
+        done = simulate(both, sharing(MARK), horizon_ms=60e3).tenants
         for name, tenant in zip(PAIR, done, strict=True):
             band = forecast.tenants[name].response.p95
             assert band.lo is not None
@@ -247,8 +247,8 @@ def test_other_slices_more_tenants_other_rates_and_faster_gpus() -> None:
 
 def _run(seed: int, factor: float = 1.0) -> FakeRun:
     """A run whose shared block is a simulation of `PAIR`, every latency times ``factor``."""
-    streams = [stream(PAIR[name], 1500, seed, name) for name in PAIR]
-    done = simulate(streams, sharing(MARK), horizon_ms=100e3).tenants
+    both = [streams(PAIR[name], [1500], seed, name)[0] for name in PAIR]
+    done = simulate(both, sharing(MARK), horizon_ms=100e3).tenants
     alone = {name: make_records(p.solo_service.ms[:400], p.solo_device.ms[:400]) for name, p in PAIR.items()}
     together = {}
     for name, tenant in zip(PAIR, done, strict=True):

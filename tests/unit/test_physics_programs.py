@@ -5,15 +5,24 @@ from __future__ import annotations
 import msgspec
 import numpy as np
 import pytest
+from tests.helpers_physics import fingerprint, profile
 from tests.helpers_traced import Traced
 
 from kts.arrivals import Closed
+from kts.errors import DataError
+from kts.files import encode
 from kts.model.plan import Program, Tenant
+from kts.model.records import clock_ms
 from kts.model.run import DeviceInfo
+from kts.physics.draws import cycle_ms, cycles_ms
+from kts.physics.files import decode_profile
 from kts.physics.kinds import kind_of
+from kts.physics.predict import Effort, Predictor
 from kts.physics.profiling import profile_of_recording
 from kts.physics.programs import joined
-from kts.wire.recording import Launches, Recording, Stretch, format_result, parse_result
+from kts.physics.values import EMPTY, Packed
+from kts.physics.values import packed as packed_columns
+from kts.wire.recording import Launches, Recording, Stretch, format_result, packed, parse_result, unpacked
 from kts.worker.tracing.layout import Flag, Kind
 from kts.worker.tracing.listed import listed
 
@@ -121,3 +130,82 @@ def test_a_program_without_launches_keeps_its_pauses() -> None:
     assert made.method == "burst"
     assert made.pause_ms.mean() == pytest.approx(0.3, rel=0.05)
     assert made.arrivals == Closed()
+
+
+def two_threads(seed: int, n: int, slowed: float = 1.0) -> tuple[Stretch, Launches]:
+    """Two threads in two processes that retrieve, one of them with fewer kernels and a slower host."""
+    made = [retrieval(seed, n, slowed), retrieval(seed + 10, n, 1.5 * slowed, kernels=4)]
+    rows = np.concatenate([one.records for one in made])
+    order = np.argsort(rows["submit_ns"], kind="stable")
+    whose = np.repeat([0, 1], n)[order]
+    found = listed([one.events for one in made], rows[order], usual_ns=1500, threads=(whose << 32) + 7)
+    return Stretch(records=rows[order].tobytes(), threads=packed(whose)), found.launches
+
+
+def test_each_thread_of_a_program_keeps_its_own_iterations_and_pauses() -> None:
+    """Otherwise the host of one gets the times of the other, and their pauses are those of nobody."""
+    (plain, calls), (traced, launches) = two_threads(1, 800), two_threads(2, 200, 1.5)
+    given = Recording(
+        tenant="search",
+        device=GPU,
+        size=None,
+        plain=msgspec.structs.replace(plain, calls=calls),
+        traced=traced,
+        launches=launches,
+        processes=packed([0, 1]),
+        note="tracer",
+    )
+    assert parse_result(format_result(given)) == given
+    made = profile_of_recording(given, TENANT)
+    made = decode_profile(encode(made), "made")
+    one, other = made.threads
+    assert (one.process, other.process) == (0, 1)
+    assert set(np.diff(one.iterations.first).tolist()) == {24, 29}
+    assert set(np.diff(other.iterations.first).tolist()) == {6, 11}
+    for thread in made.threads:
+        assert thread.iterations.n == 200
+        assert thread.pause_ms.mean() == pytest.approx(0.3, rel=0.05)
+    for number, thread in enumerate(made.threads):
+        solo = clock_ms(plain.rows, "service")[unpacked(plain.threads) == number]
+        alone = _alone_ms(
+            msgspec.structs.replace(made, **packed_columns(thread.iterations), thread=EMPTY, process=EMPTY)
+        )
+        for p in (0.1, 0.5, 0.9):
+            assert np.quantile(alone, p) == pytest.approx(np.quantile(solo, p), rel=0.03)
+    assert cycle_ms(made) == pytest.approx(1 / sum(1 / cycle for cycle in cycles_ms(made)))
+
+
+def test_a_mix_has_the_iterations_of_all_threads_of_a_tenant() -> None:
+    """Otherwise the tenant of the prediction is another one than that of the run. Two processes have two places in the
+    circle, two threads of one share its turn."""
+    (plain, calls), (traced, launches) = two_threads(1, 800), two_threads(2, 200)
+    rates = {}
+    for processes in ([0, 1], [0, 0]):
+        given = Recording(
+            tenant="search",
+            device=GPU,
+            size=None,
+            plain=msgspec.structs.replace(plain, calls=calls),
+            traced=traced,
+            launches=launches,
+            processes=packed(processes),
+            note="tracer",
+        )
+        made = profile_of_recording(given, TENANT)
+        effort = Effort(iterations=2000, replicates=3, seconds=2.0)
+        predictor = Predictor({"search": made, "heavy": profile("heavy", 50.0)}, fingerprint(), effort)
+        rates[tuple(processes)] = predictor.mix(["search", "heavy"]).tenants["search"].rate_hz.value
+    alone = predictor.mix(["search"]).tenants["search"]
+    assert alone.rate_hz.value == pytest.approx(1000 / cycle_ms(made), rel=0.02)
+    assert rates[0, 0] > 1.2 * rates[0, 1]
+
+
+@pytest.mark.parametrize(
+    ("thread", "process", "why"),
+    [([0, 1], [], "other iterations"), ([0] * 9 + [2], [0, 0, 0], "without iterations"), ([], [0], "no thread")],
+)
+def test_threads_that_cannot_be_are_refused(thread: list[int], process: list[int], why: str) -> None:
+    """A profile is a file that anybody may have written."""
+    made = msgspec.structs.replace(profile("a", 1.0, n=10), thread=Packed.of_ns(thread), process=Packed.of_ns(process))
+    with pytest.raises(DataError, match=why):
+        decode_profile(encode(made), "made")

@@ -334,3 +334,59 @@ def test_a_bounded_queue_of_several_lanes_is_refused() -> None:
     """Which of them has room is not known."""
     with pytest.raises(ValueError, match="one lane"):
         replace(two_trips(1, lane=np.array([0, 1, 0, 1])), queue_depth=2)
+
+
+def thread_of(process: str | None, kernel_ms: float, n: int, *, lane: int = 0, retire_ms: float = 0.25) -> Stream:
+    """A thread whose iterations are a kernel each, for which it waits."""
+    them = replace(launches([0.0], [kernel_ms], retire_ms), lane=np.array([lane]))
+    return Stream(them, np.zeros(n, np.int64), think_ms=np.zeros(n), process=process)
+
+
+def test_threads_that_wait_each_for_itself_wait_for_one_slice_together() -> None:
+    """Beside a tenant that always has work, both queue their kernels in its turn and share the next one of their
+    process: a round of both is one kernel, a yielding switch, a slice and a switch back. As processes, each would have
+    a turn; one host that does both in turn would wait twice."""
+    threads = [thread_of("p", 0.5, 60), thread_of("p", 0.5, 60, lane=1)]
+    *done, _ = simulate([*threads, saturating(5.0, 10**4)], COSTS).tenants
+    for one in done:
+        np.testing.assert_allclose(np.diff(one.retire_ms)[2:], 0.5 + COSTS.yield_ms[0] + Q + C)
+    apart = [replace(one, process=None) for one in threads]
+    *done, _ = simulate([*apart, saturating(5.0, 10**4)], COSTS).tenants
+    for one in done:
+        np.testing.assert_allclose(np.diff(one.retire_ms)[2:], 2 * (0.5 + COSTS.yield_ms[0]) + Q + C)
+
+
+def test_threads_alone_run_side_by_side_but_in_one_lane_one_after_the_other() -> None:
+    """Else two streams would take the time of both, or one stream would do two things at once. In one lane, who was
+    queued first is first: 1 ms of the other's kernel is left when the shorter one is queued again."""
+    done = simulate([thread_of("p", 1.0, 50), thread_of("p", 3.0, 50, lane=1)], COSTS).tenants
+    np.testing.assert_array_equal(done[0].service_ms, 1.25)
+    np.testing.assert_array_equal(done[1].service_ms, 3.25)
+    short, long = simulate([thread_of("p", 1.0, 50), thread_of("p", 3.0, 50)], COSTS).tenants
+    np.testing.assert_array_equal(short.begin_ms[:3], [0.0, 4.0, 8.0])
+    np.testing.assert_array_equal(long.begin_ms[:3], [1.0, 5.0, 9.0])
+    assert (short.busy_ms, long.busy_ms) == (49 * 4.0 + 1.0, 0.0), "all of it is with the first thread"
+
+
+def test_a_thread_goes_on_while_another_one_waits() -> None:
+    """A wait of 12 ms in the middle of an iteration stops its own thread only: the other's iterations stay as long as
+    alone."""
+    them = replace(
+        launches([0.0, 0.5], [12.0, 1.0]), lane=np.array([0, 0]), wait_ms=np.array([0.0, np.nan]), notice_ms=np.zeros(2)
+    )
+    waits = Stream(them, np.zeros(20, np.int64), think_ms=np.zeros(20), process="p")
+    long, short = simulate([waits, thread_of("p", 0.25, 10**4, lane=1)], COSTS).tenants
+    np.testing.assert_array_equal(long.service_ms, 13.5)
+    np.testing.assert_array_equal(short.service_ms, 0.5)
+    assert len(short.retire_ms) == pytest.approx(20 * 13.5 / 0.5, abs=2)
+
+
+def test_threads_that_cannot_share_turns_are_refused() -> None:
+    """A process has one slice and one place in the circle."""
+    pair = [thread_of("p", 1.0, 5), thread_of("p", 1.0, 5)]
+    for other in (replace(pair[1], priority=1), replace(pair[1], slice_ms=1.0), replace(pair[1], settles_next=True)):
+        with pytest.raises(ValueError, match="one priority"):
+            simulate([pair[0], other], COSTS)
+    plain = replace(pair[1], iterations=launches([0.0], [1.0]), queue_depth=1)
+    with pytest.raises(ValueError, match="one thread"):
+        simulate([pair[0], plain], COSTS)

@@ -14,7 +14,7 @@ from tests.helpers_physics import GPU, fingerprint, launches, profile
 from kts.arrivals import Closed, Poisson, Trace
 from kts.errors import DataError
 from kts.files import encode
-from kts.physics.draws import cycle_ms, service_alone_ms, sharing, stream
+from kts.physics.draws import cycle_ms, service_alone_ms, sharing, streams
 from kts.physics.files import decode_fingerprint, decode_profile
 from kts.physics.simulate import simulate
 from kts.physics.values import Interval, Iterations, Packed, bursts, make_profile
@@ -184,8 +184,8 @@ def test_waking_costs_what_yielding_costs_where_it_was_not_measured() -> None:
 
 def test_a_neighbour_more_changes_nobodys_draws() -> None:
     """Common random numbers: else two mixes would differ by luck, too."""
-    a, b = (stream(profile("fft", 3.6), 1000, 7, "fft") for _ in range(2))
-    other = stream(profile("gemm", 20.0), 1000, 7, "gemm")
+    a, b = (streams(profile("fft", 3.6), [1000], 7, "fft")[0] for _ in range(2))
+    other = streams(profile("gemm", 20.0), [1000], 7, "gemm")[0]
     np.testing.assert_array_equal(a.pick, b.pick)
     np.testing.assert_array_equal(a.think_ms, b.think_ms)
     assert not np.array_equal(a.pick, other.pick)
@@ -193,15 +193,15 @@ def test_a_neighbour_more_changes_nobodys_draws() -> None:
 
 def test_arrivals_are_what_the_profile_says() -> None:
     """Closed: uniform around the think time; Poisson: at its rate; a trace: again and again."""
-    closed = stream(profile("a", 1.0), 20_000, 0, "a")
+    closed = streams(profile("a", 1.0), [20_000], 0, "a")[0]
     assert closed.think_ms is not None
     assert closed.think_ms.min() >= 5.0
     assert closed.think_ms.max() <= 15.0
     assert closed.think_ms.mean() == pytest.approx(10.0, rel=0.01)
-    poisson = stream(profile("a", 1.0, arrivals=Poisson(rate_hz=50.0)), 20_000, 0, "a")
+    poisson = streams(profile("a", 1.0, arrivals=Poisson(rate_hz=50.0)), [20_000], 0, "a")[0]
     assert poisson.due_ms is not None
     assert poisson.due_ms[-1] / 20_000 == pytest.approx(20.0, rel=0.03)
-    trace = stream(profile("a", 1.0, arrivals=Trace(due_ms=(1.0, 2.0, 9.0), period_ms=20.0)), 5, 0, "a")
+    trace = streams(profile("a", 1.0, arrivals=Trace(due_ms=(1.0, 2.0, 9.0), period_ms=20.0)), [5], 0, "a")[0]
     assert trace.due_ms is not None
     gaps = np.diff(trace.due_ms).tolist()
     assert any(gaps == pytest.approx(([1.0, 7.0, 12.0] * 3)[k : k + 4]) for k in range(3)), "from any point of it"
@@ -215,6 +215,6 @@ def test_the_cycle_alone_is_the_simulators() -> None:
         bursts([2.0, 3.0], 0.1),
     ):
         made = make_profile("a", them, GPU)
-        done = simulate([stream(made, 4000, 0, "a")], sharing(fingerprint())).tenants[0]
-        assert service_alone_ms(made) == pytest.approx(done.service_ms.mean(), rel=0.02)
+        done = simulate([streams(made, [4000], 0, "a")[0]], sharing(fingerprint())).tenants[0]
+        assert service_alone_ms(made.iterations) == pytest.approx(done.service_ms.mean(), rel=0.02)
     assert cycle_ms(profile("a", 1.0, arrivals=Poisson(rate_hz=50.0))) == 20.0

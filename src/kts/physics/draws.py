@@ -4,13 +4,15 @@ less changes nobody's draws."""
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
 from kts.arrivals import Closed
 from kts.physics.alone import service_ms
 from kts.physics.simulate import SharingModel, Stream
-from kts.physics.values import Fingerprint, Floats, Ints, Profile
+from kts.physics.values import Fingerprint, Floats, Ints, Iterations, Profile, Thread
 from kts.plan.blocks import derive
 from kts.units import ms_to_ns, ns_to_ms
 
@@ -22,21 +24,26 @@ def generator(seed: int, *parts: str | int) -> np.random.Generator:
 
 def cycle_ms(profile: Profile) -> float:
     """Mean time from one iteration to the next, alone: think time and pause included, or the interval of the
-    arrivals."""
-    arrivals = profile.arrivals
-    if isinstance(arrivals, Closed):
-        return service_alone_ms(profile) + arrivals.think_ms + float(profile.pause_ms.mean())
-    return arrivals.interval_ms
+    arrivals. Of a program with several threads: of whichever."""
+    each = cycles_ms(profile)
+    return each[0] if len(each) == 1 else 1 / sum(1 / cycle for cycle in each)
 
 
-def service_alone_ms(profile: Profile) -> float:
+def cycles_ms(profile: Profile) -> list[float]:
+    """`cycle_ms` of each of its threads."""
+    if not isinstance(profile.arrivals, Closed):
+        return [profile.arrivals.interval_ms]
+    think_ms = profile.arrivals.think_ms
+    return [service_alone_ms(one.iterations) + think_ms + float(one.pause_ms.mean()) for one in profile.threads]
+
+
+def service_alone_ms(them: Iterations) -> float:
     """Mean service time alone, from the launches: the GPU and the host run side by side.
 
     Without waits, copies and lanes it is the host's time or the GPU's, whichever is longer: less than
     `kts.physics.alone.service_ms` where the host lets the GPU idle first and queues up later. How much is drawn and in
     which phase hangs on it, and on those every prediction that was ever recorded, so it stays what it was.
     """
-    them = profile.iterations
     if not them.are_plain:
         return float(service_ms(them).mean())
     last = them.first[1:] - 1
@@ -44,38 +51,59 @@ def service_alone_ms(profile: Profile) -> float:
     return float((np.maximum(host, them.offset_ms[them.first[:-1]] + them.busy_ms) + them.retire_ms).mean())
 
 
-def stream(
-    profile: Profile, planned: int, seed: int, name: str, *, among: Ints | None = None, priority: int = 0
-) -> Stream:
-    """``planned`` iterations of a tenant ``name``, drawn from ``among`` (default: all) in runs of neighbours.
+def streams(
+    profile: Profile,
+    planned: Sequence[int],
+    seed: int,
+    name: str,
+    *,
+    among: Ints | None = None,
+    priority: int = 0,
+    host: float = 1.0,
+) -> list[Stream]:
+    """Iterations of a tenant ``name``, ``planned`` of each of its threads, drawn from ``among`` (default: all) in runs
+    of neighbours.
 
     Runs of about the cube root of their number keep what consecutive iterations have in common (Kuensch 1989).
-    Think times are uniform as the worker draws them; a closed loop and a trace begin at a random point.
+    Think times are uniform as the worker draws them; a closed loop and a trace begin at a random point. ``host``: see
+    `Stream`.
     """
+    threads = profile.threads
+    if len(threads) == 1:
+        made = [_stream(profile, threads[0], planned[0], (seed, name), among)]
+    else:
+        chosen = [None if among is None else _within(one.of, among) for one in threads]
+        made = [
+            replace(_stream(profile, one, n, (seed, f"{name}/{k}"), pool), process=f"{name}/{one.process}")
+            for k, (one, n, pool) in enumerate(zip(threads, planned, chosen, strict=True))
+        ]
+    depth, settles = profile.queue_depth, profile.settles_next
+    return [replace(one, priority=priority, host=host, queue_depth=depth, settles_next=settles) for one in made]
+
+
+def _within(of: Ints, among: Ints) -> Ints | None:
+    """Those of ``among`` that are ``of`` a thread, as places among its own; None: there are none."""
+    place = np.searchsorted(of, among)
+    there = place < len(of)
+    there[there] = of[place[there]] == among[there]
+    return place[there] if there.any() else None
+
+
+def _stream(profile: Profile, thread: Thread, planned: int, drawn: tuple[int, str], among: Ints | None) -> Stream:
+    """``drawn``: by which seed, for whom."""
+    seed, name = drawn
     rng = generator(seed, "stream", name)
-    them = profile.iterations
+    them = thread.iterations
     pool = np.arange(them.n) if among is None else among
     pick = pool[runs(rng, len(pool), planned)]
     arrivals = profile.arrivals
-    think = due = None
-    start = 0.0
-    if isinstance(arrivals, Closed):
-        low, high = (arrivals.think_ms * (1 + sign * arrivals.jitter) for sign in (-1, 1))
-        think = rng.uniform(low, high, planned) + profile.pause_ms[pick]
-        service_ns = ms_to_ns(service_alone_ms(profile))
-        start = ns_to_ms(max(arrivals.first_submission_ns(service_ns, derive(seed, "phase", name)), 0))
-    else:
-        due = arrivals.drawn_ms(rng, planned)
-    return Stream(
-        them,
-        pick,
-        think_ms=think,
-        due_ms=due,
-        start_ms=start,
-        priority=priority,
-        queue_depth=profile.queue_depth,
-        settles_next=profile.settles_next,
-    )
+    if not isinstance(arrivals, Closed):
+        return Stream(them, pick, due_ms=arrivals.drawn_ms(rng, planned))
+    low, high = (arrivals.think_ms * (1 + sign * arrivals.jitter) for sign in (-1, 1))
+    think = rng.uniform(low, high, planned) + thread.pause_ms[pick]
+    service_ns = ms_to_ns(service_alone_ms(them))
+    start = ns_to_ms(max(arrivals.first_submission_ns(service_ns, derive(seed, "phase", name)), 0))
+    return Stream(them, pick, think_ms=think, start_ms=start)
 
 
 def runs(rng: np.random.Generator, n: int, wanted: int) -> Ints:

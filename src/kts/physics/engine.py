@@ -251,10 +251,13 @@ def _front(tenant: Any, lane: Any, place: int, t: float, trips: Trips) -> None:
     kernel, if there is one."""
     tables = trips.tables
     while True:
-        ready = max(_wanted(tenant, place, tables), t)
+        queued = _wanted(tenant, place, tables)
+        ready = max(queued, t)
         work = tables.launches[place].work_ms
         step = trips.steps[place]
         if step.apart == 0:
+            lane.lane = step.lane
+            lane.queued_ms = queued
             lane.head = place
             lane.ready_ms = ready
             lane.left_ms = work + tenant.gap_ms if step.further > 0 else work
@@ -331,28 +334,123 @@ def _turn_of_lanes(tenant: Any, t: float, trips: Trips, course: Any) -> tuple[fl
             kind = PREEMPT
             break
         t = until
-        for k in range(tenant.lanes, tenant.lanes + tenant.opened):
-            lane = lanes[k]
-            if lane.end_ms == t:
-                course.kernels += 1
-                tenant.unfinished -= 1
-                further = trips.steps[lane.head].further
-                if further > 0:
-                    _front(tenant, lane, lane.head + further, t, trips)
-                else:
-                    _empty(tenant, lane, t)
-        if tenant.unfinished > 0:
-            _head_ready(tenant, trips)
-        else:
-            _back(tenant, tenant.latest_ms, trips, course)
-            _open_lanes(tenant, trips, course)
+        _end_kernels(tenant, t, trips, course)
+    _interrupt(tenant, t, lanes)
+    tenant.busy_ms += t - began
+    return t, kind
+
+
+@_inline
+def _end_kernels(tenant: Any, t: float, trips: Trips, course: Any) -> None:
+    """Kernels that end at ``t`` have; behind the last one of a trip the host goes on."""
+    for k in range(tenant.lanes, tenant.lanes + tenant.opened):
+        lane = trips.lanes[k]
+        if lane.end_ms == t:
+            course.kernels += 1
+            tenant.unfinished -= 1
+            further = trips.steps[lane.head].further
+            if further > 0:
+                _front(tenant, lane, lane.head + further, t, trips)
+            else:
+                _empty(tenant, lane, t)
+    if tenant.unfinished > 0:
+        _head_ready(tenant, trips)
+    else:
+        _back(tenant, tenant.latest_ms, trips, course)
+        _open_lanes(tenant, trips, course)
+
+
+@_inline
+def _interrupt(tenant: Any, t: float, lanes: Any) -> None:
+    """The turn is over: what runs goes on in the next one."""
     for k in range(tenant.lanes, tenant.lanes + tenant.opened):
         lane = lanes[k]
         if lane.end_ms < np.inf:
             lane.left_ms = lane.end_ms - t
             lane.end_ms = np.inf
-    tenant.busy_ms += t - began
+
+
+@_compiled
+def _turn_of_threads(process: Any, t: float, trips: Trips, course: Any) -> tuple[float, int]:
+    """As `_turn_of_lanes`, of a process whose threads have iterations of their own. Each waits for its own work alone;
+    in a lane of several threads the kernel that was queued first is next."""
+    began = t
+    cut = _cut(process, t, course)
+    threads = trips.threads[process.threads : process.threads + process.members]
+    kind = YIELD
+    while process.ready_ms <= t:
+        cut = min(cut, course.horizon_ms)
+        if t >= cut:
+            kind = PREEMPT
+            break
+        until = _start_in_line(threads, t, trips.lanes)
+        if until > cut:
+            t = cut
+            kind = PREEMPT
+            break
+        t = until
+        for k in range(len(threads)):
+            if threads[k].unfinished > 0 and threads[k].ready_ms <= t:
+                _end_kernels(threads[k], t, trips, course)
+        process.ready_ms = _soonest(threads)
+    for k in range(len(threads)):
+        if threads[k].unfinished > 0:
+            _interrupt(threads[k], t, trips.lanes)
+    process.busy_ms += t - began
     return t, kind
+
+
+@_inline
+def _soonest(threads: Any) -> float:
+    """When the first of the threads has a kernel that could run."""
+    soonest = np.inf
+    for k in range(len(threads)):
+        soonest = min(soonest, threads[k].ready_ms)
+    return soonest
+
+
+@_compiled
+def _start_in_line(threads: Any, t: float, lanes: Any) -> float:
+    """As `_start`, of all threads of a process."""
+    until = np.inf
+    for k in range(len(threads)):
+        thread = threads[k]
+        if thread.unfinished == 0:
+            continue
+        for j in range(thread.lanes, thread.lanes + thread.opened):
+            lane = lanes[j]
+            if lane.ready_ms > t:
+                until = min(until, lane.ready_ms)
+                continue
+            if lane.end_ms == np.inf and _is_next(threads, lane, j, t, lanes):
+                lane.end_ms = t + lane.left_ms
+                lane.queued_ms = -np.inf
+                thread.begin_ms = min(thread.begin_ms, t)
+            until = min(until, lane.end_ms)
+    return until
+
+
+@_inline
+def _is_next(threads: Any, mine: Any, place: int, t: float, lanes: Any) -> bool:
+    """Whether no other thread's kernel is before this one in its lane."""
+    for k in range(len(threads)):
+        if threads[k].unfinished == 0:
+            continue
+        for j in range(threads[k].lanes, threads[k].lanes + threads[k].opened):
+            other = lanes[j]
+            if j == place or other.lane != mine.lane or other.ready_ms > t:
+                continue
+            if other.queued_ms < mine.queued_ms or (other.queued_ms == mine.queued_ms and j < place):
+                return False
+    return True
+
+
+@_inline
+def _begin(tenants: Any, tables: Tables) -> None:
+    for i in range(len(tenants)):
+        tenants[i].ready_ms = np.inf
+        if tenants[i].planned > 0:
+            _submit(tenants[i], 0.0 if tenants[i].open else tenants[i].start_ms, tables)
 
 
 @_compiled
@@ -362,6 +460,12 @@ def _begin_trips(tenants: Any, trips: Trips, course: Any) -> None:
             _hand_over(tenants[i], tenants[i].head, -np.inf, trips, course)
         elif tenants[i].trips == 2:
             _open_lanes(tenants[i], trips, course)
+        elif tenants[i].trips == 3:
+            threads = trips.threads[tenants[i].threads : tenants[i].threads + tenants[i].members]
+            _begin(threads, trips.tables)
+            for k in range(len(threads)):
+                _open_lanes(threads[k], trips, course)
+            tenants[i].ready_ms = _soonest(threads)
 
 
 @_compiled
@@ -370,14 +474,6 @@ def _uncount(tenants: Any, end_ms: float, tables: Tables) -> None:
     for i in range(len(tenants)):
         while tenants[i].done > 0 and tables.out[tenants[i].first + tenants[i].done - 1, END] > end_ms:
             tenants[i].done -= 1
-
-
-@_inline
-def _begin(tenants: Any, tables: Tables) -> None:
-    for i in range(len(tenants)):
-        tenants[i].ready_ms = np.inf
-        if tenants[i].planned > 0:
-            _submit(tenants[i], 0.0 if tenants[i].open else tenants[i].start_ms, tables)
 
 
 @_compiled
@@ -425,8 +521,11 @@ def run(tenants: Any, tables: Tables, trips: Trips | None, course: Any) -> None:
         _look_round(tenants, owner)
         if trips is not None and tenants[owner].trips == 2:
             t, kind = _turn_of_lanes(tenants[owner], t, trips, course)
+        elif trips is not None and tenants[owner].trips == 3:
+            t, kind = _turn_of_threads(tenants[owner], t, trips, course)
         else:
             t, kind = _turn(tenants[owner], t, tables, trips, course)
     course.end_ms = min(t, course.horizon_ms)
     if trips is not None:
         _uncount(tenants, course.end_ms, tables)
+        _uncount(trips.threads, course.end_ms, tables)

@@ -36,10 +36,10 @@ def decode_prediction(raw: bytes, name: str) -> Prediction:
 def check_profile(profile: Profile) -> None:
     """ValueError for columns that do not fit together, for deadlines and queues that cannot be, and for a
     tenant that takes no time at all."""
-    _ = profile.iterations, profile.pause_ms, profile.solo_service.ms, profile.solo_device.ms
+    _ = profile.iterations, profile.threads, profile.solo_service.ms, profile.solo_device.ms
     if profile.deadline_ms is not None and not 0 < profile.deadline_ms < float("inf"):
         raise ValueError("a deadline is above 0")
     if profile.queue_depth is not None and profile.queue_depth < 1:
         raise ValueError("a queue holds at least one launch")
-    if service_alone_ms(profile) <= 0:
+    if min(service_alone_ms(one.iterations) for one in profile.threads) <= 0:
         raise ValueError("its iterations take no time")

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from kts.arrivals import Closed
-from kts.physics.draws import cycle_ms, generator, runs, sharing, stream
+from kts.physics.draws import cycle_ms, cycles_ms, generator, runs, sharing, streams
 from kts.physics.fitted import TRACED_GAP_MS
 from kts.physics.forecast import (
     FIGURES,
@@ -36,7 +36,7 @@ from kts.physics.hosts import late
 from kts.physics.kinds import host_share, kind_of
 from kts.physics.profiling import queued_kernels
 from kts.physics.rules import PROCESSOR_SHARING, as_burst, overlaid
-from kts.physics.simulate import Completed, SharingModel, Simulated, simulate
+from kts.physics.simulate import Completed, SharingModel, Simulated, Stream, simulate, together
 from kts.physics.summaries import only, plain, ratio, times
 from kts.physics.values import Fingerprint, Floats, Ints, Profile
 from kts.stats.quantiles import ENOUGH, QUANTILES, label, min_samples
@@ -226,7 +226,10 @@ class Predictor:
         if not self.order_known:
             shuffled = [list(tenants)[k] for k in generator(seed, "order").permutation(len(tenants))]
             tenants = {tenant: tenants[tenant] for tenant in shuffled}
-            paced = _Paced({tenant: paced.profiles[tenant] for tenant in shuffled}, paced.rates)
+            paced = _Paced(
+                {tenant: paced.profiles[tenant] for tenant in shuffled},
+                {tenant: paced.each[tenant] for tenant in shuffled},
+            )
         drawn = sharing(self.fingerprint, generator(seed, "sharing").standard_normal(5), at_once=self.at_once)
         hosts = {tenant: drawn_host(self.model_error, generator(seed, "host", tenant)) for tenant in tenants}
         among = {}
@@ -301,12 +304,19 @@ class Predictor:
 
     def _paced(self, profiles: Mapping[str, Profile], how: SharingModel) -> _Paced:
         """The rates in the mix, from a short simulation; those alone where that shows too few iterations."""
-        alone = {tenant: 1 / max(cycle_ms(profile), 1e-6) for tenant, profile in profiles.items()}
-        horizon = min(max(5000 / sum(alone.values()), 20 / min(alone.values())), 200_000 / sum(alone.values()))
-        outcome = self._simulate(_Paced(profiles, alone), how, horizon)
-        counts = {tenant: len(done.retire_ms) for tenant, done in zip(profiles, outcome.tenants, strict=True)}
+        alone = _Paced(
+            profiles, {tenant: [1 / max(ms, 1e-6) for ms in cycles_ms(profile)] for tenant, profile in profiles.items()}
+        )
+        each = alone.rates.values()
+        horizon = min(max(5000 / sum(each), 20 / min(each)), 200_000 / sum(each))
+        threads = self._threads(alone, how, horizon)
+        counts = iter(len(done.retire_ms) for done in threads.tenants)
         return _Paced(
-            profiles, {tenant: n / outcome.end_ms if n >= 20 else alone[tenant] for tenant, n in counts.items()}
+            profiles,
+            {
+                tenant: [n / threads.end_ms if (n := next(counts)) >= 20 else rate for rate in rates]
+                for tenant, rates in alone.each.items()
+            },
         )
 
     def _horizon(self, paced: _Paced) -> float:
@@ -324,16 +334,34 @@ class Predictor:
         among: Mapping[str, Ints] | None = None,
         hosts: Mapping[str, float] | None = None,
     ) -> Simulated:
+        """By tenant: iterations of all its threads."""
+        outcome = self._threads(paced, how, horizon, seed=seed, among=among, hosts=hosts)
+        done = iter(outcome.tenants)
+        whole = tuple(together([next(done) for _ in rates]) for rates in paced.each.values())
+        return with_columns(outcome, tenants=whole)
+
+    def _threads(
+        self,
+        paced: _Paced,
+        how: SharingModel,
+        horizon: float,
+        *,
+        seed: int | None = None,
+        among: Mapping[str, Ints] | None = None,
+        hosts: Mapping[str, float] | None = None,
+    ) -> Simulated:
+        """By thread, those of a tenant one after the other."""
         seed = self.effort.seed if seed is None else seed
-        streams = []
+        found: list[Stream] = []
         for tenant, profile in paced.profiles.items():
             slower = (hosts or {}).get(tenant, 1.0)
-            planned = round(paced.rates[tenant] * horizon * SPARE / min(slower, 1.0)) + 50
+            planned = [round(rate * horizon * SPARE / min(slower, 1.0)) + 50 for rate in paced.each[tenant]]
             chosen = among[tenant] if among else None
-            made = stream(profile, planned, seed, tenant, among=chosen, priority=self.priorities.get(tenant, 0))
-            made = with_columns(made, host=slower)
-            streams.append(late(made, generator(seed, "late", tenant)) if profile.gpu.kind == "cuda" else made)
-        return simulate(streams, how, horizon_ms=horizon)
+            priority = self.priorities.get(tenant, 0)
+            made = streams(profile, planned, seed, tenant, among=chosen, priority=priority, host=slower)
+            on_gpu = profile.gpu.kind == "cuda"
+            found += [late(one, generator(seed, "late", tenant)) if on_gpu else one for one in made]
+        return simulate(found, how, horizon_ms=horizon)
 
     def _figures(self, centre: Plain, replicates: Sequence[Plain]) -> Figures:
         return Figures(
@@ -365,10 +393,15 @@ _Baselines = dict[str, Plain]
 
 @dataclass(frozen=True, eq=False)
 class _Paced:
-    """Tenants and how often each comes in the mix (iterations per ms): that many are drawn."""
+    """Tenants and how often each of their threads makes an iteration in the mix (per ms): that many are drawn."""
 
     profiles: Mapping[str, Profile]
-    rates: Mapping[str, float]
+    each: Mapping[str, Sequence[float]]
+
+    @property
+    def rates(self) -> dict[str, float]:
+        """Of whole tenants."""
+        return {tenant: sum(rates) for tenant, rates in self.each.items()}
 
     def lasting_ms(self, iterations: int, launches: int) -> float:
         """How long all tenants together take for that many, whichever comes first."""

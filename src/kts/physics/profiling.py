@@ -59,10 +59,14 @@ def profile_of_recording(recording: Recording, tenant: Tenant, kts: str = "") ->
     plain = Times.of(recording.plain)
     inflation = 1.0
     pause: Floats = np.empty(0)
+    thread = process = np.empty(0, np.int64)
     how = f"{len(plain.service)} iterations alone at its own pacing; "
     if recording.plain.calls is not None and recording.traced is not None and recording.launches is not None:
-        found = joined(recording.plain, recording.plain.calls, recording.traced, recording.launches)
+        found = joined(
+            recording.plain, recording.plain.calls, recording.traced, recording.launches, recording.processes
+        )
         iterations, pause, inflation = found.iterations, found.pause_ms, found.inflation
+        thread, process = found.thread, found.process
         how += f"launches and waits of {iterations.n} more from the {recording.note}"
     elif recording.traced is not None and recording.launches is not None:
         traced = Times.of(recording.traced)
@@ -72,7 +76,7 @@ def profile_of_recording(recording: Recording, tenant: Tenant, kts: str = "") ->
     else:
         iterations = as_bursts(plain, recording.device, tenant.work.workload)
         if tenant.work.workload == PROGRAM:
-            pause = pauses_ms(recording.plain)[: iterations.n]
+            pause = pauses_ms(recording.plain.rows)[: iterations.n]
         how += f"single bursts: {recording.note}"
     device = recording.device
     gpu = Gpu.of(device)
@@ -95,6 +99,8 @@ def profile_of_recording(recording: Recording, tenant: Tenant, kts: str = "") ->
     return replace(
         made,
         pause=Packed.of_ms(pause),
+        thread=Packed.of_ns(thread),
+        process=Packed.of_ns(process),
         method="burst" if recording.launches is None else "launches",
         stopwatch_waits=recording.launches is None or recording.launches.stopwatch_waits,
         settles_next=tenant.work.graph or (recording.launches is not None and recording.launches.graph),

@@ -14,9 +14,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from kts.errors import DataError
-from kts.model.records import clock_ms
+from kts.model.records import Records, clock_ms
 from kts.physics.alone import ends_ms
-from kts.physics.values import Flags, Floats, Ints, Iterations
+from kts.physics.values import Flags, Floats, Ints, Iterations, one_behind_the_other
 from kts.wire.recording import NO_WAIT, Launches, Stretch, unpacked
 
 
@@ -50,6 +50,12 @@ class Listed:
         waited = np.where(waits, unpacked(launches.waited_ns) / 1e6, np.nan)
         return cls(of, clock_ms(stretch.rows[of], "service"), iterations, waited)
 
+    def only(self, which: Ints) -> Listed:
+        """These of them."""
+        first = self.iterations.first
+        launches = np.repeat(np.isin(np.arange(len(self.of)), which), np.diff(first))
+        return Listed(self.of[which], self.service_ms[which], self.iterations.only(which), self.waited_ms[launches])
+
     @property
     def shapes(self) -> list[bytes]:
         """What an iteration is made of, for each: iterations of the same shape make the same calls."""
@@ -67,30 +73,62 @@ class Listed:
 class Joined:
     """``iterations`` without the tracer of kernels, ``pause_ms`` behind each until the program goes on with the next,
     shape ``(n,)``. ``alike``: share of them that got the times of one with the same calls. ``inflation``: the host's
-    time with that tracer over without."""
+    time with that tracer over without. ``thread``: which one made each, shape ``(n,)``, and ``process``: of each; empty
+    where one made all."""
 
     iterations: Iterations
     pause_ms: Floats
     alike: float
     inflation: float
+    thread: Ints
+    process: Ints
 
 
-def joined(plain: Stretch, calls: Launches, traced: Stretch, launches: Launches) -> Joined:
-    """The iterations of a program. DataError where the recording's times cannot be."""
+def joined(plain: Stretch, calls: Launches, traced: Stretch, launches: Launches, processes: bytes = b"") -> Joined:
+    """The iterations of a program; ``processes`` as in `Recording`. DataError where the recording's times cannot be."""
     try:
         known, seen = Listed.of_stretch(plain, calls), Listed.of_stretch(traced, launches)
     except ValueError as error:
         raise DataError(f"the recording makes no profile: {error}", "profile it again") from error
+    whose = unpacked(plain.threads), unpacked(traced.threads)
+    numbers: list[int] = []
+    if plain.threads and traced.threads:
+        numbers = np.intersect1d(whose[0][known.of], whose[1][seen.of]).tolist()
+    if len(numbers) < 2:
+        them, pause_ms, alike = _of_thread(known, seen, plain.rows, np.arange(len(plain.rows)))
+        none = np.empty(0, np.int64)
+        return Joined(_plain(them), pause_ms, float(alike.mean()), _inflation(known, seen), none, none)
+    parts = []
+    for number in numbers:
+        mine = known.only(np.flatnonzero(whose[0][known.of] == number))
+        theirs = seen.only(np.flatnonzero(whose[1][seen.of] == number))
+        ours = np.flatnonzero(whose[0] == number)
+        parts.append((theirs.of, *_of_thread(mine, theirs, plain.rows[ours], ours)))
+    of = np.concatenate([part[0] for part in parts])
+    order = np.argsort(of)
+    process = unpacked(processes)[numbers]
+    return Joined(
+        iterations=_plain(one_behind_the_other([part[1] for part in parts]).only(order)),
+        pause_ms=np.concatenate([part[2] for part in parts])[order],
+        alike=float(np.concatenate([part[3] for part in parts]).mean()),
+        inflation=_inflation(known, seen),
+        thread=np.repeat(np.arange(len(parts)), [len(part[0]) for part in parts])[order],
+        process=np.unique(process, return_inverse=True)[1],
+    )
+
+
+def _of_thread(known: Listed, seen: Listed, rows: Records, of: Ints) -> tuple[Iterations, Floats, Flags]:
+    """Iterations of one thread, pauses behind them, and which are alike. ``rows``: all that it made in the first
+    stretch, which are the records ``of`` it."""
     partner, alike = _partners(known, seen)
     them = _noticed(*_host(known, seen, partner, alike))
     retire = np.maximum(known.service_ms[partner] - ends_ms(them), 0.0)
-    pause = pauses_ms(plain)
-    return Joined(
-        iterations=_plain(replace(them, retire_ms=retire)),
-        pause_ms=pause[known.of[partner]],
-        alike=float(alike.mean()),
-        inflation=float(np.median(seen.host_ms) / max(np.median(known.host_ms[partner]), 1e-6)),
-    )
+    return replace(them, retire_ms=retire), pauses_ms(rows)[np.searchsorted(of, known.of[partner])], alike
+
+
+def _inflation(known: Listed, seen: Listed) -> float:
+    partner, _ = _partners(known, seen)
+    return float(np.median(seen.host_ms) / max(np.median(known.host_ms[partner]), 1e-6))
 
 
 def partners(plain: Floats, traced: Floats) -> Ints:
@@ -101,9 +139,8 @@ def partners(plain: Floats, traced: Floats) -> Ints:
     return np.asarray(np.argsort(plain, kind="stable")[place], dtype=np.int64)
 
 
-def pauses_ms(stretch: Stretch) -> Floats:
+def pauses_ms(rows: Records) -> Floats:
     """From each iteration's end until the next is submitted, shape ``(n,)``; behind the last as usual."""
-    rows = stretch.rows
     gaps = np.maximum(rows["submit_ns"][1:] - rows["retire_ns"][:-1], 0) / 1e6
     return np.append(gaps, np.median(gaps) if len(gaps) else 0.0)
 

@@ -34,7 +34,7 @@ def as_burst(profile: Profile, how: SharingModel) -> Profile:
         arrivals=profile.arrivals,
         deadline_ms=profile.deadline_ms,
     )
-    return replace(made, pause=profile.pause)
+    return replace(made, pause=profile.pause, thread=profile.thread, process=profile.process)
 
 
 def _one_by_one(them: Iterations, how: SharingModel) -> Completed:

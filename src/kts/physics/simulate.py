@@ -5,7 +5,7 @@ The model is in docs/physics.md. Randomness is not here: a `Stream` holds every 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -26,7 +26,9 @@ class Stream:
     number. Higher ``priority`` is served first. ``settles_next``: who is next when its queue empties is settled when
     its turn begins, among those that wait then (a replayed CUDA graph); if nobody waits, as for others. ``late_ms``:
     how long after each due time the host has woken up, in an open loop; None: at once. ``host``: its host's times,
-    launches, waits and retirements, are so many times those listed.
+    launches, waits and retirements, are so many times those listed. ``process``: streams of the same one are its
+    threads, each with a host of its own: they have one place in the circle, and share its turns (None: a process of
+    its own).
     """
 
     iterations: Iterations
@@ -40,6 +42,7 @@ class Stream:
     settles_next: bool = False
     late_ms: Floats | None = None
     host: float = 1.0
+    process: str | None = None
 
     @property
     def pace_ms(self) -> Floats:
@@ -87,7 +90,8 @@ class SharingModel:
 class Completed:
     """One tenant's iterations whose last kernel ended, in order; ms from the start of the simulation, shape ``(n,)``.
 
-    ``begin_ms``: its first kernel starts; ``end_ms``: its last one ends. ``busy_ms``: GPU time in all.
+    ``begin_ms``: its first kernel starts; ``end_ms``: its last one ends. ``busy_ms``: GPU time in all; that of a
+    process with several threads counts with the first of them.
     """
 
     due_ms: Floats
@@ -111,6 +115,18 @@ class Completed:
     def device_ms(self) -> Floats:
         """First kernel's start to last one's end, through the turns of others: what CUDA events show."""
         return self.end_ms - self.begin_ms
+
+
+def together(threads: Sequence[Completed]) -> Completed:
+    """What these completed, in order of submission."""
+    if len(threads) == 1:
+        return threads[0]
+    columns = ("due_ms", "submit_ms", "begin_ms", "end_ms", "retire_ms")
+    whole = {name: np.concatenate([getattr(one, name) for one in threads]) for name in columns}
+    order = np.argsort(whole["submit_ms"], kind="stable")
+    return Completed(
+        **{name: column[order] for name, column in whole.items()}, busy_ms=sum(one.busy_ms for one in threads)
+    )
 
 
 @dataclass(frozen=True, eq=False)
@@ -148,29 +164,47 @@ def simulate(
     """
     from kts.physics import engine
 
-    listings = _listings(tuple(sorted({stream.iterations for stream in streams}, key=id)))
-    tenants = _tenants(streams, sharing, listings)
+    processes = _processes(streams)
+    in_trips = frozenset(streams[number].iterations for process in processes if len(process) > 1 for number in process)
+    listings = _listings(tuple(sorted({stream.iterations for stream in streams}, key=id)), in_trips)
+    rows = _rows(streams, sharing, listings)
+    tenants, threads = _circle(processes, rows)
     pick = _joined([stream.pick for stream in streams])
     pace = _joined([stream.pace_ms for stream in streams])
     out = np.empty((len(pick), 5))
     course = np.zeros(1, COURSE)
     course["horizon_ms"], course["stop_at_first"], course["at_once"] = horizon_ms, stop_at_first, sharing.at_once
-    ends = np.empty(int(tenants["ends"][-1]) + _longest(streams[-1]))
+    ends = np.empty(sum(map(_longest, streams)))
     tables = Tables(listings.launches, listings.listed, pick, pace, _costs(sharing), ends, out)
     trips = None
     if tenants["trips"].any():
-        lanes = np.empty(int(tenants["lanes"][-1]) + listings.most_lanes[streams[-1].iterations], LANE)
-        trips = Trips(tables, listings.steps, listings.trips, listings.heads, lanes)
+        lanes = np.empty(sum(listings.most_lanes[stream.iterations] for stream in streams), LANE)
+        trips = Trips(tables, listings.steps, listings.trips, listings.heads, lanes, threads)
     total = course[0]
     engine.run(tenants, tables, trips, total)
     return Simulated(
-        tenants=tuple(_completed(s, out[row["first"] :], row) for s, row in zip(streams, tenants, strict=True)),
+        tenants=tuple(_completed(s, out, row) for s, row in _each(streams, processes, tenants, threads)),
         end_ms=float(total["end_ms"]),
         switch_ms=float(total["switch_ms"]),
         idle_ms=float(total["idle_ms"]),
         switches=tuple(int(n) for n in total["switches"]),  # type: ignore[arg-type]
         kernels=int(total["kernels"]),
     )
+
+
+def _processes(streams: Sequence[Stream]) -> list[list[int]]:
+    """Places of the streams of each process, in the order of their first ones. ValueError where these are served
+    differently, or have bounded queues."""
+    found: dict[str | int, list[int]] = {}
+    for number, stream in enumerate(streams):
+        found.setdefault(number if stream.process is None else stream.process, []).append(number)
+    for process in found.values():
+        threads = [streams[number] for number in process]
+        if len({(one.priority, one.slice_ms, one.settles_next) for one in threads}) > 1:
+            raise ValueError("threads of a process have one priority and one slice")
+        if len(threads) > 1 and any(one.queue_depth is not None for one in threads):
+            raise ValueError("a bounded queue has one thread")
+    return list(found.values())
 
 
 @dataclass(frozen=True, eq=False)
@@ -187,9 +221,11 @@ class _Listings:
 
 
 @lru_cache(maxsize=2)
-def _listings(of: tuple[Iterations, ...]) -> _Listings:
-    """Kept, as every replicate of a mix draws from the same: then a replicate costs no time or memory per launch."""
-    with_trips = any(not them.are_plain for them in of)
+def _listings(of: tuple[Iterations, ...], in_trips: frozenset[Iterations]) -> _Listings:
+    """Kept, as every replicate of a mix draws from the same: then a replicate costs no time or memory per launch.
+
+    ``in_trips``: those that are told as trips though they are plain."""
+    with_trips = any(not them.are_plain for them in of) or bool(in_trips)
     launches = np.empty(sum(len(them.offset_ms) for them in of), LAUNCH)
     listed = np.zeros(sum(them.n for them in of), LISTED)
     steps = np.zeros(len(launches) if with_trips else 0, STEP)
@@ -202,7 +238,7 @@ def _listings(of: tuple[Iterations, ...]) -> _Listings:
         lists["first"], lists["last"] = them.first[:-1] + launch, them.first[1:] - 1 + launch
         lists["retire_ms"] = them.retire_ms
         base[them], most_lanes[them] = listing, 1
-        if not them.are_plain:
+        if not them.are_plain or them in in_trips:
             made, opening = _made_of_trips(them, steps[launch : launch + len(these)])
             lists["trip"] = np.searchsorted(made["last"], them.first[:-1]) + sum(map(len, trips))
             most_lanes[them] = int(made["lanes"].max())
@@ -229,6 +265,7 @@ def _made_of_trips(them: Iterations, steps: np.ndarray) -> tuple[np.ndarray, Int
     steps["apart"] = False if them.apart is None else them.apart
     trip: Ints = np.cumsum(ends) - ends
     lane = np.zeros(len(steps), np.int64) if them.lane is None else them.lane
+    steps["lane"] = lane
     order = np.arange(len(steps)) if them.lane is None else np.lexsort((lane, trip))
     follows = (np.diff(trip[order]) == 0) & (np.diff(lane[order]) == 0)
     steps["further"][order[:-1][follows]] = np.diff(order)[follows]
@@ -240,20 +277,49 @@ def _made_of_trips(them: Iterations, steps: np.ndarray) -> tuple[np.ndarray, Int
     return trips, heads
 
 
-def _tenants(streams: Sequence[Stream], sharing: SharingModel, listings: _Listings) -> np.ndarray:
-    tenants = np.zeros(len(streams), TENANT)
-    row = scratch = lanes = 0
-    for tenant, stream in zip(tenants, streams, strict=True):
+def _rows(streams: Sequence[Stream], sharing: SharingModel, listings: _Listings) -> np.ndarray:
+    """A row for each stream, as if it were a process of its own."""
+    rows = np.zeros(len(streams), TENANT)
+    first = scratch = lanes = 0
+    for row, stream in zip(rows, streams, strict=True):
         them = stream.iterations
-        tenant["first"], tenant["base"], tenant["ends"], tenant["lanes"] = row, listings.base[them], scratch, lanes
-        tenant["planned"] = len(stream.pick)
-        tenant["open"], tenant["depth"] = stream.due_ms is not None, stream.queue_depth or 0
-        tenant["trips"] = 0 if them.are_plain else 1 if them.lane is None else 2
-        tenant["settles"], tenant["priority"] = stream.settles_next, stream.priority
-        tenant["slice_ms"] = sharing.slice_ms if stream.slice_ms is None else stream.slice_ms
-        tenant["start_ms"], tenant["host"], tenant["gap_ms"] = stream.start_ms, stream.host, sharing.launch_gap_ms
-        row, scratch, lanes = row + len(stream.pick), scratch + _longest(stream), lanes + listings.most_lanes[them]
-    return tenants
+        row["first"], row["base"], row["ends"], row["lanes"] = first, listings.base[them], scratch, lanes
+        row["planned"] = len(stream.pick)
+        row["open"], row["depth"] = stream.due_ms is not None, stream.queue_depth or 0
+        row["trips"] = 0 if them.are_plain else 1 if them.lane is None else 2
+        row["settles"], row["priority"] = stream.settles_next, stream.priority
+        row["slice_ms"] = sharing.slice_ms if stream.slice_ms is None else stream.slice_ms
+        row["start_ms"], row["host"], row["gap_ms"] = stream.start_ms, stream.host, sharing.launch_gap_ms
+        first, scratch, lanes = first + len(stream.pick), scratch + _longest(stream), lanes + listings.most_lanes[them]
+    return rows
+
+
+def _circle(processes: Sequence[Sequence[int]], rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """A row for each process, and one for each thread of those that have several."""
+    tenants = rows[[process[0] for process in processes]]
+    several = [process for process in processes if len(process) > 1]
+    threads = rows[[number for process in several for number in process]]
+    at = 0
+    for tenant, process in zip(tenants, processes, strict=True):
+        if len(process) > 1:
+            tenant["trips"], tenant["planned"], tenant["threads"], tenant["members"] = 3, 0, at, len(process)
+            at += len(process)
+    return tenants, threads
+
+
+def _each(
+    streams: Sequence[Stream], processes: Sequence[Sequence[int]], tenants: np.ndarray, threads: np.ndarray
+) -> Iterator[tuple[Stream, np.void]]:
+    """Each stream with its row, in their order."""
+    of: dict[int, np.void] = {}
+    for tenant, process in zip(tenants, processes, strict=True):
+        if len(process) == 1:
+            of[process[0]] = tenant
+            continue
+        at = int(tenant["threads"])
+        of.update(zip(process, threads[at : at + len(process)], strict=True))
+        of[process[0]]["busy_ms"] = tenant["busy_ms"]
+    return ((stream, of[number]) for number, stream in enumerate(streams))
 
 
 def _joined(arrays: Sequence[Any]) -> Any:
@@ -270,9 +336,9 @@ def _costs(sharing: SharingModel) -> Floats:
     return np.array([[*kind, *[kind[-1]] * (width - len(kind))] for kind in kinds], dtype=np.float64)
 
 
-def _completed(stream: Stream, rows: Floats, tenant: np.void) -> Completed:
-    done = int(tenant["done"])
-    due, submit, begin, end, retire = rows[:done].T
+def _completed(stream: Stream, out: Floats, row: np.void) -> Completed:
+    done, first = int(row["done"]), int(row["first"])
+    due, submit, begin, end, retire = out[first : first + done].T
     if stream.due_ms is not None:
         due = stream.due_ms[:done]
-    return Completed(due, submit, begin, end, retire, float(tenant["busy_ms"]))
+    return Completed(due, submit, begin, end, retire, float(row["busy_ms"]))

@@ -35,7 +35,8 @@ TRIP = np.dtype(
 STEP = np.dtype(
     [
         ("further", "<i4"),  # so many places on is the lane's next launch of the same trip; 0: none
-        ("apart", "<i4"),  # 1: a copy engine does it
+        ("apart", "<i2"),  # 1: a copy engine does it
+        ("lane", "<i2"),
     ],
     align=True,
 )
@@ -47,6 +48,8 @@ LANE = np.dtype(
         ("ready_ms", "<f8"),  # when that is queued, with nothing before it
         ("left_ms", "<f8"),  # of it
         ("end_ms", "<f8"),  # when it will end; infinity: it does not run
+        ("queued_ms", "<f8"),  # when its host queued it; minus infinity: it has begun
+        ("lane", "<i8"),  # which one of its process
     ],
     align=True,
 )
@@ -61,7 +64,10 @@ TENANT = np.dtype(
         ("depth", "<i8"),  # launches that fit into its queue; 0: any number
         ("ends", "<i8"),  # place in the scratch array of kernel ends, where there is a depth
         ("priority", "<i8"),
-        ("trips", "<i8"),  # 1: its iterations have waits or copies, and are served trip by trip; 2: lanes, too
+        ("trips", "<i8"),  # 1: its iterations have waits or copies, and are served trip by trip; 2: lanes, too; 3: its
+        # threads have iterations, each of its own
+        ("threads", "<i8"),  # then: place of the first of these in the array of threads
+        ("members", "<i8"),  # and how many
         ("lanes", "<i8"),  # place in the scratch array of lanes, where it has several
         ("settles", "<i8"),  # 1: who is next when its queue empties is settled when its turn begins
         ("slice_ms", "<f8"),
@@ -141,7 +147,7 @@ class Trips(NamedTuple):
     """The tables, and what else is needed where a tenant has trips.
 
     ``steps``: `STEP`, per launch; of tenants without trips, not set. ``trips``: `TRIP`. ``heads``: of launches.
-    ``lanes``: `LANE`, scratch.
+    ``lanes``: `LANE`, scratch. ``threads``: `TENANT`, of processes with several, each with its own iterations.
     """
 
     tables: Tables
@@ -149,3 +155,4 @@ class Trips(NamedTuple):
     trips: Any
     heads: Any
     lanes: Any
+    threads: Any

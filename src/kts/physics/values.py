@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from dataclasses import replace as with_columns
 from functools import cached_property
@@ -20,13 +21,16 @@ from kts.model.run import DeviceInfo
 from kts.units import NS_PER_MS
 
 FINGERPRINT_VERSION = 1
-PROFILE_VERSION = 2
+PROFILE_VERSION = 3
 LONGEST_MS = 1e12
 """No time is that long: 31 years."""
 MOST_VALUES = 1 << 27
 LEVEL = 4
 """Of compression: a few per cent larger than at 9, and forty times as fast."""
 MOST_LANES = 1024
+MOST_THREADS = 256
+PER_LAUNCH = ("offset_ms", "duration_ms", "wait_ms", "notice_ms", "apart", "lane")
+"""Columns of `Iterations` with a value for each launch, as far as they are there."""
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -220,6 +224,14 @@ class Iterations:
         """True where nothing waits within an iteration, nothing is apart, and all is in one lane."""
         return self.wait_ms is None and self.apart is None and self.lane is None
 
+    def only(self, of: Ints) -> Iterations:
+        """These of them, in this order."""
+        counts = np.diff(self.first)[of]
+        first = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+        at = np.repeat(self.first[of] - first[:-1], counts) + np.arange(first[-1])
+        per_launch = {name: column[at] for name in PER_LAUNCH if (column := getattr(self, name)) is not None}
+        return with_columns(self, first=first, retire_ms=self.retire_ms[of], **per_launch)
+
     def slower_host(self, factor: float | Floats) -> Iterations:
         """The same with all host times ``factor`` times as long: of every iteration, or of each, shape ``(n,)``."""
         each = factor if isinstance(factor, float) else np.repeat(factor, np.diff(self.first))
@@ -242,8 +254,8 @@ class Iterations:
             raise ValueError("columns of unequal length")
         if min(self.offset_ms.min(), self.duration_ms.min(), self.retire_ms.min()) < 0:
             raise ValueError("a time below zero")
-        if self.lane is not None and len(np.unique(self.lane)) > MOST_LANES:
-            raise ValueError(f"more than {MOST_LANES} lanes")
+        if self.lane is not None and not 0 <= self.lane.min() <= self.lane.max() < MOST_LANES:
+            raise ValueError(f"a lane that is none of the first {MOST_LANES}")
         inner = np.ones(launches, dtype=np.bool_)
         inner[self.first[:-1]] = False
         if (np.diff(self.offset_ms, prepend=0)[inner] < 0).any():
@@ -263,6 +275,33 @@ class Iterations:
             raise ValueError("a wait lies between its launch and the next one")
 
 
+def one_behind_the_other(parts: Sequence[Iterations]) -> Iterations:
+    """All of them. All have the same columns."""
+    counts = np.concatenate([np.diff(part.first) for part in parts])
+    per_launch = {
+        name: np.concatenate([getattr(part, name) for part in parts])
+        for name in PER_LAUNCH
+        if getattr(parts[0], name) is not None
+    }
+    return with_columns(
+        parts[0],
+        first=np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
+        retire_ms=np.concatenate([part.retire_ms for part in parts]),
+        **per_launch,
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class Thread:
+    """A thread that makes iterations of its own. ``of``: which of the profile's these are; ``pause_ms``: behind each,
+    shape ``(n,)``; ``process``: number of the one that it belongs to."""
+
+    of: Ints
+    iterations: Iterations
+    pause_ms: Floats
+    process: int
+
+
 class Profile(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     """How one tenant behaves alone, at its own pacing: a sample of its iterations, in order of time.
 
@@ -270,7 +309,8 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     ``counts``, ``offset``, ``duration``, ``retire``, ``lane`` (empty: one lane): see `Iterations`. ``waiting``: places
     of the launches behind which the host waits, among all; ``wait``, ``notice``: of these; ``apart``: places of what a
     copy engine does. ``pause``: of a program, from each iteration's end until it goes on with the next (empty: at
-    once). ``solo_service`` and ``solo_device``:
+    once). ``thread``: where several threads of a program make iterations, the number of each one's (empty: one thread);
+    ``process``: of each thread, the number of its process (empty: one). ``solo_service`` and ``solo_device``:
     iterations alone without a tracer, for the solo figures (may be empty). ``tracer_inflation``: traced host
     time over untraced, already taken out of the offsets. ``host_warm_ms``, ``host_cold_ms``: what an iteration takes
     of the host, median, at the tenant's pacing and after a second of idleness. ``stopwatch_waits``: the device's
@@ -297,6 +337,8 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     apart: Packed = EMPTY
     lane: Packed = EMPTY
     pause: Packed = EMPTY
+    thread: Packed = EMPTY
+    process: Packed = EMPTY
     solo_service: Packed = EMPTY
     solo_device: Packed = EMPTY
     queue_depth: int | None = None
@@ -344,6 +386,27 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True, dict=True):
         if len(pause) != self.counts.n or (pause < 0).any():
             raise ValueError("pauses of other iterations")
         return pause
+
+    @cached_property
+    def threads(self) -> tuple[Thread, ...]:
+        """Those that make its iterations, each with its own. ValueError if they cannot be."""
+        them, pause_ms = self.iterations, self.pause_ms
+        if not self.thread.n:
+            if self.process.n:
+                raise ValueError("processes of no thread")
+            return (Thread(np.arange(them.n), them, pause_ms, 0),)
+        number = self.thread.ns
+        process = self.process.ns if self.process.n else np.zeros(int(number.max()) + 1, np.int64)
+        if len(number) != them.n or number.min() < 0 or not number.max() + 1 == len(process) <= MOST_THREADS:
+            raise ValueError("threads of other iterations")
+        each = [np.flatnonzero(number == k) for k in range(len(process))]
+        if not all(map(len, each)):
+            raise ValueError("a thread without iterations")
+        if not isinstance(self.arrivals, Closed) or self.queue_depth is not None:
+            raise ValueError("threads pace themselves, and their queues have no bound")
+        return tuple(
+            Thread(of, them.only(of), pause_ms[of], int(k)) for of, k in zip(each, process.tolist(), strict=True)
+        )
 
     def lasting(self, duration_ms: ArrayLike) -> Profile:
         """The same with other durations of the launches. What else it holds is not unpacked once more."""

@@ -50,11 +50,12 @@ class Stretch(msgspec.Struct, frozen=True, kw_only=True):
 
     ``records``: packed `RECORD`. ``issue_ns``: int64, one per record: from submission until all of it was handed to
     the device; empty where nobody can tell. ``calls``: what the host did in some of them, where a program's calls were
-    seen.
+    seen. ``threads``: int64, one per record: number of the thread that made it (-1: not told), where several do.
     """
 
     records: bytes
     issue_ns: bytes = b""
+    threads: bytes = b""
     calls: Launches | None = None
 
     @property
@@ -107,7 +108,8 @@ class Recording(Message, frozen=True, kw_only=True):
     """A tenant alone. ``traced`` and ``launches`` are there where a tracer was; ``note``: why not, or what it was.
 
     ``cold``: iterations that began after a second of idleness. ``queued_ms``: device time of one without a tracer where
-    the next is handed over before it ends. ``held_bytes``: device memory that the tenant's library held.
+    the next is handed over before it ends. ``processes``: int64, of each thread (`Stretch.threads`) the number of its
+    process. ``held_bytes``: device memory that the tenant's library held.
     """
 
     tenant: str
@@ -119,6 +121,7 @@ class Recording(Message, frozen=True, kw_only=True):
     launches: Launches | None = None
     note: str = ""
     queued_ms: float | None = None
+    processes: bytes = b""
     held_bytes: int | None = None
     sm_clock_mhz: float | None = None
 
@@ -185,6 +188,10 @@ def _sound(result: Recording | Failed) -> Recording | Failed:
             continue
         if stretch.issue_ns and len(stretch.rows) != len(unpacked(stretch.issue_ns)):
             raise ValueError("records and issue times of unequal number")
+        if stretch.threads:
+            threads = unpacked(stretch.threads)
+            if len(threads) != len(stretch.rows) or threads.max() >= len(unpacked(result.processes)):
+                raise ValueError("threads of other iterations")
         if stretch.calls is not None:
             _belongs(stretch.calls, stretch)
     if (result.traced is None) != (result.launches is None):

@@ -7,7 +7,7 @@ fault and costs the launches, not what was measured before.
 from __future__ import annotations
 
 import time
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 from msgspec.structs import replace
@@ -22,7 +22,7 @@ from kts.worker.loop import LeftOut, Outlet
 from kts.worker.stretch import MOST, MOST_TRACED, KeepingOutlet, Stretches
 from kts.worker.tracing.kept import Kept
 from kts.worker.tracing.layout import Level
-from kts.worker.tracing.listed import Listing, ListingError, listed
+from kts.worker.tracing.listed import Listing, ListingError, listed, owners
 from kts.worker.tracing.reader import Tracing
 
 TRACER = "tracer of its CUDA calls"
@@ -61,21 +61,56 @@ def record_program(program: Traced, info: DeviceInfo, stretches: Stretches) -> R
     rows, said = steady_part(stretches.whole(outlet))
     bare = Recording(tenant=stretches.tenant.name, device=info, size=None, plain=Stretch(records=rows.tobytes()))
     try:
-        traced, seen = _with_kernels(program, calls, stretches)
+        traced, kernels = _with_kernels(program, calls, stretches)
+        whose = _Whose.of(calls, rows, kernels, traced)
+        seen = listed(kernels.processes, traced, gaps=kernels.gaps, threads=whose.traced)
         chosen = _evenly(clock_ms(rows, "service"), seen.launches)
-        host = listed(calls.processes, rows[chosen], gaps=calls.gaps, usual_ns=seen.usual_ns)
+        theirs = None if whose.plain is None else whose.plain[chosen]
+        host = listed(calls.processes, rows[chosen], gaps=calls.gaps, usual_ns=seen.usual_ns, threads=theirs)
     except ListingError as error:
         return replace(bare, note="; ".join(("the program's own iterations", str(error), *said)))
     finally:
         program.keep(None)
     of = packed(chosen[unpacked(host.launches.of)])
+    plain_threads, traced_threads, processes = whose.numbered(calls, kernels)
     return replace(
         bare,
-        plain=replace(bare.plain, calls=replace(host.launches, of=of)),
-        traced=Stretch(records=traced.tobytes()),
+        plain=replace(bare.plain, calls=replace(host.launches, of=of), threads=plain_threads),
+        traced=Stretch(records=traced.tobytes(), threads=traced_threads),
         launches=seen.launches,
+        processes=processes,
         note="; ".join((TRACER, *said, *_caveats(host, seen))),
     )
+
+
+class _Whose(NamedTuple):
+    """Which thread makes each iteration of both stretches, as `owners` says; None where one thread makes all."""
+
+    plain: NDArray[np.int64] | None
+    traced: NDArray[np.int64] | None
+
+    @classmethod
+    def of(cls, calls: Kept, rows: Records, kernels: Kept, traced: Records) -> _Whose:
+        """None for both where one of the stretches does not tell."""
+        plain, other = owners(calls.processes, rows), owners(kernels.processes, traced)
+        return cls(None, None) if plain is None or other is None else cls(plain, other)
+
+    def numbered(self, calls: Kept, kernels: Kept) -> tuple[bytes, bytes, bytes]:
+        """Number of each iteration's thread, of both stretches, and of each thread's process; empty for one thread."""
+        if self.plain is None or self.traced is None:
+            return b"", b"", b""
+        numbers: dict[tuple[tuple[int, int], int], int] = {}
+        columns = []
+        for kept, whose in ((calls, self.plain), (kernels, self.traced)):
+            of = {
+                one: numbers.setdefault((kept.keys[one >> 32], one & 0xFFFFFFFF), len(numbers))
+                for one in np.unique(whose[whose >= 0]).tolist()
+            }
+            columns.append(packed([of.get(one, -1) for one in whose.tolist()]))
+        keys = list(dict.fromkeys(key for key, _ in numbers))
+        if len(numbers) < 2:
+            return b"", b"", b""
+        return columns[0], columns[1], packed([keys.index(key) for key, _ in numbers])
 
 
 def steady_part(rows: Records) -> tuple[Records, tuple[str, ...]]:
@@ -88,8 +123,8 @@ def steady_part(rows: Records) -> tuple[Records, tuple[str, ...]]:
     return rows[found.first :], (f"its first {found.first} iterations, not steady yet, are left out",)
 
 
-def _with_kernels(program: Traced, calls: Kept, stretches: Stretches) -> tuple[Records, Listing]:
-    """Iterations with what the GPU did. ListingError where that cannot be seen, in words for the user."""
+def _with_kernels(program: Traced, calls: Kept, stretches: Stretches) -> tuple[Records, Kept]:
+    """Iterations, and all events, also of the GPU. ListingError where these cannot be seen, in words for the user."""
     tracing = program.tracing
     if tracing is None or not calls.any:
         raise ListingError(f"its launches are not seen: {program.unseen() or 'it made no call in that time'}")
@@ -110,7 +145,7 @@ def _with_kernels(program: Traced, calls: Kept, stretches: Stretches) -> tuple[R
     rows = outlet.rows
     if not len(rows):
         raise ListingError("no iteration ended while it was traced")
-    return rows, listed(seen.processes, rows, gaps=seen.gaps)
+    return rows, seen
 
 
 def _evenly(service_ms: NDArray[np.float64], launches: Launches) -> NDArray[np.int64]:

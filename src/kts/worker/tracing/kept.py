@@ -39,6 +39,11 @@ class Kept:
         return [np.concatenate([np.empty(0, EVENT), *parts]) for parts in self._parts.values()]
 
     @property
+    def keys(self) -> list[tuple[int, int]]:
+        """Which these are, in that order."""
+        return list(self._parts)
+
+    @property
     def any(self) -> bool:
         """Whether there is an event of a call at all."""
         return bool(self._latest_ns)

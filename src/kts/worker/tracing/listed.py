@@ -1,6 +1,7 @@
 """From the events of a traced program to the launches, copies and waits of each of its iterations. Pure.
 
-A call that hands work over belongs to the iteration in which it begins. What the GPU did for it has the call's
+A call that hands work over belongs to the iteration in which it begins; where several threads make iterations, to that
+of its own thread. What the GPU did for it has the call's
 correlation. Between two such calls the host may wait: from the begin of the first wait to the end of the last,
 whatever lies between, because a host goes on as long after its queue has emptied. A wait during which another thread
 hands work over holds nothing up: it is time of the host. So is one before the first launch. What follows the last
@@ -24,6 +25,7 @@ from numpy.typing import NDArray
 from kts.model.records import Records
 from kts.wire.recording import NO_WAIT, Launches, packed
 from kts.worker.tracing.layout import EVENT, Flag, Kind
+from kts.worker.tracing.trips import HELPED
 
 LOST = 0.01
 """Where the GPU did more than this without a call that was seen, the events are not of whole iterations."""
@@ -65,58 +67,154 @@ class Listing(NamedTuple):
 
 
 def listed(
-    processes: Sequence[Events], rows: Records, *, gaps: Sequence[tuple[int, int]] = (), usual_ns: int | None = None
+    processes: Sequence[Events],
+    rows: Records,
+    *,
+    gaps: Sequence[tuple[int, int]] = (),
+    usual_ns: int | None = None,
+    threads: Ints | None = None,
 ) -> Listing:
     """The iterations ``rows``, in order of submission, by the events (`EVENT`) of each process, in any order.
 
     ``gaps``: times in which events were lost, ns, from and to. ``usual_ns``: that of a stretch in which the GPU was
-    seen, where it was not in this one. ListingError where no iteration is whole, or over 1 % of what the GPU did has
-    no call.
+    seen, where it was not in this one. ``threads``: which thread makes each iteration, as `owners` says, where several
+    do: iterations of one are made of its own calls. ListingError where no iteration is whole, or over 1 % of what the
+    GPU did has no call.
     """
     calls, did = _calls(processes), _did(processes)
     submit, retire = rows["submit_ns"].astype(np.int64), rows["retire_ns"].astype(np.int64)
     place = did.of(calls)
-    which = np.searchsorted(submit, calls["begin_ns"], side="right") - 1
-    inside = which >= 0
-    until = np.where(np.isin(calls["kind"], _WAITS), calls["end_ns"] - _SLACK_NS, calls["begin_ns"])
-    inside[inside] = until[inside] <= retire[which[inside]]
     seen = len(did.call) > 0
     lost = _overlap(submit, retire, gaps)
-    outside = _outside(did, place, inside, submit[~lost], retire[~lost]) if seen and not lost.all() else 0.0
+    if threads is not None:
+        lost |= threads < 0
     if usual_ns is None:
         usual_ns = did.usual_ns(calls, place)
-    inside &= ~_stale(calls)
-    calls, which, place = calls[inside], which[inside], place[inside]
-    hands = _hands(calls)
-    if seen:  # a copy or memset for which the GPU did nothing is none
-        hands &= (place >= 0) | ~np.isin(calls["kind"], (Kind.COPY, Kind.SET))
-    launched = np.isin(calls["kind"], _WORK) & hands
-    empty = np.bincount(which[launched], minlength=len(rows)) == 0
-    unfinished = np.bincount(which[launched & (place < 0)], minlength=len(rows)) > 0 if seen else np.zeros_like(empty)
-    whole = ~(lost | empty | unfinished)
-    left_out = int(lost.sum()), int((unfinished & ~lost).sum()), int((empty & ~lost).sum())
-    if not whole.any():
+    inside = np.zeros(len(calls), np.bool_)
+    parts = []
+    for mine, ours in _parties(calls, submit, threads):
+        found = _Part.of(calls[ours], place[ours], submit[mine], retire[mine], lost[mine], seen=seen)
+        inside[ours[found.inside]] = True
+        parts.append((mine, found))
+    outside = _outside(did, place, inside, submit[~lost], retire[~lost]) if seen and not lost.all() else 0.0
+    unfinished, empty = (sum(int(getattr(part, name).sum()) for _, part in parts) for name in ("unfinished", "empty"))
+    if not any(part.whole.any() for _, part in parts):
         raise ListingError(
-            f"of {len(rows)} iterations {left_out[0]} lost events, {left_out[1]} lack what the GPU did, and "
-            f"{left_out[2]} launched nothing"
+            f"of {len(rows)} iterations {int(lost.sum())} lost events, {unfinished} lack what the GPU did, and "
+            f"{empty} launched nothing"
         )
-    chosen = whole[which] & (hands | np.isin(calls["kind"], _WAITS))
-    host = _Host.of(calls[chosen], which[chosen], hands[chosen], submit, usual_ns)
-    place = place[chosen & hands]
-    took = did.duration_ns(place)
+    hosts = [part.host(submit[mine], usual_ns) for mine, part in parts if part.whole.any()]
+    of = np.concatenate([mine[part.whole] for mine, part in parts])
+    hand = np.concatenate([part.hand for _, part in parts])
+    at = np.concatenate([part.hand_place for _, part in parts])
+    number = np.repeat(of, counts := np.concatenate([host.counts for host in hosts]))
+    order = np.argsort(number, kind="stable")
+    hand, at = hand[order], at[order]
+    took = did.duration_ns(at)
     launches = Launches(
-        of=packed(np.flatnonzero(whole)),
-        counts=packed(host.counts),
-        offset_ns=packed(host.offset_ns),
-        wait_ns=packed(host.wait_ns),
-        waited_ns=packed(host.waited_ns),
+        of=packed(np.sort(of)),
+        counts=packed(counts[np.argsort(of)]),
+        offset_ns=packed(np.concatenate([host.offset_ns for host in hosts])[order]),
+        wait_ns=packed(np.concatenate([host.wait_ns for host in hosts])[order]),
+        waited_ns=packed(np.concatenate([host.waited_ns for host in hosts])[order]),
         duration_ns=packed(took),
-        apart=packed(_apart(calls[chosen & hands], did, place)),
-        lane=packed(_lanes(calls[chosen & hands], did, place)),
-        graph=bool(took[calls["kind"][chosen & hands] == Kind.GRAPH].sum() > took.sum() / 2),
+        apart=packed(_apart(hand, did, at)),
+        lane=packed(_lanes(hand, did, at, several=len(parts) > 1)),
+        graph=bool(took[hand["kind"] == Kind.GRAPH].sum() > took.sum() / 2),
     )
-    begin_ns = np.where(place >= 0, did.begin_ns[place], 0) if seen else np.zeros_like(took)
-    return Listing(launches, begin_ns, usual_ns, *left_out, host.early, outside)
+    begin_ns = np.where(at >= 0, did.begin_ns[at], 0) if seen else np.zeros_like(took)
+    early = float(np.average([host.early for host in hosts], weights=[len(host.counts) for host in hosts]))
+    return Listing(launches, begin_ns, usual_ns, int(lost.sum()), unfinished, empty, early, outside)
+
+
+def owners(processes: Sequence[Events], rows: Records) -> Ints | None:
+    """Which thread makes each of ``rows``: number of the process, shifted by 32 bits, and the thread; -1: not told.
+    None where that is not told of nearly all, or where all calls are of one thread's iterations.
+
+    It is the thread whose wait, or whose range, ends the iteration; nothing tells of printed lines.
+    """
+    calls = _calls(processes)
+    ends = calls[np.isin(calls["kind"], (*_WAITS, Kind.RANGE)) | (calls["flags"] & Flag.WAITED > 0)]
+    ends = ends[np.argsort(ends["end_ns"], kind="stable")]
+    if not len(ends):
+        return None
+    retire = rows["retire_ns"].astype(np.int64)
+    at = np.minimum(np.searchsorted(ends["end_ns"], retire), len(ends) - 1)
+    found = np.where(ends["end_ns"][at] == retire, _thread(ends)[at], -1)
+    if (found < 0).mean() > LOST:
+        return None
+    several = len(np.unique(found[found >= 0])) > 1
+    return found if several or _on_their_own(calls, _thread(calls), found) else None
+
+
+def _parties(calls: Events, submit: Ints, threads: Ints | None) -> list[tuple[Ints, Ints]]:
+    """Iterations of each thread that makes any, and the calls that may be of these: its own, and those of threads of
+    its process that make none, if its iteration was the last to begin."""
+    if threads is None:
+        return [(np.arange(len(submit)), np.arange(len(calls)))]
+    whose = _thread(calls)
+    helps = ~np.isin(whose, [*threads, *_on_their_own(calls, whose, threads)])
+    for process in np.unique(threads >> 32).tolist():
+        there = np.flatnonzero(threads >> 32 == process)
+        theirs = np.flatnonzero(helps & (calls["process"] == process))
+        latest = np.searchsorted(submit[there], calls["begin_ns"][theirs], side="right") - 1
+        whose[theirs] = np.where(latest >= 0, threads[there][np.maximum(latest, 0)], -1)
+    each = np.unique(threads[threads >= 0]).tolist()
+    return [(np.flatnonzero(threads == one), np.flatnonzero(whose == one)) for one in each]
+
+
+def _on_their_own(calls: Events, whose: Ints, threads: Ints) -> list[int]:
+    """Threads that make no iterations, launch, and wait for what they launched: no work of theirs is another's. None,
+    where those that make iterations do not wait themselves."""
+    waits, launches = np.isin(calls["kind"], _WAITS), np.isin(calls["kind"], (Kind.LAUNCH, Kind.GRAPH))
+    if not np.isin(whose[waits], threads).any():
+        return []
+    others = np.unique(whose[launches & ~np.isin(whose, threads)]).tolist()
+    return [one for one in others if HELPED * (waits & (whose == one)).sum() > (launches & (whose == one)).sum()]
+
+
+class _Part(NamedTuple):
+    """Iterations that one host makes. Per call: ``inside`` one of them. Per iteration: ``whole``, ``unfinished``,
+    ``empty``. The calls of whole ones that matter, those of an iteration one after the other: ``calls``, ``which``
+    iteration, whether each ``hands`` something over; and where the GPU did what those that do handed over."""
+
+    inside: Bools
+    whole: Bools
+    unfinished: Bools
+    empty: Bools
+    calls: Events
+    which: Ints
+    hands: Bools
+    hand_place: Ints
+
+    @classmethod
+    def of(cls, calls: Events, place: Ints, submit: Ints, retire: Ints, lost: Bools, *, seen: bool) -> _Part:
+        """By its ``calls``, in order of time. ``seen``: what the GPU did is."""
+        which = np.searchsorted(submit, calls["begin_ns"], side="right") - 1
+        within = which >= 0
+        until = np.where(np.isin(calls["kind"], _WAITS), calls["end_ns"] - _SLACK_NS, calls["begin_ns"])
+        within[within] = until[within] <= retire[which[within]]
+        inside = np.flatnonzero(within & ~_stale(calls))
+        calls, which, place = calls[inside], which[inside], place[inside]
+        hands = _hands(calls)
+        if seen:  # a copy or memset for which the GPU did nothing is none
+            hands &= (place >= 0) | ~np.isin(calls["kind"], (Kind.COPY, Kind.SET))
+        launched = np.isin(calls["kind"], _WORK) & hands
+        n = len(submit)
+        empty = np.bincount(which[launched], minlength=n) == 0
+        unfinished = np.bincount(which[launched & (place < 0)], minlength=n) > 0 if seen else np.zeros_like(empty)
+        whole = ~(lost | empty | unfinished)
+        chosen = whole[which] & (hands | np.isin(calls["kind"], _WAITS))
+        calls, which, hands, place = calls[chosen], which[chosen], hands[chosen], place[chosen]
+        return cls(within, whole, unfinished & ~lost, empty & ~lost, calls, which, hands, place[hands])
+
+    @property
+    def hand(self) -> Events:
+        return self.calls[self.hands]
+
+    def host(self, submit: Ints, usual_ns: int) -> _Host:
+        """What it did, and when."""
+        return _Host.of(self.calls, self.which, self.hands, submit, usual_ns)
 
 
 class Did(NamedTuple):
@@ -189,6 +287,10 @@ def _did(processes: Sequence[Events]) -> Did:
         np.maximum.reduceat(done["end_ns"], first),
         np.logical_and.reduceat(apart, first),
     )
+
+
+def _thread(calls: Events) -> Ints:
+    return _number(calls["process"], calls["thread"])
 
 
 def _number(process: NDArray[np.integer], correlation: NDArray[np.integer]) -> Ints:
@@ -331,8 +433,9 @@ def _apart(hand: Events, did: Did, rows: Ints) -> Bools:
     return np.asarray(told)
 
 
-def _lanes(hand: Events, did: Did, rows: Ints) -> Ints:
-    """The stream of each, numbered as they appear, where those of several ran at the same time; else all 0."""
+def _lanes(hand: Events, did: Did, rows: Ints, *, several: bool) -> Ints:
+    """The stream of each, numbered as they appear, where those of several ran at the same time; else all 0. Of
+    ``several`` threads nobody orders the streams: there they count unless work of one waits while another's runs."""
     lane = np.zeros(len(hand), dtype=np.int64)
     there = rows >= 0
     if not there.any():
@@ -341,10 +444,20 @@ def _lanes(hand: Events, did: Did, rows: Ints) -> Ints:
     if len(first) == 1:
         return lane
     begin, end = did.begin_ns[rows[there]], did.end_ns[rows[there]]
-    apiece = sum(_covered(begin[ours], end[ours]) for k in range(len(first)) if (ours := stream[there] == k).any())
-    if apiece - _covered(begin, end) < CONCURRENT * apiece:
+    apiece, at_once = _at_once(begin, end, stream[there])
+    at_least = CONCURRENT * apiece
+    if several:
+        _, queued = _at_once(np.minimum(hand["end_ns"][there].astype(np.int64), begin), end, stream[there])
+        at_least = CONCURRENT * queued if queued >= at_least else 0.0
+    if at_once < at_least:
         return lane
     return np.asarray(np.argsort(np.argsort(first))[stream])
+
+
+def _at_once(begin: Ints, end: Ints, stream: Ints) -> tuple[int, int]:
+    """How much time each stream takes, added up, and how much less the union of all does."""
+    apiece = sum(_covered(begin[ours], end[ours]) for k in range(int(stream.max()) + 1) if (ours := stream == k).any())
+    return apiece, apiece - _covered(begin, end)
 
 
 def _covered(begin: Ints, end: Ints) -> int:

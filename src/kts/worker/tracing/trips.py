@@ -54,6 +54,9 @@ _ASKS = _among(Kind.WAIT, Kind.QUERY)
 _MATTERS = HANDS_OVER | _among(Kind.WAIT, Kind.QUERY, Kind.RECORD, Kind.STREAM_WAIT)
 _MOST_RECORDED = 4096
 _MOST_RUNS = 64
+FORGOTTEN = 64
+"""So many waits after it was handed over, with nothing more on that stream, nobody waits for a piece of work any more:
+a library that was set up beside, say. A round trip ends without it."""
 HELPED = 64
 """So often in a row others have waited for a thread's work before it counts as one that only helps."""
 
@@ -93,18 +96,21 @@ class _Stream:
 
 
 class _Thread:
-    """``last``: of its open round trip, the last work on each stream; empty where none is open."""
+    """``last``: of its open round trip, the last work on each stream; empty where none is open. ``since``: how many
+    waits of its own were over with that work still not done."""
 
-    __slots__ = ("begin_ns", "copies", "helped", "last", "launches", "waits", "waits_itself")
+    __slots__ = ("begin_ns", "copies", "helped", "last", "launches", "since", "waits", "waits_itself")
 
     def __init__(self) -> None:
         self.waits_itself = False
         self.helped = 0
         self.last: dict[_Stream, int] = {}
+        self.since: dict[_Stream, int] = {}
         self.clear()
 
     def clear(self) -> None:
         self.last = {}
+        self.since = {}
         self.begin_ns = self.launches = self.copies = self.waits = 0
 
     def take(self, other: _Thread) -> None:
@@ -114,6 +120,14 @@ class _Thread:
         self.copies += other.copies
         self.waits += other.waits
         other.clear()
+
+    def forget(self) -> None:
+        """One of its waits is over: what nobody waits for any more is no part of the round trip."""
+        for stream, number in list(self.last.items()):
+            if stream.done < number:
+                self.since[stream] = self.since.get(stream, 0) + 1
+                if self.since[stream] >= FORGOTTEN:
+                    del self.last[stream]
 
     def all_done(self) -> bool:
         return all(stream.done >= number for stream, number in self.last.items())
@@ -285,6 +299,7 @@ class Trips:
         if not thread.last:
             thread.begin_ns = int(run.begins[0])
         thread.last[stream] = stream.handed
+        thread.since.pop(stream, None)
         thread.launches += run.launches
         thread.copies += run.copies
 
@@ -310,6 +325,8 @@ class Trips:
         if thread.last:
             thread.waits += waits
             thread.waits_itself, thread.helped = True, 0
+            if waits:
+                thread.forget()
             if thread.all_done():
                 over.append((run.thread, thread))
         if len(self._threads) > 1:
