@@ -23,6 +23,7 @@ BENCHES: dict[str, tuple[str, tuple[str, ...]]] = {
     "compare": ("false alarms of kts compare, and what it finds", ("--repetitions", "50")),
     "verdicts": ("how often verdicts and the caution of a phase lock are right", ("--repetitions", "30")),
     "steady": ("false alarms and misses of the change points", ("--repetitions", "10")),
+    "foretold": ("how often a run refuses what it foretold", ("--parts", "0.1", "--limits", "0.55")),
     "structure": ("how the source is built", ()),
     "injections": ("how often the cause that a report names is the right one", ("--trials", "8")),
     "coverage": ("how often the intervals hold the truth", ("--repetitions", "20")),

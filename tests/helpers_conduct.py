@@ -18,6 +18,7 @@ from kts.conduct.machine import Machine
 from kts.conduct.ports import Endpoint, Progress
 from kts.conduct.roster import Limits
 from kts.errors import MeasurementError
+from kts.model.foretold import Foretold
 from kts.model.mode import SharingMode
 from kts.model.neighbours import Look, Neighbours
 from kts.model.plan import Condition, Kernel, Plan, Tenant
@@ -132,6 +133,7 @@ class MemorySink:
         self.sources: dict[str, SourceState] = {}
         self.kept_samples: list[Sample] = []
         self.neighbours = Neighbours()
+        self.told: list[Foretold] = []
         self._fail_at = fail_at
 
     def _check(self, method: str) -> None:
@@ -166,6 +168,9 @@ class MemorySink:
 
     def samples(self, samples: Sequence[Sample]) -> None:
         self.kept_samples += samples
+
+    def foretold(self, told: Foretold) -> None:
+        self.told.append(told)
 
     def look(self, look: Look) -> None:
         self.neighbours = self.neighbours.after(look)

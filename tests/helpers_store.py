@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from kts.arrivals import Closed
 from kts.errors import MeasurementError
+from kts.model.foretold import Foretold
 from kts.model.mode import SharingMode
 from kts.model.neighbours import Look, Neighbours
 from kts.model.plan import Condition, Kernel, Plan, Tenant
@@ -125,6 +126,7 @@ class MemorySink:
         self.sources: dict[str, SourceState] = {}
         self.kept_samples: list[Sample] = []
         self.neighbours = Neighbours()
+        self.told: list[Foretold] = []
         self._chunks: dict[tuple[str, int], list[Records]] = {}
 
     def event(self, kind: str, **fields: str | int | float | bool | None) -> None:
@@ -152,6 +154,9 @@ class MemorySink:
     def samples(self, samples: Sequence[Sample]) -> None:
         if self.outcome is None:
             self.kept_samples += samples
+
+    def foretold(self, told: Foretold) -> None:
+        self.told.append(told)
 
     def look(self, look: Look) -> None:
         if self.outcome is None:

@@ -182,3 +182,36 @@ def _alive(pid: int) -> bool:
 def _end(pid: int) -> None:
     if _alive(pid):
         os.kill(pid, signal.SIGKILL)
+
+
+SCARCE = """
+name: scarce
+device: cpu
+rounds: 3
+precision: 0.1
+max_seconds: 3
+tenants:
+  fft: {workload: fft, size: 64, think_ms: 2, iterations: 600}
+  gemm: {workload: gemm, size: 64, think_ms: 8, iterations: 150}
+"""
+
+
+def test_a_run_says_at_its_start_what_it_will_refuse_and_refuses_that(tmp_path: Path) -> None:
+    """Else who gave it too little time would learn that at its end."""
+    (tmp_path / "scarce.yaml").write_text(SCARCE, encoding="utf-8")
+    done = kts("run", "scarce.yaml", "--out", "out", "--no-figures", "--json", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    before = done.stderr.split("measuring: round 1")[0]
+    assert "foretold: 2 rounds in about " in before
+    assert "  gemm: no p99 or DF99: 100 of 368 iterations alone" in before
+    assert "  enough: --max-seconds " in before
+    info = json.loads((tmp_path / "out" / "run.json").read_text(encoding="utf-8"))
+    told = {(one["tenant"], one["condition"]): one for one in info["foretold"][-1]["expected"]}
+    summary = json.loads(done.stdout)
+    assert "foretold" not in summary  # nothing came otherwise
+    for name, tenant in summary["tenants"].items():
+        refused = told[name, f"solo-{name}"].get("refused", [])
+        assert {figure for figure in ("p50", "p95", "p99") if tenant["response"]["solo"][figure]["refused"]} == {
+            figure for figure in refused if figure != "p999"
+        }
+    assert "df99" in told["gemm", "shared-fft+gemm"]["refused"]

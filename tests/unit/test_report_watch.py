@@ -8,6 +8,7 @@ from msgspec import structs
 from rich.console import Console
 
 from kts.conduct.ports import Progress, TenantProgress, Watcher
+from kts.model.foretold import Foretold
 from kts.report import RichWatcher
 from kts.report.watch import progress_line
 
@@ -91,3 +92,13 @@ def test_rounds_beyond_the_planned_ones_are_not_shown_as_a_fraction() -> None:
     of = structs.replace(progress(), round=12, tenants=())
     assert progress_line(of).startswith("measuring: round 12 (for precision), ")
     assert "round" not in progress_line(structs.replace(of, round=0))
+
+
+def test_what_a_run_foretells_is_printed_once() -> None:
+    """Else a log would repeat it with every status, or a terminal never show it."""
+    told = Foretold(after_rounds=0, rounds=4, seconds=84.0, bound="max_seconds", expected=())
+    out = io.StringIO()
+    with RichWatcher(Console(file=out, force_terminal=False, width=80)) as watcher:
+        for one in (progress(), structs.replace(progress(), foretold=told), structs.replace(progress(), foretold=told)):
+            watcher.progress(one)
+    assert [line.startswith("foretold: ") for line in out.getvalue().splitlines()].count(True) == 1

@@ -10,7 +10,7 @@ from tests.helpers_stats import Array, FakeRun, make_plan, make_run
 
 from kts.model.plan import Plan, Program
 from kts.model.summary import Estimate
-from kts.stats import PrecisionRule, analyse, stopping
+from kts.stats import PrecisionRule, analyse, responses
 from kts.stats.verdict import half_width, judge, settled
 
 
@@ -146,7 +146,7 @@ def test_a_block_too_large_to_keep_counts_by_its_first_iterations(monkeypatch: p
     """Else what a run that goes on holds in memory has no bound."""
     run = make_run(make_plan(), latencies)
     exact = fed(run, 0.05).widths()["fft"]
-    monkeypatch.setattr(stopping, "BLOCK_KEPT", 100)
+    monkeypatch.setattr(responses, "BLOCK_KEPT", 100)
     rule = fed(run, 0.05)
     assert all(len(ms) <= 100 for side in rule._kept.values() for _, ms in side)
     fewer = rule.widths()["fft"]

@@ -23,7 +23,7 @@ from kts.model.neighbours import Look, Neighbours
 from kts.model.plan import Plan
 from kts.model.provenance import Material
 from kts.report import RichWatcher
-from kts.stats import PrecisionRule
+from kts.stats import Foretelling, PrecisionRule
 from kts.store import create, origin
 from kts.store.layout import LOGS
 from kts.telemetry.choice import make_sampler
@@ -144,5 +144,7 @@ def _measured(
     with RichWatcher(progress or Console(quiet=True)) as watcher:
         sampler = make_sampler(looks.append) if make_sampler else None
         backend = setting.make_backend(directory / LOGS)
-        outcome = conduct(plan, backend, writer, watcher, rule, telemetry=sampler, looks=looks)
+        outcome = conduct(
+            plan, backend, writer, watcher, rule, telemetry=sampler, looks=looks, foreteller=Foretelling()
+        )
     return finished(directory, outcome)

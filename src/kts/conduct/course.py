@@ -9,12 +9,9 @@ from typing import Literal
 from kts.model.plan import Block, Plan
 from kts.model.run import Outcome
 from kts.plan import blocks_of_round, expected_seconds
+from kts.plan.expected import HARD_LIMIT, MIN_ROUNDS
 from kts.units import ns_to_s
 
-MIN_ROUNDS = 2
-"""Fewer do not tell whether rounds differ, so a time limit alone does not end the run before."""
-HARD_LIMIT = 1.5
-"""Times ``max_seconds``: then even the running block is stopped."""
 UNKNOWN_SOLO_MS = 1000.0
 """Stands for the duration of an iteration that nobody knows (a command's) where a limit must not be too low."""
 

@@ -11,10 +11,12 @@ from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import msgspec
+
 from kts.conduct import events as ev
 from kts.conduct.keeper import Keeper
 from kts.conduct.machine import Machine
-from kts.conduct.ports import Backend, Endpoint, Sink, StopRule, Telemetry, Watcher
+from kts.conduct.ports import Backend, Endpoint, Foreteller, Sink, StopRule, Telemetry, Watcher
 from kts.conduct.roster import Limits
 from kts.conduct.server import Server
 from kts.conduct.stop import BY_USER, StopRequest
@@ -51,6 +53,7 @@ def conduct(
     telemetry: Telemetry | None = None,
     anew: bool = False,
     looks: deque[Look] | None = None,
+    foreteller: Foreteller | None = None,
 ) -> Outcome:
     """Runs ``plan`` to its end, whichever it is, and returns it; blocks until then.
 
@@ -59,10 +62,11 @@ def conduct(
     exception passes through here. What ``telemetry`` samples goes there, too, between ticks. SIGINT, SIGTERM
     and SIGHUP end the run in order, a second one at once; their former handlers are put back. Who gives ``stop``
     handles signals himself, and ends the run by that. ``anew``: see `kts.conduct.machine.Machine`. ``looks``: to
-    which other threads append what they see of neighbours; the sink gets it between ticks. Errors of kts become an
+    which other threads append what they see of neighbours; the sink gets it between ticks. What ``foreteller`` tells
+    reaches sink and watcher. Errors of kts become an
     Outcome, they are not raised.
     """
-    keeper = Keeper(sink, rule)
+    keeper = Keeper(sink, rule, foreteller)
     token = token or secrets.token_urlsafe(32)
     machine = Machine(plan, token=token, asks=rule is not None, now_ns=time.monotonic_ns(), limits=limits, anew=anew)
     driver = _Driver(machine, backend, keeper, watcher, telemetry=telemetry, stop=stop, looks=looks)
@@ -181,7 +185,11 @@ class _Driver:
         now = time.monotonic()
         if now >= self._next_progress:
             self._next_progress = now + PROGRESS_S
-            self._watcher.progress(self._machine.progress(time.monotonic_ns()))
+            self._show()
+
+    def _show(self) -> None:
+        progress = self._machine.progress(time.monotonic_ns())
+        self._watcher.progress(msgspec.structs.replace(progress, foretold=self._keeper.foretold))
 
     def _keep_telemetry(self) -> None:
         if self._telemetry is not None:

@@ -108,9 +108,11 @@ class Introduce(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Freeze(msgspec.Struct, frozen=True, kw_only=True):
-    """The plan has its final sizes."""
+    """The plan has its final sizes. ``solo_ms``, ``cycles_ms``: see `kts.conduct.ports.Foreteller.begin`."""
 
     plan: Plan
+    solo_ms: dict[str, float | None] = {}
+    cycles_ms: dict[str, float | None] = {}
 
 
 class Keep(msgspec.Struct, frozen=True, kw_only=True):

@@ -6,17 +6,21 @@ import contextlib
 from collections.abc import Callable, Sequence
 
 from kts.conduct import events as ev
-from kts.conduct.ports import Sink, StopRule
+from kts.conduct.ports import Foreteller, Sink, StopRule
 from kts.errors import KtsError, MeasurementError
+from kts.model.foretold import Foretold
 from kts.model.neighbours import Look
 from kts.model.run import Outcome
 from kts.model.telemetry import Sample, SourceState
 
 
 class Keeper:
-    """Everything that is kept goes through here. After a first failure only the ends of blocks are."""
+    """Everything that is kept goes through here. After a first failure only the ends of blocks are. ``foretold``: what
+    was last told of what the run can decide."""
 
-    def __init__(self, sink: Sink, rule: StopRule | None) -> None:
+    def __init__(self, sink: Sink, rule: StopRule | None, foreteller: Foreteller | None = None) -> None:
+        self.foretold: Foretold | None = None
+        self._foreteller = foreteller
         self._sink = sink
         self._rule = rule
         self._error: KtsError | None = None
@@ -59,16 +63,31 @@ class Keeper:
                 self._sink.records(action.tenant, action.block, action.seq, action.records)
                 if self._rule is not None:
                     self._rule.take(action.tenant, action.records)
+                if self._foreteller is not None:
+                    self._foreteller.take(action.tenant, action.records)
             case ev.EndBlock():
                 self._sink.block(action.outcome)
                 if self._rule is not None:
                     self._rule.end(action.outcome)
+                if self._foreteller is not None:
+                    self._tell(self._foreteller.end(action.outcome))
             case ev.Log():
                 self._sink.event(action.kind, **action.fields)
             case ev.Introduce():
                 self._sink.worker(action.info)
             case ev.Freeze():
                 self._sink.frozen(action.plan)
+                if self._foreteller is not None:
+                    self._tell(self._foreteller.begin(action.plan, action.solo_ms, action.cycles_ms))
+
+    def _tell(self, told: Foretold | None) -> None:
+        if told is None:
+            return
+        self.foretold = told
+        self._sink.foretold(told)
+        refused = sum(len(one.refused) for one in told.expected)
+        fields = {"after_rounds": told.after_rounds, "rounds": told.rounds, "seconds": told.seconds, "refused": refused}
+        self._sink.event("foretold", **fields, enough="; or ".join(told.enough))
 
     def ask(self) -> tuple[bool, dict[str, float | None]]:
         """What the rule says, and the half-widths that it goes by."""

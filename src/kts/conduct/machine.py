@@ -188,7 +188,8 @@ class Machine:
             self._course = Course(self.plan, self._roster.solo_ms, asks=self._asks)
         else:
             self._course.pace = Pace(self.plan, self._roster.solo_ms)
-        self._out.append(ev.Freeze(plan=self.plan))
+        roster = self._roster
+        self._out.append(ev.Freeze(plan=self.plan, solo_ms=roster.solo_ms, cycles_ms=roster.cycles_ms))
         self._settle()
 
     def _ready(self, tenant: str, ready: msg.Ready) -> None:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 import msgspec
 
+from kts.model.foretold import Foretold
 from kts.model.neighbours import Look
 from kts.model.plan import Plan
 from kts.model.records import Records
@@ -86,6 +87,9 @@ class Sink(Protocol):
         """Telemetry, in order of time within each source. What cannot be kept is dropped and named in the notes:
         never raises, because records matter more."""
 
+    def foretold(self, told: Foretold) -> None:
+        """What the run is expected to decide. Reaches RunInfo.foretold with its next version."""
+
     def look(self, look: Look) -> None:
         """Somebody looked who else is on the device. Reaches RunInfo.neighbours with its next version."""
 
@@ -124,6 +128,7 @@ class Progress(msgspec.Struct, frozen=True, kw_only=True):
     """Where the run stands, for a person who waits. ``left_s`` None: not known yet.
 
     ``awaits``: index of the block whose workers are to be started now, where each block has workers of its own.
+    ``foretold``: what the run is expected to decide, as last told.
     """
 
     phase: str  # "starting", "calibrating", "measuring", "finishing"
@@ -134,6 +139,7 @@ class Progress(msgspec.Struct, frozen=True, kw_only=True):
     rounds: int = 0
     tenants: tuple[TenantProgress, ...] = ()
     awaits: int | None = None
+    foretold: Foretold | None = None
 
 
 class Watcher(Protocol):
@@ -157,3 +163,19 @@ class StopRule(Protocol):
 
     def widths(self) -> dict[str, float | None]:
         """Relative half-width of each tenant's interval that `reached` goes by; None while it is refused."""
+
+
+class Foreteller(Protocol):
+    """Tells what a run can decide in its time. Each method returns what is new, if anything is."""
+
+    def begin(
+        self, plan: Plan, solo_ms: Mapping[str, float | None], cycles_ms: Mapping[str, float | None]
+    ) -> Foretold | None:
+        """The plan is frozen: how long iterations take alone, as calibrated, and from one submission to the next where
+        tenants pace themselves."""
+
+    def take(self, tenant: str, records: Records) -> None:
+        """A chunk of the running block."""
+
+    def end(self, outcome: BlockOutcome) -> Foretold | None:
+        """The running block ended. May take a second after some rounds: called between blocks only."""

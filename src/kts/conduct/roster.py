@@ -166,6 +166,11 @@ class Roster:
         former = {name: info.solo_ms for name, info in self._former.items()}
         return {name: former.get(name, seat.solo_ms) for name, seat in self.seats.items()}
 
+    @property
+    def cycles_ms(self) -> dict[str, float | None]:
+        """From one submission to the next, of tenants that pace themselves."""
+        return {name: seat.ready.cycle_ms if seat.ready else None for name, seat in self.seats.items()}
+
     def different_devices(self) -> str:
         """Who sits where, if not all tenants are on one device; empty if they are."""
         opened = self._seen | {self._where(name): seat.opened for name, seat in self.seats.items() if seat.opened}

@@ -6,6 +6,7 @@ from typing import Literal
 
 import msgspec
 
+from kts.model.foretold import Foretold
 from kts.model.mode import CPU_SCHEDULER, Evidence, SharingMode
 from kts.model.neighbours import Neighbours
 from kts.model.plan import Plan
@@ -153,6 +154,7 @@ class RunInfo(msgspec.Struct, frozen=True, kw_only=True):
     altered: dict[str, tuple[str, ...]] = {}  # per tenant: how its pod differs from what the run asked for
     provenance: Provenance | None = None  # which kts conducted it, of what; None: made before that was recorded
     telemetry: tuple[SourceState, ...] = ()  # sources that were asked for, each once; empty without telemetry
+    foretold: tuple[Foretold, ...] = ()  # what it was expected to decide, each time that was told
     neighbours: Neighbours | None = None  # who else was there; None: nobody was to look (as before kts recorded it)
 
     def check(self) -> None:

@@ -9,6 +9,7 @@ import msgspec
 from kts.files import ordered
 from kts.model.causes import Causes
 from kts.model.checks import Check
+from kts.model.foretold import Came
 from kts.model.provenance import Provenance
 from kts.model.run import Settled
 from kts.model.telemetry import Scope, SourceState
@@ -306,7 +307,8 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     tenant that is asked about, and then the only one of ``tenants``; absent where all are. ``telemetry``: the sources
     that were asked for, missing ones included; absent where none was. ``provenance``: as in run.json; absent where it
     is not there. ``checks``: all of them, passed or not; absent in a summary of an older kts. ``warnings``: what they
-    caution against, and what else was seen.
+    caution against, and what else was seen. ``foretold``: which figures came otherwise than the run foretold; absent
+    where none did.
     """
 
     schema: int
@@ -329,6 +331,7 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     telemetry: tuple[SourceState, ...] | msgspec.UnsetType = msgspec.UNSET
     provenance: Provenance | msgspec.UnsetType = msgspec.UNSET
     checks: tuple[Check, ...] | msgspec.UnsetType = msgspec.UNSET
+    foretold: Came | msgspec.UnsetType = msgspec.UNSET
 
     def check(self) -> None:
         """ValueError where its intervals cannot be."""

@@ -1,6 +1,15 @@
-"""From an experiment to the frozen plan and its blocks. Pure."""
+"""From an experiment to the frozen plan and its blocks, and what they are expected to hold. Pure."""
 
-from kts.plan.blocks import block_seed, blocks_of_round, expected_seconds
+from kts.plan.blocks import block_seed, blocks_of_round
 from kts.plan.build import build
+from kts.plan.expected import ExpectedBlock, expected_block, expected_seconds, most_rounds
 
-__all__ = ["block_seed", "blocks_of_round", "build", "expected_seconds"]
+__all__ = [
+    "ExpectedBlock",
+    "block_seed",
+    "blocks_of_round",
+    "build",
+    "expected_block",
+    "expected_seconds",
+    "most_rounds",
+]

@@ -11,6 +11,8 @@ from rich.progress import BarColumn, TextColumn
 from rich.progress import Progress as Bar
 
 from kts.conduct.ports import Progress
+from kts.model.foretold import Foretold
+from kts.report import foretold
 from kts.units import format_duration
 
 PLAIN_INTERVAL_S = 10.0
@@ -29,6 +31,7 @@ class RichWatcher:
         self._bar: Bar | None = None
         self._phase = ""
         self._printed_s = 0.0
+        self._foretold: Foretold | None = None
 
     def __enter__(self) -> RichWatcher:
         return self
@@ -43,7 +46,11 @@ class RichWatcher:
             self._bar = None
 
     def progress(self, progress: Progress) -> None:
-        """Shows where the run stands. Never blocks."""
+        """Shows where the run stands, and once what it is expected to decide. Never blocks."""
+        if progress.foretold is not None and progress.foretold != self._foretold:
+            self._foretold = progress.foretold
+            for line in foretold.lines(progress.foretold):
+                self._console.print(line, markup=False, highlight=False, soft_wrap=True)
         if self._console.is_terminal:
             self._draw(progress)
         elif progress.phase != self._phase or self._now() - self._printed_s >= PLAIN_INTERVAL_S:

@@ -10,14 +10,16 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from kts.stats.analysis import analyse
     from kts.stats.comparison import Comparison, compare
+    from kts.stats.foretold import Foretelling
     from kts.stats.series import Analysis, TenantSeries
     from kts.stats.stopping import PrecisionRule
 
-__all__ = ["Analysis", "Comparison", "PrecisionRule", "TenantSeries", "analyse", "compare"]
+__all__ = ["Analysis", "Comparison", "Foretelling", "PrecisionRule", "TenantSeries", "analyse", "compare"]
 
 _HOME = {
     "Analysis": "series",
     "Comparison": "comparison",
+    "Foretelling": "foretold",
     "PrecisionRule": "stopping",
     "TenantSeries": "series",
     "analyse": "analysis",

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from msgspec import UNSET
+from msgspec import UNSET, UnsetType
 
 from kts.model.checks import Check
+from kts.model.foretold import Came
 from kts.model.plan import Plan
 from kts.model.reading import RunData
+from kts.model.run import RunInfo
 from kts.model.summary import SUMMARY_VERSION, Caution, Mix, MixTenant, Summary, TenantSummary
 from kts.stats import cautions, neighbours
 from kts.stats.activity import traces
+from kts.stats.came import came
 from kts.stats.checks import table
 from kts.stats.gathering import Gathered
 from kts.stats.over_time import block_spans, origin_ns
@@ -40,6 +43,7 @@ def analyse(run: RunData, *, confidence: float = 0.95) -> Analysis:
         seen += cautions.faster(name, view.summary)
         del view  # its arrays can go
     labels = sorted({worker.device.label for worker in info.workers})
+    mixes = _mixes(info.plan, in_mixes)
     summary = Summary(
         schema=SUMMARY_VERSION,
         run=info.id,
@@ -57,15 +61,24 @@ def analyse(run: RunData, *, confidence: float = 0.95) -> Analysis:
         warnings=(*table.cautions(checks), *seen),
         notes=(*info.notes, *neighbours.notes(run), *cautions.notes(info.plan, tenants)),
         subject=info.plan.subject or UNSET,
-        mixes=_mixes(info.plan, in_mixes) if len(info.plan.mixes) > 1 or info.plan.subject else UNSET,
+        mixes=mixes if len(info.plan.mixes) > 1 or info.plan.subject else UNSET,
         telemetry=info.telemetry or UNSET,
         provenance=info.provenance or UNSET,
         checks=tuple(checks),
+        foretold=_came(info, tenants, mixes),
     )
     activity = {name: tenant.activity or () for name, tenant in tenants.items()}
     end_ns = max((block.end_ns for block in run.blocks), default=0)
     shown = traces(telemetry, activity, origin_ns(run), end_ns) if telemetry else ()
     return Analysis(summary=summary, series=series, spans=block_spans(run), activity=shown)
+
+
+def _came(info: RunInfo, tenants: dict[str, TenantSummary], mixes: tuple[Mix, ...]) -> Came | UnsetType:
+    """Of what was last foretold, where something came otherwise."""
+    if not info.foretold:
+        return UNSET
+    found = came(info.foretold[-1], tenants, mixes, info.plan.full_house.name)
+    return found if found.otherwise else UNSET
 
 
 def _mixes(plan: Plan, figures: dict[str, dict[str, MixTenant]]) -> tuple[Mix, ...]:

@@ -10,7 +10,7 @@ import numpy as np
 from scipy.special import bdtr, bdtrik
 
 from kts.model.summary import Estimate
-from kts.stats.dependence import student
+from kts.stats.dependence import Effect, student
 from kts.stats.sample import LatencySample
 
 QUANTILES: dict[str, float] = {"p50": 0.5, "p95": 0.95, "p99": 0.99, "p999": 0.999}
@@ -69,12 +69,18 @@ def refusal_of(sample: LatencySample, p: float, confidence: float) -> str:
     if reason := refusal(sample.n, p, confidence):
         return reason
     effect = sample.dependence.design_effect(p)
-    needed, worth = min_samples(p, confidence), int(sample.n / effect.ratio)
+    return refusal_of_worth(sample.n, effect, p, confidence, "rounds" if sample.rounds else "segments")
+
+
+def refusal_of_worth(n: int, effect: Effect, p: float, confidence: float, unit: str = "rounds") -> str:
+    """Why ``n`` iterations that depend on each other so much give no quantile ``p``; empty if they do."""
+    if reason := refusal(n, p, confidence):
+        return reason
+    needed, worth = min_samples(p, confidence), int(n / effect.ratio)
     if worth >= ENOUGH * needed:
         return ""
-    unit = "rounds" if sample.rounds else "segments"
     why = f"{unit} differ in them" if effect.by_units else "slow ones come in runs"
-    return f"{label(p)} needs {needed} iterations, {sample.n} here are worth {worth}: {why}"
+    return f"{label(p)} needs {needed} iterations, {n} here are worth {worth}: {why}"
 
 
 def quantile_estimate(sample: LatencySample | None, p: float, confidence: float = 0.95, missing: str = "") -> Estimate:

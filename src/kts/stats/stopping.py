@@ -2,22 +2,14 @@
 
 from __future__ import annotations
 
-import numpy as np
-
 from kts.model.plan import Plan
 from kts.model.records import Records
 from kts.model.run import BlockOutcome
 from kts.model.summary import Estimate
-from kts.stats.block import Rows, joined, part_of
 from kts.stats.degradation import degradation
-from kts.stats.overlap import counted
-from kts.stats.sample import Blocks, make_sample, split_blocks
+from kts.stats.responses import Responses
+from kts.stats.sample import make_sample, split_blocks
 from kts.stats.verdict import half_width, settled
-
-KEPT = 1 << 23
-"""Responses kept of one tenant in one condition, over all rounds that the plan allows: 32 MiB."""
-BLOCK_KEPT = 1 << 20
-"""The most of one block."""
 
 
 class PrecisionRule:
@@ -26,11 +18,9 @@ class PrecisionRule:
 
     A program of the user's that has no records is a neighbour, and nothing is asked of it.
 
-    A `kts.conduct.ports.StopRule`. The estimator is the final one, so what stops the run is what the report prints. It
-    keeps 4 bytes per iteration, and of the running block 20, however long a run is: of blocks with more than
-    `BLOCK_KEPT` iterations, or than lets all rounds fit into `KEPT`, it goes by the first ones, which give no
-    narrower an interval. Of a tenant's mixes the one that was not settled last time is looked at first, and no other
-    while that one is not.
+    A `kts.conduct.ports.StopRule`. The estimator is the final one, so what stops the run is what the report prints.
+    What it keeps has a bound (`kts.stats.responses`). Of a tenant's mixes the one that was not settled last time is
+    looked at first, and no other while that one is not.
     """
 
     def __init__(self, plan: Plan, precision: float, *, confidence: float = 0.95) -> None:
@@ -39,30 +29,19 @@ class PrecisionRule:
         self._programs = {tenant.name for tenant in plan.tenants if not tenant.work.in_thread}
         self._mixes_of = {name: [mix.name for mix in plan.mixes if name in mix.tenants] for name in self._names}
         self._solo_of = {c.tenants[0]: c.name for c in plan.conditions if c.is_solo}
-        self._wanted = {*self._solo_of.values(), *(mix.name for mix in plan.mixes)}
-        self._most = max(1, min(BLOCK_KEPT, KEPT // plan.max_rounds))
-        self._running: dict[str, list[Rows]] = {}
-        self._kept: dict[tuple[str, str], Blocks] = {}
+        wanted = {*self._solo_of.values(), *(mix.name for mix in plan.mixes)}
+        self._responses = Responses(wanted, plan.max_rounds)
+        self._kept = self._responses.blocks
         self._looked: dict[str, tuple[float | None, bool]] | None = None
 
     def take(self, tenant: str, records: Records) -> None:
         """See StopRule."""
-        parts = self._running.setdefault(tenant, [])
-        left = self._most - sum(len(part.service) for part in parts)
-        if left > 0 and len(records):
-            parts.append(part_of(records[:left], np.float32))
+        self._responses.take(tenant, records)
 
     def end(self, outcome: BlockOutcome) -> None:
         """See StopRule."""
-        rows = {name: joined(parts) for name, parts in self._running.items() if parts}
-        self._running.clear()
-        if not outcome.valid or outcome.condition not in self._wanted:
-            return
-        counts = counted(outcome, {name: row.span for name, row in rows.items()})
-        for name, row in rows.items():
-            if len(response := row.response[counts[name].keep]):
-                self._kept.setdefault((name, outcome.condition), []).append((outcome.round, response))
-        self._looked = None
+        if self._responses.end(outcome):
+            self._looked = None
 
     def reached(self) -> bool:
         """True once every tenant's verdict is settled. False while any DF99 is refused."""

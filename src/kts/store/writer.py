@@ -13,6 +13,7 @@ import msgspec
 
 from kts import files
 from kts.errors import DataError, MeasurementError
+from kts.model.foretold import Foretold
 from kts.model.neighbours import Look, Neighbours
 from kts.model.plan import Plan
 from kts.model.provenance import canonical, material
@@ -130,6 +131,11 @@ class RunWriter:
         self._samples.append(samples)
         if self._samples.problem:
             self._note(self._samples.problem)
+
+    def foretold(self, told: Foretold) -> None:
+        """See Sink."""
+        if not self._closed:
+            self._info = msgspec.structs.replace(self._info, foretold=(*self._info.foretold, told))
 
     def look(self, look: Look) -> None:
         """See Sink."""

@@ -67,7 +67,7 @@ def main(env: Mapping[str, str], stop: StopRequest) -> int:
     from kts.k8s.pod import neighbours
     from kts.k8s.pod.door import MOST_LOOKS, Desk, serve
     from kts.model.neighbours import Look, Neighbours
-    from kts.stats import PrecisionRule
+    from kts.stats import Foretelling, PrecisionRule
     from kts.store import create
     from kts.telemetry.choice import make_sampler
     from kts.worker.environment import environment
@@ -123,6 +123,7 @@ def main(env: Mapping[str, str], stop: StopRequest) -> int:
             telemetry=telemetry,
             anew=is_classic(plan),
             looks=looks,
+            foreteller=Foretelling(),
         )
         desk.outcome = outcome
         _say(f"run {run}: {outcome.kind}{': ' + outcome.reason if outcome.reason else ''}")

@@ -1,0 +1,67 @@
+"""What would be enough for a run that cannot decide all in its time."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+from kts.model.plan import Plan
+
+MARGIN = 1.2
+"""By how much longer rounds may be than calibration makes believe; when some were measured, `MEASURED_MARGIN`."""
+MEASURED_MARGIN = 1.05
+
+
+def enough(
+    plan: Plan, seconds: Mapping[str, float], needed: Mapping[tuple[str, str], float], rounds: float, *, measured: bool
+) -> tuple[str, ...]:
+    """Ways to choose from; none where ``rounds`` are. ``seconds``: of a block, by condition; ``needed``: rounds until
+    all of a tenant in a condition is decided."""
+    if max(needed.values(), default=0.0) <= rounds:
+        return ()
+    margin = MEASURED_MARGIN if measured else MARGIN
+    ways = [_way(plan, sum(seconds.values()) * margin, needed)]
+    if len(plan.mixes) > 1 and not plan.subject:
+        house = plan.full_house
+        fewer = {name: s for name, s in seconds.items() if plan.condition(name).is_solo or name == house.name}
+        of_these = {place: count for place, count in needed.items() if place[1] in fewer}
+        other = _way(plan, sum(fewer.values()) * margin, of_these)
+        ways.append(f"`mixes: full` and {other}" if other else "`mixes: full` in the same time")
+    return tuple(way for way in ways if way)
+
+
+def _way(plan: Plan, round_s: float, needed: Mapping[tuple[str, str], float]) -> str:
+    """Empty where the plan's own limits are enough."""
+    most = max(needed.values())
+    if math.isinf(most):
+        return "longer blocks: fewer rounds, or more iterations or seconds of each tenant"
+    parts = []
+    times = 1.0
+    if plan.precision is not None:
+        if most > plan.max_rounds:
+            parts.append(f"`max_rounds: {_rounded_up(most)}`")
+    elif most > plan.rounds:
+        times, most = most / plan.rounds, plan.rounds
+        parts.append(_amounts(plan, needed))
+    total_s = most * times * round_s
+    if plan.max_seconds is not None and total_s > plan.max_seconds:
+        parts.append(f"--max-seconds {_rounded_up(total_s)}")
+    return " and ".join(parts)
+
+
+def _amounts(plan: Plan, needed: Mapping[tuple[str, str], float]) -> str:
+    """More of each tenant that has too few, where the number of rounds is fixed: then they are longer."""
+    wanted = []
+    for tenant in plan.tenants:
+        times = max((count for (name, _), count in needed.items() if name == tenant.name), default=0) / plan.rounds
+        if times > 1 and tenant.iterations is not None:
+            wanted.append(f"`iterations: {_rounded_up(tenant.iterations * times)}` for {tenant.name}")
+        elif times > 1 and tenant.seconds is not None:
+            wanted.append(f"`seconds: {_rounded_up(tenant.seconds * times)}` for {tenant.name}")
+    return ", ".join(wanted)
+
+
+def _rounded_up(value: float) -> int:
+    """To two digits."""
+    step = 10 ** max(0, math.floor(math.log10(max(value, 1))) - 1)
+    return int(math.ceil(value / step - 1e-9) * step)

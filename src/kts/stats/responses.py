@@ -1,0 +1,48 @@
+"""Responses that count, kept while a run goes on: by tenant and condition, 4 bytes each."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+import numpy as np
+
+from kts.model.records import Records
+from kts.model.run import BlockOutcome
+from kts.stats.block import Rows, joined, part_of
+from kts.stats.overlap import counted
+from kts.stats.sample import Blocks
+
+KEPT = 1 << 23
+"""Responses kept of one tenant in one condition, over all rounds that the plan allows: 32 MiB."""
+BLOCK_KEPT = 1 << 20
+"""The most of one block."""
+
+
+class Responses:
+    """``blocks``: by tenant and condition. Of blocks with more than `BLOCK_KEPT` iterations, or than lets ``rounds`` of
+    them fit into `KEPT`, the first ones, which give no narrower an interval. The running block takes 20 bytes each."""
+
+    def __init__(self, conditions: Collection[str], rounds: int) -> None:
+        self.blocks: dict[tuple[str, str], Blocks] = {}
+        self._conditions = conditions
+        self._most = max(1, min(BLOCK_KEPT, KEPT // rounds))
+        self._running: dict[str, list[Rows]] = {}
+
+    def take(self, tenant: str, records: Records) -> None:
+        """A chunk of the running block."""
+        parts = self._running.setdefault(tenant, [])
+        left = self._most - sum(len(part.service) for part in parts)
+        if left > 0 and len(records):
+            parts.append(part_of(records[:left], np.float32))
+
+    def end(self, outcome: BlockOutcome) -> bool:
+        """The running block ended; whether it counts."""
+        rows = {name: joined(parts) for name, parts in self._running.items() if parts}
+        self._running.clear()
+        if not outcome.valid or outcome.condition not in self._conditions:
+            return False
+        counts = counted(outcome, {name: row.span for name, row in rows.items()})
+        for name, row in rows.items():
+            if len(response := row.response[counts[name].keep]):
+                self.blocks.setdefault((name, outcome.condition), []).append((outcome.round, response))
+        return True
