@@ -67,15 +67,9 @@ class Trial(msgspec.Struct, frozen=True, kw_only=True):
 
 def lots(injections: Sequence[str], device: Device, trials: int, rng: random.Random) -> list[tuple[str, Victim]]:
     """What is done to whom: all as often, every fourth with nothing to claim; in random order."""
-    acts = [
-        (name, victim) for name in injections if INJECTIONS[name].right for victim in INJECTIONS[name].victims[device]
-    ]
-    idle = [
-        (name, victim)
-        for name in injections
-        if not INJECTIONS[name].right
-        for victim in INJECTIONS[name].victims[device]
-    ]
+    every = [(name, victim) for name in injections for victim in INJECTIONS[name].victims[device]]
+    acts = [one for one in every if INJECTIONS[one[0]].right]
+    idle = [one for one in every if not INJECTIONS[one[0]].right]
     clean = trials // CLEAN_EVERY if acts and idle else 0 if acts else trials
     drawn = [_nth(acts, i) for i in range(trials - clean)] + [_nth(idle, i) for i in range(clean)]
     rng.shuffle(drawn)
@@ -150,15 +144,11 @@ def account(trials: Sequence[Trial]) -> list[str]:
         these = [trial for trial in trials if trial.key.injection == name and trial.right is not None]
         wrong = sorted(trial.verdict.first or "none" for trial in these if trial.verdict and not trial.right)
         lines.append(f"| {name} | {len(these)} | {sum(bool(trial.right) for trial in these)} | {', '.join(wrong)} |")
-    for title, injected in (("cause", True), ("no cause", False)):
-        these = [
-            trial
-            for trial in trials
-            if trial.right is not None and bool(INJECTIONS[trial.key.injection].right) == injected
-        ]
-        if these:
-            share = sum(bool(trial.right) for trial in these) / len(these)
-            lines.append(f"{title}: {share:.1%} of {len(these)} right".replace("%", " %"))
+    for title, injected in (("the true cause first", True), ("no cause where there is none", False)):
+        these = [trial.right for trial in trials if bool(INJECTIONS[trial.key.injection].right) == injected]
+        told = [right for right in these if right is not None]
+        if told:
+            lines.append(f"{title}: {sum(told)} of {len(told)}, {sum(told) / len(told):.1%}".replace("%", " %"))
     return lines
 
 
@@ -178,7 +168,7 @@ def main(argv: Sequence[str] = ()) -> int:
     parser.add_argument("--again", type=Path, metavar="FOLDER", help="judge the runs there, and make none")
     parser.add_argument("--out", type=Path, metavar="FILE.json")
     options = parser.parse_args(argv)
-    os.nice(options.nice)
+    os.setpriority(os.PRIO_PROCESS, 0, options.nice)
     not_here: dict[str, str] = {}
     made = nullcontext(str(options.again or options.keep or "")) if options.again or options.keep else None
     with made or tempfile.TemporaryDirectory(prefix="kts-") as folder:
