@@ -56,6 +56,8 @@ class Sets:
         self.done: set[Work] = set()
         self.open: dict[int, list[tuple[Work, int, int, int]]] = defaultdict(list)
         self.waits: dict[int, int] = defaultdict(int)
+        self.waiting: dict[int, int] = defaultdict(int)
+        self.handed_end: dict[int, int] = defaultdict(int)
         self.itself: dict[int, bool] = defaultdict(bool)
         self.helped: dict[int, int] = defaultdict(int)
         self.found: list[tuple[int, ...]] = []
@@ -86,8 +88,9 @@ class Sets:
             self.reached[stream].add(work)
             launches, copies = kind in {Kind.LAUNCH, Kind.GRAPH}, kind is Kind.COPY
             self.open[thread].append((work, begin, launches, copies))
+            self.handed_end[thread] = end
             if flags & Flag.WAITED:
-                self.waited(thread, self.reached[stream] & (self.all_before(begin) | {work}), end, 1)
+                self.waited(thread, self.reached[stream] & (self.all_before(begin) | {work}), begin, end, kind)
         elif kind is Kind.RECORD:
             self.recorded[detail] = set(self.reached[stream])
         elif kind is Kind.STREAM_WAIT:
@@ -98,13 +101,17 @@ class Sets:
                 covered = set[Work]().union(*(r for s, r in self.reached.items() if s[0] == context))
             elif detail:
                 covered = self.recorded.get(detail, set())
-            self.waited(thread, covered & self.all_before(begin), end, kind is Kind.WAIT)
+            self.waited(thread, covered & self.all_before(begin), begin, end, kind)
 
-    def waited(self, thread: int, covered: set[Work], end: int, counts: int) -> None:
+    def waited(self, thread: int, covered: set[Work], begin: int, end: int, kind: Kind) -> None:
         self.done |= covered
         over = []
         if self.open[thread]:
-            self.waits[thread] += counts
+            self.waits[thread] += kind is not Kind.QUERY
+            if kind is not Kind.QUERY:
+                self.waiting[thread] += end - begin
+            elif all(work in self.done for work, *_ in self.open[thread]):
+                self.waiting[thread] += end - self.handed_end[thread]
             self.itself[thread], self.helped[thread] = True, 0
         for other in [thread, *(o for o in self.open if o != thread)]:
             works = self.open[other]
@@ -120,9 +127,11 @@ class Sets:
             whose = thread if thread in over else min(over, key=lambda other: self.open[other][0][1])
             waits = sum(self.waits[other] for other in over)
             launches, copies = sum(one[2] for one in works), sum(one[3] for one in works)
-            self.found.append((min(one[1] for one in works), end, whose, launches, copies, max(1, waits)))
+            first = min(one[1] for one in works)
+            waiting = min(self.waiting[thread] if whose == thread else end - begin, end - first)
+            self.found.append((first, end, whose, launches, copies, max(1, waits), waiting))
             for other in over:
-                self.open[other], self.waits[other] = [], 0
+                self.open[other], self.waits[other], self.waiting[other] = [], 0, 0
 
 
 @settings(max_examples=300, deadline=None)

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from kts.model.records import NOT_TOLD
 from kts.wire.appline import AppLine
 from kts.worker.tenants.hearing import _Candidate
 from kts.worker.tenants.sources import FromLines, FromRanges, FromTrips
@@ -42,6 +43,13 @@ def iterations(first: int, count: int, *, launches: int = 2) -> list[tuple[Kind,
     for begin in range(first, first + 10 * count, 10):
         calls += [(Kind.LAUNCH, begin, begin)] * launches + [(Kind.WAIT, begin + 1, begin + 8)]
     return calls
+
+
+@pytest.mark.parametrize(("wait", "ms"), [(Kind.WAIT, 7), (Kind.QUERY, 8)])
+def test_what_the_host_waited_is_told_of_each_iteration_however_it_waits(wait: Kind, ms: int) -> None:
+    """Else a program's own time, and a GPU that others have, could not be told apart."""
+    calls = [(wait if kind is Kind.WAIT else kind, begin, end) for kind, begin, end in iterations(10, 4)]
+    assert FromTrips(1).take([], [batch(calls)])["waited_ns"].tolist() == [ms * MS] * 4
 
 
 def test_a_round_trip_that_reaches_over_lost_calls_is_no_iteration() -> None:
@@ -84,6 +92,8 @@ def test_launches_of_a_line_are_those_of_its_time_and_none_where_some_are_lost()
     records = source.take(lines, [])
     assert records["launches"].tolist() == [2, 0, 0, 2]
     assert records["waits"].tolist() == [1, 0, 0, 1]
+    assert [waited > 0 for waited in records["waited_ns"]] == [True, False, False, True]
+    assert records["waited_ns"][1:3].tolist() == [NOT_TOLD, NOT_TOLD]
 
 
 def test_calls_are_counted_by_their_begin_and_the_oldest_are_not_guessed(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -95,6 +105,18 @@ def test_calls_are_counted_by_their_begin_and_the_oldest_are_not_guessed(monkeyp
     begins = np.array([0, 60, 70, 90]) * MS
     assert calls.within(begins, begins + 9 * MS)["launches"].tolist() == [0, 2, 2, 2]
     assert calls.within(begins, begins + 9 * MS)["waits"].tolist() == [0, 1, 1, 1]
+    assert calls.within(begins, begins + 9 * MS)["waited_ns"][0] == NOT_TOLD
+
+
+def test_where_several_threads_wait_their_waits_are_not_added_up() -> None:
+    """Else an iteration would be told to have waited for longer than it took, or to have computed nothing."""
+    calls = Calls()
+    events = batch(iterations(0, 2)).events
+    calls.add(events)
+    assert calls.within(np.array([0]), np.array([9 * MS]))["waited_ns"][0] > 0
+    events["thread"] += 1
+    calls.add(events)
+    assert calls.within(np.array([0]), np.array([9 * MS]))["waited_ns"][0] == NOT_TOLD
 
 
 def test_without_calls_lines_have_no_counts() -> None:

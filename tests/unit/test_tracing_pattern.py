@@ -19,7 +19,7 @@ def trips_of(launches: Sequence[int], pause_ns: Sequence[int] = (10,)) -> NDArra
     at = 0
     for k, count in enumerate(launches):
         at += pause_ns[k % len(pause_ns)]
-        trips[k] = (at, at + 100, 1, count, 0, 1)
+        trips[k] = (at, at + 100, 1, count, 0, 1, 50)
         at += 100
     return trips
 
@@ -122,6 +122,7 @@ def test_iterations_go_from_the_first_call_to_the_last_wait() -> None:
     assert whole["begin_ns"].tolist() == trips["begin_ns"][::2].tolist()
     assert whole["end_ns"].tolist() == trips["end_ns"][1::2].tolist()
     assert (whole["launches"].tolist(), whole["waits"].tolist()) == ([23] * 4, [2] * 4)
+    assert whole["waited_ns"].tolist() == [100] * 4
 
 
 @pytest.mark.parametrize("cut", range(9))

@@ -37,6 +37,10 @@ CPU_TIMES = ("cpu_ns", "cpu_wait_ns")
 """Optional columns: CPU time that the measuring thread used during the iteration, and its time ready but without a
 core; int64, `NOT_TOLD` where the kernel does not tell."""
 
+WAITED = "waited_ns"
+"""Optional column: how long the host waited for the device in the iteration, in calls that wait or ask; int64,
+`NOT_TOLD` where that was not seen. The rest of the service time it was busy, or held up, by itself."""
+
 MARK = "mark."
 """Optional columns: ``mark.first_token`` and the like, int64, CLOCK_MONOTONIC of a moment within the iteration."""
 
@@ -57,7 +61,7 @@ def record_dtype(optional: tuple[str, ...]) -> np.dtype[Any]:
     if len(optional) > MOST_OPTIONAL or len(set(optional)) < len(optional):
         raise ValueError(f"optional columns {', '.join(optional)}: over {MOST_OPTIONAL}, or one twice")
     for name in optional:
-        if name not in (*COUNTS, *CPU_TIMES) and not _MARK.fullmatch(name):
+        if name not in (*COUNTS, *CPU_TIMES, WAITED) and not _MARK.fullmatch(name):
             raise ValueError(f"{name!r} is no optional column of a record")
     return np.dtype([*RECORD.descr, *((name, _type_of(name)) for name in optional)]) if optional else RECORD
 

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from kts.model.records import COUNTS, RECORD, Records, joined, record_dtype
+from kts.model.records import COUNTS, RECORD, WAITED, Records, joined, record_dtype
 from kts.units import NS_PER_MS
 from kts.wire.appline import AppLine
 from kts.worker.clocks import epoch_offset_ns
@@ -65,7 +65,7 @@ class _Lost:
 def made_of(begin_ns: Any, end_ns: Any, device_ms: Any = math.nan, **counts: Any) -> Records:
     """Records of iterations from ``begin_ns`` to ``end_ns`` (CLOCK_MONOTONIC), sorted by these."""
     begin_ns = np.asarray(begin_ns, np.int64)
-    records = np.zeros(len(begin_ns), record_dtype(tuple(name for name in COUNTS if name in counts)))
+    records = np.zeros(len(begin_ns), record_dtype(tuple(name for name in (*COUNTS, WAITED) if name in counts)))
     records["due_ns"] = records["submit_ns"] = begin_ns
     records["retire_ns"], records["device_ms"] = end_ns, device_ms
     for name, values in counts.items():
@@ -272,5 +272,5 @@ class FromTrips:
 
 def _records(iterations: Sequence[Array]) -> Records:
     whole = np.concatenate([np.empty(0, TRIP), *iterations])
-    counts = {name: whole[name] for name in COUNTS}
+    counts = {name: whole[name] for name in (*COUNTS, WAITED)}
     return made_of(whole["begin_ns"], whole["end_ns"], **counts)

@@ -170,6 +170,6 @@ class Grouping:
 def _joined(trips: list[Array]) -> Array:
     joined = trips[-1].copy()
     joined["begin_ns"] = trips[0]["begin_ns"]
-    for name in ("launches", "copies", "waits"):
+    for name in ("launches", "copies", "waits", "waited_ns"):
         joined[name] = sum(int(trip[name]) for trip in trips)
     return joined

@@ -29,14 +29,15 @@ TRIP = np.dtype(
         ("launches", "<u4"),  # kernels and graphs
         ("copies", "<u4"),
         ("waits", "<u4"),  # at least 1, the last
+        ("waited_ns", "<i8"),  # in waits and in copies that wait; from the last work handed over to a query's "done"
     ]
 )
 
 Array = NDArray[np.void]
 
 _OWN_STREAM = 2
-_WAIT, _RECORD, _STREAM_WAIT = int(Kind.WAIT), int(Kind.RECORD), int(Kind.STREAM_WAIT)
-_WAITS = frozenset({_WAIT, int(Kind.QUERY)})
+_WAIT, _QUERY, _RECORD, _STREAM_WAIT = map(int, (Kind.WAIT, Kind.QUERY, Kind.RECORD, Kind.STREAM_WAIT))
+_WAITS = frozenset({_WAIT, _QUERY})
 _WAITED, _ALL, _LEGACY = int(Flag.WAITED), int(Flag.ALL), int(Flag.LEGACY)
 
 
@@ -99,7 +100,18 @@ class _Thread:
     """``last``: of its open round trip, the last work on each stream; empty where none is open. ``since``: how many
     waits of its own were over with that work still not done."""
 
-    __slots__ = ("begin_ns", "copies", "helped", "last", "launches", "since", "waits", "waits_itself")
+    __slots__ = (
+        "begin_ns",
+        "copies",
+        "handed_ns",
+        "helped",
+        "last",
+        "launches",
+        "since",
+        "waited_ns",
+        "waits",
+        "waits_itself",
+    )
 
     def __init__(self) -> None:
         self.waits_itself = False
@@ -112,6 +124,7 @@ class _Thread:
         self.last = {}
         self.since = {}
         self.begin_ns = self.launches = self.copies = self.waits = 0
+        self.handed_ns = self.waited_ns = 0
 
     def take(self, other: _Thread) -> None:
         """The other's round trip was part of this one."""
@@ -141,7 +154,7 @@ class Trips:
         self._busy: dict[_Stream, None] = {}
         self._recorded: dict[int, dict[_Stream, int]] = {}
         self._threads: dict[int, _Thread] = {}
-        self._found: list[tuple[int, int, int, int, int, int]] = []
+        self._found: list[tuple[int, int, int, int, int, int, int]] = []
 
     @property
     def waits(self) -> int:
@@ -192,6 +205,10 @@ class Trips:
             return trips
         trips["begin_ns"] = events["begin_ns"][firsts[(number - counts)[ended]]]
         trips["end_ns"] = events["end_ns"][ends[ended]]
+        last = firsts[number[ended] - 1]
+        asked = kind[ends[ended]] == _QUERY
+        since_ns = np.where(asked, events["end_ns"][last], events["begin_ns"][ends[ended]])
+        trips["waited_ns"] = trips["end_ns"] - since_ns
         trips["thread"], trips["waits"] = events["thread"][0], 1
         trips["launches"] = np.diff(np.cumsum(_LAUNCHES[kind])[ends], prepend=0)[ended]
         trips["copies"] = np.diff(np.cumsum(kind == int(Kind.COPY))[ends], prepend=0)[ended]
@@ -300,6 +317,7 @@ class Trips:
             thread.begin_ns = int(run.begins[0])
         thread.last[stream] = stream.handed
         thread.since.pop(stream, None)
+        thread.handed_ns = run.end_ns
         thread.launches += run.launches
         thread.copies += run.copies
 
@@ -322,8 +340,13 @@ class Trips:
     def _waited(self, thread: _Thread, run: _Run, waits: int) -> None:
         """A thread's wait is over: what was all done then is a round trip."""
         over: list[tuple[int, _Thread]] = []
+        took_ns = run.end_ns - int(run.begins[0])
         if thread.last:
             thread.waits += waits
+            if run.kind != _QUERY:
+                thread.waited_ns += took_ns
+            elif thread.all_done():
+                thread.waited_ns += run.end_ns - thread.handed_ns
             thread.waits_itself, thread.helped = True, 0
             if waits:
                 thread.forget()
@@ -340,7 +363,9 @@ class Trips:
             whose, first = over[0]
         else:
             return
-        self._found.append((first.begin_ns, run.end_ns, whose, first.launches, first.copies, first.waits or 1))
+        waited_ns = min(first.waited_ns if first is thread else took_ns, run.end_ns - first.begin_ns)
+        counts = first.launches, first.copies, first.waits or 1
+        self._found.append((first.begin_ns, run.end_ns, whose, *counts, waited_ns))
         first.clear()
 
     def _helpers(self, waiting: _Thread) -> list[tuple[int, _Thread]]:
