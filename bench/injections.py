@@ -145,8 +145,11 @@ def account(trials: Sequence[Trial]) -> list[str]:
         wrong = sorted(trial.verdict.first or "none" for trial in these if trial.verdict and not trial.right)
         lines.append(f"| {name} | {len(these)} | {sum(bool(trial.right) for trial in these)} | {', '.join(wrong)} |")
     for title, injected in (("the true cause first", True), ("no cause where there is none", False)):
-        these = [trial.right for trial in trials if bool(INJECTIONS[trial.key.injection].right) == injected]
-        told = [right for right in these if right is not None]
+        told = [
+            trial.right
+            for trial in trials
+            if trial.right is not None and bool(INJECTIONS[trial.key.injection].right) == injected
+        ]
         if told:
             lines.append(f"{title}: {sum(told)} of {len(told)}, {sum(told) / len(told):.1%}".replace("%", " %"))
     return lines

@@ -1,6 +1,6 @@
 """Launches of PyTorch and a wait, for ever: what tests/standin/program.c is to the stand-in of a GPU. NAME=VALUE:
-trips=4 launches, kernel_us=150 each, host_work=200 (thousand steps, as there), think_us=500 (sleep after each). With
-beat=FILE only while that is fresh."""
+trips=2,4 launches of each round trip, kernel_us=100 each, host_work=1000 (thousand steps before each trip, as there),
+think_us=500 (sleep after each iteration). With beat=FILE only while that is fresh."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ _FRESH_NS = 25_000_000
 
 def main() -> None:
     """Runs for ever."""
-    shape = {"trips": 4, "kernel_us": 150, "host_work": 200, "think_us": 500}
+    shape = {"kernel_us": 100, "host_work": 1000, "think_us": 500}
     words = dict(word.split("=", 1) for word in sys.argv[1:])
-    beat = words.pop("beat", "")
+    beat, trips = words.pop("beat", ""), [int(count) for count in words.pop("trips", "2,4").split(",")]
     shape |= {name: int(value) for name, value in words.items()}
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     torch.set_grad_enabled(False)
@@ -30,11 +30,12 @@ def main() -> None:
     while True:
         while beat and not fresh(Path(beat)):
             time.sleep(0.001)
-        for _ in range(shape["host_work"] * _STEPS):
-            pass
-        for _ in range(shape["trips"]):
-            data.mul_(1.0)
-        data[0].item()
+        for launches in trips:
+            for _ in range(shape["host_work"] * _STEPS):
+                pass
+            for _ in range(launches):
+                data.mul_(1.0)
+            data[0].item()
         if shape["think_us"]:
             time.sleep(shape["think_us"] / 1e6)
 
