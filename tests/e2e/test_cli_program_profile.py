@@ -67,3 +67,16 @@ def _beside_one_that_never_rests(them: Iterations, n: int = 2000) -> None:
     cycles = np.diff(done.submit_ms)
     assert np.median(cycles) == pytest.approx(np.median(expected), rel=0.01)
     assert np.mean(cycles) == pytest.approx(expected.mean(), rel=0.03)
+
+
+def test_threads_that_wait_each_for_itself_have_hosts_of_their_own(tmp_path: Path) -> None:
+    """Else one's wait stops the other's launches, and beside a neighbour each wait of either costs both a slice."""
+    made = profiled(tmp_path, 1.5, threads=2, trips="4", kernel_us=100, host_us=200, think_us=500)
+    assert len(made.threads) == 2, made.how
+    for thread in made.threads:
+        assert thread.process == 0
+        assert set(np.diff(thread.iterations.first).tolist()) == {4}
+        assert np.median(thread.iterations.busy_ms) == pytest.approx(4 * 0.1, rel=0.05)
+        assert np.median(thread.pause_ms) == pytest.approx(0.5, rel=0.5)
+    lanes = [set(thread.iterations.lane.tolist()) for thread in made.threads if thread.iterations.lane is not None]
+    assert lanes in ([{0}, {1}], [{1}, {0}])

@@ -286,12 +286,12 @@ def test_iterations_of_two_threads_are_made_of_the_calls_of_each() -> None:
     rows = rows[order]
     whose = owners([events], rows)
     assert whose is not None
-    assert whose.tolist() == np.repeat([7, 8], 20)[order].tolist()
+    assert whose.of.tolist() == np.repeat([7, 8], 20)[order].tolist()
     found = listed([events], rows, threads=whose)
     counts, offset, duration, wait, waited, _, lane = columns(found.launches)
     assert counts.tolist() == [3] * 40
     for number, one in enumerate(threads):
-        mine = np.repeat(whose == 7 + number, 3)
+        mine = np.repeat(whose.of == 7 + number, 3)
         assert offset[mine].tolist() == one.offset
         assert duration[mine].tolist() == one.duration
         assert np.where(wait == NO_WAIT, -1, waited)[mine].tolist() == one.waited
@@ -310,12 +310,18 @@ def test_a_thread_that_waits_for_itself_is_in_no_other_threads_iterations() -> N
     events, rows = events_of(threads), threads[0].records
     whose = owners([events], rows)
     assert whose is not None
+    assert whose.others == (8,)
     found = listed([events], rows, threads=whose)
     assert columns(found.launches)[0].tolist() == [3] * 20
     assert found.outside > 0.3
     helper = events.copy()
     helper = helper[~((helper["thread"] == 8) & (helper["kind"] == Kind.WAIT))]
     assert owners([helper], rows) is None, "who never waits works for whoever does"
+    ranges = np.zeros(len(rows), EVENT)
+    ranges["begin_ns"], ranges["end_ns"], ranges["kind"], ranges["thread"] = rows["submit_ns"], rows["retire_ns"], 9, 3
+    ranges["seq"] = np.arange(len(rows)) + 10**6
+    waited = events[(events["thread"] != 7) | (events["kind"] != Kind.WAIT)]
+    assert owners([np.concatenate([waited, ranges])], rows) is None, "a range may be the work of others"
 
 
 def test_threads_with_one_stream_have_one_lane() -> None:

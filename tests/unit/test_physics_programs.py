@@ -24,7 +24,7 @@ from kts.physics.values import EMPTY, Packed
 from kts.physics.values import packed as packed_columns
 from kts.wire.recording import Launches, Recording, Stretch, format_result, packed, parse_result, unpacked
 from kts.worker.tracing.layout import Flag, Kind
-from kts.worker.tracing.listed import listed
+from kts.worker.tracing.listed import Owners, listed
 
 GPU = DeviceInfo(kind="cuda", uuid="GPU-1", name="H", label="NVIDIA H", library="program")
 TENANT = Tenant(name="search", work=Program(command=("search",)))
@@ -138,7 +138,7 @@ def two_threads(seed: int, n: int, slowed: float = 1.0) -> tuple[Stretch, Launch
     rows = np.concatenate([one.records for one in made])
     order = np.argsort(rows["submit_ns"], kind="stable")
     whose = np.repeat([0, 1], n)[order]
-    found = listed([one.events for one in made], rows[order], usual_ns=1500, threads=(whose << 32) + 7)
+    found = listed([one.events for one in made], rows[order], usual_ns=1500, threads=Owners((whose << 32) + 7))
     return Stretch(records=rows[order].tobytes(), threads=packed(whose)), found.launches
 
 

@@ -22,7 +22,7 @@ from kts.worker.loop import LeftOut, Outlet
 from kts.worker.stretch import MOST, MOST_TRACED, KeepingOutlet, Stretches
 from kts.worker.tracing.kept import Kept
 from kts.worker.tracing.layout import Level
-from kts.worker.tracing.listed import Listing, ListingError, listed, owners
+from kts.worker.tracing.listed import Listing, ListingError, Owners, listed, owners
 from kts.worker.tracing.reader import Tracing
 
 TRACER = "tracer of its CUDA calls"
@@ -65,7 +65,7 @@ def record_program(program: Traced, info: DeviceInfo, stretches: Stretches) -> R
         whose = _Whose.of(calls, rows, kernels, traced)
         seen = listed(kernels.processes, traced, gaps=kernels.gaps, threads=whose.traced)
         chosen = _evenly(clock_ms(rows, "service"), seen.launches)
-        theirs = None if whose.plain is None else whose.plain[chosen]
+        theirs = None if whose.plain is None else whose.plain.only(chosen)
         host = listed(calls.processes, rows[chosen], gaps=calls.gaps, usual_ns=seen.usual_ns, threads=theirs)
     except ListingError as error:
         return replace(bare, note="; ".join(("the program's own iterations", str(error), *said)))
@@ -86,8 +86,8 @@ def record_program(program: Traced, info: DeviceInfo, stretches: Stretches) -> R
 class _Whose(NamedTuple):
     """Which thread makes each iteration of both stretches, as `owners` says; None where one thread makes all."""
 
-    plain: NDArray[np.int64] | None
-    traced: NDArray[np.int64] | None
+    plain: Owners | None
+    traced: Owners | None
 
     @classmethod
     def of(cls, calls: Kept, rows: Records, kernels: Kept, traced: Records) -> _Whose:
@@ -101,7 +101,7 @@ class _Whose(NamedTuple):
             return b"", b"", b""
         numbers: dict[tuple[tuple[int, int], int], int] = {}
         columns = []
-        for kept, whose in ((calls, self.plain), (kernels, self.traced)):
+        for kept, whose in ((calls, self.plain.of), (kernels, self.traced.of)):
             of = {
                 one: numbers.setdefault((kept.keys[one >> 32], one & 0xFFFFFFFF), len(numbers))
                 for one in np.unique(whose[whose >= 0]).tolist()

@@ -72,14 +72,14 @@ def listed(
     *,
     gaps: Sequence[tuple[int, int]] = (),
     usual_ns: int | None = None,
-    threads: Ints | None = None,
+    threads: Owners | None = None,
 ) -> Listing:
     """The iterations ``rows``, in order of submission, by the events (`EVENT`) of each process, in any order.
 
     ``gaps``: times in which events were lost, ns, from and to. ``usual_ns``: that of a stretch in which the GPU was
-    seen, where it was not in this one. ``threads``: which thread makes each iteration, as `owners` says, where several
-    do: iterations of one are made of its own calls. ListingError where no iteration is whole, or over 1 % of what the
-    GPU did has no call.
+    seen, where it was not in this one. ``threads``: who makes each iteration, as `owners` says, where it is not one for
+    all: iterations of one thread are made of its own calls. ListingError where no iteration is whole, or over 1 % of
+    what the GPU did has no call.
     """
     calls, did = _calls(processes), _did(processes)
     submit, retire = rows["submit_ns"].astype(np.int64), rows["retire_ns"].astype(np.int64)
@@ -87,7 +87,7 @@ def listed(
     seen = len(did.call) > 0
     lost = _overlap(submit, retire, gaps)
     if threads is not None:
-        lost |= threads < 0
+        lost |= threads.of < 0
     if usual_ns is None:
         usual_ns = did.usual_ns(calls, place)
     inside = np.zeros(len(calls), np.bool_)
@@ -127,12 +127,22 @@ def listed(
     return Listing(launches, begin_ns, usual_ns, int(lost.sum()), unfinished, empty, early, outside)
 
 
-def owners(processes: Sequence[Events], rows: Records) -> Ints | None:
-    """Which thread makes each of ``rows``: number of the process, shifted by 32 bits, and the thread; -1: not told.
-    None where that is not told of nearly all, or where all calls are of one thread's iterations.
+class Owners(NamedTuple):
+    """Threads, told as the number of their process, shifted by 32 bits, and their own. ``of``: which one makes each
+    iteration, -1: not told. ``others``: those that make none, launch, and wait for what they launched: no work of
+    theirs is another's."""
 
-    It is the thread whose wait, or whose range, ends the iteration; nothing tells of printed lines.
-    """
+    of: Ints
+    others: tuple[int, ...] = ()
+
+    def only(self, rows: Ints) -> Owners:
+        """Of these iterations."""
+        return self._replace(of=self.of[rows])
+
+
+def owners(processes: Sequence[Events], rows: Records) -> Owners | None:
+    """Which thread makes each of ``rows``: the one whose wait, or whose range, ends it; nothing tells of printed lines.
+    None where that is not told of nearly all, or where all calls are of one thread's iterations."""
     calls = _calls(processes)
     ends = calls[np.isin(calls["kind"], (*_WAITS, Kind.RANGE)) | (calls["flags"] & Flag.WAITED > 0)]
     ends = ends[np.argsort(ends["end_ns"], kind="stable")]
@@ -143,34 +153,33 @@ def owners(processes: Sequence[Events], rows: Records) -> Ints | None:
     found = np.where(ends["end_ns"][at] == retire, _thread(ends)[at], -1)
     if (found < 0).mean() > LOST:
         return None
+    others = () if (ends["kind"][at] == Kind.RANGE).any() else _on_their_own(calls, found)
     several = len(np.unique(found[found >= 0])) > 1
-    return found if several or _on_their_own(calls, _thread(calls), found) else None
+    return Owners(found, others) if several or others else None
 
 
-def _parties(calls: Events, submit: Ints, threads: Ints | None) -> list[tuple[Ints, Ints]]:
+def _parties(calls: Events, submit: Ints, threads: Owners | None) -> list[tuple[Ints, Ints]]:
     """Iterations of each thread that makes any, and the calls that may be of these: its own, and those of threads of
     its process that make none, if its iteration was the last to begin."""
     if threads is None:
         return [(np.arange(len(submit)), np.arange(len(calls)))]
-    whose = _thread(calls)
-    helps = ~np.isin(whose, [*threads, *_on_their_own(calls, whose, threads)])
-    for process in np.unique(threads >> 32).tolist():
-        there = np.flatnonzero(threads >> 32 == process)
+    whose, of = _thread(calls), threads.of
+    helps = ~np.isin(whose, [*of, *threads.others])
+    for process in np.unique(of[of >= 0] >> 32).tolist():
+        there = np.flatnonzero(of >> 32 == process)
         theirs = np.flatnonzero(helps & (calls["process"] == process))
         latest = np.searchsorted(submit[there], calls["begin_ns"][theirs], side="right") - 1
-        whose[theirs] = np.where(latest >= 0, threads[there][np.maximum(latest, 0)], -1)
-    each = np.unique(threads[threads >= 0]).tolist()
-    return [(np.flatnonzero(threads == one), np.flatnonzero(whose == one)) for one in each]
+        whose[theirs] = np.where(latest >= 0, of[there][np.maximum(latest, 0)], -1)
+    each = np.unique(of[of >= 0]).tolist()
+    return [(np.flatnonzero(of == one), np.flatnonzero(whose == one)) for one in each]
 
 
-def _on_their_own(calls: Events, whose: Ints, threads: Ints) -> list[int]:
-    """Threads that make no iterations, launch, and wait for what they launched: no work of theirs is another's. None,
-    where those that make iterations do not wait themselves."""
-    waits, launches = np.isin(calls["kind"], _WAITS), np.isin(calls["kind"], (Kind.LAUNCH, Kind.GRAPH))
-    if not np.isin(whose[waits], threads).any():
-        return []
-    others = np.unique(whose[launches & ~np.isin(whose, threads)]).tolist()
-    return [one for one in others if HELPED * (waits & (whose == one)).sum() > (launches & (whose == one)).sum()]
+def _on_their_own(calls: Events, owners: Ints) -> tuple[int, ...]:
+    """`Owners.others`."""
+    whose = _thread(calls)
+    waits, launches = calls["kind"] == Kind.WAIT, np.isin(calls["kind"], (Kind.LAUNCH, Kind.GRAPH))
+    others = np.unique(whose[launches & ~np.isin(whose, owners)]).tolist()
+    return tuple(one for one in others if HELPED * (waits & (whose == one)).sum() > (launches & (whose == one)).sum())
 
 
 class _Part(NamedTuple):
