@@ -74,7 +74,7 @@ def run(
     loaded, plan = planned(experiment, changes)
     if not sys.platform.startswith("linux"):
         raise SetupError(f"measuring needs Linux (this is {sys.platform}); reporting runs anywhere", "kts report DIR")
-    from kts.backends.local import LocalBackend  # needs Linux
+    from kts.backends.local import LocalBackend, placed  # needs Linux
 
     plan = resolved(plan)
     setting = Setting(
@@ -83,7 +83,7 @@ def run(
         plan=plan,
         text=loaded.text,
         mode=before(plan.device),
-        environment=environment(),
+        environment=environment() | {"kts_cores": ",".join(map(str, placed(plan).conductor))},
     )
     uuids = [gpu.uuid for gpu in cuda_devices()] if exporter and plan.device == "cuda" else []
     with exporter_here(exporter, uuids) as found:

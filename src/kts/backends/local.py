@@ -65,9 +65,8 @@ class LocalBackend:
 
     def start(self, plan: Plan, endpoint: Endpoint) -> None:
         """Starts one worker per tenant; returns at once. SetupError if that cannot be."""
-        cores = tuple(sorted(os.sched_getaffinity(0)))
         tenants = [tenant.name for tenant in plan.tenants]
-        self._placement = place(tenants, tenants_device(plan), cores, topology(cores))
+        self._placement = placed(plan)
         try:
             self._log_dir.mkdir(parents=True, exist_ok=True)
             for name in tenants:
@@ -144,6 +143,12 @@ class LocalBackend:
         for process in self._workers.values():
             if process.returncode is None:
                 _signal_group(process, number)
+
+
+def placed(plan: Plan) -> Placement:
+    """Who gets which of the cores that this process may run on. SetupError as of `tenants_device`."""
+    cores = tuple(sorted(os.sched_getaffinity(0)))
+    return place([tenant.name for tenant in plan.tenants], tenants_device(plan), cores, topology(cores))
 
 
 def tenants_device(plan: Plan) -> Literal["cuda", "cpu"]:

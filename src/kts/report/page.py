@@ -12,7 +12,12 @@ from kts.report import document as doc
 from kts.report import theme
 
 _ID = re.compile(r'(\bid="|url\(#|href="#)')
-_STYLES = {"name": ' class="text"', "subject": ' class="text"', "sentence": ' class="text sentence"'}
+_STYLES = {
+    "word": ' class="word"',
+    "name": ' class="text"',
+    "subject": ' class="text"',
+    "sentence": ' class="text sentence"',
+}
 _CLASSES: dict[doc.Tone, str] = {"badge": "device", "warning": "device not-gpu", "quiet": "muted"}
 
 

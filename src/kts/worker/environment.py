@@ -8,11 +8,13 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 LIBRARIES = {"numpy": ("numpy",), "torch": ("torch",), "cupy": ("cupy-cuda12x", "cupy-cuda13x", "cupy")}
-_GOVERNOR = Path("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor")
+_CPUS = Path("/sys/devices/system/cpu")
+_GOVERNOR = _CPUS / "cpu0" / "cpufreq" / "scaling_governor"
 
 
 def environment() -> dict[str, str]:
-    """Python, platform, kernel, CPU, load, governor, driver and library versions; empty values are left out."""
+    """Python, platform, kernel, CPU and its cores, load, governor, driver and library versions; empty values are left
+    out."""
     from kts.worker.detect import cpu_model, driver_version
 
     found = {
@@ -21,6 +23,7 @@ def environment() -> dict[str, str]:
         "kernel": platform.release(),
         "cpu_model": cpu_model(),
         "cpu_cores": str(len(usable_cores())),
+        "cpu_siblings": siblings(),
         "load_average": load_average(),
         "cpu_governor": governor(),
         "nvidia_driver": driver_version(),
@@ -34,6 +37,12 @@ def usable_cores() -> list[int]:
     if hasattr(os, "sched_getaffinity"):
         return sorted(os.sched_getaffinity(0))
     return list(range(os.cpu_count() or 1))
+
+
+def siblings(root: Path = _CPUS) -> str:
+    """The hardware threads of each physical core, as the kernel lists them: ``0,4 1,5``; empty where it does not."""
+    groups = {_read(path).strip() for path in root.glob("cpu[0-9]*/topology/thread_siblings_list")}
+    return " ".join(sorted(filter(None, groups)))
 
 
 def load_average() -> str:

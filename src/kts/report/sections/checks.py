@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from kts.model.checks import TITLES, Check, Outcome
-from kts.report import cells
 from kts.report import document as doc
 from kts.report.sections.report import Report
 
 WORDS: dict[Outcome, str] = {"passed": "passed", "failed": "failed", "not-applicable": "not applicable"}
-TONES: dict[Outcome, doc.Tone] = {"passed": "no-change", "failed": "worse", "not-applicable": "quiet"}
+TONES: dict[Outcome, doc.Tone] = {"passed": "", "failed": "strong", "not-applicable": "quiet"}
 NAMED = 4
 """Tenants whose figures stand in one cell."""
 _NOTE = (
@@ -31,16 +30,15 @@ def section(report: Report) -> Iterator[doc.Element]:
     yield doc.Table(
         columns=(
             doc.Column("check", "subject"),
-            doc.Column("outcome", "name"),
-            doc.Column("of", "name"),
+            doc.Column("outcome", "word"),
             doc.Column("figure", "sentence"),
-            doc.Column("means", "sentence"),
+            doc.Column("which means", "sentence"),
         ),
         groups=tuple(tuple(_rows(code, same)) for code, same in by_code.items()),
         media=doc.FILES,
     )
     yield doc.Table(
-        columns=(doc.Column("check", "subject"), doc.Column("outcome", "name"), doc.Column("said", "sentence")),
+        columns=(doc.Column("check", "subject"), doc.Column("outcome", "word"), doc.Column("said", "sentence")),
         groups=(tuple((_title(one.code), _outcome(one.outcome), one.text) for one in checks),),
         folded="Every check in words",
         media=doc.PAGE,
@@ -69,27 +67,26 @@ def _rows(code: str, checks: Sequence[Check]) -> Iterator[doc.Row]:
     """A row per failure, then one per other outcome, whose tenants stand together."""
     for one in checks:
         if one.outcome == "failed":
-            yield _title(code), _outcome("failed"), one.tenant or "the run", one.figure, _means(one)
-    for outcome in ("passed", "not-applicable"):
-        if same := [one for one in checks if one.outcome == outcome]:
-            yield _title(code), _outcome(outcome), *_together(same)
+            yield _title(code), _outcome("failed"), _figure(one), _means(one)
+    passed, other = ([one for one in checks if one.outcome == outcome] for outcome in ("passed", "not-applicable"))
+    if passed:
+        more = f" and {len(passed) - NAMED} more" if passed[NAMED:] else ""
+        cautions = " ".join(one.text for one in passed if one.caution)
+        yield _title(code), _outcome("passed"), ", ".join(map(_figure, passed[:NAMED])) + more, cautions
+    for reason in dict.fromkeys(one.text.removeprefix(f"{one.tenant}: ") for one in other):
+        yield _title(code), _outcome("not-applicable"), "", reason
 
 
-def _together(checks: Sequence[Check]) -> tuple[str, str, str]:
-    """(of whom, figures, what it means) of several checks of one outcome."""
-    whom = list(dict.fromkeys(one.tenant for one in checks))
-    more = f" and {len(whom) - NAMED} more" if whom[NAMED:] else ""
-    of = "the run" if whom == [""] else ", ".join(name or "the run" for name in whom[:NAMED]) + more
-    if checks[0].outcome == "not-applicable":
-        return of, checks[0].text.removeprefix(f"{checks[0].tenant}: "), ""
-    figures = ", ".join(f"{one.tenant} {one.figure}".strip() for one in checks[:NAMED])
-    return of, figures, " ".join(one.text for one in checks if one.caution)
+def _figure(one: Check) -> str:
+    return f"{one.tenant} {one.figure}".strip()
 
 
 def _means(one: Check) -> str:
     if one.lowers:
         return "lowers the verdict"
-    return "by how much a figure is off is not known" if one.off is None else f"off by up to {cells.percent(one.off)}"
+    if one.off is None:
+        return "by how much a figure is off is not known"
+    return f"off by up to {100 * one.off:.{0 if one.off > 0.0995 else 1}f} %"
 
 
 def _title(code: str) -> str:

@@ -36,7 +36,8 @@ def of_tenant(view: TenantView) -> Iterator[Check]:
     beside = [other for other, cores in others.items() if siblings(info, mine) & (cores - mine)]
     if not same and not beside:
         told = "" if others["kts"] else ", as far as it is recorded where kts ran"
-        text = f"{name}: nobody else of this run was on its core{'s' if len(mine) > 1 else ''} {shown}{told}."
+        nobody = "no part of kts" if on_core else "nobody else of this run"
+        text = f"{name}: {nobody} was on its core{'s' if len(mine) > 1 else ''} {shown}{told}."
         yield passed(CODE, shown, text, name)
         return
     waited = _waited(view.summary.activity or ())
