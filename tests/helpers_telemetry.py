@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 import ssl
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import pynvml
 
+from kts.model.run import DeviceInfo, WorkerInfo
 from kts.model.telemetry import Sample, SampleSeries, Scope
 
 UUID = "GPU-00000000-0000-0000-0000-000000000001"
@@ -36,6 +37,46 @@ class Clock:
         """Lets time pass; the time then."""
         self.ns += ns
         return self.ns
+
+
+class FakeMachine:
+    """Files of a machine with four hardware threads, 0 and 2 of one core, 1 and 3 of the other; all idle at first."""
+
+    BOOT = "a-start-of-a-kernel"
+
+    def __init__(self, folder: Path, siblings: bool = True) -> None:
+        self.proc, self.system = folder / "proc", folder / "cpu"
+        self.ticks = {core: [0] * 10 for core in range(4)}  # columns of /proc/stat, in 10 ms
+        for core in range(4):
+            (self.system / f"cpu{core}/topology").mkdir(parents=True)
+            (self.system / f"cpu{core}/cpufreq").mkdir()
+            together = f"{core % 2},{core % 2 + 2}" if siblings else f"{core}"
+            (self.system / f"cpu{core}/topology/thread_siblings_list").write_text(f"{together}\n")
+            (self.system / f"cpu{core}/cpufreq/scaling_cur_freq").write_text("2400000\n")
+        (self.proc / "sys/kernel/random").mkdir(parents=True)
+        (self.proc / "sys/kernel/random/boot_id").write_text(f"{self.BOOT}\n")
+        (self.proc / "pressure").mkdir()
+        self.pressure_us = 0
+        self.write()
+
+    def worker(self, tenant: str, cores: tuple[int, ...]) -> WorkerInfo:
+        """A tenant on this machine."""
+        device = DeviceInfo(kind="cpu", uuid="cpu", name="CPU", label="CPU", library="numpy")
+        return WorkerInfo(tenant=tenant, pid=1, hostname="h", device=device, cores=cores, boot_id=self.BOOT)
+
+    def idle(self, ns: int, cores: Iterable[int] = range(4), column: int = 3) -> None:
+        """Lets cores be idle for so long, or what another column tells."""
+        for core in cores:
+            self.ticks[core][column] += ns // (10 * MS)
+        self.write()
+
+    def write(self) -> None:
+        """As it is now."""
+        lines = [f"cpu{core} {' '.join(map(str, ticks))}" for core, ticks in self.ticks.items()]
+        (self.proc / "stat").write_text("\n".join(["cpu 1 1 1 1 1 1 1 1 0 0", *lines, "intr 1 2 3", ""]))
+        for what in ("cpu", "io", "memory"):
+            text = f"some avg10=0.00 avg60=0.00 avg300=0.00 total={self.pressure_us}\nfull avg10=0.00 total=0\n"
+            (self.proc / "pressure" / what).write_text(text)
 
 
 class FakeNvml:

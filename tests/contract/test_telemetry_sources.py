@@ -6,17 +6,21 @@ import gzip
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
-from tests.helpers_telemetry import MS, OTHER_UUID, UUID, Clock, FakeNvml, exporter, exporter_text
+from tests.helpers_telemetry import MS, OTHER_UUID, UUID, Clock, FakeMachine, FakeNvml, exporter, exporter_text
 
+from kts.telemetry.cores import CoresSource
 from kts.telemetry.dcgm import DcgmSource
 from kts.telemetry.gpm import GpmSource
+from kts.telemetry.host import HostSource
 from kts.telemetry.nvml import NvmlSource
 from kts.telemetry.processes import ProcessSource
 from kts.telemetry.schedstat import SchedstatSource
 from kts.telemetry.source import Source, SourceMissingError
-from kts.wire.messages import Heartbeat
+from kts.wire.messages import Heartbeat, HostCounters
 
 STEP_NS = 200 * MS
 
@@ -99,12 +103,40 @@ def _schedstat(_: ExitStack) -> Subject:
     return Subject(source, happen, lambda: 0, knows_devices=False)
 
 
+def _host(_: ExitStack) -> Subject:
+    clock = Clock()
+    source = HostSource()
+
+    def happen() -> None:
+        used_ns = clock.after(STEP_NS) // 4
+        for tenant in ("fft", "gemm"):
+            counters = {"running_threads": used_ns, "read_bytes_per_s": 3 * used_ns}
+            host = HostCounters(monotonic_ns=clock.ns, counters=counters, moments={"blocked_threads": 1.0})
+            source.heartbeat(tenant, Heartbeat(monotonic_ns=clock.ns, iterations=1, host=host))
+
+    return Subject(source, happen, lambda: 0, knows_devices=False)
+
+
+def _cores(stack: ExitStack) -> Subject:
+    clock = Clock()
+    machine = FakeMachine(Path(stack.enter_context(TemporaryDirectory())))
+    source = CoresSource(proc=machine.proc, system=machine.system, clock=clock)
+    for tenant, core in (("fft", 0), ("gemm", 1)):
+        source.worker(machine.worker(tenant, (core,)))
+
+    def happen() -> None:
+        clock.after(STEP_NS)
+        machine.idle(STEP_NS // 4)
+
+    return Subject(source, happen, lambda: 0, knows_devices=False)
+
+
 def _ignore(_: object) -> None:
     pass
 
 
 @pytest.fixture(
-    params=[_nvml, _gpm, _processes, _dcgm, _dcgm_through_a_relay, _schedstat],
+    params=[_nvml, _gpm, _processes, _dcgm, _dcgm_through_a_relay, _schedstat, _host, _cores],
     ids=lambda make: make.__name__.lstrip("_"),
 )
 def subject(request: pytest.FixtureRequest) -> Iterator[Subject]:
@@ -134,7 +166,7 @@ def test_samples_are_of_what_was_promised_and_of_whom_they_say(subject: Subject)
     assert found
     for sample in found:
         assert sample.source == subject.source.name
-        assert sample.metric.rsplit("_", 1)[1] in {"ratio", "mhz", "w"}
+        assert sample.metric.rsplit("_", 1)[1] in {"ratio", "mhz", "w", "threads", "cores", "s"}
         assert sample.subject == UUID if sample.scope == "device" else sample.subject in {"fft", "gemm"}
         assert sample.value >= 0
         assert sample.metric.endswith("_ratio") <= (sample.value <= 1)

@@ -6,8 +6,12 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from tests.helpers_cli import kts
+
+from kts.model.records import optional_columns
+from kts.store import open_run
 
 pytestmark = [pytest.mark.e2e, pytest.mark.alone]
 
@@ -66,6 +70,18 @@ def test_tenants_that_never_sleep_wait_for_each_other_and_the_report_says_so(tmp
     assert (tmp_path / "out" / "telemetry.parquet").exists()
     assert (tmp_path / "out" / "plots" / "activity.png").exists()
     assert not (tmp_path / "out" / "telemetry.journal").exists()
+    run = open_run(tmp_path / "out")
+    for block in run.info.blocks:
+        for tenant in block.counts:
+            records = run.records(tenant, block.index)
+            spent_ns = records["cpu_ns"] + records["cpu_wait_ns"]
+            left_ns = records["retire_ns"] - records["submit_ns"] - spent_ns
+            assert left_ns.min() >= 0
+            assert np.median(left_ns) < 100_000  # a thread that never sleeps runs or waits
+    for tenant in summary["tenants"].values():
+        activity = {one["metric"]: one["shared"]["block_mean"] for one in tenant["activity"]}
+        assert activity["running_threads"] == pytest.approx(activity["cpu_run_ratio"], abs=0.05)
+        assert activity["others_cores"] == pytest.approx(activity["busy_cores"] - activity["running_threads"], abs=0.15)
 
 
 def test_without_telemetry_there_is_none(tmp_path: Path) -> None:
@@ -79,6 +95,7 @@ def test_without_telemetry_there_is_none(tmp_path: Path) -> None:
     assert "telemetry" not in summary
     assert all("activity" not in tenant for tenant in summary["tenants"].values())
     assert not list((tmp_path / "out").glob("telemetry*"))
+    assert optional_columns(open_run(tmp_path / "out").records("fft", 0).dtype) == ()
 
 
 def test_a_program_in_processes_of_its_own_has_no_schedstat_of_its_worker(tmp_path: Path) -> None:
@@ -92,5 +109,7 @@ def test_a_program_in_processes_of_its_own_has_no_schedstat_of_its_worker(tmp_pa
     done = kts("run", "own.yaml", "--out", "out", "--device", "cpu", "--json", "--no-figures", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     summary = json.loads(done.stdout)
-    assert summary["tenants"]["mine"]["activity"] == []
+    activity = {one["metric"]: one for one in summary["tenants"]["mine"]["activity"]}
+    assert not activity.keys() & {"cpu_run_ratio", "cpu_wait_ratio"}
+    assert activity["running_threads"]["solo"]["block_mean"] < 0.5
     assert summary["tenants"]["fft"]["activity"]

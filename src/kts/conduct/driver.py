@@ -68,7 +68,15 @@ def conduct(
     """
     keeper = Keeper(sink, rule, foreteller)
     token = token or secrets.token_urlsafe(32)
-    machine = Machine(plan, token=token, asks=rule is not None, now_ns=time.monotonic_ns(), limits=limits, anew=anew)
+    machine = Machine(
+        plan,
+        token=token,
+        asks=rule is not None,
+        now_ns=time.monotonic_ns(),
+        limits=limits,
+        anew=anew,
+        telemetry=telemetry is not None,
+    )
     driver = _Driver(machine, backend, keeper, watcher, telemetry=telemetry, stop=stop, looks=looks)
     outcome = _BROKEN
     try:

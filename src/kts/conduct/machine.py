@@ -52,16 +52,25 @@ UNKNOWN_CYCLE_MS = 100.0
 
 
 class Machine:
-    """One run. ``asks``: there is a stop rule to ask. ``anew``: workers come anew for each block. ``outcome`` is None
-    until the run is over."""
+    """One run. ``asks``: there is a stop rule to ask. ``anew``: workers come anew for each block. ``telemetry``: they
+    tell what their hosts do. ``outcome`` is None until the run is over."""
 
     def __init__(
-        self, plan: Plan, *, token: str, asks: bool, now_ns: int, limits: Limits | None = None, anew: bool = False
+        self,
+        plan: Plan,
+        *,
+        token: str,
+        asks: bool,
+        now_ns: int,
+        limits: Limits | None = None,
+        anew: bool = False,
+        telemetry: bool = True,
     ) -> None:
         self.plan = plan
         self.outcome: Outcome | None = None
         self._limits = limits or Limits()
         self._asks = asks
+        self._telemetry = telemetry
         self._roster = Roster(plan, token, self._limits)
         self._course: Course | None = None
         self._running: RunningBlock | None = None
@@ -261,7 +270,14 @@ class Machine:
         for name, quota in block.quotas.items():
             seed = block_seed(self.plan, block, name)
             first = start_ns + first_ns[name]
-            start = msg.Start(block=block.index, start_ns=start_ns, first_ns=first, quota=quota, seed=seed)
+            start = msg.Start(
+                block=block.index,
+                start_ns=start_ns,
+                first_ns=first,
+                quota=quota,
+                seed=seed,
+                telemetry=self._telemetry,
+            )
             self._send(name, start)
         self._log("block-started", block=block.index, round=block.round, condition=block.condition, start_ns=start_ns)
 

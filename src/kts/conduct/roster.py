@@ -69,6 +69,7 @@ class Seat:
             cores=self.opened.cores,
             gpus=self.opened.gpus,
             cpu_limit=self.opened.cpu_limit,
+            boot_id=self.opened.boot_id,
             solo_ms=self.solo_ms,
             sharing=self.ready.sharing if self.ready else (),
             settled=self.ready.settled if self.ready else None,

@@ -82,6 +82,7 @@ class WorkerInfo(msgspec.Struct, frozen=True, kw_only=True):
     sharing: tuple[Evidence, ...] = ()  # what it saw of how its device is shared, once it had computed
     cpu_limit: float | None = None  # CPUs that its cgroup lets it use; None: no limit, or not told
     settled: Settled | None = None  # None: it has no iterations, or nobody looked
+    boot_id: str = ""  # of the kernel it runs on: whoever has the same is on the same machine
     id: str = ""
 
     def __post_init__(self) -> None:

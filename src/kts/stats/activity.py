@@ -37,7 +37,8 @@ PREFERENCE: dict[ActivityRole, tuple[tuple[str, str], ...]] = {
 }
 """Per role (source, metric), the best first. NVML's are neither SM nor DRAM activity: last, under their own names."""
 
-_UNITS = {"ratio": "ratio", "mhz": "MHz", "w": "W"}
+_UNITS = {"ratio": "ratio", "mhz": "MHz", "w": "W", "threads": "threads", "cores": "cores", "s": "B/s"}
+"""By the last word of a metric's name; ``bytes_per_s`` are the only ones per second."""
 
 Times = NDArray[np.int64]
 

@@ -1,8 +1,8 @@
 """Polls the sources ten times a second, and never disturbs the run.
 
-One thread polls what is on this machine, another one what is asked over a network: a slow answer there must not thin
-out the samples here. They are started by the conductor's, whose cores they inherit: those that no tenant has. A source
-that fails is named and dropped, the others go on.
+One thread polls what is here of the device, one what is here of the cores, another one what is asked over a network: a
+slow answer there must not thin out the samples here. They are started by the conductor's, whose cores they inherit:
+those that no tenant has. A source that fails is named and dropped, the others go on.
 """
 
 from __future__ import annotations
@@ -18,6 +18,8 @@ import msgspec
 
 from kts.model.run import WorkerInfo
 from kts.model.telemetry import Sample, SourceState
+from kts.telemetry.cores import CoresSource
+from kts.telemetry.host import HostSource
 from kts.telemetry.schedstat import SchedstatSource
 from kts.telemetry.source import Source, SourceMissingError
 from kts.telemetry.strangers import Strangers
@@ -25,6 +27,7 @@ from kts.units import NS_PER_MS, NS_PER_S, NS_PER_US
 from kts.wire.messages import Heartbeat
 
 PERIOD_NS = 100 * NS_PER_MS
+CORES_PERIOD_NS = 50 * NS_PER_MS
 JOIN_S = 2.0
 MOST_UNDRAINED = 200_000
 """Samples kept for a driver that does not come for them; then the newest are dropped."""
@@ -67,12 +70,18 @@ class Sampler:
         self._over = threading.Event()
         self._threads: dict[threading.Thread, list[str]] = {}  # to the names of its sources
         self._schedstat = SchedstatSource()
+        self._cores = CoresSource()
+        self._host = HostSource(self._cores.busy_cores)
+        self._of_device = False
         self._closed = False
 
     def worker(self, info: WorkerInfo) -> None:
         """See Telemetry."""
         if self._closed:
             return
+        self._cores.worker(info)
+        if not self._threads:
+            self._begin("telemetry-cores", "", [self._cores], CORES_PERIOD_NS)
         with self._lock:
             if info.hostname != socket.gethostname():
                 self._hosts[info.hostname] = info.tenant
@@ -83,7 +92,8 @@ class Sampler:
             return
         if info.device.uuid not in self._uuids:
             self._uuids.append(info.device.uuid)
-        if not self._threads:
+        if not self._of_device:
+            self._of_device = True
             self._start(info.device.uuid)
         if self._strangers is not None:
             self._strangers.worker(info)
@@ -91,17 +101,19 @@ class Sampler:
     def heartbeat(self, tenant: str, beat: Heartbeat) -> None:
         """See Telemetry."""
         self._schedstat.heartbeat(tenant, beat)
+        self._host.heartbeat(tenant, beat)
 
     def block_over(self) -> None:
         """See Telemetry."""
         self._schedstat.block_over()
+        self._host.block_over()
 
     def drain(self) -> tuple[list[SourceState], list[Sample]]:
         """See Telemetry."""
         with self._lock:
             states, self._states = self._states, []
             samples, self._samples = self._samples, []
-        return states, samples + self._schedstat.sample()
+        return states, samples + self._schedstat.sample() + self._host.sample()
 
     def close(self) -> None:
         """See Telemetry. Sources that were never begun are named, too."""
@@ -111,15 +123,17 @@ class Sampler:
         self._over.set()
         if self._strangers is not None:
             self._strangers.close()
-        if self._threads:
-            self._join()
-        else:
+        self._join()
+        if not self._of_device:
             where = ", ".join(sorted(self._others))
             why = f"the tenants are on {where}" if where else "no tenant opened its device"
             for source in self._make(Tenants()):
                 self._tell(SourceState(source=source.name, missing=why))
-        self._tell(self._schedstat.state())
-        self._schedstat.close()
+        for told in (self._schedstat, self._host):
+            self._tell(told.state())
+            told.close()
+        if not self._threads:
+            self._tell(self._cores.state())
 
     def _tell(self, state: SourceState) -> None:
         with self._lock:
@@ -138,9 +152,12 @@ class Sampler:
         sources = self._make(Tenants(self._tenants, self._tenant_hosts))
         for name, remote in (("telemetry", False), ("telemetry-remote", True)):
             if of := [source for source in sources if source.remote == remote]:
-                thread = threading.Thread(target=self._run, args=(uuid, of), name=name, daemon=True)
-                self._threads[thread] = [source.name for source in of]
-                thread.start()
+                self._begin(name, uuid, of, self._period_ns)
+
+    def _begin(self, name: str, uuid: str, sources: Sequence[Source], period_ns: int) -> None:
+        thread = threading.Thread(target=self._run, args=(uuid, sources, period_ns), name=name, daemon=True)
+        self._threads[thread] = [source.name for source in sources]
+        thread.start()
 
     def _join(self) -> None:
         """Waits for the threads; a source that hangs is left where it is, and named."""
@@ -151,7 +168,7 @@ class Sampler:
                 for name in names:
                     self._tell(SourceState(source=name, missing="it did not answer any more when the run ended"))
 
-    def _run(self, uuid: str, sources: Sequence[Source]) -> None:
+    def _run(self, uuid: str, sources: Sequence[Source], period_ns: int) -> None:
         """A thread. Whatever a source does, the run goes on."""
         round_robin = Polling(sources, uuid, self._clock)
         for state in round_robin.open():
@@ -163,9 +180,9 @@ class Sampler:
                 self._states += states
                 self._samples += samples[: MOST_UNDRAINED - len(self._samples)]
             now_ns = self._clock()
-            next_ns += self._period_ns * max(1, -((next_ns - now_ns) // self._period_ns))  # what was missed is missed
+            next_ns += period_ns * max(1, -((next_ns - now_ns) // period_ns))  # what was missed is missed
         for state in round_robin.close():
-            several = f"of {uuid} only: the tenants are on several GPUs" if len(self._uuids) > 1 else ""
+            several = f"of {uuid} only: the tenants are on several GPUs" if uuid and len(self._uuids) > 1 else ""
             self._tell(msgspec.structs.replace(state, note="; ".join(filter(None, (state.note, several)))))
 
 

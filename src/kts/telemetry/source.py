@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Protocol
 
 from kts.model.telemetry import Sample, Scope, SourceState
 
-MOST = {"_ratio": 1.0, "_mhz": 20_000.0, "_w": 20_000.0, "_c": 200.0, "": 1e15}
+MOST = {"_ratio": 1.0, "_mhz": 20_000.0, "_w": 20_000.0, "_c": 200.0, "_threads": 1e6, "_cores": 1e5, "": 1e15}
 """By the unit in a metric's name: no device shows more."""
 SLIGHTLY_ABOVE_ONE = 1.005
 
@@ -70,6 +70,13 @@ def samples_at(
         for metric, given in values.items()
         if (value := plausible(metric, given)) is not None
     ]
+
+
+def by_tenant(words: Mapping[str, Collection[str]], tenants: Collection[str]) -> str:
+    """What is so of which tenants, in one line; of all ``tenants``: without their names."""
+    return "; ".join(
+        what if len(of) == len(tenants) else f"{', '.join(sorted(of))}: {what}" for what, of in sorted(words.items())
+    )
 
 
 def plausible(metric: str, value: float) -> float | None:

@@ -32,7 +32,7 @@ from kts.model.mode import Evidence
 from kts.model.plan import DeviceChoice, Quota, Tenant
 from kts.model.run import ClockPair, DeviceInfo, Settled
 
-PROTOCOL = 6
+PROTOCOL = 7
 
 FailureKind = Literal["setup", "out-of-memory", "device-lost", "program", "internal"]
 
@@ -59,12 +59,13 @@ class Hello(Message, frozen=True, kw_only=True):
 
 class Opened(Message, frozen=True, kw_only=True):
     """The device is open. ``cores``: the CPU cores its tenant may run on. ``gpus``: UUIDs that NVML shows here.
-    ``cpu_limit``: CPUs that its cgroup lets it use, where that is limited."""
+    ``cpu_limit``: CPUs that its cgroup lets it use, where that is limited. ``boot_id``: of the kernel it runs on."""
 
     device: DeviceInfo
     cores: tuple[int, ...]
     gpus: tuple[str, ...] = ()
     cpu_limit: float | None = None
+    boot_id: str = ""
 
 
 SILENT = "no KTS_APP line came from it, and no round trip to a GPU was seen, before it was to be ready"
@@ -111,17 +112,32 @@ class Chunk(Message, frozen=True, kw_only=True):
     optional: tuple[str, ...] = ()
 
 
+class HostCounters(msgspec.Struct, frozen=True, kw_only=True):
+    """What the host did with a tenant's processes: `kts.worker.host` reads it, `kts.telemetry.host` makes samples.
+
+    ``counters``: by the name of the metric that two of them make; ns, those of ``_per_s`` what their name says.
+    ``moments``: as they were then. ``untold``: metrics that are missing, or not what they should be, and why; only with
+    the first reading.
+    """
+
+    monotonic_ns: int
+    counters: dict[str, int]
+    moments: dict[str, float] = {}
+    untold: dict[str, str] = {}
+
+
 class Heartbeat(Message, frozen=True, kw_only=True):
     """Still making progress: ``iterations`` finished in the current block (0 while idle).
 
     ``run_ns``, ``wait_ns``: what the kernel's scheduler says the measuring thread ran and waited for a core since
-    it began (schedstat); None where it does not tell, or was not asked to.
+    it began (schedstat); None where it does not tell, or was not asked to. ``host``: not in all heartbeats.
     """
 
     monotonic_ns: int
     iterations: int
     run_ns: int | None = None
     wait_ns: int | None = None
+    host: HostCounters | None = None
 
 
 class QuotaReached(Message, frozen=True, kw_only=True):
@@ -184,7 +200,7 @@ class Start(Message, frozen=True, kw_only=True):
     """Run a block. Its window opens at ``start_ns`` (CLOCK_MONOTONIC); a tenant that paces itself submits its first
     iteration at ``first_ns``, before or after that, so that its phase is stationary.
 
-    ``seed`` seeds the think times of this block.
+    ``seed`` seeds the think times of this block. ``telemetry``: whether the worker tells what its host did meanwhile.
     """
 
     block: int
@@ -192,6 +208,7 @@ class Start(Message, frozen=True, kw_only=True):
     first_ns: int
     quota: Quota
     seed: int
+    telemetry: bool = True
 
 
 class Stop(Message, frozen=True, kw_only=True):

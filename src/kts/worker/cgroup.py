@@ -24,6 +24,28 @@ def cpu_limit(proc: Path = _PROC, root: Path = _ROOT) -> float | None:
     return min(limits, default=None)
 
 
+def limited_by(proc: Path, root: Path = _ROOT) -> Path | None:
+    """The innermost cgroup that limits the CPUs of the process whose ``cgroup`` file ``proc`` is; None where none that
+    shows here does."""
+    for place in _places("cpu", proc, root):
+        quota = _read(place / "cpu.max").split()[:1] or _read(place / "cpu.cfs_quota_us").split()
+        if quota and quota[0].isdecimal():
+            return place
+    return None
+
+
+def own_group(proc: Path, root: Path = _ROOT) -> Path | None:
+    """The cgroup of version 2 of the process whose ``cgroup`` file ``proc`` is; None for the root of a machine, which
+    tells of everybody, and where it does not show here."""
+    for line in _read(proc).splitlines():
+        if line.startswith("0::"):
+            for base in (root / "unified", root):
+                place = base / line[3:].strip("/")
+                if (place / "cgroup.events").is_file():  # all have it but the machine's root
+                    return place
+    return None
+
+
 def memory_limit(proc: Path = _PROC, root: Path = _ROOT) -> int | None:
     """Bytes that it may use; None without a limit."""
     texts = [

@@ -23,6 +23,7 @@ from kts.wire.messages import (
     encode,
 )
 from kts.worker.clocks import scheduled_ns
+from kts.worker.host import HostReader
 from kts.worker.loop import HEARTBEAT_NS, Every
 
 _CONNECT_S = 10.0
@@ -126,16 +127,17 @@ class BlockOutlet:
     """A block's `kts.worker.loop.Outlet` on a link: numbers the chunks and counts the records.
 
     ``closed_ns``: when this tenant's window may close; 0 before its quota is reached. ``schedstat``: heartbeats tell
-    what the scheduler says of the thread that sends them.
+    what the scheduler says of the thread that sends them. ``host``: they tell what it reads, too.
     """
 
-    def __init__(self, link: Link, block: int, *, schedstat: bool = True) -> None:
+    def __init__(self, link: Link, block: int, *, schedstat: bool = True, host: HostReader | None = None) -> None:
         self.chunks = 0
         self.count = 0
         self.closed_ns = 0
         self._link = link
         self._block = block
         self._schedstat = schedstat
+        self._host = host
 
     def records(self, records: Records) -> None:
         """Sends one chunk."""
@@ -146,7 +148,10 @@ class BlockOutlet:
     def heartbeat(self, now_ns: int, iterations: int) -> None:
         """Sends a heartbeat."""
         run_ns, wait_ns = scheduled_ns() if self._schedstat else (None, None)
-        self._link.send(Heartbeat(monotonic_ns=now_ns, iterations=iterations, run_ns=run_ns, wait_ns=wait_ns))
+        host = self._host.read() if self._host is not None and self._host.due() else None
+        self._link.send(
+            Heartbeat(monotonic_ns=now_ns, iterations=iterations, run_ns=run_ns, wait_ns=wait_ns, host=host)
+        )
 
     def quota_reached(self, at_ns: int) -> None:
         """Sends QuotaReached."""

@@ -30,6 +30,7 @@ from kts.worker.cgroup import cpu_limit
 from kts.worker.clocks import clock_pair
 from kts.worker.detect import visible_gpus
 from kts.worker.failures import BesideError, failed
+from kts.worker.host import HostReader, boot_id
 from kts.worker.link import BlockOutlet, Link, LinkLostError
 from kts.worker.loop import exempt_from_collection
 from kts.worker.printed import Printed, printed_for
@@ -122,27 +123,29 @@ def _attend(
 def _serve(link: Link, runner: Runner, tenant: Tenant, printed: Printed | None) -> None:
     cores = tuple(sorted(os.sched_getaffinity(0)))  # the tenant's; the worker of a program leaves them
     info = runner.open()
-    link.send(Opened(device=info, cores=cores, gpus=_gpus(tenant.work, info), cpu_limit=cpu_limit()))
-    while True:
-        match link.receive(_IDLE_S):
-            case None:
-                link.pulse()
-            case Finish():
-                if printed is not None:
-                    printed.end()
-                return
-            case Stop():
-                pass  # of a block that is over
-            case Calibrate():
-                ready = runner.calibrate(link.pulse)
-                if printed is not None:
-                    printed.begin(info, ready)
-                exempt_from_collection()
-                link.send(msgspec.structs.replace(ready, sharing=seen_from(tenant.name, info)))
-            case Start() as start:
-                link.send(_block(link, runner, start, printed, in_thread=tenant.work.in_thread))
-            case unexpected:
-                raise DataError(f"the conductor sent {type(unexpected).__name__} after Welcome")
+    gpus = _gpus(tenant.work, info)
+    link.send(Opened(device=info, cores=cores, gpus=gpus, cpu_limit=cpu_limit(), boot_id=boot_id()))
+    with contextlib.closing(HostReader(own=tenant.work.in_thread)) as host:
+        while True:
+            match link.receive(_IDLE_S):
+                case None:
+                    link.pulse()
+                case Finish():
+                    if printed is not None:
+                        printed.end()
+                    return
+                case Stop():
+                    pass  # of a block that is over
+                case Calibrate():
+                    ready = runner.calibrate(link.pulse)
+                    if printed is not None:
+                        printed.begin(info, ready)
+                    exempt_from_collection()
+                    link.send(msgspec.structs.replace(ready, sharing=seen_from(tenant.name, info)))
+                case Start() as start:
+                    link.send(_block(link, runner, start, printed, host, in_thread=tenant.work.in_thread))
+                case unexpected:
+                    raise DataError(f"the conductor sent {type(unexpected).__name__} after Welcome")
 
 
 def _gpus(work: Work, info: DeviceInfo) -> tuple[str, ...]:
@@ -150,9 +153,11 @@ def _gpus(work: Work, info: DeviceInfo) -> tuple[str, ...]:
     return (info.uuid,) if work.image and info.kind == "cuda" else visible_gpus()
 
 
-def _block(link: Link, runner: Runner, start: Start, printed: Printed | None, *, in_thread: bool) -> BlockDone:
+def _block(
+    link: Link, runner: Runner, start: Start, printed: Printed | None, host: HostReader, *, in_thread: bool
+) -> BlockDone:
     before = clock_pair()
-    outlet = BlockOutlet(link, start.block, schedstat=in_thread)
+    outlet = BlockOutlet(link, start.block, schedstat=in_thread, host=host if start.telemetry else None)
     left = runner.run(start, outlet if printed is None else printed.beside(outlet))
     return BlockDone(
         block=start.block,

@@ -76,6 +76,7 @@ class Stretches:
             first_ns=start_ns,
             quota=Quota(iterations=most, linger=False),
             seed=(self.tenant.seed + number) % 2**63,
+            telemetry=False,
         )
 
     def whole(self, outlet: KeepingOutlet) -> Records:

@@ -33,6 +33,8 @@ _SOURCES = {
     "nvml": "NVML",
     "nvml-process": "NVML per process",
     "schedstat": "schedstat",
+    "host": "host",
+    "cores": "CPU cores",
 }
 
 

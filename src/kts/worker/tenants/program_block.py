@@ -8,14 +8,16 @@ import numpy as np
 
 from kts.arrivals import Closed
 from kts.model.records import Records, joined
-from kts.units import NS_PER_S, s_to_ns
+from kts.units import NS_PER_MS, NS_PER_S, s_to_ns
 from kts.wire.framing import CHUNK_RECORDS
 from kts.wire.messages import Start
-from kts.worker.loop import FLUSH_NS, HEARTBEAT_NS, Counting, Every, LeftOut, Outlet
+from kts.worker.loop import FLUSH_NS, Counting, Every, LeftOut, Outlet
 from kts.worker.tenants.hearing import Hearing
 from kts.worker.tenants.own_program import OwnProgram
 
 LISTEN_S = 0.02
+BEAT_NS = 50 * NS_PER_MS
+"""Between heartbeats: the worker of a program has its time for telling what the host does with it."""
 
 
 class ProgramBlock:
@@ -38,7 +40,7 @@ class ProgramBlock:
         self._sent = self._sent_ns = self._retired_ns = self._longest_ns = 0
         self._overlap = False
         self._before = self._missing()
-        self._heartbeat = Every(HEARTBEAT_NS, time.monotonic_ns())
+        self._heartbeat = Every(BEAT_NS, time.monotonic_ns())
         self._flush_due = Every(FLUSH_NS, time.monotonic_ns())
 
     def run(self) -> LeftOut:
@@ -51,6 +53,7 @@ class ProgramBlock:
         finally:
             self._program.pause()
             end_ns = time.monotonic_ns()
+            self._outlet.heartbeat(end_ns, self._count)  # what its host did until the end of the block
             self._add(self._hearing.drain(), end_ns)
             self._flush(whole=True)
         left_out, unread, lost = (now - before for now, before in zip(self._missing(), self._before, strict=True))

@@ -1,0 +1,302 @@
+"""What the host did with a tenant's processes, as the kernel counts: of a worker that computes itself, or of the
+programs that it started.
+
+All are counters; whoever gets two readings makes a mean of them. What the kernel does not tell has no counter, and a
+line that says why.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from kts.units import NS_PER_S, NS_PER_US
+from kts.wire.messages import HostCounters
+from kts.worker.cgroup import limited_by, own_group
+
+_FIRST_SCAN_NS = NS_PER_S // 4
+_RESTS = 50
+"""So many times as long as a reading took it rests: at most 2 % of the core that it runs on."""
+MOST_THREADS = 256
+_BYTES = 4096
+_SCHEDULER_CLOCK = 2
+"""CPUCLOCK_SCHED of Linux: of a process's clock, as clock_getcpuclockid(3) makes it."""
+_IN_A_CONTAINER = "no processes: its program runs in a container of its own, and its worker sees none of them"
+_STATES = "blocked threads: those in state D at that moment (kernel.task_delayacct is off)"
+
+
+class _Kept:
+    """A file of the kernel's, kept open: a tenth of the cost of opening it each time."""
+
+    def __init__(self, path: Path) -> None:
+        """OSError."""
+        self._descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+
+    def read(self) -> bytes:
+        """OSError once what it tells of is gone."""
+        return os.pread(self._descriptor, _BYTES, 0)
+
+    def close(self) -> None:
+        """To be called once."""
+        os.close(self._descriptor)
+
+
+class _Thread:
+    """A thread of the tenant's. ``whole``: all that it did counts, else only what it does from now on."""
+
+    def __init__(self, place: Path, *, states: bool, whole: bool) -> None:
+        """OSError where it has ended, or the kernel does not tell."""
+        self._schedstat = _Kept(place / "schedstat")
+        self._stat: _Kept | None = None
+        self._waited_ns = self._blocked_ticks = 0
+        if states:
+            with contextlib.suppress(OSError):
+                self._stat = _Kept(place / "stat")
+        if not whole:
+            self.new()
+
+    def new(self) -> tuple[int, int, bool]:
+        """(ns without a core, ticks in which it waited for a disk) since the last call; whether it is held up now in
+        what cannot be interrupted. OSError or ValueError once it has ended."""
+        _, wait, turns = self._schedstat.read().split()
+        if not int(turns):
+            raise ValueError("not counted")
+        waited_ns, self._waited_ns = int(wait) - self._waited_ns, int(wait)
+        if self._stat is None:
+            return waited_ns, 0, False
+        told = self._stat.read().rpartition(b")")[2].split()
+        ticks = int(told[39])
+        blocked, self._blocked_ticks = ticks - self._blocked_ticks, ticks
+        return waited_ns, blocked, told[0] == b"D"
+
+    def close(self) -> None:
+        """To be called once."""
+        self._schedstat.close()
+        if self._stat is not None:
+            self._stat.close()
+
+
+class HostReader:
+    """Counters of this process (``own``), or of all that descend from it. Used by one thread.
+
+    ``proc``, ``groups``: given in tests.
+    """
+
+    def __init__(
+        self,
+        *,
+        own: bool,
+        proc: Path = Path("/proc"),
+        groups: Path = Path("/sys/fs/cgroup"),
+        clock: Callable[[], int] = time.monotonic_ns,
+    ) -> None:
+        self._own, self._proc, self._groups, self._clock = own, proc, groups, clock
+        self._family = Family(proc)
+        self._cpu_ns: dict[int, int] = {}  # of each process, when it was last read
+        self._io: dict[int, tuple[int, int]] = {}
+        self._threads: dict[tuple[int, int], _Thread] = {}
+        self._files: dict[str, _Kept] | None = None
+        self._totals: dict[str, int] = {}
+        self._untold: dict[str, str] = {}
+        self._scan_due_ns = self._read_due_ns = 0
+        self._told = False
+        self._delays = not own and _text(proc / "sys/kernel/task_delayacct").strip() == "1"
+        self._tick_ns = NS_PER_S // os.sysconf("SC_CLK_TCK")
+
+    def due(self) -> bool:
+        """Whether it has rested enough since the last reading."""
+        return self._clock() >= self._read_due_ns
+
+    def read(self) -> HostCounters:
+        """All counters now; those of one reader grow. Takes 50 us for a few threads."""
+        begin_ns = self._clock()
+        if begin_ns >= self._scan_due_ns:
+            self._find_processes(begin_ns)
+        blocked = self._read_threads()
+        self._read_processes()
+        self._read_group()
+        untold, self._told = {} if self._told else dict(self._untold), True
+        end_ns = self._clock()
+        self._read_due_ns = end_ns + _RESTS * (end_ns - begin_ns)
+        moments = {} if self._own or self._delays or not self._cpu_ns else {"blocked_threads": float(blocked)}
+        return HostCounters(monotonic_ns=begin_ns, counters=dict(self._totals), moments=moments, untold=untold)
+
+    def close(self) -> None:
+        """Lets go of all files. Idempotent."""
+        for thread in self._threads.values():
+            thread.close()
+        for kept in (self._files or {}).values():
+            kept.close()
+        self._threads.clear()
+        self._files = None
+
+    def _add(self, counter: str, more: int) -> None:
+        self._totals[counter] = self._totals.get(counter, 0) + max(0, more)
+
+    def _find_processes(self, now_ns: int) -> None:
+        found = [os.getpid()] if self._own else self._family.of(os.getpid())
+        took_ns = self._clock() - now_ns
+        self._scan_due_ns = now_ns + max(_FIRST_SCAN_NS, _RESTS * took_ns)
+        for pid in self._cpu_ns.keys() - set(found):
+            self._forget(pid)
+        for pid in found:
+            if pid not in self._cpu_ns:
+                with contextlib.suppress(OSError):
+                    self._cpu_ns[pid] = _cpu_ns(pid)
+                    self._join(pid, whole=False)
+        if not self._cpu_ns:
+            self._untold["running_threads"] = _IN_A_CONTAINER
+
+    def _forget(self, pid: int) -> None:
+        self._cpu_ns.pop(pid, None)
+        self._io.pop(pid, None)
+        for key in [key for key in self._threads if key[0] == pid]:
+            self._threads.pop(key).close()
+
+    def _join(self, pid: int, *, whole: bool) -> None:
+        """Its threads that are not among ours yet. OSError where it has ended."""
+        for place in (self._proc / str(pid) / "task").iterdir():
+            key = (pid, int(place.name))
+            if key in self._threads:
+                continue
+            if len(self._threads) >= MOST_THREADS:
+                self._untold["waiting_threads"] = f"waits for a core: of the first {MOST_THREADS} threads"
+                return
+            try:
+                self._threads[key] = _Thread(place, states=not self._own, whole=whole)
+            except (OSError, ValueError, IndexError):
+                continue
+
+    def _read_threads(self) -> int:
+        """How many are held up now."""
+        blocked = 0
+        for pid in list(self._cpu_ns):
+            with contextlib.suppress(OSError):
+                self._join(pid, whole=True)
+        for key, thread in list(self._threads.items()):
+            try:
+                waited_ns, ticks, held = thread.new()
+            except (OSError, ValueError, IndexError):
+                self._threads.pop(key).close()
+                continue
+            self._add("waiting_threads", waited_ns)
+            if self._delays:
+                self._add("blocked_threads", ticks * self._tick_ns)
+            blocked += held
+        if self._cpu_ns and not self._threads:
+            self._untold["waiting_threads"] = "no waits for a core: the kernel does not count them (schedstat)"
+        if self._cpu_ns and not self._own and not self._delays:
+            self._untold["blocked_threads"] = _STATES
+        return blocked
+
+    def _read_processes(self) -> None:
+        for pid, before_ns in list(self._cpu_ns.items()):
+            try:
+                self._cpu_ns[pid] = cpu_ns = _cpu_ns(pid)
+            except OSError:
+                self._forget(pid)
+                continue
+            self._add("running_threads", cpu_ns - before_ns)
+            if not self._own:
+                self._read_io(pid)
+
+    def _read_io(self, pid: int) -> None:
+        told = dict(line.partition(": ")[::2] for line in _text(self._proc / str(pid) / "io").splitlines())
+        try:
+            read, written = int(told["read_bytes"]), int(told["write_bytes"])
+        except (KeyError, ValueError):
+            self._untold["read_bytes_per_s"] = "no bytes read and written: the kernel does not tell them (/proc/PID/io)"
+            return
+        before_read, before_written = self._io.get(pid, (read, written))
+        self._io[pid] = read, written
+        self._add("read_bytes_per_s", read - before_read)
+        self._add("written_bytes_per_s", written - before_written)
+
+    def _read_group(self) -> None:
+        if self._files is None and self._cpu_ns:
+            self._files = dict(self._open_group(next(iter(self._cpu_ns))))
+        for counter, kept in (self._files or {}).items():
+            with contextlib.suppress(OSError, ValueError):
+                told = kept.read().decode(errors="replace")
+                if (grown_ns := throttled_ns(told) if counter == "throttled_cores" else waited_ns(told)) is not None:
+                    self._totals[counter] = grown_ns
+
+    def _open_group(self, pid: int) -> Iterator[tuple[str, _Kept]]:
+        """Counter to file."""
+        told = self._proc / str(pid) / "cgroup"
+        if (limit := limited_by(told, self._groups)) is None:
+            self._untold["throttled_cores"] = "no throttled time: no CPU limit shows here"
+        else:
+            with contextlib.suppress(OSError):
+                yield "throttled_cores", _Kept(limit / "cpu.stat")
+        group = own_group(told, self._groups)
+        for what in ("cpu", "io", "memory"):
+            try:
+                if group is None:
+                    raise OSError
+                kept = _Kept(group / f"{what}.pressure")
+                kept.read()
+                yield f"cgroup_{what}_pressure_ratio", kept
+            except OSError:
+                self._untold[f"cgroup_{what}_pressure_ratio"] = "no pressure of its cgroup (needs version 2)"
+
+
+def throttled_ns(cpu_stat: str) -> int | None:
+    """From a cgroup's cpu.stat, of either version: how long its quota held it back, summed over cores. ValueError."""
+    told = dict(line.split(maxsplit=1) for line in cpu_stat.splitlines() if " " in line)
+    if (usec := told.get("throttled_usec")) is not None:
+        return int(usec) * NS_PER_US
+    return int(told["throttled_time"]) if "throttled_time" in told else None
+
+
+def waited_ns(pressure: str) -> int | None:
+    """From a pressure file: how long some of its tasks waited. ValueError."""
+    for line in pressure.splitlines():
+        if line.startswith("some "):
+            return int(line.rpartition("total=")[2]) * NS_PER_US
+    return None
+
+
+class Family:
+    """Who descends from whom. A process is looked at once: a machine may have thousands."""
+
+    def __init__(self, proc: Path = Path("/proc")) -> None:
+        self._proc = proc
+        self._parents: dict[int, int] = {}
+
+    def of(self, pid: int) -> list[int]:
+        """All living processes that descend from ``pid``, the oldest generation first."""
+        alive = {int(place.name) for place in self._proc.iterdir() if place.name.isdecimal()}
+        self._parents = {one: parent for one, parent in self._parents.items() if one in alive}
+        for one in alive - self._parents.keys():
+            told = _text(self._proc / str(one) / "stat").rpartition(")")[2].split()
+            if len(told) > 1:
+                self._parents[one] = int(told[1])
+        children: dict[int, list[int]] = {}
+        for one, parent in self._parents.items():
+            children.setdefault(parent, []).append(one)
+        found: list[int] = []
+        generation = [pid]
+        while generation := [child for one in generation for child in children.get(one, ())]:
+            found += generation
+        return found
+
+
+def boot_id() -> str:
+    """Which start of which kernel this is: the same in all containers of a machine. Empty where it is not told."""
+    return _text(Path("/proc/sys/kernel/random/boot_id")).strip()
+
+
+def _cpu_ns(pid: int) -> int:
+    """CPU time of all its threads, those that have ended, too. OSError where it has ended."""
+    return time.clock_gettime_ns((~pid << 3) | _SCHEDULER_CLOCK)
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""

@@ -1,0 +1,222 @@
+"""What a worker reads of its host: of its own process, and of the programs that it started."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from kts.units import NS_PER_MS
+from kts.wire.messages import HostCounters
+from kts.worker.cgroup import limited_by, own_group
+from kts.worker.clocks import scheduled_ns
+from kts.worker.host import Family, HostReader, boot_id, throttled_ns, waited_ns
+
+PATIENCE_S = 20.0
+A_PARENT = """
+import subprocess, sys, threading
+child = subprocess.Popen([sys.executable, "-c", "while True: pass"])
+def spin():
+    while True: pass
+threading.Thread(target=spin, daemon=True).start()
+print(flush=True)
+spin()
+"""
+
+needs_schedstat = pytest.mark.skipif(scheduled_ns() == (None, None), reason="this kernel has no schedstat")
+
+
+@contextlib.contextmanager
+def running(code: str) -> Iterator[subprocess.Popen[bytes]]:
+    """A program in its own process group on one core, once it has printed a line."""
+    core = min(os.sched_getaffinity(0))
+    command = ["taskset", "-c", str(core), sys.executable, "-c", code]
+    program = subprocess.Popen(command, stdout=subprocess.PIPE, start_new_session=True)
+    try:
+        assert program.stdout is not None
+        program.stdout.readline()
+        yield program
+    finally:
+        os.killpg(program.pid, 9)
+        program.communicate()
+
+
+def until(reader: HostReader, enough: Callable[[HostCounters], bool]) -> HostCounters:
+    """The first reading that is enough; the last one if none is."""
+    deadline = time.monotonic() + PATIENCE_S
+    while not enough(now := reader.read()) and time.monotonic() < deadline:
+        pass
+    return now
+
+
+@needs_schedstat
+def test_all_threads_and_children_of_a_program_count_and_this_process_does_not() -> None:
+    """Else the work of a program in processes of its own would have no figure, or its worker's would be it."""
+    with running(A_PARENT) as program, contextlib.closing(HostReader(own=False)) as reader:
+        family = Family()
+        while len(family.of(os.getpid())) < 2:
+            pass
+        assert family.of(os.getpid())[0] == program.pid
+        reader.read()
+        begin_ns = time.process_time_ns()
+        found = until(reader, lambda now: now.counters["waiting_threads"] > 100 * NS_PER_MS)
+        own_ns = time.process_time_ns() - begin_ns
+        wall_ns = found.monotonic_ns
+    assert found.counters["waiting_threads"] > 100 * NS_PER_MS
+    assert 0 < found.counters["running_threads"] < wall_ns
+    assert own_ns > 0
+    assert found.moments.keys() <= {"blocked_threads"}
+
+
+def test_a_worker_that_computes_itself_is_read_alone() -> None:
+    """Else a helper process of its would be charged to it."""
+    with running("print(flush=True)\nwhile True: pass"), contextlib.closing(HostReader(own=True)) as reader:
+        before, begin_ns = reader.read(), time.process_time_ns()
+        assert before.untold
+        found = until(reader, lambda _: time.process_time_ns() - begin_ns > 50 * NS_PER_MS)
+        used_ns = time.process_time_ns() - begin_ns
+    grown_ns = found.counters["running_threads"] - before.counters["running_threads"]
+    assert grown_ns == pytest.approx(used_ns, rel=0.2)
+    assert (found.moments, found.untold) == ({}, {})
+
+
+def test_processes_that_ended_take_nothing_back() -> None:
+    """Else counters would shrink, and a whole span be lost with each thread that ends."""
+    with contextlib.closing(HostReader(own=False)) as reader:
+        with running(A_PARENT):
+            while len(Family().of(os.getpid())) < 2:
+                pass
+            reader.read()
+            before = until(reader, lambda now: now.counters.get("running_threads", 0) > 20 * NS_PER_MS)
+        after = reader.read()
+    for name, counter in before.counters.items():
+        assert after.counters[name] >= counter
+
+
+def test_without_a_process_of_its_own_a_worker_says_so() -> None:
+    """Else a program in a container of its own would seem idle."""
+    with contextlib.closing(HostReader(own=False)) as reader:
+        found = reader.read()
+    assert not found.counters
+    assert not found.moments
+    assert "container of its own" in found.untold["running_threads"]
+
+
+def test_it_rests_longer_than_it_reads() -> None:
+    """Else a program of hundreds of threads would cost its worker's core."""
+    times = iter([0, 0, 1000, 50_999, 51_000])
+    with contextlib.closing(HostReader(own=True, clock=lambda: next(times))) as reader:
+        reader.read()  # begins, has looked for processes, ends
+        assert not reader.due()
+        assert reader.due()
+
+
+class Machine:
+    """Files of the kernel about this process, in a cgroup of version 2 with a limit and pressure."""
+
+    def __init__(self, folder: Path) -> None:
+        self.proc, self.groups = folder / "proc", folder / "cgroup"
+        own = self.proc / str(os.getpid())
+        (own / "task/7").mkdir(parents=True)
+        (own / "cgroup").write_text("0::/pods/one\n")
+        (own / "task/7/schedstat").write_text("10 20 3\n")
+        self.group = self.groups / "pods/one"
+        self.group.mkdir(parents=True)
+        (self.group / "cgroup.events").write_text("populated 1\n")
+        (self.group / "cpu.max").write_text("50000 100000\n")
+        self.write(throttled_us=0, io_us=0)
+
+    def write(self, throttled_us: int, io_us: int) -> None:
+        """What the cgroup tells now."""
+        (self.group / "cpu.stat").write_text(f"usage_usec 5\nnr_periods 9\nthrottled_usec {throttled_us}\n")
+        for what, total in (("cpu", 0), ("io", io_us), ("memory", 0)):
+            text = f"some avg10=0.00 avg60=0.00 avg300=0.00 total={total}\nfull avg10=0.00 total=9\n"
+            (self.group / f"{what}.pressure").write_text(text)
+
+    def reader(self) -> HostReader:
+        """Of this process."""
+        return HostReader(own=True, proc=self.proc, groups=self.groups)
+
+
+def test_quota_and_pressure_of_its_cgroup_are_counted(tmp_path: Path) -> None:
+    """Else a tenant that its own limit holds back would be told that a neighbour has its core."""
+    machine = Machine(tmp_path)
+    with contextlib.closing(machine.reader()) as reader:
+        before = reader.read()
+        machine.write(throttled_us=700, io_us=300)
+        after = reader.read()
+    assert before.untold == {}
+    assert after.counters["throttled_cores"] - before.counters["throttled_cores"] == 700_000
+    assert after.counters["cgroup_io_pressure_ratio"] - before.counters["cgroup_io_pressure_ratio"] == 300_000
+    assert after.counters["waiting_threads"] == before.counters["waiting_threads"]
+
+
+def test_a_cgroup_without_limit_or_pressure_has_reasons_and_no_zeros(tmp_path: Path) -> None:
+    """Else "throttled 0 %" would stand where nobody looked."""
+    machine = Machine(tmp_path)
+    (machine.group / "cpu.max").write_text("max 100000\n")
+    (machine.group / "io.pressure").unlink()
+    with contextlib.closing(machine.reader()) as reader:
+        found = reader.read()
+    assert found.counters.keys() & {"throttled_cores", "cgroup_io_pressure_ratio"} == set()
+    assert found.untold.keys() == {"throttled_cores", "cgroup_io_pressure_ratio"}
+
+
+def test_the_limit_that_holds_is_the_innermost_that_there_is(tmp_path: Path) -> None:
+    """Else the quota of a pod would be missed where its container has none, and version 1 altogether."""
+    machine = Machine(tmp_path)
+    told = machine.proc / str(os.getpid()) / "cgroup"
+    assert limited_by(told, machine.groups) == machine.group
+    (machine.group / "cpu.max").write_text("max 100000\n")
+    assert limited_by(told, machine.groups) is None
+    (machine.group.parent / "cpu.max").write_text("50000 100000\n")
+    assert limited_by(told, machine.groups) == machine.group.parent
+    told.write_text("1:cpu,cpuacct:/a\n0::/\n")
+    (machine.groups / "cpu" / "a").mkdir(parents=True)
+    (machine.groups / "cpu/a/cpu.cfs_quota_us").write_text("-1\n")
+    assert limited_by(told, machine.groups) is None
+    (machine.groups / "cpu/a/cpu.cfs_quota_us").write_text("30000\n")
+    assert limited_by(told, machine.groups) == machine.groups / "cpu/a"
+
+
+def test_the_root_of_a_machine_is_nobodys_cgroup(tmp_path: Path) -> None:
+    """Else the pressure of the whole machine would be called the tenant's."""
+    machine = Machine(tmp_path)
+    told = machine.proc / str(os.getpid()) / "cgroup"
+    assert own_group(told, machine.groups) == machine.group
+    told.write_text("0::/\n")
+    (machine.groups / "cpu.pressure").write_text("some avg10=0.00 total=5\n")
+    assert own_group(told, machine.groups) is None
+    assert own_group(tmp_path / "nothing", machine.groups) is None
+
+
+@pytest.mark.parametrize(
+    ("text", "ns"),
+    [
+        ("usage_usec 1\nthrottled_usec 12\n", 12_000),
+        ("nr_periods 3\nnr_throttled 1\nthrottled_time 34\n", 34),
+        ("usage_usec 1\n", None),
+        ("", None),
+    ],
+)
+def test_throttled_time_of_both_versions(text: str, ns: int | None) -> None:
+    """Else microseconds would be taken for nanoseconds."""
+    assert throttled_ns(text) == ns
+
+
+def test_pressure_that_is_switched_off_is_none() -> None:
+    """Else a kernel started with psi=0 would seem without pressure."""
+    assert waited_ns("") is None
+    assert waited_ns("full avg10=0.00 total=3\n") is None
+    assert waited_ns("some avg10=0.00 avg60=0.00 avg300=0.00 total=3\n") == 3000
+
+
+def test_all_processes_of_a_machine_name_the_same_start() -> None:
+    """Else the conductor's cores would not be known to be the tenants', or another machine's would."""
+    assert boot_id() == Path("/proc/sys/kernel/random/boot_id").read_text().strip()
