@@ -86,7 +86,7 @@ def _nth(of: Sequence[tuple[str, Victim]], i: int) -> tuple[str, Victim]:
 
 def run(name: str, victim: Victim, device: Device, rng: random.Random, runs: Path) -> Key:
     """One trial, whose run is then in ``runs`` under a name that says nothing."""
-    load, begun, run_id = os.getloadavg()[0], time.monotonic(), uuid.UUID(int=rng.getrandbits(128)).hex[:12]
+    load, begun, run_id = os.getloadavg()[0], time.monotonic(), uuid.uuid4().hex[:12]
     with tempfile.TemporaryDirectory(prefix="kts-") as scratch:
         stage = Stage(Path(scratch), device, victim, rng)
         with INJECTIONS[name].play(stage):

@@ -58,7 +58,7 @@ def _stranger(stage: Stage) -> None:
 
 
 def _thief(stage: Stage) -> None:
-    burst_us, busy = 1e3 * stage.drawn("burst_ms", 2, 5), stage.drawn("busy", 0.4, 0.6)
+    burst_us, busy = 1e3 * stage.drawn("burst_ms", 3, 6), stage.drawn("busy", 0.6, 0.85)
     stage.acts("thief", stage.cores, burst_us=round(burst_us), gap_us=round(burst_us * (1 - busy) / busy))
 
 
@@ -73,7 +73,7 @@ def _no_sibling(device: Device) -> str:
 
 @contextmanager
 def _quota(stage: Stage) -> Iterator[None]:
-    with cgroups.quota(_name(), stage.drawn("share", 0.15, 0.3)) as switch:
+    with cgroups.quota(_name(), stage.drawn("share", 0.12, 0.25)) as switch:
         stage.switched(switch)
         yield
 
@@ -91,7 +91,7 @@ def _no_quota(device: Device) -> str:
 
 
 def _launch_path(stage: Stage) -> None:
-    stage.beat.asks(launch_us=round(stage.drawn("launch_us", 300, 600)))
+    stage.beat.asks(launch_us=round(stage.drawn("launch_us", 100, 300)))
 
 
 def _between(stage: Stage) -> None:

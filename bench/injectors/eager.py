@@ -1,5 +1,5 @@
 """Launches of PyTorch and a wait, for ever: what tests/standin/program.c is to the stand-in of a GPU. NAME=VALUE:
-trips=2,4 launches of each round trip, kernel_us=100 each, host_work=1000 (thousand steps before each trip, as there),
+trips=2,4 launches of each round trip, kernel_us=100 each, host_work=200 (thousand steps before each trip, as there),
 think_us=500 (sleep after each iteration). With beat=FILE only while that is fresh."""
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from pathlib import Path
 
 import torch
 
-_STEPS = 20
+_STEPS = 60
 """Of Python for a thousand of the stand-in's: both take about as long."""
 
 _FRESH_NS = 25_000_000
@@ -19,7 +19,7 @@ _FRESH_NS = 25_000_000
 
 def main() -> None:
     """Runs for ever."""
-    shape = {"kernel_us": 100, "host_work": 1000, "think_us": 500}
+    shape = {"kernel_us": 100, "host_work": 200, "think_us": 500}
     words = dict(word.split("=", 1) for word in sys.argv[1:])
     beat, trips = words.pop("beat", ""), [int(count) for count in words.pop("trips", "2,4").split(",")]
     shape |= {name: int(value) for name, value in words.items()}

@@ -129,7 +129,7 @@ class Stage:
             case "memory":
                 return {"workload": "tiny", "size": 1 << 22, "think_ms": 1}
             case "traced":
-                return self.program("gpu", trips="2,4", kernel_us=100, host_work=1000, think_us=500)
+                return self.program("gpu", trips="2,4", kernel_us=100, host_work=200, think_us=500)
             case "reader":
                 return {"workload": "command", "command": [sys.executable, str(_HERE / "reader.py"), str(self.file)]}
 
