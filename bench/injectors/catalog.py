@@ -6,9 +6,10 @@ import uuid
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
+from pathlib import Path
 
 from bench.injectors import cgroups
-from bench.injectors.machine import hog_slows, siblings, siblings_somewhere
+from bench.injectors.machine import hog_slows, keeps_to_cores, siblings, siblings_somewhere
 from bench.injectors.stage import Device, Stage, Victim
 from kts.errors import SetupError
 from kts.model.causes import CauseName
@@ -60,6 +61,13 @@ def _stranger(stage: Stage) -> None:
 def _thief(stage: Stage) -> None:
     burst_us, busy = 1e3 * stage.drawn("burst_ms", 3, 6), stage.drawn("busy", 0.6, 0.85)
     stage.acts("thief", stage.cores, burst_us=round(burst_us), gap_us=round(burst_us * (1 - busy) / busy))
+
+
+def _no_thief(device: Device) -> str:
+    del device
+    if not Path("/proc/self/schedstat").exists():
+        return "this kernel does not tell how long a thread waits for a core"
+    return "" if keeps_to_cores() else "this kernel does not keep processes on the cores that they are told"
 
 
 def _busy_sibling(stage: Stage) -> None:
@@ -164,7 +172,7 @@ _CORE: frozenset[CauseName] = frozenset({"core", "uninvited"})
 
 INJECTIONS: dict[str, Injection] = {
     "uninvited neighbour": Injection(_CORE, _by(_stranger), {"cpu": ("ours",), "cuda": ("ours",)}),
-    "thief on the core": Injection(_CORE, _by(_thief), {"cpu": ("traced", "ours"), "cuda": ("traced",)}),
+    "thief on the core": Injection(_CORE, _by(_thief), {"cpu": ("traced", "ours"), "cuda": ("traced",)}, _no_thief),
     "CPU quota": Injection(frozenset({"quota"}), _quota, {"cpu": ("ours", "traced"), "cuda": ("traced",)}, _no_quota),
     "busy sibling thread": Injection(
         frozenset({"sibling"}), _by(_busy_sibling), {"cpu": ("ours",), "cuda": ("traced",)}, _no_sibling

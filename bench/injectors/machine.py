@@ -12,11 +12,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.injectors.tools import Beat, tools
+from bench.injectors.tools import Beat, Did, tools
 from kts.backends.placement import topology
 
 _ELEMENTS = 1 << 23
 _TURNS, _COPIES = 5, 8
+_LOOK_S = 0.4
 
 
 def siblings(cores: tuple[int, ...]) -> tuple[int, ...]:
@@ -29,6 +30,21 @@ def siblings_somewhere() -> bool:
     """Whether any two of the cores are hardware threads of one."""
     physical = topology(sorted(os.sched_getaffinity(0)))
     return len(set(physical.values())) < len(physical)
+
+
+def keeps_to_cores() -> bool:
+    """Whether two processes that were told the same core share it, as some sandboxes' kernels do not make them."""
+    core, did = max(os.sched_getaffinity(0)), list[Did]()
+    with tempfile.TemporaryDirectory() as folder:
+        beat = Beat(Path(folder) / "beat")
+        with ExitStack() as stack:
+            for _ in range(2):
+                stack.enter_context(tools().acting("thief", beat.path, did, core=core, burst_us=1000, gap_us=0))
+            begun = time.monotonic()
+            with beat.held():
+                time.sleep(_LOOK_S)
+            took_s = time.monotonic() - begun
+    return sum(one.cpu_ms for one in did) < 1.3e3 * took_s
 
 
 def hog_slows() -> float:

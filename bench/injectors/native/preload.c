@@ -57,6 +57,8 @@ LATER(cuLaunchKernelEx, (const void *config, handle f, void **arguments, void **
 LATER(cuGraphLaunch, (handle graph, handle stream), (graph, stream))
 LATER(cudaLaunchKernel, (const void *f, struct dim3 grid, struct dim3 block, void **arguments, size_t shared, handle stream),
       (f, grid, block, arguments, shared, stream))
+LATER(__cudaLaunchKernel, (handle f, struct dim3 grid, struct dim3 block, void **arguments, size_t shared, handle stream),
+      (f, grid, block, arguments, shared, stream)) /* what <<<>>> becomes since CUDA 12.9 */
 LATER(cudaLaunchKernelExC, (const void *config, const void *f, void **arguments), (config, f, arguments))
 LATER(cudaGraphLaunch, (handle graph, handle stream), (graph, stream))
 
