@@ -10,6 +10,7 @@ CauseName = Literal[
     "queue",  # waiting for own earlier iterations: due to submit, open loops
     "first-turn",  # handed over, and others' turns came first
     "turns",  # turns of others after the first of its own
+    "contended",  # others were in flight too, and no stopwatch tells turns before its own first from later ones
     "slower-memory",  # longer execution: caches, memory bandwidth
     "slower-clocks",  # longer execution: clocks, power or heat
     "slower",  # longer execution, and the data do not say by what
@@ -22,6 +23,7 @@ CauseName = Literal[
     "uninvited",  # turns of a process that is no tenant
     "hidden",  # negative: host time that passed while the GPU was waited for
     "back-to-back",  # negative: launches that queued, and then ran without gaps
+    "own",  # of a quantile: its slow iterations in company are others than alone, with more or less work of their own
     "unexplained",  # what no data explain
 ]
 CAUSES: tuple[CauseName, ...] = get_args(CauseName)
@@ -61,3 +63,12 @@ class Causes(msgspec.Struct, frozen=True, kw_only=True):
     condition: str
     of: tuple[Decomposition, ...] = ()
     refused: str = ""
+
+    def first(self, statistic: Statistic = "mean") -> Part | None:
+        """The cause that stands first: the largest part whose interval lies above 0, where that of the whole does, too.
+        None: nothing is shown to be added, or the data show no cause."""
+        found = next((one for one in self.of if one.statistic == statistic), None)
+        if found is None or found.lo is None or found.lo <= 0:
+            return None
+        shown = [part for part in found.parts if part.cause != "unexplained" and (part.lo or 0.0) > 0]
+        return max(shown, key=lambda part: part.ms, default=None)

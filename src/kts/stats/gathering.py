@@ -9,6 +9,7 @@ from kts.model.reading import RunData
 from kts.model.telemetry import SampleSeries
 from kts.stats.activity import Join
 from kts.stats.block import Pass, gather
+from kts.stats.causes.kept import Kept
 from kts.stats.checks.conservation import Conserved
 from kts.stats.checks.levels import Levels
 from kts.stats.checks.observer import Readings
@@ -35,6 +36,7 @@ class Gathered:
     starts: Starts
     tails: Tails
     slowest: Slowest
+    kept: Kept
     activity: Join | None
     steady: SteadyStates
     levels: Levels
@@ -70,6 +72,7 @@ class Gathered:
             starts=Starts(plan),
             tails=Tails(plan),
             slowest=Slowest(plan),
+            kept=Kept(plan),
             activity=Join(telemetry, run.info) if telemetry else None,
             steady=steady,
             levels=Levels(plan),

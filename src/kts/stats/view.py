@@ -9,6 +9,7 @@ import numpy as np
 from msgspec import UNSET
 from msgspec.structs import replace as replaced
 
+from kts.model.causes import Causes
 from kts.model.records import Clock
 from kts.model.run import RunInfo
 from kts.model.summary import (
@@ -27,6 +28,7 @@ from kts.model.summary import (
     Throughput,
 )
 from kts.stats.alone import contended
+from kts.stats.causes.of_tenant import causes
 from kts.stats.checks import alignment, same_gpu
 from kts.stats.degradation import degradation, ratio_estimate
 from kts.stats.faults import gap_reason, told_device
@@ -71,6 +73,7 @@ class TenantView:
         self._unsteady_in = {mix.name: bool(unsteady(steady, name, mix.tenants)) for mix in self.plan.mixes}
         self.summary = self._summary(on_cpu)
         self.mixes = self._in_mixes()
+        self.summary = replaced(self.summary, causes=self._causes())
 
     def _summary(self, on_cpu: bool) -> TenantSummary:
         tenant = self.plan.tenant(self.name)
@@ -165,6 +168,19 @@ class TenantView:
             dimmed=dimmed,
             response=response,
             rate_hz=_rate_hz(side),
+        )
+
+    def _causes(self) -> tuple[Causes, ...]:
+        figures = {name: mix.response for name, mix in self.mixes.items() if mix.response is not None}
+        alone, activity = self.summary.response.solo, self._activity or ()
+        return causes(
+            self.name,
+            self.info,
+            self.gathered.kept,
+            alone=alone,
+            together=figures,
+            activity=activity,
+            confidence=self.confidence,
         )
 
     def series(self) -> TenantSeries:

@@ -1,0 +1,198 @@
+"""What was added to a tenant's response time, split into causes: of any two sides of a comparison."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from kts.model.causes import STATISTICS, CauseName, Decomposition, Part, Statistic
+from kts.model.summary import Estimate, Latency
+from kts.stats.causes.allocation import Level, arm, at_mean, at_quantile
+from kts.stats.causes.components import OF_OTHERS, OTHERS, OWN, Components, Place
+from kts.stats.causes.facts import Change, Facts, Told
+from kts.stats.causes.table import named
+from kts.stats.quantiles import QUANTILES
+from kts.stats.sample import SEGMENTS
+
+DOUBT = 0.05
+"""How often a tenant in which nothing changed may be told a cause, over all its places and statistics together."""
+RELEVANT = 0.005
+"""Of the statistic before: less is nobody's cause."""
+DRIFT = 0.1
+"""The same where there are too few rounds to tell drift from company."""
+
+
+@dataclass(frozen=True, eq=False)
+class Compared:
+    """Two sides, and their figures on the response clock. ``split``: too few rounds, so blocks are cut into segments
+    (`kts.stats.sample.split_blocks`)."""
+
+    facts: Facts
+    before: Latency
+    after: Latency
+    split: bool
+    confidence: float
+
+
+@dataclass(frozen=True, eq=False)
+class _Shift:
+    """Levels of both sides at one statistic, and what they tell of some places together."""
+
+    places: tuple[Place, ...]
+    before: Level
+    after: Level
+    paired: bool
+
+    def ms(self, places: list[int]) -> float:
+        return float(self.after.at[places].sum() - self.before.at[places].sum())
+
+    def arm(self, places: list[int], confidence: float) -> float:
+        return arm(self.before, self.after, places, confidence, paired=self.paired)
+
+    def shown(self, places: list[int], looks: int) -> bool:
+        """Together they changed, by more than chance or drift shows in a `DOUBT`-th of so many looks."""
+        return self.beyond(places, RELEVANT if self.paired else DRIFT, 1 - DOUBT / looks)
+
+    def beyond(self, places: list[int], least: float, confidence: float) -> bool:
+        """Together they changed by at least that part of the statistic before, and by more than their interval."""
+        ms = abs(self.ms(places))
+        return ms >= least * float(self.before.at[: len(self.places)].sum()) and ms > self.arm(places, confidence)
+
+    @cached_property
+    def grew(self) -> bool:
+        """What others may have added to did grow, all together."""
+        places = [at for at, name in enumerate(self.places) if name not in {"backlog", "late"}]
+        return self.ms(places) > 0 and self.shown(places, len(STATISTICS))
+
+
+def decompositions(compared: Compared) -> tuple[Decomposition, ...]:
+    """Of the mean and of each quantile that has a figure on both sides."""
+    shifts = {
+        statistic: _shift(compared, statistic)
+        for statistic in STATISTICS
+        if statistic == "mean" or all(_figure(side, statistic).estimate for side in (compared.before, compared.after))
+    }
+    grew = any(shift.grew for shift in shifts.values())
+    return tuple(_decomposed(compared, statistic, shifts, grew=grew) for statistic in shifts)
+
+
+def _figure(latency: Latency, statistic: Statistic) -> Estimate:
+    if statistic == "mean":
+        return Estimate(estimate=latency.mean, lo=None, hi=None)
+    return getattr(latency, statistic)  # type: ignore[no-any-return]
+
+
+def _shift(compared: Compared, statistic: Statistic) -> _Shift:
+    levels = []
+    for side, latency in ((compared.facts.before, compared.before), (compared.facts.after, compared.after)):
+        by = [row[:, np.newaxis] for place in OTHERS if place in side.shared for row in side.shared[place]]
+        columns = np.hstack([side.values, *by])
+        unit = _units(side, split=compared.split)
+        if statistic == "mean":
+            levels.append(at_mean(columns, side.rows.weight, unit))
+        else:
+            total, figure = side.rows.response, _figure(latency, statistic)
+            levels.append(at_quantile(columns, total, side.rows.weight, unit, p=QUANTILES[statistic], statistic=figure))
+    return _Shift(compared.facts.after.places, levels[0], levels[1], paired=not compared.split)
+
+
+def _units(side: Components, *, split: bool) -> np.ndarray:
+    """Round of each iteration, or its segment."""
+    rows = side.rows
+    if not split:
+        return rows.round
+    blocks, place = np.unique(rows.block, return_inverse=True)
+    parts = -(-SEGMENTS // len(blocks))
+    return np.asarray(place * parts + np.minimum(rows.place * parts, parts - 1).astype(np.int64))
+
+
+def _decomposed(
+    compared: Compared, statistic: Statistic, shifts: Mapping[Statistic, _Shift], *, grew: bool
+) -> Decomposition:
+    shift = shifts[statistic]
+    before, after = (_figure(side, statistic) for side in (compared.before, compared.after))
+    added = (after.estimate or 0.0) - (before.estimate or 0.0)
+    everything = list(range(len(shift.places)))
+    if statistic == "mean":
+        arm = shift.arm(everything, compared.confidence)
+        lo, hi = added - arm, added + arm
+    else:
+        lo = added - _hypot(after.estimate, after.lo, before.hi, before.estimate)
+        hi = added + _hypot(after.hi, after.estimate, before.estimate, before.lo)
+    found = _named(compared, shift, shifts["mean"], grew=grew)
+    parts = sorted((_part(compared, shift, told, places) for told, places in found), key=lambda part: -abs(part.ms))
+    rest = added - sum(part.ms for part in parts)
+    left = [place for place in everything if not any(place in places for _, places in found)]
+    arm = shift.arm(left, compared.confidence) if left else 0.0
+    unexplained = Part(cause="unexplained", ms=rest, lo=rest - arm, hi=rest + arm, data="")
+    return Decomposition(
+        statistic=statistic,
+        alone_ms=before.estimate or 0.0,
+        added_ms=added,
+        lo=lo,
+        hi=hi,
+        parts=(*parts, unexplained),
+    )
+
+
+def _hypot(a: float | None, b: float | None, c: float | None, d: float | None) -> float:
+    return math.hypot((a or 0.0) - (b or 0.0), (c or 0.0) - (d or 0.0))
+
+
+def _named(compared: Compared, shift: _Shift, mean: _Shift, *, grew: bool) -> list[tuple[Told, list[int]]]:
+    """Places whose change is shown, and its cause by their data; those of one cause together. ``grew``: see
+    `_is_shown`."""
+    found: dict[CauseName, tuple[Told, list[int]]] = {}
+    for place, name in enumerate(shift.places):
+        at_mean = mean.ms([place]) if mean.beyond([place], RELEVANT, compared.confidence) else 0.0
+        if not _is_shown(compared, shift, place, at_mean, is_mean=shift is mean, grew=grew):
+            continue
+        change = Change(place=name, ms=shift.ms([place]), is_mean=shift is mean, at_mean=at_mean)
+        if (told := named(compared.facts, change)) is not None:
+            found.setdefault(told[0], (told, []))[1].append(place)
+    return list(found.values())
+
+
+def _is_shown(compared: Compared, shift: _Shift, place: int, at_mean: float, *, is_mean: bool, grew: bool) -> bool:
+    """Whether a place has part in what was added: then its size is told with its interval.
+
+    Where the tenant's time ``grew``, at some statistic, its own interval may show it, or the mean's (``at_mean``); or
+    it is one of others' places, which are shown together; or own time of a quantile, which changes with them. Where it
+    did not, nothing is others', and a place must stand for itself among all that are looked at.
+    """
+    name, ms = shift.places[place], shift.ms([place])
+    if not grew:
+        own = name not in OF_OTHERS and (is_mean or name not in OWN)
+        return own and shift.shown([place], len(shift.places) * len(STATISTICS))
+    if shift.beyond([place], RELEVANT, compared.confidence) or (
+        at_mean * ms > 0 and shift.beyond([place], RELEVANT, 0.0)
+    ):
+        return True
+    others = [at for at, one in enumerate(shift.places) if one in OTHERS]
+    together = ms > 0 if place in others else not is_mean and name in OWN
+    return together and shift.beyond([place], RELEVANT, 0.0) and shift.beyond(others, RELEVANT, compared.confidence)
+
+
+def _part(compared: Compared, shift: _Shift, told: Told, places: list[int]) -> Part:
+    ms, arm = shift.ms(places), shift.arm(places, compared.confidence)
+    return Part(cause=told[0], ms=ms, lo=ms - arm, hi=ms + arm, data=told[1], by=_by(compared, shift, places))
+
+
+def _by(compared: Compared, shift: _Shift, places: list[int]) -> dict[str, float]:
+    """What each neighbour's turns added."""
+    added: dict[str, float] = {}
+    names = {shift.places[place] for place in places}
+    for sign, side, level in ((1, compared.facts.after, shift.after), (-1, compared.facts.before, shift.before)):
+        for (place, neighbour), ms in zip(_columns(side), level.at[len(side.places) :], strict=True):
+            if place in names:
+                added[neighbour] = added.get(neighbour, 0.0) + sign * float(ms)
+    return added
+
+
+def _columns(side: Components) -> list[tuple[Place, str]]:
+    """Of what the columns behind those of the places are: others' places, and in each of them the neighbours."""
+    return [(place, name) for place in OTHERS if place in side.shared for name in side.rows.neighbours]

@@ -1,0 +1,76 @@
+"""The causes of one tenant's added time in a run: each shared condition against the tenant alone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from kts.model.causes import Causes
+from kts.model.mode import MIG, MPS
+from kts.model.run import RunInfo
+from kts.model.summary import Activity, Latency
+from kts.stats.causes.components import components
+from kts.stats.causes.decompose import Compared, decompositions
+from kts.stats.causes.facts import Facts
+from kts.stats.causes.kept import Kept, KeptRows
+from kts.stats.sample import split_blocks
+
+FEWEST = 30
+"""Iterations of either side that a mean with an interval asks for."""
+SIDE_BY_SIDE = (MPS, MIG)
+"""Modes in which nobody waits for a turn."""
+
+
+def causes(
+    name: str,
+    info: RunInfo,
+    kept: Kept,
+    *,
+    alone: Latency,
+    together: Mapping[str, Latency],
+    activity: Sequence[Activity],
+    confidence: float,
+) -> tuple[Causes, ...]:
+    """Of the tenant, by shared condition, in the order of ``together``, which has its response times under each.
+    ``alone``: those without company."""
+    plan = info.plan
+    solo = next((one.name for one in plan.conditions if one.is_solo and one.tenants == (name,)), None)
+    before = kept.of(name, solo) if solo is not None else None
+    found = []
+    for condition, latency in together.items():
+        after = kept.of(name, condition)
+        if reason := _missing(before, "alone") or _missing(after, "in company"):
+            found.append(Causes(condition=condition, refused=reason))
+            continue
+        assert before is not None
+        assert after is not None
+        clocks = _clocks(activity) if condition == plan.full_house.name else None
+        facts = _facts(name, info, before, after, clocks)
+        split = split_blocks(set(before.round.tolist()), set(after.round.tolist()))
+        compared = Compared(facts, alone, latency, split, confidence)
+        found.append(Causes(condition=condition, of=decompositions(compared)))
+    return tuple(found)
+
+
+def _missing(rows: KeptRows | None, where: str) -> str:
+    n = rows.n if rows is not None else 0
+    return f"a split needs {FEWEST} iterations, {n} here {where}" if n < FEWEST else ""
+
+
+def _facts(name: str, info: RunInfo, before: KeptRows, after: KeptRows, clocks: tuple[float, float] | None) -> Facts:
+    is_cpu = any(worker.device.kind == "cpu" for worker in info.workers if worker.tenant == name)
+    return Facts(
+        before=components(before, before, is_cpu=is_cpu),
+        after=components(after, before, is_cpu=is_cpu),
+        is_cpu=is_cpu,
+        concurrent=info.sharing.likely in SIDE_BY_SIDE,
+        clocks_mhz=clocks,
+    )
+
+
+def _clocks(activity: Sequence[Activity]) -> tuple[float, float] | None:
+    """The SM clock alone and in the full house, MHz."""
+    for one in activity:
+        alone, together = one.solo.block_mean, one.shared.block_mean
+        if one.metric == "sm_clock_mhz" and alone and together:
+            return alone, together
+    return None
