@@ -8,7 +8,7 @@ import msgspec
 
 import kts
 from bench.injectors.stage import SUBJECT
-from kts.model.causes import Decomposition, Part, Statistic
+from kts.model.causes import Part, Statistic, first
 
 JUDGED: Statistic = "mean"
 """A few seconds hold too few iterations for a p99 whose parts have narrow intervals."""
@@ -33,18 +33,10 @@ def judge(run: Path) -> Verdict:
         return Verdict(first="", refused=causes[0].refused if causes else "no causes")
     told = next(one for one in causes[0].of if one.statistic == JUDGED)
     return Verdict(
-        first=first(told),
+        first=part.cause if (part := first(told)) else "",
         added_ms=told.added_ms,
         lo=told.lo,
         hi=told.hi,
         parts=told.parts,
         refused=causes[0].refused,
     )
-
-
-def first(told: Decomposition) -> str:
-    """The largest named part that surely added time, where time was surely added; empty: none."""
-    if told.lo is None or told.lo <= 0:
-        return ""
-    sure = [part for part in told.parts if part.cause != "unexplained" and part.lo is not None and part.lo > 0]
-    return max(sure, key=lambda part: part.ms).cause if sure else ""

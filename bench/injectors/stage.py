@@ -20,8 +20,8 @@ from kts.backends.placement import place, topology
 SUBJECT, COMPANY = "v", "n"
 Device = Literal["cpu", "cuda"]
 Victim = Literal["ours", "open", "memory", "traced", "reader"]
-"""``ours``: a closed loop of kts. ``open``: an open one. ``memory``: one that adds long vectors. ``traced``: a program
-of launches and waits. ``reader``: one that reads a file, and prints lines."""
+"""``ours``: a closed loop of kts. ``open``: an open one. ``memory``: one whose arrays no cache holds. ``traced``: a
+program of launches and waits. ``reader``: one that reads a file, and prints lines."""
 
 ROUNDS, SECONDS = 6, 3.0
 FILE_BYTES = 64 << 20
@@ -127,7 +127,7 @@ class Stage:
             case "open":
                 return {"workload": "fft", "size": 192, "arrivals": "poisson", "rate_hz": 120}
             case "memory":
-                return {"workload": "tiny", "size": 1 << 22, "think_ms": 1}
+                return {"workload": "fft", "size": 1024}
             case "traced":
                 return self.program("gpu", trips="2,4", kernel_us=100, host_work=200, think_us=500)
             case "reader":

@@ -16,14 +16,13 @@ import pytest
 from bench.injections import Key, Trial, account, lots
 from bench.injectors import cgroups
 from bench.injectors.catalog import INJECTIONS
-from bench.injectors.judge import Verdict, first
+from bench.injectors.judge import Verdict
 from bench.injectors.stage import SUBJECT, Device, Stage
 from bench.injectors.tools import Beat, Did, Tools, tools
 from tests.helpers_conduct import until
 from tests.helpers_tracer import standin
 
 from kts.errors import SetupError
-from kts.model.causes import CauseName, Decomposition, Part
 from kts.spec import load_text
 
 _S = 20.0
@@ -169,22 +168,6 @@ def test_lots_are_the_same_for_a_seed_fair_and_a_fourth_of_them_idle() -> None:
     acting = [n for name, n in counts.items() if name not in idle]
     assert max(acting) - min(acting) <= 1
     assert all(victim in INJECTIONS[name].victims["cpu"] for name, victim in drawn)
-
-
-def part(cause: CauseName, ms: float, lo: float | None, hi: float | None) -> Part:
-    return Part(cause=cause, ms=ms, lo=lo, hi=hi, data="")
-
-
-def decomposition(lo: float, *parts: Part) -> Decomposition:
-    return Decomposition(statistic="mean", alone_ms=1, added_ms=lo + 1, lo=lo, hi=lo + 2, parts=parts)
-
-
-def test_a_cause_is_first_only_where_it_and_the_whole_surely_added_time() -> None:
-    core, quota = part("core", 2, 1, 3), part("quota", 3, -1, 7)
-    rest = part("unexplained", 5, 4, 6)
-    assert first(decomposition(1, quota, core, rest)) == "core"
-    assert not first(decomposition(-0.1, core, rest))
-    assert not first(decomposition(1, quota, rest))
 
 
 def test_the_account_counts_clean_runs_apart_and_failed_ones_not_at_all() -> None:

@@ -1,0 +1,31 @@
+"""Which cause a report puts first."""
+
+from __future__ import annotations
+
+from kts.model.causes import CauseName, Decomposition, Part, first
+
+
+def part(cause: CauseName, ms: float, lo: float | None) -> Part:
+    return Part(cause=cause, ms=ms, lo=lo, hi=None if lo is None else 2 * ms - lo, data="")
+
+
+def decomposition(lo: float | None, *parts: Part) -> Decomposition:
+    return Decomposition(
+        statistic="mean", alone_ms=1, added_ms=3, lo=lo, hi=None if lo is None else 6 - lo, parts=parts
+    )
+
+
+CORE, QUOTA, REST = part("core", 2, 1), part("quota", 3, -1), part("unexplained", 5, 4)
+
+
+def test_the_largest_part_that_surely_added_time_is_first() -> None:
+    """Else what may be chance would be named before what was shown."""
+    assert first(decomposition(1, QUOTA, CORE, part("turns", 1.5, 1), REST)) == CORE
+    assert first(decomposition(1, part("hidden", -4, -5), CORE)) == CORE
+
+
+def test_no_cause_is_first_where_it_is_not_sure_that_time_was_added_or_by_what() -> None:
+    """Else one clean run in four would be given a cause."""
+    for whole in (decomposition(-0.1, CORE, REST), decomposition(None, CORE), decomposition(1, QUOTA, REST)):
+        assert first(whole) is None
+    assert first(decomposition(1, part("core", 2, None))) is None
