@@ -95,6 +95,8 @@ class FakeNvml:
         self.gpm_supported = 1
         self.listed: list[int] = []
         self.processes: list[tuple[int, int, int, int]] = []  # pid, stamp in us, SM and memory percents
+        self.reasons_offered = pynvml.nvmlClocksEventReasonAll
+        self.xids: list[int] = []
         self.opened = 0
         self.samples_held = 0
         self.gpm_intervals_ns: list[int] = []
@@ -140,6 +142,33 @@ class FakeNvml:
     def nvmlDeviceGetCurrentClocksEventReasons(self, handle: str) -> int:  # noqa: ARG002, N802
         self._answer("nvmlDeviceGetCurrentClocksEventReasons")
         return self.busy["reasons"]
+
+    def nvmlDeviceGetEnforcedPowerLimit(self, handle: str) -> int:  # noqa: ARG002, N802
+        self._answer("nvmlDeviceGetEnforcedPowerLimit")
+        return 700_000
+
+    def nvmlDeviceGetSupportedClocksEventReasons(self, handle: str) -> int:  # noqa: ARG002, N802
+        self._answer("nvmlDeviceGetSupportedClocksEventReasons")
+        return self.reasons_offered
+
+    def nvmlEventSetCreate(self) -> str:  # noqa: N802
+        self._answer("nvmlEventSetCreate")
+        self.samples_held += 1
+        return "events"
+
+    def nvmlEventSetFree(self, events: str) -> None:  # noqa: ARG002, N802
+        self.samples_held -= 1
+
+    def nvmlDeviceRegisterEvents(self, handle: str, what: int, events: str) -> None:  # noqa: ARG002, N802
+        self._answer("nvmlDeviceRegisterEvents")
+        assert what == pynvml.nvmlEventTypeXidCriticalError
+
+    def nvmlEventSetWait_v2(self, events: str, patience_ms: int) -> Any:  # noqa: ARG002, N802
+        self._answer("nvmlEventSetWait_v2")
+        assert patience_ms == 0
+        if not self.xids:
+            raise pynvml.NVMLError(pynvml.NVML_ERROR_TIMEOUT)
+        return SimpleNamespace(eventType=pynvml.nvmlEventTypeXidCriticalError, eventData=self.xids.pop(0))
 
     def nvmlGpmQueryDeviceSupport(self, handle: str) -> Any:  # noqa: ARG002, N802
         self._answer("nvmlGpmQueryDeviceSupport")

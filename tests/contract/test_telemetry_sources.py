@@ -20,6 +20,7 @@ from kts.telemetry.nvml import NvmlSource
 from kts.telemetry.processes import ProcessSource
 from kts.telemetry.schedstat import SchedstatSource
 from kts.telemetry.source import Source, SourceMissingError
+from kts.telemetry.xid import XidSource
 from kts.wire.messages import Heartbeat, HostCounters
 
 STEP_NS = 200 * MS
@@ -58,6 +59,17 @@ def _processes(_: ExitStack) -> Subject:
 
     source = ProcessSource(lambda: {11: "fft", 12: "gemm"}, nvml, clock=clock, realtime=clock)
     return Subject(source, happen, lambda: nvml.opened)
+
+
+def _xid(_: ExitStack) -> Subject:
+    clock = Clock()
+    nvml = FakeNvml(clock)
+
+    def happen() -> None:
+        clock.after(STEP_NS)
+        nvml.xids.append(31)
+
+    return Subject(XidSource(nvml, clock=clock), happen, lambda: nvml.opened + nvml.samples_held)
 
 
 def _dcgm(stack: ExitStack) -> Subject:
@@ -136,7 +148,7 @@ def _ignore(_: object) -> None:
 
 
 @pytest.fixture(
-    params=[_nvml, _gpm, _processes, _dcgm, _dcgm_through_a_relay, _schedstat, _host, _cores],
+    params=[_nvml, _gpm, _processes, _xid, _dcgm, _dcgm_through_a_relay, _schedstat, _host, _cores],
     ids=lambda make: make.__name__.lstrip("_"),
 )
 def subject(request: pytest.FixtureRequest) -> Iterator[Subject]:
@@ -166,7 +178,7 @@ def test_samples_are_of_what_was_promised_and_of_whom_they_say(subject: Subject)
     assert found
     for sample in found:
         assert sample.source == subject.source.name
-        assert sample.metric.rsplit("_", 1)[1] in {"ratio", "mhz", "w", "threads", "cores", "s"}
+        assert sample.metric.rsplit("_", 1)[1] in {"ratio", "mhz", "w", "threads", "cores", "s", "code"}
         assert sample.subject == UUID if sample.scope == "device" else sample.subject in {"fft", "gemm"}
         assert sample.value >= 0
         assert sample.metric.endswith("_ratio") <= (sample.value <= 1)

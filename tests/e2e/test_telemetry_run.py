@@ -63,7 +63,8 @@ def test_tenants_that_never_sleep_wait_for_each_other_and_the_report_says_so(tmp
         assert wait["scope"] == "tenant"
         assert wait["shared"]["covered"] > 0.8
         assert {block["condition"] for block in wait["blocks"]} >= {"shared-fft+gemm"}
-    assert {state["source"] for state in summary["telemetry"] if state["missing"]} == {"gpm", "nvml", "nvml-process"}
+    of_a_gpu = {"gpm", "nvml", "nvml-process", "nvml-xid"}
+    assert {state["source"] for state in summary["telemetry"] if state["missing"]} == of_a_gpu
     results = (tmp_path / "out" / "results.md").read_text(encoding="utf-8")
     assert "waiting for the CPU core" in results
     assert "not there: NVML GPM, NVML, NVML per process" in results

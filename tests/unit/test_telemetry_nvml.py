@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pynvml
 import pytest
 from tests.helpers_telemetry import MS, UUID, Clock, FakeNvml, S
@@ -11,8 +13,18 @@ from kts.telemetry.gpm import MOST_FAILURES, GpmSource
 from kts.telemetry.nvml import NvmlSource
 from kts.telemetry.processes import ProcessSource
 from kts.telemetry.source import SourceMissingError
+from kts.telemetry.xid import XidSource
 
 NOT_SUPPORTED = pynvml.NVML_ERROR_NOT_SUPPORTED
+REASONS = {
+    "limited_power_ratio": pynvml.nvmlClocksEventReasonSwPowerCap,
+    "limited_hw_ratio": pynvml.nvmlClocksEventReasonHwSlowdown,
+    "limited_thermal_ratio": pynvml.nvmlClocksEventReasonSwThermalSlowdown,
+    "limited_hw_thermal_ratio": pynvml.nvmlClocksEventReasonHwThermalSlowdown,
+    "limited_power_brake_ratio": pynvml.nvmlClocksEventReasonHwPowerBrakeSlowdown,
+    "limited_sync_boost_ratio": pynvml.nvmlClocksEventReasonSyncBoost,
+    "limited_settings_ratio": pynvml.nvmlClocksEventReasonApplicationsClocksSetting,
+}
 
 
 def values(samples: list[Sample]) -> dict[str, float]:
@@ -32,12 +44,58 @@ def test_nvml_units_are_converted() -> None:
         "sm_clock_mhz": 1980.0,
         "memory_clock_mhz": 3201.0,
         "power_w": 400.0,
+        "power_limit_w": 700.0,
         "clocks_limited_ratio": 0.0,
+        **dict.fromkeys(REASONS, 0.0),
     }
-    nvml.busy["reasons"] = pynvml.nvmlClocksEventReasonSwPowerCap | pynvml.nvmlClocksEventReasonGpuIdle
-    assert values(source.sample())["clocks_limited_ratio"] == 1.0
     nvml.busy["reasons"] = pynvml.nvmlClocksEventReasonGpuIdle
     assert values(source.sample())["clocks_limited_ratio"] == 0.0
+
+
+@pytest.mark.parametrize(("metric", "reason"), REASONS.items())
+def test_each_reason_that_holds_the_clocks_down_has_its_name(metric: str, reason: int) -> None:
+    """Else heat would be taken for the power limit, or clocks that somebody set for a fault."""
+    nvml = FakeNvml(Clock())
+    source = NvmlSource(nvml, clock=nvml.clock)
+    source.open(UUID)
+    nvml.busy["reasons"] = reason | pynvml.nvmlClocksEventReasonGpuIdle
+    found = values(source.sample())
+    assert [name for name in REASONS if found[name]] == [metric]
+    assert found["clocks_limited_ratio"] == float(metric not in {"limited_sync_boost_ratio", "limited_settings_ratio"})
+
+
+def test_a_reason_that_the_gpu_cannot_tell_is_no_zero() -> None:
+    """Else "never too hot" would stand where nobody looked."""
+    nvml = FakeNvml(Clock())
+    nvml.reasons_offered = pynvml.nvmlClocksEventReasonSwPowerCap
+    state = NvmlSource(nvml, clock=nvml.clock).open(UUID)
+    assert set(REASONS) & set(state.metrics) == {"limited_power_ratio"}
+    nvml.refused = {"nvmlDeviceGetSupportedClocksEventReasons": NOT_SUPPORTED}
+    assert set(REASONS) <= set(NvmlSource(nvml, clock=nvml.clock).open(UUID).metrics)
+
+
+def test_each_xid_error_is_a_sample_and_the_run_names_them() -> None:
+    """Else a GPU that failed meanwhile would be a slow neighbour."""
+    nvml = FakeNvml(Clock())
+    source = XidSource(nvml, clock=nvml.clock)
+    source.open(UUID)
+    assert source.sample() == []
+    assert source.state().note == ""
+    nvml.xids = [31, 79, 31]
+    assert [(s.value, s.scope, s.span_ns) for s in source.sample()] == [(x, "device", 0) for x in (31.0, 79.0, 31.0)]
+    assert source.state().note == "the GPU told Xid 31 (2x), 79 (1x)"
+    nvml.refused = {"nvmlEventSetWait_v2": pynvml.NVML_ERROR_GPU_IS_LOST}
+    with pytest.raises(SourceMissingError, match="GPU is lost"):
+        source.sample()
+
+
+def test_a_gpu_without_xid_events_is_named_and_nothing_stays_open() -> None:
+    """Else no Xid would be told where none could be."""
+    nvml = FakeNvml(Clock())
+    nvml.refused = {"nvmlDeviceRegisterEvents": NOT_SUPPORTED}
+    with pytest.raises(SourceMissingError, match="Not Supported"):
+        XidSource(nvml, clock=nvml.clock).open(UUID)
+    assert nvml.opened == nvml.samples_held == 0
 
 
 def test_what_the_gpu_does_not_offer_is_named_and_the_rest_is_read() -> None:
@@ -80,6 +138,7 @@ def test_a_reading_that_fails_now_and_then_costs_itself_alone_and_a_lost_gpu_all
             "nvmlDeviceGetUtilizationRates",
             "nvmlDeviceGetClockInfo",
             "nvmlDeviceGetFieldValues",
+            "nvmlDeviceGetEnforcedPowerLimit",
             "nvmlDeviceGetCurrentClocksEventReasons",
         ),
         pynvml.NVML_ERROR_GPU_IS_LOST,
@@ -148,11 +207,13 @@ def test_gpm_is_given_up_only_after_it_failed_for_a_while() -> None:
         source.sample()
 
 
-def _processes(tenants: dict[int, str], listed: list[int]) -> tuple[Clock, FakeNvml, ProcessSource]:
+def _processes(
+    tenants: dict[int, str], listed: list[int], proc: Path = Path("/proc")
+) -> tuple[Clock, FakeNvml, ProcessSource]:
     clock = Clock()
     nvml = FakeNvml(clock)
     nvml.listed = listed
-    source = ProcessSource(lambda: tenants, nvml, clock=clock, realtime=clock)
+    source = ProcessSource(lambda: tenants, nvml, clock=clock, realtime=clock, proc=proc)
     source.open(UUID)
     return clock, nvml, source
 
@@ -185,6 +246,31 @@ def test_a_tenant_missing_from_a_batch_had_no_utilisation_in_it() -> None:
         "fft process_memory_ratio": 0.1,
         "gemm process_sm_ratio": 0.0,
         "gemm process_memory_ratio": 0.0,
+        "others_sm_ratio": 0.0,
+        "others_memory_ratio": 0.0,
     }
     assert {s.span_ns for s in found} == {200 * MS}
     assert source.sample() == []
+
+
+def test_a_program_is_its_tenants_and_what_is_nobodys_is_told_of_the_device(tmp_path: Path) -> None:
+    """Else a program in processes of its own would be a stranger, and a stranger's work nobody's."""
+    for pid, name, parent in ((11, "python", 1), (21, "serve", 11), (22, "serve", 21), (30, "train", 1)):
+        (tmp_path / str(pid)).mkdir()
+        (tmp_path / str(pid) / "comm").write_text(name)
+        (tmp_path / str(pid) / "stat").write_text(f"{pid} ({name}) S {parent} 0 0")
+    (tmp_path / "40").mkdir()
+    (tmp_path / "40" / "comm").write_text("nvidia-cuda-mps-server")
+    clock, nvml, source = _processes({11: "llm"}, [21, 22, 30, 40], tmp_path)
+    found: list[Sample] = []
+    for _ in range(3):
+        t_us = clock.after(200 * MS) // 1000
+        nvml.processes = [(21, t_us, 20, 1), (22, t_us, 10, 2), (30, t_us, 50, 4), (40, t_us, 7, 7)]
+        found = source.sample()
+    assert values(found) == {
+        "llm process_sm_ratio": pytest.approx(0.3),
+        "llm process_memory_ratio": pytest.approx(0.03),
+        "others_sm_ratio": 0.5,
+        "others_memory_ratio": 0.04,
+    }
+    assert {s.subject for s in found if s.scope == "device"} == {UUID}

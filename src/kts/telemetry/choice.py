@@ -16,6 +16,7 @@ from kts.telemetry.processes import ProcessSource
 from kts.telemetry.sampler import PERIOD_NS, Polling, Sampler, Tenants
 from kts.telemetry.source import AbsentSource, Source
 from kts.telemetry.strangers import Strangers
+from kts.telemetry.xid import XidSource
 from kts.units import NS_PER_S
 
 PROBE_S = 0.6
@@ -69,7 +70,7 @@ def probe(
 
 def polled_sources(tenants: Tenants, dcgm: str = "", dcgm_missing: str = "") -> list[Source]:
     """Those that a thread must ask, the finest first."""
-    sources: list[Source] = [GpmSource(), NvmlSource(), ProcessSource(tenants.by_pid)]
+    sources: list[Source] = [GpmSource(), NvmlSource(), ProcessSource(tenants.by_pid), XidSource()]
     if dcgm:
         return [*sources, DcgmSource(dcgm, tenants=tenants.by_host)]
     return [*sources, AbsentSource(DcgmSource.name, dcgm_missing)] if dcgm_missing else sources

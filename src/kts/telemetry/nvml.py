@@ -55,6 +55,16 @@ def mig_instance(uuid: str, nvml: Any = None) -> tuple[str, str] | None:
             nvml.nvmlShutdown()
 
 
+_LIMITS = (
+    "limited_power_ratio",
+    "limited_hw_ratio",
+    "limited_thermal_ratio",
+    "limited_hw_thermal_ratio",
+    "limited_power_brake_ratio",
+)
+"""The reasons that nobody chose."""
+
+
 class NvmlBacked:
     """What sources over NVML share. ``nvml``: the module, given in tests."""
 
@@ -99,6 +109,7 @@ class NvmlSource(NvmlBacked):
     def __init__(self, nvml: Any = None, *, clock: Callable[[], int] = time.monotonic_ns) -> None:
         super().__init__(nvml, clock=clock)
         self._readers: list[Callable[[], Readings]] = []
+        self._offered: int | None = None
         self._state = SourceState(source=self.name)
 
     def open(self, uuid: str) -> SourceState:
@@ -109,6 +120,7 @@ class NvmlSource(NvmlBacked):
             "SM clock": lambda: self._clock_mhz("sm_clock_mhz", self._nvml.NVML_CLOCK_SM),
             "memory clock": lambda: self._clock_mhz("memory_clock_mhz", self._nvml.NVML_CLOCK_MEM),
             "power": self._instant_power,
+            "power limit": self._power_limit,
             "clock event reasons": self._clocks_limited,
         }
         metrics: list[str] = []
@@ -171,15 +183,35 @@ class NvmlSource(NvmlBacked):
     def _average_power(self) -> Readings:
         return {"power_w": self._nvml.nvmlDeviceGetPowerUsage(self._handle) / 1000}
 
+    def _power_limit(self) -> Readings:
+        """What it may draw: the least of all limits in force."""
+        return {"power_limit_w": self._nvml.nvmlDeviceGetEnforcedPowerLimit(self._handle) / 1000}
+
     def _clocks_limited(self) -> Readings:
-        """1 while power, heat or the hardware itself holds the clocks down, else 0: its mean is a share of time."""
+        """Of each reason that this GPU can tell: 1 while it holds the clocks down, else 0, so that a mean is a share of
+        time; and whether power, heat or the hardware itself does."""
+        told = self._nvml.nvmlDeviceGetCurrentClocksEventReasons(self._handle)
+        offered = self._reasons_offered()
+        found = {metric: float(bool(told & bit)) for metric, bit in self._reasons().items() if bit & offered}
+        limited = any(found.get(metric) for metric in _LIMITS)
+        return {"clocks_limited_ratio": float(limited), **found}
+
+    def _reasons(self) -> dict[str, int]:
         nvml = self._nvml
-        limits = (
-            nvml.nvmlClocksEventReasonSwPowerCap
-            | nvml.nvmlClocksEventReasonHwSlowdown
-            | nvml.nvmlClocksEventReasonSwThermalSlowdown
-            | nvml.nvmlClocksEventReasonHwThermalSlowdown
-            | nvml.nvmlClocksEventReasonHwPowerBrakeSlowdown
-        )
-        reasons = nvml.nvmlDeviceGetCurrentClocksEventReasons(self._handle)
-        return {"clocks_limited_ratio": float(bool(reasons & limits))}
+        return {
+            "limited_power_ratio": nvml.nvmlClocksEventReasonSwPowerCap,
+            "limited_hw_ratio": nvml.nvmlClocksEventReasonHwSlowdown,
+            "limited_thermal_ratio": nvml.nvmlClocksEventReasonSwThermalSlowdown,
+            "limited_hw_thermal_ratio": nvml.nvmlClocksEventReasonHwThermalSlowdown,
+            "limited_power_brake_ratio": nvml.nvmlClocksEventReasonHwPowerBrakeSlowdown,
+            "limited_sync_boost_ratio": nvml.nvmlClocksEventReasonSyncBoost,
+            "limited_settings_ratio": nvml.nvmlClocksEventReasonApplicationsClocksSetting,
+        }
+
+    def _reasons_offered(self) -> int:
+        """Bits of the reasons that this GPU can tell; asked once. All, where it does not say."""
+        if self._offered is None:
+            self._offered = -1
+            with contextlib.suppress(self._nvml.NVMLError, AttributeError):
+                self._offered = int(self._nvml.nvmlDeviceGetSupportedClocksEventReasons(self._handle))
+        return self._offered

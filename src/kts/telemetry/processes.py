@@ -1,21 +1,27 @@
 """NVML's utilisation per process: tenant-scoped, where its process numbers are known to be the tenants'.
 
 NVML may number processes as another pid namespace does (containers, pods), where a number that looks like a tenant's
-can be a stranger's. So it is believed only once the GPU's list of computing processes holds every tenant.
+can be a stranger's. So it is believed only once the GPU's list of computing processes holds every tenant, or a process
+that descends from it. Then all others in that list are uninvited, and what they used is told of the device.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 from kts.model.telemetry import Sample, SourceState
+from kts.telemetry.ancestry import MPS_SERVER, PROC, command, line_of
 from kts.telemetry.nvml import NvmlBacked
 from kts.telemetry.source import SourceMissingError, samples_at
 from kts.units import NS_PER_S, NS_PER_US
 
 METRICS = ("process_sm_ratio", "process_memory_ratio")
+OTHERS = ("others_sm_ratio", "others_memory_ratio")
+"""Of the device: what processes that are no tenant's used, together."""
+_OTHERS = ""
 LONGEST_NS = 2 * NS_PER_S
 """NVML's sample period is at most 1 s; a longer gap is a pause, not a span."""
 
@@ -32,14 +38,16 @@ class ProcessSource(NvmlBacked):
         *,
         clock: Callable[[], int] = time.monotonic_ns,
         realtime: Callable[[], int] = time.time_ns,
+        proc: Path = PROC,
     ) -> None:
         super().__init__(nvml, clock=clock)
         self._tenants = tenants
         self._realtime = realtime
+        self._proc = proc
         self._last_us = 0
         self._last_ns: dict[str, int] = {}
         self._matched: frozenset[int] = frozenset()
-        self._listed: frozenset[int] = frozenset()
+        self._found = self._listed = 0
         self._gave = False
 
     def open(self, uuid: str) -> SourceState:
@@ -51,7 +59,7 @@ class ProcessSource(NvmlBacked):
         except self._nvml.NVMLError as error:
             self.close()
             raise SourceMissingError(f"NVML gives no utilisation per process: {error}") from error
-        return SourceState(source=self.name, metrics=METRICS)
+        return SourceState(source=self.name, metrics=METRICS + OTHERS)
 
     def sample(self) -> list[Sample]:
         """See Source. A tenant that is not in a batch that NVML made had no utilisation in it."""
@@ -59,28 +67,38 @@ class ProcessSource(NvmlBacked):
         try:
             if not self._known(tenants):
                 return []
-            found = {s.pid: s for s in sorted(self._new_samples(), key=lambda s: s.timeStamp)}
+            latest = {s.pid: s for s in sorted(self._new_samples(), key=lambda s: s.timeStamp)}
         except self._nvml.NVMLError as error:
             raise SourceMissingError(f"NVML's utilisation per process stopped: {error}") from error
-        if not found:
+        if not latest:
             return []
-        newest_us = max(s.timeStamp for s in found.values())
-        self._last_us = newest_us
+        self._last_us = newest_us = max(s.timeStamp for s in latest.values())
+        used: dict[str, list[Any]] = {name: [] for name in (*tenants.values(), _OTHERS)}
+        for pid, one in latest.items():
+            if (name := self._whose(pid, tenants)) is not None:
+                used[name].append(one)
         samples: list[Sample] = []
-        for pid, name in tenants.items():
-            of = found.get(pid)
-            t_ns = self._monotonic_ns(of.timeStamp if of else newest_us)
-            samples += self._of(name, t_ns, (of.smUtil, of.memUtil) if of else (0, 0))
+        for name, of in used.items():
+            t_ns = self._monotonic_ns(max((one.timeStamp for one in of), default=newest_us))
+            samples += self._of(name, t_ns, (sum(one.smUtil for one in of), sum(one.memUtil for one in of)))
         self._gave = self._gave or bool(samples)
         return samples
+
+    def _whose(self, pid: int, tenants: Mapping[int, str]) -> str | None:
+        """The tenant from whose worker it descends, `_OTHERS`, or None: of a server that computes for everybody."""
+        for one in line_of(pid, self._proc):
+            if one in tenants:
+                return tenants[one]
+        return None if command(pid, self._proc).startswith(MPS_SERVER) else _OTHERS
 
     def _known(self, tenants: Mapping[int, str]) -> bool:
         """True once NVML has listed all ``tenants``; asked again when there is a new one."""
         if not tenants or self._matched >= tenants.keys():
             return bool(tenants)
-        listed = self._nvml.nvmlDeviceGetComputeRunningProcesses(self._handle)
-        self._listed = frozenset(process.pid for process in listed)
-        if self._listed >= tenants.keys():
+        listed = [process.pid for process in self._nvml.nvmlDeviceGetComputeRunningProcesses(self._handle)]
+        found = {self._whose(pid, tenants) for pid in listed} & set(tenants.values())
+        self._found, self._listed = len(found), len(listed)
+        if found == set(tenants.values()):
             self._matched = frozenset(tenants)
         return self._matched >= tenants.keys()
 
@@ -104,13 +122,17 @@ class ProcessSource(NvmlBacked):
         self._last_ns[name] = t_ns
         if not 0 < span_ns <= LONGEST_NS:
             return []  # the first, or after a pause: what it covers is not known
-        values = {metric: percent / 100 for metric, percent in zip(METRICS, percents, strict=True)}
-        return samples_at(t_ns, span_ns, source=self.name, scope="tenant", subject=name, values=values)
+        values = [percent / 100 for percent in percents]
+        if name == _OTHERS:
+            told = dict(zip(OTHERS, values, strict=True))
+            return samples_at(t_ns, span_ns, source=self.name, scope="device", subject=self._uuid, values=told)
+        told = dict(zip(METRICS, values, strict=True))
+        return samples_at(t_ns, span_ns, source=self.name, scope="tenant", subject=name, values=told)
 
     def state(self) -> SourceState:
         """See Source."""
         if self._gave:
-            return SourceState(source=self.name, metrics=METRICS)
+            return SourceState(source=self.name, metrics=METRICS + OTHERS)
         tenants = self._tenants()
         if not tenants:
             why = (
@@ -118,9 +140,8 @@ class ProcessSource(NvmlBacked):
             )
         elif not self._matched:
             why = (
-                f"{len(self._listed & tenants.keys())} of {len(tenants)} tenants are in NVML's list of "
-                f"{len(self._listed)} computing processes: it numbers them as another pid namespace does, or the "
-                "tenants' programs compute in processes of their own"
+                f"{self._found} of {len(tenants)} tenants are in NVML's list of {self._listed} computing processes: "
+                "it numbers them as another pid namespace does, or a tenant does not compute"
             )
         else:
             why = "NVML gave no sample in this time"

@@ -16,6 +16,7 @@ from typing import Any
 
 from kts.model.neighbours import Look, Seen
 from kts.model.run import WorkerInfo
+from kts.telemetry.ancestry import MPS_SERVER, command, line_of
 from kts.telemetry.nvml import NvmlBacked
 from kts.telemetry.source import SourceMissingError
 from kts.units import NS_PER_S
@@ -23,10 +24,8 @@ from kts.units import NS_PER_S
 BY = "NVML"
 EVERY_S = 2.0
 JOIN_S = 2.0
-MPS_SERVER = "nvidia-cuda-mps"
 _INITIAL_PID_NAMESPACE = 0xEFFFFFFC
 """Its inode (PROC_PID_INIT_INO of Linux)."""
-_DEEPEST = 64
 _NOT_ALL = "it does not list the run's own processes, so it tells nothing of others"
 
 
@@ -97,30 +96,11 @@ class Strangers(NvmlBacked):
 
     def _is_ours(self, pid: int, ours: set[int]) -> bool:
         """Whether it is a worker or was started by one; so is a server through which they compute."""
-        if self._command(pid).startswith(MPS_SERVER):
-            return True
-        for _ in range(_DEEPEST):
-            if pid in ours:
-                return True
-            if pid <= 1:
-                break
-            pid = self._parent(pid)
-        return False
-
-    def _parent(self, pid: int) -> int:
-        """0 where it is not known."""
-        with contextlib.suppress(OSError, ValueError, IndexError):
-            return int((self._proc / str(pid) / "stat").read_text(errors="replace").rpartition(")")[2].split()[1])
-        return 0
-
-    def _command(self, pid: int) -> str:
-        with contextlib.suppress(OSError):
-            return (self._proc / str(pid) / "comm").read_text(errors="replace").strip()
-        return ""
+        return command(pid, self._proc).startswith(MPS_SERVER) or any(one in ours for one in line_of(pid, self._proc))
 
     def _name(self, pid: int) -> str:
-        command = self._command(pid)
-        return f"process {pid}{f' ({command})' if command else ''}"
+        name = command(pid, self._proc)
+        return f"process {pid}{f' ({name})' if name else ''}"
 
     def _sees_everybody(self) -> bool:
         with contextlib.suppress(OSError):

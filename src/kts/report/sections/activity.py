@@ -32,6 +32,7 @@ _SOURCES = {
     "dcgm": "DCGM",
     "nvml": "NVML",
     "nvml-process": "NVML per process",
+    "nvml-xid": "NVML Xid",
     "schedstat": "schedstat",
     "host": "host",
     "cores": "CPU cores",

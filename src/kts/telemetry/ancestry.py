@@ -1,0 +1,34 @@
+"""Whose a process is: by whom it descends, as /proc of this pid namespace tells."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+
+_DEEPEST = 64
+PROC = Path("/proc")
+MPS_SERVER = "nvidia-cuda-mps"
+"""How the name of the process begins through which clients of MPS compute."""
+
+
+def line_of(pid: int, proc: Path = PROC) -> Iterator[int]:
+    """The process, its parent, and so on, as far as that is known."""
+    for _ in range(_DEEPEST):
+        yield pid
+        if pid <= 1 or not (pid := _parent(pid, proc)):
+            return
+
+
+def command(pid: int, proc: Path = PROC) -> str:
+    """Its name; empty where it is not told."""
+    with contextlib.suppress(OSError):
+        return (proc / str(pid) / "comm").read_text(errors="replace").strip()
+    return ""
+
+
+def _parent(pid: int, proc: Path) -> int:
+    """0 where it is not known."""
+    with contextlib.suppress(OSError, ValueError, IndexError):
+        return int((proc / str(pid) / "stat").read_text(errors="replace").rpartition(")")[2].split()[1])
+    return 0
