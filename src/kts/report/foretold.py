@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from kts.model.foretold import FIGURES, Expected, FigureName, Foretold, Otherwise
-from kts.stats.quantiles import min_samples
 from kts.units import format_duration
 
 NAMES: dict[FigureName, str] = {"p50": "p50", "p95": "p95", "p99": "p99", "p999": "p99.9", "df99": "DF99"}
@@ -55,6 +54,8 @@ def _scarce(one: Expected) -> bool:
 
 
 def _count(one: Expected) -> str:
+    from kts.stats.quantiles import min_samples  # brings scipy, which who only renders need not wait for
+
     worth = f", worth {int(one.n / one.effect)}" if one.n >= min_samples(0.99) else ""
     return f"{one.n}{worth} of {min_samples(0.99)} iterations {_where(one.condition)}"
 
