@@ -1,4 +1,4 @@
-"""What an experiment will do, before anything is measured: conditions, blocks, and how long it will take.
+"""What an experiment will do, before anything is measured: conditions, blocks, and what its time can decide.
 
 python examples/03_plan_first.py [FILE OR NAME]
 """
@@ -11,7 +11,7 @@ import kts
 
 
 def main(experiment: str) -> None:
-    """Prints the first two rounds of the plan."""
+    """Prints the first two rounds of the plan, what a round holds, and what is foretold of the run."""
     preview = kts.preview(experiment)
     plan = preview.plan
     print(f"{plan.name}: {plan.design}, {plan.rounds} rounds of {len(plan.conditions)} blocks")
@@ -19,7 +19,7 @@ def main(experiment: str) -> None:
         for block in preview.blocks(number):
             amounts = ", ".join(f"{name} {quota.iterations or quota.seconds}" for name, quota in block.quotas.items())
             print(f"  round {number + 1}, block {block.index}: {block.condition} ({amounts})")
-    print(f"about {preview.expected_s / 60:.0f} min of measuring")
+    kts.show(preview)
 
 
 if __name__ == "__main__":

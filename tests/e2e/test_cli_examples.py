@@ -51,7 +51,7 @@ def test_a_plan_before_measuring() -> None:
     """Else nobody could see what an experiment will do without running it."""
     shown = _python("examples/03_plan_first.py", "agents")
     assert "round 1, block 0: " in shown
-    assert re.search(r"about \d+ min.* of measuring", shown)
+    assert re.search(r"foretold: no p99 or DF99 will be refused: \d+ rounds in about ", shown)
 
 
 def test_predictions_of_programs_are_sealed_before_they_run(tmp_path: Path) -> None:

@@ -232,3 +232,23 @@ def test_options_behind_the_dashes_are_the_programs(capsys: pytest.CaptureFixtur
     shown = capsys.readouterr()
     assert shown.out == ""
     assert "device" in shown.err
+
+
+def test_a_dry_run_measures_nothing_and_says_what_its_time_decides(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Else who wants to know whether 90 s are enough would have to spend them."""
+    monkeypatch.chdir(tmp_path)
+    assert main(["run", "matrix", "--dry-run", "--max-seconds", "90"]) == 0
+    shown = capsys.readouterr().out
+    assert "shared-tiny+fft+gemm+heavy" in shown
+    assert "cannot decide all" in shown
+    assert "gemm: no p99 or DF99: " in shown
+    assert main(["run", "matrix", "--dry-run", "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)["foretold"]
+    assert told["enough"] == []
+    assert len(told["expected"]) == 4 + 6 * 2 + 4
+    assert main(["run", "--dry-run", "--", "true"]) == 0
+    assert "nothing yet; nobody knows yet how long iterations of true take" in capsys.readouterr().out
+    assert main(["run", "runs/x", "--on", "replay", "--dry-run"]) == 2
+    assert not list(tmp_path.iterdir())

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypedDict, Unpack
 
 from kts import plan as planning
 from kts import spec
+from kts.app import printing
+from kts.model.foretold import Foretold
 from kts.model.plan import Block, Plan
+from kts.report import foretold
+from kts.report.document import Element
 from kts.spec import LoadedExperiment
 
 Asked = str | Path | Sequence[str]
@@ -42,10 +46,12 @@ class Changes(TypedDict, total=False):
 
 @dataclass(frozen=True)
 class Preview:
-    """What an experiment will do: its frozen plan, and about how many seconds of measuring its rounds take."""
+    """What an experiment will do: its frozen plan, about how many seconds of measuring its rounds take, and which
+    figures that decides, as far as it says how long iterations take."""
 
     plan: Plan
     expected_s: float
+    foretold: Foretold
 
     def blocks(self, round_number: int) -> tuple[Block, ...]:
         """The blocks of a round, counted from 0, in order."""
@@ -58,7 +64,14 @@ def preview(experiment: Asked, **changes: Unpack[Changes]) -> Preview:
     ``experiment``: as `run` takes it.
     """
     plan = planned(experiment, changes)[1]
-    return Preview(plan, plan.rounds * planning.expected_seconds(plan, {}))
+    from kts.stats.foretold import at_start
+
+    return Preview(plan, plan.rounds * planning.expected_seconds(plan, {}), at_start(plan, {}))
+
+
+@printing.elements.register
+def _elements(preview: Preview) -> Iterable[Element]:
+    return foretold.planned(preview.plan, preview.foretold)
 
 
 def planned(experiment: Asked, changes: Mapping[str, object]) -> tuple[LoadedExperiment, Plan]:

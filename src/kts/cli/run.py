@@ -78,6 +78,9 @@ def run(
         bool,
         typer.Option("--predict", help="Of a program: predict instead, from profiles of it and its neighbours alone."),
     ] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Measure nothing: say what would be, and what its time could decide.")
+    ] = False,
     out: Annotated[Path | None, typer.Option(help="The run directory. Default: runs/TIME-NAME.")] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a run that is already there.")] = False,
     on: Annotated[
@@ -109,6 +112,9 @@ def run(
     if on not in BACKENDS:
         raise UsageError(f"--on: no backend {on!r}", f"known: {', '.join(BACKENDS)}")
     wanted = changes.given()
+    if dry_run:
+        _preview(asked, wanted, on, as_json=as_json)
+        return
     if foretell:
         _foretell(asked, out, wanted, on, overwrite=overwrite, as_json=as_json)
         return
@@ -164,6 +170,13 @@ def _asked(experiment: str | None, program: list[str] | None) -> str | list[str]
     if program is None and experiment is None:
         raise UsageError("what shall run?", "kts run EXPERIMENT, or kts run -- PROGRAM ARGS; kts run --help")
     return experiment if program is None else program  # type: ignore[return-value] # one of them is there
+
+
+def _preview(asked: str | list[str], wanted: app.Changes, on: str, *, as_json: bool) -> None:
+    """Says what an experiment would do. UsageError for what is no experiment."""
+    if on == "replay":
+        raise UsageError("--dry-run --on replay: what was recorded is no plan", "kts report DIR")
+    present(app.preview(asked, **wanted), as_json=as_json)
 
 
 def _foretell(

@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from kts.model.foretold import FIGURES, Expected, FigureName, Foretold, Otherwise
+from kts.model.plan import Plan, Quota
+from kts.plan import blocks_of_round
+from kts.report import document as doc
 from kts.units import format_duration
 
 NAMES: dict[FigureName, str] = {"p50": "p50", "p95": "p95", "p99": "p99", "p999": "p99.9", "df99": "DF99"}
@@ -16,17 +19,38 @@ def lines(told: Foretold) -> list[str]:
     """One line where no p99 or DF99 will be refused, or less precise than asked; else also one for each tenant of which
     some will, and what would be enough."""
     basis = _basis(told)
-    how_long = f"{_rounds(told)} in about {format_duration(told.seconds)}"
+    how_long = _rounds(told) if told.untold else f"{_rounds(told)} in about {format_duration(told.seconds)}"
     wanting = [line for name in dict.fromkeys(one.tenant for one in told.expected) for line in _tenant(told, name)]
     waiting = dict.fromkeys(one.tenant for one in told.expected if {"p50", "p95", "p99"} & set(one.open))
     later = f"; of {', '.join(waiting)} a round must tell" if waiting else ""
     untold = f"{later}; nobody knows yet how long iterations of {', '.join(told.untold)} take" if told.untold else later
+    if not told.expected:
+        return [f"foretold: nothing yet{untold}"]
     if not wanting:
-        what = "no p99 or DF99 will be refused" if told.expected else "nothing yet"
-        return [f"foretold: {what}{untold}: {how_long}{_rare(told)}{basis}"]
+        return [f"foretold: no p99 or DF99 will be refused{untold}: {how_long}{_rare(told)}{basis}"]
     head = f"foretold: {how_long}{_why(told)} cannot decide all{untold}{basis}"
     enough = [f"  enough: {'; or '.join(told.enough)}"] if told.enough else []
     return [head, *wanting, *enough]
+
+
+def planned(plan: Plan, told: Foretold) -> Iterator[doc.Element]:
+    """A plan before anything is measured: what a round holds, and what is foretold of the run."""
+    rounds = f"{plan.rounds} rounds" if plan.precision is None else f"{plan.rounds} to {plan.max_rounds} rounds"
+    limit = "" if plan.max_seconds is None else f", {format_duration(plan.max_seconds)} at most"
+    yield doc.paragraph(f"{plan.name}: {plan.design}, {rounds} of {len(plan.conditions)} blocks{limit}", "strong")
+    amounts = {block.condition: block.quotas for block in blocks_of_round(plan, 0)}
+    yield doc.Table(
+        columns=(doc.Column("a block of", "subject"), doc.Column("holds, at least", "name", fold=0)),
+        groups=(
+            tuple((c.name, ", ".join(_amount(n, q) for n, q in amounts[c.name].items())) for c in plan.conditions),
+        ),
+    )
+    for line in lines(told):
+        yield doc.paragraph(line)
+
+
+def _amount(name: str, quota: Quota) -> str:
+    return f"{name} {quota.iterations}" if quota.iterations is not None else f"{name} {quota.seconds or 0:.3g} s"
 
 
 def otherwise(one: Otherwise) -> str:
