@@ -8,7 +8,7 @@ import msgspec
 
 import kts
 from bench.injectors.stage import SUBJECT
-from kts.model.causes import Part, Statistic, first
+from kts.model.causes import Part, Statistic
 
 JUDGED: Statistic = "mean"
 """A few seconds hold too few iterations for a p99 whose parts have narrow intervals."""
@@ -33,7 +33,7 @@ def judge(run: Path) -> Verdict:
         return Verdict(first="", refused=causes[0].refused if causes else "no causes")
     told = next(one for one in causes[0].of if one.statistic == JUDGED)
     return Verdict(
-        first=part.cause if (part := first(told)) else "",
+        first=part.cause if (part := causes[0].first(JUDGED)) else "",
         added_ms=told.added_ms,
         lo=told.lo,
         hi=told.hi,

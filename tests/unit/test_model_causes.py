@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from kts.model.causes import CauseName, Decomposition, Part, first
+from kts.model.causes import CAUSES, CauseName, Decomposition, Part
+from kts.report.cause_words import SHORT
 
 
 def part(cause: CauseName, ms: float, lo: float | None) -> Part:
@@ -20,12 +21,18 @@ CORE, QUOTA, REST = part("core", 2, 1), part("quota", 3, -1), part("unexplained"
 
 def test_the_largest_part_that_surely_added_time_is_first() -> None:
     """Else what may be chance would be named before what was shown."""
-    assert first(decomposition(1, QUOTA, CORE, part("turns", 1.5, 1), REST)) == CORE
-    assert first(decomposition(1, part("hidden", -4, -5), CORE)) == CORE
+    assert first(1, QUOTA, CORE, part("turns", 1.5, 1), REST) == CORE
+    assert first(1, part("hidden", -4, -5), CORE) == CORE
 
 
 def test_no_cause_is_first_where_it_is_not_sure_that_time_was_added_or_by_what() -> None:
     """Else one clean run in four would be given a cause."""
-    for whole in (decomposition(-0.1, CORE, REST), decomposition(None, CORE), decomposition(1, QUOTA, REST)):
-        assert first(whole) is None
-    assert first(decomposition(1, part("core", 2, None))) is None
+    assert first(-0.1, CORE, REST) is None
+    assert first(None, CORE) is None
+    assert first(1, QUOTA, REST) is None
+    assert first(1, part("core", 2, None)) is None
+
+
+def test_every_cause_has_words() -> None:
+    """Else a run that was measured could not be reported."""
+    assert set(SHORT) == set(CAUSES)

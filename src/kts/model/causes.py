@@ -57,15 +57,6 @@ class Decomposition(msgspec.Struct, frozen=True, kw_only=True):
     parts: tuple[Part, ...]
 
 
-def first(of: Decomposition) -> Part | None:
-    """The cause that stands first: of the parts that surely added time, the largest; None where the whole did not
-    surely add any, or no part that did has a name. Surely: its 95 % interval lies above 0."""
-    if of.lo is None or of.lo <= 0:
-        return None
-    sure = (part for part in of.parts if part.cause != "unexplained" and part.lo is not None and part.lo > 0)
-    return max(sure, key=lambda part: part.ms, default=None)
-
-
 class Causes(msgspec.Struct, frozen=True, kw_only=True):
     """The added time of a tenant under one shared condition. ``refused``: why there are no parts, else empty."""
 

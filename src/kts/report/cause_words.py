@@ -18,6 +18,7 @@ SHORT: dict[CauseName, str] = {
     "queue": "own earlier iterations",
     "first-turn": "before its first turn",
     "turns": "turns in between",
+    "contended": "others in flight",
     "slower-memory": "slower: memory",
     "slower-clocks": "slower: clocks",
     "slower": "slower execution",
@@ -30,6 +31,7 @@ SHORT: dict[CauseName, str] = {
     "uninvited": "uninvited process",
     "hidden": "hidden host time",
     "back-to-back": "ran back to back",
+    "own": "other iterations",
     "unexplained": "unexplained",
 }
 """In tables and pictures."""
@@ -37,6 +39,7 @@ _PHRASES: dict[CauseName, str] = {
     "queue": "wait for its own earlier iterations",
     "first-turn": "wait before its first turn",
     "turns": "turns of others in between",
+    "contended": "waiting while others were in flight",
     "slower-memory": "slower execution: caches or memory",
     "slower-clocks": "slower execution: clocks or power",
     "slower": "slower execution",
@@ -49,6 +52,7 @@ _PHRASES: dict[CauseName, str] = {
     "uninvited": "turns of a process that is no tenant",
     "hidden": "host time hidden behind the wait",
     "back-to-back": "launches that queued and ran back to back",
+    "own": "other iterations at this quantile than alone",
     "unexplained": "unexplained",
 }
 _MOST = 0.95
