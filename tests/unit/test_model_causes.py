@@ -10,10 +10,10 @@ def part(cause: CauseName, ms: float, lo: float | None) -> Part:
     return Part(cause=cause, ms=ms, lo=lo, hi=None if lo is None else 2 * ms - lo, data="")
 
 
-def decomposition(lo: float | None, *parts: Part) -> Decomposition:
-    return Decomposition(
-        statistic="mean", alone_ms=1, added_ms=3, lo=lo, hi=None if lo is None else 6 - lo, parts=parts
-    )
+def first(lo: float | None, *parts: Part) -> Part | None:
+    hi = None if lo is None else 6 - lo
+    of = Decomposition(statistic="mean", alone_ms=1, added_ms=3, lo=lo, hi=hi, parts=parts)
+    return Causes(condition="shared-a+b", of=(of,)).first()
 
 
 CORE, QUOTA, REST = part("core", 2, 1), part("quota", 3, -1), part("unexplained", 5, 4)
