@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from kts.model.causes import CAUSES, CauseName, Decomposition, Part
+from kts.model.causes import CAUSES, CauseName, Causes, Decomposition, Part
 from kts.report.cause_words import SHORT
 
 
