@@ -15,6 +15,7 @@ BENCHES: dict[str, tuple[str, tuple[str, ...]]] = {
     "observer": ("what measuring costs each iteration", ()),
     "tracer": ("what tracing costs a program", ("--lives", "2", "--stretch", "0.5", "--warm", "0.5")),
     "telemetry": ("what sampling a GPU costs its tenant", ()),
+    "telemetry_df": ("what telemetry costs DF99: one run, on and off in turns", ("--seconds", "24", "--rounds", "4")),
     "ingest": ("records of four fast tenants, received without loss", ()),
     "report_scale": ("time and memory of kts report on a large run", ("--iterations", "10000000")),
     "memory": ("memory of kts while it measures and while it reports", ("--sizes", "100000", "4000000")),
