@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Protocol
 
 import numpy as np
-from numpy.typing import DTypeLike
+from numpy.typing import DTypeLike, NDArray
 
 from kts.model.reading import RunData
-from kts.model.records import Records
+from kts.model.records import CPU_TIMES, NOT_TOLD, WAITED, Records
 from kts.model.run import BlockOutcome
 from kts.stats.faults import sound
 from kts.stats.overlap import PORTION, Counted, Mask, Span, counted
 from kts.stats.sample import FloatArray
 from kts.stats.series import Side
+from kts.units import NS_PER_MS
+
+TOLD = (*CPU_TIMES, WAITED)
+"""Columns of times that records may have besides the clocks."""
 
 SINGLE_PRECISION_FROM = 4_000_000
 """Runs with more records than this are held in float32 (7 digits), to halve memory and sorting time."""
@@ -27,8 +31,9 @@ class Rows:
     """One tenant in one block, in order of time; latencies in ms, shape ``(n,)`` each.
 
     ``response`` is the very array of ``service`` where every due time is the submission; ``device``: NaN without a
-    stopwatch. ``impossible``: how many more were left out because a latency was below zero; ``unsteady``: because the
-    tenant, or one beside it, was not steady yet.
+    stopwatch. ``told``: what else the records tell of each iteration, by column of `TOLD`; ms, NaN where they do not;
+    only columns that they have. ``impossible``: how many more were left out because a latency was below zero;
+    ``unsteady``: because the tenant, or one beside it, was not steady yet.
     """
 
     span: Span
@@ -37,6 +42,7 @@ class Rows:
     device: FloatArray
     impossible: int = 0
     unsteady: int = 0
+    told: dict[str, FloatArray] = field(default_factory=dict)
 
     def since(self, begin_ns: int) -> Rows:
         """Without those submitted before ``begin_ns``."""
@@ -51,6 +57,7 @@ class Rows:
             response=service if self.response is self.service else self.response[keep],
             service=service,
             device=self.device[keep],
+            told={column: values[keep] for column, values in self.told.items()},
         )
 
 
@@ -156,7 +163,12 @@ def part_of(records: Records, dtype: DTypeLike) -> Rows:
         service=service,
         device=records["device_ms"].astype(dtype),
         impossible=impossible,
+        told={column: _told(records[column], dtype) for column in TOLD if column in (records.dtype.names or ())},
     )
+
+
+def _told(values_ns: NDArray[np.int64], dtype: DTypeLike) -> FloatArray:
+    return np.asarray(np.where(values_ns == NOT_TOLD, np.nan, values_ns / NS_PER_MS), dtype=dtype)
 
 
 def joined(parts: list[Rows]) -> Rows:
@@ -172,4 +184,9 @@ def joined(parts: list[Rows]) -> Rows:
         service=service,
         device=np.concatenate([part.device for part in parts]),
         impossible=sum(part.impossible for part in parts),
+        told={column: _all(parts, column) for column in TOLD if any(column in part.told for part in parts)},
     )
+
+
+def _all(parts: Sequence[Rows], column: str) -> FloatArray:
+    return np.concatenate([part.told.get(column, np.full(len(part.service), np.nan)) for part in parts])

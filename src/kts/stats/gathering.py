@@ -72,7 +72,7 @@ class Gathered:
             starts=Starts(plan),
             tails=Tails(plan),
             slowest=Slowest(plan),
-            kept=Kept(plan),
+            kept=Kept(run, telemetry),
             activity=Join(telemetry, run.info) if telemetry else None,
             steady=steady,
             levels=Levels(plan),

@@ -172,14 +172,13 @@ class TenantView:
 
     def _causes(self) -> tuple[Causes, ...]:
         figures = {name: mix.response for name, mix in self.mixes.items() if mix.response is not None}
-        alone, activity = self.summary.response.solo, self._activity or ()
+        alone = self.summary.response.solo
         return causes(
             self.name,
             self.info,
             self.gathered.kept,
             alone=alone,
             together=figures,
-            activity=activity,
             confidence=self.confidence,
         )
 

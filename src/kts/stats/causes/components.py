@@ -8,14 +8,29 @@ from typing import Literal
 import numpy as np
 
 from kts.stats.causes.company import Floats
+from kts.stats.causes.held import waits, within
 from kts.stats.causes.kept import KeptRows
 from kts.stats.causes.own import apart, cells
 
-Place = Literal["backlog", "late", "first", "turns", "contended", "hidden", "queued", "host", "work", "whole"]
+Place = Literal[
+    "backlog",
+    "late",
+    "first",
+    "turns",
+    "contended",
+    "core",
+    "quota",
+    "disk",
+    "hidden",
+    "queued",
+    "host",
+    "work",
+    "whole",
+]
 """backlog: own earlier iterations. late: nothing of its own was in flight, and it was not submitted. Others': first
-(before the device let it in), turns (since), contended (no stopwatch tells which). Own: host (not on the device's
-stopwatch), work (on it), whole (no stopwatch). Own time that is missing since others had their turn: hidden (not on the
-stopwatch), queued (on it)."""
+(before the device let it in), turns (since), contended (no stopwatch tells which). The host's thread: core (ready,
+without one), quota, disk. Own: host (not on the device's stopwatch), work (on it), whole (no stopwatch). Own time that
+is missing since others had their turn: hidden (not on the stopwatch), queued (on it)."""
 
 OTHERS: tuple[Place, ...] = ("first", "turns", "contended")
 OF_OTHERS: tuple[Place, ...] = (*OTHERS, "hidden", "queued")
@@ -33,12 +48,14 @@ AT_ONCE, OFTEN = 0.02, 0.95
 @dataclass(frozen=True, eq=False)
 class Components:
     """``places`` add up to the response; ``values``: ms, ``(n, places)``. ``shared``: of each of the others' places the
-    part of each neighbour, ``(neighbours, n)``; they add up to it where neighbours were in flight."""
+    part of each neighbour, ``(neighbours, n)``; they add up to it where neighbours were in flight. ``estimated``: what
+    is others' time is not measured, but told from own time by its distribution."""
 
     rows: KeptRows
     places: tuple[Place, ...]
     values: Floats
     shared: dict[Place, Floats] = field(default_factory=dict)
+    estimated: bool = True
 
     def of(self, place: Place) -> Floats:
         """One column."""
@@ -48,11 +65,13 @@ class Components:
 def components(rows: KeptRows, alone: KeptRows, *, is_cpu: bool) -> Components:
     """Of ``rows``; ``alone``: the same tenant's without company, which tell what is its own."""
     told = not (np.isnan(rows.device).any() or np.isnan(alone.device).any())
-    found = _without_stopwatch(rows, alone) if not told else _on_core(rows) if is_cpu else _on_gpu(rows, alone)
+    found = _without_stopwatch(rows, alone) if not told else _on_core(rows, alone) if is_cpu else _on_gpu(rows, alone)
     columns: dict[Place, Floats] = {"backlog": rows.backlog, "late": rows.late, **found}
-    room = {"first": rows.before, "turns": rows.during, "contended": rows.during if told else rows.before + rows.during}
+    both = rows.before + rows.during
+    room = {"first": rows.before, "turns": both if is_cpu else rows.during, "contended": rows.during if told else both}
     shared = {place: _shared(columns[place], room[place]) for place in OTHERS if place in columns}
-    return Components(rows, tuple(columns), np.column_stack(list(columns.values())), shared)
+    estimated = not (told and is_cpu)
+    return Components(rows, tuple(columns), np.column_stack(list(columns.values())), shared, estimated)
 
 
 def _on_gpu(rows: KeptRows, alone: KeptRows) -> dict[Place, Floats]:
@@ -61,15 +80,76 @@ def _on_gpu(rows: KeptRows, alone: KeptRows) -> dict[Place, Floats]:
     Some stopwatches begin at once: where an iteration ends with a copy to the host, a copy engine starts the next
     one's. Then turns of others are all on it, the first and the later ones.
     """
+    rest, device, held = _unheld(rows, alone)
     switch = SWITCH_MS * rows.switched
-    host, first, hidden = apart(rows.rest, rows.before.sum(axis=0) + switch, cells(alone.rest, alone.weight))
+    host, first, hidden = apart(rest, rows.before.sum(axis=0) + switch, cells(alone.rest, alone.weight))
     during, usual = rows.during.sum(axis=0), cells(alone.device, alone.weight)
     if at_once := _at_once(first, rows):
-        work, others, queued = apart(rows.device, during + switch, usual)
+        work, others, queued = apart(device, during + switch, usual)
     else:
-        work, others, queued = apart(rows.device, during, usual, first)
+        work, others, queued = apart(device, during, usual, first)
     turns: Place = "contended" if at_once else "turns"
-    return {"first": first, turns: others, "hidden": hidden, "queued": queued, "host": host, "work": work}
+    return {"first": first, turns: others, **held, "hidden": hidden, "queued": queued, "host": host, "work": work}
+
+
+def _unheld(rows: KeptRows, alone: KeptRows) -> tuple[Floats, Floats, dict[Place, Floats]]:
+    """Rest and device without what held up the host's thread, as far as they are longer than usual alone."""
+    over_rest, over_device = (
+        np.maximum(mine - np.median(usual), 0.0)
+        for mine, usual in ((rows.rest, alone.rest), (rows.device, alone.device))
+    )
+    core, quota, disk = within(waits(rows, alone), over_rest + over_device)
+    all_held = core + quota + disk
+    off_rest = np.minimum(all_held, over_rest)
+    held: dict[Place, Floats] = {"core": core, "quota": quota, "disk": disk}
+    return rows.rest - off_rest, rows.device - (all_held - off_rest), held
+
+
+def _on_core(rows: KeptRows, alone: KeptRows) -> dict[Place, Floats]:
+    """A thread's CPU time stands still while others have the core; theirs is what they used meanwhile."""
+    free, quota, disk = waits(rows, alone)
+    free = np.where(np.isnan(rows.core_wait), rows.rest - quota, free)
+    core, quota, _ = within((free, quota, np.zeros(rows.n)), rows.rest)
+    neighbours, strangers = (np.nan_to_num(rows.rate(name)) for name in ("neighbours", "strangers"))
+    between = np.maximum(
+        rows.during.sum(axis=0), neighbours * rows.service
+    )  # a worker computes between iterations, too
+    turns = _theirs(core, between, strangers * rows.service)
+    late = _theirs(rows.late, rows.before.sum(axis=0), strangers * rows.late)
+    asleep = rows.rest - core - quota
+    disk = np.minimum(disk, asleep)
+    return {
+        "late": rows.late - late,
+        "turns": turns + late,
+        "core": core - turns,
+        "quota": quota,
+        "disk": disk,
+        "host": asleep - disk,
+        "work": rows.device,
+    }
+
+
+def _theirs(wait: Floats, neighbours: Floats, strangers: Floats) -> Floats:
+    """The neighbours' part of a wait for the core: what they used meanwhile; less where strangers used it, too."""
+    used = neighbours + strangers
+    return np.asarray(neighbours * np.minimum(1.0, wait / np.where(used > 0, used, 1.0)))
+
+
+def _without_stopwatch(rows: KeptRows, alone: KeptRows) -> dict[Place, Floats]:
+    """What is known is when neighbours had something in flight; of a traced program also how long its host waited for
+    the device. The rest of its time is the host's own, and nobody else's turn. A host that is held up notices late that
+    the device is done, too."""
+    told = not (np.isnan(rows.waited).any() or np.isnan(alone.waited).any())
+    waited, usual = (rows.waited, alone.waited) if told else (rows.service, alone.service)
+    busy, usually = rows.service - waited, alone.service - usual
+    over_busy, over_waited = busy - np.median(usually), waited - np.median(usual)
+    core, quota, disk = within(waits(rows, alone), np.maximum(over_busy, 0.0) + np.maximum(over_waited, 0.0))
+    held = core + quota + disk
+    off_busy = np.clip(over_busy, 0.0, held)
+    room = (rows.before + rows.during).sum(axis=0)
+    own, others, hidden = apart(waited - (held - off_busy), room, cells(usual, alone.weight))
+    found: dict[Place, Floats] = {"contended": others, "core": core, "quota": quota, "disk": disk, "hidden": hidden}
+    return {**found, "host": busy - off_busy, "whole": own} if told else {**found, "whole": own}
 
 
 def _at_once(first: Floats, rows: KeptRows) -> bool:
@@ -77,19 +157,6 @@ def _at_once(first: Floats, rows: KeptRows) -> bool:
     beside = rows.beside > 0
     during = rows.during.sum(axis=0)[beside]
     return bool(beside.any()) and float((first[beside] > AT_ONCE * during).mean()) < 1 - OFTEN
-
-
-def _on_core(rows: KeptRows) -> dict[Place, Floats]:
-    """A thread's CPU time stands still while others have the core; theirs is what they computed meanwhile."""
-    turns = np.minimum(rows.rest, rows.during.sum(axis=0))
-    return {"turns": turns, "host": rows.rest - turns, "work": rows.device}
-
-
-def _without_stopwatch(rows: KeptRows, alone: KeptRows) -> dict[Place, Floats]:
-    """Only the whole is known, and when neighbours had something in flight."""
-    room = (rows.before + rows.during).sum(axis=0)
-    own, others, hidden = apart(rows.service, room, cells(alone.service, alone.weight))
-    return {"contended": others, "hidden": hidden, "whole": own}
 
 
 def _shared(others: Floats, room: Floats) -> Floats:

@@ -166,7 +166,7 @@ def _is_shown(compared: Compared, shift: _Shift, place: int, at_mean: float, *, 
     """
     name, ms = shift.places[place], shift.ms([place])
     if not grew:
-        own = name not in OF_OTHERS and (is_mean or name not in OWN)
+        own = (name not in OF_OTHERS or not compared.facts.after.estimated) and (is_mean or name not in OWN)
         return own and shift.shown([place], len(shift.places) * len(STATISTICS))
     if shift.beyond([place], RELEVANT, compared.confidence) or (
         at_mean * ms > 0 and shift.beyond([place], RELEVANT, 0.0)

@@ -29,14 +29,15 @@ class Change:
 
 @dataclass(frozen=True, eq=False)
 class Facts:
-    """Both sides. ``is_cpu``: the device is a core. ``concurrent``: tenants compute side by side (MPS, streams), not in
-    turns. ``clocks_mhz``: of the SMs, mean of the blocks of either side; None where nobody told."""
+    """Both sides. ``is_cpu``: the device is a core. ``concurrent``: tenants compute side by side (MPS, MIG), not in
+    turns. ``strangers``: processes of no tenant that were seen on the GPU with company and not before; empty: none, or
+    nobody looked."""
 
     before: Components
     after: Components
     is_cpu: bool = False
     concurrent: bool = False
-    clocks_mhz: tuple[float, float] | None = None
+    strangers: str = ""
 
     def means(self, column: Callable[[Components], Floats]) -> tuple[float, float]:
         """Of either side, ms."""
@@ -44,6 +45,23 @@ class Facts:
             float(np.average(column(side), weights=side.rows.weight)) for side in (self.before, self.after)
         )
         return before, after
+
+    def rates(self, name: str) -> tuple[float, float] | None:
+        """Mean of one of `kts.stats.causes.rates.RATES` on either side; None where a side has no samples of it."""
+        found = []
+        for side in (self.before, self.after):
+            values = side.rows.rate(name)
+            told = ~np.isnan(values)
+            if not told.any():
+                return None
+            found.append(float(np.average(values[told], weights=side.rows.weight[told])))
+        return found[0], found[1]
+
+    def held(self, name: str) -> float | None:
+        """What a rate that is a part of the time adds to an iteration by being higher, ms; None where nobody told."""
+        if (rates := self.rates(name)) is None:
+            return None
+        return (rates[1] - rates[0]) * self.means(lambda side: side.rows.service)[1]
 
     @cached_property
     def met(self) -> float:

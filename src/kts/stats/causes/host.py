@@ -1,25 +1,84 @@
-"""The host: its thread had no core, or needed longer."""
+"""The host: its thread had no core, was held back, waited for a disk, or needed longer."""
 
 from __future__ import annotations
 
 from kts.stats.causes.facts import Change, Facts, Told
 from kts.units import format_ms
 
+FAIR = 0.25
+"""Of a change: what explains less of it is not its cause."""
+ASLEEP = 0.02
+"""Threads that sleep for a disk, mean number: fewer are held up by none."""
+BUSY = 0.02
+"""Of a core: strangers that use less more than alone take nobody's."""
 
-def core(facts: Facts, change: Change) -> Told | None:
-    """The core is the device, the thread was off it, and no neighbour had so much of it."""
-    if not facts.is_cpu or change.ms <= 0 or "host" not in facts.after.places or not change.at_mean:
+
+def strangers(facts: Facts, change: Change) -> Told | None:
+    """The device is the core, and processes of no tenant computed on it."""
+    used = facts.rates("strangers")
+    if not facts.is_cpu or change.ms <= 0 or used is None or used[1] - used[0] < BUSY:
         return None
-    alone, together = facts.means(lambda side: side.of("host"))
     return (
-        "core",
-        f"off the core, and no neighbour computing, {format_ms(together)} instead of {format_ms(alone)} (means)",
+        "uninvited",
+        f"processes of no tenant used {_share(used[1])} of its core instead of {_share(used[0])}; {_off(facts)}",
     )
 
 
+def core(facts: Facts, change: Change) -> Told | None:
+    """Ready to run, and another had the core."""
+    if change.ms <= 0:
+        return None
+    used = facts.rates("strangers")
+    others = (
+        f"; others that are no tenants used {_share(used[1])} of its cores, alone {_share(used[0])}" if used else ""
+    )
+    return "core", f"{_off(facts)}{others}"
+
+
+def quota(facts: Facts, change: Change) -> Told | None:
+    """Its cgroup's CPU quota held the threads back."""
+    held = facts.rates("throttled")
+    if change.ms <= 0 or held is None:
+        return None
+    return "quota", f"its cgroup's quota held back {held[1]:.2g} cores, alone {held[0]:.2g} (means)"
+
+
+def disk(facts: Facts, change: Change) -> Told | None:
+    """A thread slept for a disk."""
+    asleep, pressure = facts.rates("blocked"), facts.rates("io_pressure")
+    if change.ms <= 0 or asleep is None or asleep[1] < ASLEEP:
+        return None
+    more = f"; pressure of input and output {_share(pressure[1])}, alone {_share(pressure[0])}" if pressure else ""
+    return "disk", f"{asleep[1]:.2g} of its threads slept for a disk, alone {asleep[0]:.2g} (means){more}"
+
+
+def by_samples(facts: Facts, change: Change) -> Told | None:
+    """The threads were held up by what grew most of all that samples tell, if that is a fair part of the change."""
+    if facts.is_cpu or change.ms <= 0 or not change.at_mean:
+        return None
+    told = [
+        (facts.held(name), rule)
+        for name, rule in (("throttled", quota), ("waiting", core), ("blocked", disk), ("io_pressure", disk))
+    ]
+    most, rule = max(((ms, rule) for ms, rule in told if ms is not None), key=lambda one: one[0], default=(0.0, core))
+    return rule(facts, change) if most >= FAIR * change.at_mean else None
+
+
 def launch(facts: Facts, change: Change) -> Told | None:
-    """Not on the device's stopwatch, and longer where nobody had the device."""
+    """Time of its own that is no wait for the device, longer than others' time and the core explain."""
     if facts.is_cpu or change.ms <= 0 or not change.at_mean:
         return None
     alone, together = facts.means(lambda side: side.of("host"))
-    return "launch", f"own time off the device's stopwatch {format_ms(together)} instead of {format_ms(alone)} (means)"
+    where = "in no wait for the device" if "whole" in facts.after.places else "off the device's stopwatch"
+    return "launch", f"own time {where} {format_ms(together)} instead of {format_ms(alone)} (means)"
+
+
+def _off(facts: Facts) -> str:
+    alone, together = facts.means(lambda side: side.of("core"))
+    return (
+        f"ready and without a core {format_ms(together)}, alone {format_ms(alone)} (means; turns of neighbours apart)"
+    )
+
+
+def _share(cores: float) -> str:
+    return f"{100 * cores:.2g} %"

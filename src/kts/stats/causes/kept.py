@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from kts.model.plan import Plan
+from kts.model.reading import RunData
+from kts.model.telemetry import SampleSeries
 from kts.stats.block import MeasuredBlock, Rows
-from kts.stats.causes.company import Floats, shares
+from kts.stats.causes.company import Floats, computed, shares
+from kts.stats.causes.rates import RATES, Rates
+from kts.stats.neighbours import uninvited
 from kts.stats.overlap import Ints, Span
 from kts.units import NS_PER_MS
 
@@ -22,11 +26,14 @@ class KeptRows:
     """Iterations of one tenant under one condition, in order of time; ms, shape ``(n,)`` unless said.
 
     ``response`` = ``backlog`` (due until its own earlier ones had retired) + ``late`` (from then until it was
-    submitted) + ``service``. ``device``: NaN without a stopwatch. ``before``, ``during``: by neighbour the time in
-    flight (see `company.shares`), until the device's stopwatch began and since; all of it in ``during`` without a
-    stopwatch; ``(neighbours, n)``. ``weight``: for how many of the run's an iteration stands. ``round``: its block's;
-    ``place``: where it is in its block, 0 to 1. ``switched``: 1 where a neighbour had something in flight since its own
-    last one, or in it, else 0. ``beside``: 1 where one had as it was submitted.
+    submitted) + ``service``. ``device``: NaN without a stopwatch. ``before``, ``during``: by neighbour,
+    ``(neighbours, n)``, the time in flight (`company.shares`) until the device's stopwatch began and since, all of it
+    in ``during`` without a stopwatch; on a core the CPU time (`company.computed`) while this one was late, and since it
+    was submitted. ``core_wait``: ready, without a core; ``waited``: for the device, of a traced program; NaN where that
+    is not told. ``rates``: what went on at that time, a row for each of `RATES`, NaN where nobody told. ``weight``: for
+    how many of the run's an iteration stands. ``round``: its block's; ``place``: where it is in its block, 0 to 1.
+    ``switched``: 1 where a neighbour had something in flight since its own last one, or in it, else 0. ``beside``: 1
+    where one had as it was submitted.
     """
 
     neighbours: tuple[str, ...]
@@ -37,6 +44,9 @@ class KeptRows:
     device: Floats
     before: Floats
     during: Floats
+    core_wait: Floats
+    waited: Floats
+    rates: Floats
     weight: Floats
     round: Ints
     block: Ints
@@ -54,6 +64,10 @@ class KeptRows:
         """Service time that is not on the device's stopwatch."""
         return self.service - self.device
 
+    def rate(self, name: str) -> Floats:
+        """One row of ``rates``."""
+        return np.asarray(self.rates[RATES.index(name)])
+
     @property
     def met(self) -> np.ndarray:
         """Which ran while a neighbour was in flight, shape ``(n,)``."""
@@ -61,12 +75,18 @@ class KeptRows:
 
 
 class Kept:
-    """A Pass: `KeptRows` of every tenant, by condition."""
+    """A Pass: `KeptRows` of every tenant, by condition. ``strangers``: processes of no tenant that were seen.
+    ``on_core``: tenants whose device is a core, and whose stopwatch is their thread's CPU time."""
 
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, run: RunData, telemetry: Sequence[SampleSeries]) -> None:
+        info = run.info
+        self.strangers = tuple(uninvited(run))
         self._parts: dict[tuple[str, str], list[KeptRows]] = {
-            (name, condition.name): [] for condition in plan.conditions for name in condition.tenants
+            (name, condition.name): [] for condition in info.plan.conditions for name in condition.tenants
         }
+        in_thread = {tenant.name for tenant in info.plan.tenants if tenant.work.in_thread}
+        self.on_core = {worker.tenant for worker in info.workers if worker.device.kind == "cpu"} & in_thread
+        self._rates = Rates(info, telemetry)
 
     def feed(self, block: MeasuredBlock) -> None:
         """See Pass."""
@@ -74,7 +94,8 @@ class Kept:
             counts = np.arange(len(row.service))[block.counts[name].keep]
             if len(counts):
                 picked, weight = _some(row.response[counts])
-                self._parts[name, block.outcome.condition].append(_rows(name, block, counts[picked], weight))
+                rows = self._rows(name, block, counts[picked], weight)
+                self._parts[name, block.outcome.condition].append(rows)
 
     def of(self, tenant: str, condition: str) -> KeptRows | None:
         """What was kept; None where nothing counts."""
@@ -87,6 +108,46 @@ class Kept:
             if field != "neighbours"
         }
         return KeptRows(neighbours=parts[0].neighbours, **columns)
+
+    def _rows(self, name: str, block: MeasuredBlock, at: Ints, weight: Floats) -> KeptRows:
+        row = block.rows[name]
+        submit_ns, retire_ns = row.span.submit_ns[at], row.span.retire_ns[at]
+        service, device, response = (
+            values[at].astype(np.float64) for values in (row.service, row.device, row.response)
+        )
+        waited = np.maximum(response - service, 0.0)
+        backlog = np.minimum(waited, np.maximum(waited - _idle(row, at), 0.0))
+        late = response - service - backlog
+        neighbours = tuple(other for other in block.rows if other != name)
+        spans = [block.spans[other] for other in neighbours]
+        if name in self.on_core:
+            since_ns, started_ns = submit_ns - _ns(late), submit_ns
+            used = [(block.rows[other].span, block.rows[other].device.astype(np.float64)) for other in neighbours]
+            before, during = (
+                computed(used, row.span, *times) for times in ((since_ns, submit_ns), (submit_ns, retire_ns))
+            )
+        else:
+            started_ns = submit_ns + _ns(np.nan_to_num(np.maximum(service - device, 0.0)))
+            before, during = (shares(spans, *times) for times in ((submit_ns, started_ns), (started_ns, retire_ns)))
+        return KeptRows(
+            neighbours=neighbours,
+            response=response,
+            backlog=backlog,
+            late=late,
+            service=service,
+            device=device,
+            before=before,
+            during=during,
+            core_wait=_told(row, "cpu_wait_ns", at),
+            waited=_told(row, "waited_ns", at),
+            rates=self._rates.at(name, neighbours, (submit_ns + retire_ns) // 2),
+            weight=weight,
+            round=np.full(len(at), block.outcome.round),
+            block=np.full(len(at), block.outcome.index),
+            place=at / len(row.service),
+            switched=_flying(spans, row.span.retire_ns[np.maximum(at - 1, 0)], retire_ns),
+            beside=_flying(spans, submit_ns, submit_ns + 1),
+        )
 
 
 def _some(response: np.ndarray) -> tuple[Ints, Floats]:
@@ -106,33 +167,6 @@ def _some(response: np.ndarray) -> tuple[Ints, Floats]:
     return np.concatenate(places)[order], np.concatenate(weights)[order]
 
 
-def _rows(name: str, block: MeasuredBlock, at: Ints, weight: Floats) -> KeptRows:
-    row = block.rows[name]
-    submit_ns, retire_ns = row.span.submit_ns[at], row.span.retire_ns[at]
-    service, device, response = (values[at].astype(np.float64) for values in (row.service, row.device, row.response))
-    waited = np.maximum(response - service, 0.0)
-    backlog = np.minimum(waited, np.maximum(waited - _idle(row, at), 0.0))
-    neighbours = tuple(other for other in block.rows if other != name)
-    started_ns = submit_ns + (np.nan_to_num(np.maximum(service - device, 0.0)) * NS_PER_MS).astype(np.int64)
-    spans = [block.spans[other] for other in neighbours]
-    return KeptRows(
-        neighbours=neighbours,
-        response=response,
-        backlog=backlog,
-        late=response - service - backlog,
-        service=service,
-        device=device,
-        before=shares(spans, submit_ns, started_ns),
-        during=shares(spans, started_ns, retire_ns),
-        weight=weight,
-        round=np.full(len(at), block.outcome.round),
-        block=np.full(len(at), block.outcome.index),
-        place=at / len(row.service),
-        switched=_flying(spans, row.span.retire_ns[np.maximum(at - 1, 0)], retire_ns),
-        beside=_flying(spans, submit_ns, submit_ns + 1),
-    )
-
-
 def _idle(row: Rows, at: Ints) -> Floats:
     """Milliseconds before its submission in which nothing of its own was in flight."""
     reached = np.maximum.accumulate(row.span.retire_ns)[np.maximum(at - 1, 0)]
@@ -144,3 +178,12 @@ def _flying(neighbours: list[Span], since_ns: Ints, until_ns: Ints) -> Floats:
     """1 where a neighbour had something in flight between, else 0."""
     met = shares(neighbours, np.minimum(since_ns, until_ns), until_ns).sum(axis=0) > 0
     return np.asarray(met, dtype=np.float64)
+
+
+def _told(row: Rows, column: str, at: Ints) -> Floats:
+    values = row.told.get(column)
+    return np.full(len(at), np.nan) if values is None else values[at].astype(np.float64)
+
+
+def _ns(ms: Floats) -> Ints:
+    return (ms * NS_PER_MS).astype(np.int64)

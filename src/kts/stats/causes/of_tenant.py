@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 from kts.model.causes import Causes
 from kts.model.mode import MIG, MPS
 from kts.model.run import RunInfo
-from kts.model.summary import Activity, Latency
+from kts.model.summary import Latency
 from kts.stats.causes.components import components
 from kts.stats.causes.decompose import Compared, decompositions
 from kts.stats.causes.facts import Facts
@@ -27,7 +27,6 @@ def causes(
     *,
     alone: Latency,
     together: Mapping[str, Latency],
-    activity: Sequence[Activity],
     confidence: float,
 ) -> tuple[Causes, ...]:
     """Of the tenant, by shared condition, in the order of ``together``, which has its response times under each.
@@ -43,8 +42,7 @@ def causes(
             continue
         assert before is not None
         assert after is not None
-        clocks = _clocks(activity) if condition == plan.full_house.name else None
-        facts = _facts(name, info, before, after, clocks)
+        facts = _facts(name, info, kept, before, after)
         split = split_blocks(set(before.round.tolist()), set(after.round.tolist()))
         compared = Compared(facts, alone, latency, split, confidence)
         found.append(Causes(condition=condition, of=decompositions(compared)))
@@ -56,21 +54,24 @@ def _missing(rows: KeptRows | None, where: str) -> str:
     return f"a split needs {FEWEST} iterations, {n} here {where}" if n < FEWEST else ""
 
 
-def _facts(name: str, info: RunInfo, before: KeptRows, after: KeptRows, clocks: tuple[float, float] | None) -> Facts:
-    is_cpu = any(worker.device.kind == "cpu" for worker in info.workers if worker.tenant == name)
+def _facts(name: str, info: RunInfo, kept: Kept, before: KeptRows, after: KeptRows) -> Facts:
+    is_cpu = name in kept.on_core
     return Facts(
         before=components(before, before, is_cpu=is_cpu),
         after=components(after, before, is_cpu=is_cpu),
         is_cpu=is_cpu,
         concurrent=info.sharing.likely in SIDE_BY_SIDE,
-        clocks_mhz=clocks,
+        strangers=_strangers(kept, before, after),
     )
 
 
-def _clocks(activity: Sequence[Activity]) -> tuple[float, float] | None:
-    """The SM clock alone and in the full house, MHz."""
-    for one in activity:
-        alone, together = one.solo.block_mean, one.shared.block_mean
-        if one.metric == "sm_clock_mhz" and alone and together:
-            return alone, together
-    return None
+def _strangers(kept: Kept, before: KeptRows, after: KeptRows) -> str:
+    """Who was seen on the GPU in more of the one side's blocks than of the other's."""
+    found = []
+    for there in kept.strangers:
+        alone, together = (
+            len(there.blocks & blocks) / len(blocks)
+            for blocks in (set(rows.block.tolist()) for rows in (before, after))
+        )
+        found += [there.text.rstrip(".")] if together > alone else []
+    return "; ".join(found)

@@ -9,17 +9,47 @@ from kts.units import format_ms
 
 CLOCKS = 0.005
 """Clocks that differ by less explain nothing."""
+SIBLING = 0.1
+"""Of a hardware thread beside its core: less more than alone slows nobody."""
+DRAM = 0.1
+"""Of the time in which the memory is busy: less more than alone holds up nobody."""
+LEAST = 30
+"""Iterations that a mean needs."""
 
 
 def clocks(facts: Facts, change: Change) -> Told | None:
-    """The SM clock differed as the work did."""
-    if facts.clocks_mhz is None or not change.at_mean:
+    """The clock of the SMs, or of the core, differed as the work did."""
+    mhz = facts.rates("core_clock" if facts.is_cpu else "sm_clock")
+    if mhz is None or not min(mhz) > 0 or not change.at_mean:
         return None
-    alone, together = facts.clocks_mhz
+    alone, together = mhz
     slower = alone / together - 1
     if abs(slower) < CLOCKS or slower * change.ms < 0:
         return None
-    return "slower-clocks", f"the SM clock was {together:.0f} MHz instead of {alone:.0f} (means of the blocks)"
+    clock = "core's clock" if facts.is_cpu else "SM clock"
+    return "slower-clocks", f"the {clock} was {together:.0f} MHz, alone {alone:.0f} (means){_limits(facts)}"
+
+
+def sibling(facts: Facts, change: Change) -> Told | None:
+    """CPU time grew, and so did what ran on the hardware threads beside its core."""
+    busy = facts.rates("sibling")
+    if not facts.is_cpu or change.ms <= 0 or busy is None or busy[1] - busy[0] < SIBLING:
+        return None
+    return (
+        "sibling",
+        f"hardware threads beside its core were busy {busy[1]:.2g}, alone {busy[0]:.2g} (means); {_work(facts)}",
+    )
+
+
+def memory(facts: Facts, change: Change) -> Told | None:
+    """Tenants computed side by side, and the device's memory was busier."""
+    busy = facts.rates("dram")
+    if not facts.concurrent or change.ms <= 0 or busy is None or busy[1] - busy[0] < DRAM:
+        return None
+    return (
+        "slower-memory",
+        f"the device's memory was busy {100 * busy[1]:.2g} % of the time, alone {100 * busy[0]:.2g} %",
+    )
 
 
 def slower(facts: Facts, change: Change) -> Told | None:
@@ -28,8 +58,7 @@ def slower(facts: Facts, change: Change) -> Told | None:
         return None
     before, rows = facts.before.rows, facts.after.rows
     if facts.is_cpu:
-        alone, together = facts.means(lambda side: side.of("work"))
-        return "slower", f"{format_ms(together)} of CPU time instead of {format_ms(alone)} (means)"
+        return "slower", _work(facts)
     apart = ~rows.met
     if apart.sum() < LEAST:
         return None
@@ -38,7 +67,7 @@ def slower(facts: Facts, change: Change) -> Told | None:
         return None
     return (
         "slower",
-        f"iterations that met nobody {format_ms(together)} on the stopwatch instead of {format_ms(alone)} (means)",
+        f"iterations that met nobody {format_ms(together)} on the stopwatch, alone {format_ms(alone)} (means)",
     )
 
 
@@ -48,11 +77,19 @@ def own(facts: Facts, change: Change) -> Told | None:
     if change.is_mean or change.at_mean:
         return None
     kind = "less" if change.ms < 0 else "more"
-    return (
-        "own",
-        f"the iterations at this quantile had {kind} work of their own than those alone; the mean has not changed",
+    return "own", f"its iterations here had {kind} work of their own than those alone; the mean has not changed"
+
+
+def _work(facts: Facts) -> str:
+    alone, together = facts.means(lambda side: side.of("work"))
+    return f"{format_ms(together)} of CPU time, alone {format_ms(alone)} (means)"
+
+
+def _limits(facts: Facts) -> str:
+    """What NVML says of why clocks were held down."""
+    told = [(facts.rates("limited"), "the power limit"), (facts.rates("heated"), "heat")]
+    return "".join(
+        f"; {by} held them down in {100 * of[1]:.2g} % of the samples, alone {100 * of[0]:.2g} %"
+        for of, by in told
+        if of and of[1] > of[0]
     )
-
-
-LEAST = 30
-"""Iterations that a mean needs."""

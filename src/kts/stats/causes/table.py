@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from kts.stats.causes import host, queueing, slower, turns
+from kts.stats.causes import host, outside, queueing, slower, turns
 from kts.stats.causes.components import Place
 from kts.stats.causes.facts import Change, Facts, Rule, Told
 
@@ -12,11 +12,14 @@ CAUSES_OF: dict[Place, tuple[Rule, ...]] = {
     "first": (turns.first_turn,),
     "turns": (turns.turns,),
     "contended": (turns.contended,),
+    "core": (host.strangers, host.core),
+    "quota": (host.quota,),
+    "disk": (host.disk,),
     "hidden": (turns.hidden,),
     "queued": (turns.back_to_back,),
-    "host": (host.core, host.launch, slower.own),
-    "work": (slower.clocks, slower.slower, slower.own),
-    "whole": (slower.own,),
+    "host": (outside.uninvited, host.by_samples, host.launch, slower.own),
+    "work": (outside.uninvited, slower.clocks, slower.sibling, slower.memory, slower.slower, slower.own),
+    "whole": (outside.uninvited, host.by_samples, slower.own),
 }
 
 
