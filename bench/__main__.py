@@ -22,6 +22,7 @@ BENCHES: dict[str, tuple[str, tuple[str, ...]]] = {
     "simulate": ("events per second of the simulator, beside SimPy and a slow one", ("--repetitions", "3")),
     "probe": ("slices, neighbours counted, whom a probe disturbs", ("--repeats", "2", "--probes", "5")),
     "compare": ("false alarms of kts compare, and what it finds", ("--repetitions", "50")),
+    "gate": ("false fails of kts check --pair, and what it finds", ("--repetitions", "3")),
     "verdicts": ("how often verdicts and the caution of a phase lock are right", ("--repetitions", "30")),
     "steady": ("false alarms and misses of the change points", ("--repetitions", "10")),
     "foretold": ("how often a run refuses what it foretold", ("--parts", "0.1", "--limits", "0.55")),

@@ -52,8 +52,9 @@ class Synthetic:
         """A device that is none."""
         return DeviceInfo(kind="other", uuid="none", name="none", label="no device", library="none")
 
-    def calibrate(self, pulse: Callable[[], None]) -> Ready:
+    def calibrate(self, pulse: Callable[[], None], size: int | None = None) -> Ready:
         """Nothing to do."""
+        del size
         pulse()
         return Ready(size=None, solo_ms=0.2)
 

@@ -21,7 +21,7 @@ from kts.model.plan import Slo
 from kts.model.summary import Estimate, Summary
 from kts.report.junit import as_junit
 from kts.stats import analyse
-from kts.stats.gate import FALSE_FAIL, against_old, against_slos, more_s
+from kts.stats.gate import FALSE_FAIL, against_old, against_slos, gate_of, more_s
 
 
 def shared_run(factor: float = 1.0, iterations: int = 200, slo: Slo = Slo()) -> FakeRun:  # noqa: B008 - frozen
@@ -178,7 +178,7 @@ def gate(*judgements: str) -> Gate:
         )
         for number, kind in enumerate(judgements)
     )
-    return Gate(question="slo", new=("run\x01",), confidence=0.95, false_fail=0.01, criteria=criteria)
+    return gate_of("slo", criteria, new=("run\x01",), confidence=0.95, measured_s=None, is_gpu=True, notes=())
 
 
 def test_junit_has_a_case_per_criterion_and_inconclusive_is_skipped() -> None:

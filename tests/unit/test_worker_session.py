@@ -67,9 +67,9 @@ class BrokenTenant(KernelTenant):
         self._fail("open")
         return super().open()
 
-    def calibrate(self, pulse: Callable[[], None]) -> Ready:
+    def calibrate(self, pulse: Callable[[], None], size: int | None = None) -> Ready:
         self._fail("calibrate")
-        return super().calibrate(pulse)
+        return super().calibrate(pulse, size)
 
     def run(self, start: Start, outlet: Outlet) -> LeftOut:
         super().run(

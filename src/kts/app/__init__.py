@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from kts.app.beside import predict_beside
     from kts.app.catalog import experiment_text, experiments, schema
-    from kts.app.checking import append_summary, check, write_junit
+    from kts.app.checking import append_summary, check, check_pair, write_junit
     from kts.app.cluster import attach, clean, cluster_runs, collect, profile_on_cluster, run_on_cluster
     from kts.app.comparisons import compare, pool
     from kts.app.explanations import explain
@@ -41,6 +41,7 @@ __all__ = [
     "attach_fleet",
     "build_image",
     "check",
+    "check_pair",
     "clean",
     "cluster_checks",
     "cluster_runs",
@@ -86,7 +87,7 @@ __all__ = [
 _HOME = {
     "beside": ("predict_beside",),
     "catalog": ("experiment_text", "experiments", "schema"),
-    "checking": ("append_summary", "check", "write_junit"),
+    "checking": ("append_summary", "check", "check_pair", "write_junit"),
     "cluster": ("attach", "clean", "cluster_runs", "collect", "profile_on_cluster", "run_on_cluster"),
     "comparisons": ("compare", "pool"),
     "explanations": ("explain",),

@@ -4,12 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Unpack
+
+from rich.console import Console
 
 from kts.app.comparisons import AnyRun, refuse_copies, several, summary_of
 from kts.app.handle import Run, load
+from kts.app.measuring import measured
+from kts.app.plans import Asked, Changes, planned
 from kts.app.printing import elements
 from kts.errors import SetupError, UsageError
 from kts.model.gate import Gate
+from kts.model.summary import Summary
+from kts.plan import pair
 from kts.report import markdown
 from kts.report.document import Document
 from kts.report.gate import gate_elements
@@ -38,6 +45,8 @@ def check(
     if before:
         if slo:
             raise UsageError("SLOs or an older run: which of the two?", "ask one after the other")
+        if pairs := [one.directory for one in map(_run, [*after, *before]) if one is not None and one.gate is not None]:
+            raise UsageError(f"{pairs[0]} is the run of a pair, which is compared in itself", f"kts check {pairs[0]}")
         sides = [[summary_of(one) for one in side] for side in (after, before)]
         refuse_copies([*sides[0], *sides[1]])
         return gate.against_old(sides[0], sides[1], tolerance, _measured_s([*after, *before]))
@@ -48,11 +57,38 @@ def check(
     if isinstance(after[0], str | Path) and Path(after[0]).is_file():
         raise UsageError(f"{after[0]}: SLOs need the records, not only their summary", "give the run directory")
     run = load(after[0])  # type: ignore[arg-type] # no Summary: told above
+    if run.gate is not None:
+        if slo:
+            raise UsageError(f"{run.directory} is the run of a pair, which has no SLOs", f"kts check {run.directory}")
+        return run.gate
     run.check_figures()
     limits = _limits(run, slo or {})
     return gate.against_slos(
         run.summary, lambda confidence: analyse(run.data, confidence=confidence).summary, limits, measured_s(run)
     )
+
+
+def check_pair(
+    a: Asked,
+    b: Asked,
+    out: str | Path | None = None,
+    *,
+    tolerance: float = gate.TOLERANCE,
+    overwrite: bool = False,
+    telemetry: bool = True,
+    progress: Console | None = None,
+    **changes: Unpack[Changes],
+) -> Run:
+    """Measures two versions of an experiment in turns in one run: is a tenant's shared p99 worse in ``b`` than in ``a``
+    by more than ``tolerance``? Ends when that is decided, or ``max_seconds`` (A's by default) are over.
+
+    The other arguments are those of `run`. What it comes to is `check` of the run that is returned, whatever ended it.
+    SpecError for mistakes in an experiment, UsageError where the two do not have the same tenants.
+    """
+    (first, ours), (second, theirs) = (planned(one, changes) for one in (a, b))
+    plan = pair(ours, theirs, tolerance=tolerance, max_seconds=changes.get("max_seconds"))
+    text = "".join(f"# {side}: {one.source}\n{one.text.rstrip()}\n---\n" for side, one in (("A", first), ("B", second)))
+    return measured(plan, text, out, overwrite=overwrite, telemetry=telemetry, progress=progress)
 
 
 def write_junit(result: Gate, path: str | Path) -> Path:
@@ -79,12 +115,15 @@ def measured_s(run: Run) -> float:
 
 def _measured_s(runs: Iterable[AnyRun]) -> float | None:
     """Of all runs together; None where a summary.json does not tell."""
-    total = 0.0
-    for one in runs:
-        if not isinstance(one, Run | str | Path) or (not isinstance(one, Run) and Path(one).is_file()):
-            return None
-        total += measured_s(load(one))
-    return total
+    loaded = [_run(one) for one in runs]
+    return None if None in loaded else sum(measured_s(one) for one in loaded if one is not None)
+
+
+def _run(one: AnyRun) -> Run | None:
+    """None of what is only figures."""
+    if isinstance(one, Summary) or (not isinstance(one, Run) and Path(one).is_file()):
+        return None
+    return load(one)
 
 
 def _limits(run: Run, slo: Mapping[str, float]) -> dict[tuple[str, str], float]:

@@ -11,12 +11,17 @@ import numpy.typing as npt
 
 from kts.app import printing
 from kts.errors import DataError, KtsError, SetupError, UsageError
+from kts.model.gate import Gate
 from kts.model.reading import RunData
 from kts.model.records import Clock, Records, clock_ms, joined
 from kts.model.run import Outcome, RunInfo
 from kts.model.summary import Summary
-from kts.report import results_md, run_document, write
+from kts.report import markdown, run_document, write
+from kts.report.document import Document
+from kts.report.gate import pair_document
+from kts.report.writing import write_gate
 from kts.stats import Analysis, analyse
+from kts.stats.pair_gate import compared
 from kts.store import open_run
 
 
@@ -67,6 +72,11 @@ class Run:
         """The figures, with intervals: the content of summary.json. Without `has_figures` it refuses each."""
         return self.analysis.summary
 
+    @cached_property
+    def gate(self) -> Gate | None:
+        """Of a run that measured a pair: what its comparison comes to. None of all others."""
+        return compared(self.data, self.summary) if self.info.plan.pair is not None else None
+
     def records(self, tenant: str, condition: str | None = None) -> Records:
         """Every recorded iteration of a tenant in valid blocks, in order of time; of all conditions, or of one.
 
@@ -93,6 +103,7 @@ class Run:
 
     def report(self, out: str | Path | None = None, *, figures: bool = True) -> list[Path]:
         """Writes summary.json, summary.csv, results.md, report.html and, with ``figures``, plots; returns their paths.
+        Of a pair gate.json, and no plots.
 
         ``out``: the directory; by default the run's own. DataError where no block may be analysed, SetupError where
         the directory cannot be written.
@@ -102,6 +113,8 @@ class Run:
             raise SetupError(f"{self.directory} is no directory that a report could be written into")
         if out is None:
             _check_writable(self.directory)
+        if self.gate is not None:
+            return write_gate(self.gate, self.summary, self.data, Path(out or self.directory))
         return write(self.data, self.analysis, Path(out or self.directory), figures=figures)
 
     def check_figures(self) -> None:
@@ -117,11 +130,17 @@ class Run:
         return f"<kts.Run {self.info.id}: {' + '.join(self.tenants)}, {self.info.plan.design}, {self.outcome.kind}>"
 
     def _repr_markdown_(self) -> str:
-        return results_md(self.data, self.summary) if self.has_figures else repr(self)
+        return markdown.render(_document(self)) if self.has_figures else repr(self)
 
 
 printing.elements.register(Summary, lambda summary: run_document(summary).elements)
-printing.elements.register(Run, lambda run: run_document(run.summary, run.data).elements)
+printing.elements.register(Run, lambda run: _document(run).elements)
+
+
+def _document(run: Run) -> Document:
+    if run.gate is not None:
+        return pair_document(run.gate, run.summary, run.data)
+    return run_document(run.summary, run.data)
 
 
 def load(directory: str | Path | Run, *, trim: int = 0) -> Run:

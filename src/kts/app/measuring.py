@@ -24,6 +24,7 @@ from kts.model.plan import Plan
 from kts.model.provenance import Material
 from kts.report import RichWatcher
 from kts.stats import Foretelling, PrecisionRule
+from kts.stats.pair_gate import PairRule
 from kts.store import create, origin
 from kts.store.layout import LOGS
 from kts.telemetry.choice import make_sampler
@@ -32,7 +33,7 @@ from kts.worker.environment import environment
 from kts.worker.sharing import before
 
 if TYPE_CHECKING:
-    from kts.conduct.ports import Backend, Telemetry
+    from kts.conduct.ports import Backend, StopRule, Telemetry
 
 
 @dataclass(frozen=True)
@@ -70,8 +71,22 @@ def run(
     What is measured is kept whatever happens: `Run.outcome` says how it ended. Raises where nothing of it can be
     read: SpecError for mistakes in the experiment, SetupError for what this machine lacks, UsageError, DataError.
     """
-    exporter = exporter_url(dcgm, telemetry=telemetry)
     loaded, plan = planned(experiment, changes)
+    return measured(plan, loaded.text, out, overwrite=overwrite, telemetry=telemetry, dcgm=dcgm, progress=progress)
+
+
+def measured(
+    plan: Plan,
+    text: str,
+    out: str | Path | None,
+    *,
+    overwrite: bool,
+    telemetry: bool = True,
+    dcgm: str = "",
+    progress: Console | None = None,
+) -> Run:
+    """The run of a plan on this machine; ``text``: what it was made of. Arguments and errors as of `run`."""
+    exporter = exporter_url(dcgm, telemetry=telemetry)
     if not sys.platform.startswith("linux"):
         raise SetupError(f"measuring needs Linux (this is {sys.platform}); reporting runs anywhere", "kts report DIR")
     from kts.backends.local import LocalBackend, placed  # needs Linux
@@ -81,7 +96,7 @@ def run(
         backend=LocalBackend.name,
         make_backend=LocalBackend,
         plan=plan,
-        text=loaded.text,
+        text=text,
         mode=before(plan.device),
         environment=environment() | {"kts_cores": ",".join(map(str, placed(plan).conductor))},
     )
@@ -140,11 +155,17 @@ def _measured(
         neighbours=Neighbours() if setting.backend == "local" and plan.device == "cuda" else None,
     )
     looks: deque[Look] = deque()
-    rule = PrecisionRule(plan, plan.precision) if plan.precision is not None else None
     with RichWatcher(progress or Console(quiet=True)) as watcher:
         sampler = make_sampler(looks.append) if make_sampler else None
         backend = setting.make_backend(directory / LOGS)
+        foreteller = Foretelling() if plan.pair is None else None  # it foretells DF99
         outcome = conduct(
-            plan, backend, writer, watcher, rule, telemetry=sampler, looks=looks, foreteller=Foretelling()
+            plan, backend, writer, watcher, _rule(plan), telemetry=sampler, looks=looks, foreteller=foreteller
         )
     return finished(directory, outcome)
+
+
+def _rule(plan: Plan) -> StopRule | None:
+    if plan.pair is not None:
+        return PairRule(plan)
+    return PrecisionRule(plan, plan.precision) if plan.precision is not None else None

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, cast
 
 import typer
 
 import kts
 from kts import app
 from kts.cli.options import Json
-from kts.cli.output import fields, present, say
-from kts.errors import FAILED, INCONCLUSIVE, UsageError
+from kts.cli.output import console, present, say
+from kts.errors import FAILED, INCONCLUSIVE, KtsError, UsageError
 from kts.model.gate import Gate
 
 _CODES = {"pass": 0, "fail": FAILED, "inconclusive": INCONCLUSIVE}
@@ -31,6 +31,14 @@ def check(
     tolerance: Annotated[
         float, typer.Option(min=0, max=10, help="How much worse is tolerated, as a share: 0.05 is 5 %.")
     ] = 0.05,
+    pair: Annotated[
+        tuple[str, str] | None,
+        typer.Option(metavar="A B", help="Two experiments, measured in turns in one run: is B's tail worse than A's?"),
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="The pair's run directory. Default: runs/TIME-pair-NAME.")] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a run that is already there.")] = False,
+    max_seconds: Annotated[float | None, typer.Option(help="Measure a pair no longer than this. Default: A's.")] = None,
+    device: Annotated[str | None, typer.Option(help="Of a pair: auto, cuda or cpu.")] = None,
     junit: Annotated[Path | None, typer.Option(metavar="FILE", help="Write JUnit XML.")] = None,
     summary: Annotated[
         Path | None,
@@ -41,22 +49,39 @@ def check(
     """Gate: are SLOs kept, has a tail got worse?
 
     kts check RUN: the SLOs of its experiment. kts check NEW --against OLD: has the shared p99 got worse by more than
-    --tolerance? Exits with 0 (pass), 8 (fail) or 9 (inconclusive: the data do not decide).
+    --tolerance? kts check --pair A.yaml B.yaml measures both, in turns, until that is decided. Exits with 0 (pass), 8
+    (fail) or 9 (inconclusive: the data do not decide).
     """
+    if pair is not None:
+        if runs or slo or against:
+            raise UsageError("--pair measures two experiments: no RUN, --slo or --against", "leave them out")
+        given = {"max_seconds": max_seconds, "device": device}
+        changes = cast("app.Changes", {key: value for key, value in given.items() if value is not None})
+        run = kts.check_pair(
+            *pair, out, tolerance=tolerance, overwrite=overwrite, progress=console(stderr=True), **changes
+        )
+        say(f"wrote {run.directory}")
+        _tell(kts.check(run), junit, summary, as_json=as_json, failure=run.failure)
+        return
+    if out or overwrite or max_seconds or device:
+        raise UsageError("--out, --overwrite, --max-seconds and --device are for a pair", "kts check --pair A B")
     if not runs:
         raise UsageError("which run shall be checked?", "kts check RUN, or kts check NEW --against OLD")
     result = kts.check(list(runs), list(against or ()), slo=_limits(slo or []), tolerance=tolerance)
     _tell(result, junit, summary, as_json=as_json)
 
 
-def _tell(result: Gate, junit: Path | None, summary: Path | None, *, as_json: bool) -> None:
+def _tell(
+    result: Gate, junit: Path | None, summary: Path | None, *, as_json: bool, failure: KtsError | None = None
+) -> None:
     """Shows and writes the result, and exits with its code."""
-    body = {"judgement": result.judgement, "sentence": result.sentence, "more_s": result.more_s, **fields(result)}
-    present(result, as_json=as_json, body=body)
+    present(result, as_json=as_json)
     if junit is not None:
         say(f"wrote {app.write_junit(result, junit)}")
     if place := summary or os.environ.get("GITHUB_STEP_SUMMARY"):
         app.append_summary(result, place)
+    if failure is not None:
+        raise failure
     if code := _CODES[result.judgement]:
         raise typer.Exit(code)
 

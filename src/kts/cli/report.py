@@ -81,7 +81,7 @@ def show(run: kts.Run | app.FleetRun, out: Path | None, *, figures: bool, as_jso
         problem = error
     fatal = problem if out is not None else None
     if as_json and not failed and not fatal:
-        print_json(run.summary)
+        print_json(getattr(run, "gate", None) or run.summary)
     kts.show(run, console(stderr=as_json))
     for line in _where(written):
         say(line)

@@ -27,7 +27,7 @@ class Course:
         self.rounds_done = 0
         self.began_ns: int | None = None
         self.cut = False
-        self.asks = asks and plan.precision is not None
+        self.asks = asks and plan.sequential
         self._plan = plan
         self._queue = list(blocks_of_round(plan, 0))
 
@@ -84,7 +84,8 @@ class Course:
     def at_limit(self, now_ns: int) -> Outcome:
         """The outcome of a run that ended before it had what was asked."""
         aim = f"DF99 was settled to +-{self._plan.precision or 0:.3g}" if self.asks else f"{self._plan.rounds} rounds"
-        what = f"stopped at its limits after {self.rounds_done} rounds in {self.measured_s(now_ns):.1f} s, before {aim}"
+        what = f"stopped at its limits after {self.rounds_done} rounds in {self.measured_s(now_ns):.1f} s"
+        what += "" if self._plan.pair else f", before {aim}"  # the last look has yet to be made
         return Outcome(kind="undetermined", reason=what, remedy="allow more time (--max-seconds)")
 
     def measured_s(self, now_ns: int) -> float:

@@ -189,7 +189,7 @@ class Machine:
         self._step_ns = self._now
         self._calibrating = self._roster.uncalibrated
         if self._calibrating is not None:
-            self._send(self._calibrating, msg.Calibrate())
+            self._send(self._calibrating, msg.Calibrate(size=self._roster.twins_size(self._calibrating)))
             return
         self._phase = "measuring"
         self.plan = self._roster.frozen_plan()

@@ -161,6 +161,12 @@ class Roster:
         """The next tenant to calibrate, in the plan's order; None when all are ready."""
         return next((name for name, seat in self._expected.items() if seat.ready is None), None)
 
+    def twins_size(self, name: str) -> int | None:
+        """The size that a tenant is given, because its twin settled on it (`Plan.twin`); None: it is to be found."""
+        twin = self._plan.twin(name)
+        ready = self.seats[twin].ready if twin else None
+        return None if ready is None else ready.size
+
     @property
     def solo_ms(self) -> dict[str, float | None]:
         """Solo duration of an iteration by tenant, as calibrated."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal
 
 import msgspec
@@ -17,7 +18,8 @@ class Criterion(msgspec.Struct, frozen=True, kw_only=True):
     """One figure of one tenant that may be ``limit`` at most. ``measured``: with its interval; ``unit`` of both.
 
     pass, fail: shown to be within, beyond the limit; inconclusive: neither, and ``why``. ``more_s``: about how many
-    more seconds of measuring decide it if the figure is as it seems; None: decided, or no sensible time does.
+    more seconds of measuring decide it; None: decided, or no sensible time does. ``old``, ``new``: of a ratio, what it
+    is made of (of the figure DF99 ratios, else ms); None with SLOs.
     """
 
     tenant: str
@@ -28,16 +30,24 @@ class Criterion(msgspec.Struct, frozen=True, kw_only=True):
     judgement: Judgement
     why: str = ""
     more_s: float | None = None
+    old: Estimate | None = None
+    new: Estimate | None = None
 
 
 class Gate(msgspec.Struct, frozen=True, kw_only=True):
     """Every criterion of one question. ``new``, ``old``: names of the runs, or of both experiments of a pair.
 
+    ``judgement``: fail where any criterion fails, pass where all pass; ``sentence`` says the same to people.
+    ``more_s``: about how many more seconds of measuring decide all that is inconclusive; None: nothing is, or nobody
+    can tell.
     ``confidence``: of the intervals, and of a pass; ``false_fail``: how often at most the gate fails, all criteria
-    together, where nothing is beyond its limit. ``tolerance``: how much worse is tolerated, as a share; None with
-    SLOs. ``measured_s``: seconds of measuring behind it, on one device: GPU-seconds where ``is_gpu``.
+    together, where nothing is beyond its limit. ``tolerance``: how much worse is tolerated, as a share; None with SLOs.
+    ``measured_s``: seconds of measuring behind it, on one device: GPU-seconds where ``is_gpu``.
     """
 
+    judgement: Judgement
+    sentence: str
+    more_s: float | None
     question: Question
     new: tuple[str, ...]
     old: tuple[str, ...] = ()
@@ -49,30 +59,25 @@ class Gate(msgspec.Struct, frozen=True, kw_only=True):
     is_gpu: bool = False
     notes: tuple[str, ...] = ()
 
-    @property
-    def judgement(self) -> Judgement:
-        """fail where any criterion fails, pass where all pass."""
-        kinds = {one.judgement for one in self.criteria}
-        return "fail" if "fail" in kinds else "pass" if kinds == {"pass"} else "inconclusive"
 
-    @property
-    def sentence(self) -> str:
-        """What it comes to, for people."""
-        said = {kind: [one.tenant for one in self.criteria if one.judgement == kind] for kind in _WORDS}
-        parts = [
-            f"{', '.join(dict.fromkeys(names))}: {_WORDS[kind][self.question]}" for kind, names in said.items() if names
-        ]
-        return f"{self.judgement}: {'; '.join(parts)}"
-
-    @property
-    def more_s(self) -> float | None:
-        """About how many more seconds of measuring decide all that is inconclusive; None where none does."""
-        open_ones = [one.more_s for one in self.criteria if one.judgement == "inconclusive"]
-        return max((s for s in open_ones if s is not None), default=None) if None not in open_ones else None
+def sentence_of(question: Question, criteria: Sequence[Criterion]) -> str:
+    """``fail: fft: worse than tolerated; gemm: not decided``."""
+    parts = []
+    for kind, words in _WORDS.items():
+        if names := dict.fromkeys(one.tenant for one in criteria if one.judgement == kind):
+            parts.append(f"{', '.join(names)}: {words[question == 'slo']}")
+    return f"{judgement_of(criteria)}: {'; '.join(parts)}"
 
 
-_WORDS: dict[Judgement, dict[Question, str]] = {
-    "fail": {"slo": "beyond its limit", "against": "worse than tolerated", "pair": "worse than tolerated"},
-    "inconclusive": {"slo": "not decided", "against": "not decided", "pair": "not decided"},
-    "pass": {"slo": "within its limit", "against": "not worse than tolerated", "pair": "not worse than tolerated"},
+def judgement_of(criteria: Sequence[Criterion]) -> Judgement:
+    """fail where any fails, pass where all pass."""
+    kinds = {one.judgement for one in criteria}
+    return "fail" if "fail" in kinds else "pass" if kinds == {"pass"} else "inconclusive"
+
+
+_WORDS: dict[Judgement, tuple[str, str]] = {
+    "fail": ("worse than tolerated", "beyond its limit"),
+    "inconclusive": ("not decided", "not decided"),
+    "pass": ("not worse than tolerated", "within its limit"),
 }
+"""Of a comparison, and of an SLO."""

@@ -229,6 +229,20 @@ class Block(msgspec.Struct, frozen=True, kw_only=True):
 _Named = TypeVar("_Named", Tenant, Condition)
 
 
+class Pair(msgspec.Struct, frozen=True, kw_only=True):
+    """Two versions of an experiment, A and B, measured in turns in one run: is B's tail worse than A's?
+
+    ``a``, ``b``: their names. ``tenants``: by the name that both have, what the plan calls it in A and in B. ``asked``:
+    of these, whose tails are judged. ``tolerance``: how much worse is tolerated, as a share.
+    """
+
+    a: str
+    b: str
+    tenants: dict[str, tuple[str, str]]
+    asked: tuple[str, ...]
+    tolerance: float
+
+
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
     """Everything that is decided before the first timed iteration.
 
@@ -236,7 +250,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     ``max_rounds`` and ``max_seconds`` of measuring) until the 95 % interval of every tenant's
     response DF99, in every shared condition, is within +-``precision`` (relative). ``precision``
     None: exactly ``rounds``. ``subject``: the tenant that is asked about; the others are its neighbours, of which no
-    figures are asked. Empty: every tenant is asked about.
+    figures are asked. Empty: every tenant is asked about. ``pair``: it measures two versions; after ``rounds`` it goes
+    on until their comparison is decided. Its conditions are A's tenants together and B's.
     """
 
     name: str
@@ -251,6 +266,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     seed: int = 0
     allow_different_gpus: bool = False
     subject: str = ""
+    pair: Pair | None = None
 
     def check(self) -> None:
         """ValueError where its parts do not fit together."""
@@ -264,6 +280,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
             raise ValueError("the plan is about none of its tenants")
         if self.rounds < 1 or self.max_rounds < self.rounds:
             raise ValueError("the plan has no rounds")
+        if self.pair is not None and not {name for both in self.pair.tenants.values() for name in both} <= names:
+            raise ValueError("the plan compares tenants that it does not have")
 
     def tenant(self, name: str) -> Tenant:
         """The tenant of that name. KeyError if there is none."""
@@ -283,8 +301,21 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
         return msgspec.structs.replace(self, tenants=tenants, device=device)
 
     @property
+    def sequential(self) -> bool:
+        """True where more than ``rounds`` may follow, until a question is answered."""
+        return self.precision is not None or self.pair is not None
+
+    def twin(self, name: str) -> str:
+        """Of a tenant of B: the one of A that does the same work, and so must have its size; empty if there is none."""
+        both = (one for one in self.pair.tenants.values() if one[1] == name) if self.pair else ()
+        return next((a for a, b in both if self.tenant(a).work == self.tenant(b).work), "")
+
+    @property
     def asked(self) -> tuple[str, ...]:
-        """The tenants that are asked about: the subject, or all."""
+        """The tenants that are asked about: the subject, or all; of a pair those of A, for the shared condition of a
+        summary is one, and `Pair` says of whom the comparison is."""
+        if self.pair is not None:
+            return self.full_house.tenants
         return (self.subject,) if self.subject else tuple(tenant.name for tenant in self.tenants)
 
     def solo(self, tenant: str) -> Condition:

@@ -3,6 +3,7 @@
 from kts.plan.blocks import block_seed, blocks_of_round
 from kts.plan.build import build
 from kts.plan.expected import ExpectedBlock, expected_block, expected_seconds, most_rounds
+from kts.plan.pair import pair
 
 __all__ = [
     "ExpectedBlock",
@@ -12,4 +13,5 @@ __all__ = [
     "expected_block",
     "expected_seconds",
     "most_rounds",
+    "pair",
 ]

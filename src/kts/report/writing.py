@@ -10,10 +10,13 @@ from kts.errors import SetupError
 from kts.model.reading import RunData
 from kts.report import markdown, page, sheet
 from kts.report.fleet import fleet_document
+from kts.report.gate import pair_document
 from kts.report.sections import run_document
 
 if TYPE_CHECKING:
     from kts.model.fleet_summary import FleetSummary
+    from kts.model.gate import Gate
+    from kts.model.summary import Summary
     from kts.physics.explained import Explanation
     from kts.physics.validate import Score
     from kts.report.document import Document, Figure
@@ -46,6 +49,13 @@ def write(run: RunData, analysis: Analysis, directory: Path, *, figures: bool = 
             f"cannot write the report to {directory}: {error.strerror or error}",
             "free space on that disk, or give a directory you may write to",
         ) from error
+
+
+def write_gate(gate: Gate, summary: Summary, run: RunData, directory: Path) -> list[Path]:
+    """Writes gate.json, summary.csv, results.md and report.html of a run that measured a pair. Returns the paths.
+    SetupError where the directory cannot be written."""
+    contents = {"gate.json": files.encode(gate), **_texts(pair_document(gate, summary, run))}
+    return [write_file(directory / name, content) for name, content in contents.items()]
 
 
 def write_fleet(fleet: FleetSummary, directory: Path, kts_version: str, *, figures: bool = True) -> list[Path]:

@@ -8,21 +8,26 @@ fails falsely in `FALSE_FAIL` of cases at most, all criteria together.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 from msgspec.structs import replace
 
 from kts.errors import UsageError
-from kts.model.gate import Criterion, Gate, Judgement
+from kts.model.gate import Criterion, Gate, Judgement, Question, judgement_of, sentence_of
 from kts.model.summary import Estimate, Latency, Summary, TenantSummary
 from kts.stats import comparison
 from kts.stats.quantiles import QUANTILES, min_samples, refused
-from kts.stats.replicates import difference
+from kts.stats.replicates import difference, pooled
 
 FALSE_FAIL = 0.01
 TOLERANCE = comparison.THRESHOLD
 SENSIBLE = 100.0
 """Times as long as was measured: what takes more to decide is at its limit, and no sensible time decides it."""
+TOLD = frozenset(
+    {"different-gpus", "doubt", "clocks-apart", "neighbour", "not-as-asked", "cpu-limit", "invalid-blocks"}
+)
+TOLD |= frozenset({"damage", "trace-lost", "overload", "cores-shared", "not-a-gpu"})
+"""Codes of cautions that are about response times in company, and not about what they are compared with."""
 QUANTILE_FIELDS = {"p50": "p50", "p95": "p95", "p99": "p99", "p99.9": "p999"}
 """Figure of a limit -> field of `Latency`."""
 
@@ -68,15 +73,14 @@ def against_slos(run: Summary, at: Callable[[float], Summary], limits: Limits, m
                 else more_s(deciding, limit_ms, measured_s, needed=_needed(tenant, quantile, confidence)),
             )
         )
-    return Gate(
-        question="slo",
+    return gate_of(
+        "slo",
+        criteria,
         new=(run.run,),
         confidence=run.confidence,
-        false_fail=FALSE_FAIL,
-        criteria=tuple(criteria),
         measured_s=measured_s,
         is_gpu=run.is_gpu,
-        notes=tuple(_of_one_run(run)),
+        notes=told_of(run),
     )
 
 
@@ -118,28 +122,65 @@ def against_old(
                 limit=1 + tolerance,
                 judgement=judged,
                 why=why or other,
-                more_s=None if shaky else more_s(ratio, 1 + tolerance, measured_s),
+                more_s=None if shaky else more_s(ratio, 1 + tolerance, measured_s, clear=math.log1p(tolerance)),
+                old=pooled(figures[0], confidence).estimate,
+                new=pooled(figures[1], confidence).estimate,
             )
         )
-    return Gate(
-        question="against",
+    return gate_of(
+        "against",
+        list(_sure_ones(criteria, tests)),
         new=tuple(run.run for run in new),
         old=tuple(run.run for run in old),
         confidence=confidence,
-        false_fail=FALSE_FAIL,
         tolerance=tolerance,
-        criteria=tuple(_sure_ones(criteria, tests)),
         measured_s=measured_s,
         is_gpu=all(run.is_gpu for run in [*new, *old]),
-        notes=tuple(_of_two_sides(new, old, names)),
+        notes=_of_two_sides(new, old, names),
     )
 
 
-def more_s(figure: Estimate, limit: float, measured_s: float | None, needed: float = 0.0) -> float | None:
+def gate_of(
+    question: Question,
+    criteria: Sequence[Criterion],
+    *,
+    new: tuple[str, ...],
+    old: tuple[str, ...] = (),
+    confidence: float,
+    tolerance: float | None = None,
+    measured_s: float | None,
+    is_gpu: bool,
+    notes: Iterable[str],
+) -> Gate:
+    """What the criteria come to, all together."""
+    wanted = [one.more_s for one in criteria if one.judgement == "inconclusive"]
+    known = [seconds for seconds in wanted if seconds is not None]
+    return Gate(
+        judgement=judgement_of(criteria),
+        sentence=sentence_of(question, criteria),
+        more_s=max(known) if known and len(known) == len(wanted) else None,
+        question=question,
+        new=new,
+        old=old,
+        confidence=confidence,
+        false_fail=FALSE_FAIL,
+        tolerance=tolerance,
+        criteria=tuple(criteria),
+        measured_s=measured_s,
+        is_gpu=is_gpu,
+        notes=tuple(notes),
+    )
+
+
+def more_s(
+    figure: Estimate, limit: float, measured_s: float | None, *, needed: float = 0.0, clear: float = 0.0
+) -> float | None:
     """How many more seconds bring the limit out of the interval if the figure is as it seems.
 
     An interval is as wide as one over the square root of the time. ``needed``: times as many iterations as there are
-    is the least for any interval. None: nobody can tell, or longer than `SENSIBLE`.
+    is the least for any interval. ``clear``: the true figure is taken to be at least so far from its limit
+    (logarithms), until intervals are narrower than that.
+    None: nobody can tell, or longer than `SENSIBLE`.
     """
     if measured_s is None:
         return None
@@ -147,6 +188,7 @@ def more_s(figure: Estimate, limit: float, measured_s: float | None, needed: flo
     if figure.estimate and figure.lo and figure.hi is not None:
         away = abs(math.log(limit / figure.estimate))
         arm = math.log(figure.hi / figure.estimate if figure.estimate < limit else figure.estimate / figure.lo)
+        away = away if arm < clear else max(away, clear)
         times = max(times, (arm / away) ** 2 if away > 0 else math.inf)
     return measured_s * (times - 1) if 1 < times < SENSIBLE else None
 
@@ -203,17 +245,20 @@ def _alone_too(tenant: TenantSummary, quantile: str, limit_ms: float, judged: Ju
     return "alone, too: it is not sharing that breaks it" if beyond else ""
 
 
-def _of_one_run(run: Summary) -> Iterator[str]:
+def told_of(run: Summary) -> Iterator[str]:
+    """What limits the figures of a run, one line each."""
     if run.outcome not in ("complete", "undetermined"):
         yield f"{run.run} is {run.outcome}: judged by what was measured"
     dimmed = next((one.verdict.dimmed for one in run.tenants.values() if one.verdict.dimmed), "")
     if dimmed:
         yield f"{run.run}: {dimmed}: the intervals do not hold what changes from block to block"
+    told = (one for one in run.warnings if one.code in TOLD)
+    yield from (f"{run.run}: {one.tenant}{': ' if one.tenant else ''}{one.text}" for one in told)
 
 
 def _of_two_sides(new: Sequence[Summary], old: Sequence[Summary], names: Sequence[str]) -> Iterator[str]:
     for run in [*old, *new]:
-        yield from _of_one_run(run)
+        yield from told_of(run)
     yield from comparison.differences(old, new, names)
     if len(new) + len(old) < 3:
         yield (

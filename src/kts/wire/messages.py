@@ -193,7 +193,12 @@ class Refuse(Message, frozen=True, kw_only=True):
 
 
 class Calibrate(Message, frozen=True, kw_only=True):
-    """Warm up; find the size for ``target_ms`` (if asked) or time the given size. Answered by Ready."""
+    """Warm up; find the size for ``target_ms`` (if asked) or time the given size. Answered by Ready.
+
+    ``size``: another tenant has found it for the same work; None: it is to be found.
+    """
+
+    size: int | None = None
 
 
 class Start(Message, frozen=True, kw_only=True):

@@ -136,8 +136,8 @@ def _serve(link: Link, runner: Runner, tenant: Tenant, printed: Printed | None) 
                     return
                 case Stop():
                     pass  # of a block that is over
-                case Calibrate():
-                    ready = runner.calibrate(link.pulse)
+                case Calibrate(size=size):
+                    ready = runner.calibrate(link.pulse, size)
                     if printed is not None:
                         printed.begin(info, ready)
                     exempt_from_collection()

@@ -18,8 +18,9 @@ class Runner(Protocol):
     def open(self) -> DeviceInfo:
         """Opens the device, and nothing more."""
 
-    def calibrate(self, pulse: Callable[[], None]) -> Ready:
-        """Gets ready for the first block. ``pulse`` is called often enough to show that it is alive."""
+    def calibrate(self, pulse: Callable[[], None], size: int | None = None) -> Ready:
+        """Gets ready for the first block. ``pulse`` is called often enough to show that it is alive. ``size``: of the
+        work, if it is not to be found."""
 
     def run(self, start: Start, outlet: Outlet) -> LeftOut:
         """Runs a block; all its records go to ``outlet``."""

@@ -36,12 +36,13 @@ class KernelTenant:
             self._device = open_device(*choose_for(self._choice, self._work))
         return self._device.info()
 
-    def calibrate(self, pulse: Callable[[], None]) -> Ready:
+    def calibrate(self, pulse: Callable[[], None], size: int | None = None) -> Ready:
         """Warms up, settles the size, and runs until it is steady or ``settle_seconds`` are over."""
+        work = self._work.sized(size)
         assert self._device is not None
         bench = Bench(self._device, self._work.workload, pulse, decoder=self._work.decoder)
         think_ms = pause_ms(self._tenant.arrivals, self._work.target_ms or 0.0)
-        size, solo_ms, settled = calibrate(bench, self._work, think_ms)
+        size, solo_ms, settled = calibrate(bench, work, think_ms)
         self._operation = bench.operation
         return Ready(size=size, solo_ms=solo_ms, settled=settled)
 

@@ -84,13 +84,14 @@ class ProgramTenant:
 
         return cpu_info(PROGRAM, STOPWATCH)
 
-    def calibrate(self, pulse: Callable[[], None]) -> Ready:
+    def calibrate(self, pulse: Callable[[], None], size: int | None = None) -> Ready:
         """Starts the program, or lets it go on; ready when its iterations are steady, or when it has lived for the
         settling time without any.
 
         CommandError if it cannot be started, dies, prints only broken lines, or has no iterations of the kind that was
         asked for.
         """
+        del size  # its own business
         work = self._work
         settle_ns = s_to_ns(settle_s := _settle_s(work))
         tracer = self._tracer

@@ -1,0 +1,218 @@
+"""Is B's tail worse than A's? Looked at after each round of a run that measures both, until it is decided.
+
+Each look has its share of the errors that all looks together may make (`kts.stats.spending`), so looking often costs
+nothing but a wider interval. The same looks are made while the run goes on, where they end it, and of its records
+afterwards.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from kts.model.gate import Criterion, Gate, Judgement
+from kts.model.plan import Pair, Plan
+from kts.model.reading import RunData
+from kts.model.records import Records
+from kts.model.run import BlockOutcome
+from kts.model.summary import Summary
+from kts.stats.block import MeasuredBlock, gather
+from kts.stats.gate import FALSE_FAIL, gate_of, more_s, told_of
+from kts.stats.pairs import LEAST_ROUNDS, Rounds, p99
+from kts.stats.quantiles import refused
+from kts.stats.responses import Responses
+from kts.stats.sample import Blocks
+from kts.stats.spending import Spending
+from kts.units import ns_to_s
+
+CONFIDENCE = 0.95
+Kept = Mapping[tuple[str, str], Blocks]
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What the last look at a tenant saw, or the one that decided. ``t``: its statistic at the limit."""
+
+    judged: Judgement
+    rounds: Rounds
+    t: float
+    p: float
+    elapsed_s: float
+
+
+class Looks:
+    """The looks at a pair, one after each round, in order. ``seen``: by tenant; what is decided stays, for what could
+    take it back is an error that was paid for."""
+
+    def __init__(self, plan: Plan, spending: type[Spending] = Spending) -> None:
+        assert plan.pair is not None
+        self._plan, self._pair = plan, plan.pair
+        self._limit = 1 + plan.pair.tolerance
+        self._pass = spending((1 - CONFIDENCE) / 2)
+        self._fail = spending(FALSE_FAIL / len(plan.pair.asked))
+        self._why: dict[str, str] = {}
+        self.seen: dict[str, Seen] = {}
+
+    @property
+    def decided(self) -> bool:
+        """True once a tenant fails, or all pass."""
+        kinds = [one.judged for one in self.seen.values()]
+        return "fail" in kinds or (len(kinds) == len(self._pair.asked) and set(kinds) == {"pass"})
+
+    def look(self, rounds: Mapping[str, Rounds], count: int, elapsed_s: float, *, last: bool = False) -> None:
+        """After ``count`` rounds, which took so long; ``rounds``: of each tenant that has any. ``last``: the limits are
+        reached, and so this look has all that is left to err with."""
+        if count < LEAST_ROUNDS:
+            return
+        fraction = 1.0 if last else elapsed_s / (self._plan.max_seconds or elapsed_s)
+        p_pass, p_fail = self._pass.look(count, fraction), self._fail.look(count, fraction)
+        for name in self._pair.asked:
+            before, now = self.seen.get(name), rounds.get(name)
+            if before is not None and before.judged != "inconclusive":
+                continue
+            self._why[name] = "no iterations" if now is None else now.refusal
+            if now is not None and not self._why[name]:
+                t = now.statistic(float(np.log(self._limit)))
+                judged: Judgement = "inconclusive"
+                if t > now.critical(p_fail):
+                    judged = "fail"
+                elif t < -now.critical(p_pass):
+                    judged = "pass"
+                self.seen[name] = Seen(judged, now, t, p_pass, elapsed_s)
+
+    def criteria(self, count: int) -> Iterator[Criterion]:
+        """What the looks come to, after ``count`` rounds."""
+        few = f"needs {LEAST_ROUNDS} rounds, have {count}"
+        for name in self._pair.asked:
+            one = self.seen.get(name)
+            why, ratio, more = self._why.get(name, few), None, None
+            if one is not None:
+                ratio = one.rounds.interval(one.p)
+                open_now = one.judged == "inconclusive"
+                why = (ratio.refused or "the interval holds the limit") if open_now else ""
+                clear = float(np.log(self._limit))
+                single = one.rounds.interval(self._pass.alpha)  # a later look's is as wide for its rounds, nearly
+                more = more_s(single, self._limit, one.elapsed_s, clear=clear) if open_now else None
+            yield Criterion(
+                tenant=name,
+                figure="shared p99",
+                measured=ratio or refused(why),
+                unit="ratio",
+                limit=self._limit,
+                judgement="inconclusive" if one is None else one.judged,
+                why=why,
+                more_s=more,
+                old=None if one is None else p99(one.rounds.a),
+                new=None if one is None else p99(one.rounds.b),
+            )
+
+
+class PairRule:
+    """Reached once the comparison is decided. A `kts.conduct.ports.StopRule`."""
+
+    def __init__(self, plan: Plan) -> None:
+        self._plan = plan
+        self._looks = Looks(plan)
+        self._responses = Responses([condition.name for condition in plan.conditions], plan.max_rounds)
+        self._blocks: list[BlockOutcome] = []
+
+    def take(self, tenant: str, records: Records) -> None:
+        """See StopRule."""
+        self._responses.take(tenant, records)
+
+    def end(self, outcome: BlockOutcome) -> None:
+        """See StopRule."""
+        if self._responses.end(outcome):
+            self._blocks.append(outcome)
+
+    def reached(self) -> bool:
+        """See StopRule."""
+        count, elapsed_s = _course(self._blocks)
+        self._looks.look(_rounds(self._plan, self._responses.blocks, count), count, elapsed_s)
+        return self._looks.decided
+
+    def widths(self) -> dict[str, float | None]:
+        """Nothing: it does not go by a width."""
+        return {}
+
+
+def compared(run: RunData, summary: Summary) -> Gate:
+    """What a run of a pair comes to, by the looks that were made, or would have been. Only for such a run.
+
+    ``summary``: its figures, for what limits them.
+    """
+    plan = run.info.plan
+    assert plan.pair is not None
+    recorded = _Recorded(plan)
+    gather(run, [recorded])
+    looks = Looks(plan)
+    whole, elapsed_s = _course(recorded.blocks)
+    for count in range(plan.rounds, whole + 1):
+        elapsed_s = _elapsed_s(recorded.blocks, count)
+        last = count == whole and run.info.outcome.kind == "undetermined"
+        looks.look(_rounds(plan, recorded.kept, count), count, elapsed_s, last=last)
+        if looks.decided:
+            break
+    return gate_of(
+        "pair",
+        list(looks.criteria(whole)),
+        new=(f"B ({plan.pair.b})",),
+        old=(f"A ({plan.pair.a})",),
+        confidence=CONFIDENCE,
+        tolerance=plan.pair.tolerance,
+        measured_s=elapsed_s,
+        is_gpu=bool(run.info.workers) and all(worker.device.kind == "cuda" for worker in run.info.workers),
+        notes=[*told_of(summary), *_notes(plan, plan.pair)],
+    )
+
+
+class _Recorded:
+    """A pass that keeps the responses that count, as `Responses` does while they are measured."""
+
+    def __init__(self, plan: Plan) -> None:
+        self.kept: dict[tuple[str, str], Blocks] = {}
+        self.blocks: list[BlockOutcome] = []
+        self._conditions = {condition.name for condition in plan.conditions}
+
+    def feed(self, block: MeasuredBlock) -> None:
+        """See `kts.stats.block.Pass`."""
+        self.blocks.append(block.outcome)
+        for name, rows in block.kept.items():
+            if len(rows.response):
+                key = name, block.outcome.condition
+                self.kept.setdefault(key, []).append((block.outcome.round, rows.response.astype(np.float32)))
+
+
+def _course(blocks: Sequence[BlockOutcome]) -> tuple[int, float]:
+    """How many rounds have both blocks, and how many seconds passed from the first submission to their end."""
+    of_round: dict[int, int] = {}
+    for block in blocks:
+        of_round[block.round] = of_round.get(block.round, 0) + 1
+    count = sum(number == 2 for number in of_round.values())
+    return count, _elapsed_s(blocks, count)
+
+
+def _elapsed_s(blocks: Sequence[BlockOutcome], count: int) -> float:
+    ends = [block.end_ns for block in blocks if block.round < count]
+    return ns_to_s(max(ends) - blocks[0].start_ns) if ends else 0.0
+
+
+def _rounds(plan: Plan, kept: Kept, count: int) -> dict[str, Rounds]:
+    """By tenant, the rounds before ``count`` in which both versions have iterations."""
+    assert plan.pair is not None
+    found = {}
+    conditions = [condition.name for condition in plan.conditions]
+    for name in plan.pair.asked:
+        sides = [dict(kept.get(key, [])) for key in zip(plan.pair.tenants[name], conditions, strict=True)]
+        both = [number for number in sorted(sides[0]) if number in sides[1] and number < count]
+        if both:
+            found[name] = Rounds(*([side[number] for number in both] for side in sides))
+    return found
+
+
+def _notes(plan: Plan, pair: Pair) -> Iterator[str]:
+    for name, (a, b) in pair.tenants.items():
+        if plan.tenant(a).arrivals != plan.tenant(b).arrivals:
+            yield f"{name}: arrivals differ: B is asked for another load than A"
