@@ -157,6 +157,7 @@ def test_each_thread_of_a_program_keeps_its_own_iterations_and_pauses() -> None:
     )
     assert parse_result(format_result(given)) == given
     made = profile_of_recording(given, TENANT)
+    assert made.how.endswith("; 2 threads make its iterations, each has a host of its own")
     made = decode_profile(encode(made), "made")
     one, other = made.threads
     assert (one.process, other.process) == (0, 1)

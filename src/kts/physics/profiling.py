@@ -68,6 +68,8 @@ def profile_of_recording(recording: Recording, tenant: Tenant, kts: str = "") ->
         iterations, pause, inflation = found.iterations, found.pause_ms, found.inflation
         thread, process = found.thread, found.process
         how += f"launches and waits of {iterations.n} more from the {recording.note}"
+        if len(process):
+            how += f"; {len(process)} threads make its iterations, each has a host of its own"
     elif recording.traced is not None and recording.launches is not None:
         traced = Times.of(recording.traced)
         iterations = untraced(plain, traced, listed(recording.launches), recording.queued_ms)
