@@ -1,0 +1,40 @@
+"""A few blind trials of `python -m bench injections`: what was done to a tenant is what its report puts first."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+
+import pytest
+from bench.injections import account, main, run, scored
+from bench.injectors.stage import Victim
+
+pytestmark = [pytest.mark.e2e, pytest.mark.alone]
+
+
+@pytest.mark.parametrize(
+    ("injection", "victim"),
+    [
+        ("uninvited neighbour", "ours"),
+        ("long kernels", "traced"),
+        ("delay between iterations", "open"),
+        ("clean", "ours"),
+    ],
+)
+def test_the_report_names_what_was_done_and_nothing_where_nothing_was(
+    tmp_path: Path, injection: str, victim: Victim
+) -> None:
+    """Else people would mend what is not broken, or look for what a report invented."""
+    key = run(injection, victim, "cpu", random.Random(5), tmp_path)
+    assert not key.failed
+    trial = scored(key, tmp_path)
+    assert trial.right, (account([trial]), trial)
+
+
+def test_kept_runs_are_judged_anew_without_measuring(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Else every change of a rule would cost all trials again."""
+    only = ("--only", "paused neighbour", "--victim", "ours", "--trials", "1")
+    assert main([*only, "--keep", str(tmp_path)]) == 0
+    first = capsys.readouterr().out.splitlines()
+    assert main(["--again", str(tmp_path)]) == 0
+    assert capsys.readouterr().out.splitlines() == first[-len(account([])) - 2 :]
