@@ -151,6 +151,7 @@ class EventQueue:
             if time > horizon_ms:
                 self._stop(horizon_ms)
                 return self
+            self.passes(time)
             self.now = time
             if time == horizon_ms and kind not in (*OF_HOSTS, KERNEL_END):
                 continue  # what would begin now is no longer part of it
@@ -170,6 +171,9 @@ class EventQueue:
                 horizon_ms = self.now  # what else ends now has ended, too
         self._stop(self.now)
         return self
+
+    def passes(self, until: float) -> None:
+        """Called before time goes on until then; for who watches what happens meanwhile."""
 
     def _at(self, time: float, kind: int, number: int = 0, lane: int = 0) -> None:
         heapq.heappush(self.heap, (time, kind, number, self.stamp, lane))

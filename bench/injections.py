@@ -31,6 +31,7 @@ from typing import Any, get_args
 
 import msgspec
 
+from bench.injectors import cgroups
 from bench.injectors.catalog import INJECTIONS, Injection
 from bench.injectors.judge import Verdict, judge
 from bench.injectors.stage import Device, Stage, Victim
@@ -163,27 +164,26 @@ def main(argv: Sequence[str] = ()) -> int:
     parser.add_argument("--device", choices=get_args(Device), default="cpu")
     parser.add_argument("--only", action="append", choices=tuple(INJECTIONS), default=[])
     parser.add_argument("--victim", choices=get_args(Victim), help="upon these alone")
-    parser.add_argument(
-        "--nice", type=int, default=0, help="of all that takes part; below 0 on a machine that others use"
-    )
+    parser.add_argument("--weight", type=int, metavar="N", help="N times others' share of the CPU, on a busy machine")
     parser.add_argument("--seconds", type=float, help="begin no trial later than this")
     parser.add_argument("--keep", type=Path, metavar="FOLDER", help="where the runs stay")
     parser.add_argument("--again", type=Path, metavar="FOLDER", help="judge the runs there, and make none")
     parser.add_argument("--out", type=Path, metavar="FILE.json")
     options = parser.parse_args(argv)
-    os.setpriority(os.PRIO_PROCESS, 0, options.nice)
     not_here: dict[str, str] = {}
     made = nullcontext(str(options.again or options.keep or "")) if options.again or options.keep else None
     with made or tempfile.TemporaryDirectory(prefix="kts-") as folder:
         runs = Path(folder)
         if not options.again:
             runs.mkdir(parents=True, exist_ok=True)
-            not_here = _measure(options, runs)
+            favour = cgroups.favoured(f"kts-{runs.name}", options.weight) if options.weight else nullcontext()
+            with favour:
+                not_here = _measure(options, runs)
         keys = [msgspec.json.decode(line, type=Key) for line in (runs / KEY).read_bytes().splitlines()]
         trials = [scored(key, runs) for key in keys]
     print("\n".join(account(trials)))
     if options.out:
-        told = {"device": options.device, "seed": options.seed, "nice": options.nice, "not_here": not_here}
+        told = {"device": options.device, "seed": options.seed, "weight": options.weight, "not_here": not_here}
         told |= {"machine": _machine(), "trials": [msgspec.to_builtins(trial) for trial in trials]}
         options.out.write_text(json.dumps(told, indent=1) + "\n")
     return 0

@@ -177,11 +177,11 @@ def test_files_have_all_of_it_and_pictures_in_both_themes(tmp_path: Path) -> Non
     lines: list[str] = []
     kts.explain(run, tmp_path, worst=4, say=lines.append)
     page = (tmp_path / "explain.html").read_text()
-    assert page.count("<figure><svg") == 2
+    assert page.count("<figure><svg") == 3
     assert "not measured" in page
     text = (tmp_path / "explain.md").read_text()
     assert "plots/worst-1-dark.png" in text
-    for name in ("worst-1", "worst-2-dark"):
+    for name in ("causes", "worst-1", "worst-2-dark"):
         ElementTree.parse(tmp_path / "plots" / f"{name}.svg")
     assert f"wrote {tmp_path / 'explain.html'}" in lines
 

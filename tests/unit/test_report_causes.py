@@ -55,7 +55,37 @@ def test_what_fell_fell_and_what_is_not_settled_is_not_said_to_have_grown() -> N
     )
     open_ = Decomposition(statistic="p99", alone_ms=4.0, added_ms=0.1, lo=-0.2, hi=0.4, parts=())
     told = cause_words.sentence("a", Causes(condition=HOUSE, of=(open_,)))
-    assert told == "a's p99 is not shown to change: from 4.00 to 4.10 ms, 0.10 ms (-0.20 to 0.40)"
+    assert told == (
+        "a's p99 is not shown to change: 4.00 ms alone, 4.10 ms with company, difference 0.10 ms (-0.20 to 0.40)"
+    )
+
+
+def test_no_cause_is_told_of_what_is_not_shown_to_change() -> None:
+    """A reason for what may be chance is none; a statistic that is shown to change is told in its place."""
+    parts = (part("turns", 0.5), part("unexplained", -0.2))
+    open_ = Decomposition(statistic="p99", alone_ms=4.0, added_ms=0.3, lo=-0.2, hi=0.8, parts=parts)
+    assert "turns" not in cause_words.sentence("a", Causes(condition=HOUSE, of=(open_,)))
+    mean = decomposition("mean", 3.0, part("turns", 0.5), part("unexplained", 0.0))
+    told = cause_words.sentence("a", Causes(condition=HOUSE, of=(mean, open_)))
+    assert told.startswith("a's mean grew by 0.50 ms, from 3.00 to 3.50 ms: 0.50 ms turns of others in between, ")
+    assert told.endswith(
+        "; its p99 is not shown to change: 4.00 ms alone, 4.30 ms with company, difference 0.30 ms (-0.20 to 0.80)"
+    )
+
+
+def test_a_part_is_said_to_be_one_neighbours_only_where_it_is() -> None:
+    """Of a wait of which a neighbour has a fiftieth, it has not all."""
+    whose = [cause_words.whose(part("first-turn", 0.5, **{"gemm": ms}), 2) for ms in (0.5, 0.48, 0.2, 0.001)]
+    assert whose == ["gemm", "gemm", "gemm 0.20", ""]
+
+
+def test_what_makes_the_change_stands_first() -> None:
+    """The first cause that a reader meets is the one that stands first."""
+    more = decomposition("p99", 20.0, part("hidden", -3.0), part("turns", 5.0), part("unexplained", 0.1))
+    less = decomposition("p99", 20.0, part("hidden", -3.0), part("turns", 1.0), part("unexplained", 0.1))
+    assert [one.cause for one in cause_words.ordered(more)] == ["turns", "hidden", "unexplained"]
+    assert [one.cause for one in cause_words.ordered(less)] == ["hidden", "turns", "unexplained"]
+    assert cause_words.ordered(more)[0] == Causes(condition=HOUSE, of=(more,)).first("p99")
 
 
 def test_the_headline_is_p99_and_what_comes_next_where_that_is_refused() -> None:
@@ -82,8 +112,6 @@ def test_a_waterfall_leads_from_alone_to_with_company() -> None:
     for before, after in pairwise(steps):
         assert after.begin == pytest.approx(before.end)
     assert steps[-2].label == "unexplained"
-    sizes = [abs(step.part.ms) for step in steps[1:-2] if step.part]
-    assert sizes == sorted(sizes, reverse=True)
 
 
 @pytest.mark.parametrize("width", [40, 60, 80, 100, 200])

@@ -214,10 +214,10 @@ def _unforeseen(whole: Explanation, condition: Condition, neighbours: Sequence[s
         told = ", ".join(f"{cells.number(part.ms)} ms ({part.data})" for part in waits)
         yield f"pinning: the model has no CPU cores; what the host lost on them is {told}"
     else:
-        yield "pinning: the model has no CPU cores, and no cause here lies on one"
+        yield "pinning: the model has no CPU cores, and no part of the added time is shown to lie on one"
     left = len(condition.tenants) - len(neighbours) - (len(whole.tenants) == 1)
     if left > 0:
-        yield f"{left} more neighbours: not asked, as they added less; --tenant, or kts whatif, asks them"
+        yield f"{left} more: not asked, as they added less; --tenant, or kts whatif, asks them"
 
 
 def _parts(causes: Causes | None) -> tuple[Part, ...]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -89,11 +89,11 @@ def told(summary: Summary) -> list[Told]:
 
 
 def title(found: Sequence[Told]) -> str:
-    """What was added, and most of what it is: the largest first."""
+    """What was added, and most of what it is: the largest change first."""
     heads = [(one.name, of) for one in found if (of := headline(one.causes)) is not None]
     if not heads:
         return "Why sharing cost what it did: refused"
-    heads.sort(key=lambda head: -abs(head[1].added_ms) / max(head[1].alone_ms, 1e-9))
+    heads.sort(key=lambda head: (not changed(head[1]), -abs(head[1].added_ms) / max(head[1].alone_ms, 1e-9)))
     return f"Why: {'; '.join(_most(name, of) for name, of in heads[:_NAMED])}"
 
 
@@ -103,14 +103,22 @@ def words(found: Sequence[Told]) -> str:
 
 
 def headline(causes: Causes) -> Decomposition | None:
-    """Of p99, or of what comes nearest to it; None where all are refused."""
+    """Of p99, or of what comes nearest to it, where that is shown to change; where none is, whether or not. None where
+    all are refused."""
     by = {one.statistic: one for one in causes.of}
-    return next((by[name] for name in PREFERRED if name in by), None)
+    there = [by[name] for name in PREFERRED if name in by]
+    return next((one for one in there if changed(one)), there[0] if there else None)
+
+
+def changed(of: Decomposition | Part) -> bool:
+    """True where its interval excludes 0, or there is none."""
+    return of.lo is None or of.hi is None or of.lo > 0 or of.hi < 0
 
 
 def ordered(of: Decomposition) -> tuple[Part, ...]:
-    """The largest first, whatever its sign; the unexplained one last."""
-    return tuple(sorted(of.parts, key=lambda part: (part.cause == "unexplained", -abs(part.ms))))
+    """What makes most of the change first, what goes against it behind; the unexplained one last."""
+    sign = 1 if of.added_ms >= 0 else -1
+    return tuple(sorted(of.parts, key=lambda part: (part.cause == "unexplained", -sign * part.ms)))
 
 
 def decimals(of: Decomposition) -> int:
@@ -129,34 +137,35 @@ def interval(lo: float | None, hi: float | None, digits: int) -> str:
     return "" if lo is None or hi is None else f"{milliseconds(lo, digits)} to {milliseconds(hi, digits)}"
 
 
-def whose(by: Mapping[str, float], digits: int) -> str:
-    """``gemm``, ``gemm 1.20, bert 0.50``; empty where that is not told."""
-    if len(by) == 1 or _sole(by):
-        return _sole(by) or next(iter(by))
-    return ", ".join(f"{name} {milliseconds(ms, digits)}" for name, ms in _by_size(by))
+def whose(part: Part, digits: int) -> str:
+    """``gemm``: all of it, as good as; ``gemm 1.20, bert 0.50``; empty where that is not told."""
+    if sole := _sole(part):
+        return sole
+    by_size = sorted(part.by.items(), key=lambda item: -abs(item[1]))
+    return ", ".join(f"{name} {milliseconds(ms, digits)}" for name, ms in by_size if round(ms, digits))
 
 
 def sentence(tenant: str, causes: Causes) -> str:
     """What was added to the headline figure, and of what it is made; or why that is not told.
 
-    A part is told where its interval excludes 0; what the others come to together is told once.
+    A part is told where its interval excludes 0; what the others come to together is told once. Of what is not shown to
+    change no part is.
     """
     of = headline(causes)
     if of is None:
         return f"{tenant}: no causes: {causes.refused or 'none was looked for'}"
+    if not changed(of):
+        return f"{tenant}'s {_open(of)}"
     digits = decimals(of)
     named = [part for part in ordered(of) if part.cause != "unexplained"]
-    shown = [part for part in named if shows(part) and round(part.ms, digits)][:_TOLD]
+    shown = [part for part in named if changed(part) and round(part.ms, digits)][:_TOLD]
     rest = sum(part.ms for part in named if part not in shown)
     texts = [_told(part, digits) for part in (*shown, *(p for p in of.parts if p.cause == "unexplained"))]
     if round(rest, digits):
         texts.insert(len(shown), f"{milliseconds(rest, digits)} ms in smaller parts")
-    return f"{tenant}'s {_growth(of, digits)}{': ' if texts else ''}{', '.join(texts)}"
-
-
-def shows(part: Part) -> bool:
-    """True where its interval excludes 0, or there is none."""
-    return part.lo is None or part.hi is None or part.lo > 0 or part.hi < 0
+    told = f"{tenant}'s {_growth(of, digits)}{': ' if texts else ''}{', '.join(texts)}"
+    tail = next((one for one in causes.of if one.statistic == PREFERRED[0]), of)
+    return told if tail is of else f"{told}; its {_open(tail)}"
 
 
 @dataclass(frozen=True)
@@ -186,13 +195,18 @@ def steps(of: Decomposition) -> tuple[Step, ...]:
     )
 
 
+def _open(of: Decomposition) -> str:
+    """``p99 is not shown to change: 4.00 ms alone, 4.10 ms with company, difference 0.10 ms (-0.20 to 0.40)``."""
+    digits = decimals(of)
+    sides = f"{cells.number(of.alone_ms)} ms alone, {cells.number(of.alone_ms + of.added_ms)} ms with company"
+    more = f"{milliseconds(of.added_ms, digits)} ms ({interval(of.lo, of.hi, digits)})"
+    return f"{of.statistic} is not shown to change: {sides}, difference {more}"
+
+
 def _growth(of: Decomposition, digits: int) -> str:
-    """``p99 grew by 4.44 ms, from 4.09 to 8.53 ms``; an interval that holds 0 is told."""
-    sides = f"from {cells.number(of.alone_ms)} to {cells.number(of.alone_ms + of.added_ms)} ms"
-    if of.lo is not None and of.hi is not None and of.lo <= 0 <= of.hi:
-        added = milliseconds(of.added_ms, digits)
-        return f"{of.statistic} is not shown to change: {sides}, {added} ms ({interval(of.lo, of.hi, digits)})"
+    """``p99 grew by 4.44 ms, from 4.09 to 8.53 ms``."""
     word = "fell" if of.added_ms < 0 else "grew"
+    sides = f"from {cells.number(of.alone_ms)} to {cells.number(of.alone_ms + of.added_ms)} ms"
     return f"{of.statistic} {word} by {milliseconds(abs(of.added_ms), digits)} ms, {sides}"
 
 
@@ -200,7 +214,9 @@ def _most(name: str, of: Decomposition) -> str:
     """``fft +4.44 ms at p99, most of it wait before its first turn``."""
     digits = decimals(of)
     added = f"{name} {'+' if of.added_ms > 0 else ''}{milliseconds(of.added_ms, digits)} ms at {of.statistic}"
-    largest = max((part for part in of.parts if shows(part)), key=lambda part: abs(part.ms), default=None)
+    if not changed(of):
+        return f"{name} not shown to change at {of.statistic}"
+    largest = max((part for part in of.parts if changed(part)), key=lambda part: abs(part.ms), default=None)
     if largest is None or abs(largest.ms) < abs(of.added_ms) / 2:
         return added
     return f"{added}, most of it {_PHRASES[largest.cause]}"
@@ -211,17 +227,11 @@ def _told(part: Part, digits: int) -> str:
     if part.cause == "unexplained":
         span = interval(part.lo, part.hi, digits)
         return f"{text} ({span})" if span else text
-    if part.by and abs(part.ms) > 0:
-        name = _sole(part.by)
-        return f"{text} (all of it {name}'s)" if name else f"{text} ({whose(part.by, digits)})"
-    return text
+    name = _sole(part)
+    told = f"all of it {name}'s" if name else whose(part, digits)
+    return f"{text} ({told})" if told else text
 
 
-def _sole(by: Mapping[str, float]) -> str:
+def _sole(part: Part) -> str:
     """The neighbour that has all of it, as good as; empty where none has."""
-    total = sum(abs(ms) for ms in by.values())
-    return next((name for name, ms in by.items() if total and abs(ms) >= _MOST * total), "")
-
-
-def _by_size(by: Mapping[str, float]) -> list[tuple[str, float]]:
-    return sorted(by.items(), key=lambda item: -abs(item[1]))
+    return next((name for name, ms in part.by.items() if part.ms and ms / part.ms >= _MOST), "")

@@ -45,7 +45,7 @@ def _rows(head: Decomposition, steps: Sequence[cause_words.Step]) -> Rows:
             row |= {"kind": "side", "label": f"{cells.number(step.end)} ms"}
         else:
             kind = "unexplained" if part.cause == "unexplained" else "added" if part.ms >= 0 else "saved"
-            by = cause_words.whose(part.by, digits)
+            by = cause_words.whose(part, digits)
             sign = "+" if part.ms > 0 else ""
             row |= {
                 "kind": kind,

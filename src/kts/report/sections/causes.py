@@ -66,7 +66,7 @@ def _waterfall(of: Decomposition, *, data: bool) -> doc.Table:
             continue
         part = step.part
         ms = f"{'+' if part.ms > 0 else ''}{cause_words.milliseconds(part.ms, digits)}"
-        whose = (cause_words.whose(part.by, digits), part.data) if data else ()
+        whose = (cause_words.whose(part, digits), part.data) if data else ()
         rows.append((step.label, ms, cause_words.interval(part.lo, part.hi, digits), bar, *whose))
     return doc.Table(tuple(columns), (tuple(rows),), gap=2)
 
@@ -92,7 +92,7 @@ def _shown_by(of: Decomposition) -> doc.Bullets:
 
 
 def _evidence(part: Part, of: Decomposition) -> str:
-    name = cause_words.whose(part.by, cause_words.decimals(of))
+    name = cause_words.whose(part, cause_words.decimals(of))
     return f"{name}; {part.data}" if name else part.data
 
 
