@@ -14,7 +14,7 @@ import argparse
 import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -45,6 +45,8 @@ class CutRun:
     whole: RunData
     info: RunInfo
     blocks: Sequence[BlockOutcome]
+    shift_ns: dict[int, int] = field(default_factory=dict)
+    """By block, how much earlier it is."""
     damage: Sequence[str] = ()
 
     def records(self, tenant: str, block: int) -> Records:
@@ -52,6 +54,10 @@ class CutRun:
         if outcome is None:
             return np.zeros(0, dtype=RECORD)
         records = self.whole.records(tenant, block)
+        if shift_ns := self.shift_ns.get(block, 0):
+            records = records.copy()
+            for name in ("due_ns", "submit_ns", "retire_ns"):
+                records[name] -= shift_ns
         return records[records["submit_ns"] <= outcome.end_ns]
 
     def portions(self, tenant: str, block: int) -> Iterator[Records]:
@@ -69,7 +75,9 @@ class CutRun:
 def cut(run: RunData, part: float, limit: float) -> CutRun:
     """``part`` of each block's window, in ``limit`` of the time that all rounds then take; 1: no limit."""
     info = run.info
-    blocks = [_shortened(block, part) for block in run.blocks if block.valid and block.window_ns is not None]
+    whole = [block for block in run.blocks if block.valid and block.window_ns is not None]
+    blocks = _one_after_the_other([_shortened(block, part) for block in whole])
+    shift_ns = {old.index: old.start_ns - new.start_ns for old, new in zip(whole, blocks, strict=True)}
     took_s = [(block.end_ns - block.start_ns + BREAK_NS) / NS_PER_S for block in blocks]
     each = len(info.plan.conditions)
     rounds = len(blocks) // each
@@ -85,7 +93,29 @@ def cut(run: RunData, part: float, limit: float) -> CutRun:
         max_rounds=rounds,
         max_seconds=limit_s if limit < 1 else None,
     )
-    return CutRun(run, replace(info, plan=plan, blocks=tuple(blocks[: done * each])), blocks[: done * each])
+    short = CutRun(run, info, blocks[: done * each], shift_ns)
+    kept = [
+        replace(block, counts={name: len(short.records(name, block.index)) for name in block.counts})
+        for block in short.blocks
+    ]
+    return CutRun(run, replace(info, plan=plan, blocks=tuple(kept)), kept, shift_ns)
+
+
+def _one_after_the_other(blocks: Sequence[BlockOutcome]) -> list[BlockOutcome]:
+    moved: list[BlockOutcome] = []
+    for block in blocks:
+        earlier = block.start_ns - (moved[-1].end_ns + BREAK_NS) if moved else 0
+        assert block.window_ns is not None
+        opened, closed = block.window_ns
+        moved.append(
+            replace(
+                block,
+                start_ns=block.start_ns - earlier,
+                end_ns=block.end_ns - earlier,
+                window_ns=(opened - earlier, closed - earlier),
+            )
+        )
+    return moved
 
 
 def _wanting(tenant: Tenant, times: float, rounds: int) -> Tenant:

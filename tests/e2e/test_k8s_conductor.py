@@ -125,6 +125,8 @@ def test_a_run_is_conducted_followed_fetched_and_let_go(tmp_path: Path) -> None:
     assert run.damage == ()
     assert (run.info.backend, run.info.outcome) == ("k8s", outcome)
     assert len(run.blocks) == 6
+    assert watcher.seen[-1].foretold == run.info.foretold[-1]
+    assert all("p99" in one.refused for one in run.info.foretold[0].expected)
     for block in run.blocks:
         assert block.valid
         assert all(len(run.records(tenant, block.index)) == count > 0 for tenant, count in block.counts.items())

@@ -22,7 +22,8 @@ def lines(told: Foretold) -> list[str]:
     how_long = _rounds(told) if told.untold else f"{_rounds(told)} in about {format_duration(told.seconds)}"
     wanting = [line for name in dict.fromkeys(one.tenant for one in told.expected) for line in _tenant(told, name)]
     waiting = dict.fromkeys(one.tenant for one in told.expected if {"p50", "p95", "p99"} & set(one.open))
-    later = f"; of {', '.join(waiting)} a round must tell" if waiting else ""
+    rounds = "more rounds" if told.after_rounds else "a round"
+    later = f"; of {', '.join(waiting)} {rounds} must tell" if waiting else ""
     untold = f"{later}; nobody knows yet how long iterations of {', '.join(told.untold)} take" if told.untold else later
     if not told.expected:
         return [f"foretold: nothing yet{untold}"]

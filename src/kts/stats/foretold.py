@@ -22,13 +22,12 @@ from kts.model.plan import Plan
 from kts.model.records import Records
 from kts.model.run import BlockOutcome
 from kts.plan import ExpectedBlock, blocks_of_round, expected_block, most_rounds
-from kts.plan.expected import BLOCK_OVERHEAD_S
 from kts.stats.degradation import degradation
 from kts.stats.dependence import Effect
 from kts.stats.enough import enough
 from kts.stats.quantiles import QUANTILES, refusal_of_worth
 from kts.stats.responses import Responses
-from kts.stats.sample import Blocks, LatencySample, make_sample, split_blocks
+from kts.stats.sample import MIN_ROUNDS, Blocks, LatencySample, make_sample, split_blocks
 from kts.stats.verdict import half_width
 from kts.units import ns_to_s
 
@@ -74,7 +73,7 @@ class Seen:
     def effect(self, place: PLACE, p: float, rounds: float) -> Effect:
         """Of iterations like those so far, of so many rounds."""
         times = self._times(place, rounds)
-        sample = self._sample(place, times, split=times * self.rounds < 3)
+        sample = self._sample(place, times, split=times * self.rounds < MIN_ROUNDS)
         return INDEPENDENT if sample is None else sample.dependence.design_effect(p)
 
     def width(self, place: PLACE, rounds: float) -> float | None:
@@ -118,6 +117,7 @@ class Foretelling:
         self._told: Foretold | None = None
         self._responses: Responses | None = None
         self._seen: dict[str, list[float]] = {}
+        self._began_ns = 0
 
     def begin(
         self, plan: Plan, solo_ms: Mapping[str, float | None], cycles_ms: Mapping[str, float | None]
@@ -140,17 +140,24 @@ class Foretelling:
         """See Foreteller."""
         if self._responses is None or self._plan is None or not self._responses.end(outcome):
             return None
+        self._began_ns = self._began_ns or outcome.start_ns
         self._seen.setdefault(outcome.condition, []).append(ns_to_s(outcome.end_ns - outcome.start_ns))
         rounds = len(self._seen[outcome.condition])
         whole = sum(map(len, self._seen.values())) == rounds * len(self._plan.conditions)
         if not whole or rounds not in LOOKS or rounds >= self._plan.max_rounds:
             return None
-        told = after(self._plan, self._responses, self._seen, rounds, self._confidence)
+        told = after(self._plan, self._responses, self._with_breaks(outcome.end_ns), rounds, self._confidence)
         if rounds == LOOKS[-1]:
             self._responses = None
         former, self._told = self._told, told
         again = rounds == 1 and bool(former and former.enough)
         return told if former is None or again or wanting(told) != wanting(former) else None
+
+    def _with_breaks(self, now_ns: int) -> dict[str, float]:
+        """How long a block of each condition takes, with what passes between two."""
+        durations = [s for each in self._seen.values() for s in each]
+        between_s = max(0.0, ns_to_s(now_ns - self._began_ns) - sum(durations)) / max(len(durations) - 1, 1)
+        return {name: sum(each) / len(each) + between_s for name, each in self._seen.items()}
 
 
 def at_start(
@@ -167,17 +174,17 @@ def at_start(
 
 
 def after(
-    plan: Plan, responses: Responses, seconds: Mapping[str, list[float]], rounds: int, confidence: float = 0.95
+    plan: Plan, responses: Responses, seconds: Mapping[str, float], rounds: int, confidence: float = 0.95
 ) -> Foretold:
-    """What can be told after ``rounds`` whole ones. ``seconds``: by condition, how long its blocks took."""
+    """What can be told after ``rounds`` whole ones. ``seconds``: by condition, how long its blocks take."""
     blocks = {place: found for place, found in responses.blocks.items() if place[0] in plan.asked}
     heard = {name for name, _ in blocks}
     places = [(n, condition.name) for condition in plan.conditions for n in condition.tenants if n in heard]
     means = {place: sum(float(ms.mean()) for _, ms in found) / len(found) for place, found in blocks.items()}
     rates = Rates(
-        counts={place: sum(len(ms) for _, ms in blocks.get(place, [])) / rounds for place in places},
+        counts={place: responses.counts[place] / rounds for place in places},
         slower={place: mean / alone for place, mean in means.items() if (alone := means.get(alone_of(plan, place[0])))},
-        seconds={name: sum(each) / len(each) + BLOCK_OVERHEAD_S for name, each in seconds.items()},
+        seconds=dict(seconds),
     )
     return _foretold(plan, rates, Seen(plan, responses, rounds, confidence), confidence)
 
@@ -307,9 +314,9 @@ class _Course:
         return {least_worth, self.refused(place, figure, latest * most)}
 
     def _unsure(self, place: PLACE) -> Effect | None:
-        """How much iterations may depend on each other of which nobody knows that yet; None where it is known."""
-        by_itself = not self.plan.tenant(place[0]).work.in_thread
-        return Effect(UNSURE, by_units=True) if by_itself and self.seen is None else None
+        """How much a program's iterations may depend on each other, while too few rounds show how these differ."""
+        known = self.plan.tenant(place[0]).work.in_thread or (self.seen is not None and self.seen.rounds >= MIN_ROUNDS)
+        return None if known else Effect(UNSURE, by_units=True)
 
     def _when(self) -> tuple[float, float]:
         """Between which rounds it is likely to stop."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection
 
 import numpy as np
@@ -19,11 +20,13 @@ BLOCK_KEPT = 1 << 20
 
 
 class Responses:
-    """``blocks``: by tenant and condition. Of blocks with more than `BLOCK_KEPT` iterations, or than lets ``rounds`` of
-    them fit into `KEPT`, the first ones, which give no narrower an interval. The running block takes 20 bytes each."""
+    """``blocks``: by tenant and condition; ``counts``: how many iterations these had. Of blocks with more than
+    `BLOCK_KEPT`, or than lets ``rounds`` of them fit into `KEPT`, the first ones are kept, which give no narrower an
+    interval. The running block takes 20 bytes each."""
 
     def __init__(self, conditions: Collection[str], rounds: int) -> None:
         self.blocks: dict[tuple[str, str], Blocks] = {}
+        self.counts: Counter[tuple[str, str]] = Counter()
         self._conditions = conditions
         self._most = max(1, min(BLOCK_KEPT, KEPT // rounds))
         self._running: dict[str, list[Rows]] = {}
@@ -44,5 +47,7 @@ class Responses:
         counts = counted(outcome, {name: row.span for name, row in rows.items()})
         for name, row in rows.items():
             if len(response := row.response[counts[name].keep]):
-                self.blocks.setdefault((name, outcome.condition), []).append((outcome.round, response))
+                place = name, outcome.condition
+                self.blocks.setdefault(place, []).append((outcome.round, response))
+                self.counts[place] += len(response) + max(0, outcome.counts.get(name, 0) - len(row.service))
         return True
