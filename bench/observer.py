@@ -38,9 +38,10 @@ from kts.units import NS_PER_MS, NS_PER_S, ms_to_ns
 from kts.worker.clocks import CpuTimes
 from kts.worker.detect import choose
 from kts.worker.devices import Device, open_device
+from kts.worker.host import HostReader
 from kts.worker.iteration import timed
 from kts.worker.link import BlockOutlet, Link
-from kts.worker.loop import SPIN_NS, BlockRun, exempt_from_collection, no_garbage_collection
+from kts.worker.loop import HEARTBEAT_NS, SPIN_NS, BlockRun, exempt_from_collection, no_garbage_collection
 from kts.worker.workloads import Operation, build
 
 BAR = 0.01
@@ -221,6 +222,7 @@ def main(argv: Sequence[str] = ()) -> None:
         fixed, low, high = extra_us(*arms)
         share = f"{BAR:.0%} of {fixed / 1e3 / BAR:.2f} ms"
         print(f"empty operation: {fixed:+.1f} us [{low:+.1f}, {high:+.1f}] per iteration, {share}")
+        print(f"a heartbeat's look at its host: {look_us():.0f} us, once in {HEARTBEAT_NS / NS_PER_MS:.0f} ms")
         more, low, high = extra_us(*cpu_times(device, options.pairs, EMPTY_SECONDS, link))
         print(f"of that, the thread's CPU times: {more:+.1f} us [{low:+.1f}, {high:+.1f}] per iteration")
         for title, make in operations:
@@ -233,6 +235,16 @@ def main(argv: Sequence[str] = ()) -> None:
         os.sched_setaffinity(0, cores)
         link.close()
         drain.wait()
+
+
+def look_us(looks: int = 200) -> float:
+    """How long the worker looks at what the host does with it, between two iterations: the median, microseconds."""
+    with contextlib.closing(HostReader(own=True)) as host:
+        times_ns = [time.monotonic_ns()]
+        for _ in range(looks):
+            host.read()
+            times_ns.append(time.monotonic_ns())
+    return float(np.median(np.diff(times_ns))) / 1e3
 
 
 def spin(ms: float) -> Operation:

@@ -14,7 +14,7 @@ import pytest
 
 from kts.units import NS_PER_MS
 from kts.wire.messages import HostCounters
-from kts.worker.cgroup import limited_by, own_group
+from kts.worker.cgroup import cpu_groups, own_group
 from kts.worker.clocks import scheduled_ns
 from kts.worker.host import Family, HostReader, boot_id, throttled_ns, waited_ns
 
@@ -158,31 +158,81 @@ def test_quota_and_pressure_of_its_cgroup_are_counted(tmp_path: Path) -> None:
 
 
 def test_a_cgroup_without_limit_or_pressure_has_reasons_and_no_zeros(tmp_path: Path) -> None:
-    """Else "throttled 0 %" would stand where nobody looked."""
+    """Else "throttled 0 %" would stand where a limit that does not show may hold it back."""
     machine = Machine(tmp_path)
     (machine.group / "cpu.max").write_text("max 100000\n")
     (machine.group / "io.pressure").unlink()
     with contextlib.closing(machine.reader()) as reader:
         found = reader.read()
+        machine.write(throttled_us=20, io_us=0)
+        after = reader.read()
     assert found.counters.keys() & {"throttled_cores", "cgroup_io_pressure_ratio"} == set()
     assert found.untold.keys() == {"throttled_cores", "cgroup_io_pressure_ratio"}
+    assert after.counters["throttled_cores"] == 20_000  # a limit that was set meanwhile
 
 
-def test_the_limit_that_holds_is_the_innermost_that_there_is(tmp_path: Path) -> None:
+def test_where_no_limit_can_hold_it_back_that_is_told(tmp_path: Path) -> None:
+    """Else a quota that is set in the middle of a run could not be compared with the time before it."""
+    machine = Machine(tmp_path)
+    (machine.group / "cpu.max").write_text("max 100000\n")
+    (machine.groups / "cgroup.procs").write_text("")
+    with contextlib.closing(machine.reader()) as reader:
+        before = reader.read()
+        (machine.group / "cpu.max").write_text("50000 100000\n")
+        machine.write(throttled_us=20, io_us=0)
+        after = reader.read()
+    assert (before.counters["throttled_cores"], after.counters["throttled_cores"]) == (0, 20_000)
+    assert before.untold == {}
+
+
+def test_a_process_that_is_moved_takes_no_counter_of_the_new_cgroup_with_it(tmp_path: Path) -> None:
+    """Else what the quota did to others, before, would be done to it in that moment."""
+    machine = Machine(tmp_path)
+    other = machine.groups / "other"
+    other.mkdir()
+    (other / "cpu.max").write_text("50000 100000\n")
+    (other / "cpu.stat").write_text("throttled_usec 5000000\n")
+    times = iter(range(0, 100_000_000_000, 500_000_000))
+    with contextlib.closing(
+        HostReader(own=True, proc=machine.proc, groups=machine.groups, clock=times.__next__)
+    ) as one:
+        one.read()
+        (machine.proc / str(os.getpid()) / "cgroup").write_text("0::/other\n")
+        for _ in range(3):
+            moved = one.read()
+        (other / "cpu.stat").write_text("throttled_usec 5000007\n")
+        after = one.read()
+    assert moved.counters["throttled_cores"] == 0
+    assert after.counters["throttled_cores"] == 7000
+
+
+def test_nothing_that_the_kernel_tells_ends_a_run(tmp_path: Path) -> None:
+    """Else telemetry would cost the measurement."""
+    with contextlib.closing(HostReader(own=False, proc=tmp_path / "none")) as reader:
+        found = reader.read()
+        assert not reader.due()
+    assert found.counters == {}
+    assert "FileNotFoundError" in found.untold["running_threads"]
+
+
+def test_the_limits_that_hold_are_those_of_all_parents(tmp_path: Path) -> None:
     """Else the quota of a pod would be missed where its container has none, and version 1 altogether."""
     machine = Machine(tmp_path)
-    told = machine.proc / str(os.getpid()) / "cgroup"
-    assert limited_by(told, machine.groups) == machine.group
+    told, groups = machine.proc / str(os.getpid()) / "cgroup", machine.groups
+    assert cpu_groups(told, groups) == ((machine.group, machine.group.parent, groups), True, False)
     (machine.group / "cpu.max").write_text("max 100000\n")
-    assert limited_by(told, machine.groups) is None
+    assert not cpu_groups(told, groups).limited
     (machine.group.parent / "cpu.max").write_text("50000 100000\n")
-    assert limited_by(told, machine.groups) == machine.group.parent
+    assert cpu_groups(told, groups).limited
+    (groups / "cgroup.procs").write_text("")
+    assert cpu_groups(told, groups) == ((machine.group, machine.group.parent), True, True)
     told.write_text("1:cpu,cpuacct:/a\n0::/\n")
-    (machine.groups / "cpu" / "a").mkdir(parents=True)
-    (machine.groups / "cpu/a/cpu.cfs_quota_us").write_text("-1\n")
-    assert limited_by(told, machine.groups) is None
-    (machine.groups / "cpu/a/cpu.cfs_quota_us").write_text("30000\n")
-    assert limited_by(told, machine.groups) == machine.groups / "cpu/a"
+    (groups / "cpu" / "a").mkdir(parents=True)
+    (groups / "cpu/a/cpu.cfs_quota_us").write_text("-1\n")
+    assert cpu_groups(told, groups) == ((groups / "cpu/a", groups / "cpu"), False, False)
+    (groups / "cpu/a/cpu.cfs_quota_us").write_text("30000\n")
+    (groups / "cpu/release_agent").write_text("\n")
+    assert cpu_groups(told, groups) == ((groups / "cpu/a",), True, True)
 
 
 def test_the_root_of_a_machine_is_nobodys_cgroup(tmp_path: Path) -> None:

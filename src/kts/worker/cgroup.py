@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import NamedTuple
 
 _PROC, _ROOT = Path("/proc/self/cgroup"), Path("/sys/fs/cgroup")
 _NO_LIMIT = 1 << 60
@@ -24,14 +25,32 @@ def cpu_limit(proc: Path = _PROC, root: Path = _ROOT) -> float | None:
     return min(limits, default=None)
 
 
-def limited_by(proc: Path, root: Path = _ROOT) -> Path | None:
-    """The innermost cgroup that limits the CPUs of the process whose ``cgroup`` file ``proc`` is; None where none that
-    shows here does."""
-    for place in _places("cpu", proc, root):
-        quota = _read(place / "cpu.max").split()[:1] or _read(place / "cpu.cfs_quota_us").split()
-        if quota and quota[0].isdecimal():
-            return place
-    return None
+class CpuGroups(NamedTuple):
+    """Cgroups whose CPU quota can hold a process back: its own, then its parents but for the machine's root, as far as
+    they show. ``limited``: one of them has a quota. ``whole``: no other could have one."""
+
+    places: tuple[Path, ...]
+    limited: bool
+    whole: bool
+
+
+def cpu_groups(proc: Path, root: Path = _ROOT) -> CpuGroups:
+    """Those of the process whose ``cgroup`` file ``proc`` is."""
+    places = _places("cpu", proc, root)
+    whole = bool(places) and _is_machines(places[-1])
+    if whole:
+        places = places[:-1]
+    quotas = [_read(place / "cpu.max").split()[:1] or _read(place / "cpu.cfs_quota_us").split() for place in places]
+    return CpuGroups(tuple(places), any(quota and quota[0].isdecimal() for quota in quotas), whole)
+
+
+def _is_machines(place: Path) -> bool:
+    """The root of all cgroups, not just of those that show in a container."""
+    return (place / "release_agent").is_file() or (
+        (place / "cgroup.procs").is_file()
+        and not (place / "cgroup.events").is_file()
+        and not (place / "cpu.cfs_quota_us").is_file()
+    )
 
 
 def own_group(proc: Path, root: Path = _ROOT) -> Path | None:

@@ -10,18 +10,20 @@ from __future__ import annotations
 import contextlib
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from kts.units import NS_PER_S, NS_PER_US
 from kts.wire.messages import HostCounters
-from kts.worker.cgroup import limited_by, own_group
+from kts.worker.cgroup import cpu_groups, own_group
 
 _FIRST_SCAN_NS = NS_PER_S // 4
 _RESTS = 50
 """So many times as long as a reading took it rests: at most 2 % of the core that it runs on."""
 MOST_THREADS = 256
+_THROTTLED = "throttled_cores"
 _BYTES = 4096
+_NEVER_NS = 2**63 - 1
 _SCHEDULER_CLOCK = 2
 """CPUCLOCK_SCHED of Linux: of a process's clock, as clock_getcpuclockid(3) makes it."""
 _IN_A_CONTAINER = "no processes: its program runs in a container of its own, and its worker sees none of them"
@@ -98,10 +100,12 @@ class HostReader:
         self._cpu_ns: dict[int, int] = {}  # of each process, when it was last read
         self._io: dict[int, tuple[int, int]] = {}
         self._threads: dict[tuple[int, int], _Thread] = {}
-        self._files: dict[str, _Kept] | None = None
+        self._group_files: dict[str, list[_Growing]] = {}
+        self._told_groups: set[str] = set()
+        self._always: set[str] = set()  # counters that are told though they did not grow
         self._totals: dict[str, int] = {}
         self._untold: dict[str, str] = {}
-        self._scan_due_ns = self._read_due_ns = 0
+        self._scan_due_ns = self._read_due_ns = self._groups_due_ns = 0
         self._told = False
         self._delays = not own and _text(proc / "sys/kernel/task_delayacct").strip() == "1"
         self._tick_ns = NS_PER_S // os.sysconf("SC_CLK_TCK")
@@ -111,13 +115,22 @@ class HostReader:
         return self._clock() >= self._read_due_ns
 
     def read(self) -> HostCounters:
-        """All counters now; those of one reader grow. Takes 50 us for a few threads."""
+        """All counters now; those of one reader grow. Takes 50 us for a few threads. Raises nothing: what the kernel
+        tells in a way that nobody foresaw must not end a run."""
+        try:
+            return self._read()
+        except Exception as error:
+            self._read_due_ns = _NEVER_NS
+            why = f"stopped: {type(error).__name__}: {error}"[:300]
+            return HostCounters(monotonic_ns=self._clock(), counters={}, untold={"running_threads": why})
+
+    def _read(self) -> HostCounters:
         begin_ns = self._clock()
         if begin_ns >= self._scan_due_ns:
             self._find_processes(begin_ns)
         blocked = self._read_threads()
         self._read_processes()
-        self._read_group()
+        self._read_groups(begin_ns)
         untold, self._told = {} if self._told else dict(self._untold), True
         end_ns = self._clock()
         self._read_due_ns = end_ns + _RESTS * (end_ns - begin_ns)
@@ -128,10 +141,8 @@ class HostReader:
         """Lets go of all files. Idempotent."""
         for thread in self._threads.values():
             thread.close()
-        for kept in (self._files or {}).values():
-            kept.close()
         self._threads.clear()
-        self._files = None
+        self._close_groups()
 
     def _add(self, counter: str, more: int) -> None:
         self._totals[counter] = self._totals.get(counter, 0) + max(0, more)
@@ -215,33 +226,86 @@ class HostReader:
         self._add("read_bytes_per_s", read - before_read)
         self._add("written_bytes_per_s", written - before_written)
 
-    def _read_group(self) -> None:
-        if self._files is None and self._cpu_ns:
-            self._files = dict(self._open_group(next(iter(self._cpu_ns))))
-        for counter, kept in (self._files or {}).items():
-            with contextlib.suppress(OSError, ValueError):
-                told = kept.read().decode(errors="replace")
-                if (grown_ns := throttled_ns(told) if counter == "throttled_cores" else waited_ns(told)) is not None:
-                    self._totals[counter] = grown_ns
+    def _read_groups(self, now_ns: int) -> None:
+        if now_ns >= self._groups_due_ns and self._cpu_ns:
+            self._groups_due_ns = now_ns + NS_PER_S
+            self._find_groups()
+        for counter, places in self._group_files.items():
+            # The most of any: a cgroup that its parent holds back may count the same time, too.
+            if (grown_ns := max(place.more_ns() for place in places)) or counter in self._always:
+                self._add(counter, grown_ns)
 
-    def _open_group(self, pid: int) -> Iterator[tuple[str, _Kept]]:
-        """Counter to file."""
-        told = self._proc / str(pid) / "cgroup"
-        if (limit := limited_by(told, self._groups)) is None:
-            self._untold["throttled_cores"] = "no throttled time: no CPU limit shows here"
+    def _find_groups(self) -> None:
+        """Opens what the cgroups of its processes tell, anew where these are others than before."""
+        told = {pid: _text(self._proc / str(pid) / "cgroup") for pid in self._cpu_ns}
+        if set(told.values()) == self._told_groups:
+            return
+        self._told_groups = set(told.values())
+        self._close_groups()
+        every = [cpu_groups(self._proc / str(pid) / "cgroup", self._groups) for pid in told]
+        if all(one.limited or one.whole for one in every):
+            self._always.add(_THROTTLED)
         else:
-            with contextlib.suppress(OSError):
-                yield "throttled_cores", _Kept(limit / "cpu.stat")
-        group = own_group(told, self._groups)
+            self._untold[_THROTTLED] = "no throttled time: no CPU limit shows here"
+        stats = {place / "cpu.stat" for one in every for place in one.places}
+        files = {_THROTTLED: _opened(stats, throttled_ns)}
+        group = own_group(self._proc / str(next(iter(told))) / "cgroup", self._groups)
         for what in ("cpu", "io", "memory"):
-            try:
-                if group is None:
-                    raise OSError
-                kept = _Kept(group / f"{what}.pressure")
-                kept.read()
-                yield f"cgroup_{what}_pressure_ratio", kept
-            except OSError:
-                self._untold[f"cgroup_{what}_pressure_ratio"] = "no pressure of its cgroup (needs version 2)"
+            counter = f"cgroup_{what}_pressure_ratio"
+            files[counter] = _opened({group / f"{what}.pressure"} if group else set(), waited_ns)
+            if not files[counter]:
+                self._untold[counter] = "no pressure of its cgroup (needs version 2)"
+        self._always |= files.keys() - {_THROTTLED}
+        self._group_files = {counter: places for counter, places in files.items() if places}
+        if _THROTTLED in self._always:
+            self._add(_THROTTLED, 0)
+
+    def _close_groups(self) -> None:
+        for places in self._group_files.values():
+            for place in places:
+                place.close()
+        self._group_files = {}
+        self._always = set()
+
+
+class _Growing:
+    """A file of the kernel's with a counter in it, which `read` finds."""
+
+    def __init__(self, path: Path, read: Callable[[str], int | None]) -> None:
+        """OSError or ValueError where it has none."""
+        self._kept, self._read = _Kept(path), read
+        try:
+            self._last_ns = self._now_ns()
+        except (OSError, ValueError):
+            self._kept.close()
+            raise
+
+    def more_ns(self) -> int:
+        """How much it grew since the last call; 0 once it is gone."""
+        try:
+            now_ns = self._now_ns()
+        except (OSError, ValueError):
+            return 0
+        more_ns, self._last_ns = now_ns - self._last_ns, now_ns
+        return max(0, more_ns)
+
+    def close(self) -> None:
+        """To be called once."""
+        self._kept.close()
+
+    def _now_ns(self) -> int:
+        if (found := self._read(self._kept.read().decode(errors="replace"))) is None:
+            raise ValueError("not told")
+        return found
+
+
+def _opened(paths: Iterable[Path], read: Callable[[str], int | None]) -> list[_Growing]:
+    """Those of ``paths`` that tell something."""
+    found = []
+    for path in paths:
+        with contextlib.suppress(OSError, ValueError):
+            found.append(_Growing(path, read))
+    return found
 
 
 def throttled_ns(cpu_stat: str) -> int | None:
