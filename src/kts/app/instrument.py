@@ -54,7 +54,7 @@ _, CPU_WAIT_NS = CPU_TIMES
 FIRST, SECOND, IDLE = "first", "second", "idle"
 TARGET_MS, THINK_MS, SETTLE_S = 2.0, 1.0, 3.0
 IDLE_MS = 200.0
-EACH_MS, TAIL_MS, SHARE = 1.0, 4.0, 0.05
+EACH_MS, TAIL_MS, SHARE = 1.0, 4.0, 0.03
 QUICK, FULL = (8, 100), (12, 250)
 """Rounds, and iterations of a block."""
 TIMER_S = 120.0

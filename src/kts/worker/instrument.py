@@ -58,10 +58,12 @@ class TimerTask(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Timers(msgspec.Struct, frozen=True, kw_only=True):
-    """``size``, ``solo_ms``: the gemm, as calibrated. ``clock_step_ns``, ``clock_cost_ns``: smallest step of the host's
-    clock, and what reading it takes; ``backwards``: how often it went back. ``step_ms``: the least by which two
-    readings of the device's ``stopwatch`` differ; ``cost_ms``: what starting and stopping it takes the host, median. ``times``:
-    device time of `TIMES` operations in a row over that of one, the shortest of each. None: no stopwatch.
+    """``size``, ``solo_ms``: the gemm, as calibrated.
+
+    ``clock_step_ns``, ``clock_cost_ns``: smallest step of the host's clock, and what reading it takes; ``backwards``:
+    how often it went back. ``step_ms``: the least by which two readings of the device's ``stopwatch`` differ;
+    ``cost_ms``: what starting and stopping it takes the host, median. ``times``: device time of `TIMES` operations in a
+    row over that of one, the shortest of each. None: no stopwatch.
     """
 
     size: int
