@@ -172,8 +172,10 @@ def on_quiet(parts: Sequence[Part], waited: float | None) -> Iterator[Part]:
 
 
 def _ratio(above: Blocks, below: Blocks, p: float, confidence: float) -> Estimate:
-    samples = [make_sample([(number, ms.copy()) for number, ms in blocks], split=False) for blocks in (above, below)]
-    return degradation(*samples, p, confidence)
+    top, bottom = (
+        make_sample([(number, ms.copy()) for number, ms in blocks], split=False) for blocks in (above, below)
+    )
+    return degradation(top, bottom, p, confidence)
 
 
 def _part(name: str, holds: bool, shown: Estimate, text: str, bar: tuple[float, float]) -> Part:
