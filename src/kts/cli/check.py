@@ -75,7 +75,10 @@ def _tell(
     result: Gate, junit: Path | None, summary: Path | None, *, as_json: bool, failure: KtsError | None = None
 ) -> None:
     """Shows and writes the result, and exits with its code."""
-    present(result, as_json=as_json)
+    if failure is None:
+        present(result, as_json=as_json)
+    else:  # which is the JSON document on stdout
+        kts.show(result, console(stderr=as_json))
     if junit is not None:
         say(f"wrote {app.write_junit(result, junit)}")
     if place := summary or os.environ.get("GITHUB_STEP_SUMMARY"):
