@@ -20,8 +20,9 @@ from typing import ClassVar
 import numpy as np
 
 from bench.coverage import CELLS
+from kts.model.gate import TOLERANCE
 from kts.model.plan import Condition, Kernel, Pair, Plan, Tenant
-from kts.stats.gate import FALSE_FAIL, TOLERANCE
+from kts.stats.gate import FALSE_FAIL
 from kts.stats.pair_gate import Looks
 from kts.stats.pairs import Rounds
 from kts.stats.spending import Spending

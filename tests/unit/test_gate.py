@@ -254,6 +254,9 @@ def test_an_undecided_gate_has_a_code_of_its_own(tmp_path: Path, capsys: pytest.
         (["RUN", "--slo", "fft.p98=3"], 2, "must be TENANT.p99, .p50, .p95 or .p99.9"),
         (["RUN", "--slo", "fft.p99=-1"], 2, "no number of milliseconds above 0"),
         (["RUN", "--slo", "nobody.p99=1"], 2, "no figures of such a tenant"),
+        (["RUN", "--slo", "fft.p99=1", "--tolerance", "0.1"], 2, "--tolerance is for --against and --pair"),
+        (["RUN", "--out", "x"], 2, "are for a pair"),
+        (["SUMMARY", "--slo", "fft.p99=1"], 2, "SLOs need the records of a run"),
         (["RUN", "RUN"], 2, "SLOs are checked of one run, not of 2"),
         (["NOWHERE"], 6, "no such directory"),
         (["RUN", "--against", "NOWHERE"], 6, "no such directory"),
@@ -266,6 +269,7 @@ def test_what_cannot_be_checked_is_one_line_and_never_reads_as_a_fail(  # noqa: 
     (tmp_path / "file").touch()
     places = {
         "RUN": str(recorded),
+        "SUMMARY": str(tmp_path / "summary.json"),
         "NOWHERE": str(tmp_path / "nowhere"),
         "NOWHERE/x/y.xml": str(tmp_path / "file" / "y"),
     }
