@@ -123,6 +123,12 @@ def test_each_fault_of_a_clock_is_its_own(changes: dict[str, Any], off: set[str]
     assert {part.name for part in parts if part.state == "failed"} == off
 
 
+def test_a_busy_core_is_no_fault_of_the_stopwatch() -> None:
+    """Work that lost its core in between finds its caches cold."""
+    told = msgspec.structs.replace(GOOD, times=4.7, waited=0.5)
+    assert [part.state for part in stopwatch_parts(told)] == ["passed", "undecided", "passed"]
+
+
 def test_a_device_without_a_stopwatch_is_not_blamed() -> None:
     told = msgspec.structs.replace(GOOD, step_ms=None, times=None, stopwatch="")
     assert [part.state for part in stopwatch_parts(told)] == ["not-applicable", "passed"]

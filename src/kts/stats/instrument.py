@@ -149,7 +149,8 @@ def stopwatch_parts(told: Timers) -> Iterator[Part]:
         text = f"{TIMES} operations in a row take {told.times:.3f} times as long on {what} as one."
         bar = (TIMES * (1 - TIMES_OFF), TIMES * (1 + TIMES_OFF))
         state = _state(bar[0] <= told.times <= bar[1])
-        yield Part(name="stopwatch, linear", state=state, text=text, value=told.times, bar=bar, unit="ratio")
+        linear = Part(name="stopwatch, linear", state=state, text=text, value=told.times, bar=bar, unit="ratio")
+        yield from on_quiet([linear], told.waited)
     share = told.cost_ms / told.solo_ms
     took, of = format_ms(told.cost_ms), format_ms(told.solo_ms)
     text = f"Starting and stopping it takes the host {took} of an iteration of {of}."

@@ -63,7 +63,8 @@ class Timers(msgspec.Struct, frozen=True, kw_only=True):
     ``clock_step_ns``, ``clock_cost_ns``: smallest step of the host's clock, and what reading it takes; ``backwards``:
     how often it went back. ``step_ms``: the least by which two readings of the device's ``stopwatch`` differ;
     ``cost_ms``: what starting and stopping it takes the host, median. ``times``: device time of `TIMES` operations in a
-    row over that of one, the shortest of each. None: no stopwatch.
+    row over that of one, the shortest of each. None: no stopwatch. ``waited``: share of that time in which the thread
+    waited for a core; None: not told.
     """
 
     size: int
@@ -75,6 +76,7 @@ class Timers(msgspec.Struct, frozen=True, kw_only=True):
     step_ms: float | None
     cost_ms: float
     times: float | None
+    waited: float | None = None
 
 
 def delayed(operation: Callable[[], object], delays_ns: Iterator[int]) -> Callable[[], object]:
@@ -121,6 +123,7 @@ def timers(task: TimerTask) -> Timers:
     """Reads the clocks of this process, and finds the size."""
     from kts.model.plan import Kernel
     from kts.worker.calibrate import Bench, calibrate
+    from kts.worker.clocks import scheduled_ns
     from kts.worker.detect import choose_for
     from kts.worker.devices import open_device
 
@@ -134,7 +137,9 @@ def timers(task: TimerTask) -> Timers:
     assert size is not None
     empty = [_timed(device, ()) for _ in range(EMPTY)]
     steps = [b - a for a, b in pairwise(sorted({ms for ms, _ in empty if not math.isnan(ms)}))]
+    waits_ns, begin_ns = scheduled_ns()[1], time.monotonic_ns()
     one, several = (min(_timed(device, [operation] * n)[0] for _ in range(REPEATS)) for n in (1, TIMES))
+    took_ns, waited_ns = time.monotonic_ns() - begin_ns, scheduled_ns()[1]
     return Timers(
         size=size,
         solo_ms=solo_ms,
@@ -145,6 +150,7 @@ def timers(task: TimerTask) -> Timers:
         step_ms=min(steps, default=None),
         cost_ms=statistics.median(host_ms for _, host_ms in empty),
         times=several / one if one > 0 else None,
+        waited=None if waits_ns is None or waited_ns is None else (waited_ns - waits_ns) / took_ns,
     )
 
 
