@@ -173,9 +173,12 @@ def test_lots_are_the_same_for_a_seed_fair_and_a_fourth_of_them_idle() -> None:
 def test_the_account_counts_clean_runs_apart_and_failed_ones_not_at_all() -> None:
     def trial(name: str, said: str, right: bool | None) -> Trial:
         key = Key(run="x", injection=name, victim="ours", device="cpu", settings={}, did=(), load=0, took_s=1)
-        return Trial(key=key, verdict=None if right is None else Verdict(first=said), right=right)
+        return Trial(key=key, verdict=None if right is None else Verdict(first=said, added_ms=1.0), right=right)
 
     trials = [trial("CPU quota", "quota", True), trial("CPU quota", "core", False), trial("CPU quota", "", None)]
     lines = account([*trials, trial("clean", "", True)])
-    assert "| CPU quota | 2 | 1 | core |" in lines
-    assert lines[-2:] == ["the true cause first: 1 of 2, 50.0 %", "no cause where there is none: 1 of 1, 100.0 %"]
+    assert "| CPU quota | 2 | 1 | 1.0 to 1.0 | core |" in lines
+    assert lines[-2:] == [
+        "| **the true cause first** | 2 | 1 | | 50.0 % |",
+        "| **no cause where there is none** | 1 | 1 | | 100.0 % |",
+    ]
