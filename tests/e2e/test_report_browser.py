@@ -7,11 +7,14 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from tests.helpers_causes import with_causes
 from tests.helpers_report import FakeRun, analysis
 
+import kts
 from kts.report import write
 
 BROWSER = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+EXAMPLES = Path(__file__).parents[2] / "examples"
 FLAGS = (
     "--headless",
     "--no-sandbox",
@@ -26,22 +29,26 @@ FLAGS = (
 pytestmark = [pytest.mark.e2e, pytest.mark.skipif(BROWSER is None, reason="no Chromium on this machine")]
 
 
+def shown(page: Path, profile: Path) -> subprocess.CompletedProcess[str]:
+    """The page as the browser has it."""
+    command = [str(BROWSER), *FLAGS, f"--user-data-dir={profile}", "--dump-dom", f"file://{page}"]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+
+
 def test_a_browser_shows_the_page_with_all_pictures(tmp_path: Path) -> None:
     """Else the page would be right by its text and wrong on the screen (content policy, broken SVG)."""
-    write(FakeRun(), analysis(), tmp_path)
-    dump = subprocess.run(
-        [
-            str(BROWSER),
-            *FLAGS,
-            f"--user-data-dir={tmp_path / 'profile'}",
-            "--dump-dom",
-            f"file://{tmp_path}/report.html",
-        ],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=True,
-    )
-    assert dump.stdout.count("<figure><svg") == 5
+    write(FakeRun(), analysis(with_causes()), tmp_path)
+    dump = shown(tmp_path / "report.html", tmp_path / "profile")
+    assert dump.stdout.count("<figure><svg") == 6
     assert "In pictures" in dump.stdout
+    assert "wait before its first turn" in dump.stdout
+    assert "Refused to" not in dump.stderr
+
+
+def test_a_browser_shows_an_explanation(tmp_path: Path) -> None:
+    """The same of the page of `kts explain`."""
+    kts.explain(EXAMPLES / "results" / "h200-fast-7", tmp_path, worst=2)
+    dump = shown(tmp_path / "explain.html", tmp_path / "profile")
+    assert dump.stdout.count("<figure><svg") == 3
+    assert "its 2 slowest iterations" in dump.stdout
     assert "Refused to" not in dump.stderr

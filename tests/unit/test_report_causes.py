@@ -41,8 +41,8 @@ def test_a_part_that_is_not_told_from_zero_is_no_cause() -> None:
     unsure = Part(cause="core", ms=0.5, lo=-0.1, hi=1.1, data="run-queue wait")
     one = Causes(condition=HOUSE, of=(decomposition("p99", 4.0, part("turns", 2.0), unsure, part("unexplained", 0.1)),))
     told = cause_words.sentence("a", one)
-    assert "core" not in told
-    assert "2.00 ms turns of others in between, 0.50 ms in smaller parts, 0.10 ms unexplained" in told
+    assert "2.00 ms turns of others in between, 0.50 ms not told from 0 (most of it: wait for a " in told
+    assert "CPU core, 0.50 ms, -0.10 to 1.10), 0.10 ms unexplained" in told
 
 
 def test_what_fell_fell_and_what_is_not_settled_is_not_said_to_have_grown() -> None:

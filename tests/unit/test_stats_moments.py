@@ -119,15 +119,17 @@ def test_launches_waits_and_the_host_are_told_where_they_were_recorded() -> None
     run = make_run(make_plan(rounds=5), latencies)
     assert slow(run)[0].launches is None
     assert slow(run)[0].core_wait_ms is None
-    dtype = record_dtype(("launches", "waits", "cpu_ns", "cpu_wait_ns"))
+    dtype = record_dtype(("launches", "waits", "cpu_ns", "cpu_wait_ns", "waited_ns"))
     for key, records in run.data.items():
         whole = np.zeros(len(records), dtype)
         for name in records.dtype.names or ():
             whole[name] = records[name]
         whole["launches"], whole["waits"], whole["cpu_ns"], whole["cpu_wait_ns"] = 112, 2, 700_000, -1
+        whole["waited_ns"] = 1_500_000
         run.data[key] = whole
     worst = slow(run)[0]
     assert (worst.launches, worst.waits, worst.cpu_ms, worst.core_wait_ms) == (112, 2, 0.7, None)
+    assert worst.waited_ms == 1.5
 
 
 def sampled(run: FakeRun, value: Array, scope: Scope = "device", subject: str = "") -> SampleSeries:

@@ -148,8 +148,8 @@ def whose(part: Part, digits: int) -> str:
 def sentence(tenant: str, causes: Causes) -> str:
     """What was added to the headline figure, and of what it is made; or why that is not told.
 
-    A part is told where its interval excludes 0; what the others come to together is told once. Of what is not shown to
-    change no part is.
+    A part is told as a cause where its interval excludes 0; what the others come to is told once. Of what is not shown
+    to change no part is.
     """
     of = headline(causes)
     if of is None:
@@ -159,10 +159,14 @@ def sentence(tenant: str, causes: Causes) -> str:
     digits = decimals(of)
     named = [part for part in ordered(of) if part.cause != "unexplained"]
     shown = [part for part in named if changed(part) and round(part.ms, digits)][:_TOLD]
-    rest = sum(part.ms for part in named if part not in shown)
-    texts = [_told(part, digits) for part in (*shown, *(p for p in of.parts if p.cause == "unexplained"))]
-    if round(rest, digits):
-        texts.insert(len(shown), f"{milliseconds(rest, digits)} ms in smaller parts")
+    unsure = [part for part in named if not changed(part)]
+    smaller = sum(part.ms for part in named if part not in shown and part not in unsure)
+    texts = [_told(part, digits) for part in shown]
+    if round(smaller, digits):
+        texts.append(f"{milliseconds(smaller, digits)} ms in smaller parts")
+    if round(sum(part.ms for part in unsure), digits):
+        texts.append(_unsure(unsure, digits))
+    texts += [_told(part, digits) for part in of.parts if part.cause == "unexplained"]
     told = f"{tenant}'s {_growth(of, digits)}{': ' if texts else ''}{', '.join(texts)}"
     tail = next((one for one in causes.of if one.statistic == PREFERRED[0]), of)
     return told if tail is of else f"{told}; its {_open(tail)}"
@@ -230,6 +234,17 @@ def _told(part: Part, digits: int) -> str:
     name = _sole(part)
     told = f"all of it {name}'s" if name else whose(part, digits)
     return f"{text} ({told})" if told else text
+
+
+def _unsure(parts: Sequence[Part], digits: int) -> str:
+    """What parts come to that may be 0, and which is most of it."""
+    total = sum(part.ms for part in parts)
+    most = max(parts, key=lambda part: abs(part.ms))
+    text = f"{milliseconds(total, digits)} ms not told from 0"
+    if abs(most.ms) < abs(total) / 2:
+        return text
+    span = interval(most.lo, most.hi, digits)
+    return f"{text} (most of it: {_PHRASES[most.cause]}, {milliseconds(most.ms, digits)} ms, {span})"
 
 
 def _sole(part: Part) -> str:

@@ -169,6 +169,8 @@ def _counts(of: Moment) -> Iterator[str]:
         yield f"{of.launches} launch{'es' if of.launches > 1 else ''}"
     if of.waits is not None:
         yield f"{of.waits} wait{'s' if of.waits > 1 else ''}"
+    if of.waited_ms is not None:
+        yield f"host waited {cells.number(of.waited_ms)} ms"
     if of.core_wait_ms is not None:
         yield f"{cells.number(of.core_wait_ms)} ms without a core"
 

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kts.model.reading import RunData
-from kts.model.records import CPU_TIMES, LAUNCHES, NOT_TOLD, WAITS, Records
+from kts.model.records import CPU_TIMES, LAUNCHES, NOT_TOLD, WAITED, WAITS, Records
 from kts.model.run import BlockOutcome
 from kts.model.telemetry import Scope
 from kts.stats.activity import Cover
@@ -68,7 +68,8 @@ class StandOut(msgspec.Struct, frozen=True, kw_only=True):
 class Moment(msgspec.Struct, frozen=True, kw_only=True):
     """One iteration. ``at_s``: when it was due, since the run's first block. Its response is ``queue_ms`` (due to
     submit) and ``service_ms``; ``device_ms``: on the device's stopwatch, None without one. ``launches``, ``waits``,
-    ``cpu_ms`` and ``core_wait_ms`` (its thread was ready, and had no core): None where they were not recorded."""
+    ``cpu_ms``, ``core_wait_ms`` (its thread was ready, and had no core) and ``waited_ms`` (its host waited for the
+    device): None where they were not recorded."""
 
     block: int
     round: int
@@ -82,6 +83,7 @@ class Moment(msgspec.Struct, frozen=True, kw_only=True):
     waits: int | None = None
     cpu_ms: float | None = None
     core_wait_ms: float | None = None
+    waited_ms: float | None = None
     lanes: tuple[Lane, ...] = ()
     stand_out: tuple[StandOut, ...] = ()
 
@@ -176,6 +178,7 @@ class _Telling:
             waits=_counted(row, WAITS),
             cpu_ms=_time_ms(row, CPU_TIMES[0]),
             core_wait_ms=_time_ms(row, CPU_TIMES[1]),
+            waited_ms=_time_ms(row, WAITED),
             lanes=tuple(lanes),
             stand_out=tuple(samples.standing_out(block.condition, self._due_ns, slow.retire_ns)),
         )

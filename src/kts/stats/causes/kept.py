@@ -159,7 +159,7 @@ def _some(response: np.ndarray) -> tuple[Ints, Floats]:
     edge = np.partition(response, int(TAIL_FROM * n))[int(TAIL_FROM * n)]
     places, weights = [], []
     for half in (np.flatnonzero(response < edge), np.flatnonzero(response >= edge)):
-        step = -(-len(half) // MOST)
+        step = max(1, -(-len(half) // MOST))  # a half is empty where ties begin at the edge
         picked = half[step // 2 :: step]
         places.append(picked)
         weights.append(np.full(len(picked), len(half) / max(len(picked), 1)))
