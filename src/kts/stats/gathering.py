@@ -21,7 +21,6 @@ from kts.stats.phase import Phases
 from kts.stats.slowest import Slowest
 from kts.stats.starts import Starts
 from kts.stats.steadiness import SteadyStates
-from kts.stats.waiting import Tails
 
 
 @dataclass(frozen=True)
@@ -34,7 +33,6 @@ class Gathered:
     company: Collisions
     phases: Phases
     starts: Starts
-    tails: Tails
     slowest: Slowest
     kept: Kept
     activity: Join | None
@@ -70,7 +68,6 @@ class Gathered:
             company=Collisions(plan),
             phases=Phases(plan),
             starts=Starts(plan),
-            tails=Tails(plan),
             slowest=Slowest(plan),
             kept=Kept(run, telemetry),
             activity=Join(telemetry, run.info) if telemetry else None,

@@ -28,6 +28,7 @@ from kts.model.summary import (
     Throughput,
 )
 from kts.stats.alone import contended
+from kts.stats.causes.kept import KeptRows
 from kts.stats.causes.of_tenant import causes
 from kts.stats.checks import alignment, same_gpu
 from kts.stats.degradation import degradation, ratio_estimate
@@ -42,6 +43,7 @@ from kts.stats.sample import Blocks, FloatArray, LatencySample, make_sample, spl
 from kts.stats.series import SIDES, TAIL_POINTS, Side, TailCurve, TenantSeries
 from kts.stats.steadiness import unsteady
 from kts.stats.verdict import NEEDS_SOLO, asked_of, dimming, judge, verdict
+from kts.stats.waiting import waiting
 
 Samples = dict[Side, dict[Clock, LatencySample | None]]
 
@@ -81,7 +83,7 @@ class TenantView:
         response, device = self._clock("response"), self._clock("device")
         closed = all(self.samples[side]["service"] is self.samples[side]["response"] for side in SIDES)
         service = response if closed else self._clock("service")
-        waits = self.gathered.tails.waiting(self.name, service.solo.p99.estimate)
+        waits = waiting(self._kept("solo"), self._kept("shared"), service.solo.p99.estimate)
         return TenantSummary(
             workload=tenant.work.workload,
             size=tenant.work.size,
@@ -169,6 +171,11 @@ class TenantView:
             response=response,
             rate_hz=_rate_hz(side),
         )
+
+    def _kept(self, side: Side) -> KeptRows | None:
+        conditions = self.plan.conditions if side == "solo" else (self.plan.full_house,)
+        names = [one.name for one in conditions if self.name in one.tenants and one.is_solo == (side == "solo")]
+        return self.gathered.kept.of(self.name, names[0]) if names else None
 
     def _causes(self) -> tuple[Causes, ...]:
         figures = {name: mix.response for name, mix in self.mixes.items() if mix.response is not None}

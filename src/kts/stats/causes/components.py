@@ -10,7 +10,7 @@ import numpy as np
 from kts.stats.causes.company import Floats
 from kts.stats.causes.held import waits, within
 from kts.stats.causes.kept import KeptRows
-from kts.stats.causes.own import apart, cells
+from kts.stats.causes.own import Apart, apart, cells
 
 Place = Literal[
     "backlog",
@@ -41,6 +41,9 @@ SWITCH_MS = 0.3
 """How long a GPU may need to come back to a tenant after a neighbour used it, though that has retired."""
 
 
+HOST_BOUND, LOW, FEWEST = 0.7, 0.02, 30
+"""A GPU that is busy for less of the time alone mostly waits for launches; as a low quantile in company shows, of so
+many iterations."""
 AT_ONCE, OFTEN = 0.02, 0.95
 """A wait of at most that part of the time in which others were in flight is none; so in nearly all iterations."""
 
@@ -84,7 +87,10 @@ def _on_gpu(rows: KeptRows, alone: KeptRows) -> dict[Place, Floats]:
     switch = SWITCH_MS * rows.switched
     host, first, hidden = apart(rest, rows.before.sum(axis=0) + switch, cells(alone.rest, alone.weight))
     during, usual = rows.during.sum(axis=0), cells(alone.device, alone.weight)
-    if at_once := _at_once(first, rows):
+    at_once = _at_once(first, rows)
+    if (least := _least(device[rows.met], usual)) is not None:
+        work, others, queued = _of_launches(device, during, usual, least, switch if at_once else first)
+    elif at_once:
         work, others, queued = apart(device, during + switch, usual)
     else:
         work, others, queued = apart(device, during, usual, first)
@@ -146,10 +152,27 @@ def _without_stopwatch(rows: KeptRows, alone: KeptRows) -> dict[Place, Floats]:
     core, quota, disk = within(waits(rows, alone), np.maximum(over_busy, 0.0) + np.maximum(over_waited, 0.0))
     held = core + quota + disk
     off_busy = np.clip(over_busy, 0.0, held)
-    room = (rows.before + rows.during).sum(axis=0)
+    room = (rows.before + rows.during).sum(axis=0) + SWITCH_MS * rows.switched
     own, others, hidden = apart(waited - (held - off_busy), room, cells(usual, alone.weight))
     found: dict[Place, Floats] = {"contended": others, "core": core, "quota": quota, "disk": disk, "hidden": hidden}
     return {**found, "host": busy - off_busy, "whole": own} if told else {**found, "whole": own}
+
+
+def _least(seen: Floats, usual: Floats) -> float | None:
+    """How long the work takes once all of it is queued, if that is much less than alone: most of the time the GPU waits
+    for the next launch. None where it is not, or where too few show it."""
+    least = float(np.quantile(seen, LOW)) if len(seen) >= FEWEST else np.inf
+    return least if least < HOST_BOUND * float(np.median(usual)) else None
+
+
+def _of_launches(device: Floats, during: Floats, usual: Floats, least: float, waited: Floats) -> Apart:
+    """Of a tenant whose GPU mostly waits for the next launch. Whoever comes in between gets its turn at once, and the
+    launches queue meanwhile: neighbours' time is all in which they were in flight, but for those launches' own time."""
+    mean = float(usual.mean())
+    others = np.clip(during - least * np.minimum((during + waited) / mean, 1.0), 0.0, device)
+    left = device - others
+    hidden = np.where((during > 0) | (waited > 0), np.minimum(left - mean, 0.0), 0.0)
+    return Apart(left - hidden, others, hidden)
 
 
 def _at_once(first: Floats, rows: KeptRows) -> bool:

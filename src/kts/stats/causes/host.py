@@ -5,8 +5,8 @@ from __future__ import annotations
 from kts.stats.causes.facts import Change, Facts, Told
 from kts.units import format_ms
 
-FAIR = 0.25
-"""Of a change: what explains less of it is not its cause."""
+FAIR, MOST = 0.25, 0.5
+"""Of a change that samples alone explain; where it may be the program's own code, too, most of it."""
 ASLEEP = 0.02
 """Threads that sleep for a disk, mean number: fewer are held up by none."""
 BUSY = 0.02
@@ -61,7 +61,8 @@ def by_samples(facts: Facts, change: Change) -> Told | None:
         for name, rule in (("throttled", quota), ("waiting", core), ("blocked", disk), ("io_pressure", disk))
     ]
     most, rule = max(((ms, rule) for ms, rule in told if ms is not None), key=lambda one: one[0], default=(0.0, core))
-    return rule(facts, change) if most >= FAIR * change.at_mean else None
+    needed = MOST if change.place == "host" else FAIR
+    return rule(facts, change) if most >= needed * change.at_mean else None
 
 
 def launch(facts: Facts, change: Change) -> Told | None:
