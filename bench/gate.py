@@ -4,7 +4,7 @@ Each comparison is looked at after every round until it is decided or its limit 
 real runs. Two tenants; where B is worse, the first one is. Without options it prints the tables that docs/gate.md
 quotes; the seeds are fixed, so it prints them again.
 
-    python -m bench gate --repetitions 100
+    python -m bench gate --repetitions 50
 """
 
 from __future__ import annotations
@@ -20,8 +20,9 @@ from typing import ClassVar
 import numpy as np
 
 from bench.coverage import CELLS
+from kts.model.gate import TOLERANCE
 from kts.model.plan import Condition, Kernel, Pair, Plan, Tenant
-from kts.stats.gate import FALSE_FAIL, TOLERANCE
+from kts.stats.gate import FALSE_FAIL
 from kts.stats.pair_gate import Looks
 from kts.stats.pairs import Rounds
 from kts.stats.spending import Spending
@@ -170,15 +171,14 @@ def rows(found: dict[tuple[Noise, float], Score], repetitions: int) -> Iterator[
         yield f"| {noise.name} | {factor:g} | {shares} | {score.seconds / repetitions:.0f} | {held} |"
 
 
-def totals(found: dict[tuple[Noise, float], Score], repetitions: int) -> Iterator[str]:
-    """What the bars ask."""
-    for factor in FACTORS:
-        scores = [score for (_, one), score in found.items() if one == factor]
-        count = repetitions * len(scores)
-        answers = ", ".join(
-            f"{sum(s.answers[kind] for s in scores)} {kind}" for kind in ("fail", "pass", "inconclusive")
-        )
-        yield f"- B / A {factor:g}: {count} comparisons: {answers}"
+def totals(found: dict[tuple[Noise, float], Score]) -> Iterator[str]:
+    """What the promises are about. The heaviest tail stands apart: its p99 is not known so well after so long."""
+    for some, whose in ((NOISES[:-1], ""), (NOISES[-1:], f", {NOISES[-1].name}")):
+        for factor in FACTORS:
+            answers = sum((found[noise, factor].answers for noise in some), Counter())
+            counts = {kind: answers[kind] for kind in ("fail", "pass", "inconclusive")}
+            shares = ", ".join(f"{n} {kind} ({100 * n / sum(counts.values()):.1f} %)" for kind, n in counts.items())
+            yield f"- B / A {factor:g}{whose}: {sum(counts.values())} comparisons: {shares}"
     held, intervals = sum(s.held for s in found.values()), sum(s.intervals for s in found.values())
     yield f"- intervals at the stop that hold the truth: {held} of {intervals} ({100 * held / intervals:.1f} %)"
 
@@ -186,7 +186,7 @@ def totals(found: dict[tuple[Noise, float], Score], repetitions: int) -> Iterato
 def main(arguments: Sequence[str]) -> int:
     """Prints the tables; exit code 1 where more fail falsely than promised, by more than chance explains."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--repetitions", type=int, default=100)
+    parser.add_argument("--repetitions", type=int, default=50)
     parser.add_argument("--jobs", type=int, default=1)
     options = parser.parse_args(arguments)
     kinds = [(noise, factor) for noise in NOISES for factor in FACTORS]
@@ -195,7 +195,7 @@ def main(arguments: Sequence[str]) -> int:
         found = dict(zip(kinds, scores, strict=True))
     print("\n".join(rows(found, options.repetitions)))
     print()
-    print("\n".join(totals(found, options.repetitions)))
+    print("\n".join(totals(found)))
     same = [score for (_, factor), score in found.items() if factor == 1.0]
     wrong, count = sum(score.answers["fail"] for score in same), options.repetitions * len(same)
     return int(wrong > FALSE_FAIL * count + 3 * (FALSE_FAIL * count) ** 0.5)

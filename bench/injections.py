@@ -11,6 +11,7 @@ Every fourth trial is one of which nothing may be claimed. What cannot be done o
     python -m bench injections --device cuda --trials 14 --out injections.json
     python -m bench injections --only "CPU quota" --trials 3 --keep runs
     python -m bench injections --again runs                    # judges these runs anew
+    python -m bench injections --tell examples/injections/cpu.json
 """
 
 from __future__ import annotations
@@ -140,20 +141,30 @@ def _why_not(injection: Injection, device: Device) -> str:
 
 def account(trials: Sequence[Trial]) -> list[str]:
     """Lines of a table: how often each was answered rightly, and what was said instead."""
-    lines = ["| injected | trials | right | said instead |", "|---|---:|---:|---|"]
-    for name in dict.fromkeys(trial.key.injection for trial in trials):
-        these = [trial for trial in trials if trial.key.injection == name and trial.right is not None]
-        wrong = sorted(trial.verdict.first or "none" for trial in these if trial.verdict and not trial.right)
-        lines.append(f"| {name} | {len(these)} | {sum(bool(trial.right) for trial in these)} | {', '.join(wrong)} |")
+    lines = ["| injected | trials | right | added to the mean, ms | said instead |", "|---|---:|---:|---:|---|"]
+    for name in INJECTIONS:
+        these = [(trial.verdict, trial.right) for trial in trials if trial.key.injection == name and trial.verdict]
+        if not these:
+            continue
+        wrong = ", ".join(sorted(verdict.first or "none" for verdict, right in these if not right))
+        added = sorted(verdict.added_ms for verdict, _ in these if verdict.added_ms is not None)
+        span = f"{added[0]:.1f} to {added[-1]:.1f}" if added else ""
+        lines.append(f"| {name} | {len(these)} | {sum(bool(right) for _, right in these)} | {span} | {wrong} |")
     for title, injected in (("the true cause first", True), ("no cause where there is none", False)):
-        told = [
+        answers = [
             trial.right
             for trial in trials
             if trial.right is not None and bool(INJECTIONS[trial.key.injection].right) == injected
         ]
-        if told:
-            lines.append(f"{title}: {sum(told)} of {len(told)}, {sum(told) / len(told):.1%}".replace("%", " %"))
+        if answers:
+            share = f"{sum(answers) / len(answers):.1%}".replace("%", " %")
+            lines.append(f"| **{title}** | {len(answers)} | {sum(answers)} | | {share} |")
     return lines
+
+
+def told(path: Path) -> list[Trial]:
+    """The trials in a file of ours."""
+    return msgspec.convert(json.loads(path.read_text(encoding="utf-8"))["trials"], list[Trial])
 
 
 def main(argv: Sequence[str] = ()) -> int:
@@ -168,8 +179,12 @@ def main(argv: Sequence[str] = ()) -> int:
     parser.add_argument("--seconds", type=float, help="begin no trial later than this")
     parser.add_argument("--keep", type=Path, metavar="FOLDER", help="where the runs stay")
     parser.add_argument("--again", type=Path, metavar="FOLDER", help="judge the runs there, and make none")
+    parser.add_argument("--tell", type=Path, metavar="FILE.json", help="the account of these trials, and no more")
     parser.add_argument("--out", type=Path, metavar="FILE.json")
     options = parser.parse_args(argv)
+    if options.tell:
+        print("\n".join(account(told(options.tell))))
+        return 0
     not_here: dict[str, str] = {}
     made = nullcontext(str(options.again or options.keep or "")) if options.again or options.keep else None
     with made or tempfile.TemporaryDirectory(prefix="kts-") as folder:
@@ -183,9 +198,9 @@ def main(argv: Sequence[str] = ()) -> int:
         trials = [scored(key, runs) for key in keys]
     print("\n".join(account(trials)))
     if options.out:
-        told = {"device": options.device, "seed": options.seed, "weight": options.weight, "not_here": not_here}
-        told |= {"machine": _machine(), "trials": [msgspec.to_builtins(trial) for trial in trials]}
-        options.out.write_text(json.dumps(told, indent=1) + "\n")
+        whole = {"device": options.device, "seed": options.seed, "weight": options.weight, "not_here": not_here}
+        whole |= {"machine": _machine(), "trials": [msgspec.to_builtins(trial) for trial in trials]}
+        options.out.write_text(json.dumps(whole, indent=1) + "\n")
     return 0
 
 

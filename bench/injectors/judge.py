@@ -15,10 +15,11 @@ JUDGED: Statistic = "mean"
 
 
 class Verdict(msgspec.Struct, frozen=True, kw_only=True):
-    """``first``: the cause that is put first; empty: none is named. ``added_ms`` to the mean, its interval, and its
-    ``parts``. ``refused``: why there are none."""
+    """``first``: the cause that is put first; empty: none is named. ``at_p99``: the same of the p99, which is not
+    scored. ``added_ms`` to the mean, its interval, and its ``parts``. ``refused``: why there are none."""
 
     first: str
+    at_p99: str = ""
     added_ms: float | None = None
     lo: float | None = None
     hi: float | None = None
@@ -33,10 +34,15 @@ def judge(run: Path) -> Verdict:
         return Verdict(first="", refused=causes[0].refused if causes else "no causes")
     told = next(one for one in causes[0].of if one.statistic == JUDGED)
     return Verdict(
-        first=part.cause if (part := causes[0].first(JUDGED)) else "",
+        first=_name(causes[0].first(JUDGED)),
+        at_p99=_name(causes[0].first("p99")),
         added_ms=told.added_ms,
         lo=told.lo,
         hi=told.hi,
         parts=told.parts,
         refused=causes[0].refused,
     )
+
+
+def _name(part: Part | None) -> str:
+    return part.cause if part else ""

@@ -4,7 +4,7 @@ Every fail is a false one, and every interval should hold 1. Each pair is added 
 machine had to do, so that it may be stopped and gone on with.
 
     python examples/gate/pairs.py --pairs 36 --out examples/gate/aa-cpu.json
-    python examples/gate/pairs.py --show --out examples/gate/aa-cpu.json
+    python examples/gate/pairs.py --show --out examples/gate/aa-cpu.json    # --write: into docs/gate.md
 """
 
 from __future__ import annotations
@@ -19,6 +19,10 @@ from pathlib import Path
 
 import kts
 
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from in_docs import put
+
+DOCS = Path(__file__).parents[2] / "docs" / "gate.md"
 EXPERIMENTS = {
     "fft beside gemm": """\
 name: fft-gemm
@@ -100,15 +104,16 @@ def main() -> int:
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--at-most", type=int, default=10**6, help="how many to measure now")
-    parser.add_argument("--show", action="store_true")
+    parser.add_argument("--show", action="store_true", help="measure none")
+    parser.add_argument("--write", action="store_true", help="measure none, and write the table into docs/gate.md")
     options = parser.parse_args()
     pairs = json.loads(options.out.read_text()) if options.out.exists() else []
     first = len(pairs)
-    while not options.show and len(pairs) < min(options.pairs, first + options.at_most):
+    while not (options.show or options.write) and len(pairs) < min(options.pairs, first + options.at_most):
         pairs.append(measured(len(pairs), options.seconds, options.device))
         options.out.write_text("[\n" + ",\n".join(map(json.dumps, pairs)) + "\n]\n")
         print(f"{len(pairs)} of {options.pairs}: {pairs[-1]['judgement']}", file=sys.stderr)
-    print(table(pairs))
+    put(DOCS, {"pairs": table(pairs) + "\n"}, "--write" if options.write else "")
     return int(sum(one["judgement"] == "fail" for one in pairs) > len(pairs) / 100)
 
 

@@ -54,6 +54,15 @@ def test_a_plan_before_measuring() -> None:
     assert re.search(r"foretold: no p99 or DF99 will be refused: \d+ rounds in about ", shown)
 
 
+def test_an_experiment_against_itself(tmp_path: Path) -> None:
+    """Else nobody could find out how often the gate fails falsely on a machine of theirs."""
+    file = tmp_path / "pairs.json"
+    shown = _python("examples/gate/pairs.py", "--pairs", "1", "--seconds", "4", "--out", file)
+    assert "| all | 1 | 0 |" in shown
+    assert _python("examples/gate/pairs.py", "--show", "--out", file) == shown
+    assert _python("examples/gate/pairs.py", "--show", "--out", "examples/gate/aa-cpu.json").count("| 0 |") >= 1
+
+
 def test_predictions_of_programs_are_sealed_before_they_run(tmp_path: Path) -> None:
     """Else who has two GPUs for an hour would find out there that the script of the evaluation does not work."""
     (tmp_path / "busy.py").write_text(

@@ -20,3 +20,17 @@ def test_the_whole_way_holds() -> None:
     assert found["passed"]
     judged = [check for tenant in found["tenants"] for check in tenant["checks"] if check["value"] is not None]
     assert {check["name"] for check in judged} == {"median", "coverage", "first-of-block", "no-change"}
+
+
+def test_the_instrument_is_checked_on_this_machine() -> None:
+    """Else a clock, a worker or telemetry that is off here would show in a run, if at all."""
+    command = [*KTS, "selfcheck", "--quick", "--device", "cpu", "--json"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=2 * DEADLINE_S, check=False)
+    assert done.returncode == 0, done.stderr + done.stdout
+    found = json.loads(done.stdout)
+    assert (found["passed"], found["is_gpu"]) == (True, False)
+    states = {part["name"]: part["state"] for part in found["parts"]}
+    assert states["clock"] == states["stopwatch, step"] == states["stopwatch, cost"] == "passed"
+    delays = [part for part in found["parts"] if part["name"].startswith("injected")]
+    assert len(delays) == 3
+    assert all(part["value"] > 1 for part in delays if part["value"] is not None)

@@ -16,14 +16,18 @@ import pytest
 from bench.injections import Key, Trial, account, lots
 from bench.injectors import cgroups
 from bench.injectors.catalog import INJECTIONS
+from bench.injectors.clocked import Clocked
 from bench.injectors.judge import Verdict
 from bench.injectors.stage import SUBJECT, Device, Stage
 from bench.injectors.tools import Beat, Did, Tools, tools
+from msgspec import UNSET
 from tests.helpers_conduct import until
 from tests.helpers_tracer import standin
 
 from kts.errors import SetupError
 from kts.spec import load_text
+from kts.stats.analysis import analyse
+from kts.store.reader import open_run
 
 _S = 20.0
 
@@ -127,11 +131,11 @@ def test_only_the_named_tenant_sleeps_longer(made: Tools, beat: Beat) -> None:
 def test_a_quota_holds_the_process_back_that_joined_its_cgroup(made: Tools, beat: Beat) -> None:
     """By the kernel's own count; and the cgroup is gone afterwards."""
     try:
-        with cgroups.quota(f"kts-test-{os.getpid()}", 0.2) as switch:
+        with cgroups.quota(f"kts-test-{os.getpid()}", 0.05) as switch:
             switch.file.write_text(switch.on)
             beat.asks(groups=[switch.procs])
             env = os.environ | {"LD_PRELOAD": str(made.preload), "INJECT_BEAT": str(beat.path)}
-            code = "import time\nwhile time.process_time() < 0.2: pass"
+            code = "import time\nwhile time.process_time() < 0.1: pass"
             subprocess.run([sys.executable, "-S", "-c", code], env=env, check=True)
             counts = dict(line.split() for line in switch.stat.read_text().splitlines())
             assert int(counts["nr_throttled"]) > 5
@@ -142,9 +146,10 @@ def test_a_quota_holds_the_process_back_that_joined_its_cgroup(made: Tools, beat
 
 @pytest.mark.parametrize("device", ["cpu", "cuda"])
 def test_the_experiment_says_the_same_of_the_subject_whatever_is_done_to_it(
-    made: Tools, tmp_path: Path, device: Device
+    made: Tools, tmp_path: Path, device: Device, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The judge has it in run.json."""
+    monkeypatch.setattr("bench.injectors.stage.FILE_BYTES", 1 << 16)
     told: dict[str, set[str]] = {}
     for name, injection in INJECTIONS.items():
         for victim in injection.victims[device]:
@@ -170,12 +175,31 @@ def test_lots_are_the_same_for_a_seed_fair_and_a_fourth_of_them_idle() -> None:
     assert all(victim in INJECTIONS[name].victims["cpu"] for name, victim in drawn)
 
 
+@pytest.mark.parametrize("slower", [1.0, 1.15, 1.5])
+def test_a_lower_clock_is_named_where_it_was_sampled_and_not_where_it_stood_still(slower: float) -> None:
+    """Constructed from a recorded run: no clock that may be set is at hand. Else turns would be blamed for it, or the
+    clock for turns."""
+    altered = Clocked(open_run(Path("examples/results/h200-agents-3")), slower)
+    for name, tenant in analyse(altered).summary.tenants.items():
+        assert tenant.causes is not UNSET
+        (causes,) = tenant.causes
+        parts = {part.cause: part.ms for part in next(one for one in causes.of if one.statistic == "mean").parts}
+        assert ("slower-clocks" in parts) == (slower > 1)
+        if slower > 1:
+            assert causes.first() is not None
+            assert causes.first().cause == "slower-clocks"  # type: ignore[union-attr]
+            assert 0.6 * altered.added_ms(name) < parts["slower-clocks"] < 1.1 * altered.added_ms(name)
+
+
 def test_the_account_counts_clean_runs_apart_and_failed_ones_not_at_all() -> None:
     def trial(name: str, said: str, right: bool | None) -> Trial:
         key = Key(run="x", injection=name, victim="ours", device="cpu", settings={}, did=(), load=0, took_s=1)
-        return Trial(key=key, verdict=None if right is None else Verdict(first=said), right=right)
+        return Trial(key=key, verdict=None if right is None else Verdict(first=said, added_ms=1.0), right=right)
 
     trials = [trial("CPU quota", "quota", True), trial("CPU quota", "core", False), trial("CPU quota", "", None)]
     lines = account([*trials, trial("clean", "", True)])
-    assert "| CPU quota | 2 | 1 | core |" in lines
-    assert lines[-2:] == ["the true cause first: 1 of 2, 50.0 %", "no cause where there is none: 1 of 1, 100.0 %"]
+    assert "| CPU quota | 2 | 1 | 1.0 to 1.0 | core |" in lines
+    assert lines[-2:] == [
+        "| **the true cause first** | 2 | 1 | | 50.0 % |",
+        "| **no cause where there is none** | 1 | 1 | | 100.0 % |",
+    ]

@@ -90,7 +90,7 @@ def test_closing_twice_and_without_a_bar_is_fine() -> None:
 def test_rounds_beyond_the_planned_ones_are_not_shown_as_a_fraction() -> None:
     """Else a run that goes on for precision would show round 12/10."""
     of = structs.replace(progress(), round=12, tenants=())
-    assert progress_line(of).startswith("measuring: round 12 (for precision), ")
+    assert progress_line(of).startswith("measuring: round 12 (until decided), ")
     assert "round" not in progress_line(structs.replace(of, round=0))
 
 

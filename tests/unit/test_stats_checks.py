@@ -411,3 +411,36 @@ def test_meetings_differ_where_blocks_agree_that_they_do() -> None:
     assert not unequal(even, [120.0, 90.0, 110.0, 70.0])[1]
     assert not unequal(even, even)[1]
     assert unequal([100.0], [75.0]) == (-0.25, True)
+
+
+def test_a_stranger_on_the_tenants_core_is_told() -> None:
+    """Else a program that nobody started with the run would be in the host times unseen."""
+    quiet, busy = (sampled({"others_cores": lambda _, of=of: of}, source="host", scope="tenant") for of in (0.01, 0.3))
+    assert {one.outcome for one in of(quiet, "cores")} == {"passed"}
+    (fft, _) = of(busy, "cores")
+    assert (fft.outcome, fft.figure) == ("failed", "30 %")
+
+
+def test_an_error_of_the_gpu_in_a_block_is_told() -> None:
+    """Else figures of a GPU that had to recover would look like others."""
+    made = run()
+    moment = made.blocks[4].start_ns + MS
+    for at_ns, outcome in ((moment, "failed"), (made.blocks[-1].end_ns + S, "passed")):
+        made.samples = [series([(at_ns, 0, 13.0)], source="nvml-xid", metric="xid_code", subject="x")]
+        (one,) = of(made, "same-gpu")
+        assert (one.outcome, "Xid 13 in block 4" in one.text) == (outcome, outcome == "failed")
+
+
+def test_clocks_that_differ_say_what_held_them_down() -> None:
+    made = sampled(
+        {
+            "sm_clock_mhz": lambda side: 1980.0 if side == "solo" else 1500.0,
+            "limited_power_ratio": lambda side: 0.0 if side == "solo" else 0.6,
+            "limited_thermal_ratio": lambda _: 0.2,
+        }
+    )
+    fft, _ = of(made, "clocks")
+    assert fft.text.endswith(
+        "1500 MHz in company (-24.2 %); held down by power 0 % of the time alone, 60 % in company."
+    )
+    assert fft.off == pytest.approx(1 - 1500 / 1980)

@@ -72,6 +72,20 @@ def test_with_fixed_rounds_more_iterations_would_be_enough() -> None:
     assert not at_start(more, solo(plan, 1.0)).enough
 
 
+def test_in_the_classic_design_more_of_all_would_be_enough() -> None:
+    """Else it would ask for more of the tenant that is there to the end, when the others are gone."""
+    plan = conducted(rounds=1, iterations=400, design="classic")
+    slow = replace(plan.tenants[1], arrivals=Closed(think_ms=20.0))
+    plan = replace(plan, tenants=(plan.tenants[0], slow))
+    told = at_start(plan, solo(plan, 4.0))
+    assert "p99" in places(told)["gemm", "shared-fft+gemm"].refused
+    (way,) = told.enough
+    amount = int(way.split(": ")[1].split("`")[0])
+    assert way == f"`iterations: {amount}` for fft, `iterations: {amount}` for gemm"
+    more = replace(plan, tenants=tuple(replace(tenant, iterations=amount) for tenant in plan.tenants))
+    assert not at_start(more, solo(plan, 4.0)).enough
+
+
 def test_neighbours_without_pauses_are_taken_to_make_each_other_n_times_as_slow() -> None:
     """Else what company costs would be left out of the time that a run is said to take."""
     plan = conducted("a", "b", "c", rounds=1)

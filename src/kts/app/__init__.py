@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from kts.app.handle import Run, finished, load, report
     from kts.app.images import build_image, image_name, prune_images, render
     from kts.app.inputs import Given
+    from kts.app.instrument import selfcheck_here
     from kts.app.machine import cluster_checks, local_checks
     from kts.app.measuring import replay, run
     from kts.app.plans import Changes, Preview, preview
@@ -77,6 +78,7 @@ __all__ = [
     "run_on_cluster",
     "schema",
     "selfcheck",
+    "selfcheck_here",
     "show",
     "validate",
     "whatif",
@@ -98,6 +100,7 @@ _HOME = {
     "handle": ("Run", "finished", "load", "report"),
     "images": ("build_image", "image_name", "prune_images", "render"),
     "inputs": ("Given",),
+    "instrument": ("selfcheck_here",),
     "machine": ("cluster_checks", "local_checks"),
     "measuring": ("replay", "run"),
     "plans": ("Changes", "Preview", "preview"),

@@ -14,7 +14,7 @@ from kts.app.measuring import measured
 from kts.app.plans import Asked, Changes, planned
 from kts.app.printing import elements
 from kts.errors import SetupError, UsageError
-from kts.model.gate import Gate
+from kts.model.gate import TOLERANCE, Gate
 from kts.model.summary import Summary
 from kts.plan import pair
 from kts.report import markdown
@@ -32,7 +32,7 @@ def check(
     against: AnyRun | Sequence[AnyRun] = (),
     *,
     slo: Mapping[str, float] | None = None,
-    tolerance: float = gate.TOLERANCE,
+    tolerance: float = TOLERANCE,
 ) -> Gate:
     """Whether a run keeps its SLOs; with ``against``, whether tails have got worse than there by over ``tolerance``.
 
@@ -54,9 +54,9 @@ def check(
         raise UsageError(
             f"SLOs are checked of one run, not of {len(after)}", "give one, or an older run with --against"
         )
-    if isinstance(after[0], str | Path) and Path(after[0]).is_file():
-        raise UsageError(f"{after[0]}: SLOs need the records, not only their summary", "give the run directory")
-    run = load(after[0])  # type: ignore[arg-type] # no Summary: told above
+    if isinstance(after[0], Summary) or (isinstance(after[0], str | Path) and str(after[0]).endswith(".json")):
+        raise UsageError("SLOs need the records of a run, not only its summary.json", "give the run directory")
+    run = load(after[0])
     if run.gate is not None:
         if slo:
             raise UsageError(f"{run.directory} is the run of a pair, which has no SLOs", f"kts check {run.directory}")
@@ -73,7 +73,7 @@ def check_pair(
     b: Asked,
     out: str | Path | None = None,
     *,
-    tolerance: float = gate.TOLERANCE,
+    tolerance: float = TOLERANCE,
     overwrite: bool = False,
     telemetry: bool = True,
     progress: Console | None = None,

@@ -13,7 +13,7 @@ from kts import app
 from kts.cli.options import Json
 from kts.cli.output import console, present, say
 from kts.errors import FAILED, INCONCLUSIVE, KtsError, UsageError
-from kts.model.gate import Gate
+from kts.model.gate import TOLERANCE, Gate
 
 _CODES = {"pass": 0, "fail": FAILED, "inconclusive": INCONCLUSIVE}
 
@@ -29,8 +29,8 @@ def check(
         list[Path] | None, typer.Option(metavar="RUN", help="An older run to be no worse than. Again for more of them.")
     ] = None,
     tolerance: Annotated[
-        float, typer.Option(min=0, max=10, help="How much worse is tolerated, as a share: 0.05 is 5 %.")
-    ] = 0.05,
+        float | None, typer.Option(min=0, max=10, help="How much worse is tolerated, as a share. Default: 0.05, 5 %.")
+    ] = None,
     pair: Annotated[
         tuple[str, str] | None,
         typer.Option(metavar="A B", help="Two experiments, measured in turns in one run: is B's tail worse than A's?"),
@@ -52,13 +52,14 @@ def check(
     --tolerance? kts check --pair A.yaml B.yaml measures both, in turns, until that is decided. Exits with 0 (pass), 8
     (fail) or 9 (inconclusive: the data do not decide).
     """
+    tolerated = TOLERANCE if tolerance is None else tolerance
     if pair is not None:
         if runs or slo or against:
             raise UsageError("--pair measures two experiments: no RUN, --slo or --against", "leave them out")
         given = {"max_seconds": max_seconds, "device": device}
         changes = cast("app.Changes", {key: value for key, value in given.items() if value is not None})
         run = kts.check_pair(
-            *pair, out, tolerance=tolerance, overwrite=overwrite, progress=console(stderr=True), **changes
+            *pair, out, tolerance=tolerated, overwrite=overwrite, progress=console(stderr=True), **changes
         )
         say(f"wrote {run.directory}")
         _tell(kts.check(run), junit, summary, as_json=as_json, failure=run.failure)
@@ -67,7 +68,9 @@ def check(
         raise UsageError("--out, --overwrite, --max-seconds and --device are for a pair", "kts check --pair A B")
     if not runs:
         raise UsageError("which run shall be checked?", "kts check RUN, or kts check NEW --against OLD")
-    result = kts.check(list(runs), list(against or ()), slo=_limits(slo or []), tolerance=tolerance)
+    if tolerance is not None and not against:
+        raise UsageError("--tolerance is for --against and --pair", "an SLO has a limit of its own; leave it out")
+    result = kts.check(list(runs), list(against or ()), slo=_limits(slo or []), tolerance=tolerated)
     _tell(result, junit, summary, as_json=as_json)
 
 
@@ -75,7 +78,10 @@ def _tell(
     result: Gate, junit: Path | None, summary: Path | None, *, as_json: bool, failure: KtsError | None = None
 ) -> None:
     """Shows and writes the result, and exits with its code."""
-    present(result, as_json=as_json)
+    if failure is None:
+        present(result, as_json=as_json)
+    else:  # which is the JSON document on stdout
+        kts.show(result, console(stderr=as_json))
     if junit is not None:
         say(f"wrote {app.write_junit(result, junit)}")
     if place := summary or os.environ.get("GITHUB_STEP_SUMMARY"):

@@ -1,4 +1,4 @@
-"""`kts selfcheck`: is what kts says true? With simulated runs, whose truth is known."""
+"""`kts selfcheck`: does the instrument hold here? Or: is what kts says true, by simulated runs whose truth is known?"""
 
 from __future__ import annotations
 
@@ -10,32 +10,44 @@ import kts
 from kts.cli.options import Json
 from kts.cli.output import present, say
 from kts.errors import KtsError, UsageError
+from kts.model.plan import DeviceChoice
 
 
 def selfcheck(
     simulated: Annotated[
-        bool, typer.Option("--simulated", help="Runs on a simulated GPU, whose true DF99 is known.")
+        bool, typer.Option("--simulated", help="Instead: runs on a simulated GPU, whose true DF99 is known.")
     ] = False,
     *,
-    quick: Annotated[bool, typer.Option("--quick", help="Fewer pairs and repetitions: half a minute.")] = False,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="Fewer iterations; simulated: fewer pairs and repetitions.")
+    ] = False,
+    device: Annotated[DeviceChoice, typer.Option(help="Which device here.")] = "auto",
     repetitions: Annotated[
-        int | None, typer.Option(min=1, help="Runs per pair. Default: 300, or 5 with --quick.")
+        int | None, typer.Option(min=1, help="Simulated runs per pair. Default: 300, or 5 with --quick.")
     ] = None,
-    seed: Annotated[int, typer.Option(help="Of the first run of each pair; the others follow it.", min=0)] = 1,
-    jobs: Annotated[int | None, typer.Option(min=1, help="Processes. Default: one per core; 1 with --quick.")] = None,
+    seed: Annotated[int, typer.Option(help="Simulated: of the first run of each pair; others follow.", min=0)] = 1,
+    jobs: Annotated[
+        int | None, typer.Option(min=1, help="Processes that simulate. Default: one per core; 1 with --quick.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
-    """Check the whole way from plan to verdict.
+    """Check the instrument on this machine, or the whole way from plan to verdict.
 
-    Simulated pairs whose true DF99 is known, through the real schedule, stop rule and analysis. Exits with 1 if a
-    figure is off by more than chance explains.
+    Here: equal tenants must not differ, known delays must be found, clocks must be fine enough, telemetry must not
+    show; about a minute. Simulated: pairs whose true DF99 is known, through the real schedule, stop rule and analysis.
+    Exits with 1 if something is off by more than chance explains.
     """
-    if not simulated:
-        raise UsageError(
-            "the instrument itself cannot be checked yet, only the way from plan to verdict",
-            "kts selfcheck --simulated",
-        )
-    result = kts.selfcheck(quick=quick, repetitions=repetitions, seed=seed, jobs=jobs, say=say)
-    present(result, as_json=as_json)
-    if not result.passed:
+    if not simulated and (repetitions, jobs) != (None, None):
+        raise UsageError("--repetitions and --jobs are of simulated runs", "add --simulated, or leave them out")
+    if simulated and device != "auto":
+        raise UsageError("--device is of this machine", "leave out --device or --simulated")
+    if simulated:
+        result = kts.selfcheck(quick=quick, repetitions=repetitions, seed=seed, jobs=jobs, say=say)
+        present(result, as_json=as_json)
+        passed = result.passed
+    else:
+        here = kts.selfcheck_here(quick=quick, device=device, seed=seed, say=say)
+        present(here, as_json=as_json)
+        passed = here.passed
+    if not passed:
         raise typer.Exit(KtsError.exit_code)

@@ -9,6 +9,9 @@ import msgspec
 
 from kts.model.summary import Estimate
 
+TOLERANCE = 0.05
+"""How much worse is tolerated where nobody says, as a share."""
+
 Judgement = Literal["pass", "fail", "inconclusive"]
 Question = Literal["slo", "against", "pair"]
 """Is the SLO kept? Is NEW's tail worse than OLD's? Is B's worse than A's, both measured in one run?"""

@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING
 from kts.model.provenance import made_by
 from kts.report import document as doc
 from kts.report import markdown
+from kts.units import format_ms
 
 if TYPE_CHECKING:
     from kts.physics.selfcheck import Criterion, SelfCheck, TenantCheck
+    from kts.stats.instrument import InstrumentCheck, Part
 
 NAMES = ("pair", "tenant")
 FIGURES = ("met", "rounds", "true", "median", "covered", "first", "verdicts")
@@ -102,3 +104,44 @@ def _share(value: float) -> str:
 def _mark(check: Criterion) -> str:
     mark = MARKS.get(check.state, "")
     return f" {mark}" if mark else ""
+
+
+def instrument_elements(result: InstrumentCheck) -> Iterator[doc.Element]:
+    """A row per question, and what is off or was not decided in words."""
+    yield doc.paragraph(f"The instrument on {result.device}", "strong")
+    yield doc.Table(
+        columns=(
+            doc.Column("question", "name", fold=0),
+            doc.Column("outcome", "word"),
+            doc.Column("value"),
+            doc.Column("95 %"),
+            doc.Column("bar"),
+        ),
+        groups=(tuple(map(_instrument_row, result.parts)),),
+        gap=2,
+    )
+    told = tuple(doc.Item(f"{part.name}: {part.text}") for part in result.parts if part.state != "passed")
+    if told:
+        yield doc.Bullets(told, "!")
+    undecided = sum(part.state == "undecided" for part in result.parts)
+    verdict = "Passed: nothing is off" if result.passed else "Failed"
+    open_ = f"; {undecided} undecided: repeat it on a quiet machine" if undecided else ""
+    yield doc.paragraph(f"{verdict}{open_} ({result.seconds:.0f} s).")
+
+
+def _instrument_row(part: Part) -> doc.Row:
+    value, lo, hi = (_figure(one, part.unit) for one in (part.value, part.lo, part.hi))
+    interval = doc.NOTHING if part.lo is None else f"{lo} to {hi}"
+    bar = doc.NOTHING if part.bar is None else f"{_figure(part.bar[0], part.unit)} to {_figure(part.bar[1], part.unit)}"
+    word = part.state.replace("-", " ")
+    return part.name, doc.Cell(word, "worse" if part.state == "failed" else ""), value, interval, bar
+
+
+def _figure(value: float | None, unit: str) -> str:
+    if value is None:
+        return doc.NOTHING
+    if unit == "ratio":
+        return f"{value:.3f}"
+    if unit == "share":
+        return _share(value)
+    return "0" if value == 0 else format_ms(value if unit == "ms" else value / 1e6)

@@ -99,4 +99,4 @@ def _round(progress: Progress) -> str:
     if not progress.round:
         return ""
     extra = progress.round > progress.rounds
-    return f"round {progress.round} (for precision)" if extra else f"round {progress.round}/{progress.rounds}"
+    return f"round {progress.round} (until decided)" if extra else f"round {progress.round}/{progress.rounds}"

@@ -50,10 +50,13 @@ def _way(plan: Plan, round_s: float, needed: Mapping[tuple[str, str], float]) ->
 
 
 def _amounts(plan: Plan, needed: Mapping[tuple[str, str], float]) -> str:
-    """More of each tenant that has too few, where the number of rounds is fixed: then they are longer."""
+    """More of each tenant that has too few, where the number of rounds is fixed: then they are longer. In the classic
+    design of all: who ends first decides how many of the others' iterations count."""
     wanted = []
+    classic = plan.design == "classic"
     for tenant in plan.tenants:
-        times = max((count for (name, _), count in needed.items() if name == tenant.name), default=0) / plan.rounds
+        mine = (count for (name, _), count in needed.items() if classic or name == tenant.name)
+        times = max(mine, default=0) / plan.rounds
         if times > 1 and tenant.iterations is not None:
             wanted.append(f"`iterations: {_rounded_up(tenant.iterations * times)}` for {tenant.name}")
         elif times > 1 and tenant.seconds is not None:

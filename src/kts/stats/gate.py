@@ -13,14 +13,13 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from msgspec.structs import replace
 
 from kts.errors import UsageError
-from kts.model.gate import Criterion, Gate, Judgement, Question, judgement_of, sentence_of
+from kts.model.gate import TOLERANCE, Criterion, Gate, Judgement, Question, judgement_of, sentence_of
 from kts.model.summary import Estimate, Latency, Summary, TenantSummary
 from kts.stats import comparison
 from kts.stats.quantiles import QUANTILES, min_samples, refused
 from kts.stats.replicates import difference, pooled
 
 FALSE_FAIL = 0.01
-TOLERANCE = comparison.THRESHOLD
 SENSIBLE = 100.0
 """Times as long as was measured: what takes more to decide is at its limit, and no sensible time decides it."""
 TOLD = frozenset(
@@ -28,6 +27,9 @@ TOLD = frozenset(
 )
 TOLD |= frozenset({"damage", "trace-lost", "overload", "cores-shared", "not-a-gpu"})
 """Codes of cautions that are about response times in company, and not about what they are compared with."""
+IN_COMPANY = frozenset({"same-gpu", "clock-alignment", "no-neighbour", "overlap", "block-starts", "phase-lock"})
+IN_COMPANY |= frozenset({"keeps-up", "cores", "observer"})
+"""Checks whose failure may move response times in company; the others are about what these are compared with."""
 QUANTILE_FIELDS = {"p50": "p50", "p95": "p95", "p99": "p99", "p99.9": "p999"}
 """Figure of a limit -> field of `Latency`."""
 
@@ -57,7 +59,7 @@ def against_slos(run: Summary, at: Callable[[float], Summary], limits: Limits, m
                 surer.append(at(strict))
             deciding, confidence = _shared(surer[0], name, quantile), strict
             judged, why = _surely(deciding, limit_ms, strict)
-        if shaky := _unsound(tenant):
+        if shaky := _doubt(run, name, figure, limit_ms):
             judged, why = "inconclusive", shaky
         criteria.append(
             Criterion(
@@ -111,7 +113,8 @@ def against_old(
         if not isinstance(found, str):
             tests[name] = found.p_beyond(tolerance) if found.centre > 0 else 1.0
         judged, why = _within(ratio, 1 + tolerance)
-        if shaky := next((s for side in sides for one in side if (s := _unsound(one))), ""):
+        doubts = (_doubt(run, name, ratio, 1 + tolerance) for run in [*old, *new])
+        if shaky := next(filter(None, doubts), ""):
             judged, why = "inconclusive", shaky
         criteria.append(
             Criterion(
@@ -234,9 +237,21 @@ def _tail(tenant: TenantSummary, *, df: bool) -> Estimate:
     return tenant.response.df.p99 if df else tenant.response.shared.p99
 
 
-def _unsound(tenant: TenantSummary) -> str:
-    """Why no figure of it can decide; empty where one can."""
-    return tenant.verdict.sentence if tenant.verdict.kind == "not-steady" else ""
+def _doubt(run: Summary, name: str, figure: Estimate, limit: float) -> str:
+    """Why no figure of a tenant can decide: a check failed that takes every verdict with it, or the figure may be off
+    by more than lies between its interval and the limit. Empty where one can."""
+    if run.tenants[name].verdict.kind == "not-steady":
+        return run.tenants[name].verdict.sentence
+    margin = math.inf
+    if figure.lo and figure.hi:
+        margin = math.log(limit / figure.hi) if figure.hi <= limit else math.log(figure.lo / limit)
+    for one in run.checks or ():
+        if one.outcome == "failed" and one.code in IN_COMPANY and one.tenant in ("", name):
+            if one.lowers:
+                return one.text
+            if one.off is not None and math.log1p(one.off) > margin > 0:
+                return f"{one.text} The figure may be off by {100 * one.off:.0f} %, more than it is from its limit"
+    return ""
 
 
 def _alone_too(tenant: TenantSummary, quantile: str, limit_ms: float, judged: Judgement) -> str:

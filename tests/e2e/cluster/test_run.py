@@ -89,6 +89,8 @@ def test_four_tenants_share_one_gpu_end_to_end(tmp_path: Path, api: Api) -> None
     assert done.returncode == 0, done.stderr
     info = json.loads((tmp_path / "out" / "run.json").read_text(encoding="utf-8"))
     assert (info["backend"], info["outcome"]["kind"]) == ("k8s", "complete")
+    assert "  t0: no p99 or DF99: 300 of 368 iterations alone" in done.stderr.partition("round 2/2")[0]
+    assert info["foretold"][0]["enough"]
     proven = json.loads((tmp_path / "out" / "cluster.json").read_text(encoding="utf-8"))["gpus"]
     assert len(proven) == 4
     told = {"worker": has_plugin(api), "kubelet": has_plugin(api) and tells_devices()}

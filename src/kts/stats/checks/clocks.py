@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from kts.model.checks import Check
@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 CODE = "clocks"
 COMPARABLE = 0.02
 """By so much the means may differ."""
+LIMITED = 0.05
+"""So much more of the time held down is told."""
 
 
 def of_tenant(view: TenantView) -> Iterator[Check]:
@@ -29,7 +31,8 @@ def of_tenant(view: TenantView) -> Iterator[Check]:
     bad = {metric: by for metric, by in apart.items() if abs(by) > COMPARABLE}
     for metric, by in bad.items():
         solo, shared = speeds[metric]
-        text = f"{name}: {_words(metric)} was {solo:.0f} MHz alone and {shared:.0f} MHz in company ({100 * by:+.1f} %)."
+        text = f"{name}: {_words(metric)} was {solo:.0f} MHz alone and {shared:.0f} MHz in company ({100 * by:+.1f} %)"
+        text += f"{_held_down(view.summary.activity or ())}."
         yield failed(CODE, "clocks-differ", f"{100 * by:+.1f} %", text, name, off=abs(by))
     if not bad:
         most = max(map(abs, apart.values()))
@@ -37,6 +40,22 @@ def of_tenant(view: TenantView) -> Iterator[Check]:
             f"{_words(metric)} {solo:.0f} and {shared:.0f} MHz" for metric, (solo, shared) in speeds.items()
         )
         yield passed(CODE, percent(most), f"{name}: alone and in company the clocks were the same: {told}.", name)
+
+
+def _held_down(activity: Sequence[Activity]) -> str:
+    """By what the GPU says that its clocks were held down, where that differs."""
+    told = []
+    for one in activity:
+        solo, shared = (_mean(side) for side in (one.solo, one.shared))
+        if (
+            one.metric.startswith("limited_")
+            and solo is not None
+            and shared is not None
+            and abs(shared - solo) > LIMITED
+        ):
+            why = one.metric.removeprefix("limited_").removesuffix("_ratio").replace("_", " ")
+            told.append(f"{why} {percent(solo)} of the time alone, {percent(shared)} in company")
+    return f"; held down by {', '.join(told)}" if told else ""
 
 
 def _both(one: Activity) -> tuple[float, float] | None:

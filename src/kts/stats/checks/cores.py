@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 CODE = "cores"
 WAITED = 0.01
 """Of the time in which its thread wants a core in company, the share that it may wait, where cores are not its own."""
+OTHERS, STRANGE = "others_cores", 0.05
+"""The metric that tells how many of the tenant's cores ran something else, and how much of a core is much."""
 KTS_CORES, SIBLINGS = "kts_cores", "cpu_siblings"
 """Keys of the run's environment: cores of kts itself, and which hardware threads share a physical core."""
 
@@ -34,26 +36,37 @@ def of_tenant(view: TenantView) -> Iterator[Check]:
     shown = _ranges(mine)
     same = [other for other, cores in others.items() if mine & cores]
     beside = [other for other, cores in others.items() if siblings(info, mine) & (cores - mine)]
-    if not same and not beside:
+    strange = None if on_core or same else _strangers(view.summary.activity or ())
+    word = "cores" if len(mine) > 1 else "core"
+    if strange is not None and strange > STRANGE * len(mine):
+        text = f"{name}: others ran on its {word} {shown} for {percent(strange / len(mine))} of the time."
+        figure = percent(strange / len(mine))
+        yield failed(CODE, "cores-shared", figure, text, name, off=_waited(view.summary.activity or ()))
+    elif not same and not beside:
         told = "" if others["kts"] else ", as far as it is recorded where kts ran"
         nobody = "no part of kts" if on_core else "nobody else of this run"
-        text = f"{name}: {nobody} was on its core{'s' if len(mine) > 1 else ''} {shown}{told}."
+        text = f"{name}: {nobody} was on its {word} {shown}{told}."
         yield passed(CODE, shown, text, name)
-        return
+    else:
+        yield _told(view, same, beside, shown, several=len(mine) > len(others))
+
+
+def _told(view: TenantView, same: Sequence[str], beside: Sequence[str], shown: str, *, several: bool) -> Check:
+    """Of a tenant whose cores others could use, or had other hardware threads of. ``several``: one for each of them."""
+    name = view.name
     waited = _waited(view.summary.activity or ())
     where = f"{' and '.join(same)} could use the same cores ({shown})"
     if not same:
         where = f"{' and '.join(beside)} ran on the other hardware threads of its physical cores ({shown})"
     if beside and not same:
-        yield failed(CODE, "cores-shared", shown, f"{name}: {where}: host times include that.", name)
-    elif waited is None and len(mine) > len(others):
-        yield not_applicable(CODE, f"{name}: {where}; no scheduler told whether it waited for one.", name)
-    elif waited is None or waited > WAITED:
+        return failed(CODE, "cores-shared", shown, f"{name}: {where}: host times include that.", name)
+    if waited is None and several:
+        return not_applicable(CODE, f"{name}: {where}; no scheduler told whether it waited for one.", name)
+    if waited is None or waited > WAITED:
         how = "" if waited is None else f"; its thread waited {percent(waited)} of the time in which it wanted one"
-        yield failed(CODE, "cores-shared", shown, f"{name}: {where}{how}: host times include that.", name, off=waited)
-    else:
-        text = f"{name}: {where}; its thread waited {percent(waited)} of the time in which it wanted one."
-        yield passed(CODE, percent(waited), text, name)
+        return failed(CODE, "cores-shared", shown, f"{name}: {where}{how}: host times include that.", name, off=waited)
+    text = f"{name}: {where}; its thread waited {percent(waited)} of the time in which it wanted one."
+    return passed(CODE, percent(waited), text, name)
 
 
 def cores_of(info: RunInfo, tenant: str) -> set[int]:
@@ -81,6 +94,12 @@ def listed(text: str) -> set[int]:
 def _ranges(cores: set[int]) -> str:
     numbers = sorted(cores)
     return ",".join(map(str, numbers)) if len(numbers) < 5 else f"{numbers[0]} to {numbers[-1]}"
+
+
+def _strangers(activity: Sequence[Activity]) -> float | None:
+    """How many of its cores ran something else than the tenant, the larger mean of both sides; None: not told."""
+    means = [side.block_mean for one in activity if one.metric == OTHERS for side in (one.solo, one.shared)]
+    return max((mean for mean in means if mean is not None), default=None)
 
 
 def _waited(activity: Sequence[Activity]) -> float | None:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from kts.stats.view import TenantView
 
 CODE = "observer"
-BETWEEN = frozenset({"schedstat"})
+BETWEEN = frozenset({"schedstat", "host"})
 """Sources that are read by the workers themselves, between iterations."""
 FEWEST = 30
 """Iterations with a reading, and with a middle, below which nothing can be told."""

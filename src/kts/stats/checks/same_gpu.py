@@ -15,14 +15,15 @@ if TYPE_CHECKING:
     from kts.stats.gathering import Gathered
 
 CODE = "same-gpu"
+XID = "xid_code"
+"""The metric whose samples are errors of the GPU."""
 
 
 def of_run(run: RunData, gathered: Gathered) -> Iterator[Check]:
     """By the UUIDs that the workers read from their driver, and the GPUs that their containers were given."""
-    del gathered
     info = run.info
-    for one in neighbours.unhealthy(run):
-        yield failed(CODE, "doubt", f"unhealthy in {count(len(one.blocks), 'block')}", one.text)
+    ill = [*_unhealthy(run), *_xids(run, gathered)]
+    yield from ill
     cpu = [worker.device.label for worker in info.workers if worker.device.kind == "cpu"]
     if where := _places(info):
         text = f"The tenants were not on one device: {where}. Nothing here says what sharing one GPU costs."
@@ -37,9 +38,29 @@ def of_run(run: RunData, gathered: Gathered) -> Iterator[Check]:
         yield not_applicable(CODE, text, caution="not-a-gpu")
     elif not any(worker.device.uuid for worker in info.workers):
         yield not_applicable(CODE, "Nobody recorded on which device the tenants were.")
-    else:
+    elif not ill:
         device = info.workers[0].device
         yield passed(CODE, device.uuid, f"All tenants were on one device, {device.label} ({device.uuid}).")
+
+
+def _unhealthy(run: RunData) -> Iterator[Check]:
+    for one in neighbours.unhealthy(run):
+        yield failed(CODE, "doubt", f"unhealthy in {count(len(one.blocks), 'block')}", one.text)
+
+
+def _xids(run: RunData, gathered: Gathered) -> Iterator[Check]:
+    """Errors that the GPU told while blocks ran, by their number."""
+    blocks: dict[int, list[int]] = {}
+    for series in run.telemetry():
+        if series.metric == XID:
+            for at_ns, number in zip(series.t_ns.tolist(), series.value.tolist(), strict=True):
+                within = [block.index for block in run.blocks if block.start_ns <= at_ns <= block.end_ns]
+                blocks.setdefault(round(number), []).extend(within)
+    for number, within in blocks.items():
+        if within:
+            numbers = ", ".join(map(str, sorted(set(within))))
+            text = f"The GPU told Xid {number} in block{'s' if len(set(within)) > 1 else ''} {numbers}."
+            yield failed(CODE, "xid", f"Xid {number}", text, off=gathered.levels.most_off(set(within)))
 
 
 def apart(info: RunInfo) -> str:
