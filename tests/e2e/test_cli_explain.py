@@ -38,6 +38,18 @@ def test_json_is_all_of_it() -> None:
     assert "its 1 slowest iterations" in done.stderr
 
 
+def test_readme_tells_what_the_run_says() -> None:
+    """Its paragraph, and the picture beside it, are of this run."""
+    told = kts("explain", str(EXAMPLES / "results" / "h200-fast-4"), "--tenant", "fft", "--worst", "0", "--json").stdout
+    (p99,) = (of for of in json.loads(told)["tenants"][0]["causes"]["of"] if of["statistic"] == "p99")
+    parts = {part["cause"]: part for part in p99["parts"]}
+    assert p99["added_ms"] == pytest.approx(4.4, abs=0.05)
+    assert parts["turns"]["ms"] == pytest.approx(2.5, abs=0.1)
+    assert parts["first-turn"]["ms"] == pytest.approx(2.2, abs=0.1)
+    assert parts["back-to-back"]["ms"] == pytest.approx(-0.1, abs=0.05)
+    assert set(parts["turns"]["by"]) == {"gemm"}
+
+
 @pytest.mark.parametrize(
     ("options", "code", "told"),
     [

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace as with_fields
 from pathlib import Path
 
@@ -180,7 +180,7 @@ def _foreseen(whole: Explanation, run: Run, condition: Condition, base: Basis, s
         whole,
         tenants=told,
         basis=explained.Basis(
-            made_from=_made_from(base, condition),
+            made_from=_made_from(base, condition, {worker.device.uuid for worker in run.info.workers}),
             seconds=round(seconds, 1),
             confidence=effort.confidence,
             model_error=base.error,
@@ -226,7 +226,7 @@ def _parts(causes: Causes | None) -> tuple[Part, ...]:
     return of.parts if of is not None else ()
 
 
-def _made_from(base: Basis, condition: Condition) -> str:
+def _made_from(base: Basis, condition: Condition, devices: Collection[str]) -> str:
     """``this run's solo blocks of fft, gemm as single bursts; sharing of NVIDIA H200, ...``."""
     bursts = [name for name in condition.tenants if base.profiles[name].method == "burst"]
     profiled = [name for name in condition.tenants if name not in bursts]
@@ -234,5 +234,6 @@ def _made_from(base: Basis, condition: Condition) -> str:
     parts += [f"this run's solo blocks of {', '.join(bursts)}, each iteration a single burst"] if bursts else []
     of = base.fingerprint
     where = of.gpu.label or of.gpu.name or "the device"
-    sharing = f"sharing of {where} ({of.source}): {of.mode}, slice {cells.number(of.slice_ms.value)} ms"
+    another = "" if not of.gpu.uuid or of.gpu.uuid in devices else " on another one than the run's"
+    sharing = f"sharing of {where} ({of.source}{another}): {of.mode}, slice {cells.number(of.slice_ms.value)} ms"
     return "; ".join((*parts, sharing))

@@ -59,8 +59,8 @@ _MOST = 0.95
 """From this share on a part is said to be one neighbour's."""
 _TOLD = 5
 """Parts in a sentence, the unexplained one besides."""
-_NAMED = 2
-"""Tenants in a title."""
+_NAMED = 1
+"""Tenants in a title: the picture shows all."""
 
 
 def of_tenant(tenant: TenantSummary) -> tuple[Causes, ...]:

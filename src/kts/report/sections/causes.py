@@ -43,8 +43,9 @@ def told_elements(told: Sequence[cause_words.Told], *, bars: bool = False) -> It
             narrow = (_waterfall(of, data=False), _shown_by(of))
             yield doc.Fitting((_waterfall(of, data=True),), narrow, media=doc.TERMINAL)
         yield _table(one.name, one.causes)
+        yield _evidence_of_all(one.causes)
     if shown:
-        yield doc.paragraph(_NOTE, media=doc.MARKDOWN)
+        yield doc.paragraph(_NOTE, media=doc.FILES)
 
 
 def _waterfall(of: Decomposition, *, data: bool) -> doc.Table:
@@ -103,35 +104,33 @@ def _table(title: str, one: Causes) -> doc.Table:
     assert head is not None
     order = [part.cause for part in cause_words.ordered(head)]
     order[-1:-1] = [c for c in dict.fromkeys(p.cause for of in one.of for p in of.parts) if c not in order]
-    data = {part.cause: _evidence(part, of) for of in (*one.of, head) for part in of.parts}
     statistics = [name for name in STATISTICS if name in by]
-    rows: list[doc.Row] = [("alone", *(cells.number(by[name].alone_ms) for name in statistics), "")]
-    for cause in order:
-        figures = (_cell(by[name], cause, strong=name == head.statistic) for name in statistics)
-        rows.append((cause_words.SHORT[cause], *figures, data.get(cause, "")))
-    rows.append(("with company", *(cells.number(by[name].alone_ms + by[name].added_ms) for name in statistics), ""))
+    rows: list[doc.Row] = [("alone", *(cells.number(by[name].alone_ms) for name in statistics))]
+    rows += [(cause_words.SHORT[cause], *(_cell(by[name], cause) for name in statistics)) for cause in order]
+    rows.append(("with company", *(cells.number(by[name].alone_ms + by[name].added_ms) for name in statistics)))
     return doc.Table(
-        columns=(
-            doc.Column(title, "name"),
-            *(doc.Column(f"{name} ms") for name in statistics),
-            doc.Column(f"shown by ({head.statistic})", "name"),
-        ),
+        columns=(doc.Column(title, "name"), *(doc.Column(f"{name} ms") for name in statistics)),
         groups=(tuple(rows),),
-        caption=f"{title}. {_NOTE}",
+        caption=f"What company adds to the response time of {title}, by cause.",
         media=doc.FILES,
     )
 
 
-def _cell(of: Decomposition, cause: str, *, strong: bool) -> doc.Cell:
+def _evidence_of_all(one: Causes) -> doc.Bullets:
+    """What shows each part; of the headline where it is there."""
+    head = cause_words.headline(one)
+    told = {part.cause: (part, of) for of in (*one.of, *((head,) if head else ())) for part in of.parts if part.data}
+    items = (f"{cause_words.SHORT[cause]}: {_evidence(part, of)}" for cause, (part, of) in told.items())
+    return doc.Bullets(tuple(map(doc.Item, items)), media=doc.FILES)
+
+
+def _cell(of: Decomposition, cause: str) -> doc.Cell:
     part = next((part for part in of.parts if part.cause == cause), None)
     if part is None:
         return doc.Cell(doc.NOTHING)
     digits = cause_words.decimals(of)
-    return doc.Cell(
-        cause_words.milliseconds(part.ms, digits),
-        "strong" if strong else "",
-        cause_words.interval(part.lo, part.hi, digits) or None,
-    )
+    text = cause_words.milliseconds(part.ms, digits)
+    return doc.Cell(text, under=cause_words.interval(part.lo, part.hi, digits) or None)
 
 
 def _data(one: Causes, *, house: bool) -> Iterator[doc.Datum]:
