@@ -30,7 +30,7 @@ def versions(folder: Path, size: int = 48) -> tuple[Path, Path]:
 
 def test_a_version_whose_work_is_many_times_as_long_fails_and_the_run_keeps_why(tmp_path: Path) -> None:
     """The plan, the rule that ends the run, the answer, its code, and the same from the records afterwards."""
-    old, new = versions(tmp_path, size=512)
+    old, new = versions(tmp_path, size=256)
     done = kts("check", "--pair", old, new, "--out", tmp_path / "run", "--junit", tmp_path / "j.xml", "--json")
     assert done.returncode == 8, done.stderr
     gate = json.loads(done.stdout)
