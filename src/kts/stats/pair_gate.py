@@ -17,7 +17,7 @@ from kts.model.plan import Pair, Plan
 from kts.model.reading import RunData
 from kts.model.records import Records
 from kts.model.run import BlockOutcome
-from kts.model.summary import Summary
+from kts.model.summary import Estimate, Summary
 from kts.stats.block import MeasuredBlock, gather
 from kts.stats.gate import FALSE_FAIL, gate_of, more_s, told_of
 from kts.stats.pairs import LEAST_ROUNDS, Rounds, p99
@@ -91,7 +91,7 @@ class Looks:
             if one is not None:
                 ratio = one.rounds.interval(one.p)
                 open_now = one.judged == "inconclusive"
-                why = (ratio.refused or "the interval holds the limit") if open_now else ""
+                why = (ratio.refused or self._undecided(ratio)) if open_now else ""
                 clear = float(np.log(self._limit))
                 single = one.rounds.interval(self._pass.alpha)  # a later look's is as wide for its rounds, nearly
                 more = more_s(single, self._limit, one.elapsed_s, clear=clear) if open_now else None
@@ -107,6 +107,11 @@ class Looks:
                 old=None if one is None else p99(one.rounds.a),
                 new=None if one is None else p99(one.rounds.b),
             )
+
+    def _undecided(self, ratio: Estimate) -> str:
+        beyond = ratio.lo is not None and ratio.lo > self._limit
+        sure = f"{100 * (1 - self._fail.alpha):.4g} %"
+        return f"beyond its limit, but not at {sure}" if beyond else "the interval holds the limit"
 
 
 class PairRule:
