@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from bench.injectors.clocked import Clocked
 from tests.helpers_stats import Array, FakeRun, make_plan, make_run
 
 from kts.model.causes import CauseName, Causes, Decomposition
@@ -134,3 +135,11 @@ def test_recorded_runs_are_explained_to_within_ten_percent(name: str) -> None:
         assert of.lo > 0
         assert sum(part.ms for part in of.parts) == pytest.approx(of.added_ms)
         assert abs(sizes(of)["unexplained"]) < 0.1 * of.added_ms
+
+
+def test_a_lower_clock_is_told_from_turns_though_neighbours_are_nearly_always_there() -> None:
+    """A recorded run, whose work in company was made 30 % longer, and its clock as much lower: 6.1 ms of the gemm."""
+    run = Clocked(open_run(EXAMPLES / "results" / "h200-fast-3"), 1.3)
+    found = sizes(statistic(causes_of(analyse(run).summary.tenants["gemm"]), "mean"))
+    assert found["slower-clocks"] == pytest.approx(6.07, rel=0.05)
+    assert found["turns"] == pytest.approx(3.63, rel=0.05)

@@ -41,6 +41,8 @@ SWITCH_MS = 0.3
 """How long a GPU may need to come back to a tenant after a neighbour used it, though that has retired."""
 
 
+CLOCKS = 0.005
+"""Clocks that differ by less explain nothing."""
 HOST_BOUND, LOW, FEWEST = 0.7, 0.02, 30
 """A GPU that is busy for less of the time alone mostly waits for launches; as a low quantile in company shows, of so
 many iterations."""
@@ -86,7 +88,7 @@ def _on_gpu(rows: KeptRows, alone: KeptRows) -> dict[Place, Floats]:
     rest, device, held = _unheld(rows, alone)
     switch = SWITCH_MS * rows.switched
     host, first, hidden = apart(rest, rows.before.sum(axis=0) + switch, cells(alone.rest, alone.weight))
-    during, usual = rows.during.sum(axis=0), cells(alone.device, alone.weight)
+    during, usual = rows.during.sum(axis=0), cells(alone.device, alone.weight) * _slowed(rows, alone)
     at_once = _at_once(first, rows)
     if (least := _least(device[rows.met], usual)) is not None:
         work, others, queued = _of_launches(device, during, usual, least, switch if at_once else first)
@@ -156,6 +158,24 @@ def _without_stopwatch(rows: KeptRows, alone: KeptRows) -> dict[Place, Floats]:
     own, others, hidden = apart(waited - (held - off_busy), room, cells(usual, alone.weight))
     found: dict[Place, Floats] = {"contended": others, "core": core, "quota": quota, "disk": disk, "hidden": hidden}
     return {**found, "host": busy - off_busy, "whole": own} if told else {**found, "whole": own}
+
+
+def _slowed(rows: KeptRows, alone: KeptRows) -> float:
+    """How much longer own work takes at the SM clock that was sampled; 1 where it is the same, nobody told, or those
+    that met nobody show that the clock does not count."""
+    before, now = _clock(alone), _clock(rows)
+    if not min(before, now) > 0 or abs(before / now - 1) < CLOCKS:
+        return 1.0
+    met_nobody = rows.device[~rows.met]
+    shown = float(np.median(met_nobody) / np.median(alone.device)) if len(met_nobody) >= FEWEST else before / now
+    return before / now if abs(shown - 1) >= abs(before / now - 1) / 2 else 1.0
+
+
+def _clock(rows: KeptRows) -> float:
+    """Mean SM clock, MHz; 0 where nobody told."""
+    told = rows.rate("sm_clock")
+    told = told[~np.isnan(told)]
+    return float(told.mean()) if len(told) else 0.0
 
 
 def _least(seen: Floats, usual: Floats) -> float | None:

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
+from kts.stats.causes.components import CLOCKS
 from kts.stats.causes.facts import Change, Facts, Told
 from kts.units import format_ms
 
-CLOCKS = 0.005
-"""Clocks that differ by less explain nothing."""
 SIBLING = 0.1
 """Of a hardware thread beside its core: less more than alone slows nobody."""
 DRAM = 0.1
