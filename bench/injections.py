@@ -39,7 +39,7 @@ from bench.injectors.stage import Device, Stage, Victim
 from bench.injectors.tools import Did
 from kts.errors import KtsError
 
-KEY = "key.jsonl"
+KEY, ABOUT = "key.jsonl", "about.json"
 CLEAN_EVERY = 4
 _DEADLINE_S = 90
 
@@ -125,8 +125,7 @@ def scored(key: Key, runs: Path) -> Trial:
     if key.failed:
         return Trial(key=key, verdict=None, right=None)
     verdict = judge(runs / key.run)
-    right = INJECTIONS[key.injection].right
-    return Trial(key=key, verdict=verdict, right=verdict.first in right if right else not verdict.first)
+    return Trial(key=key, verdict=verdict, right=INJECTIONS[key.injection].answered(key.device, verdict.first))
 
 
 def applicable(device: Device, only: Sequence[str]) -> tuple[list[str], dict[str, str]]:
@@ -185,7 +184,6 @@ def main(argv: Sequence[str] = ()) -> int:
     if options.tell:
         print("\n".join(account(told(options.tell))))
         return 0
-    not_here: dict[str, str] = {}
     made = nullcontext(str(options.again or options.keep or "")) if options.again or options.keep else None
     with made or tempfile.TemporaryDirectory(prefix="kts-") as folder:
         runs = Path(folder)
@@ -193,21 +191,24 @@ def main(argv: Sequence[str] = ()) -> int:
             runs.mkdir(parents=True, exist_ok=True)
             favour = cgroups.favoured(f"kts-{runs.name}", options.weight) if options.weight else nullcontext()
             with favour:
-                not_here = _measure(options, runs)
+                _measure(options, runs)
         keys = [msgspec.json.decode(line, type=Key) for line in (runs / KEY).read_bytes().splitlines()]
         trials = [scored(key, runs) for key in keys]
+        about = json.loads((runs / ABOUT).read_text(encoding="utf-8"))
     print("\n".join(account(trials)))
     if options.out:
-        whole = {"device": options.device, "seed": options.seed, "weight": options.weight, "not_here": not_here}
-        whole |= {"machine": _machine(), "trials": [msgspec.to_builtins(trial) for trial in trials]}
-        options.out.write_text(json.dumps(whole, indent=1) + "\n")
+        whole = about | {"trials": [msgspec.to_builtins(trial) for trial in trials]}
+        options.out.write_text(json.dumps(whole, indent=1) + "\n", encoding="utf-8")
     return 0
 
 
-def _measure(options: Any, runs: Path) -> dict[str, str]:
+def _measure(options: Any, runs: Path) -> None:
     names, not_here = applicable(options.device, options.only)
     for name, why in not_here.items():
         print(f"not here: {name}: {why}")
+    about = {"device": options.device, "seed": options.seed, "weight": options.weight, "not_here": not_here}
+    (runs / ABOUT).write_text(json.dumps(about | {"machine": _machine()}), encoding="utf-8")
+    (runs / KEY).touch()
     rng, begun = random.Random(options.seed), time.monotonic()
     drawn = lots(names, options.device, options.trials, rng)
     drawn = [(name, victim) for name, victim in drawn if options.victim in (None, victim)]
@@ -223,7 +224,6 @@ def _measure(options: Any, runs: Path) -> dict[str, str]:
         with (runs / KEY).open("ab") as file:
             file.write(msgspec.json.encode(key) + b"\n")
         print(f"{number}/{len(drawn)}: {key.run} {key.took_s} s {key.failed}", flush=True)
-    return not_here
 
 
 def _machine() -> dict[str, Any]:

@@ -26,13 +26,20 @@ def _nothing_against(device: Device) -> str:
 
 @dataclass(frozen=True)
 class Injection:
-    """``right``: causes of which one has to stand first; empty: none may be claimed. ``victims``: by device, none where
-    it makes no sense there. ``why_not``: why it cannot be done on this machine, empty if it can."""
+    """``right``: causes of which one has to stand first (``on_gpu``: there, where that is stricter); empty: none may be
+    claimed. ``victims``: by device, none where it makes no sense there. ``why_not``: why it cannot be done on this
+    machine, empty if it can."""
 
     right: frozenset[CauseName]
     play: Play
     victims: Mapping[Device, tuple[Victim, ...]]
     why_not: Callable[[Device], str] = _nothing_against
+    on_gpu: frozenset[CauseName] = frozenset()
+
+    def answered(self, device: Device, first: str) -> bool:
+        """Whether the cause that was put first, or none (empty), is right."""
+        right = (self.on_gpu if device == "cuda" else None) or self.right
+        return first in right if right else not first
 
 
 def _by(prepare: Callable[[Stage], None]) -> Play:
@@ -171,8 +178,12 @@ _CORE: frozenset[CauseName] = frozenset({"core", "uninvited"})
 """On the CPU the core is the device: who takes it is both."""
 
 INJECTIONS: dict[str, Injection] = {
-    "uninvited neighbour": Injection(_CORE, _by(_stranger), {"cpu": ("ours",), "cuda": ("ours",)}),
-    "thief on the core": Injection(_CORE, _by(_thief), {"cpu": ("traced", "ours"), "cuda": ("traced",)}, _no_thief),
+    "uninvited neighbour": Injection(
+        _CORE, _by(_stranger), {"cpu": ("ours",), "cuda": ("ours",)}, on_gpu=frozenset({"uninvited"})
+    ),
+    "thief on the core": Injection(
+        _CORE, _by(_thief), {"cpu": ("traced", "ours"), "cuda": ("traced",)}, _no_thief, frozenset({"core"})
+    ),
     "CPU quota": Injection(frozenset({"quota"}), _quota, {"cpu": ("ours", "traced"), "cuda": ("traced",)}, _no_quota),
     "busy sibling thread": Injection(
         frozenset({"sibling"}), _by(_busy_sibling), {"cpu": ("ours",), "cuda": ("traced",)}, _no_sibling

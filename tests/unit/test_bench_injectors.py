@@ -13,7 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from bench.injections import Key, Trial, account, lots
+from bench.injections import Key, Trial, account, lots, told
 from bench.injectors import cgroups
 from bench.injectors.catalog import INJECTIONS
 from bench.injectors.clocked import Clocked
@@ -191,6 +191,15 @@ def test_a_lower_clock_is_named_where_it_was_sampled_and_not_where_it_stood_stil
             assert 0.6 * altered.added_ms(name) < parts["slower-clocks"] < 1.1 * altered.added_ms(name)
 
 
+def test_beside_a_gpu_a_thief_on_the_core_is_no_uninvited_neighbour() -> None:
+    """On the CPU the core is the device, and both are one."""
+    thief, stranger = INJECTIONS["thief on the core"], INJECTIONS["uninvited neighbour"]
+    assert all(one.answered("cpu", said) for one in (thief, stranger) for said in ("core", "uninvited"))
+    assert [thief.answered("cuda", said) for said in ("core", "uninvited", "")] == [True, False, False]
+    assert [stranger.answered("cuda", said) for said in ("core", "uninvited", "")] == [False, True, False]
+    assert [INJECTIONS["clean"].answered("cuda", said) for said in ("core", "")] == [False, True]
+
+
 def test_the_account_counts_clean_runs_apart_and_failed_ones_not_at_all() -> None:
     def trial(name: str, said: str, right: bool | None) -> Trial:
         key = Key(run="x", injection=name, victim="ours", device="cpu", settings={}, did=(), load=0, took_s=1)
@@ -203,3 +212,12 @@ def test_the_account_counts_clean_runs_apart_and_failed_ones_not_at_all() -> Non
         "| **the true cause first** | 2 | 1 | | 50.0 % |",
         "| **no cause where there is none** | 1 | 1 | | 100.0 % |",
     ]
+
+
+def test_the_page_holds_the_table_of_the_trials_that_are_kept() -> None:
+    """Else what it says of kts would be of other trials."""
+    trials = told(Path("examples/injections/cpu.json"))
+    page = Path("docs/attribution.md").read_text(encoding="utf-8")
+    assert "<!-- injections -->\n" + "\n".join(account(trials)) + "\n<!-- /injections -->" in page
+    assert len(trials) >= 100
+    assert len({trial.key.run for trial in trials}) == len(trials)
