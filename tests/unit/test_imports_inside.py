@@ -14,6 +14,7 @@ OPTIONAL = "not installed everywhere"
 LINUX = "measuring needs Linux, reporting does not"
 DRAWING = "what draws takes half a second to load"
 PARQUET = "pyarrow takes a third of a second to load, and logs are read without it"
+QUANTILES = "scipy takes a third of a second to load, and what only renders needs none"
 COMPILER = "numba takes a second to load, and most of physics does without it"
 
 WHY = {
@@ -22,6 +23,7 @@ WHY = {
     "kts.app.catalog": COMMAND_LINE,
     "kts.app.exporter": COMMAND_LINE,
     "kts.app.measuring": LINUX,
+    "kts.app.plans": COMMAND_LINE,
     "kts.app.profiles": LINUX,
     "kts.arrivals.closed": WORKER,
     "kts.arrivals.poisson": WORKER,
@@ -33,6 +35,7 @@ WHY = {
     "kts.k8s.objects.manifests": COMMAND_LINE,
     "kts.k8s.pod.conductor": POD,
     "kts.physics.simulate": COMPILER,
+    "kts.report.foretold": QUANTILES,
     "kts.report.writing": DRAWING,
     "kts.spec.beside": COMMAND_LINE,
     "kts.spec.loader": COMMAND_LINE,
@@ -49,6 +52,7 @@ WHY = {
     "kts.worker.devices.cuda": OPTIONAL,
     "kts.worker.devices.torch_cuda": OPTIONAL,
     "kts.worker.environment": WORKER,
+    "kts.worker.instrument": WORKER,
     "kts.worker.probe": OPTIONAL,
     "kts.worker.probe.__main__": PROCESS,
     "kts.worker.probe.compile": OPTIONAL,

@@ -9,6 +9,8 @@ import msgspec
 
 from kts.model.summary import Estimate
 
+SENSIBLE = 100.0
+"""Times as long as was measured: what takes more to decide is at its limit, and no sensible time decides it."""
 TOLERANCE = 0.05
 """How much worse is tolerated where nobody says, as a share."""
 

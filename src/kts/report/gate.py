@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from kts.model.gate import Criterion, Gate, Judgement
+from kts.model.gate import SENSIBLE, Criterion, Gate, Judgement
 from kts.model.provenance import made_by
 from kts.model.reading import RunData
 from kts.model.summary import Summary
@@ -12,7 +12,6 @@ from kts.report import cells
 from kts.report import document as doc
 from kts.report.sections.report import Report
 from kts.report.sections.run import section as how_measured
-from kts.stats.gate import SENSIBLE
 from kts.units import format_duration
 
 _TONES: dict[Judgement, doc.Tone] = {"pass": "better", "fail": "worse", "inconclusive": "undetermined"}

@@ -13,15 +13,13 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from msgspec.structs import replace
 
 from kts.errors import UsageError
-from kts.model.gate import TOLERANCE, Criterion, Gate, Judgement, Question, judgement_of, sentence_of
+from kts.model.gate import SENSIBLE, TOLERANCE, Criterion, Gate, Judgement, Question, judgement_of, sentence_of
 from kts.model.summary import Estimate, Latency, Summary, TenantSummary
 from kts.stats import comparison
 from kts.stats.quantiles import QUANTILES, min_samples, refused
 from kts.stats.replicates import difference, pooled
 
 FALSE_FAIL = 0.01
-SENSIBLE = 100.0
-"""Times as long as was measured: what takes more to decide is at its limit, and no sensible time decides it."""
 TOLD = frozenset(
     {"different-gpus", "doubt", "clocks-apart", "neighbour", "not-as-asked", "cpu-limit", "invalid-blocks"}
 )

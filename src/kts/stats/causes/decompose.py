@@ -127,7 +127,10 @@ def _decomposed(
     parts = sorted((_part(compared, shift, told, places) for told, places in found), key=lambda part: -abs(part.ms))
     rest = added - sum(part.ms for part in parts)
     left = [place for place in everything if not any(place in places for _, places in found)]
-    arm = shift.arm(left, compared.confidence) if left else 0.0
+    # Where own time is only told from others' by how it is distributed, what is wrong in one part is in the other.
+    told_apart = OWN if compared.facts.after.estimated else ()
+    unsure = [place for place in everything if place in left or shift.places[place] in told_apart]
+    arm = shift.arm(unsure, compared.confidence) if unsure else 0.0
     unexplained = Part(cause="unexplained", ms=rest, lo=rest - arm, hi=rest + arm, data="")
     return Decomposition(
         statistic=statistic,
