@@ -177,12 +177,6 @@ def test_pairs_meet_as_seldom_as_is_asked() -> None:
     assert met[-1] == pytest.approx(0.02, rel=0.2)
 
 
-def test_without_simulated_it_says_what_is_missing(capsys: pytest.CaptureFixture[str]) -> None:
-    """Else a user would take it for a check of the GPU at hand."""
-    assert main(["selfcheck"]) == 2
-    assert "kts selfcheck --simulated" in capsys.readouterr().err
-
-
 def test_processes_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     """Else the table in the docs would depend on the machine that made it."""
     monkeypatch.setattr("kts.app.selfchecks.SHORT", 20_000)

@@ -15,7 +15,7 @@ COMMANDS = {
     "predict": "Predict latencies and DF of mixes, with bands.",
     "whatif": "Predict a mix as it is, and as it would be.",
     "validate": "Score a prediction against a run.",
-    "selfcheck": "Check the instrument here, or with simulated runs the whole way.",
+    "selfcheck": "Check the instrument on this machine, or the whole way from plan to verdict.",
     "experiments": "List the ready-made experiments, or print one.",
     "runs": "List the runs that are in a cluster.",
     "attach": "Follow, fetch and report a run in a cluster.",
