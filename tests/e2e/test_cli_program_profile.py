@@ -77,6 +77,6 @@ def test_threads_that_wait_each_for_itself_have_hosts_of_their_own(tmp_path: Pat
         assert thread.process == 0
         assert set(np.diff(thread.iterations.first).tolist()) == {4}
         assert np.median(thread.iterations.busy_ms) == pytest.approx(4 * 0.1, rel=0.05)
-        assert np.median(thread.pause_ms) == pytest.approx(0.5, rel=0.5)
+        assert 0.4 < np.median(thread.pause_ms) < 1.2, "its own pause is 0.5 ms, and its wait for a core comes to it"
     lanes = [set(thread.iterations.lane.tolist()) for thread in made.threads if thread.iterations.lane is not None]
     assert lanes in ([{0}, {1}], [{1}, {0}])

@@ -24,11 +24,17 @@ pytestmark = [pytest.mark.e2e, pytest.mark.alone]
 def test_the_report_names_what_was_done_and_nothing_where_nothing_was(
     tmp_path: Path, injection: str, victim: Victim
 ) -> None:
-    """Else people would mend what is not broken, or look for what a report invented."""
-    key = run(injection, victim, "cpu", random.Random(5), tmp_path)
-    assert not key.failed
-    trial = scored(key, tmp_path)
-    assert trial.right, (account([trial]), trial)
+    """Else people would mend what is not broken, or look for what a report invented. A cause has two trials: of the
+    hundred that were published one in 25 named none, though no clean one named any."""
+    draws, trials = random.Random(5), []
+    for attempt in range(1 if injection == "clean" else 2):
+        (folder := tmp_path / str(attempt)).mkdir()
+        key = run(injection, victim, "cpu", draws, folder)
+        assert not key.failed
+        trials.append(scored(key, folder))
+        if trials[-1].right:
+            return
+    raise AssertionError((account(trials), trials))
 
 
 def test_kept_runs_are_judged_anew_without_measuring(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

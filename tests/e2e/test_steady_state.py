@@ -66,7 +66,7 @@ tenants:
     begun = [run.records("program", block.index)["submit_ns"] for block in run.blocks]
     if settle_s > 1:
         assert min(int(rows[0]) for rows in begun if len(rows)) >= warm_ns
-        assert program["overlap"]["unsteady"] == 0
+        assert program["overlap"]["unsteady"] < 50, "more than a hiccup of the host was left out"
     else:
         assert program["steadiness"]["kind"] == "warm-up"
         assert since_ns(run)["program"] >= warm_ns
