@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import msgspec
 import numpy as np
 import pytest
@@ -142,19 +144,25 @@ def two_threads(seed: int, n: int, slowed: float = 1.0) -> tuple[Stretch, Launch
     return Stretch(records=rows[order].tobytes(), threads=packed(whose)), found.launches
 
 
-def test_each_thread_of_a_program_keeps_its_own_iterations_and_pauses() -> None:
-    """Otherwise the host of one gets the times of the other, and their pauses are those of nobody."""
-    (plain, calls), (traced, launches) = two_threads(1, 800), two_threads(2, 200, 1.5)
-    given = Recording(
+def of_two_threads(processes: Sequence[int], inflated: float = 1.0) -> Recording:
+    """800 iterations without the tracer of kernels and 200 with it, which makes these so much longer."""
+    (plain, calls), (traced, launches) = two_threads(1, 800), two_threads(2, 200, inflated)
+    return Recording(
         tenant="search",
         device=GPU,
         size=None,
         plain=msgspec.structs.replace(plain, calls=calls),
         traced=traced,
         launches=launches,
-        processes=packed([0, 1]),
+        processes=packed(processes),
         note="tracer",
     )
+
+
+def test_each_thread_of_a_program_keeps_its_own_iterations_and_pauses() -> None:
+    """Otherwise the host of one gets the times of the other, and their pauses are those of nobody."""
+    given = of_two_threads([0, 1], inflated=1.5)
+    plain = given.plain
     assert parse_result(format_result(given)) == given
     made = profile_of_recording(given, TENANT)
     assert made.how.endswith("; 2 threads make its iterations, each has a host of its own")
@@ -179,20 +187,9 @@ def test_each_thread_of_a_program_keeps_its_own_iterations_and_pauses() -> None:
 def test_a_mix_has_the_iterations_of_all_threads_of_a_tenant() -> None:
     """Otherwise the tenant of the prediction is another one than that of the run. Two processes have two places in the
     circle, two threads of one share its turn."""
-    (plain, calls), (traced, launches) = two_threads(1, 800), two_threads(2, 200)
     rates = {}
     for processes in ([0, 1], [0, 0]):
-        given = Recording(
-            tenant="search",
-            device=GPU,
-            size=None,
-            plain=msgspec.structs.replace(plain, calls=calls),
-            traced=traced,
-            launches=launches,
-            processes=packed(processes),
-            note="tracer",
-        )
-        made = profile_of_recording(given, TENANT)
+        made = profile_of_recording(of_two_threads(processes), TENANT)
         effort = Effort(iterations=2000, replicates=3, seconds=2.0)
         predictor = Predictor({"search": made, "heavy": profile("heavy", 50.0)}, fingerprint(), effort)
         rates[tuple(processes)] = predictor.mix(["search", "heavy"]).tenants["search"].rate_hz.value

@@ -135,7 +135,7 @@ class Predictor:
             self.alone(name)
         central = sharing(self.fingerprint, at_once=self.at_once)
         paced = self._paced({tenant: self.profiles[name] for tenant, name in tenants.items()}, central)
-        outcome = self._simulate(paced, central, self._horizon(paced))
+        outcome = paced.together(self._simulate(paced, central, self._horizon(paced)))
         length_ms = 1e3 * (seconds or self.effort.seconds)
         again = partial(self._replicate, tenants, paced, length_ms)
         replicates = list(self.each(again, range(self.effort.replicates)))
@@ -209,7 +209,7 @@ class Predictor:
     def _make_alone(self, name: str) -> _Alone:
         profile, central = self.profiles[name], sharing(self.fingerprint)
         paced = self._paced({name: profile}, central)
-        outcome = self._simulate(paced, central, self._horizon(paced))
+        outcome = paced.together(self._simulate(paced, central, self._horizon(paced)))
         done = outcome.tenants[0]
         response, device = done.response_ms, self._device(done, profile)
         # A closed loop's response is its service time; an open one's also depends on its arrivals.
@@ -237,9 +237,8 @@ class Predictor:
             n = self.profiles[name].iterations.n
             among[tenant] = runs(generator(seed, "profile", name), n, n)
         horizon = min(length_ms, paced.lasting_ms(self.effort.replicate_budget, self.effort.replicate_launches))
-        outcome = self._simulate(
-            paced, drawn, horizon, seed=seed, among=among, hosts={tenant: host.shared for tenant, host in hosts.items()}
-        )
+        slower = {tenant: host.shared for tenant, host in hosts.items()}
+        outcome = paced.together(self._simulate(paced, drawn, horizon, seed=seed, among=among, hosts=slower))
         rows = {}
         for (tenant, name), done in zip(tenants.items(), outcome.tenants, strict=True):
             rng = generator(seed, "solo", tenant)
@@ -277,7 +276,7 @@ class Predictor:
         single = self._paced(
             {tenant: as_burst(self.profiles[name], central) for tenant, name in tenants.items()}, central
         )
-        outcome = self._simulate(single, central, self._horizon(single))
+        outcome = single.together(self._simulate(single, central, self._horizon(single)))
         overlay = overlaid(
             {tenant: self.profiles[name] for tenant, name in tenants.items()},
             {tenant: self.alone(name).response_ms for tenant, name in tenants.items()},
@@ -309,7 +308,7 @@ class Predictor:
         )
         each = alone.rates.values()
         horizon = min(max(5000 / sum(each), 20 / min(each)), 200_000 / sum(each))
-        threads = self._threads(alone, how, horizon)
+        threads = self._simulate(alone, how, horizon)
         counts = iter(len(done.retire_ms) for done in threads.tenants)
         return _Paced(
             profiles,
@@ -325,22 +324,6 @@ class Predictor:
         return min(self.effort.iterations / slowest, paced.lasting_ms(self.effort.budget, self.effort.launches))
 
     def _simulate(
-        self,
-        paced: _Paced,
-        how: SharingModel,
-        horizon: float,
-        *,
-        seed: int | None = None,
-        among: Mapping[str, Ints] | None = None,
-        hosts: Mapping[str, float] | None = None,
-    ) -> Simulated:
-        """By tenant: iterations of all its threads."""
-        outcome = self._threads(paced, how, horizon, seed=seed, among=among, hosts=hosts)
-        done = iter(outcome.tenants)
-        whole = tuple(together([next(done) for _ in rates]) for rates in paced.each.values())
-        return with_columns(outcome, tenants=whole)
-
-    def _threads(
         self,
         paced: _Paced,
         how: SharingModel,
@@ -408,6 +391,12 @@ class _Paced:
         of_each = ((rate, self.profiles[tenant].iterations) for tenant, rate in self.rates.items())
         launched = sum(rate * len(them.offset_ms) / them.n for rate, them in of_each)
         return min(iterations / sum(self.rates.values()), launches / launched)
+
+    def together(self, outcome: Simulated) -> Simulated:
+        """Of whole tenants, from one whose iterations are by thread."""
+        done = iter(outcome.tenants)
+        whole = tuple(together([next(done) for _ in rates]) for rates in self.each.values())
+        return with_columns(outcome, tenants=whole)
 
 
 @dataclass(frozen=True, eq=False)
