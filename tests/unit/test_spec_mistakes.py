@@ -264,6 +264,35 @@ def test_aliases_cannot_blow_up() -> None:
         load_text("\n".join(["l0: &l0 x", *levels]), source="x")
 
 
+@pytest.mark.parametrize(
+    ("text", "unknown", "missing"),
+    [
+        (
+            A + "  b:\n    worklod: gemm\n",
+            "4: tenants.b.worklod: ...; did you mean 'workload'?",
+            "3: tenants.b: workload",
+        ),
+        (A + "  b:\n    kind: gemm\n", "4: tenants.b.kind: ...; did you mean 'workload'?", "3: tenants.b: workload"),
+        (A + "  b:\n    size: 3\n    zzz: 3\n", "5: tenants.b.zzz: ...", "3: tenants.b: workload"),
+        (
+            A + "  b:\n    workload: command\n    comand: ./x\n",
+            "5: tenants.b.comand: ...; did you mean 'command'?",
+            "3: tenants.b.command:",
+        ),
+        ("name: y\ntennants:\n  a: {workload: fft}\n" + B, "2: tennants: ...; did you mean 'tenants'?", "1: tenants:"),
+    ],
+)
+def test_an_unknown_key_is_told_before_the_one_that_is_missing(text: str, unknown: str, missing: str) -> None:
+    """Else a slip of the pen reads as something forgotten."""
+    with pytest.raises(SpecError) as caught:
+        load_text(text, source="x")
+    first, second = str(caught.value).splitlines()
+    key = unknown.split(": ")[1].rpartition(".")[2]
+    assert first == "x:" + unknown.replace("...", f"unknown key {key!r}")
+    assert second.startswith("x:" + missing)
+    assert "is missing" in second
+
+
 def _missing(folder: Path) -> Path:
     return folder / "agnets.yaml"
 

@@ -39,9 +39,22 @@ _LIMITS = {
 }
 
 
-def explain(error: ValidationError, data: Any) -> list[tuple[Path, str]]:
-    """(path, message) of each mistake, in pydantic's order. ``data`` is what was validated."""
-    return [(_path(detail), _message(detail, data)) for detail in error.errors(include_url=False)]
+Mistakes = list[tuple[Path, str]]
+"""Where, and what is wrong there."""
+
+
+def explain(error: ValidationError, data: Any) -> tuple[Mistakes, Mistakes]:
+    """Unknown keys, and all other mistakes, in pydantic's order. ``data`` is what was validated.
+
+    They are told apart because a key that is missing may be an unknown one, misspelt: name the unknown ones first.
+    """
+    unknown: Mistakes = []
+    others: Mistakes = []
+    for detail in error.errors(include_url=False):
+        if detail["type"] == "union_tag_not_found":  # pydantic looks at no other key then
+            unknown += _keys_of_none(_path(detail), detail["input"])
+        (unknown if detail["type"] == "extra_forbidden" else others).append((_path(detail), _message(detail, data)))
+    return unknown, others
 
 
 def show_path(path: Path) -> str:
@@ -104,6 +117,16 @@ def _unknown_workload(tenant: dict[str, object]) -> str:
 
 def _no_workload() -> str:
     return f"workload is missing; known: {', '.join(WORKLOADS)}"
+
+
+def _keys_of_none(tenant: Path, given: dict[str, object]) -> Mistakes:
+    """The keys of a tenant without a workload that no workload has."""
+    keys = [key for workload in WORKLOADS for key in keys_of(workload)]
+    return [
+        ((*tenant, key), f"unknown key {shown(key)}{did_you_mean('workload' if value in WORKLOADS else key, keys)}")
+        for key, value in given.items()
+        if key not in keys
+    ]
 
 
 def _unknown_key(path: Path, data: Any) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from kts.shown import named, shown, visible, without_mark
 from kts.spec.ready_made import names, ready_made_text
 
 if TYPE_CHECKING:
+    from kts.spec.explain import Mistakes
     from kts.spec.models import Experiment
     from kts.spec.yamltree import Tree
 
@@ -50,7 +52,7 @@ def load_text(text: str, *, source: str, default_name: str = "experiment", folde
     """
     from pydantic import ValidationError
 
-    from kts.spec.explain import explain, show_path
+    from kts.spec.explain import explain
     from kts.spec.models import Experiment
     from kts.spec.yamltree import TreeError, parse
 
@@ -71,14 +73,13 @@ def load_text(text: str, *, source: str, default_name: str = "experiment", folde
     try:
         experiment = Experiment.model_validate(tree.data)
     except ValidationError as error:
-        for place_of, message in explain(error, tree.data):
-            if place_of == ("tenants",) and any(path[:-1] == place_of for path, _, _ in tree.repeated):
-                continue  # tenants of one name count as one; that they do is said already
-            shown = show_path(place_of)
-            mistakes.append((tree.line(place_of), f"{shown}: {message}" if shown else message))
+        unknown, others = explain(error, tree.data)
+        if any(path[:-1] == ("tenants",) for path, _, _ in tree.repeated):
+            # tenants of one name count as one; that they do is said already
+            others = [(place_of, message) for place_of, message in others if place_of != ("tenants",)]
+        mistakes = [*sorted(_placed(unknown, tree)), *sorted(mistakes + _placed(others, tree))]
     if mistakes or experiment is None:
-        lines = [f"{source}:{line}: {message}" for line, message in sorted(mistakes)]
-        raise SpecError("\n".join(lines), _SEE)
+        raise SpecError("\n".join(f"{source}:{line}: {message}" for line, message in mistakes), _SEE)
     return LoadedExperiment(experiment=experiment, text=text, source=source)
 
 
@@ -109,7 +110,7 @@ def override(experiment: Experiment, changes: Mapping[str, object]) -> Experimen
         return Experiment.model_validate(data)
     except ValidationError as error:
         lines = []
-        for path, message in explain(error, data):
+        for path, message in itertools.chain(*explain(error, data)):
             key = show_path(path[-1:]).replace("_", "-")
             line = f"--{key}: {message}" if key else message
             if line not in lines:
@@ -155,6 +156,16 @@ def _own_mistakes(tree: Tree) -> list[tuple[int, str]]:
             said = f"{visible(f'tenants.{name}')}: a tenant's name must be {rule}{named(name)}"
             mistakes.append((tree.line(("tenants", name)), said))
     return mistakes
+
+
+def _placed(mistakes: Mistakes, tree: Tree) -> list[tuple[int, str]]:
+    """(line, what is said)."""
+    from kts.spec.explain import show_path
+
+    return [
+        (tree.line(path), f"{shown_path}: {message}" if (shown_path := show_path(path)) else message)
+        for path, message in mistakes
+    ]
 
 
 def _read_traces(tree: Tree, folder: Path) -> list[tuple[int, str]]:
