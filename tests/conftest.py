@@ -1,14 +1,22 @@
-"""How tests are spread over processes."""
+"""How tests are spread over processes, and that none fails because it took long."""
 
 from __future__ import annotations
 
 import os
+import signal
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, settings
 from xdist.scheduler import LoadScopeScheduling
 
 CLUSTER = "tests/e2e/cluster/"
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as shells start background jobs, and they all they start
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("any machine")
 
 
 def pytest_xdist_auto_num_workers() -> int:

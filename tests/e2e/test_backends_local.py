@@ -21,7 +21,6 @@ from kts.model.plan import Program
 from kts.model.run import Outcome
 
 pytestmark = [
-    pytest.mark.alone,
     pytest.mark.skipif(not sys.platform.startswith("linux"), reason="measuring needs Linux"),
 ]
 

@@ -16,7 +16,7 @@ from kts.physics.values import Iterations
 from kts.store import open_run
 from kts.worker.detect import cuda_devices, installed
 
-pytestmark = [pytest.mark.e2e, pytest.mark.alone]
+pytestmark = pytest.mark.e2e
 
 MIXED = """\
 rounds: 2

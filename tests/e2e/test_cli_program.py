@@ -15,7 +15,7 @@ from tests.helpers_tracer import standin
 from kts.app import run as measured
 from kts.spec import beside
 
-pytestmark = [pytest.mark.e2e, pytest.mark.alone]
+pytestmark = pytest.mark.e2e
 
 PROGRAM = """\
 import sys, time

@@ -27,7 +27,6 @@ from kts.store import open_run
 from kts.store.mirror import Mirror
 
 pytestmark = [
-    pytest.mark.alone,
     pytest.mark.e2e,
     pytest.mark.skipif(not sys.platform.startswith("linux"), reason="measuring needs Linux"),
 ]

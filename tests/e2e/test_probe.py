@@ -25,7 +25,7 @@ from kts.worker.probe.serve import Order
 from kts.worker.probe.session import ProbeEffort, measure
 from kts.worker.probe.traces import BLIP_NS, Looks
 
-pytestmark = [pytest.mark.e2e, pytest.mark.alone]
+pytestmark = pytest.mark.e2e
 
 DEADLINE_S = 8.0
 BLIP = BLIP_NS["cpu"]
@@ -57,6 +57,7 @@ def _quiet(deadline: float) -> None:
     pytest.skip(f"other programs took {away:.0%} of the core just now")
 
 
+@pytest.mark.alone
 @pytest.mark.usefixtures("first_served")
 def test_a_cpu_cores_neighbours_are_counted() -> None:
     """Else the probe does not see what it puts there itself: 0, 1 and 2 spinning neighbours on one core."""
@@ -80,6 +81,7 @@ def test_a_cpu_cores_neighbours_are_counted() -> None:
     raise AssertionError(f"(neighbours, counted): {wrong}")
 
 
+@pytest.mark.alone
 @pytest.mark.usefixtures("first_served")
 def test_a_cpu_core_has_a_slice() -> None:
     """Else the same probe does not read the kernel scheduler's slice."""

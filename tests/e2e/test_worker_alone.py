@@ -12,7 +12,7 @@ import pytest
 
 from kts.wire.appline import parse_line
 
-pytestmark = [pytest.mark.e2e, pytest.mark.alone]
+pytestmark = pytest.mark.e2e
 
 
 def _worker(*arguments: str, **env: str) -> subprocess.CompletedProcess[str]:

@@ -14,7 +14,7 @@ from tests.helpers_tracer import standin
 from kts.model.plan import Program, Tenant
 from kts.worker.tenants.program import ProgramTenant
 
-pytestmark = [pytest.mark.e2e, pytest.mark.alone]
+pytestmark = pytest.mark.e2e
 
 
 def test_a_program_beside_its_worker_is_traced_by_what_was_brought_to_it(

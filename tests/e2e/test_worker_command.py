@@ -14,7 +14,7 @@ from tests.helpers_worker_conductor import TinyConductor
 from kts.model.plan import Program, Quota, Tenant
 from kts.wire.messages import Calibrate, Failed, Finish, FromWorker, Opened, QuotaReached, Stop, Welcome
 
-pytestmark = [pytest.mark.e2e, pytest.mark.alone]
+pytestmark = pytest.mark.e2e
 
 SPEAKS = """
 import time

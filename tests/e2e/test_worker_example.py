@@ -10,7 +10,7 @@ from tests.helpers_worker_conductor import TinyConductor
 from kts.model.plan import Program, Quota, Tenant
 from kts.wire.messages import Finish
 
-pytestmark = [pytest.mark.e2e, pytest.mark.alone]
+pytestmark = pytest.mark.e2e
 
 SORTER = Path(__file__).parents[2] / "examples" / "02_own_program" / "sorter.py"
 

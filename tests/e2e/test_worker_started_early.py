@@ -22,7 +22,7 @@ from kts.conduct.driver import conduct
 from kts.model.plan import Iteration, Program, Quota, Ranges, Tenant
 from kts.wire.messages import Calibrate, Failed, Finish, Heartbeat, Opened, Ready, Welcome
 
-pytestmark = [pytest.mark.e2e, pytest.mark.alone]
+pytestmark = pytest.mark.e2e
 SETTLE_S = 1.0
 
 
