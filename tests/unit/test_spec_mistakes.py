@@ -5,9 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import yaml
 
 from kts.errors import SpecError, UsageError
-from kts.spec import load, load_text, override
+from kts.spec import load, load_text, override, yamltree
+from kts.spec.yamltree import TreeError, parse
 
 A = "tenants:\n  a: {workload: fft}\n"
 B = "  b: {workload: gemm}\n"
@@ -291,6 +293,27 @@ def test_an_unknown_key_is_told_before_the_one_that_is_missing(text: str, unknow
     assert first == "x:" + unknown.replace("...", f"unknown key {key!r}")
     assert second.startswith("x:" + missing)
     assert "is missing" in second
+
+
+def test_a_file_may_hold_more_values_than_aliases_may_make(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else a kubeconfig of 3000 clusters would be refused, for aliases that it has not got."""
+    monkeypatch.setattr(yamltree, "MAX_VALUES", 10)
+    assert len(parse("\n".join(f"k{n}: {n}" for n in range(100))).data) == 100
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, "- " * 100_000, "{a: " * 100_000], ids=["lists", "dashes", "maps"])
+def test_what_is_nested_without_end_is_refused(text: str) -> None:
+    """Else a parser in C would crash on it, and kts with it."""
+    with pytest.raises(TreeError, match="nested deeper than"):
+        parse(text)
+
+
+def test_both_scanners_read_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else what a file says would depend on how PyYAML was built."""
+    text = "# c\na: {b: [1, 'x\u00e9', on, 1e3, ~]}\nb: &x |\n  two\n  lines\nc: [*x, \"\\u20ac\"]\na: 2\n"
+    quick = parse(text)
+    monkeypatch.setattr(yaml, "__with_libyaml__", False)
+    assert parse(text) == quick
 
 
 def _missing(folder: Path) -> Path:

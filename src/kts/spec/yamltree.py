@@ -7,8 +7,11 @@ mistake, and aliases cannot blow up.
 
 from __future__ import annotations
 
+import contextlib
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
 
 import yaml
@@ -56,13 +59,15 @@ class TreeError(Exception):
 class Tree:
     """Data and places. ``lines``: path of keys and list positions to the line (from 1) where it stands.
 
-    ``repeated``: (path, first line, second line) of keys given twice; the first value counts.
+    ``repeated``: (path, first line, second line) of keys given twice; the first value counts. ``most`` ``values`` are
+    built: more than the text can hold come of aliases.
     """
 
     data: Any = None
     lines: dict[Path, int] = field(default_factory=dict)
     repeated: list[tuple[Path, int, int]] = field(default_factory=list)
     values: int = 0
+    most: int = MAX_VALUES
 
     def line(self, path: Path) -> int:
         """The line of ``path``, or of the nearest thing around it that is in the text; at least 1."""
@@ -74,7 +79,7 @@ class Tree:
 def parse(text: str) -> Tree:
     """The tree of a YAML document; ``data`` is None if the document is empty. TreeError if it is not YAML."""
     try:
-        node = _Loader(text).get_single_node()
+        node = _composed(text)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         problem = " ".join(filter(None, (error.problem, error.context and f"({error.context})")))
@@ -86,18 +91,44 @@ def parse(text: str) -> Tree:
         raise TreeError(f"character {error.character!r} is not allowed in YAML", line) from error
     except RecursionError as error:
         raise TreeError(f"nested deeper than {MAX_DEPTH} levels") from error
-    tree = Tree()
+    tree = Tree(most=MAX_VALUES + len(text))
     if node is not None:
         tree.lines[()] = node.start_mark.line + 1
         tree.data = _build(tree, node, ())
     return tree
 
 
+def _composed(text: str) -> yaml.Node | None:
+    """The document's node. By libyaml's scanner, ten times as fast, where PyYAML has it and it takes the text; what is
+    wrong with a text PyYAML's own says better."""
+    if yaml.__with_libyaml__:
+        with contextlib.suppress(yaml.YAMLError):
+            return _quick_loader()(text).get_single_node()
+    return _Loader(text).get_single_node()
+
+
+@cache
+def _quick_loader() -> Callable[[str], _Loader]:
+    """Composes as `_Loader` does, in Python: libyaml's own composer crashes on deep nesting."""
+
+    parser: Any = yaml.cyaml.CParser  # type: ignore[attr-defined] # of the compiled half, which has no types
+
+    class Quick(yaml.composer.Composer, parser, yaml.resolver.Resolver):  # type: ignore[misc]
+        yaml_implicit_resolvers = _Loader.yaml_implicit_resolvers
+
+        def __init__(self, text: str) -> None:
+            parser.__init__(self, text)
+            yaml.composer.Composer.__init__(self)
+            yaml.resolver.Resolver.__init__(self)
+
+    return Quick
+
+
 def _build(tree: Tree, node: yaml.Node, path: Path) -> Any:
     line, column = node.start_mark.line + 1, node.start_mark.column + 1
     tree.values += 1
-    if tree.values > MAX_VALUES:
-        raise TreeError(f"aliases expand to more than {MAX_VALUES} values", line, column)
+    if tree.values > tree.most:
+        raise TreeError(f"aliases expand to more than {tree.most} values", line, column)
     if len(path) > MAX_DEPTH:
         raise TreeError(f"nested deeper than {MAX_DEPTH} levels", line, column)
     if isinstance(node, yaml.MappingNode) and node.tag == _TAG + "map":
