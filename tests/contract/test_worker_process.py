@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
 import signal
@@ -13,7 +14,9 @@ from pathlib import Path
 import pytest
 from tests.helpers_launcher import Beside, launcher_binary
 
+from kts.units import NS_PER_MS
 from kts.worker.failures import BesideError, CommandError
+from kts.worker.host import HostReader
 from kts.worker.launcher.remote import Launcher
 from kts.worker.tenants.process import ChildProcess, Launch, PrintedLine, Process
 
@@ -158,6 +161,21 @@ def test_a_launcher_ends_with_its_worker(tmp_path: Path, tmp_path_factory: pytes
     beside(_python("import time; time.sleep(600)"), os.environ).kill()
     beside.close()
     assert beside.launchers[0].returncode == 0
+
+
+def test_a_launcher_shows_the_processes_of_its_container(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Otherwise nobody could tell what the host did with a program in an image of its own."""
+    beside = Beside(tmp_path, launcher_binary(tmp_path_factory.getbasetemp()))
+    program = beside(_python("print(flush=True)\nwhile True: pass"), os.environ)
+    _said(program)
+    there = beside._ends[0].container
+    assert there is not None
+    assert (there.pid, there.cores()) == (beside.launchers[0].pid, os.sched_getaffinity(0))
+    with contextlib.closing(HostReader(own=False, container=there)) as reader:
+        assert reader.read().counters["running_threads"] == 0
+        _until(lambda: reader.read().counters["running_threads"] >= 20 * NS_PER_MS)
+    program.kill()
+    beside.close()
 
 
 def test_a_launcher_that_does_not_come_is_waited_for_with_an_end(tmp_path: Path) -> None:

@@ -12,11 +12,11 @@ from pathlib import Path
 
 import pytest
 
-from kts.units import NS_PER_MS
+from kts.units import NS_PER_MS, NS_PER_S
 from kts.wire.messages import HostCounters
 from kts.worker.cgroup import cpu_groups, own_group
 from kts.worker.clocks import scheduled_ns
-from kts.worker.host import Family, HostReader, boot_id, throttled_ns, waited_ns
+from kts.worker.host import Container, Family, HostReader, boot_id, throttled_ns, waited_ns
 
 PATIENCE_S = 20.0
 A_PARENT = """
@@ -207,6 +207,48 @@ def test_a_process_that_is_moved_takes_no_counter_of_the_new_cgroup_with_it(tmp_
         after = one.read()
     assert moved.counters["throttled_cores"] == 0
     assert after.counters["throttled_cores"] == 7000
+
+
+def test_a_program_in_another_container_is_read_where_that_shows_it(tmp_path: Path) -> None:
+    """Else a tenant in an image of its own would have no figures of its host, and its worker's limits for its own."""
+    groups = tmp_path / "cgroup"
+    groups.mkdir()
+    for name, text in {
+        "cgroup.events": "populated 1\n",
+        "cpu.max": "150000 100000\n",
+        "cpu.stat": "throttled_usec 5\n",
+        "cpu.pressure": "some avg10=0.00 total=7\n",
+    }.items():
+        (groups / name).write_text(text)
+    proc = tmp_path / "proc"
+    _process(proc, pid=1, parent=0, ticks=500)  # the launcher
+    _process(proc, pid=7, parent=1, ticks=20)
+    _process(proc, pid=8, parent=7, ticks=1)
+    _process(proc, pid=os.getpid(), parent=0, ticks=900)  # a stranger of that number
+    (proc / "1/status").write_text("Name:\tlauncher\nCpus_allowed:\tf\nCpus_allowed_list:\t0-1,3\n")
+    there = Container(proc, groups, 1)
+    assert (there.cores(), there.cpu_limit()) == ({0, 1, 3}, 1.5)
+    with contextlib.closing(HostReader(own=False, container=there)) as reader:
+        before = reader.read()
+        _process(proc, pid=7, parent=1, ticks=23)
+        _process(proc, pid=8, parent=7, ticks=3)
+        (groups / "cpu.stat").write_text("throttled_usec 9\n")
+        after = reader.read()
+    tick_ns = NS_PER_S // os.sysconf("SC_CLK_TCK")
+    grown = {name: count - before.counters[name] for name, count in after.counters.items()}
+    assert grown["running_threads"] == 5 * tick_ns
+    assert (grown["throttled_cores"], grown["cgroup_cpu_pressure_ratio"]) == (4000, 0)
+    assert "running_threads" not in before.untold
+
+
+def _process(proc: Path, *, pid: int, parent: int, ticks: int) -> None:
+    """A process that has used the CPU for that long, of one thread."""
+    place = proc / str(pid)
+    (place / "task" / str(pid)).mkdir(parents=True, exist_ok=True)
+    words = ["S", str(parent), *["0"] * 9, str(ticks), *["0"] * 40]
+    for folder in (place, place / "task" / str(pid)):
+        (folder / "stat").write_text(f"{pid} (a b) {' '.join(words)}\n")
+        (folder / "schedstat").write_text("10 20 3\n")
 
 
 def test_nothing_that_the_kernel_tells_ends_a_run(tmp_path: Path) -> None:

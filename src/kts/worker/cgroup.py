@@ -10,8 +10,10 @@ _NO_LIMIT = 1 << 60
 """Version 1 says "no limit" by a number of bytes that no machine has."""
 
 
-def cpu_limit(proc: Path = _PROC, root: Path = _ROOT) -> float | None:
+def cpu_limit(proc: Path | None = _PROC, root: Path = _ROOT) -> float | None:
     """CPUs that this process and all others of its cgroup may use together; None without a limit.
+
+    ``proc`` here and below: a process's ``cgroup`` file; None: of the container whose ``root`` it is.
 
     A limit is enforced by throttling: who has used it up waits for the next period, which looks like sharing.
     """
@@ -34,7 +36,7 @@ class CpuGroups(NamedTuple):
     whole: bool
 
 
-def cpu_groups(proc: Path, root: Path = _ROOT) -> CpuGroups:
+def cpu_groups(proc: Path | None, root: Path = _ROOT) -> CpuGroups:
     """Those of the process whose ``cgroup`` file ``proc`` is."""
     places = _places("cpu", proc, root)
     whole = bool(places) and _is_machines(places[-1])
@@ -53,10 +55,10 @@ def _is_machines(place: Path) -> bool:
     )
 
 
-def own_group(proc: Path, root: Path = _ROOT) -> Path | None:
+def own_group(proc: Path | None, root: Path = _ROOT) -> Path | None:
     """The cgroup of version 2 of the process whose ``cgroup`` file ``proc`` is; None for the root of a machine, which
     tells of everybody, and where it does not show here."""
-    for line in _read(proc).splitlines():
+    for line in _lines(proc):
         if line.startswith("0::"):
             for base in (root / "unified", root):
                 place = base / line[3:].strip("/")
@@ -85,12 +87,12 @@ def memory_kills(proc: Path = _PROC, root: Path = _ROOT) -> int:
     return 0
 
 
-def _places(controller: str, proc: Path, root: Path) -> list[Path]:
+def _places(controller: str, proc: Path | None, root: Path) -> list[Path]:
     """The cgroup of this process for a controller, then its parents. In a container its own cgroup is the root."""
-    for line in _read(proc).splitlines():
+    for line in _lines(proc):
         _, _, rest = line.partition(":")
         controllers, _, path = rest.partition(":")
-        if controller in controllers.split(","):
+        if controller in controllers.split(",") and (root / controller).is_dir():
             base = root / controller
         elif not controllers and not (root / controller).is_dir():
             base = root
@@ -100,6 +102,10 @@ def _places(controller: str, proc: Path, root: Path) -> list[Path]:
         chain = [own, *own.parents]
         return [place for place in chain[: chain.index(base) + 1] if place.is_dir()]
     return []
+
+
+def _lines(proc: Path | None) -> list[str]:
+    return ["1:cpu,memory:/", "0::/"] if proc is None else _read(proc).splitlines()
 
 
 def _read(path: Path) -> str:

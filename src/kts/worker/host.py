@@ -12,10 +12,11 @@ import os
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import NamedTuple
 
 from kts.units import NS_PER_S, NS_PER_US
 from kts.wire.messages import HostCounters
-from kts.worker.cgroup import cpu_groups, own_group
+from kts.worker.cgroup import cpu_groups, cpu_limit, own_group
 
 _FIRST_SCAN_NS = NS_PER_S // 4
 _RESTS = 50
@@ -26,7 +27,7 @@ _BYTES = 4096
 _NEVER_NS = 2**63 - 1
 _SCHEDULER_CLOCK = 2
 """CPUCLOCK_SCHED of Linux: of a process's clock, as clock_getcpuclockid(3) makes it."""
-_IN_A_CONTAINER = "no processes: its program runs in a container of its own, and its worker sees none of them"
+_IN_A_CONTAINER = "no processes: its program runs in a container of its own, which does not show them"
 _STATES = "blocked threads: those in state D at that moment (kernel.task_delayacct is off)"
 
 
@@ -81,8 +82,31 @@ class _Thread:
             self._stat.close()
 
 
+class Container(NamedTuple):
+    """Another container of this pod, as it shows itself: its ``proc``, the root of its cgroups, and its process from
+    which all others of the program descend."""
+
+    proc: Path
+    groups: Path
+    pid: int
+
+    def cores(self) -> frozenset[int]:
+        """Those that it may use; empty where it does not tell."""
+        for line in _text(self.proc / str(self.pid) / "status").splitlines():
+            key, _, told = line.partition(":")
+            if key == "Cpus_allowed_list":
+                ends = [part.partition("-") for part in told.strip().split(",")]
+                return frozenset(core for a, _, b in ends for core in range(int(a), int(b or a) + 1))
+        return frozenset()
+
+    def cpu_limit(self) -> float | None:
+        """See `kts.worker.cgroup.cpu_limit`."""
+        return cpu_limit(None, self.groups)
+
+
 class HostReader:
-    """Counters of this process (``own``), or of all that descend from it. Used by one thread.
+    """Counters of this process (``own``), of all that descend from it, or of those of ``container``. Used by one
+    thread.
 
     ``proc``, ``groups``: given in tests.
     """
@@ -93,10 +117,12 @@ class HostReader:
         own: bool,
         proc: Path = Path("/proc"),
         groups: Path = Path("/sys/fs/cgroup"),
+        container: Container | None = None,
         clock: Callable[[], int] = time.monotonic_ns,
     ) -> None:
-        self._own, self._proc, self._groups, self._clock = own, proc, groups, clock
-        self._family = Family(proc)
+        self._own, self._container, self._clock = own, container, clock
+        self._proc, self._groups, self._pid = container or (proc, groups, os.getpid())
+        self._family = Family(self._proc)
         self._cpu_ns: dict[int, int] = {}  # of each process, when it was last read
         self._io: dict[int, tuple[int, int]] = {}
         self._threads: dict[tuple[int, int], _Thread] = {}
@@ -107,7 +133,7 @@ class HostReader:
         self._untold: dict[str, str] = {}
         self._scan_due_ns = self._read_due_ns = self._groups_due_ns = 0
         self._told = False
-        self._delays = not own and _text(proc / "sys/kernel/task_delayacct").strip() == "1"
+        self._delays = not own and _text(self._proc / "sys/kernel/task_delayacct").strip() == "1"
         self._tick_ns = NS_PER_S // os.sysconf("SC_CLK_TCK")
 
     def due(self) -> bool:
@@ -148,7 +174,7 @@ class HostReader:
         self._totals[counter] = self._totals.get(counter, 0) + max(0, more)
 
     def _find_processes(self, now_ns: int) -> None:
-        found = [os.getpid()] if self._own else self._family.of(os.getpid())
+        found = [self._pid] if self._own else self._family.of(self._pid)
         took_ns = self._clock() - now_ns
         self._scan_due_ns = now_ns + max(_FIRST_SCAN_NS, _RESTS * took_ns)
         for pid in self._cpu_ns.keys() - set(found):
@@ -156,7 +182,7 @@ class HostReader:
         for pid in found:
             if pid not in self._cpu_ns:
                 with contextlib.suppress(OSError):
-                    self._cpu_ns[pid] = _cpu_ns(pid)
+                    self._cpu_ns[pid] = self._cpu_ns_of(pid)
                     self._join(pid, whole=False)
         if not self._cpu_ns:
             self._untold["running_threads"] = _IN_A_CONTAINER
@@ -206,7 +232,7 @@ class HostReader:
     def _read_processes(self) -> None:
         for pid, before_ns in list(self._cpu_ns.items()):
             try:
-                self._cpu_ns[pid] = cpu_ns = _cpu_ns(pid)
+                self._cpu_ns[pid] = cpu_ns = self._cpu_ns_of(pid)
             except OSError:
                 self._forget(pid)
                 continue
@@ -214,11 +240,22 @@ class HostReader:
             if not self._own:
                 self._read_io(pid)
 
+    def _cpu_ns_of(self, pid: int) -> int:
+        """CPU time of all its threads, those that have ended, too. OSError where it has ended."""
+        if self._container is None:
+            return time.clock_gettime_ns((~pid << 3) | _SCHEDULER_CLOCK)
+        told = (self._proc / str(pid) / "stat").read_bytes().rpartition(b")")[2].split()
+        return (int(told[11]) + int(told[12])) * self._tick_ns  # no clock of this container's is of that process
+
     def _read_io(self, pid: int) -> None:
-        told = dict(line.partition(": ")[::2] for line in _text(self._proc / str(pid) / "io").splitlines())
         try:
+            lines = (self._proc / str(pid) / "io").read_text(encoding="utf-8", errors="replace").splitlines()
+            told = dict(line.partition(": ")[::2] for line in lines)
             read, written = int(told["read_bytes"]), int(told["write_bytes"])
-        except (KeyError, ValueError):
+        except PermissionError:
+            self._untold["read_bytes_per_s"] = "no bytes read and written: the kernel tells them to its own user alone"
+            return
+        except (OSError, KeyError, ValueError):
             self._untold["read_bytes_per_s"] = "no bytes read and written: the kernel does not tell them (/proc/PID/io)"
             return
         before_read, before_written = self._io.get(pid, (read, written))
@@ -237,19 +274,21 @@ class HostReader:
 
     def _find_groups(self) -> None:
         """Opens what the cgroups of its processes tell, anew where these are others than before."""
-        told = {pid: _text(self._proc / str(pid) / "cgroup") for pid in self._cpu_ns}
-        if set(told.values()) == self._told_groups:
+        of_processes = [self._proc / str(pid) / "cgroup" for pid in self._cpu_ns]
+        told = {"/"} if self._container else {_text(path) for path in of_processes}
+        if told == self._told_groups:
             return
-        self._told_groups = set(told.values())
+        self._told_groups = told
         self._close_groups()
-        every = [cpu_groups(self._proc / str(pid) / "cgroup", self._groups) for pid in told]
+        places = [None] if self._container else of_processes
+        every = [cpu_groups(place, self._groups) for place in places]
         if all(one.limited or one.whole for one in every):
             self._always.add(_THROTTLED)
         else:
             self._untold[_THROTTLED] = "no throttled time: no CPU limit shows here"
         stats = {place / "cpu.stat" for one in every for place in one.places}
         files = {_THROTTLED: _opened(stats, throttled_ns)}
-        group = own_group(self._proc / str(next(iter(told))) / "cgroup", self._groups)
+        group = own_group(places[0], self._groups)
         for what in ("cpu", "io", "memory"):
             counter = f"cgroup_{what}_pressure_ratio"
             files[counter] = _opened({group / f"{what}.pressure"} if group else set(), waited_ns)
@@ -352,11 +391,6 @@ class Family:
 def boot_id() -> str:
     """Which start of which kernel this is: the same in all containers of a machine. Empty where it is not told."""
     return _text(Path("/proc/sys/kernel/random/boot_id")).strip()
-
-
-def _cpu_ns(pid: int) -> int:
-    """CPU time of all its threads, those that have ended, too. OSError where it has ended."""
-    return time.clock_gettime_ns((~pid << 3) | _SCHEDULER_CLOCK)
 
 
 def _text(path: Path) -> str:

@@ -121,11 +121,21 @@ def _attend(
 
 
 def _serve(link: Link, runner: Runner, tenant: Tenant, printed: Printed | None) -> None:
-    cores = tuple(sorted(os.sched_getaffinity(0)))  # the tenant's; the worker of a program leaves them
+    own = os.sched_getaffinity(0)  # the tenant's; the worker of a program leaves them
     info = runner.open()
-    gpus = _gpus(tenant.work, info)
-    link.send(Opened(device=info, cores=cores, gpus=gpus, cpu_limit=cpu_limit(), boot_id=boot_id()))
-    with contextlib.closing(HostReader(own=tenant.work.in_thread)) as host:
+    beside = runner.container
+    # Where kts chose the worker's cores the program is put there; else it has those of its container.
+    cores = own if beside is None or os.environ.get("KTS_CORES") else beside.cores() or own
+    limit = cpu_limit() if beside is None else beside.cpu_limit()
+    opened = Opened(
+        device=info,
+        cores=tuple(sorted(cores)),
+        gpus=_gpus(tenant.work, info),
+        cpu_limit=limit,
+        boot_id=boot_id(),
+    )
+    link.send(opened)
+    with contextlib.closing(HostReader(own=tenant.work.in_thread, container=beside)) as host:
         while True:
             match link.receive(_IDLE_S):
                 case None:

@@ -8,7 +8,8 @@
  * the container runs, once the worker is gone.
  */
 #if defined(__x86_64__)
-enum { READ = 0, WRITE = 1, CLOSE = 3, SOCKET = 41, CONNECT = 42, SENDTO = 44, RECVMSG = 47, EXECVE = 59, EXIT = 231,
+enum { READ = 0, WRITE = 1, CLOSE = 3, SOCKET = 41, CONNECT = 42, SENDTO = 44, SENDMSG = 46,
+       RECVMSG = 47, EXECVE = 59, EXIT = 231,
        WAIT4 = 61, KILL = 62, CLONE = 56, PPOLL = 271, SIGNALFD4 = 289, SIGPROCMASK = 14, PIPE2 = 293, DUP3 = 292,
        SETSID = 112, AFFINITY = 203, OPENAT = 257, GETDENTS64 = 217 };
 static long syscall6(long n, long a, long b, long c, long d, long e, long f) {
@@ -20,8 +21,8 @@ static long syscall6(long n, long a, long b, long c, long d, long e, long f) {
 }
 __asm__(".globl _start\n_start: xor %ebp, %ebp\n mov %rsp, %rdi\n and $-16, %rsp\n call begin\n");
 #elif defined(__aarch64__)
-enum { READ = 63, WRITE = 64, CLOSE = 57, SOCKET = 198, CONNECT = 203, SENDTO = 206, RECVMSG = 212, EXECVE = 221,
-       EXIT = 94, WAIT4 = 260, KILL = 129, CLONE = 220, PPOLL = 73, SIGNALFD4 = 74, SIGPROCMASK = 135, PIPE2 = 59,
+enum { READ = 63, WRITE = 64, CLOSE = 57, SOCKET = 198, CONNECT = 203, SENDTO = 206, SENDMSG = 211,
+       RECVMSG = 212, EXECVE = 221, EXIT = 94, WAIT4 = 260, KILL = 129, CLONE = 220, PPOLL = 73, SIGNALFD4 = 74, SIGPROCMASK = 135, PIPE2 = 59,
        DUP3 = 24, SETSID = 157, AFFINITY = 122, OPENAT = 56, GETDENTS64 = 61 };
 static long syscall6(long n, long a, long b, long c, long d, long e, long f) {
     register long x8 __asm__("x8") = n, x0 __asm__("x0") = a, x1 __asm__("x1") = b, x2 __asm__("x2") = c,
@@ -103,10 +104,16 @@ static void send(long worker, const void *data, u64 bytes) {
     if (syscall6(SENDTO, worker, (long)data, (long)bytes, 0x4000 /* no SIGPIPE */, 0, 0) < 0) die("the worker is gone");
 }
 
+static long folder(const char *path) { return call(OPENAT, HERE, path, CLOEXEC | 010000000 /* only to pass it on */, 0); }
+
 /* H: version, then what the worker must know of this container: variables of its own that name GPUs or injected
- * libraries, and the names of GPUs in /dev. */
+ * libraries, and the names of GPUs in /dev. With it, where the worker looks at this container's processes: /proc, and
+ * the folder of its cgroups. */
 static void greet(long worker, char **environment) {
     struct { byte kind; char text[4096]; } said;
+    struct control passed = {sizeof passed, 1, 1 /* descriptors */, {(int)folder("/proc"), (int)folder("/sys/fs/cgroup")}};
+    struct vector part = {&said, 0};
+    struct header box = {0, 0, &part, 1, &passed, sizeof passed, 0};
     u64 used = 0;
     long directory;
     said.kind = 'H';
@@ -128,7 +135,10 @@ static void greet(long worker, char **environment) {
             }
         }
     if (directory >= 0) call(CLOSE, directory, 0, 0, 0);
-    send(worker, &said, 1 + used);
+    part.bytes = 1 + used;
+    if (passed.descriptors[0] < 0 || passed.descriptors[1] < 0) box.control = 0, box.control_bytes = 0;
+    if (call(SENDMSG, worker, &box, 0x4000, 0) < 0) die("the worker is gone");
+    for (int i = 0; i < 2; i++) if (passed.descriptors[i] >= 0) call(CLOSE, passed.descriptors[i], 0, 0, 0);
 }
 
 /* B, X, F: the program has begun; has ended, `what` as wait() tells it; could not be started, errno. And with each, how

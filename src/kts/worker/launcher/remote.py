@@ -9,7 +9,8 @@ One socket (Unix, SEQPACKET, so that a message is a message), made by the worker
 ``T`` ``K`` end the group: politely (SIGTERM and SIGCONT), by force
 ``H``       from the launcher, first: version (a digit), a zero, and words with a zero behind each: of the container's
             variables NVIDIA_VISIBLE_DEVICES, CUDA_INJECTION64_PATH and NVTX_INJECTION64_PATH, as far as they are set;
-            and the names in its /dev that begin with nvidia and a digit
+            and the names in its /dev that begin with nvidia and a digit; as descriptors, if both could be opened, its
+            /proc and its /sys/fs/cgroup
 ``B``       the program has begun: 0 (i32), how many processes of its container were killed for memory (u64), bytes of
             memory that it may use (u64; 0: no limit)
 ``F`` ``X`` it could not be started: errno; it ended: the status as wait() tells it; with the same two numbers
@@ -30,6 +31,7 @@ from pathlib import Path
 from kts.errors import SetupError
 from kts.units import NS_PER_S
 from kts.worker.failures import BesideError, CommandError
+from kts.worker.host import Container
 from kts.worker.tenants.process import Memory, Output, PrintedLine, not_started
 
 VARIABLE = "KTS_LAUNCHER"
@@ -43,6 +45,8 @@ _GRACE_S, _GONE_S = 1.0, 10.0
 _EVERYBODY = 0o666
 _NO_LIMIT = 1 << 60
 _PAUSE_S = 0.25
+_FOLDERS = 2
+_CREDENTIALS = struct.Struct("3i")
 _TOLD = struct.Struct("<ciQQ")
 _ASK = "see what the cluster says of that container: kubectl describe pod, or cluster.json"
 
@@ -52,13 +56,16 @@ class Launcher:
 
     ``gpus``: what the program's container says of its GPUs: NVIDIA_VISIBLE_DEVICES (empty if that is not set) and the
     numbers of the devices in its /dev. ``environment``: its variables that name libraries to be injected.
+    ``container``: where its processes show; None where they do not.
     """
 
     def __init__(self, path: Path) -> None:
         """Listens at ``path``. SetupError if it cannot."""
         self.gpus: tuple[str, tuple[int, ...]] = ("", ())
         self.environment: dict[str, str] = {}
+        self.container: Container | None = None
         self._path = path
+        self._folders: list[int] = []
         self._connection: socket.socket | None = None
         self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         try:
@@ -84,7 +91,10 @@ class Launcher:
                         f"the container of its image did not start the program's launcher within {within_s:.0f} s",
                         _ASK,
                     ) from None
-        said = self._receive(JOIN_S)
+        said, self._folders = self._receive_with(JOIN_S)
+        if len(self._folders) == _FOLDERS:
+            proc, groups = (Path(f"/proc/self/fd/{folder}") for folder in self._folders)
+            self.container = Container(proc, groups, _pid_of(self._connection))
         version, *words = said[1:].decode(errors="replace").split("\0")
         if said[:1] != b"H" or version != VERSION:
             raise SetupError(f"the launcher speaks version {version}, this worker {VERSION}", "use one kts image")
@@ -124,6 +134,8 @@ class Launcher:
         for one in (self._connection, self._listener):
             if one is not None:
                 one.close()
+        while self._folders:
+            os.close(self._folders.pop())
         self._path.unlink(missing_ok=True)
 
     def send(self, kind: bytes) -> None:
@@ -150,18 +162,23 @@ class Launcher:
 
     def _receive(self, timeout_s: float) -> bytes:
         """TimeoutError."""
+        return self._receive_with(timeout_s)[0]
+
+    def _receive_with(self, timeout_s: float) -> tuple[bytes, list[int]]:
+        """A message, and the descriptors that came with it. TimeoutError."""
         connection = self._joined()
         try:
             if not select.select([connection], [], [], timeout_s)[0]:
                 raise TimeoutError
-            message = connection.recv(_MESSAGE_BYTES)
+            flags = socket.MSG_CMSG_CLOEXEC
+            message, descriptors, _, _ = socket.recv_fds(connection, _MESSAGE_BYTES, _FOLDERS, flags)
         except TimeoutError:
             raise
         except OSError as error:
             raise _gone() from error
         if not message:
             raise _gone()
-        return message
+        return message, descriptors
 
 
 def at_hand(env: Mapping[str, str]) -> Launcher:
@@ -259,6 +276,12 @@ def _pinned() -> bytes:
         return b""
     mask = sum(1 << core for core in os.sched_getaffinity(0))
     return mask.to_bytes((mask.bit_length() + 63) // 64 * 8, "little")
+
+
+def _pid_of(connection: socket.socket) -> int:
+    """Of the launcher, where its /proc is: containers of a pod may share their processes; else it is the first one."""
+    peer = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
+    return int(_CREDENTIALS.unpack(peer)[0]) or 1
 
 
 def _gone() -> BesideError:

@@ -9,11 +9,19 @@ from typing import Protocol, cast
 from kts.model.plan import DeviceChoice, Tenant
 from kts.model.run import DeviceInfo
 from kts.wire.messages import Ready, Start
+from kts.worker.host import Container
 from kts.worker.loop import LeftOut, Outlet
 
 
 class Runner(Protocol):
-    """A tenant's work, of whichever kind. Called in this order, ``run`` once per block."""
+    """A tenant's work, of whichever kind. Called in this order, ``run`` once per block.
+
+    ``container``: another one than the worker's that the work is done in, once it is open and if it shows its
+    processes.
+    """
+
+    @property
+    def container(self) -> Container | None: ...
 
     def open(self) -> DeviceInfo:
         """Opens the device, and nothing more."""

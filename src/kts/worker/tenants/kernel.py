@@ -13,6 +13,7 @@ from kts.worker.calibrate import Bench, calibrate
 from kts.worker.clocks import CpuTimes, exact_sleeps
 from kts.worker.detect import choose_for
 from kts.worker.devices import Device, open_device
+from kts.worker.host import Container
 from kts.worker.iteration import Watch, timed
 from kts.worker.loop import BlockRun, LeftOut, Outlet
 from kts.worker.workloads import Operation
@@ -20,6 +21,8 @@ from kts.worker.workloads import Operation
 
 class KernelTenant:
     """Implements `kts.worker.tenants.Runner`. ``device`` may be given open; otherwise `open` opens one."""
+
+    container: Container | None = None
 
     def __init__(self, tenant: Tenant, choice: DeviceChoice, device: Device | None = None) -> None:
         assert isinstance(tenant.work, Kernel)

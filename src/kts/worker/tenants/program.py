@@ -20,6 +20,7 @@ from kts.wire.messages import Ready, Start
 from kts.worker.detect import choose_kind
 from kts.worker.failures import CommandError
 from kts.worker.launcher.gpus import gpu_of
+from kts.worker.host import Container
 from kts.worker.launcher.remote import Launcher, at_hand
 from kts.worker.loop import LeftOut, Outlet
 from kts.worker.prepare import SPARE_CORES, leave_cores
@@ -55,6 +56,11 @@ class ProgramTenant:
         self._env: dict[str, str] = {}
         self._cores: frozenset[int] = frozenset()
         self._failed_first = ""
+
+    @property
+    def container(self) -> Container | None:
+        """See Runner."""
+        return self._launcher.container if self._launcher is not None else None
 
     def open(self) -> DeviceInfo:
         """The device that the program is taken to use: the first GPU, or these cores.
