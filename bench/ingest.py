@@ -43,6 +43,7 @@ class Synthetic:
     """A `kts.worker.session.Program` that makes records up, at a given rate."""
 
     in_thread = True
+    container = None
 
     def __init__(self, tenant: Tenant, device: DeviceChoice) -> None:
         del tenant, device

@@ -163,7 +163,9 @@ def test_a_launcher_ends_with_its_worker(tmp_path: Path, tmp_path_factory: pytes
     assert beside.launchers[0].returncode == 0
 
 
-def test_a_launcher_shows_the_processes_of_its_container(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_a_launcher_shows_the_processes_of_its_container(
+    tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
     """Otherwise nobody could tell what the host did with a program in an image of its own."""
     beside = Beside(tmp_path, launcher_binary(tmp_path_factory.getbasetemp()))
     program = beside(_python("print(flush=True)\nwhile True: pass"), os.environ)

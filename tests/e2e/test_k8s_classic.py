@@ -16,7 +16,7 @@ from tests.helpers_conduct import until
 from kts.conduct.ports import Progress
 from kts.errors import UsageError
 from kts.k8s.cluster.api import Api, Unavailable
-from kts.k8s.follow import runs, session
+from kts.k8s.follow import attach, begin, runs, session
 from kts.k8s.follow.interrupts import Interrupts
 from kts.k8s.objects import classic_jobs, manifests, pending
 from kts.k8s.objects.settings import ClusterSettings
@@ -81,12 +81,12 @@ class Watching:
 
 def started(cluster: ClusterHere, directory: Path, text: str = TEXT) -> session.Session:
     """A run that was begun."""
-    return session.start(cast(Api, cluster), plan(text), SETTINGS, text, directory, run="r-1", overwrite=False)
+    return begin.start(cast(Api, cluster), plan(text), SETTINGS, text, directory, run="r-1", overwrite=False)
 
 
 def attached(cluster: ClusterHere, directory: Path) -> session.Session:
     """The same, found again."""
-    return session.attach(cast(Api, cluster), "r-1", "kts", directory)
+    return attach.attach(cast(Api, cluster), "r-1", "kts", directory)
 
 
 def finished(following: session.Session, watcher: Watching | None = None) -> RunInfo:
@@ -196,7 +196,7 @@ def test_attach_does_not_overwrite_another_run(cluster: ClusterHere, tmp_path: P
     """Else an ID that was mistyped would cost a run."""
     started(cluster, tmp_path / "out").close()
     with ClusterHere(tmp_path / "second") as other:
-        made = session.start(cast(Api, other), plan(), SETTINGS, TEXT, tmp_path / "mine", run="r-2", overwrite=False)
+        made = begin.start(cast(Api, other), plan(), SETTINGS, TEXT, tmp_path / "mine", run="r-2", overwrite=False)
         made.close()
     before = (tmp_path / "mine" / "run.json").read_bytes()
     with pytest.raises(UsageError, match="another run"):

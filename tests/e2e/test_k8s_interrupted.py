@@ -20,7 +20,7 @@ from kts.conduct.stop import BY_USER
 from kts.errors import Interrupted, KtsError
 from kts.k8s.cluster import creation
 from kts.k8s.cluster.api import Api, Unavailable
-from kts.k8s.follow import session
+from kts.k8s.follow import begin, session
 from kts.k8s.follow.interrupts import ENDING_S
 from kts.k8s.objects.settings import ClusterSettings
 from kts.k8s.pod.status import Status
@@ -214,7 +214,7 @@ def test_ctrl_c_in_attach_ends_the_run_once_it_is_followed(tmp_path: Path, monke
         folder = tmp_path / str(call)
         cluster = played(monkeypatch, folder, set())
         plan = build(load_text(TEXT, source="test").experiment)
-        made = session.start(cast(Api, cluster), plan, SETTINGS, TEXT, folder / "first", run="r", overwrite=False)
+        made = begin.start(cast(Api, cluster), plan, SETTINGS, TEXT, folder / "first", run="r", overwrite=False)
         made.close()
         before = cluster.calls
         cluster._at = {before + call}

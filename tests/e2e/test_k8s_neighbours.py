@@ -14,7 +14,7 @@ from tests.helpers_conduct import until
 
 from kts.conduct.ports import Progress
 from kts.k8s.cluster.api import Api
-from kts.k8s.follow import session
+from kts.k8s.follow import attach, begin, session
 from kts.k8s.follow.interrupts import Interrupts
 from kts.k8s.objects import classic_jobs
 from kts.k8s.objects.settings import ClusterSettings
@@ -92,7 +92,7 @@ class Quiet:
 
 def attached(cluster: ClusterHere, directory: Path) -> tuple[RunInfo, Summary]:
     """The run, followed to its end by another kts."""
-    following = session.attach(cast(Api, cluster), "r-1", "kts", directory)
+    following = attach.attach(cast(Api, cluster), "r-1", "kts", directory)
     try:
         info = following.finish(following.follow(Quiet(), Interrupts()))
     finally:
@@ -104,7 +104,7 @@ def attached(cluster: ClusterHere, directory: Path) -> tuple[RunInfo, Summary]:
 def test_a_neighbour_is_remembered_by_a_run_whose_kts_was_killed(cluster: ClusterHere, tmp_path: Path) -> None:
     """Else kill and attach would give a clean result of a GPU that was not the run's alone."""
     plan = build(load_text(CLASSIC, source="test").experiment)
-    following = session.start(cast(Api, cluster), plan, SETTINGS, CLASSIC, tmp_path / "out", run="r-1", overwrite=False)
+    following = begin.start(cast(Api, cluster), plan, SETTINGS, CLASSIC, tmp_path / "out", run="r-1", overwrite=False)
     cluster.objects["Pod", "stranger"] = STRANGER
     with pytest.raises(KilledError):
         following.follow(KilledIn("block 2 of 3"), Interrupts())
@@ -144,11 +144,11 @@ def test_a_run_that_nobody_followed_says_that_nobody_looked(cluster: ClusterHere
 def test_a_run_that_goes_on_has_no_end_yet(cluster: ClusterHere, tmp_path: Path) -> None:
     """Else collecting a live run would give an overhead of a run that is not over."""
     plan = build(load_text(CLASSIC, source="test").experiment)
-    following = session.start(cast(Api, cluster), plan, SETTINGS, CLASSIC, tmp_path / "out", run="r-1", overwrite=False)
+    following = begin.start(cast(Api, cluster), plan, SETTINGS, CLASSIC, tmp_path / "out", run="r-1", overwrite=False)
     with pytest.raises(KilledError):
         following.follow(KilledIn("block 2 of 3"), Interrupts())
     following.close()
-    seen = session.attach(cast(Api, cluster), "r-1", "kts", tmp_path / "seen")
+    seen = attach.attach(cast(Api, cluster), "r-1", "kts", tmp_path / "seen")
     seen.collect()
     seen.close()
     times = json.loads((tmp_path / "seen" / "cluster.json").read_text(encoding="utf-8"))["times_s"]

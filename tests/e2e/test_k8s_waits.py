@@ -10,12 +10,13 @@ from pathlib import Path
 from typing import cast
 
 import pytest
-from tests.helpers_cluster_here import ClusterHere
+from tests.helpers_cluster_here import ClusterHere, Object
 from tests.helpers_conduct import until
 
 from kts.conduct.ports import Progress
+from kts.errors import SetupError
 from kts.k8s.cluster.api import Api, Unavailable
-from kts.k8s.follow import session, waits
+from kts.k8s.follow import attach, begin, session, waits
 from kts.k8s.follow.interrupts import Interrupts
 from kts.k8s.objects import pending
 from kts.k8s.objects.settings import ClusterSettings
@@ -73,7 +74,7 @@ def followed(cluster: ClusterHere, directory: Path, watcher: Watching, design: s
     text = TEXT.format(design=design)
     settings = ClusterSettings(runtime_class="", resource="", node="node")
     plan = build(load_text(text, source="test").experiment)
-    following = session.start(cast(Api, cluster), plan, settings, text, directory, run="r-1", overwrite=False)
+    following = begin.start(cast(Api, cluster), plan, settings, text, directory, run="r-1", overwrite=False)
     try:
         info = following.finish(following.follow(watcher, Interrupts()))
     finally:
@@ -118,6 +119,56 @@ def test_a_conductor_without_a_place_is_told_as_such(cluster: ClusterHere, tmp_p
     cluster.placeless["conductor"] = NO_CPU
     outcome = followed(cluster, tmp_path / "out", Watching())
     assert (outcome.kind, outcome.reason) == ("failed", f"no place for the conductor: {NO_CPU}")
+
+
+class Cut(ClusterHere):
+    """A cluster whose client is killed after so many of its objects are made: nothing is made or tidied up by it."""
+
+    def __init__(self, folder: Path, after: int) -> None:
+        super().__init__(folder)
+        self._left = after
+
+    def create(self, obj: Object) -> Object:
+        if not self._left:
+            raise Killed
+        self._left -= 1
+        return super().create(obj)
+
+
+class Killed(BaseException):
+    """At once, by the kernel."""
+
+
+@pytest.mark.parametrize(
+    ("made", "missing"), [(2, "Pod kts-r-1-conductor"), (5, "Job kts-r-1-a"), (6, "Job kts-r-1-b")]
+)
+def test_a_run_whose_client_was_killed_while_it_began_is_not_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, made: int, missing: str
+) -> None:
+    """Else `kts attach` would wait without an end for what nobody makes."""
+    monkeypatch.setattr(pending, "LACKING_S", 0.5)
+    monkeypatch.setattr(begin, "remove", lambda *_: True)  # who is killed removes nothing
+    with Cut(tmp_path / "cluster", made) as cluster:
+        with pytest.raises(Killed):
+            followed(cluster, tmp_path / "out", Watching())
+        found = attach.attach(cast(Api, cluster), "r-1", "kts", tmp_path / "attached")
+        try:
+            outcome = found.finish(found.follow(Watching(), Interrupts())).outcome
+        finally:
+            found.close()
+    assert (outcome.kind, outcome.exit_code) == ("failed", 4)
+    assert outcome.reason == f"{missing} is not there: it was never made, or is deleted"
+
+
+def test_a_run_without_its_secret_is_told_from_one_that_is_not_there(tmp_path: Path) -> None:
+    """Else `kts attach` would deny a run that `kts runs` lists, and nobody would remove it."""
+    with ClusterHere(tmp_path / "cluster") as cluster:
+        with pytest.raises(SetupError, match="no run r-1 in"):
+            attach.attach(cast(Api, cluster), "r-1", "kts", tmp_path / "out")
+        cluster.create({"kind": "ConfigMap", "metadata": {"name": "kts-r-1", "labels": {}}, "data": {}})
+        with pytest.raises(SetupError, match="its Secret kts-r-1 was never made") as error:
+            attach.attach(cast(Api, cluster), "r-1", "kts", tmp_path / "out")
+    assert error.value.remedy.startswith("kts clean r-1")
 
 
 def test_ctrl_c_before_the_conductor_runs_ends_the_run_at_once(

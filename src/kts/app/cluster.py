@@ -19,10 +19,12 @@ from kts.app.profiles import profiles_of
 from kts.conduct.ports import Watcher
 from kts.errors import Interrupted, KtsError
 from kts.k8s.cluster.api import Api
+from kts.k8s.follow import attach as attaching
+from kts.k8s.follow import begin
 from kts.k8s.follow import fleet as fleets
-from kts.k8s.follow import session as sessions
 from kts.k8s.follow.alone import record_in_pod
 from kts.k8s.follow.interrupts import Interrupts
+from kts.k8s.follow.removal import left_over, remove
 from kts.k8s.follow.runs import RunState
 from kts.k8s.follow.runs import runs as runs_in
 from kts.k8s.follow.session import Session
@@ -54,9 +56,9 @@ def run_on_cluster(
     loaded, plan = planned_in_pods(experiment, changes, variant)
     api = Api.connect(context)
     directory = default_directory(plan.name) if out is None else Path(out)
-    run = sessions.new_run_id(plan.name)
+    run = begin.new_run_id(plan.name)
     with _interruptible(run, settings.namespace, say) as interrupts:
-        session = sessions.start(
+        session = begin.start(
             api,
             plan,
             settings,
@@ -94,7 +96,7 @@ def profile_on_cluster(
     made = None if image is not None else functools.cache(lambda: ensured(api, variant, None, say))
 
     def record(request: Request) -> tuple[Recording, list[str]]:
-        run = sessions.new_run_id(request.tenant.name)
+        run = begin.new_run_id(request.tenant.name)
         with _interruptible(run, settings.namespace, say) as interrupts:
             return record_in_pod(api, request, settings, run=run, image=made, interrupts=interrupts, told=say)
 
@@ -115,7 +117,7 @@ def attach(
     api = Api.connect(context)
     directory = Path(out or Path("runs") / run)
     with _left_alone(run, "attach"):
-        session = sessions.attach(api, run, namespace, directory)
+        session = attaching.attach(api, run, namespace, directory)
     with _interruptible(run, namespace, say) as interrupts:
         outcome = concluded(api, session, interrupts, shown(progress), keep=keep, say=say)
     return finished(directory, outcome)
@@ -127,7 +129,7 @@ def collect(
     """Fetches what a run in a cluster has so far. It is left as it is, and goes on."""
     directory = Path(out or Path("runs") / run)
     with _left_alone(run, "collect"):
-        session = sessions.attach(Api.connect(context), run, namespace, directory)
+        session = attaching.attach(Api.connect(context), run, namespace, directory)
         try:
             info = session.collect()
         finally:
@@ -169,14 +171,14 @@ def concluded(
             outcome = session.follow(watcher, interrupts)
         info = session.finish(outcome, interrupts)
     except KtsError:
-        say(sessions.left_over(run, namespace))
+        say(left_over(run, namespace))
         raise
     finally:
         session.close()
     session.done()
     if keep:
         say(f"kept in the cluster: kts clean {run} removes it")
-    removed = not keep and sessions.remove(api, run, namespace, interrupts, say)
+    removed = not keep and remove(api, run, namespace, interrupts, say)
     if interrupts.came:
         whole = sum(block.valid for block in info.blocks)
         kept = f"whole blocks kept in {session.directory}: {whole}" if whole else "no whole block was measured"
@@ -196,7 +198,7 @@ def _interruptible(run: str, namespace: str, say: Say) -> Iterator[Interrupts]:
             yield interrupts
         except KeyboardInterrupt:
             if interrupts.insisted:
-                say(sessions.left_over(run, namespace))
+                say(left_over(run, namespace))
             raise
 
 

@@ -18,8 +18,9 @@ from kts.app.printing import Say, silent
 from kts.errors import KtsError
 from kts.k8s.cluster.api import Api
 from kts.k8s.follow import fleet as fleets
+from kts.k8s.follow.begin import new_run_id
 from kts.k8s.follow.fleet import FleetSession
-from kts.k8s.follow.session import new_run_id
+from kts.k8s.follow.removal import saying
 from kts.k8s.objects import classic_jobs, manifests, selector
 from kts.k8s.objects.fleet import FleetSpec, check, chosen
 from kts.k8s.objects.names import DEFAULT_NAMESPACE
@@ -122,9 +123,6 @@ def _concluded(api: Api, session: FleetSession, *, keep: bool, progress: Console
     if keep:
         say(f"kept in the cluster: kts clean {name} removes it")
     else:
-        try:
+        with saying(say):
             fleets.clean(api, name, namespace, told=say)
-        except KtsError as error:
-            say(f"not everything could be removed: {error.what}")
-            say(f"  try: {error.remedy}")
     return load_fleet(session.directory)

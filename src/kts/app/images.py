@@ -16,7 +16,7 @@ from kts.errors import SetupError, UsageError
 from kts.k8s.cluster import image as images
 from kts.k8s.cluster import prune
 from kts.k8s.cluster.api import Api
-from kts.k8s.follow.session import new_run_id
+from kts.k8s.follow.begin import new_run_id
 from kts.k8s.objects import classic_jobs, manifests
 from kts.k8s.objects.exporters import AUTO
 from kts.k8s.objects.settings import ClusterSettings, Extra

@@ -26,7 +26,7 @@ from kts import files
 from kts.app.cluster import concluded
 from kts.errors import Interrupted, KtsError, SetupError
 from kts.k8s.cluster.api import Api
-from kts.k8s.follow import session as sessions
+from kts.k8s.follow import begin
 from kts.k8s.follow.interrupts import Interrupts
 from kts.k8s.objects.fleet import SPEC, FleetSpec
 from kts.k8s.objects.manifests import DATA_MOUNT, PLAN_MOUNT, TOKEN_MOUNT
@@ -86,7 +86,7 @@ def _measured(spec: FleetSpec, plan: Plan, text: str, index: int, desk: Offer) -
         api = Api.connect()
         run = spec.run_id(index)
         with Interrupts() as interrupts:
-            session = sessions.start(
+            session = begin.start(
                 api, plan, settings, text, desk.directory, run=run, overwrite=True, interrupts=interrupts, told=_say
             )
             return concluded(api, session, interrupts, nullcontext(desk), keep=False, say=_say)

@@ -13,12 +13,14 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 from tests.helpers_cli import kts
 
 from kts.k8s.cluster.api import Api
 from kts.k8s.cluster.engine import ENGINES
 from kts.k8s.objects.names import APP, LABEL_APP
+from kts.store import layout
 
 NAMESPACE = "kts-e2e"
 IMAGE, OF_ROOT = "localhost/kts-e2e-own:1", "localhost/kts-e2e-own:root"
@@ -115,6 +117,9 @@ def test_a_program_in_an_image_of_its_own_is_measured(tmp_path: Path) -> None:
     pods = json.loads((tmp_path / "out" / "cluster.json").read_text(encoding="utf-8"))["pods"]
     own = next(pod for pod in pods if pod["tenant"] == "mine")
     assert next(one["image"] for one in own["containers"]) == IMAGE
+    told = pq.read_table(tmp_path / "out" / layout.TELEMETRY).to_pylist()
+    ran = [row["value"] for row in told if (row["subject"], row["metric"]) == ("mine", "running_threads")]
+    assert sum(ran) > 0, "the worker sees into the program's container"
 
 
 @pytest.mark.usefixtures("images")

@@ -21,7 +21,8 @@ from kts.errors import SetupError
 from kts.k8s.cluster.api import Api
 from kts.k8s.cluster.creation import clean
 from kts.k8s.cluster.forward import Tunnel
-from kts.k8s.follow import session
+from kts.k8s.follow import stored
+from kts.k8s.follow.attach import attach
 from kts.k8s.objects import manifests
 from kts.k8s.objects.names import APP, CONDUCTOR_ACCOUNT, LABEL_APP, STATUS_PORT
 from kts.k8s.objects.settings import ClusterSettings
@@ -187,12 +188,9 @@ def uses(api: Api, conductor: Api, folder: Path) -> dict[Rule, Callable[[], obje
     def forward() -> object:
         return Tunnel(api, NAMESPACE, manifests.conductor_name("never"), STATUS_PORT)
 
-    def attach() -> object:
-        return session.attach(api, "never", NAMESPACE, folder / "attached")
-
     found: dict[Rule, Callable[[], object]] = {
-        ("kts", "", "configmaps", "get"): attach,
-        ("kts", "", "secrets", "get"): attach,
+        ("kts", "", "configmaps", "get"): lambda: attach(api, "never", NAMESPACE, folder / "attached"),
+        ("kts", "", "secrets", "get"): lambda: stored.token_of(api, "run", "never", NAMESPACE),
         ("kts", "", "namespaces", "get"): lambda: api.get("Namespace", NAMESPACE),
         ("kts", "", "events", "list"): lambda: api.list("Event", NAMESPACE),
         ("kts", "", "pods/log", "get"): lambda: b"".join(api.logs(manifests.conductor_name("never"), NAMESPACE)),

@@ -15,7 +15,8 @@ from kts.k8s.cluster.creation import create, create_namespace, prepared
 from kts.k8s.follow import ends
 from kts.k8s.follow.interrupts import Interrupts
 from kts.k8s.follow.podwatch import PodWatch
-from kts.k8s.follow.session import PATIENCE_S, POLL_S, remove
+from kts.k8s.follow.removal import remove
+from kts.k8s.follow.session import PATIENCE_S, POLL_S
 from kts.k8s.objects import Object, alone, manifests, podstate
 from kts.k8s.objects.settings import ClusterSettings
 from kts.wire.recording import Recording, Request, recording_in

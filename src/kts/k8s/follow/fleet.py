@@ -5,7 +5,6 @@ Nothing here measures. The pods of the fleet's Job do, and go on if this process
 
 from __future__ import annotations
 
-import base64
 import contextlib
 import secrets
 import time
@@ -15,13 +14,13 @@ from pathlib import Path
 
 from msgspec.structs import replace
 
-from kts import __version__, files
+from kts import __version__
 from kts.conduct.ports import Progress, Watcher
 from kts.conduct.stop import BY_USER
-from kts.errors import DataError, KtsError, MeasurementError, SetupError, UsageError
+from kts.errors import KtsError, MeasurementError, SetupError, UsageError
 from kts.k8s.cluster import creation
 from kts.k8s.cluster.api import Api, Forbidden, Unavailable
-from kts.k8s.follow import ends
+from kts.k8s.follow import ends, stored
 from kts.k8s.follow.interrupts import Interrupts
 from kts.k8s.follow.members import Member
 from kts.k8s.objects import Object, fleet, manifests, podstate
@@ -76,16 +75,12 @@ def start(api: Api, spec: FleetSpec, plan: Plan, experiment_text: str, directory
 def attach(api: Api, name: str, namespace: str, directory: Path) -> FleetSession:
     """The session of a fleet that goes on in the cluster. SetupError if there is none, UsageError if ``directory``
     holds another one, or a run."""
-    owner, secret = (api.get(kind, manifests.object_name(name), namespace) for kind in ("ConfigMap", "Secret"))
-    if owner is None or secret is None or not is_fleet(owner):
-        raise SetupError(f"no fleet {name} in namespace {namespace}", "kts runs --on k8s lists what is there")
-    try:
-        remedy = "use the kts that started it"
-        spec = files.decode(str(owner["data"][fleet.SPEC]).encode(), FleetSpec, fleet.SPEC, "not a fleet", remedy)
-        token = base64.b64decode(secret["data"]["token"]).decode()
-    except (KeyError, TypeError, ValueError) as error:
-        remedy = "use the kts that started it, or kts clean it"
-        raise DataError(f"fleet {name} cannot be read ({error})", remedy) from error
+    owner = stored.owner_of(api, "fleet", name, namespace)
+    if not is_fleet(owner):
+        raise UsageError(f"{name} is one run, not a fleet", f"kts attach {name}")
+    token = stored.token_of(api, "fleet", name, namespace)
+    with stored.readable("fleet", name):
+        spec = stored.decoded(owner, fleet.SPEC, FleetSpec)
     if not fleetfile.is_fleet(directory):
         fleetfile.check_new(directory)
         fleetfile.write(directory, _begun(spec))

@@ -65,6 +65,10 @@ class PodWatch:
         """A Job that was made now: without a pod it will never do anything."""
         self._waits.expect(job)
 
+    def lacks(self, objects: Iterable[str]) -> None:
+        """What the run cannot do without and is not there, as "Kind name"."""
+        self._waits.lacks(objects)
+
     def _compare_gpus(self, pods: Iterable[Object]) -> None:
         """Sets the verdict where the kubelet gave two tenants two GPUs: the workers' word is not all."""
         for pod in pods:

@@ -1,38 +1,33 @@
-"""One run on a cluster, seen from the user's machine: start it, follow it, fetch it, leave nothing behind.
+"""One run on a cluster, seen from the user's machine: follow it, fetch it. `kts.k8s.follow.begin` and
+`kts.k8s.follow.attach` make sessions, `kts.k8s.follow.removal` leaves nothing behind.
 
-Nothing here measures. The conductor's pod does, and goes on if this process dies; `attach` finds it again.
+Nothing here measures. The conductor's pod does, and goes on if this process dies.
 """
 
 from __future__ import annotations
 
-import base64
 import contextlib
-import secrets
 import time
-from collections.abc import Callable, Iterable
-from datetime import UTC, datetime
+from collections.abc import Iterable
 from pathlib import Path
-from typing import TypeVar
 
 import msgspec
 
-from kts import files
 from kts.conduct.ports import Progress, Watcher
 from kts.conduct.stop import BY_USER
-from kts.errors import DataError, KtsError, MeasurementError, SetupError, UsageError
+from kts.errors import MeasurementError, SetupError
 from kts.k8s.cluster.api import Api, Conflict, Missing, Unavailable
-from kts.k8s.cluster.creation import GONE_S, clean, create, create_namespace, prepared, shared, with_egress
+from kts.k8s.cluster.creation import create
 from kts.k8s.follow import ends, evidence
 from kts.k8s.follow.conductor import Conductor
 from kts.k8s.follow.interrupts import Interrupts
 from kts.k8s.follow.podwatch import PodWatch
-from kts.k8s.objects import Object, classic_jobs, fleet, manifests, podend, podstate
+from kts.k8s.objects import Object, classic_jobs, manifests, podend, podstate
 from kts.k8s.objects.changes import changes
-from kts.k8s.objects.names import DEFAULT_NAMESPACE, ENVIRONMENT_RUN, LABEL_BLOCK, LABEL_ROLE, LABEL_RUN
+from kts.k8s.objects.names import DEFAULT_NAMESPACE, LABEL_BLOCK, LABEL_RUN
 from kts.k8s.objects.podend import PodEnd
 from kts.k8s.objects.settings import ClusterSettings
 from kts.k8s.pod.status import TOLD_TO_END, Status
-from kts.model.mode import SharingMode
 from kts.model.plan import Plan
 from kts.model.run import Outcome, RunInfo
 from kts.store import layout, runfile
@@ -40,7 +35,6 @@ from kts.store.mirror import Mirror
 from kts.store.reader import concluded_ns
 from kts.units import ns_to_s
 
-_T = TypeVar("_T")
 POLL_S = 1.0
 LOOK_S = 1.0
 """Between looks at the pods."""
@@ -52,149 +46,8 @@ STOPPING_S = 20.0
 """For a run that was told to stop."""
 HURRIED_POLL_S = 0.2
 """As POLL_S, once somebody waits for the end."""
-SAYING_S = 0.3
-"""Of the same, for saying what is left."""
 CLEANING_S = 2.0
 """Of what an interrupted run may still take: for fetching what is left, and for removing it from the cluster."""
-
-
-def new_run_id(name: str) -> str:
-    """A DNS label of at most 30 characters, unique enough for a cluster."""
-    plain = "".join(c if c.isalnum() and c.isascii() else "-" for c in name.lower()).strip("-")[:12].strip("-")
-    return f"{plain or 'run'}-{datetime.now(UTC):%m%d-%H%M%S}-{secrets.token_hex(2)}"
-
-
-def start(
-    api: Api,
-    plan: Plan,
-    settings: ClusterSettings,
-    experiment_text: str,
-    directory: Path,
-    *,
-    run: str,
-    overwrite: bool,
-    image: Callable[[], str] | None = None,
-    interrupts: Interrupts | None = None,
-    told: Callable[[str], None] = lambda _: None,
-) -> Session:
-    """Creates the run's objects, in the classic design the first block's Jobs among them; on failure, or interrupted,
-    none of them is left, or ``told`` is told which. Errors name what was refused and why.
-
-    ``image``: called for the image's name once nothing else is missing, which takes its time; else it is in
-    ``settings``. ``told`` is given a line of what is waited for.
-    """
-    interrupts = interrupts or Interrupts()
-    if manifests.is_classic(plan):
-        classic_jobs.check(settings)
-    settings, notes = prepared(api, plan, settings, told=told)
-    if image is not None:
-        settings = msgspec.structs.replace(settings, image=image())
-    settings = with_egress(api, plan, settings, run)
-    mode = shared(api, plan, settings)
-    mirror = Mirror.create(
-        directory,
-        plan=plan,
-        mode=mode,
-        experiment_text=experiment_text,
-        environment={ENVIRONMENT_RUN: run},
-        overwrite=overwrite,
-    )
-    for text in notes:
-        mirror.note(text)
-    token = secrets.token_urlsafe(32)
-    created = datetime.now(UTC).isoformat(timespec="seconds")
-    stages = classic_jobs.stages(
-        plan, run=run, token=token, settings=settings, experiment_text=experiment_text, created=created, mode=mode
-    )
-    objects = [obj for _, stage in stages[:2] for obj in stage]
-    began = time.monotonic()
-    try:
-        if settings.create_namespace:
-            create_namespace(api, objects[0], interrupts.pause)
-        interrupts.check()
-        owner = next(o for o in objects if o["kind"] == "ConfigMap")
-        uid = api.create(owner)["metadata"]["uid"]
-        for obj in manifests.owned(objects, uid):
-            interrupts.check()
-            create(api, obj, interrupts.pause)
-    except BaseException as error:
-        reason = str(error) or type(error).__name__
-        failed = Outcome(kind="failed", reason=reason, exit_code=SetupError.exit_code)
-        mirror.finish(BY_USER if isinstance(error, KeyboardInterrupt) else failed)
-        mirror.close()
-        remove(api, run, settings.namespace, interrupts, told)
-        raise
-    session = Session(api, run, plan=plan, settings=settings, uid=uid, token=token, mirror=mirror, began=began)
-    session.expect(podstate.name(obj) for obj in objects if obj["kind"] == "Job")
-    return session
-
-
-def remove(
-    api: Api, run: str, namespace: str, interrupts: Interrupts, told: Callable[[str], None] | None = None
-) -> bool:
-    """Removes the run from the cluster; False if something may be left, and ``told`` is told so.
-
-    Interrupted, it does not wait for what ends by itself; KeyboardInterrupt if somebody insists.
-    """
-    told = told or (lambda _: None)
-    while True:
-        hurried = interrupts.came
-        within_s = min(GONE_S, interrupts.left_s() - SAYING_S)
-        pause = time.sleep if hurried else interrupts.pause
-        try:
-            clean(api, run, namespace, told=told, pause=pause, within_s=within_s, hurried=hurried)
-            return True
-        except KeyboardInterrupt:
-            if interrupts.insisted:
-                raise
-        except KtsError as error:
-            told(f"not everything could be removed: {error.what}")
-            told(f"  try: {error.remedy}")
-            return False
-
-
-def left_over(run: str, namespace: str) -> str:
-    """What may be in the cluster, and what to do about it; a line."""
-    where = "" if namespace == DEFAULT_NAMESPACE else f" --namespace {namespace}"
-    return f"run {run} may still be in the cluster: kts attach {run}{where} goes on, kts clean {run}{where} removes it"
-
-
-def attach(api: Api, run: str, namespace: str, directory: Path) -> Session:
-    """The session of a run that goes on in the cluster. SetupError if there is no such run, UsageError if ``directory``
-    holds another one."""
-    owner = api.get("ConfigMap", manifests.object_name(run), namespace)
-    secret = api.get("Secret", manifests.object_name(run), namespace)
-    if owner is None or secret is None:
-        raise SetupError(f"no run {run} in namespace {namespace}", "kts runs --on k8s lists the runs that are there")
-    if podstate.labelled(owner, LABEL_ROLE) == fleet.ROLE:
-        raise UsageError(f"{run} is a fleet, not one run", f"kts attach {run}; of a node: kts collect {run}-0")
-    try:
-        plan = _stored(owner, "plan.json", Plan)
-        settings = _stored(owner, "settings.json", ClusterSettings)
-        token = base64.b64decode(secret["data"]["token"]).decode()
-        text, uid = owner["data"].get("experiment.yaml", ""), owner["metadata"]["uid"]
-        created_s = podstate.created_s(owner)
-    except (KeyError, TypeError, AttributeError, ValueError) as error:
-        raise DataError(
-            f"run {run} cannot be read ({error})", "use the kts that started it, or kts clean it"
-        ) from error
-    if not (directory / layout.RUN).exists():
-        environment = {ENVIRONMENT_RUN: run}
-        mirror = Mirror.create(directory, plan=plan, mode=SharingMode(), experiment_text=text, environment=environment)
-    elif runfile.read(directory).environment.get(ENVIRONMENT_RUN) != run:
-        raise UsageError(f"{directory}: holds another run", "choose another directory with --out")
-    else:
-        mirror = Mirror.resume(directory)
-    session = Session(api, run, plan=plan, settings=settings, uid=uid, token=token, mirror=mirror, created_s=created_s)
-    jobs = api.list("Job", namespace, {LABEL_RUN: run})
-    session.expect(podstate.name(job) for job in jobs if podstate.untried(job))
-    return session
-
-
-def _stored(owner: Object, name: str, kind: type[_T]) -> _T:
-    """What a run's ConfigMap holds under ``name``. DataError."""
-    text = str(owner["data"][name])
-    return files.decode(text.encode(errors="replace"), kind, name, f"not a {name}", "use the kts that started it")
 
 
 class Session:
@@ -233,6 +86,10 @@ class Session:
         """Names of Jobs that were made just now."""
         for name in jobs:
             self._watch.expect(name)
+
+    def lacks(self, objects: Iterable[str]) -> None:
+        """What the run cannot do without and is not there, as "Kind name"."""
+        self._watch.lacks(objects)
 
     # following
 
@@ -475,6 +332,9 @@ class Session:
         while (status := self._status()) is None:
             if error := self._conductor.unreachable:
                 raise error
+            if self._conductor_name not in self._watch.pods:
+                what = f"run {self.run} has no pod {self._conductor_name}: it was never made, or is deleted"
+                raise SetupError(what, f"kts clean {self.run} removes the rest")
             if not self._conductor.trouble:
                 what = f"the conductor of run {self.run} does not answer: {self._watch.waiting_for()}"
                 raise SetupError(what, "wait, or kts clean it")

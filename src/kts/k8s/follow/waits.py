@@ -27,6 +27,7 @@ class Waits:
         self._seen_s = 0.0
         self._last: float | None = None
         self._jobs: set[str] = set()
+        self._lacking: list[str] = []
         self._now: dict[str, Wait] = {}
         self._since: dict[str, tuple[str, float]] = {}
         self._first: dict[str, float] = {}
@@ -37,14 +38,22 @@ class Waits:
         """A Job that is there: without a pod it will never do anything."""
         self._jobs.add(job)
 
+    def lacks(self, objects: Iterable[str]) -> None:
+        """What the run cannot do without and is not there, as "Kind name"."""
+        self._lacking += objects
+
     def look(self, pods: Mapping[str, Object], gone: Iterable[str], now: float) -> None:
         """``pods``: all that were ever seen; ``gone``: those that are no more; ``now``: monotonic seconds."""
         self._seen_s += min(now - self._last, GAP_S) if self._last is not None else 0.0
         self._last = now
-        self._jobs -= {podstate.labelled(pod, LABEL_JOB) for pod in pods.values()}
+        tried = {podstate.labelled(pod, LABEL_JOB) for pod in pods.values()}
+        self._jobs -= tried
+        there = {f"Pod {name}" for name in pods} | {f"Job {job}" for job in tried}
+        self._lacking = [name for name in self._lacking if name not in there]
         here = [pod for name, pod in pods.items() if name not in set(gone)]
         self._read_events()
         found = {f"Job {job}": pending.of_job(job, self._events, self._settings) for job in self._jobs}
+        found |= {name: pending.of_lacking(name) for name in self._lacking}
         for pod in here:
             if self._follows(pod, here):
                 continue

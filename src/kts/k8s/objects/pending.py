@@ -24,6 +24,8 @@ PLACE_S = 20.0
 """A pod of which the scheduler tells nothing."""
 NO_POD_S = 45.0
 """A Job without a pod, of which its controller tells nothing: after an outage of the API server that takes a while."""
+LACKING_S = 10.0
+"""An object of the run that is not there: another kts may be about to make it."""
 CREATE_S = 60.0
 """A container that is not created, of which the node tells nothing."""
 
@@ -78,6 +80,12 @@ def of_job(job: str, events: Sequence[Object], settings: ClusterSettings) -> Wai
     why = refusal(told, settings.namespace)
     limit_s = NO_POD_S if why and why.passes else STUCK_S
     return Wait("no pod, told", f"Job {job} has no pod: {told}", why.remedy if why else _EVENTS, limit_s, told)
+
+
+def of_lacking(name: str) -> Wait:
+    """Of what a run cannot do without and is not there."""
+    what = f"{name} is not there: it was never made, or is deleted"
+    return Wait("lacking", what, "begin the run anew; what was fetched before is kept", LACKING_S, "it is not there")
 
 
 def _placeless(pod: Object, events: Sequence[Object], settings: ClusterSettings) -> Wait:

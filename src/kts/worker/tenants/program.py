@@ -19,8 +19,8 @@ from kts.units import s_to_ns
 from kts.wire.messages import Ready, Start
 from kts.worker.detect import choose_kind
 from kts.worker.failures import CommandError
-from kts.worker.launcher.gpus import gpu_of
 from kts.worker.host import Container
+from kts.worker.launcher.gpus import gpu_of
 from kts.worker.launcher.remote import Launcher, at_hand
 from kts.worker.loop import LeftOut, Outlet
 from kts.worker.prepare import SPARE_CORES, leave_cores
