@@ -191,17 +191,14 @@ def _p99(found: Score, mix: Sequence[str], tenant: str) -> str:
 def pictures() -> dict[Path, bytes]:
     """Predicted against measured, hardest way, a picture per machine and theme."""
     from kts.report.charts_forecast import draw_score
-    from kts.report.figures import rendered
 
     drawn: dict[Path, bytes] = {}
     for machine, found in zip(EVALUATION, by_way(OTHER), strict=True):
         name = machine.name
         shown = replace(found, tenants=tuple(_short(t) for t in found.tenants), run=f"evaluation, machine {name}")
-        figure = draw_score(shown, machine.run.info.workers[0].device.label, __version__)
+        (figure,) = draw_score(shown, machine.run.info.workers[0].device.label, __version__)
         drawn |= {
-            IMAGES / f"validation-h200-{name}-{file}": data
-            for file, data in rendered(figure).items()
-            if file.endswith(".png")
+            IMAGES / f"validation-h200-{name}-{file}": data for file, data in figure.files if file.endswith(".png")
         }
     return drawn
 

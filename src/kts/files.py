@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 import os
+import re
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,6 +23,10 @@ LARGEST = 1e18
 TEMPORARY = ".tmp"
 """Suffix of a file that is being written and will be renamed."""
 
+_UNSEEN = re.compile(
+    "[\x7f-\x9f\xad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\ufffe\uffff\U000e0000-\U000e007f]"
+)
+"""Of what JSON may hold as it is: what controls a terminal or the direction of text, or has no width."""
 _T = TypeVar("_T")
 _serial = itertools.count()
 
@@ -45,8 +50,14 @@ def read(path: Path, remedy: str) -> bytes:
 
 
 def encode(value: object) -> bytes:
-    """JSON for a file: indented, ending in a newline."""
-    return msgspec.json.format(msgspec.json.encode(value), indent=2) + b"\n"
+    """JSON for a file: indented, ending in a newline. What cannot be seen is escaped: no terminal obeys it."""
+    text = msgspec.json.format(msgspec.json.encode(value), indent=2).decode()
+    return (_UNSEEN.sub(_escaped, text) + "\n").encode()
+
+
+def _escaped(found: re.Match[str]) -> str:
+    units = found[0].encode("utf-16-be")
+    return "".join(f"\\u{units[k : k + 2].hex()}" for k in range(0, len(units), 2))
 
 
 def decode(

@@ -1,8 +1,9 @@
-"""Text that others wrote: without its mark, and as messages show it: what cannot be seen is escaped, and named."""
+"""Text that others wrote, as it is shown: what cannot be seen is escaped, and in messages named; without its mark."""
 
 from __future__ import annotations
 
 import codecs
+import io
 import os
 import unicodedata
 
@@ -58,6 +59,19 @@ def visible(text: str) -> str:
     return "".join(_visible(char) for char in text)
 
 
+def clean(text: str) -> str:
+    """Text of others as any medium may show it: lines stay, and tabs as blanks; what else cannot be seen is escaped, as
+    `visible` does: a terminal would obey it, and a page read otherwise than it stands."""
+    if text.isprintable():
+        return text
+    return "\n".join(visible(line.expandtabs()) for line in text.replace("\r\n", "\n").split("\n"))
+
+
+def one_line(text: str) -> str:
+    """`clean`, with a blank for each line break, so that no text can pretend to be a line of ours."""
+    return text if text.isprintable() else clean(text).replace("\n", " ")
+
+
 def without_mark(raw: bytes) -> bytes:
     """UTF-8 without the byte order mark that editors and shells of other systems put in front, also where they wrote
     UTF-16. UnicodeError."""
@@ -83,6 +97,14 @@ def as_it_can_be(error: UnicodeError) -> tuple[str | bytes, int]:
 REPLACE = "kts.replace"
 """The name of `as_it_can_be` as an ``errors`` argument."""
 codecs.register_error(REPLACE, as_it_can_be)
+
+
+def take_any_text(*streams: object, encoding: str | None = None) -> None:
+    """Lets outputs take whatever text there is, in any locale: what they cannot show is replaced. ``encoding``: theirs
+    from now on; None: what the locale says."""
+    for stream in streams:
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(encoding=encoding, errors=REPLACE)
 
 
 def _name(char: str) -> str:

@@ -15,7 +15,6 @@ from tests.helpers_physics import fingerprint, profile
 from kts.cli.main import main
 from kts.files import encode
 from kts.report.charts_forecast import draw_score
-from kts.report.figures import rendered
 from kts.report.forecasts import figure_name
 from kts.store import fingerprints
 
@@ -175,7 +174,7 @@ def test_the_picture_says_in_words_what_it_shows(run: Path, tmp_path: Path) -> N
 
     file = tmp_path / "p.json"
     assert main(["predict", "--from-run", str(run), *ASSUMED, "--out", str(file)]) == 0
-    drawn = draw_score(score(decode_prediction(file.read_bytes(), "p"), open_run(run)), "CPU core 0, not a GPU", "0")
+    (drawn,) = draw_score(score(decode_prediction(file.read_bytes(), "p"), open_run(run)), "CPU core 0, not a GPU", "0")
     assert "fft in fft+gemm: p50 predicted" in drawn.alt
     assert "not a GPU" in drawn.svg
     assert 'role="img"' in drawn.svg
@@ -206,11 +205,11 @@ def test_very_many_tenants_are_dots_and_not_rows(run: Path, tmp_path: Path) -> N
     assert main(["predict", "--from-run", str(run), *ASSUMED, "--out", str(file)]) == 0
     found = score(decode_prediction(file.read_bytes(), "p"), open_run(run))
     many = msgspec.structs.replace(found, tenants=found.tenants * 25)
-    drawn = draw_score(many, "CPU core 0, not a GPU", "0")
+    (drawn,) = draw_score(many, "CPU core 0, not a GPU", "0")
     assert "outside" in drawn.svg
     assert "fft in fft+gemm" not in "".join(re.findall(r"<text[^>]*>([^<]*)", drawn.svg))
     assert "fft in fft+gemm: p50 predicted" in drawn.alt
-    assert len(rendered(drawn)["prediction.png"]) < 1_000_000
+    assert len(dict(drawn.files)["prediction.png"]) < 1_000_000
 
 
 def test_profiles_and_a_run_together(

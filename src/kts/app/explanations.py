@@ -86,7 +86,7 @@ def explain(
     else:
         whole = _foreseen(whole, measured, condition, base, say)
     if out is not None:
-        for path in write_explanation(whole, Path(out), figures=figures):
+        for path in write_explanation(whole, Path(out), figures=figures, say=say):
             say(f"wrote {path}")
     return whole
 

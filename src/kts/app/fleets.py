@@ -60,12 +60,15 @@ class FleetRun:
         error.exit_code = outcome.exit_code
         return error
 
-    def report(self, out: str | Path | None = None, *, figures: bool = True) -> list[Path]:
+    def report(
+        self, out: str | Path | None = None, *, figures: bool = True, say: printing.Say = printing.silent
+    ) -> list[Path]:
         """Writes fleet-summary.json, summary.csv, results.md, report.html and, with ``figures``, plots; their paths.
 
-        ``out``: the directory; by default the fleet's own. SetupError where it cannot be written.
+        ``out``: the directory; by default the fleet's own. ``say`` is told of a picture that could not be drawn.
+        SetupError where it cannot be written.
         """
-        return write_fleet(self.summary, Path(out or self.directory), __version__, figures=figures)
+        return write_fleet(self.summary, Path(out or self.directory), __version__, figures=figures, say=say)
 
     def __repr__(self) -> str:
         return f"<kts.FleetRun {self.fleet.id}: {self.fleet.experiment} on {len(self.fleet.nodes)} nodes>"

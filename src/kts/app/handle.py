@@ -101,12 +101,14 @@ class Run:
         """
         return clock_ms(self.records(tenant, condition), clock)
 
-    def report(self, out: str | Path | None = None, *, figures: bool = True) -> list[Path]:
+    def report(
+        self, out: str | Path | None = None, *, figures: bool = True, say: printing.Say = printing.silent
+    ) -> list[Path]:
         """Writes summary.json, summary.csv, results.md, report.html and, with ``figures``, plots; returns their paths.
         Of a pair gate.json, and no plots.
 
-        ``out``: the directory; by default the run's own. DataError where no block may be analysed, SetupError where
-        the directory cannot be written.
+        ``out``: the directory; by default the run's own. ``say`` is told of pictures that could not be drawn. DataError
+        where no block may be analysed, SetupError where the directory cannot be written.
         """
         self.check_figures()
         if out is None and not self.directory.is_dir():
@@ -115,7 +117,7 @@ class Run:
             _check_writable(self.directory)
         if self.gate is not None:
             return write_gate(self.gate, self.summary, self.data, Path(out or self.directory))
-        return write(self.data, self.analysis, Path(out or self.directory), figures=figures)
+        return write(self.data, self.analysis, Path(out or self.directory), figures=figures, say=say)
 
     def check_figures(self) -> None:
         """DataError where no block may be analysed."""
@@ -154,9 +156,16 @@ def load(directory: str | Path | Run, *, trim: int = 0) -> Run:
     return Run(Path(directory), open_run(Path(directory), trim))
 
 
-def report(run: str | Path | Run, out: str | Path | None = None, *, figures: bool = True, trim: int = 0) -> list[Path]:
+def report(
+    run: str | Path | Run,
+    out: str | Path | None = None,
+    *,
+    figures: bool = True,
+    trim: int = 0,
+    say: printing.Say = printing.silent,
+) -> list[Path]:
     """Writes the report of a run or of a directory of logs, as `Run.report` does; returns the paths."""
-    return load(run, trim=trim).report(out, figures=figures)
+    return load(run, trim=trim).report(out, figures=figures, say=say)
 
 
 def finished(directory: Path, outcome: Outcome) -> Run:

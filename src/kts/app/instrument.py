@@ -238,7 +238,9 @@ def _timers(device: DeviceChoice) -> Timers:
     command = [sys.executable, "-m", "kts.worker.instrument", "--timer", msgspec.json.encode(task).decode()]
     env = {**os.environ, "KTS_CORES": LAST_CORE}
     try:
-        done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=TIMER_S, check=False)
+        done = subprocess.run(
+            command, env=env, capture_output=True, encoding="utf-8", errors="replace", timeout=TIMER_S, check=False
+        )
     except subprocess.TimeoutExpired as error:
         raise MeasurementError(f"the clocks were not read in {TIMER_S:g} s", "kts doctor") from error
     try:

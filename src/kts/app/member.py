@@ -35,6 +35,7 @@ from kts.k8s.pod.door import serve
 from kts.k8s.pod.offer import Offer
 from kts.model.plan import Plan
 from kts.model.run import Outcome
+from kts.shown import one_line, take_any_text
 from kts.store import layout, runfile
 
 _T = TypeVar("_T")
@@ -118,10 +119,11 @@ def _decoded(path: Path, kind: type[_T]) -> _T:
 
 
 def _say(line: str) -> None:
-    print(f"kts.member: {line}", file=sys.stderr, flush=True)
+    print(f"kts.member: {one_line(line)}", file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":
+    take_any_text(sys.stdout, sys.stderr, encoding="utf-8")
     told = Ending()
     try:
         sys.exit(main(os.environ, told))

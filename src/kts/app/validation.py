@@ -45,6 +45,6 @@ def validate(
     result = replace(score(given, measured.data), seal=seal)
     if out is not None:
         label = ", ".join(sorted({worker.device.label for worker in measured.info.workers})) or "unknown device"
-        for path in write_score(result, Path(out), label, __version__, figures=figures):
+        for path in write_score(result, Path(out), label, __version__, figures=figures, say=say):
             say(f"wrote {path}")
     return result

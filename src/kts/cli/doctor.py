@@ -11,7 +11,7 @@ import typer
 from kts import app
 from kts.cli.cluster_options import PANEL, Context, RunPlace
 from kts.cli.options import Dcgm, Json
-from kts.cli.output import print_plain_json
+from kts.cli.output import print_plain_json, tell
 from kts.errors import SetupError, UsageError
 from kts.k8s.objects.names import DEFAULT_NAMESPACE
 
@@ -75,10 +75,10 @@ def _print(found: dict[str, object]) -> None:
 def _show(rows: Sequence[Need], conclusion: str) -> None:
     width = max(12, *(len(row.name) for row in rows))
     for row in rows:
-        sys.stdout.write(f"{row.status:<8} {row.name:<{width}} {row.found}\n")
+        tell(f"{row.status:<8} {row.name:<{width}} {row.found}")
         if row.remedy:
-            sys.stdout.write(f"{'':<{width + 9}} try: {row.remedy}\n")
-    sys.stdout.write(f"\n{conclusion}\n")
+            tell(f"{'':<{width + 9}} try: {row.remedy}")
+    tell(f"\n{conclusion}")
 
 
 def _conclusion(usable: bool, devices: Sequence[Need]) -> str:

@@ -15,6 +15,7 @@ from kts.k8s.cluster.api import Api
 from kts.k8s.cluster.sharing import Plugin
 from kts.k8s.objects import rules
 from kts.k8s.objects.pluginconfig import LEAST, difference, with_replicas
+from kts.shown import clean
 
 
 def time_slicing(  # noqa: PLR0917 - typer turns parameters into options
@@ -57,7 +58,7 @@ def _change(api: Api, plugin: Plugin, replicas: int, *, apply: bool) -> None:
     text = with_replicas(plugin.text, replicas, plugin.resource)
     sharing.check_used(plugin)
     say(plugin.words())
-    sys.stdout.write(difference(plugin.text, text, plugin.key))
+    sys.stdout.write(clean(difference(plugin.text, text, plugin.key)))
     if text == plugin.text:
         lacking = sharing.missing(api, plugin, text)
         if not lacking:
@@ -79,7 +80,7 @@ def _restore(api: Api, plugin: Plugin) -> None:
     if plugin.previous_key != plugin.key:
         plugin = sharing.find(api, plugin.previous_key, plugin.resource)
     say(plugin.words())
-    sys.stdout.write(difference(plugin.text, text, plugin.key))
+    sys.stdout.write(clean(difference(plugin.text, text, plugin.key)))
     sharing.wait(api, plugin, text, sharing.restore(api, plugin), say)
     say(f"the old config is back; {_offered(api, plugin, text)}")
 

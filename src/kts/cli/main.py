@@ -5,7 +5,6 @@ Nothing heavy is imported here: help and version are plain text, a command is lo
 
 from __future__ import annotations
 
-import io
 import json
 import os
 import signal
@@ -19,7 +18,7 @@ from types import FrameType
 from kts import __version__
 from kts.cli.commands import help_text
 from kts.errors import Interrupted, KtsError, SetupError, UsageError
-from kts.shown import PASTED, REPLACE, named, visible
+from kts.shown import PASTED, named, take_any_text, visible
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -76,9 +75,7 @@ def _fill_closed_streams() -> None:
         if getattr(sys, name) is None:
             nowhere = Path(os.devnull).open("r" if name == "stdin" else "w", encoding="utf-8")  # noqa: SIM115 - to the end
             setattr(sys, name, nowhere)
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors=REPLACE)
+    take_any_text(sys.stdout, sys.stderr)
 
 
 def _invoke(arguments: list[str]) -> int:

@@ -7,6 +7,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 import kts
+from kts.shown import clean, one_line
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -36,9 +37,9 @@ def fields(struct: object) -> dict[str, Any]:
 
 def print_json(value: Any) -> None:
     """One JSON document on stdout. msgspec structs and plain data; NaN becomes null."""
-    import msgspec
+    from kts import files
 
-    sys.stdout.write(msgspec.json.format(msgspec.json.encode(value), indent=2).decode() + "\n")
+    sys.stdout.write(files.encode(value).decode())
 
 
 def print_plain_json(value: Any) -> None:
@@ -47,5 +48,10 @@ def print_plain_json(value: Any) -> None:
 
 
 def say(text: str) -> None:
-    """One line for people on stderr."""
-    sys.stderr.write(text + "\n")
+    """One line for people on stderr, cleaned as `kts.shown.one_line` does."""
+    sys.stderr.write(one_line(text) + "\n")
+
+
+def tell(text: str) -> None:
+    """Lines for people on stdout, cleaned as `kts.shown.clean` does. Not for what is to be fed to a program."""
+    sys.stdout.write(clean(text) + "\n")

@@ -12,7 +12,7 @@ import typer
 import kts
 from kts import app
 from kts.cli.options import Json
-from kts.cli.output import console, fields, print_json, say
+from kts.cli.output import console, fields, print_json, say, tell
 from kts.errors import UsageError
 
 
@@ -101,6 +101,6 @@ def _list(as_json: bool) -> None:
         print_json({str(one.file): one.fingerprint or {"error": one.problem} for one in there})
         return
     for one in there:
-        sys.stdout.write(f"{one.file.name}: {one.sentence}\n")
+        tell(f"{one.file.name}: {one.sentence}")
     if not there:
-        sys.stdout.write(f"none in {app.folder()}; kts probe makes one\n")
+        tell(f"none in {app.folder()}; kts probe makes one")

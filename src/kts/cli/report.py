@@ -68,21 +68,23 @@ def show_fleet(fleet: app.FleetRun, *, figures: bool, as_json: bool) -> None:
 
 
 def show(run: kts.Run | app.FleetRun, out: Path | None, *, figures: bool, as_json: bool, failed: bool = False) -> None:
-    """Writes the report into ``out`` and prints the summary.
+    """Prints the summary, and writes the report into ``out``: who ends it while it draws has the figures.
 
     Where ``out`` cannot be written it only prints, and SetupError follows; not so without one, as the run's own
     directory need not be writable. ``failed``: an error follows and is the JSON document on stdout.
     """
     written: Sequence[Path] = ()
     problem: SetupError | None = None
+    people = console(stderr=as_json)
+    kts.show(run, people)
+    people.file.flush()
     try:
-        written = run.report(out, figures=figures)
+        written = run.report(out, figures=figures, say=say)
     except SetupError as error:
         problem = error
     fatal = problem if out is not None else None
     if as_json and not failed and not fatal:
         print_json(getattr(run, "gate", None) or run.summary)
-    kts.show(run, console(stderr=as_json))
     for line in _where(written):
         say(line)
     if fatal:

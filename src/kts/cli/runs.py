@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -11,7 +10,7 @@ import typer
 from kts import app
 from kts.cli.cluster_options import Context, Namespace
 from kts.cli.options import Json, NoFigures
-from kts.cli.output import console, fields, print_plain_json, say
+from kts.cli.output import console, fields, print_plain_json, say, tell
 from kts.cli.report import show_fleet, show_measured
 from kts.errors import SetupError, UsageError
 from kts.k8s.objects.names import DEFAULT_NAMESPACE
@@ -34,9 +33,9 @@ def runs(
         print_plain_json([fields(state) for state in there])
         return
     if not there:
-        sys.stdout.write(f"no runs in {f'namespace {namespace}' if namespace else 'any namespace'}\n")
+        tell(f"no runs in {f'namespace {namespace}' if namespace else 'any namespace'}")
     for state in there:
-        sys.stdout.write(f"{state.run:<30} {state.experiment:<16} {state.state:<22} {state.age_s / 60:.0f} min old\n")
+        tell(f"{state.run:<30} {state.experiment:<16} {state.state:<22} {state.age_s / 60:.0f} min old")
 
 
 def attach(  # noqa: PLR0917 - typer turns parameters into options
@@ -82,4 +81,4 @@ def clean(run: RunId, namespace: Namespace = DEFAULT_NAMESPACE, context: Context
     removed = app.clean(run, namespace=namespace, context=context, say=say)
     if not removed:
         raise SetupError(f"no run {run} in namespace {namespace}", "kts runs --on k8s lists the runs that are there")
-    sys.stdout.write(f"{run}: {removed} objects removed, nothing is left\n")
+    tell(f"{run}: {removed} objects removed, nothing is left")

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import altair as alt
 
 from kts.model.fleet_summary import Band, FleetSummary, Measured
 from kts.model.summary import Estimate
 from kts.report import cells, charts
 from kts.report.document import Figure
-from kts.report.figures import picture
+from kts.report.figures import Gallery
 from kts.report.fleet import TITLES, sentence
 from kts.report.theme import LIGHT
 
@@ -16,19 +18,26 @@ FIGURES = (("solo-p99", "solo p99, ms", 250), ("df99", "DF99: shared p99 / solo 
 ROW = 22
 
 
-def draw(fleet: FleetSummary, kts_version: str) -> Figure | None:
-    """Dots with intervals, the band of the others behind them. None where no node has figures."""
+def draw(fleet: FleetSummary, kts_version: str) -> list[Figure]:
+    """One of dots with intervals, the band of the others behind them. None where no node has figures."""
+    return Gallery.of(lambda gallery: _draw(fleet, kts_version, gallery))
+
+
+def _draw(fleet: FleetSummary, kts_version: str, gallery: Gallery) -> None:
     tenants = tuple(dict.fromkeys(row.tenant for one in fleet.nodes for row in one.tenants))
     if not tenants:
-        return None
-    data: dict[str, charts.Rows] = {}
-    rows = [alt.hconcat(*_panels(fleet, k, tenant, data), spacing=24) for k, tenant in enumerate(tenants)]
-    chart = alt.vconcat(*rows, spacing=26)
+        return
     note = f"Dot: estimate; bar: {100 * fleet.confidence:g} % interval; line: median of the nodes with that GPU; "
     note += "shaded: their band; orange: outlier."
     footer = f"{fleet.experiment}, fleet {fleet.id} | kts {kts_version}"
     words = f"{sentence(fleet)} {_words(fleet)} {footer}"
-    return picture("fleet", _title(fleet), words, (chart, data), [note, footer])
+    gallery.add("fleet", _title(fleet), words, lambda: _drawing(fleet, tenants), [note, footer])
+
+
+def _drawing(fleet: FleetSummary, tenants: Sequence[str]) -> charts.Drawing:
+    data: dict[str, charts.Rows] = {}
+    rows = [alt.hconcat(*_panels(fleet, k, tenant, data), spacing=24) for k, tenant in enumerate(tenants)]
+    return alt.vconcat(*rows, spacing=26), data
 
 
 def _title(fleet: FleetSummary) -> str:

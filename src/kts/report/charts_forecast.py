@@ -10,7 +10,7 @@ from kts.physics.validate import MODEL, Score, TenantScore
 from kts.report import cells
 from kts.report.charts import WIDTH, AnyChart, Drawing, Rows, bare, dashed, of
 from kts.report.document import Figure
-from kts.report.figures import picture
+from kts.report.figures import Gallery
 from kts.report.theme import LIGHT
 
 SHOWN = ("p50", "p95", "p99")
@@ -21,8 +21,13 @@ SIGNED = "datum.value > 0 ? '+' + datum.label : datum.label"
 PANEL_PX = (WIDTH - 150) // len(SHOWN)
 
 
-def draw_score(score: Score, device: str, kts_version: str) -> Figure:
-    """A panel each for p50, p95 and p99 of the response: one row per tenant and mix, or of very many one dot each."""
+def draw_score(score: Score, device: str, kts_version: str) -> list[Figure]:
+    """One picture, with a panel each for p50, p95 and p99 of the response: one row per tenant and mix, or of very many
+    one dot each."""
+    return Gallery.of(lambda gallery: _draw(score, device, kts_version, gallery))
+
+
+def _draw(score: Score, device: str, kts_version: str, gallery: Gallery) -> None:
     crowd = len(_responses(score)) >= CROWD_FROM
     panels = CROWD if crowd else {figure: ("response", figure) for figure in SHOWN}
     drawing = _crowd if crowd else _drawing
@@ -32,7 +37,7 @@ def draw_score(score: Score, device: str, kts_version: str) -> Figure:
     title = _title(score, panels)
     clocks = "response time and its DF" if crowd else "response time"
     footer = f"{device} | run {score.run} | {clocks} | kts {kts_version}"
-    return picture("prediction", title, f"{title}. {_words(score)} {footer}", drawing(score), [note, footer])
+    gallery.add("prediction", title, f"{title}. {_words(score)} {footer}", lambda: drawing(score), [note, footer])
 
 
 def _title(score: Score, panels: Mapping[str, tuple[str, str]]) -> str:

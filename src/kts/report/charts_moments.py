@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 import altair as alt
 
 from kts.report import cause_words, cells, charts_causes
 from kts.report.charts import WIDTH, AnyChart, Drawing, Rows, bare, of
+from kts.report.document import Figure
 from kts.report.explaining import stretch, tell, words, worst_name
-from kts.report.figures import picture
+from kts.report.figures import Gallery
 from kts.report.theme import LIGHT
 
 if TYPE_CHECKING:
     from kts.physics.explained import Explained, Explanation
-    from kts.report.document import Figure
     from kts.stats.moments import Moment
 
 LANE = 20
@@ -29,14 +30,17 @@ LANES = 6
 
 def draw(explanation: Explanation) -> list[Figure]:
     """The waterfalls, if there are causes, and a picture per tenant that has slow iterations."""
+    return Gallery.of(partial(_draw, explanation))
+
+
+def _draw(explanation: Explanation, gallery: Gallery) -> None:
     footer = f"{explanation.device} | {explanation.mode} | {explanation.experiment}, run {explanation.run}"
-    figures = []
     told = tell(explanation)
     if any(one.causes.of for one in told):
         title, alt_text = cause_words.title(told), cause_words.words(told)
         note = "From alone to with company: bars to the right were added, bars to the left saved; grey is unexplained."
-        drawing = charts_causes.waterfalls(told)
-        figures.append(picture("causes", title, f"{title}. {alt_text} {footer}", drawing, [note, footer]))
+        drawing = partial(charts_causes.waterfalls, told)
+        gallery.add("causes", title, f"{title}. {alt_text} {footer}", drawing, [note, footer])
     for number, one in enumerate(explanation.tenants):
         if one.worst:
             usual = cells.number(one.together.p50.estimate)
@@ -44,11 +48,8 @@ def draw(explanation: Explanation) -> list[Figure]:
                 f"The slowest iterations of {one.tenant}: {cells.number(one.worst[0].response_ms)} ms, usual {usual} ms"
             )
             note = "Milliseconds since it was due. What a neighbour has in flight may have had the device, or waited."
-            drawing = timelines(one, on_cpu=explanation.on_cpu)
-            figures.append(
-                picture(worst_name(number), title, f"{title}. {words(one)} {footer}", drawing, [note, footer])
-            )
-    return figures
+            drawing = partial(timelines, one, on_cpu=explanation.on_cpu)
+            gallery.add(worst_name(number), title, f"{title}. {words(one)} {footer}", drawing, [note, footer])
 
 
 def timelines(one: Explained, *, on_cpu: bool) -> Drawing:

@@ -91,7 +91,7 @@ def timeline(series: dict[str, TenantSeries], *, on_cpu: bool) -> Drawing:
             color=alt.Color(
                 "part:N",
                 scale=alt.Scale(domain=[p for p, _ in used], range=[c for _, c in used]),
-                legend=alt.Legend(title=None),
+                legend=alt.Legend(title=None) if used else None,  # an empty one has no size
             ),
         )
         .properties(width=WIDTH, height=46 * max(1, len(strips)))

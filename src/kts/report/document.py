@@ -1,13 +1,16 @@
 """A report as a value: what there is to say, in order. Renderers show it and know nothing of what it means.
 
-Each element says in which media it stands; a renderer passes over those that are not for it. Pure.
+Each element says in which media it stands; a renderer passes over those that are not for it. Text is cleaned where an
+element is made (`kts.shown.one_line`), whoever wrote it and wherever it will be shown. Pure.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, ClassVar, Literal
+
+from kts.shown import clean, one_line
 
 Medium = Literal["terminal", "markdown", "page", "csv"]
 Media = frozenset[Medium]
@@ -37,15 +40,39 @@ NOTHING = "-"
 """In a cell: there is no figure."""
 
 
+class Shown:
+    """What holds text. ``LINES``: fields whose line breaks stay. ``AS_IT_IS``: fields that are no text to be read."""
+
+    LINES: ClassVar[frozenset[str]] = frozenset()
+    AS_IT_IS: ClassVar[frozenset[str]] = frozenset()
+
+    def __post_init__(self) -> None:
+        for name, value in vars(self).items():
+            if name not in self.AS_IT_IS:
+                cleaned = _cleaned(value, clean if name in self.LINES else one_line)
+                if cleaned is not value:
+                    object.__setattr__(self, name, cleaned)
+
+
+def _cleaned(value: Any, how: Callable[[str], str]) -> Any:
+    """Itself where nothing in it had to be cleaned."""
+    if isinstance(value, str):
+        return value if value.isprintable() else how(value)
+    if isinstance(value, tuple | list):
+        parts = tuple(_cleaned(one, how) for one in value)
+        return value if all(new is old for new, old in zip(parts, value, strict=True)) else parts
+    return value
+
+
 @dataclass(frozen=True)
-class Element:
+class Element(Shown):
     """What a document is made of. ``media``: where it stands."""
 
     media: Media = field(default=EVERYWHERE, kw_only=True)
 
 
 @dataclass(frozen=True)
-class Cell:
+class Cell(Shown):
     """A piece of text with its tone. ``under``: a second, smaller text that belongs to it, e.g. an interval."""
 
     text: str
@@ -74,7 +101,7 @@ class Paragraph(Element):
 
 
 @dataclass(frozen=True)
-class Item:
+class Item(Shown):
     """One line of a list: with a label, the label has the tone."""
 
     text: str
@@ -92,7 +119,7 @@ class Bullets(Element):
 
 
 @dataclass(frozen=True)
-class Column:
+class Column(Shown):
     """A column of a table. A terminal shows no headings where none has any.
 
     ``kind``: a number (right-aligned), a word, a name (may be long), a sentence (has several lines on a page), or the
@@ -107,6 +134,8 @@ class Column:
     from_width: int = 0
     fold: int = 30
     media: Media = EVERYWHERE
+
+    LINES = frozenset({"short", "head"})
 
 
 Row = Sequence[str | Cell]
@@ -149,24 +178,38 @@ class Fitting(Element):
 
 @dataclass(frozen=True)
 class Figure(Element):
-    """One picture. ``name``: file name without suffix; ``alt``: what it shows, in words; ``svg``: in light colours."""
+    """One picture. ``name``: file name without suffix; ``alt``: what it shows, in words; ``svg``: in light colours.
+
+    ``files``: name and content of what stands beside a page. ``undrawn``: why there is no picture, where it has failed.
+    """
 
     name: str
     title: str
     alt: str
     svg: str
+    files: tuple[tuple[str, bytes], ...] = ()
+    undrawn: str = ""
+
+    AS_IT_IS = frozenset({"svg", "files"})
+
+    @property
+    def note(self) -> str:
+        """What stands in its place, where it has failed."""
+        return f"Picture {self.name} could not be drawn: {self.undrawn}"
 
 
 @dataclass(frozen=True)
 class Details(Element):
-    """Text as it is, shown on demand."""
+    """Text of several lines, shown on demand."""
 
     title: str
     text: str
 
+    LINES = frozenset({"text"})
+
 
 @dataclass(frozen=True)
-class Datum:
+class Datum(Shown):
     """One figure of the CSV file, in the order of its columns."""
 
     clock: str
@@ -190,7 +233,7 @@ class Data(Element):
 
 
 @dataclass(frozen=True)
-class Document:
+class Document(Shown):
     """Elements in their order. ``title``, ``heading`` and ``footer`` are for files; a terminal shows none of them."""
 
     elements: tuple[Element, ...]

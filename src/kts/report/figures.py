@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import html
 import textwrap
+from collections.abc import Callable
 from typing import Any
 
 import altair as alt
-import vl_convert
 
 from kts.model.summary import ClockSummary, Summary, TenantSummary
 from kts.report import (
@@ -21,11 +21,12 @@ from kts.report import (
     charts_steady,
 )
 from kts.report.document import Figure
+from kts.report.renderer import Renderer, UndrawnError
 from kts.report.sections import activity, mixes, steady
 from kts.report.theme import LIGHT, config, darken
+from kts.shown import one_line
 from kts.stats.series import Analysis
 
-PNG_SCALE = 2
 TITLE_CHARACTERS = 92
 SUBTITLE_CHARACTERS = 128
 NAME_CHARACTERS = 24
@@ -33,26 +34,61 @@ NAMED = 3
 """Tenants named in a title; the picture shows all."""
 
 
-def rendered(figure: Figure) -> dict[str, bytes]:
-    """File name to content: SVG and PNG, light and dark."""
-    files = {}
-    for suffix, svg in (("", figure.svg), ("-dark", darken(figure.svg))):
-        files[f"{figure.name}{suffix}.svg"] = svg.encode()
-        files[f"{figure.name}{suffix}.png"] = bytes(vl_convert.svg_to_png(svg, scale=PNG_SCALE))
-    return files
+class Gallery:
+    """Pictures in the order asked for. One that fails is there with the reason: it costs no report."""
+
+    def __init__(self, renderer: Renderer) -> None:
+        self._renderer = renderer
+        self.figures: list[Figure] = []
+
+    def add(
+        self, name: str, title: str, words: str, drawing: Callable[[], charts.Drawing], subtitle: list[str]
+    ) -> None:
+        """One drawing, in both themes. ``words`` are for those who cannot see it."""
+        try:
+            svg = _describe(self._renderer.svg(_spec(drawing(), title, subtitle)), words)
+            files = tuple(
+                file
+                for suffix, drawn in (("", svg), ("-dark", darken(svg)))
+                for file in (
+                    (f"{name}{suffix}.svg", drawn.encode()),
+                    (f"{name}{suffix}.png", self._renderer.png(drawn)),
+                )
+            )
+            self.figures.append(Figure(name=name, title=title, alt=words, svg=svg, files=files))
+        except Exception as error:  # whatever it is, the figures are told without it
+            self._failed(name, title, words, error)
+
+    def _failed(self, name: str, title: str, words: str, error: Exception) -> None:
+        why = str(error) if isinstance(error, UndrawnError) else f"{type(error).__name__}: {error}"
+        self.figures.append(Figure(name=name, title=title, alt=words, svg="", undrawn=why))
+
+    @classmethod
+    def of(cls, draw: Callable[[Gallery], None]) -> list[Figure]:
+        """What ``draw`` has added, to its end or as far as it came."""
+        with Renderer() as renderer:
+            gallery = cls(renderer)
+            try:
+                draw(gallery)
+            except Exception as error:
+                gallery._failed("of the rest", "", "", error)
+            return gallery.figures
 
 
 def draw(analysis: Analysis, kts_version: str) -> list[Figure]:
     """All pictures that the data allow, headline first. Offline: fonts come with the renderer."""
+    return Gallery.of(lambda gallery: _draw(analysis, kts_version, gallery))
+
+
+def _draw(analysis: Analysis, kts_version: str, gallery: Gallery) -> None:
     summary, series = analysis.summary, analysis.series
     footer = (
         f"{cells.device_label(summary)} | {summary.mode} | {summary.experiment}, run {summary.run} | kts {kts_version}"
     )
     drift = ", no drift in it" if cells.dimmed(summary) else ""
-    figures = []
 
-    def add(name: str, title: str, note: str, text: str, drawing: charts.Drawing) -> None:
-        figures.append(picture(name, title, f"{title}. {text} {footer}", drawing, [note, footer]))
+    def add(name: str, title: str, note: str, text: str, drawing: Callable[[], charts.Drawing]) -> None:
+        gallery.add(name, title, f"{title}. {text} {footer}", drawing, [note, footer])
 
     add(
         "degradation",
@@ -60,7 +96,7 @@ def draw(analysis: Analysis, kts_version: str) -> list[Figure]:
         f"Dot: estimate; bar: {100 * summary.confidence:g} % interval{drift}; round dot: headline clock. "
         + cells.device_clock_note(summary),
         _degradation_words(summary),
-        charts.degradation(summary),
+        lambda: charts.degradation(summary),
     )
     causes = cause_words.told(summary)
     if any(one.causes.of for one in causes):
@@ -70,7 +106,7 @@ def draw(analysis: Analysis, kts_version: str) -> list[Figure]:
             "From alone to with company: bars to the right were added, bars to the left saved; grey is unexplained. "
             f"Whiskers: {100 * summary.confidence:g} % intervals.",
             cause_words.words(causes),
-            charts_causes.waterfalls(causes),
+            lambda: charts_causes.waterfalls(causes),
         )
     if mixes.grid(summary) is not None:
         add(
@@ -78,14 +114,14 @@ def draw(analysis: Analysis, kts_version: str) -> list[Figure]:
             _matrix_title(summary),
             mixes.legend(summary),
             mixes.words(summary),
-            charts_matrix.heat_map(summary),
+            lambda: charts_matrix.heat_map(summary),
         )
     add(
         "four-panel",
         _four_panel_title(summary),
         f"Bars: estimates; whiskers: {100 * summary.confidence:g} % intervals. Left: latency; right: throughput.",
         "Bars of p50, p95, p99 and throughput per tenant, solo against shared; the table has the numbers.",
-        charts.four_panel(summary),
+        lambda: charts.four_panel(summary),
     )
     if any(s.tails for s in series.values()):
         add(
@@ -93,7 +129,7 @@ def draw(analysis: Analysis, kts_version: str) -> list[Figure]:
             _tail_title(summary),
             "How far right a curve reaches at the p99 line is its p99. Solid: response; dashed: device.",
             "Curves of the fraction of iterations at least as slow as x, per tenant, solo and shared.",
-            charts_series.tail(series),
+            lambda: charts_series.tail(series),
         )
     if any(len(s.over_time.t_s) for s in series.values()):
         add(
@@ -102,7 +138,7 @@ def draw(analysis: Analysis, kts_version: str) -> list[Figure]:
             "Shaded: shared blocks; grey: invalid blocks, not analysed; crosses: not counted, for want of company or "
             "at a block's edge. Thinned; the slowest of each stretch is kept.",
             "One point per iteration against time, per tenant.",
-            charts_series.over_time(series, analysis.spans),
+            lambda: charts_series.over_time(series, analysis.spans),
         )
     if uneven := steady.unsteady(summary):
         stages = {name: s.stages for name, s in series.items() if s.stages is not None}
@@ -112,15 +148,15 @@ def draw(analysis: Analysis, kts_version: str) -> list[Figure]:
             steady.title(summary),
             "Each iteration's duration over the median of those that count under the same conditions. Lines: states.",
             steady.words(summary),
-            charts_steady.stages(stages, before, max((span.end_s for span in analysis.spans), default=1.0)),
+            lambda: charts_steady.stages(stages, before, max((span.end_s for span in analysis.spans), default=1.0)),
         )
-    if any(s.strip is not None and len(s.strip.submit_s) for s in series.values()):
+    if any(s.strip is not None and (s.strip.retire_s > s.strip.submit_s).any() for s in series.values()):
         add(
             "timeline",
             "Device time, and the rest of each iteration: a stretch of a shared block",
             _timeline_note(summary),
             "One row per tenant, one bar per iteration, what is not device time pale.",
-            charts_series.timeline(series, on_cpu=cells.on_cpu(summary)),
+            lambda: charts_series.timeline(series, on_cpu=cells.on_cpu(summary)),
         )
     if traces := charts_activity.drawn(analysis.activity):
         blocks = charts_series.shared_blocks(series)
@@ -130,14 +166,8 @@ def draw(analysis: Analysis, kts_version: str) -> list[Figure]:
             "What the device and the tenants did over the run",
             'Shaded: shared blocks. "device": whoever used it; "tenant": the tenant alone. Means of equal bins.',
             f"Telemetry against time. Over the iterations: {activity.words(summary)}",
-            charts_activity.over_time(traces, analysis.spans, shared),
+            lambda: charts_activity.over_time(traces, analysis.spans, shared),
         )
-    return figures
-
-
-def picture(name: str, title: str, words: str, drawing: charts.Drawing, subtitle: list[str]) -> Figure:
-    """One drawing, rendered in light colours; ``words`` are for those who cannot see it."""
-    return Figure(name=name, title=title, alt=words, svg=_describe(_svg(drawing, title, subtitle), words))
 
 
 def degradation_title(summary: Summary) -> str:
@@ -217,11 +247,11 @@ def _tail_title(summary: Summary) -> str:
     return f"1 in 100 iterations of {_short(name)} takes at least {times}"
 
 
-def _svg(drawing: charts.Drawing, title: str, subtitle: list[str]) -> str:
+def _spec(drawing: charts.Drawing, title: str, subtitle: list[str]) -> dict[str, Any]:
     chart, rows = drawing
     params = alt.TitleParams(
-        textwrap.wrap(title, TITLE_CHARACTERS),
-        subtitle=[line for part in subtitle for line in textwrap.wrap(part, SUBTITLE_CHARACTERS)],
+        textwrap.wrap(one_line(title), TITLE_CHARACTERS),
+        subtitle=[line for part in subtitle for line in textwrap.wrap(one_line(part), SUBTITLE_CHARACTERS)],
         fontSize=16,
         color=LIGHT["ink"],
         offset=16,
@@ -229,9 +259,9 @@ def _svg(drawing: charts.Drawing, title: str, subtitle: list[str]) -> str:
     spec: dict[str, Any] = chart.properties(title=params).to_dict()
     spec["config"] = config()
     spec["datasets"] = rows
-    return str(vl_convert.vegalite_to_svg(spec, allowed_base_urls=[]))
+    return spec
 
 
 def _describe(svg: str, words: str) -> str:
     """Gives the root element a role and a description for those who cannot see it."""
-    return svg.replace("<svg ", f'<svg role="img" aria-label="{html.escape(words)}" ', 1)
+    return svg.replace("<svg ", f'<svg role="img" aria-label="{html.escape(one_line(words))}" ', 1)

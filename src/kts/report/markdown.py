@@ -37,12 +37,16 @@ def _element(element: doc.Element) -> str:
         case doc.Table():
             return _table(element)
         case doc.Figure():
-            return (
-                f'<picture><source media="(prefers-color-scheme: dark)" srcset="{PLOTS}/{element.name}-dark.png">'
-                f'<img alt="{html.escape(" ".join(element.alt.split()))}" src="{PLOTS}/{element.name}.png" width="900">'
-                "</picture>"
-            )
+            return escape(element.note) if element.undrawn else _picture(element)
     return ""
+
+
+def _picture(figure: doc.Figure) -> str:
+    return (
+        f'<picture><source media="(prefers-color-scheme: dark)" srcset="{PLOTS}/{figure.name}-dark.png">'
+        f'<img alt="{html.escape(" ".join(figure.alt.split()))}" src="{PLOTS}/{figure.name}.png" width="900">'
+        "</picture>"
+    )
 
 
 def _item(item: doc.Item) -> str:

@@ -58,11 +58,17 @@ def _element(element: doc.Element) -> str:
         case doc.Table():
             return _table(element)
         case doc.Figure():
-            own_ids = _ID.sub(rf"\g<1>{element.name}-", element.svg)  # several SVGs in one page share one name space
-            return f"<figure>{own_ids}</figure>"
+            return _figure(element)
         case doc.Details():
             return f"<details><summary>{escape(element.title)}</summary><pre>{escape(element.text)}</pre></details>"
     return ""
+
+
+def _figure(figure: doc.Figure) -> str:
+    if figure.undrawn:
+        return f'<p class="muted">{escape(figure.note)}</p>'
+    own_ids = _ID.sub(rf"\g<1>{figure.name}-", figure.svg)  # several SVGs in one page share one name space
+    return f"<figure>{own_ids}</figure>"
 
 
 def _part(part: doc.Cell) -> str:

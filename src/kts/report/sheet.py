@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from collections.abc import Sequence
 
 from kts.report.document import Data, Datum, Document
 
+_FORMULAS = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
+"""What a formula begins with in some spreadsheet; the last four are wide forms of the first."""
+_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 COLUMNS = ("tenant", "clock", "condition", "figure", "estimate", "lo", "hi", "unit", "refused")
 
 
@@ -19,7 +23,8 @@ def render(document: Document) -> str:
     its parts the figures ``p99:first-turn`` etc. Telemetry is ``source:scope:metric``, a mean over the tenant's
     iterations; with ``:block_mean`` over whole blocks; ``:covered`` is the share of the iterations' time that samples
     cover. Of what has a role there is a line per block, whose condition ends in its number.
-    Refused figures have empty cells and the reason in ``refused``.
+    Refused figures have empty cells and the reason in ``refused``. Text that a spreadsheet would take for a formula has
+    an apostrophe in front.
     """
     lines: dict[str | None, list[list[str]]] = {}
     for element in document.shown("csv"):
@@ -41,4 +46,8 @@ def _row(subject: str, of: Datum) -> Sequence[str | float | None]:
 
 def _short(cell: str | float | None) -> str:
     """Nine digits: below a nanosecond in a second, and the same on every machine."""
-    return "" if cell is None else f"{cell:.9g}" if isinstance(cell, float) else str(cell)
+    return "" if cell is None else f"{cell:.9g}" if isinstance(cell, float) else _no_formula(str(cell))
+
+
+def _no_formula(text: str) -> str:
+    return f"'{text}" if text.startswith(_FORMULAS) and not _NUMBER.fullmatch(text) else text

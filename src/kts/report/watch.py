@@ -13,6 +13,7 @@ from rich.progress import Progress as Bar
 from kts.conduct.ports import Progress
 from kts.model.foretold import Foretold
 from kts.report import foretold
+from kts.shown import one_line
 from kts.units import format_duration
 
 PLAIN_INTERVAL_S = 10.0
@@ -50,7 +51,7 @@ class RichWatcher:
         if progress.foretold is not None and progress.foretold != self._foretold:
             self._foretold = progress.foretold
             for line in foretold.lines(progress.foretold):
-                self._console.print(line, markup=False, highlight=False, soft_wrap=True)
+                self._console.print(one_line(line), markup=False, highlight=False, soft_wrap=True)
         if self._console.is_terminal:
             self._draw(progress)
         elif progress.phase != self._phase or self._now() - self._printed_s >= PLAIN_INTERVAL_S:
@@ -67,7 +68,7 @@ class RichWatcher:
                 console=self._console,
                 transient=True,
             )
-            self._bar.add_task("", total=None, phase=progress.phase)
+            self._bar.add_task("", total=None, phase=one_line(progress.phase))
             self._bar.start()
         total = None if progress.left_s is None else max(progress.done_s + progress.left_s, 1e-9)
         self._bar.update(
@@ -75,13 +76,13 @@ class RichWatcher:
             total=total,
             completed=progress.done_s,
             description="  ".join(_parts(progress)),
-            phase=progress.phase,
+            phase=one_line(progress.phase),
         )
 
 
 def progress_line(progress: Progress) -> str:
     """One line: phase, round, what runs, iterations per tenant (``*``: active now), time left."""
-    return f"{progress.phase}: {', '.join(_parts(progress))}"
+    return f"{one_line(progress.phase)}: {', '.join(_parts(progress))}"
 
 
 def _parts(progress: Progress) -> list[str]:
@@ -91,7 +92,7 @@ def _parts(progress: Progress) -> list[str]:
         parts.append(f"{format_duration(progress.left_s)} left")
     elif progress.done_s:
         parts.append(f"{format_duration(progress.done_s)} so far")
-    return [part for part in parts if part]
+    return [one_line(part) for part in parts if part]
 
 
 def _round(progress: Progress) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,64 +24,80 @@ if TYPE_CHECKING:
     from kts.report.document import Document, Figure
     from kts.stats.series import Analysis
 
+Say = Callable[[str], None]
 
-def write(run: RunData, analysis: Analysis, directory: Path, *, figures: bool = True) -> list[Path]:
+
+def write(
+    run: RunData, analysis: Analysis, directory: Path, *, figures: bool = True, say: Say = lambda _: None
+) -> list[Path]:
     """Writes summary.json, summary.csv, results.md, report.html and, with ``figures``, plots/*.png and *.svg.
 
-    Returns the written paths. Each file is replaced as a whole or not at all. SetupError where
-    the directory cannot be written or the disk is full.
+    Returns the written paths. Each file is replaced as a whole or not at all, and all but plots are there before the
+    first is drawn. ``say`` is told of pictures that could not be drawn. SetupError where the directory cannot be
+    written or the disk is full.
     """
     summary = analysis.summary
-    drawn: list[Figure] = []
-    if figures:
-        from kts.report.figures import draw  # loads what draws
+    data = {"summary.json": files.encode(summary)}
 
-        drawn = draw(analysis, run.info.kts)
-    report = run_document(summary, run, drawn)
-    contents: dict[str, bytes] = {
-        "summary.json": files.encode(summary),
-        **_texts(report),
-    }
-    for figure in drawn:
-        contents |= _pictures(figure)
-    try:
-        return [_replace(directory / name, content) for name, content in contents.items()]
-    except OSError as error:
-        raise SetupError(
-            f"cannot write the report to {directory}: {error.strerror or error}",
-            "free space on that disk, or give a directory you may write to",
-        ) from error
+    def draw() -> list[Figure]:
+        from kts.report.figures import draw as draw_run  # loads what draws
+
+        return draw_run(analysis, run.info.kts)
+
+    return _write(directory, data, lambda drawn: run_document(summary, run, drawn), draw if figures else None, say)
 
 
 def write_gate(gate: Gate, summary: Summary, run: RunData, directory: Path) -> list[Path]:
     """Writes gate.json, summary.csv, results.md and report.html of a run that measured a pair. Returns the paths.
     SetupError where the directory cannot be written."""
-    contents = {"gate.json": files.encode(gate), **_texts(pair_document(gate, summary, run))}
-    return [write_file(directory / name, content) for name, content in contents.items()]
+    return _write(directory, {"gate.json": files.encode(gate)}, lambda _: pair_document(gate, summary, run))
 
 
-def write_fleet(fleet: FleetSummary, directory: Path, kts_version: str, *, figures: bool = True) -> list[Path]:
+def write_fleet(
+    fleet: FleetSummary, directory: Path, kts_version: str, *, figures: bool = True, say: Say = lambda _: None
+) -> list[Path]:
     """Writes fleet-summary.json, summary.csv, results.md, report.html and, with ``figures``, plots/fleet. Returns the
-    paths. SetupError where the directory cannot be written."""
-    drawn = []
-    if figures:
+    paths; ``say`` and errors as of `write`."""
+
+    def draw() -> list[Figure]:
         from kts.report.charts_fleet import draw as draw_fleet  # loads what draws
 
-        drawn = [figure for figure in (draw_fleet(fleet, kts_version),) if figure is not None]
-    report = fleet_document(fleet, drawn, kts_version)
-    contents: dict[str, bytes] = {"fleet-summary.json": files.encode(fleet), **_texts(report)}
-    for figure in drawn:
-        contents |= _pictures(figure)
-    return [write_file(directory / name, content) for name, content in contents.items()]
+        return draw_fleet(fleet, kts_version)
+
+    data = {"fleet-summary.json": files.encode(fleet)}
+    document = partial(fleet_document, fleet, kts_version=kts_version)
+    return _write(directory, data, document, draw if figures else None, say)
 
 
-def _texts(report: Document) -> dict[str, bytes]:
-    """A document in each medium that is a file."""
-    return {
-        "summary.csv": sheet.render(report).encode(),
-        "results.md": markdown.render(report).encode(),
-        "report.html": page.render(report).encode(),
-    }
+def write_explanation(
+    of: Explanation, directory: Path, *, figures: bool = True, say: Say = lambda _: None
+) -> list[Path]:
+    """Writes explain.md, explain.html and, with ``figures``, plots of waterfalls and timelines. Returns the paths;
+    ``say`` and errors as of `write`."""
+    from kts.report.explaining import explanation_document
+
+    def draw() -> list[Figure]:
+        from kts.report.charts_moments import draw as draw_explanation  # loads what draws
+
+        return draw_explanation(of)
+
+    names = {"explain.md": markdown.render, "explain.html": page.render}
+    return _write(directory, {}, partial(explanation_document, of), draw if figures else None, say, texts=names)
+
+
+def write_score(
+    score: Score, directory: Path, device: str, kts_version: str, *, figures: bool = True, say: Say = lambda _: None
+) -> list[Path]:
+    """Writes validation.json and, with ``figures``, plots/prediction in both themes. Returns the paths; ``say`` and
+    errors as of `write`."""
+
+    def draw() -> list[Figure]:
+        from kts.report.charts_forecast import draw_score
+
+        return draw_score(score, device, kts_version)
+
+    data = {"validation.json": files.encode(score)}
+    return _write(directory, data, None, draw if figures else None, say)
 
 
 def write_file(path: Path, content: bytes) -> Path:
@@ -90,37 +108,50 @@ def write_file(path: Path, content: bytes) -> Path:
         raise SetupError(f"cannot write {path}: {error.strerror or error}", "give a path you may write to") from error
 
 
-def write_explanation(of: Explanation, directory: Path, *, figures: bool = True) -> list[Path]:
-    """Writes explain.md, explain.html and, with ``figures``, plots of waterfalls and timelines. Returns the paths.
-    SetupError where the directory cannot be written."""
-    from kts.report.explaining import explanation_document
+_TEXTS: Mapping[str, Callable[[Document], str]] = {
+    "summary.csv": sheet.render,
+    "results.md": markdown.render,
+    "report.html": page.render,
+}
 
-    drawn: list[Figure] = []
-    if figures:
-        from kts.report.charts_moments import draw as draw_explanation  # loads what draws
 
-        drawn = draw_explanation(of)
-    document = explanation_document(of, drawn)
-    contents = {"explain.md": markdown.render(document).encode(), "explain.html": page.render(document).encode()}
+def _write(
+    directory: Path,
+    data: Mapping[str, bytes],
+    document: Callable[[Sequence[Figure]], Document] | None,
+    draw: Callable[[], list[Figure]] | None = None,
+    say: Say = lambda _: None,
+    *,
+    texts: Mapping[str, Callable[[Document], str]] = _TEXTS,
+) -> list[Path]:
+    """First data and the document without pictures, in each medium that is a file; then these, and it with them."""
+
+    def put(contents: Mapping[str, bytes]) -> list[Path]:
+        try:
+            return [_replace(directory / name, content) for name, content in contents.items()]
+        except OSError as error:
+            raise SetupError(
+                f"cannot write the report to {directory}: {error.strerror or error}",
+                "free space on that disk, or give a directory you may write to",
+            ) from error
+
+    def written(drawn: Sequence[Figure]) -> list[Path]:
+        if document is None:
+            return []
+        report = document(drawn)
+        return put({name: render(report).encode() for name, render in texts.items()})
+
+    paths = [*put(data), *written(())]
+    if draw is None:
+        return paths
+    drawn = draw()
+    pictures = {f"{markdown.PLOTS}/{name}": content for figure in drawn for name, content in figure.files}
+    paths += put(pictures)
+    written(drawn)
     for figure in drawn:
-        contents |= _pictures(figure)
-    return [write_file(directory / name, content) for name, content in contents.items()]
-
-
-def write_score(score: Score, directory: Path, device: str, kts_version: str, *, figures: bool = True) -> list[Path]:
-    """Writes validation.json and, with ``figures``, plots/prediction in both themes. Returns the paths."""
-    contents = {"validation.json": files.encode(score)}
-    if figures:
-        from kts.report.charts_forecast import draw_score
-
-        contents |= _pictures(draw_score(score, device, kts_version))
-    return [write_file(directory / name, content) for name, content in contents.items()]
-
-
-def _pictures(figure: Figure) -> dict[str, bytes]:
-    from kts.report.figures import rendered
-
-    return {f"{markdown.PLOTS}/{name}": content for name, content in rendered(figure).items()}
+        if figure.undrawn:
+            say(f"note: {figure.note}")
+    return paths
 
 
 def _replace(path: Path, content: bytes) -> Path:

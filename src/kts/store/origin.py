@@ -67,7 +67,7 @@ def git(root: Path, *arguments: str) -> str | None:
             stderr=subprocess.DEVNULL,
             env=env,
             timeout=_PATIENCE_S,
-            text=True,
+            encoding="utf-8",
             errors="replace",
             check=False,
         )

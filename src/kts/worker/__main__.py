@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from kts.errors import KtsError
+from kts.shown import take_any_text
 from kts.worker.prepare import prepare
 
 
@@ -26,6 +27,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = _parser().parse_args(argv)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, _on_signal)
+    take_any_text(sys.stdout, sys.stderr, encoding="utf-8")  # what a program prints is passed on
     try:
         prepare(os.environ)
         if arguments.join or (arguments.workload and os.environ.get("KTS_CONDUCTOR")):

@@ -14,6 +14,7 @@ import msgspec
 from kts.errors import DataError, SetupError, UsageError
 from kts.model.plan import DeviceChoice, Tenant, Work
 from kts.model.run import DeviceInfo
+from kts.shown import one_line
 from kts.wire.messages import (
     PROTOCOL,
     BlockDone,
@@ -218,4 +219,4 @@ def _address(text: str, name: str) -> tuple[str, int]:
 
 
 def _say(line: str) -> None:
-    print(f"kts.worker: {line}", file=sys.stderr, flush=True)
+    print(f"kts.worker: {one_line(line)}", file=sys.stderr, flush=True)

@@ -103,7 +103,13 @@ def told(command: Sequence[str], what: str) -> list[str]:
     """All lines that a question to an engine is answered by. SetupError ``what`` where it is not."""
     try:
         done = subprocess.run(
-            command, stdin=subprocess.DEVNULL, capture_output=True, timeout=limit(ASK_S), check=True, text=True
+            command,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=limit(ASK_S),
+            check=True,
+            encoding="utf-8",
+            errors="replace",
         )
     except (OSError, subprocess.SubprocessError) as error:
         raise SetupError(f"{what}: {error}", "try it by hand") from error

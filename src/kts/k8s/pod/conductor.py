@@ -32,6 +32,7 @@ from kts.k8s.pod.status import TOLD_TO_END
 from kts.model.mode import SharingMode
 from kts.model.plan import Plan
 from kts.model.run import Outcome
+from kts.shown import one_line, take_any_text
 
 if TYPE_CHECKING:
     from kts.k8s.pod.door import Desk
@@ -180,10 +181,11 @@ def _linger(desk: Desk, seconds: float) -> None:
 
 
 def _say(line: str) -> None:
-    print(f"kts.conductor: {line}", file=sys.stderr, flush=True)
+    print(f"kts.conductor: {one_line(line)}", file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":
+    take_any_text(sys.stdout, sys.stderr, encoding="utf-8")
     asked = StopRequest()
     heed_signals(asked)
     try:

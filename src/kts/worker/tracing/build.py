@@ -70,7 +70,9 @@ def compile_to(target: Path) -> str:
         for compiler in compilers:
             argv = [compiler, *FLAGS, *sources, "-o", str(made), "-ldl"]
             try:
-                result = subprocess.run(argv, capture_output=True, text=True, timeout=_LONGEST_S, check=False)
+                result = subprocess.run(
+                    argv, capture_output=True, encoding="utf-8", errors="replace", timeout=_LONGEST_S, check=False
+                )
             except (OSError, subprocess.TimeoutExpired) as error:
                 said = said or f"{compiler} cannot compile the tracer: {error}"
                 continue

@@ -117,7 +117,9 @@ def _linkers() -> list[Path]:
     if ldconfig is None:
         return []
     try:
-        told = subprocess.run([ldconfig, "-p"], capture_output=True, text=True, timeout=_LDCONFIG_S, check=False).stdout
+        told = subprocess.run(
+            [ldconfig, "-p"], capture_output=True, encoding="utf-8", errors="replace", timeout=_LDCONFIG_S, check=False
+        ).stdout
     except (OSError, subprocess.TimeoutExpired):
         return []
     paths = (Path(line.partition(" => ")[2].strip()) for line in told.splitlines())
