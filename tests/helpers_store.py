@@ -30,6 +30,9 @@ PUBLISHED_MS = {
 }
 """The reference's p50, p95 and p99 (device time)."""
 
+UID = "0123456789abcdef"
+"""Of a run, where a test needs one."""
+
 THINK_MS = {"fft": 100.0, "gemm": 150.0}
 
 
@@ -80,8 +83,8 @@ def make_outcome(
     )
 
 
-def make_writer(directory: Path, *, overwrite: bool = False) -> RunWriter:
-    """A writer for ``make_plan``."""
+def make_writer(directory: Path, *, overwrite: bool = False, uid: str | None = None) -> RunWriter:
+    """A writer for ``make_plan``. ``uid``: as of `kts.store.create`."""
     return create(
         directory,
         plan=make_plan(),
@@ -90,14 +93,15 @@ def make_writer(directory: Path, *, overwrite: bool = False) -> RunWriter:
         experiment_text="name: pair\n",
         environment={"os": "test"},
         overwrite=overwrite,
+        uid=uid,
     )
 
 
 def write_run(
-    directory: Path, *, chunks: int = 3, per_chunk: int = 50, close: bool = True
+    directory: Path, *, chunks: int = 3, per_chunk: int = 50, close: bool = True, uid: str | None = None
 ) -> dict[tuple[str, int], Records]:
     """A run with block 0 (fft) and block 1 (fft and gemm); returns its records by tenant and block."""
-    writer = make_writer(directory)
+    writer = make_writer(directory, uid=uid)
     writer.worker(WorkerInfo(tenant="fft", pid=1, hostname="h", device=CPU))
     written: dict[tuple[str, int], Records] = {}
     for block, tenants in ((0, ("fft",)), (1, ("fft", "gemm"))):

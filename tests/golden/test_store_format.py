@@ -12,10 +12,15 @@ from kts.store import open_run
 from kts.store.upgrade import upgraded
 
 GOLDEN = Path(__file__).parent
+SAMPLES = {
+    "gpu_busy_ratio": [0.1 * k for k in range(5)] * 2,
+    "sm_clock_mhz": [1980.0 - k for k in range(5)] * 2,
+}
+"""Of the runs since schema 3."""
 ENDS = [("", "complete"), ("_killed", "incomplete")]
 
 
-@pytest.mark.parametrize("schema", [1, 2])
+@pytest.mark.parametrize("schema", [1, 2, 3, 4, 5])
 @pytest.mark.parametrize(("end", "outcome"), ENDS)
 def test_a_run_of_an_older_schema_still_reads(tmp_path: Path, schema: int, end: str, outcome: str) -> None:
     """People's earlier measurements could no longer be reported."""
@@ -30,6 +35,8 @@ def test_a_run_of_an_older_schema_still_reads(tmp_path: Path, schema: int, end: 
     ]
     for key, records in written.items():
         assert run.records(*key).tobytes() == records.tobytes()
+    assert {one.metric: one.value.tolist() for one in run.telemetry()} == (SAMPLES if schema > 2 else {})
+    assert run.damage == ()
 
 
 def test_work_of_older_schemas_is_what_it_was() -> None:
@@ -60,6 +67,7 @@ def test_an_upgrade_leaves_what_it_does_not_understand_to_the_reader(content: di
 
 def test_the_journal_is_written_as_it_was(tmp_path: Path) -> None:
     """An older kts could not read a newer journal although the schema number is the same."""
-    write_run(tmp_path / "run", chunks=2, per_chunk=4, close=False)
+    kept = GOLDEN / "store_run_v5_killed"
+    write_run(tmp_path / "run", chunks=2, per_chunk=4, close=False, uid=open_run(kept).info.uid)
     written = (tmp_path / "run" / "records.journal").read_bytes()
-    assert written == (GOLDEN / "store_run_v1_killed/records.journal").read_bytes()
+    assert written == (kept / "records.journal").read_bytes()

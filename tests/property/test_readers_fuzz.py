@@ -21,7 +21,7 @@ import pytest
 from tests.helpers_fuzz import mutations
 from tests.helpers_physics import fingerprint, profile
 from tests.helpers_report import matrix_summary, summary
-from tests.helpers_store import make_records, write_run
+from tests.helpers_store import UID, make_records, write_run
 from tests.helpers_telemetry import exporter_text, series
 
 from kts import files
@@ -170,13 +170,13 @@ def _read_inner_result(raw: bytes, folder: Path) -> None:
 
 def _journal(folder: Path) -> bytes:
     del folder
-    frames = [encode_frame(t, b, 0, make_records(5, seed=b)) for t in ("fft", "gemm") for b in (0, 1)]
+    frames = [encode_frame(t, b, 0, make_records(5, seed=b), UID) for t in ("fft", "gemm") for b in (0, 1)]
     return b"".join(frames)
 
 
 def _read_journal(raw: bytes, folder: Path) -> None:
     (folder / layout.JOURNAL).write_bytes(raw)
-    found = Journal(folder / layout.JOURNAL)
+    found = Journal(folder / layout.JOURNAL, UID)
     for tenant, block in found.counts:
         assert (tenant, block) in {(t, b) for t in ("fft", "gemm") for b in (0, 1)}
         if (tenant, block) in found.broken:
@@ -188,13 +188,13 @@ def _read_journal(raw: bytes, folder: Path) -> None:
 def _read_checked_journal(raw: bytes, folder: Path) -> None:
     """Checksums made right again: what a bug, not the disk, might write."""
     fixed = bytearray(raw)
-    at = fixed.find(b"KTSJ")
-    while at >= 0 and at + 28 <= len(fixed):
+    at = fixed.find(b"KTSK")
+    while at >= 0 and at + 36 <= len(fixed):
         tenant_bytes, _, _, _, count = struct.unpack_from("<HHiII", fixed, at + 8)
-        end = at + 28 + tenant_bytes + 36 * count
+        end = at + 36 + tenant_bytes + 36 * count
         if end <= len(fixed):
             struct.pack_into("<I", fixed, at + 4, zlib.crc32(bytes(fixed[at + 8 : end])))
-        at = fixed.find(b"KTSJ", at + 4)
+        at = fixed.find(b"KTSK", at + 4)
     if not (folder / layout.RUN).exists():
         write_run(folder / "made")
         (folder / "made" / layout.RUN).rename(folder / layout.RUN)
@@ -204,14 +204,14 @@ def _read_checked_journal(raw: bytes, folder: Path) -> None:
 
 def _parquet(folder: Path) -> bytes:
     (folder / layout.JOURNAL).write_bytes(_journal(folder))
-    convert(Journal(folder / layout.JOURNAL), folder)
+    convert(Journal(folder / layout.JOURNAL, UID), folder, UID)
     return (folder / layout.PARQUET).read_bytes()
 
 
 def _read_records_parquet(raw: bytes, folder: Path) -> None:
     path = folder / layout.PARQUET
     path.write_bytes(raw)
-    found = ParquetRecords(path)
+    found = ParquetRecords(path, UID)
     assert found.counts == {(t, b): 5 for t in ("fft", "gemm") for b in (0, 1)}
     for tenant, block in found.counts:
         assert (found.read(tenant, block) == make_records(5, seed=block)).all()
@@ -231,23 +231,24 @@ def _rows(of: list[SampleSeries]) -> list[tuple[object, ...]]:
 
 
 def _samples_parquet(folder: Path) -> bytes:
-    write_parquet(_series(), folder)
+    write_parquet(_series(), folder, UID)
     return (folder / layout.TELEMETRY).read_bytes()
 
 
 def _read_samples_parquet(raw: bytes, folder: Path) -> None:
     (folder / layout.TELEMETRY).write_bytes(raw)
-    assert _rows(read_parquet(folder / layout.TELEMETRY)) == _rows(_series())
+    assert _rows(read_parquet(folder / layout.TELEMETRY, UID)) == _rows(_series())
 
 
 def _samples_journal(_: Path) -> bytes:
     names = ("source", "metric", "scope", "subject", "t_ns", "span_ns", "value")
-    return encode_samples(Sample(**dict(zip(names, row, strict=True))) for row in _rows(_series()))  # type: ignore[arg-type]
+    samples = (Sample(**dict(zip(names, row, strict=True))) for row in _rows(_series()))  # type: ignore[arg-type]
+    return encode_samples(samples, UID)
 
 
 def _read_samples_journal(raw: bytes, folder: Path) -> None:
     (folder / layout.TELEMETRY_JOURNAL).write_bytes(raw)
-    found, _ = read_samples(folder / layout.TELEMETRY_JOURNAL)
+    found, _ = read_samples(folder / layout.TELEMETRY_JOURNAL, UID)
     assert set(_rows(found)) <= set(_rows(_series()))
 
 
@@ -255,7 +256,7 @@ def _read_checked_samples(raw: bytes, folder: Path) -> None:
     """Checksums made right again."""
     lines = [line.partition(b" ")[2] for line in raw.split(b"\n")]
     (folder / layout.TELEMETRY_JOURNAL).write_bytes(b"".join(b"%08x %s\n" % (zlib.crc32(one), one) for one in lines))
-    write_parquet(read_samples(folder / layout.TELEMETRY_JOURNAL)[0], folder)
+    write_parquet(read_samples(folder / layout.TELEMETRY_JOURNAL, "")[0], folder, UID)
 
 
 def _read_frames(raw: bytes, _: Path) -> None:

@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from tests.helpers_store import make_records
+from tests.helpers_store import UID, make_records
 
 from kts.store.journal import Frame, Journal, encode_frame, scan
 
 CHUNKS = [("fft", 0, 0, 3), ("gemm", 0, 0, 1), ("fft", 0, 1, 2), ("fft", 1, 0, 0), ("a-longer-name", 1, 0, 4)]
 OPTIONAL = {"gemm": ("launches",), "a-longer-name": ("mark.first_token", "launches", "mark.queued")}
-FRAMES = [encode_frame(t, b, s, make_records(n, 10 * s, seed=b, optional=OPTIONAL.get(t, ()))) for t, b, s, n in CHUNKS]
+FRAMES = [encode_frame(t, b, s, make_records(n, 10 * s, seed=b, optional=OPTIONAL.get(t, ())), UID) for t, b, s, n in CHUNKS]
 WHOLE = b"".join(FRAMES)
 ENDS = np.cumsum([len(frame) for frame in FRAMES]).tolist()
 
@@ -63,7 +63,7 @@ def test_batches_are_the_records_in_order_and_bounded(tmp_path: Path, rows: list
     """Conversion would lose or reorder records, or hold a whole journal in memory."""
     path = tmp_path / "records.journal"
     first = np.cumsum([0, *rows]).tolist()
-    path.write_bytes(b"".join(encode_frame("fft", 2, s, make_records(n, first[s])) for s, n in enumerate(rows)))
+    path.write_bytes(b"".join(encode_frame("fft", 2, s, make_records(n, first[s]), UID) for s, n in enumerate(rows)))
     journal = Journal(path)
     batches = list(journal.batches("fft", 2, most))
     assert all(0 < len(batch) <= max(most, 40) for batch in batches)
@@ -75,8 +75,8 @@ def test_batches_are_the_records_in_order_and_bounded(tmp_path: Path, rows: list
 def test_magic_inside_a_payload_does_not_mislead_the_search(tmp_path: Path) -> None:
     """Records that happen to hold the frame mark would end the search for the next frame."""
     tricky = make_records(4)
-    tricky["due_ns"] = int.from_bytes(b"KTSJKTSJ", "little")
-    first, second = encode_frame("fft", 0, 0, tricky), encode_frame("fft", 0, 1, tricky)
+    tricky["due_ns"] = int.from_bytes(b"KTSJKTSK", "little")
+    first, second = encode_frame("fft", 0, 0, tricky, UID), encode_frame("fft", 0, 1, tricky, UID)
     path = tmp_path / "records.journal"
     path.write_bytes(b"x" + first[1:] + second)
     found = scan(path)
@@ -96,4 +96,4 @@ def test_a_zeroed_tail_is_named(tmp_path: Path) -> None:
 def test_records_of_another_layout_are_refused() -> None:
     """A journal would be written that nobody can read."""
     with pytest.raises(ValueError, match="dtype"):
-        encode_frame("fft", 0, 0, np.zeros(3, "<f8"))
+        encode_frame("fft", 0, 0, np.zeros(3, "<f8"), UID)

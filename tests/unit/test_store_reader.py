@@ -162,7 +162,7 @@ def test_newer_schema_is_refused_with_the_remedy(tmp_path: Path) -> None:
     """A newer run would be misread."""
     write_run(tmp_path / "run")
     _edit(tmp_path / "run", schema=99)
-    with pytest.raises(DataError, match=r"written by a newer kts \(schema 99, this one reads up to 4\)") as caught:
+    with pytest.raises(DataError, match=r"written by a newer kts \(schema 99, this one reads up to 5\)") as caught:
         open_run(tmp_path / "run")
     assert "upgrade" in caught.value.remedy
 

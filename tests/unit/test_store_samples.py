@@ -13,7 +13,7 @@ from tests.helpers_telemetry import MS, UUID, sample
 
 from kts.model.run import Outcome
 from kts.model.telemetry import Sample, SampleSeries, SourceState
-from kts.store import durable, layout, open_run, samples, samples_parquet
+from kts.store import durable, layout, open_run, runfile, samples, samples_parquet
 from kts.store.samples import encode_samples, read_samples
 
 DONE = Outcome(kind="complete")
@@ -110,12 +110,12 @@ def test_a_torn_last_line_costs_itself_alone(tmp_path: Path, cut: int) -> None:
 def test_a_damaged_line_is_skipped_and_counted(tmp_path: Path) -> None:
     """Else a flipped bit would be read as a measurement."""
     path = tmp_path / layout.TELEMETRY_JOURNAL
-    good = encode_samples(some(3))
+    good = encode_samples(some(3), "")
     for position in range(0, len(good) - 1, 13):
         damaged = bytearray(good)
         damaged[position] ^= 1
         path.write_bytes(bytes(damaged))
-        found, damage = read_samples(path)
+        found, damage = read_samples(path, "")
         assert as_rows(found) <= rows_of(some(3))
         assert damage
 
@@ -150,9 +150,10 @@ def test_a_write_that_fails_half_way_leaves_whole_lines_and_the_records(
     writer.samples(some(2))
     whole = (tmp_path / "run" / layout.TELEMETRY_JOURNAL).read_bytes()
     original = durable.write_all
+    first = encode_samples(some(1), runfile.read(tmp_path / "run").uid)[:9]
 
     def full(descriptor: int, data: bytes) -> None:
-        if data.startswith(encode_samples(some(1))[:9]):
+        if data.startswith(first):
             os.write(descriptor, data[:11])
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         original(descriptor, data)
@@ -192,5 +193,5 @@ def test_any_parquet_reader_can_read_it(tmp_path: Path) -> None:
     table = pq.read_table(tmp_path / "run" / layout.TELEMETRY)
     assert table.column_names == ["t_ns", "span_ns", "source", "metric", "scope", "subject", "value"]
     assert table.num_rows == len(some())
-    assert table.schema.metadata[b"kts.schema"] == b"4"
+    assert table.schema.metadata[b"kts.schema"] == b"5"
     assert set(table["subject"].to_pylist()) == {UUID, "fft"}

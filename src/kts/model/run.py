@@ -13,7 +13,7 @@ from kts.model.plan import Plan
 from kts.model.provenance import Provenance
 from kts.model.telemetry import SourceState
 
-SCHEMA_VERSION = 4
+SCHEMA_VERSION = 5
 """Of the run directory. Raised when an older kts could misread a newer directory."""
 
 OutcomeKind = Literal["running", "complete", "undetermined", "incomplete", "interrupted", "failed"]
@@ -157,6 +157,8 @@ class RunInfo(msgspec.Struct, frozen=True, kw_only=True):
     telemetry: tuple[SourceState, ...] = ()  # sources that were asked for, each once; empty without telemetry
     foretold: tuple[Foretold, ...] = ()  # what it was expected to decide, each time that was told
     neighbours: Neighbours | None = None  # who else was there; None: nobody was to look (as before kts recorded it)
+    uid: str = ""  # 16 hexadecimal digits, drawn when it was made, that its records carry; empty before schema 5
+    samples: int | None = None  # of telemetry, kept so far; None: not told (before schema 5)
 
     def check(self) -> None:
         """ValueError where its blocks are not of its plan."""

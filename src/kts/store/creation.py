@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import secrets
 import shutil
 import time
 from collections.abc import Sequence
@@ -32,13 +33,14 @@ def create(
     made_from: Sequence[Material] = (),
     provenance: Provenance | None = None,
     neighbours: Neighbours | None = None,
+    uid: str | None = None,
 ) -> RunWriter:
     """A new run directory and its writer. Its parents are made as needed.
 
     ``overwrite`` replaces a run that is there (files of other names stay). ``keep_journal``: closing makes no
     records.parquet, so that a copy can follow the growing journal to its end. ``made_from``: what besides experiment
     and plan. ``provenance``: of the kts that measures; by default this one's. ``neighbours``: given where somebody is
-    to look for them. UsageError if something is
+    to look for them. ``uid``: by default a new one; empty for a copy of a run that is not there yet. UsageError if something is
     there that may not be replaced; SetupError if the directory cannot be written or a run is live in it.
     """
     directory = directory.absolute()
@@ -66,6 +68,8 @@ def create(
         experiment=experiment_text,
         provenance=made_by.of([experiment, *made_from, material("plan", plan.name, canonical(plan))]),
         neighbours=neighbours,
+        uid=secrets.token_hex(8) if uid is None else uid,
+        samples=None if uid == "" else 0,
     )
     try:
         _clear(directory)

@@ -2,19 +2,21 @@
 
 Little-endian frame::
 
-    magic         4 bytes  "KTSJ"
+    magic         4 bytes  "KTSK"
     crc32         u32      of everything behind it in the frame
     tenant_bytes  u16
     record_bytes  u16      size of one record: 36, and what its optional columns take
     block         i32
     seq           u32      number of the chunk within its tenant and block, from 0
     count         u32      records in the frame
+    run           u64      uid of the run; not there in frames that begin with "KTSJ", of schemas before 5
     tenant        UTF-8, tenant_bytes: the tenant's name, then a NUL and its name for each optional column
     payload       count packed records (kts.model.records.record_dtype)
 """
 
 from __future__ import annotations
 
+import re
 import struct
 import zlib
 from collections.abc import Iterator
@@ -33,15 +35,17 @@ MAX_FRAME_RECORDS = 1 << 20
 MAX_TENANT_BYTES = 1024
 MAX_RECORD_BYTES = RECORD.itemsize + 8 * MOST_OPTIONAL
 
-_MAGIC = b"KTSJ"
+_MAGIC, _MAGIC_BEFORE_5 = b"KTSK", b"KTSJ"
+_MAGICS = re.compile(b"KTS[JK]")
 _HEAD = struct.Struct("<4sIHHiII")
+_RUN = struct.Struct("<Q")
 _CHECKED_FROM = 8
 _SEARCH_BYTES = 1 << 20
 
 
 class Frame(NamedTuple):
     """One whole, checked frame. ``start`` and ``end``: of the frame; ``payload``: where its records begin (bytes).
-    ``optional``: its records' optional columns."""
+    ``optional``: its records' optional columns. ``run``: the uid of its run; empty before schema 5."""
 
     tenant: str
     block: int
@@ -51,6 +55,7 @@ class Frame(NamedTuple):
     payload: int
     end: int
     optional: tuple[str, ...]
+    run: str
 
 
 @dataclass(frozen=True)
@@ -66,13 +71,14 @@ class Scan:
     torn: str = ""
 
 
-def encode_frame(tenant: str, block: int, seq: int, records: Records) -> bytes:
-    """One frame. ValueError if they are no records, are too many, or the tenant's name is too long."""
+def encode_frame(tenant: str, block: int, seq: int, records: Records, run: str) -> bytes:
+    """One frame of the run with the uid ``run``. ValueError if they are no records, are too many, or the tenant's name
+    is too long."""
     name = "\0".join((tenant, *optional_columns(records.dtype))).encode()
     if len(records) > MAX_FRAME_RECORDS or len(name) > MAX_TENANT_BYTES:
         raise ValueError(f"a frame of {len(records)} records of a tenant with a name of {len(name)} bytes")
     head = _HEAD.pack(_MAGIC, 0, len(name), records.dtype.itemsize, block, seq, len(records))
-    checked = head[_CHECKED_FROM:] + name + records.tobytes()
+    checked = head[_CHECKED_FROM:] + _RUN.pack(int(run, 16)) + name + records.tobytes()
     return _MAGIC + zlib.crc32(checked).to_bytes(4, "little") + checked
 
 
@@ -105,35 +111,53 @@ def _frame_at(file: BinaryIO, offset: int, size: int) -> Frame | None:
     head = _sane_head(file, offset)
     if head is None:
         return None
-    crc, tenant_bytes, record_bytes, block, seq, count, packed = head
-    payload = offset + _HEAD.size + tenant_bytes
-    end = payload + count * record_bytes
+    name = offset + head.size
+    payload = name + head.tenant_bytes
+    end = payload + head.count * head.record_bytes
     if end > size:
         return None
-    body = file.read(end - offset - _HEAD.size)
-    if zlib.crc32(body, zlib.crc32(packed[_CHECKED_FROM:])) != crc:
+    body = file.read(end - name)
+    if zlib.crc32(body, zlib.crc32(head.checked)) != head.crc32:
         return None
     try:
-        tenant, *optional = body[:tenant_bytes].decode().split("\0")
-        if record_dtype(tuple(optional)).itemsize != record_bytes:
+        tenant, *optional = body[: head.tenant_bytes].decode().split("\0")
+        if record_dtype(tuple(optional)).itemsize != head.record_bytes:
             return None
     except ValueError:
         return None
-    return Frame(tenant, block, seq, count, offset, payload, end, tuple(optional))
+    return Frame(tenant, head.block, head.seq, head.count, offset, payload, end, tuple(optional), head.run)
 
 
-def _sane_head(file: BinaryIO, offset: int) -> tuple[int, int, int, int, int, int, bytes] | None:
-    """(crc32, tenant_bytes, record_bytes, block, seq, count, packed head) at ``offset``, if sane. ``file`` is then
-    behind it."""
+class _Head(NamedTuple):
+    """``size``: in bytes. ``checked``: what of it the checksum covers."""
+
+    crc32: int
+    tenant_bytes: int
+    record_bytes: int
+    block: int
+    seq: int
+    count: int
+    run: str
+    size: int
+    checked: bytes
+
+
+def _sane_head(file: BinaryIO, offset: int) -> _Head | None:
+    """The head at ``offset``, if sane. ``file`` is then behind it."""
     file.seek(offset)
     packed = file.read(_HEAD.size)
     if len(packed) < _HEAD.size:
         return None
     magic, crc, tenant_bytes, record_bytes, block, seq, count = _HEAD.unpack(packed)
-    sane = magic == _MAGIC and RECORD.itemsize <= record_bytes <= MAX_RECORD_BYTES and block >= 0
+    sane = _MAGICS.fullmatch(magic) and RECORD.itemsize <= record_bytes <= MAX_RECORD_BYTES and block >= 0
     if not sane or count > MAX_FRAME_RECORDS or tenant_bytes > MAX_TENANT_BYTES:
         return None
-    return crc, tenant_bytes, record_bytes, block, seq, count, packed
+    run = b"" if magic == _MAGIC_BEFORE_5 else file.read(_RUN.size)
+    if magic == _MAGIC and len(run) < _RUN.size:
+        return None
+    uid = f"{_RUN.unpack(run)[0]:016x}" if run else ""
+    checked = packed[_CHECKED_FROM:] + run
+    return _Head(crc, tenant_bytes, record_bytes, block, seq, count, uid, len(packed) + len(run), checked)
 
 
 def _next_frame(file: BinaryIO, offset: int, size: int) -> Frame | None:
@@ -141,10 +165,11 @@ def _next_frame(file: BinaryIO, offset: int, size: int) -> Frame | None:
     while offset < size:
         file.seek(offset)
         window = file.read(_SEARCH_BYTES)
-        at = window.find(_MAGIC)
-        if at < 0:
+        found = _MAGICS.search(window)
+        if found is None:
             offset += max(1, len(window) - len(_MAGIC) + 1)
             continue
+        at = found.start()
         frame = _frame_at(file, offset + at, size)
         if frame is not None:
             return frame
@@ -156,30 +181,33 @@ def _is_torn(file: BinaryIO, offset: int, size: int) -> bool:
     """True if the rest of the file is the beginning of a frame, as a write that was cut short leaves it."""
     file.seek(offset)
     start = file.read(_HEAD.size)
-    if len(start) < _HEAD.size:
-        return start[: len(_MAGIC)] == _MAGIC[: len(start)]
+    if len(start) < _HEAD.size or (start.startswith(_MAGIC) and offset + _HEAD.size + _RUN.size > size):
+        return any(start[: len(_MAGIC)] == magic[: len(start)] for magic in (_MAGIC, _MAGIC_BEFORE_5))
     head = _sane_head(file, offset)
-    return head is not None and offset + _HEAD.size + head[1] + head[2] * head[5] > size
+    return head is not None and offset + head.size + head.tenant_bytes + head.record_bytes * head.count > size
 
 
 class Journal:
     """A scanned journal, readable by tenant and block. ``optional``: the optional columns of all its records."""
 
-    def __init__(self, path: Path) -> None:
-        """Scans ``path``: reads it once. OSError."""
+    def __init__(self, path: Path, run: str | None = None) -> None:
+        """Scans ``path``: reads it once. ``run``: the uid of the run whose frames count; None: any. OSError."""
         found = scan(path)
         self.path = path
         self.torn = found.torn
+        ours = [frame for frame in found.frames if run is None or frame.run == run]
         self._frames: dict[tuple[str, int], list[Frame]] = {}
-        for frame in found.frames:
+        for frame in ours:
             self._frames.setdefault((frame.tenant, frame.block), []).append(frame)
         self.broken: dict[tuple[str, int], str] = {}
         for key, frames in self._frames.items():
             frames.sort(key=lambda frame: frame.seq)
             if [frame.seq for frame in frames] != list(range(len(frames))):
                 self.broken[key] = f"{path.name}: chunks of {key[0]} in block {key[1]} are missing or there twice"
-        self.damage = (*found.damaged, *self.broken.values())
-        self.optional = tuple(dict.fromkeys(name for frame in found.frames for name in frame.optional))
+        others = len(found.frames) - len(ours)
+        foreign = (f"{path.name}: {others} frames of another run skipped",) if others else ()
+        self.damage = (*found.damaged, *foreign, *self.broken.values())
+        self.optional = tuple(dict.fromkeys(name for frame in ours for name in frame.optional))
         self.counts = {key: sum(frame.rows for frame in frames) for key, frames in self._frames.items()}
 
     def read(self, tenant: str, block: int) -> Records:
@@ -222,7 +250,7 @@ class Journal:
         return records
 
 
-def journal_in(directory: Path) -> Journal | None:
-    """The journal of a run directory, None if there is none. OSError."""
+def journal_in(directory: Path, run: str | None = None) -> Journal | None:
+    """The journal of a run directory, None if there is none; ``run`` as of `Journal`. OSError."""
     path = directory / layout.JOURNAL
-    return Journal(path) if path.exists() else None
+    return Journal(path, run) if path.exists() else None

@@ -57,6 +57,7 @@ class Mirror:
             environment=environment or {},
             overwrite=overwrite,
             keep_journal=True,
+            uid="",
         )
         writer.close(Outcome(kind="running"))
         return cls.resume(directory)

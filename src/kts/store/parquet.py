@@ -28,7 +28,7 @@ ROW_GROUP_RECORDS = 1 << 20
 
 _FIELDS: tuple[str, ...] = RECORD.names or ()
 _SCHEMA_KEY, _COUNT_KEY = "kts.schema", "kts.records"
-_INDEX_KEY, _INDEX_CRC_KEY = "kts.index", "kts.index_crc32"
+_INDEX_KEY, _INDEX_CRC_KEY, _RUN_KEY = "kts.index", "kts.index_crc32", "kts.run"
 _REMEDY = "restore it from a copy, or measure again"
 
 _SCHEMA = pa.schema(
@@ -66,8 +66,9 @@ class RowGroup(NamedTuple):
         return self if self.optional else self[:-1]
 
 
-def convert(journal: Journal, directory: Path) -> None:
-    """Writes records.parquet from ``journal``, whole or not at all, one row group in memory at a time.
+def convert(journal: Journal, directory: Path, run: str) -> None:
+    """Writes records.parquet from ``journal``, whole or not at all, one row group in memory at a time. ``run``: uid of
+    the run that the records are of.
 
     OSError, pyarrow.ArrowException or DataError if it cannot be; there is no new file then.
     """
@@ -89,8 +90,8 @@ def convert(journal: Journal, directory: Path) -> None:
                     writer.write_table(_table(tenant, block, records, schema), row_group_size=ROW_GROUP_RECORDS)
                     crc32, optional = zlib.crc32(records.view(np.uint8).data), optional_columns(records.dtype)
                     groups.append(RowGroup(tenant, block, len(records), crc32, optional))
-            writer.add_key_value_metadata(_metadata(groups))
-        if ParquetRecords(temporary).counts != journal.counts:
+            writer.add_key_value_metadata(_metadata(groups, run))
+        if ParquetRecords(temporary, run).counts != journal.counts:
             raise DataError(f"{temporary}: does not hold what {journal.path.name} holds")
 
 
@@ -116,27 +117,29 @@ def _table(tenant: str, block: int, records: Records, schema: pa.Schema) -> pa.T
     return pa.Table.from_arrays([names, blocks, *columns], schema=schema)
 
 
-def _metadata(groups: list[RowGroup]) -> dict[str, str]:
+def _metadata(groups: list[RowGroup], run: str) -> dict[str, str]:
     index = json.dumps([group.entry for group in groups])
     return {
         _SCHEMA_KEY: str(SCHEMA_VERSION),
         _COUNT_KEY: str(sum(group.rows for group in groups)),
         _INDEX_KEY: index,
-        _INDEX_CRC_KEY: str(zlib.crc32(index.encode())),
+        _RUN_KEY: run,
+        _INDEX_CRC_KEY: str(zlib.crc32((index + run).encode())),
     }
 
 
 class ParquetRecords:
     """records.parquet, readable by tenant and block without a scan."""
 
-    def __init__(self, path: Path) -> None:
-        """Reads the footer. DataError if it is damaged, of a newer schema, or not written by kts."""
+    def __init__(self, path: Path, run: str | None = None) -> None:
+        """Reads the footer. ``run``: the uid of the run that they must be of; None: any. DataError if it is damaged, of
+        a newer schema or another run, or not written by kts."""
         self.path = path
         self.counts: dict[tuple[str, int], int] = {}
         self._row_groups: dict[tuple[str, int], list[int]] = {}
         try:
             self._file = pq.ParquetFile(path)
-            self._groups = self._read_index(self._file.metadata)
+            self._groups = self._read_index(self._file.metadata, run)
         except (OSError, pa.ArrowException, ValueError, TypeError, KeyError) as error:
             raise self._unreadable(error) from error
         for number, group in enumerate(self._groups):
@@ -195,15 +198,18 @@ class ParquetRecords:
             raise self._unreadable(f"checksum of {group.tenant} in block {group.block}")
         return target
 
-    def _read_index(self, footer: Any) -> list[RowGroup]:
+    def _read_index(self, footer: Any, run: str | None) -> list[RowGroup]:
         meta = footer.metadata or {}
         if not {key.encode() for key in (_SCHEMA_KEY, _INDEX_KEY, _INDEX_CRC_KEY)} <= meta.keys():
             raise ValueError("without the index that kts writes: another program made this file, or made it anew")
         schema, index, crc32 = (meta[key.encode()] for key in (_SCHEMA_KEY, _INDEX_KEY, _INDEX_CRC_KEY))
         if schema.isdigit() and int(schema) > SCHEMA_VERSION:
             raise files.newer(self.path, int(schema), SCHEMA_VERSION)
-        if crc32 != str(zlib.crc32(index)).encode():
+        made_for = meta.get(_RUN_KEY.encode(), b"")
+        if crc32 != str(zlib.crc32(index + made_for)).encode():
             raise ValueError("checksum of its index")
+        if run is not None and made_for != run.encode():
+            raise DataError(f"{self.path}: holds the records of another run", _REMEDY)
         groups = [RowGroup.of(*group) for group in json.loads(index)]
         rows = sum(group.rows for group in groups)
         if footer.num_row_groups != len(groups) or footer.num_rows != rows:

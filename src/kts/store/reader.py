@@ -82,7 +82,7 @@ class StoredRun:
     def telemetry(self) -> Sequence[SampleSeries]:
         """See RunData. Read at the first call; what is damaged joins ``damage`` then."""
         if self._telemetry is None:
-            self._telemetry, damage = ([], []) if self._directory is None else _stored_samples(self._directory)
+            self._telemetry, damage = ([], []) if self._directory is None else _stored_samples(self._directory, self._info)
             self._damage += damage
         return self._telemetry
 
@@ -112,9 +112,10 @@ def open_run(path: Path, trim: int = 0) -> StoredRun:
             "logs can be reported from a directory without that file: copy them into one",
         )
     live = durable.is_locked(path)
-    info = runfile.read(path)
+    info, changed = runfile.checked(path)
     try:
-        source, damage, broken = _source(path, live=live)
+        source, damage, broken = _source(path, _uid(info), live=live)
+        damage = [changed, *damage] if changed else damage
         return _assemble(path, info, source, damage, broken, live=live)
     except PermissionError as error:
         raise DataError(f"{error.filename}: no permission to read", "ask its owner for read permission") from error
@@ -150,19 +151,24 @@ def _what_is_there(path: Path) -> str:
     return f" ({layout.JOURNAL} is there with {sum(journal.counts.values())} whole records)"
 
 
-def _source(path: Path, *, live: bool) -> tuple[RecordSource, list[str], dict[tuple[str, int], str]]:
-    """Where to read the records, what is damaged there, and in which parts chunks are missing."""
+def _uid(info: RunInfo) -> str | None:
+    """Of the run that records must be of; None: any, for a copy that was cut off before it knew of which."""
+    return info.uid if info.uid or info.schema < runfile.CHECKED_FROM else None
+
+
+def _source(path: Path, run: str | None, *, live: bool) -> tuple[RecordSource, list[str], dict[tuple[str, int], str]]:
+    """Where to read the records of a run, what is damaged there, and in which parts chunks are missing."""
     refused: DataError | None = None
     if (path / layout.PARQUET).exists():
         from kts.store.parquet import ParquetRecords
 
         try:
-            return ParquetRecords(path / layout.PARQUET), [], {}
+            return ParquetRecords(path / layout.PARQUET, run), [], {}
         except DataError as error:
             if not (path / layout.JOURNAL).exists():
                 raise
             refused = error
-    journal = _journal(path)
+    journal = _journal(path, run)
     damage = [f"{refused.what}; {layout.JOURNAL} is read instead"] if refused else []
     damage += journal.damage
     if journal.torn and not live:
@@ -170,8 +176,8 @@ def _source(path: Path, *, live: bool) -> tuple[RecordSource, list[str], dict[tu
     return journal, damage, journal.broken
 
 
-def _journal(path: Path) -> Journal:
-    journal = journal_in(path)
+def _journal(path: Path, run: str | None) -> Journal:
+    journal = journal_in(path, run)
     if journal is None:
         raise DataError(
             f"{path}: neither {layout.PARQUET} nor {layout.JOURNAL} is there", "restore the records from a copy"
@@ -179,7 +185,19 @@ def _journal(path: Path) -> Journal:
     return journal
 
 
-def _stored_samples(directory: Path) -> tuple[list[SampleSeries], list[str]]:
+def _stored_samples(directory: Path, info: RunInfo) -> tuple[list[SampleSeries], list[str]]:
+    """(samples, damage lines), which say so where they are fewer than run.json tells."""
+    series, damage = _samples_there(directory, info)
+    kept, there = info.samples, sum(len(one.t_ns) for one in series)
+    if kept is not None and there < kept and not durable.is_locked(directory):
+        what = f"{there} of {kept} samples of telemetry are there"
+        if not any((directory / name).exists() for name in (layout.TELEMETRY, layout.TELEMETRY_JOURNAL)):
+            what = f"missing, and with it {kept} samples of telemetry"
+        damage = [*damage, f"{layout.TELEMETRY}: {what}"]
+    return series, damage
+
+
+def _samples_there(directory: Path, info: RunInfo) -> tuple[list[SampleSeries], list[str]]:
     """(samples, damage lines): of telemetry.parquet, else of the journal; none where neither is there."""
     from kts.store.samples import read_samples
 
@@ -188,14 +206,14 @@ def _stored_samples(directory: Path) -> tuple[list[SampleSeries], list[str]]:
         from kts.store.samples_parquet import read_parquet
 
         try:
-            return read_parquet(directory / layout.TELEMETRY), []
+            return read_parquet(directory / layout.TELEMETRY, _uid(info)), []
         except DataError as error:
             damage.append(error.what)
     path = directory / layout.TELEMETRY_JOURNAL
     try:
         if not path.exists():
             return [], damage
-        series, found = read_samples(path, live=durable.is_locked(directory))
+        series, found = read_samples(path, info.uid, live=durable.is_locked(directory))
     except OSError as error:
         return [], [*damage, f"{path.name}: {error.strerror or error}"]
     return series, [*damage, *found]

@@ -1,7 +1,7 @@
 """telemetry.journal: samples as they come, one checked line per reading, only ever appended to.
 
-A line is the CRC-32 (zlib, 8 hex digits) of what follows the space behind it, and a JSON list
-``[t_ns, span_ns, source, scope, subject, {metric: value, ...}]``.
+A line is the CRC-32 (zlib, 8 hex digits) of the run's uid and what follows the space behind it, and a JSON list
+``[t_ns, span_ns, source, scope, subject, {metric: value, ...}]``. Before schema 5 a run has no uid.
 """
 
 from __future__ import annotations
@@ -34,20 +34,23 @@ _decoder: msgspec.json.Decoder[_Line] = msgspec.json.Decoder(_Line)
 _Key = tuple[str, str, Scope, str]
 
 
-def encode_samples(samples: Iterable[Sample]) -> bytes:
-    """The lines of ``samples``: neighbours of one source and moment share one."""
-    lines = []
+def encode_samples(samples: Iterable[Sample], run: str) -> bytes:
+    """The lines of ``samples`` of the run with the uid ``run``: neighbours of one source and moment share one."""
+    lines, seed = [], zlib.crc32(run.encode())
     for head, group in groupby(samples, key=lambda s: (s.t_ns, s.span_ns, s.source, s.scope, s.subject)):
         body = _encode((*head, {sample.metric: sample.value for sample in group}))
-        lines.append(b"%08x %s\n" % (zlib.crc32(body), body))
+        lines.append(b"%08x %s\n" % (zlib.crc32(body, seed), body))
     return b"".join(lines)
 
 
 class SampleJournal:
-    """Writes telemetry.journal; the file is made with the first sample. Never raises: `problem` says why it stopped."""
+    """Writes telemetry.journal; the file is made with the first sample. Never raises: `problem` says why it stopped.
+    ``count``: samples in it."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, run: str) -> None:
         self.problem = ""
+        self.count = 0
+        self._run = run
         self._directory = directory
         self._path = directory / layout.TELEMETRY_JOURNAL
         self._descriptor: int | None = None
@@ -58,13 +61,14 @@ class SampleJournal:
         """Keeps ``samples`` unless it has stopped; on a failure the file is cut back to its last whole line."""
         if self.problem or not samples:
             return
-        data = encode_samples(samples)
+        data = encode_samples(samples, self._run)
         try:
             if self._descriptor is None:
                 self._descriptor = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
             self._check_room()
             durable.write_all(self._descriptor, data)
             self._bytes += len(data)
+            self.count += len(samples)
         except OSError as error:
             self.stop(f"telemetry stopped: {self._path.name}: {error.strerror or error}")
 
@@ -95,20 +99,21 @@ class SampleJournal:
             self._descriptor = None
 
 
-def read_samples(path: Path, *, live: bool = False) -> tuple[list[SampleSeries], list[str]]:
-    """(series, damage lines) of a telemetry.journal. OSError.
+def read_samples(path: Path, run: str, *, live: bool = False) -> tuple[list[SampleSeries], list[str]]:
+    """(series, damage lines) of the telemetry.journal of the run with the uid ``run``. OSError.
 
-    A line that does not check is skipped and counted. An unfinished last line is damage only in a dead run.
+    A line that does not check, or is of another run, is skipped and counted. An unfinished last line is damage only in a dead run.
     """
     columns: dict[_Key, tuple[array[int], array[int], array[float]]] = {}
     skipped = torn = 0
+    seed = zlib.crc32(run.encode())
     with path.open("rb") as file:
         while line := file.readline(MAX_LINE_BYTES):
             if not line.endswith(b"\n"):
                 torn = len(line)
                 continue
             torn = 0
-            read = _checked(line)
+            read = _checked(line, seed)
             if read is None:
                 skipped += 1
                 continue
@@ -122,12 +127,15 @@ def read_samples(path: Path, *, live: bool = False) -> tuple[list[SampleSeries],
     damage = [f"{path.name}: {skipped} damaged lines skipped"] if skipped else []
     if torn and not live:
         damage.append(f"{path.name}: a torn last line of {torn} bytes dropped")
-    return [_series(key, *column) for key, column in sorted(columns.items())], damage
+    series = [_series(key, *column) for key, column in sorted(columns.items())]
+    if repeated := sum(len(t) for t, _, _ in columns.values()) - sum(len(one.t_ns) for one in series):
+        damage.append(f"{path.name}: {repeated} repeated samples dropped")
+    return series, damage
 
 
-def _checked(line: bytes) -> _Line | None:
+def _checked(line: bytes, seed: int) -> _Line | None:
     try:
-        if int(line[:8], 16) != zlib.crc32(line[9:-1]):
+        if int(line[:8], 16) != zlib.crc32(line[9:-1], seed):
             return None
         read = _decoder.decode(line[9:-1])
         check(read)
@@ -137,15 +145,19 @@ def _checked(line: bytes) -> _Line | None:
 
 
 def _series(key: _Key, t: array[int], span: array[int], value: array[float]) -> SampleSeries:
+    """In order of time, each sample once."""
     source, metric, scope, subject = key
-    t_ns = np.frombuffer(t, np.int64)
-    order = np.argsort(t_ns, kind="stable")
+    columns = (np.frombuffer(t, np.int64), np.frombuffer(span, np.int64), np.frombuffer(value, np.float64))
+    order = np.argsort(columns[0], kind="stable")
+    t_ns, span_ns, of = (column[order] for column in columns)
+    once = np.ones(len(t_ns), bool)
+    once[1:] = (t_ns[1:] != t_ns[:-1]) | (span_ns[1:] != span_ns[:-1]) | (of[1:] != of[:-1])
     return SampleSeries(
         source=source,
         metric=metric,
         scope=scope,
         subject=subject,
-        t_ns=t_ns[order],
-        span_ns=np.frombuffer(span, np.int64)[order],
-        value=np.frombuffer(value, np.float64)[order],
+        t_ns=t_ns[once],
+        span_ns=span_ns[once],
+        value=of[once],
     )

@@ -19,7 +19,7 @@ from kts.model.telemetry import SampleSeries, Scope
 from kts.store import layout
 
 ROW_GROUP_SAMPLES = 1 << 20
-_SCHEMA_KEY, _CRC_KEY = "kts.schema", "kts.samples_crc32"
+_SCHEMA_KEY, _CRC_KEY, _RUN_KEY = "kts.schema", "kts.samples_crc32", "kts.run"
 CHECKED_FROM = 3
 _NAMES = ("source", "metric", "scope", "subject")
 _WORD = pa.dictionary(pa.int32(), pa.string())
@@ -37,8 +37,8 @@ _SCHEMA = pa.schema(
 )
 
 
-def write_parquet(series: Sequence[SampleSeries], directory: Path) -> None:
-    """Writes telemetry.parquet whole or not at all. OSError or pyarrow.ArrowException if it cannot be."""
+def write_parquet(series: Sequence[SampleSeries], directory: Path, run: str) -> None:
+    """Writes telemetry.parquet of the run with the uid ``run``, whole or not at all. OSError or pyarrow.ArrowException if it cannot be."""
     groups = [_part(one, first) for one in series for first in range(0, len(one.t_ns), ROW_GROUP_SAMPLES)]
     with (
         files.replacing(directory / layout.TELEMETRY) as temporary,
@@ -46,7 +46,7 @@ def write_parquet(series: Sequence[SampleSeries], directory: Path) -> None:
     ):
         for group in groups:
             writer.write_table(_table(group), row_group_size=ROW_GROUP_SAMPLES)
-        writer.add_key_value_metadata({_CRC_KEY: str(_crc32(groups))})
+        writer.add_key_value_metadata({_RUN_KEY: run, _CRC_KEY: str(_crc32(groups, run))})
 
 
 def _part(series: SampleSeries, first: int) -> SampleSeries:
@@ -55,9 +55,9 @@ def _part(series: SampleSeries, first: int) -> SampleSeries:
     return replace(series, t_ns=series.t_ns[part], span_ns=series.span_ns[part], value=series.value[part])
 
 
-def _crc32(groups: Sequence[SampleSeries]) -> int:
-    """Of all that the row groups say, in their order: the format's own checksums leave out its footer."""
-    crc = 0
+def _crc32(groups: Sequence[SampleSeries], run: str) -> int:
+    """Of the run and all that the row groups say, in their order: the format's own checksums leave out its footer."""
+    crc = zlib.crc32(run.encode())
     for group in groups:
         words = "\0".join([*(getattr(group, name) for name in _NAMES), str(len(group.t_ns))])
         crc = zlib.crc32(words.encode(errors="surrogatepass"), crc)
@@ -74,8 +74,9 @@ def _table(series: SampleSeries) -> pa.Table:
     return pa.Table.from_arrays([t_ns, span_ns, *words, value], schema=_SCHEMA)
 
 
-def read_parquet(path: Path) -> list[SampleSeries]:
-    """All series. DataError if the file is damaged, of a newer schema, or not written by kts.
+def read_parquet(path: Path, run: str | None = None) -> list[SampleSeries]:
+    """All series. ``run``: uid of the run that they must be of; None: any. DataError if the file is damaged, of a newer
+    schema or another run, or not written by kts.
 
     Those of a schema below `CHECKED_FROM` hold no checksum over all that they say.
     """
@@ -86,12 +87,14 @@ def read_parquet(path: Path) -> list[SampleSeries]:
         if not schema.isdigit() or int(schema) > SCHEMA_VERSION:
             raise ValueError(f"schema {schema.decode(errors='replace') or 'unknown'}")
         groups = [_group(file, number) for number in range(file.num_row_groups)]
-        crc32 = meta.get(_CRC_KEY.encode())
-        if (int(schema) >= CHECKED_FROM or crc32) and crc32 != str(_crc32(groups)).encode():
+        crc32, made_for = meta.get(_CRC_KEY.encode()), meta.get(_RUN_KEY.encode(), b"").decode()
+        if (int(schema) >= CHECKED_FROM or crc32) and crc32 != str(_crc32(groups, made_for)).encode():
             raise ValueError("checksum of its samples")
     except (OSError, pa.ArrowException, ValueError, TypeError, KeyError, IndexError, OverflowError) as error:
         first_line = (str(error).splitlines() or [type(error).__name__])[0]
         raise DataError(f"{path.name}: damaged, or not written by this kts ({first_line})", "measure again") from error
+    if run is not None and made_for != run:
+        raise DataError(f"{path.name}: holds the samples of another run", "restore it from a copy")
     return _joined(groups)
 
 

@@ -50,7 +50,7 @@ class RunWriter:
         self._next_seq: dict[tuple[str, int], int] = {}
         self._kept_bytes = 0
         self._synced_ns = time.monotonic_ns()
-        self._samples = SampleJournal(directory)
+        self._samples = SampleJournal(directory, info.uid)
         _reserve(directory / layout.RESERVE)
         append = os.O_WRONLY | os.O_CREAT | os.O_APPEND
         self._journal = os.open(directory / layout.JOURNAL, append, 0o644)
@@ -98,7 +98,7 @@ class RunWriter:
                 f"{tenant}, block {block}: {problem}; records were lost on the way",
                 f"what came before is kept: kts report {self.directory}",
             )
-        frame = encode_frame(tenant, block, seq, records)
+        frame = encode_frame(tenant, block, seq, records, self._info.uid)
         try:
             durable.write_all(self._journal, frame)
             self._kept_bytes += len(frame)
@@ -129,6 +129,7 @@ class RunWriter:
         if self._failure or self._closed or self._samples.problem:
             return
         self._samples.append(samples)
+        self._info = msgspec.structs.replace(self._info, samples=self._samples.count)
         if self._samples.problem:
             self._note(self._samples.problem)
 
@@ -220,8 +221,8 @@ def _finish_samples(directory: Path, info: RunInfo) -> RunInfo:
     from kts.store.samples_parquet import write_parquet
 
     try:
-        series, damage = read_samples(path)
-        write_parquet(series, directory)
+        series, damage = read_samples(path, info.uid)
+        write_parquet(series, directory, info.uid)
     except (OSError, pa.ArrowException) as error:
         return _noted(directory, info, _kept(path, layout.TELEMETRY, error))
     if damage:
@@ -237,10 +238,10 @@ def _finish_records(directory: Path, info: RunInfo) -> RunInfo:
 
     path = directory / layout.JOURNAL
     try:
-        journal = Journal(path)
+        journal = Journal(path, info.uid)
         if journal.damage or journal.torn:
             raise OSError("the journal is damaged: " + "; ".join((*journal.damage, journal.torn)))
-        convert(journal, directory)
+        convert(journal, directory, info.uid)
     except (OSError, pa.ArrowException, DataError) as error:
         return _noted(directory, info, _kept(path, layout.PARQUET, error))
     _remove(path)
