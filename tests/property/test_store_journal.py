@@ -14,7 +14,9 @@ from kts.store.journal import Frame, Journal, encode_frame, scan
 
 CHUNKS = [("fft", 0, 0, 3), ("gemm", 0, 0, 1), ("fft", 0, 1, 2), ("fft", 1, 0, 0), ("a-longer-name", 1, 0, 4)]
 OPTIONAL = {"gemm": ("launches",), "a-longer-name": ("mark.first_token", "launches", "mark.queued")}
-FRAMES = [encode_frame(t, b, s, make_records(n, 10 * s, seed=b, optional=OPTIONAL.get(t, ())), UID) for t, b, s, n in CHUNKS]
+FRAMES = [
+    encode_frame(t, b, s, make_records(n, 10 * s, seed=b, optional=OPTIONAL.get(t, ())), UID) for t, b, s, n in CHUNKS
+]
 WHOLE = b"".join(FRAMES)
 ENDS = np.cumsum([len(frame) for frame in FRAMES]).tolist()
 

@@ -40,8 +40,8 @@ def create(
     ``overwrite`` replaces a run that is there (files of other names stay). ``keep_journal``: closing makes no
     records.parquet, so that a copy can follow the growing journal to its end. ``made_from``: what besides experiment
     and plan. ``provenance``: of the kts that measures; by default this one's. ``neighbours``: given where somebody is
-    to look for them. ``uid``: by default a new one; empty for a copy of a run that is not there yet. UsageError if something is
-    there that may not be replaced; SetupError if the directory cannot be written or a run is live in it.
+    to look for them. ``uid``: by default a new one; empty for a copy of a run that is not there yet. UsageError if
+    something is there that may not be replaced; SetupError if the directory cannot be written or a run is live in it.
     """
     directory = directory.absolute()
     try:

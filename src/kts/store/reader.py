@@ -82,7 +82,9 @@ class StoredRun:
     def telemetry(self) -> Sequence[SampleSeries]:
         """See RunData. Read at the first call; what is damaged joins ``damage`` then."""
         if self._telemetry is None:
-            self._telemetry, damage = ([], []) if self._directory is None else _stored_samples(self._directory, self._info)
+            self._telemetry, damage = (
+                ([], []) if self._directory is None else _stored_samples(self._directory, self._info)
+            )
             self._damage += damage
         return self._telemetry
 

@@ -14,7 +14,6 @@ from kts.model.run import SCHEMA_VERSION, RunInfo
 from kts.store import layout
 from kts.store.upgrade import upgraded
 
-
 CHECKED_FROM = 5
 """Schema since which it has a checksum."""
 _CRC = "crc32"
@@ -50,9 +49,7 @@ def checked(directory: Path) -> tuple[RunInfo, str]:
         told = _fault(content)
         return upgraded(content)
 
-    info = files.decode(
-        raw, RunInfo, str(path), "damaged: not a run", remedy, newest=SCHEMA_VERSION, upgrade=upgrade
-    )
+    info = files.decode(raw, RunInfo, str(path), "damaged: not a run", remedy, newest=SCHEMA_VERSION, upgrade=upgrade)
     return info, told
 
 

@@ -102,7 +102,8 @@ class SampleJournal:
 def read_samples(path: Path, run: str, *, live: bool = False) -> tuple[list[SampleSeries], list[str]]:
     """(series, damage lines) of the telemetry.journal of the run with the uid ``run``. OSError.
 
-    A line that does not check, or is of another run, is skipped and counted. An unfinished last line is damage only in a dead run.
+    A line that does not check, or is of another run, is skipped and counted. An unfinished last line is damage only in
+    a dead run.
     """
     columns: dict[_Key, tuple[array[int], array[int], array[float]]] = {}
     skipped = torn = 0

@@ -38,7 +38,8 @@ _SCHEMA = pa.schema(
 
 
 def write_parquet(series: Sequence[SampleSeries], directory: Path, run: str) -> None:
-    """Writes telemetry.parquet of the run with the uid ``run``, whole or not at all. OSError or pyarrow.ArrowException if it cannot be."""
+    """Writes telemetry.parquet of the run with the uid ``run``, whole or not at all. OSError or pyarrow.ArrowException
+    if it cannot be."""
     groups = [_part(one, first) for one in series for first in range(0, len(one.t_ns), ROW_GROUP_SAMPLES)]
     with (
         files.replacing(directory / layout.TELEMETRY) as temporary,
