@@ -113,7 +113,7 @@ def _frame_at(file: BinaryIO, offset: int, size: int) -> Frame | None:
         return None
     name = offset + head.size
     payload = name + head.tenant_bytes
-    end = payload + head.count * head.record_bytes
+    end = payload + head.rows * head.record_bytes
     if end > size:
         return None
     body = file.read(end - name)
@@ -125,7 +125,7 @@ def _frame_at(file: BinaryIO, offset: int, size: int) -> Frame | None:
             return None
     except ValueError:
         return None
-    return Frame(tenant, head.block, head.seq, head.count, offset, payload, end, tuple(optional), head.run)
+    return Frame(tenant, head.block, head.seq, head.rows, offset, payload, end, tuple(optional), head.run)
 
 
 class _Head(NamedTuple):
@@ -136,7 +136,7 @@ class _Head(NamedTuple):
     record_bytes: int
     block: int
     seq: int
-    count: int
+    rows: int
     run: str
     size: int
     checked: bytes
@@ -184,7 +184,7 @@ def _is_torn(file: BinaryIO, offset: int, size: int) -> bool:
     if len(start) < _HEAD.size or (start.startswith(_MAGIC) and offset + _HEAD.size + _RUN.size > size):
         return any(start[: len(_MAGIC)] == magic[: len(start)] for magic in (_MAGIC, _MAGIC_BEFORE_5))
     head = _sane_head(file, offset)
-    return head is not None and offset + head.size + head.tenant_bytes + head.record_bytes * head.count > size
+    return head is not None and offset + head.size + head.tenant_bytes + head.record_bytes * head.rows > size
 
 
 class Journal:

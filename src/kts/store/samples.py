@@ -148,9 +148,10 @@ def _checked(line: bytes, seed: int) -> _Line | None:
 def _series(key: _Key, t: array[int], span: array[int], value: array[float]) -> SampleSeries:
     """In order of time, each sample once."""
     source, metric, scope, subject = key
-    columns = (np.frombuffer(t, np.int64), np.frombuffer(span, np.int64), np.frombuffer(value, np.float64))
-    order = np.argsort(columns[0], kind="stable")
-    t_ns, span_ns, of = (column[order] for column in columns)
+    t_ns = np.frombuffer(t, np.int64)
+    order = np.argsort(t_ns, kind="stable")
+    t_ns, span_ns = t_ns[order], np.frombuffer(span, np.int64)[order]
+    of = np.frombuffer(value, np.float64)[order]
     once = np.ones(len(t_ns), bool)
     once[1:] = (t_ns[1:] != t_ns[:-1]) | (span_ns[1:] != span_ns[:-1]) | (of[1:] != of[:-1])
     return SampleSeries(
