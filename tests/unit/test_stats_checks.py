@@ -354,6 +354,30 @@ def test_a_run_that_may_use_several_gpus_is_judged_as_asked() -> None:
     assert analyse(made).summary.tenants["fft"].verdict.kind == "no-change"
 
 
+def disturbed(side: str, rounds: tuple[int, ...], waits: int = 8) -> FakeRun:
+    """Some iterations of these rounds take 12 ms longer."""
+
+    def latencies(tenant: str, here: str, number: int) -> tuple[Array, Array]:
+        service, device = calm(tenant, here, number)
+        service[10 : 10 + waits] += 12.0 if here == side and number in rounds else 0.0
+        return service, device
+
+    return run(latencies)
+
+
+@pytest.mark.parametrize("side", ["solo", SHARED])
+def test_a_tail_of_one_round_says_how_far_p99_may_be_off(side: str) -> None:
+    """One disturbed block of ten makes p99, and no median moves: else the block's disturbance is called sharing, or
+    hides it."""
+    fft, _ = of(disturbed(side, (3,), waits=60), "drift")
+    assert (fft.outcome, fft.caution, fft.lowers) == ("failed", "tail-of-one-round", False)
+    assert f"{'alone' if side == 'solo' else 'in company'} are of one of 10 rounds (the 4.)" in fft.text
+    assert fft.off is not None
+    assert 2.0 < fft.off < 4.0
+    for harmless in (disturbed(side, tuple(range(10))), disturbed(side, (3,), waits=2)):
+        assert {one.outcome for one in of(harmless, "drift")} == {"passed"}
+
+
 def test_a_neighbour_that_slows_a_block_says_by_how_much_a_figure_may_be_off() -> None:
     """Half as slow again in two of ten shared blocks: their level is a tenth too high."""
     (one,) = of(FAILS["no-neighbour"](), "no-neighbour")

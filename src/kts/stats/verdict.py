@@ -7,7 +7,6 @@ from collections.abc import Callable
 from typing import Literal
 
 from kts.model.summary import ClockSummary, Estimate, Verdict, Waiting
-from kts.stats.alone import waited_words
 from kts.stats.sample import MIN_ROUNDS
 from kts.units import format_ms, format_ratio, ratio_texts
 
@@ -18,7 +17,7 @@ LOOKS = 1.3
 """Critical value of Pocock's (1977) sequential test for ten looks over that for one, at 5 %: 2.555 / 1.960."""
 
 NEEDS_SOLO = ("no-change", "better")
-"""Verdicts that hold only against a tenant that was alone: a contended baseline hides what sharing costs."""
+"""Verdicts that hold only against a tenant that was alone: a disturbed baseline hides what sharing costs."""
 
 Kind = Literal["worse", "better", "no-change", "undetermined", "refused"]
 
@@ -100,14 +99,14 @@ def verdict(
     precision: float | None,
     confidence: float,
     dimmed: str = "",
-    contended: float | None = None,
+    disturbed: str = "",
     unfit: str = "",
     unsteady: str = "",
 ) -> Verdict:
     """The verdict on one tenant, from response DF99 and its interval.
 
     ``closed``: response is the service time. ``dimmed``: why drift cannot be told from sharing (`dimming`).
-    ``contended``: how much the tenant waited for a core when alone (`kts.stats.alone`). ``unfit``: what held it back
+    ``disturbed``: why its solo figures are no baseline (`kts.stats.alone`). ``unfit``: what held it back
     (`kts.stats.fitness`), ``unsteady``: that there was no steady state (`kts.stats.steadiness`): then no interval
     decides.
     """
@@ -116,23 +115,23 @@ def verdict(
     kind, precise = judge(df, asked)
     if (unsteady or unfit) and kind != "refused":
         word, why = ("not steady", unsteady) if unsteady else ("undetermined", unfit)
-        found = _finding(kind, df, asked, confidence, dimmed, contended=contended is not None)
+        found = _finding(kind, df, asked, confidence, dimmed, disturbed=bool(disturbed))
         sentence = f"{name}: {word}: {why}. Measured all the same: {found.removeprefix('undetermined: ')}."
         return Verdict(
             kind="not-steady" if unsteady else "undetermined", precise=precise, dimmed=dimmed, sentence=sentence
         )
-    if contended is not None and kind in NEEDS_SOLO:
+    if disturbed and kind in NEEDS_SOLO:
         kind = "undetermined"
     if kind == "refused":
         return Verdict(kind=kind, precise=False, sentence=f"{name}: no verdict: {df.refused}.")
-    said = _finding(kind, df, asked, confidence, dimmed, contended=contended is not None)
+    said = _finding(kind, df, asked, confidence, dimmed, disturbed=bool(disturbed))
     parts = [f"{said}: {_times(kind, response)}"]
     if kind == "worse" and (where := _where(waiting, is_gpu, closed)):
         parts.append(where)
     sentence = f"{name}: {_dimming_words(kind, dimmed)}{'; '.join(parts)}."
-    alone = f"It was not alone in its solo blocks: {waited_words(contended)}." if contended is not None else ""
+    alone = f"It was not alone in its solo blocks: {disturbed}." if disturbed else ""
     hidden = _hidden(df, device.df.p99, is_gpu) if kind == "worse" else ""
-    lowered = contended is not None and kind == "undetermined"
+    lowered = bool(disturbed) and kind == "undetermined"
     settled = "" if lowered else _settled(kind, precise, df, precision, dimmed)
     for more in (hidden, alone, settled):
         sentence += f" {more}" if more else ""
@@ -144,7 +143,7 @@ def _dimming_words(kind: Kind, dimmed: str) -> str:
     return f"{dimmed}: {kind.replace('-', ' ')} here, but drift cannot be told from sharing: " if dimmed else ""
 
 
-def _finding(kind: Kind, df: Estimate, asked: float, confidence: float, dimmed: str, *, contended: bool) -> str:
+def _finding(kind: Kind, df: Estimate, asked: float, confidence: float, dimmed: str, *, disturbed: bool) -> str:
     """What the interval says, by its position."""
     lo, hi, value = df.lo or 0.0, df.hi or 0.0, df.estimate or 0.0
     ratio, lower_end, upper_end = ratio_texts(value, lo, hi)
@@ -158,7 +157,7 @@ def _finding(kind: Kind, df: Estimate, asked: float, confidence: float, dimmed: 
     if kind == "no-change":
         real = "" if lo <= 1 <= hi else f"; a real difference of {100 * (value - 1):+.2g} %"
         return f"no change of p99 beyond {_asked(asked)}{real} ({ratio}, {interval})"
-    if contended:
+    if disturbed:
         return f"undetermined: p99 {ratio} ({interval}) of a solo that was not alone"
     lower = f"better by up to {_at_most(1 - lo)}, " if lo < 1 / (1 + asked) else ""
     upper = f"worse by up to {_at_most(hi - 1)}" if hi > 1 + asked else ""

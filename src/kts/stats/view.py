@@ -27,7 +27,7 @@ from kts.model.summary import (
     TenantSummary,
     Throughput,
 )
-from kts.stats.alone import contended
+from kts.stats.alone import disturbed, tail_alone
 from kts.stats.causes.kept import KeptRows
 from kts.stats.causes.of_tenant import causes
 from kts.stats.checks import alignment, same_gpu
@@ -50,9 +50,9 @@ Samples = dict[Side, dict[Clock, LatencySample | None]]
 
 class TenantView:
     """One tenant's samples and everything computed from them. ``summary`` and ``mixes`` (by condition, the full house
-    last) hold the figures; ``contended``: see `kts.stats.alone`; ``unfit``: why no interval decides (no device was
-    shared, the clocks are apart, `kts.stats.fitness`); ``steadiness``, of the tenant, and ``unsteady``, its own or a
-    neighbour's: `kts.stats.steadiness`."""
+    last) hold the figures; ``disturbed``, ``tail_alone``: see `kts.stats.alone`; ``unfit``: why no interval decides
+    (no device was shared, the clocks are apart, `kts.stats.fitness`); ``steadiness``, of the tenant, and ``unsteady``,
+    its own or a neighbour's: `kts.stats.steadiness`."""
 
     def __init__(self, name: str, info: RunInfo, gathered: Gathered, confidence: float, *, on_cpu: bool) -> None:
         """Takes the tenant's arrays out of ``gathered``."""
@@ -67,7 +67,9 @@ class TenantView:
         }
         join = gathered.activity
         self._activity = join.activity(name) if join is not None else None
-        self.contended = contended(self._activity or ())
+        alone, on_core = self._kept("solo"), name in gathered.kept.on_core
+        self.tail_alone = tail_alone(alone, on_core=on_core)
+        self.disturbed = disturbed(self._activity or (), self.tail_alone, asked_of(self.plan.precision))
         self.unfit = same_gpu.apart(info) or alignment.apart(info) or unfit(info, name)
         steady = {tenant.name: gathered.steady.summary(tenant.name) for tenant in self.plan.tenants}
         self.steadiness = steady[name]
@@ -108,7 +110,7 @@ class TenantView:
                 precision=self.plan.precision,
                 confidence=self.confidence,
                 dimmed=dimming(len(solo.rounds), len(shared.rounds)),
-                contended=self.contended,
+                disturbed=self.disturbed.words if self.disturbed else "",
                 unfit=self.unfit,
                 unsteady=self.unsteady,
             ),
@@ -157,7 +159,7 @@ class TenantView:
         self, response: Latency, p50: Estimate, p99: Estimate, device: Estimate, side: SideData
     ) -> MixTenant:
         kind, precise = judge(p99, asked_of(self.plan.precision))
-        if (self.unfit and kind != "refused") or (self.contended is not None and kind in NEEDS_SOLO):
+        if (self.unfit and kind != "refused") or (self.disturbed and kind in NEEDS_SOLO):
             kind = "undetermined"
         dimmed = "" if kind == "refused" else dimming(len(self.data.solo.rounds), len(side.rounds))
         return MixTenant(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,8 +12,10 @@ from scipy.special import ndtr
 
 from kts.model.checks import Check
 from kts.model.reading import RunData
-from kts.stats.checks.told import failed, not_applicable, passed
-from kts.stats.sample import MIN_ROUNDS
+from kts.stats.checks.told import failed, not_applicable, passed, percent
+from kts.stats.sample import MIN_ROUNDS, LatencySample
+from kts.stats.series import SIDES, Side
+from kts.units import format_ms
 
 if TYPE_CHECKING:
     from kts.stats.gathering import Gathered
@@ -23,6 +26,8 @@ DRIFT = 0.05
 DRIFT_P_VALUE = 0.01
 VARIES = 0.10
 FEWEST_UNITS = 5
+TAIL, MOST = 0.01, 0.5
+"""Which iterations are the slowest, and how many of them one round may have."""
 
 
 def of_run(run: RunData, gathered: Gathered) -> Iterator[Check]:
@@ -43,7 +48,7 @@ def of_run(run: RunData, gathered: Gathered) -> Iterator[Check]:
 
 
 def of_tenant(view: TenantView) -> Iterator[Check]:
-    """By drift and spread of the medians of its solo units."""
+    """By drift and spread of the medians of its solo units, and by whether one round makes the tail of a side."""
     name, solo = view.name, view.samples["solo"]["service"]
     medians = np.array([float(np.median(unit)) for unit in solo.units]) if solo is not None else np.zeros(0)
     if solo is None or len(medians) < FEWEST_UNITS or not medians.mean() > 0:
@@ -59,12 +64,39 @@ def of_tenant(view: TenantView) -> Iterator[Check]:
     if varies:
         text = f"{name}: the solo median differs from {unit} to {unit} by {spread * 100:.0f} % (standard deviation)."
         yield failed(CODE, "solo-varies", f"{spread * 100:.0f} %", text, name, off=spread)
-    if not drifts and not varies:
+    one_round = [check for side in SIDES for check in _of_one_round(view, side)]
+    yield from one_round
+    if not drifts and not varies and not one_round:
         text = (
             f"{name}: the solo median moves by {100 * change:+.1f} % from the first {unit} to the last, and differs by "
             f"{100 * spread:.1f} % from {unit} to {unit} (standard deviation)."
         )
         yield passed(CODE, f"{100 * change:+.1f} %", text, name)
+
+
+def _of_one_round(view: TenantView, side: Side) -> Iterator[Check]:
+    """A round, or segment, in which something else was going on makes a tail that is nobody's."""
+    name, sample = view.name, view.samples[side]["response"]
+    if sample is None or len(sample.units) < FEWEST_UNITS:
+        return
+    p99 = sample.quantile(1 - TAIL)
+    slow = sample.above(p99)
+    most = int(np.argmax(slow))
+    share = float(slow[most] / max(slow.sum(), 1))
+    without = _without(sample, most).quantile(1 - TAIL)
+    if share > MOST and p99 > (1 + VARIES) * without:
+        where, unit = ("alone" if side == "solo" else "in company"), "round" if sample.rounds else "segment"
+        text = (
+            f"{name}: {percent(share)} of its slowest {100 * TAIL:g} % {where} are of one of {len(slow)} {unit}s (the "
+            f"{sample.labels[most] + 1}.): without it p99 {where} is {format_ms(without)} instead of {format_ms(p99)}. "
+            "Something else went on then, or many of its requests came together."
+        )
+        yield failed(CODE, "tail-of-one-round", percent(share), text, name, off=p99 / without - 1)
+
+
+def _without(sample: LatencySample, at: int) -> LatencySample:
+    units, labels = (tuple(part for k, part in enumerate(of) if k != at) for of in (sample.units, sample.labels))
+    return replace(sample, units=units, labels=labels)
 
 
 def trend(values: NDArray[np.float64]) -> tuple[float, float]:
