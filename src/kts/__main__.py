@@ -1,6 +1,10 @@
 """``python -m kts`` is the command ``kts``."""
 
+import os
 import sys
+
+if not sys.flags.safe_path and sys.path[0] == os.path.realpath("."):  # kts is loaded; no more is to come from there
+    del sys.path[0]
 
 from kts.cli.main import main
 

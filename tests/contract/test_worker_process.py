@@ -6,6 +6,7 @@ import contextlib
 import functools
 import os
 import signal
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -19,9 +20,6 @@ from kts.worker.failures import BesideError, CommandError
 from kts.worker.host import HostReader
 from kts.worker.launcher.remote import Launcher
 from kts.worker.tenants.process import ChildProcess, Launch, PrintedLine, Process
-
-# Forking with numpy's threads about is what newer Pythons warn of; the worker itself has one thread here.
-pytestmark = pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
 
 
 @pytest.fixture(params=["child", "launcher"])
@@ -202,3 +200,49 @@ def test_a_second_life_has_nothing_of_the_first(tmp_path: Path, tmp_path_factory
     second.kill()
     first.kill()
     beside.close()
+
+
+WRAPPER = ["sh", "-c", "sleep 600 & echo $!; setsid sleep 600 & echo $!; (setsid sleep 600 & echo $!); {}"]
+
+
+def _wrapped(then: str) -> list[str]:
+    """A wrapper script that starts a program, one in a session of its own, and one that it has disowned."""
+    return [*WRAPPER[:2], WRAPPER[2].format(then)]
+
+
+@pytest.mark.parametrize("who", ["worker", "keeper"])
+def test_what_a_wrapper_started_ends_with_whoever_is_killed(who: str) -> None:
+    """Otherwise a program stays stopped for ever, on a GPU with its memory, once its worker is killed."""
+    code = (
+        "import os; from kts.worker.tenants.process import ChildProcess\n"
+        f"program = ChildProcess({_wrapped('wait')!r}, os.environ)\n"
+        "said = []\n"
+        "while len(said) < 3: said += program.lines(1)\n"
+        "program.pause()\n"
+        "print(program._keeper.pid, *[line.text.strip() for line in said], flush=True)\n"
+        "while program.exit_code() is None: pass\n"
+        "program.kill()\n"
+    )
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as worker:
+        assert worker.stdout is not None
+        keeper, *pids = map(int, worker.stdout.readline().split())
+        assert len(pids) == 3
+        assert _state(pids[0]) == "T"
+        os.kill(worker.pid if who == "worker" else keeper, signal.SIGKILL)
+        in_group = pids if who == "worker" else pids[:1]  # nobody is told of the others
+        _until(lambda: all(_state(pid) in ("gone", "Z") for pid in in_group))
+        for pid in set(pids) - set(in_group):
+            os.kill(pid, signal.SIGKILL)
+
+
+def test_what_leaves_the_group_ends_with_the_program() -> None:
+    """Otherwise each restart of a program leaves one of its helpers on the GPU."""
+    for then in ("exit 0", "wait"):
+        program = ChildProcess(_wrapped(then), os.environ)
+        pids = [int(line.text) for line in _said(program, 3)]
+        if then == "exit 0":
+            _until(lambda program=program: program.exit_code() == 0)  # type: ignore[misc]
+        else:
+            program.kill()
+        assert all(_state(pid) in ("gone", "Z") for pid in pids)
+        program.kill()

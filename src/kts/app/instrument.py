@@ -48,6 +48,7 @@ from kts.wire.messages import Heartbeat
 from kts.worker.detect import resolved
 from kts.worker.environment import environment
 from kts.worker.instrument import Delays, Timers, TimerTask
+from kts.worker.interpreter import module
 from kts.worker.prepare import LAST_CORE
 
 _, CPU_WAIT_NS = CPU_TIMES
@@ -192,7 +193,7 @@ class GatedTelemetry:
 
 
 def _measured(plan: Plan, delays: Delays, directory: Path, progress: Console | None) -> RunData:
-    worker = ("-m", "kts.worker.instrument", "--join", msgspec.json.encode(delays).decode())
+    worker = (*module("kts.worker.instrument"), "--join", msgspec.json.encode(delays).decode())
     backend = LocalBackend(directory / "logs", worker=worker)
     writer = create(
         directory,
@@ -235,7 +236,7 @@ def _figures(run: RunData) -> Sequence[Part]:
 def _timers(device: DeviceChoice) -> Timers:
     """Reads the clocks, and finds a size, in a process of its own on a core that a tenant will have: the last."""
     task = TimerTask(device=device, target_ms=TARGET_MS)
-    command = [sys.executable, "-m", "kts.worker.instrument", "--timer", msgspec.json.encode(task).decode()]
+    command = [sys.executable, *module("kts.worker.instrument"), "--timer", msgspec.json.encode(task).decode()]
     env = {**os.environ, "KTS_CORES": LAST_CORE}
     try:
         done = subprocess.run(

@@ -22,6 +22,7 @@ LONG, SHORT = 2_000_000, 200_000
 """Iterations behind the truth."""
 PORTION = 10
 """Runs that a process makes at a time."""
+_SAFE_PATH = "PYTHONSAFEPATH"
 
 elements.register(SelfCheck, selfcheck_elements)
 
@@ -63,11 +64,25 @@ def _processes(jobs: int) -> Iterator[Callable[..., Callable[[], Any]]]:
     if jobs == 1:
         yield partial
         return
-    with ProcessPoolExecutor(jobs, get_context("spawn")) as pool:
+    with _only_our_code(), ProcessPoolExecutor(jobs, get_context("spawn")) as pool:
         try:
             yield lambda *call: pool.submit(*call).result
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
+
+
+@contextmanager
+def _only_our_code() -> Iterator[None]:
+    """Processes that are started meanwhile do not search the current folder, whose ``socket.py`` they would run."""
+    former = os.environ.get(_SAFE_PATH)
+    os.environ[_SAFE_PATH] = "1"
+    try:
+        yield
+    finally:
+        if former is None:
+            del os.environ[_SAFE_PATH]
+        else:
+            os.environ[_SAFE_PATH] = former
 
 
 def _truth(name: str, iterations: int) -> dict[str, Truth]:

@@ -11,6 +11,7 @@ import msgspec
 from kts.backends.local import POLL_S, LocalBackend
 from kts.conduct.ports import Endpoint, WorkerExit
 from kts.wire.recording import Recording, Request, recording_in
+from kts.worker.interpreter import module
 
 GRACE_S = 1.0
 NOWHERE = Endpoint(host="", port=0, token="")
@@ -27,7 +28,7 @@ def record_alone(request: Request, folder: Path, *, python: str = sys.executable
     file = folder / f"{tenant.name}.request.json"
     file.write_bytes(msgspec.json.encode(request))
     plan = request.plan
-    backend = LocalBackend(folder, python=python, worker=("-m", "kts.worker", "--profile", str(file)))
+    backend = LocalBackend(folder, python=python, worker=(*module("kts.worker"), "--profile", str(file)))
     try:
         backend.start(plan, NOWHERE)
         notes = backend.notes()

@@ -18,10 +18,10 @@ from kts.errors import SetupError
 from kts.model.plan import Plan
 from kts.wire.appline import PREFIX
 from kts.worker.detect import choose_for
+from kts.worker.interpreter import module
 from kts.worker.prepare import SPARE_CORES, THREAD_VARIABLES
 
 COMMAND_VARIABLES = (*THREAD_VARIABLES, "NUMEXPR_NUM_THREADS")  # a user's program may use more than our workloads
-WORKER = ("-m", "kts.worker", "--join")
 TAIL_BYTES = 8192
 REASON_CHARACTERS = 300
 POLL_S = 0.02
@@ -47,7 +47,7 @@ os.execv(sys.argv[2], sys.argv[2:])
 class LocalBackend:
     """One process per tenant, each in a session of its own, so that Ctrl-C reaches kts alone.
 
-    ``worker`` is what ``python`` is told to run. What a worker prints goes to ``log_dir/<tenant>.log``.
+    ``worker`` is what ``python`` is told to run, by default ours. What it prints goes to ``log_dir/<tenant>.log``.
     `start` moves the calling thread to cores that no tenant has, `stop` moves it back. `start` must be
     called by the thread that lives through the run: the workers die with it.
     """
@@ -55,9 +55,9 @@ class LocalBackend:
     name = "local"
     sees_ends = True
 
-    def __init__(self, log_dir: Path, *, python: str = sys.executable, worker: Sequence[str] = WORKER) -> None:
+    def __init__(self, log_dir: Path, *, python: str = sys.executable, worker: Sequence[str] | None = None) -> None:
         self._log_dir = log_dir
-        self._command = (python, *worker)
+        self._command = (python, *(worker or (*module("kts.worker"), "--join")))
         self._workers: dict[str, subprocess.Popen[bytes]] = {}
         self._reported: set[str] = set()
         self._placement: Placement | None = None

@@ -93,7 +93,7 @@ def test_there_are_the_published_systems_three_sets_of_jobs() -> None:
         assert (worker(job)["args"][0], values["ITERATIONS"], values["MATRIX_SIZE"], values["SLEEP_MS"]) == published[
             tenant
         ]
-        assert worker(job)["command"] == ["python3", "-m", "kts.worker"]
+        assert worker(job)["command"] == ["python3", "-P", "-m", "kts.worker"]
         assert "SLEEP_JITTER" not in values  # published pauses are fixed
         assert job["spec"]["template"]["spec"]["runtimeClassName"] == "nvidia"
         for kind in ("limits", "requests"):

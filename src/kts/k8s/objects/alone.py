@@ -44,7 +44,7 @@ def render(
         settings,
         name=manifests.job_name(run, tenant.name),
         tenant=tenant.name,
-        command=["python3", "-m", "kts.worker", "--profile", asked],
+        command=["python3", "-P", "-m", "kts.worker", "--profile", asked],
     )
     mount = {"name": _VOLUME, "mountPath": manifests.PLAN_MOUNT, "readOnly": True}
     reads = {

@@ -51,7 +51,7 @@ def spec_of(spec: Object, work: Program, worker: Object, *, see_nvml: bool) -> O
     bring = {
         **{key: kts[key] for key in ("image", "imagePullPolicy", "securityContext", "resources")},
         "name": BRING,
-        "command": ["python3", "-m", "kts.worker.launcher.bring", TOOLS_MOUNT],
+        "command": ["python3", "-P", "-m", "kts.worker.launcher.bring", TOOLS_MOUNT],
         "volumeMounts": [_mount(_TOOLS, TOOLS_MOUNT)],
     }
     watching = {

@@ -55,7 +55,7 @@ def _job(plan: Plan, block: Block, tenant: str, run: str, settings: ClusterSetti
         settings,
         name=job_name(plan, block, tenant, run),
         tenant=tenant,
-        command=["python3", "-m", "kts.worker"],
+        command=["python3", "-P", "-m", "kts.worker"],
         args=arguments or ["--join"],
         env=variables,
         extra_labels={LABEL_BLOCK: str(block.index)},

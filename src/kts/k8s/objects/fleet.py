@@ -153,7 +153,7 @@ def _member(spec: FleetSpec, plan: Plan, labels: dict[str, str]) -> Object:
     name = manifests.object_name(spec.id)
     away = {"matchExpressions": [{"key": _BUSY, "operator": "DoesNotExist"}]}
     container = {
-        **manifests.unprivileged(MEMBER, ["python3", "-m", "kts.app.member"], settings),
+        **manifests.unprivileged(MEMBER, ["python3", "-P", "-m", "kts.app.member"], settings),
         "env": [{"name": "HOME", "value": "/tmp"}],
         "ports": [{"name": "status", "containerPort": STATUS_PORT}],
         "startupProbe": manifests.LISTENS,

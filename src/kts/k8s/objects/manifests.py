@@ -127,7 +127,7 @@ def render(
         *_network_policies(run, settings),
         _conductor(plan, run, settings, mode or sharingmode.asked(plan, settings)),
     ]
-    command = ["python3", "-m", "kts.worker", "--join"]
+    command = ["python3", "-P", "-m", "kts.worker", "--join"]
     names = () if is_classic(plan) else tuple(tenant.name for tenant in plan.tenants)
     jobs = (worker_job(plan, run, settings, name=job_name(run, n), tenant=n, command=command) for n in names)
     return [*objects, *jobs]
@@ -274,7 +274,7 @@ def _conductor(plan: Plan, run: str, settings: ClusterSettings, mode: SharingMod
         **_scope_env(settings),
     }
     container = {
-        **unprivileged("conductor", ["python3", "-m", "kts.k8s.pod.conductor"], settings),
+        **unprivileged("conductor", ["python3", "-P", "-m", "kts.k8s.pod.conductor"], settings),
         "env": [*_variables(told), _node_name()],
         "ports": [{"name": "worker", "containerPort": WORKER_PORT}, {"name": "status", "containerPort": STATUS_PORT}],
         "startupProbe": LISTENS,

@@ -205,6 +205,7 @@ class LaunchedProgram:
             if kind == b"B":
                 return
             if kind == b"F":
+                self._code = number  # there is no end to wait for
                 why = OSError(number, os.strerror(number))
                 raise not_started(name, why)
         raise BesideError(f"the launcher did not start {name} within {_START_S:.0f} s", _ASK)

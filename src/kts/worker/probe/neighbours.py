@@ -22,6 +22,7 @@ from kts.errors import KtsError, MeasurementError, SetupError
 from kts.model.run import DeviceInfo
 from kts.worker.detect import DeviceKind
 from kts.worker.environment import usable_cores
+from kts.worker.interpreter import module
 from kts.worker.prepare import LAST_CORE, parse_cores
 from kts.worker.probe.serve import Order, Reply
 from kts.worker.probe.traces import GapTrace
@@ -43,7 +44,7 @@ class ProbeProcess:
         self._log: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - as long as the process
         self._held = b""
         self._process = subprocess.Popen(
-            [*(command or (sys.executable, "-m", "kts.worker.probe", "--serve")), "--device", kind],
+            [*(command or (sys.executable, *module("kts.worker.probe"), "--serve")), "--device", kind],
             env=env,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,

@@ -3,27 +3,29 @@
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import fcntl
-import functools
+import json
 import os
 import selectors
 import shlex
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Mapping, Sequence, Set
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
+from kts.worker import keeper
 from kts.worker.cgroup import memory_kills, memory_limit
 from kts.worker.failures import CommandError
 
-_PR_SET_PDEATHSIG = 1
 _PIPE_BYTES = 1024 * 1024  # room for a program that prints faster than we read for a moment
 _READ_BYTES = 65536
 _LONGEST_LINE_BYTES = 65536
 _GRACE_S = 1.0
-_libc = ctypes.CDLL(None)
+_GONE_S = keeper.GONE_S + 5.0
+_KEEPER = ("-I", "-S", "-c", keeper.text())
+"""Given to Python as text, so that whoever ends all that is named kts does not end what cleans up after it."""
 
 
 class PrintedLine(NamedTuple):
@@ -125,28 +127,44 @@ class Output:
 
 
 class ChildProcess:
-    """Implements Process: a child of this process. It dies also if this process is killed."""
+    """Implements Process: a child of a keeper (`kts.worker.keeper`), which ends it, and all that it has started, also
+    when this process is killed."""
 
     def __init__(
         self, argv: Sequence[str], env: Mapping[str, str], folder: str | None = None, cores: Set[int] | None = None
     ) -> None:
         """Starts it in ``folder`` and on ``cores``, by default this process's. CommandError if it cannot be started."""
+        told, tell = os.pipe()
         try:
-            self._process = subprocess.Popen(
-                argv,
-                env=dict(env),
-                cwd=folder,
-                stdin=subprocess.DEVNULL,
+            self._keeper = subprocess.Popen(
+                [sys.executable, *_KEEPER, str(tell)],
+                stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
                 start_new_session=True,
-                preexec_fn=functools.partial(_begin_child, cores),  # noqa: PLW1509 - this process has one thread
+                bufsize=0,
+                pass_fds=(tell,),
             )
-        except (OSError, subprocess.SubprocessError) as error:
-            raise not_started(argv[0], error, folder) from error
-        assert self._process.stdout is not None
-        assert self._process.stderr is not None
-        self._output = Output(self._process.stdout.fileno(), self._process.stderr.fileno())
+        except OSError as error:
+            os.close(told)
+            raise not_started(sys.executable, error) from error
+        finally:
+            os.close(tell)
+        assert self._keeper.stdin is not None
+        assert self._keeper.stdout is not None
+        assert self._keeper.stderr is not None
+        asked = {"argv": [*argv], "env": dict(env), "folder": folder, "cores": sorted(cores or ())}
+        with contextlib.suppress(BrokenPipeError):
+            self._keeper.stdin.write(json.dumps(asked).encode() + b"\n")
+            self._keeper.stdin.flush()
+        with os.fdopen(told, "rb") as answer:
+            said = json.loads(answer.readline() or "{}")
+        self._output = Output(self._keeper.stdout.fileno(), self._keeper.stderr.fileno())
+        self._group = said.get("pid")
+        if self._group is None:
+            why = "\n".join(line.text for line in self._output.drain()) or "its keeper was killed"
+            self.kill()
+            raise not_started(argv[0], _why(said, why), folder)
 
     @property
     def last_line(self) -> str:
@@ -155,7 +173,7 @@ class ChildProcess:
 
     def exit_code(self) -> int | None:
         """See Process."""
-        return self._process.poll()
+        return self._keeper.poll()
 
     def pause(self) -> None:
         """See Process."""
@@ -178,22 +196,39 @@ class ChildProcess:
         return Memory(memory_limit(), memory_kills())
 
     def kill(self) -> None:
-        """See Process."""
-        if self._process.returncode is None:
+        """See Process. What left the group is ended, too."""
+        if self._keeper.poll() is None:
             self._signal(signal.SIGTERM)
             self._signal(signal.SIGCONT)
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                self._process.wait(_GRACE_S)
-        self._signal(signal.SIGKILL)
-        self._process.wait()
+            self._ended(_GRACE_S)
+        if self._keeper.stdin is not None:
+            self._keeper.stdin.close()
+        if not self._ended(_GONE_S):
+            self._keeper.kill()
+        self._signal(signal.SIGKILL)  # nobody has done it where the keeper was killed
+        self._keeper.wait()
         self._output.close()
-        for stream in (self._process.stdout, self._process.stderr):
+        for stream in (self._keeper.stdout, self._keeper.stderr):
             if stream is not None:
                 stream.close()
 
+    def _ended(self, within_s: float) -> bool:
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._keeper.wait(within_s)
+            return True
+        return False
+
     def _signal(self, number: signal.Signals) -> None:
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(self._process.pid, number)
+        if self._group is not None:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(self._group, number)
+
+
+def _why(said: Mapping[str, Any], otherwise: str) -> Exception:
+    """What the keeper says of a program that it could not start."""
+    if "errno" in said:
+        return OSError(said["errno"], said["strerror"], said["filename"])
+    return subprocess.SubprocessError(said.get("why", otherwise))
 
 
 def not_started(program: str, error: Exception, folder: str | None = None) -> CommandError:
@@ -205,10 +240,3 @@ def not_started(program: str, error: Exception, folder: str | None = None) -> Co
         return CommandError(what, "give its full path, or one relative to where it runs")
     what = f"command {program} cannot be started: {error}"
     return CommandError(what, f"make it executable: chmod +x {shlex.quote(program)}")
-
-
-def _begin_child(cores: Set[int] | None) -> None:
-    """In the child: it dies with its parent, and runs on ``cores``."""
-    _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    if cores:
-        os.sched_setaffinity(0, cores)
