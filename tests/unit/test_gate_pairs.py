@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import pytest
@@ -176,6 +176,55 @@ def test_a_worse_version_fails_the_same_one_passes_and_one_at_the_limit_is_left_
     assert found.criteria[0].tenant == "api"
     ratio = found.criteria[0].measured
     assert (ratio.lo or 9) <= factor <= (ratio.hi or 0)
+
+
+def held_back(run: FakeRun, tenant: str) -> FakeRun:
+    """Its pod had half a CPU."""
+    workers = tuple(replace(one, cpu_limit=0.5 if one.tenant == tenant else None) for one in run.info.workers)
+    run.info = replace(run.info, workers=workers)
+    return run
+
+
+def apart(run: FakeRun) -> FakeRun:
+    """B's tenants were on another GPU than A's."""
+    first, *_, last = run.info.workers
+    workers = (first, *run.info.workers[1:-1], replace(last, device=replace(last.device, uuid="another")))
+    run.info = replace(run.info, workers=workers)
+    return run
+
+
+@pytest.mark.parametrize(
+    ("factor", "spoilt", "why"),
+    [
+        (1.0, lambda run: held_back(run, "api-a"), "api-a: a CPU limit of 0.5 CPUs held it back"),
+        (1.3, lambda run: held_back(run, "api-b"), "api-b: a CPU limit of 0.5 CPUs held it back"),
+        (1.3, apart, "The tenants were not on one device"),
+    ],
+    ids=["of A", "of B", "of the run"],
+)
+def test_a_failed_check_of_either_version_leaves_nothing_decided(
+    factor: float, spoilt: Callable[[FakeRun], FakeRun], why: str
+) -> None:
+    """Else a build would fail, or pass, by a figure of which the run itself says that it tells nothing."""
+    found = gate(spoilt(run_of(factor)))
+    assert found.judgement == "inconclusive"
+    (api,) = (one for one in found.criteria if one.tenant == "api")
+    assert (api.judgement, api.more_s) == ("inconclusive", None)
+    assert why in api.why
+
+
+def test_what_may_be_off_by_less_than_lies_to_the_limit_takes_no_decision() -> None:
+    """Else every run with a caution would be inconclusive, however clear it is."""
+
+    def early(run: FakeRun) -> FakeRun:
+        """B's batch is away for the last tenth of each block: p99 of api may be off by some percent."""
+        for (tenant, _), rows in run.data.items():
+            if tenant == "batch-b":
+                rows.resize(int(len(rows) * 0.9), refcheck=False)
+        return run
+
+    found = gate(early(run_of(2.0)))
+    assert found.criteria[0].judgement == "fail", found.criteria[0].why
 
 
 def test_it_stops_as_soon_as_it_is_decided_and_the_records_say_the_same_afterwards() -> None:

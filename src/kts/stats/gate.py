@@ -8,7 +8,7 @@ fails falsely in `FALSE_FAIL` of cases at most, all criteria together.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 
 from msgspec.structs import replace
 
@@ -57,7 +57,7 @@ def against_slos(run: Summary, at: Callable[[float], Summary], limits: Limits, m
                 surer.append(at(strict))
             deciding, confidence = _shared(surer[0], name, quantile), strict
             judged, why = _surely(deciding, limit_ms, strict)
-        if shaky := _doubt(run, name, figure, limit_ms):
+        if shaky := doubt(run, name, figure, limit_ms):
             judged, why = "inconclusive", shaky
         criteria.append(
             Criterion(
@@ -111,7 +111,7 @@ def against_old(
         if not isinstance(found, str):
             tests[name] = found.p_beyond(tolerance) if found.centre > 0 else 1.0
         judged, why = _within(ratio, 1 + tolerance)
-        doubts = (_doubt(run, name, ratio, 1 + tolerance) for run in [*old, *new])
+        doubts = (doubt(run, name, ratio, 1 + tolerance) for run in [*old, *new])
         if shaky := next(filter(None, doubts), ""):
             judged, why = "inconclusive", shaky
         criteria.append(
@@ -235,18 +235,21 @@ def _tail(tenant: TenantSummary, *, df: bool) -> Estimate:
     return tenant.response.df.p99 if df else tenant.response.shared.p99
 
 
-def _doubt(run: Summary, name: str, figure: Estimate, limit: float) -> str:
+def doubt(run: Summary, name: str, figure: Estimate, limit: float, lowering: Collection[str] = ()) -> str:
     """Why no figure of a tenant can decide: a check failed that takes every verdict with it, or the figure may be off
-    by more than lies between its interval and the limit. Empty where one can."""
+    by more than lies between its interval and the limit. Empty where one can. ``lowering``: checks besides `IN_COMPANY`
+    that take it with them where they lower a verdict."""
     if run.tenants[name].verdict.kind == "not-steady":
         return run.tenants[name].verdict.sentence
     margin = math.inf
     if figure.lo and figure.hi:
         margin = math.log(limit / figure.hi) if figure.hi <= limit else math.log(figure.lo / limit)
     for one in run.checks or ():
-        if one.outcome == "failed" and one.code in IN_COMPANY and one.tenant in ("", name):
-            if one.lowers:
+        if one.outcome == "failed" and one.tenant in ("", name):
+            if one.lowers and (one.code in IN_COMPANY or one.code in lowering):
                 return one.text
+            if one.code not in IN_COMPANY:
+                continue
             if one.off is not None and math.log1p(one.off) > margin > 0:
                 return f"{one.text} The figure may be off by {100 * one.off:.0f} %, more than it is from its limit"
     return ""

@@ -9,17 +9,22 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
+from msgspec.structs import replace
 
+from kts.model.cluster import ClusterFacts
 from kts.model.gate import Criterion, Gate, Judgement
 from kts.model.plan import Pair, Plan
 from kts.model.reading import RunData
 from kts.model.records import Records
-from kts.model.run import BlockOutcome
+from kts.model.run import BlockOutcome, RunInfo
 from kts.model.summary import Estimate, Summary
+from kts.model.telemetry import SampleSeries
+from kts.stats.analysis import analyse
 from kts.stats.block import MeasuredBlock, gather
-from kts.stats.gate import FALSE_FAIL, gate_of, more_s, told_of
+from kts.stats.gate import FALSE_FAIL, doubt, gate_of, more_s, told_of
 from kts.stats.pairs import LEAST_ROUNDS, Rounds, p99
 from kts.stats.quantiles import refused
 from kts.stats.responses import Responses
@@ -28,6 +33,9 @@ from kts.stats.spending import Spending
 from kts.units import ns_to_s
 
 CONFIDENCE = 0.95
+LOWERING = frozenset({"as-asked", "lost-records", "steady"})
+"""Checks that leave nothing to compare where they take a verdict with them, besides those of response times in company.
+"""
 Kept = Mapping[tuple[str, str], Blocks]
 
 
@@ -160,17 +168,72 @@ def compared(run: RunData, summary: Summary) -> Gate:
         looks.look(_rounds(plan, recorded.kept, count), count, elapsed_s, last=last)
         if looks.decided:
             break
+    sides = summary, analyse(_OfB(run)).summary
     return gate_of(
         "pair",
-        list(looks.criteria(whole)),
+        [_doubted(one, sides, plan.pair) for one in looks.criteria(whole)],
         new=(f"B ({plan.pair.b})",),
         old=(f"A ({plan.pair.a})",),
         confidence=CONFIDENCE,
         tolerance=plan.pair.tolerance,
         measured_s=elapsed_s,
         is_gpu=bool(run.info.workers) and all(worker.device.kind == "cuda" for worker in run.info.workers),
-        notes=[*told_of(summary), *_notes(plan, plan.pair)],
+        notes=[*dict.fromkeys(line for side in sides for line in told_of(side)), *_notes(plan, plan.pair)],
     )
+
+
+def _doubted(one: Criterion, sides: tuple[Summary, Summary], pair: Pair) -> Criterion:
+    """Not decided where a check of either version takes the figure with it, or says that it may be off too far."""
+    for side, name in zip(sides, pair.tenants[one.tenant], strict=True):
+        if why := doubt(side, name, one.measured, one.limit, LOWERING):
+            return replace(one, judgement="inconclusive", why=why, more_s=None)
+    return one
+
+
+@dataclass(frozen=True)
+class _OfB:
+    """The same run, of which B's tenants are asked: a `RunData`. A summary's own are A's."""
+
+    run: RunData
+
+    @cached_property
+    def info(self) -> RunInfo:
+        """With a plan of B alone."""
+        plan = self.run.info.plan
+        assert plan.pair is not None
+        names = [b for _, b in plan.pair.tenants.values()]
+        mine = tuple(condition for condition in plan.conditions if set(condition.tenants) <= set(names))
+        tenants = tuple(plan.tenant(name) for name in names)
+        return replace(self.run.info, plan=replace(plan, tenants=tenants, conditions=mine, pair=None), foretold=())
+
+    @property
+    def blocks(self) -> Sequence[BlockOutcome]:
+        """See RunData."""
+        return [
+            block for block in self.run.blocks if block.condition in {one.name for one in self.info.plan.conditions}
+        ]
+
+    @property
+    def damage(self) -> Sequence[str]:
+        """See RunData."""
+        return self.run.damage
+
+    @property
+    def cluster(self) -> ClusterFacts | None:
+        """See RunData."""
+        return self.run.cluster
+
+    def records(self, tenant: str, block: int) -> Records:
+        """See RunData."""
+        return self.run.records(tenant, block)
+
+    def portions(self, tenant: str, block: int) -> Iterator[Records]:
+        """See RunData."""
+        return self.run.portions(tenant, block)
+
+    def telemetry(self) -> Sequence[SampleSeries]:
+        """See RunData."""
+        return self.run.telemetry()
 
 
 class _Recorded:

@@ -50,8 +50,12 @@ def of_run(run: RunData, gathered: Gathered) -> Iterator[Check]:
 def of_tenant(view: TenantView) -> Iterator[Check]:
     """By drift and spread of the medians of its solo units, and by whether one round makes the tail of a side."""
     name, solo = view.name, view.samples["solo"]["service"]
+    one_round = [check for side in SIDES for check in _of_one_round(view, side)]
+    yield from one_round
     medians = np.array([float(np.median(unit)) for unit in solo.units]) if solo is not None else np.zeros(0)
     if solo is None or len(medians) < FEWEST_UNITS or not medians.mean() > 0:
+        if one_round:
+            return
         yield not_applicable(CODE, f"{name}: under {FEWEST_UNITS} solo rounds to compare.", name)
         return
     unit = "round" if solo.rounds else "segment"
@@ -64,8 +68,6 @@ def of_tenant(view: TenantView) -> Iterator[Check]:
     if varies:
         text = f"{name}: the solo median differs from {unit} to {unit} by {spread * 100:.0f} % (standard deviation)."
         yield failed(CODE, "solo-varies", f"{spread * 100:.0f} %", text, name, off=spread)
-    one_round = [check for side in SIDES for check in _of_one_round(view, side)]
-    yield from one_round
     if not drifts and not varies and not one_round:
         text = (
             f"{name}: the solo median moves by {100 * change:+.1f} % from the first {unit} to the last, and differs by "
