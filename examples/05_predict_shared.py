@@ -56,7 +56,7 @@ def scored(run: RunData) -> Score:
     return scored_with(run, {tenant.name: profile_of(run, tenant.name) for tenant in run.info.plan.tenants})
 
 
-def scored_with(run: RunData, profiles: dict[str, Profile]) -> Score:
+def scored_with(run: RunData, profiles: dict[str, Profile], replicates: int = 100) -> Score:
     """The same from other profiles."""
     exact = Interval.exact
     mark = Fingerprint(
@@ -67,7 +67,7 @@ def scored_with(run: RunData, profiles: dict[str, Profile]) -> Score:
         yield_ms=(exact(YIELD_MS),),
         source="assumed",
     )
-    predictor = Predictor(profiles, mark, Effort(), model_error(mark.gpu))
+    predictor = Predictor(profiles, mark, Effort(replicates=replicates), model_error(mark.gpu))
     mixes, measured_for = [mix.tenants for mix in run.info.plan.mixes], mix_seconds(run)
     return score(predictor.predict(mixes, seconds=[measured_for["+".join(mix)] for mix in mixes]), run)
 
@@ -126,7 +126,7 @@ def why(directory: str, run: RunData) -> str:
         them = Iterations(np.arange(n + 1) * 2, offsets, kernels, profile.iterations.retire_ms)
         profiles[tenant] = make_profile(tenant, them, profile.gpu, arrivals=profile.arrivals)
     lines = []
-    for found in (t for t in scored_with(run, profiles).tenants if t.clock == "response"):
+    for found in (t for t in scored_with(run, profiles, 0).tenants if t.clock == "response"):
         slowest = sorted(
             (
                 (float(row["device_ms"]), int(row["i"]))

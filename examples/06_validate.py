@@ -2,7 +2,7 @@
 
 python examples/06_validate.py            prints the tables
 python examples/06_validate.py --write    puts them into docs/physics.md, and the pictures into docs/images
-python examples/06_validate.py --check    exits 1 if docs/physics.md holds other ones
+python examples/06_validate.py --check    exits 1 if docs/physics.md holds other ones (bands: of the hardest way)
 python examples/06_validate.py --why      what each part of the model is worth, and what the host did meanwhile
 """
 
@@ -40,13 +40,15 @@ from validation_fits import error_table, host_table, kernel_table, late_table
 PAGE = Path(__file__).parents[1] / "docs" / "physics.md"
 IMAGES = PAGE.parent / "images"
 RULES = (PROCESSOR_SHARING, "df-1", "n-times-solo", "single-burst")
+BANDED = (OTHER,) if "--check" in sys.argv[1:] else WAYS
+"""The ways that get bands: two thirds of the work are those of the other two, which a check does without."""
 RESAMPLED = 2000
 SEED = 20
 
 
 def by_way(way: Way) -> list[Score]:
     """The scores of both machines."""
-    return [scores()[machine.name, way.label] for machine in EVALUATION]
+    return [scores(BANDED)[machine.name, way.label] for machine in EVALUATION]
 
 
 def both(text: Sequence[str]) -> str:
@@ -60,10 +62,10 @@ def summary_table() -> str:
     lines = [f"| machine | predicted from | {heads} |", "|---|---|---:|---:|---:|---:|---:|---:|---:|"]
     for machine in EVALUATION:
         for way in WAYS:
-            found = scores()[machine.name, way.label]
+            found = scores(BANDED)[machine.name, way.label]
             bands = [share(figures_of([found], clock)) for clock in ("response", "df")]
             lines.append(_row(machine.name, way.label, [*_cells(found, MODEL), *bands]))
-        plain = scores()[machine.name, OTHER.label]
+        plain = scores(BANDED)[machine.name, OTHER.label]
         lines += [_row(machine.name, rule, [*_cells(plain, rule), "", ""]) for rule in RULES]
     lines += ["", "First rows, both machines: " + "; ".join(_bands(clock) for clock in ("response", "df")) + "."]
     return "\n".join(lines) + "\n"

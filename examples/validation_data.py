@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 
 import numpy as np
 
+from in_docs import LEFT_OUT
 from kts.physics.files import decode_profile
 from kts.physics.fitted import MODEL_ERROR
 from kts.physics.forecast import ModelError
@@ -98,12 +99,17 @@ def _as_alone(profiles: Mapping[str, Profile], run: StoredRun) -> dict[str, Prof
 
 
 @cache
-def scores() -> dict[tuple[str, str], Score]:
-    """Of every evaluation machine and way, by name and label; two processes side by side."""
+def scores(banded: tuple[Way, ...] = WAYS) -> dict[tuple[str, str], Score]:
+    """Of every evaluation machine and way, by name and label; two processes side by side. ``banded``: the ways that
+    get bands, which are most of the work."""
     wanted = [(machine, way) for machine in EVALUATION for way in WAYS]
     with ProcessPoolExecutor(2) as pool:
-        found = pool.map(predicted, *zip(*wanted, strict=True))
+        found = pool.map(partial(_with_bands, banded), *zip(*wanted, strict=True))
         return {(m.name, way.label): one for (m, way), one in zip(wanted, found, strict=True)}
+
+
+def _with_bands(banded: tuple[Way, ...], machine: Machine, way: Way) -> Score:
+    return predicted(machine, way) if way in banded else predicted(machine, way, replicates=0)
 
 
 def tenants_of(found: Iterable[Score], clock: str, *, kind: str = "") -> Iterator[TenantScore]:
@@ -137,8 +143,9 @@ def percent(value: float) -> str:
 
 def share(figures: Iterable[FigureScore]) -> str:
     """The bands that hold, as ``88 %``."""
+    figures = list(figures)
     inside, n = held(figures)
-    return f"{100 * inside / n:.0f} %" if n else "-"
+    return f"{100 * inside / n:.0f} %" if n else LEFT_OUT if figures else "-"
 
 
 def middle(errors: np.ndarray) -> str:

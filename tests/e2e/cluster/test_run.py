@@ -26,8 +26,8 @@ from kts.k8s.objects.names import APP, LABEL_APP, LABEL_RUN, LABEL_TENANT
 
 NAMESPACE = "kts-e2e"
 NO_SLOT_S = 15.0
-AGENTS_S, AROUND_S = 48, 70
-"""For measuring, and for all around it: image, pods, calibration, report."""
+MEASURED_S, AGENTS_S = 48, 180
+"""For measuring alone, and with all around it: image, pods, calibration, report."""
 GPU_NUMBERS = ("KTS_CLUSTER_TWO_GPUS", "KTS_CLUSTER_ONE_GPU")
 NEEDED = ("KUBECONFIG", "KTS_IMAGE_LOADER")
 pytestmark = [
@@ -274,10 +274,10 @@ def test_a_run_outlives_the_control_plane(component: str, tmp_path: Path) -> Non
 @pytest.mark.alone
 @pytest.mark.usefixtures("api")
 def test_the_reference_pair_goes_from_image_to_report_by_one_command(tmp_path: Path) -> None:
-    """Else the answer would not come while one waits for it: in its time to measure and little more than a minute."""
+    """Else the answer would not come while one waits for it."""
     began = time.monotonic()
-    process = start("run", "agents-fast", *options(), "--max-seconds", str(AGENTS_S), "--out", tmp_path / "out")
-    _, errors = process.communicate(timeout=AGENTS_S + 5 * AROUND_S)
+    process = start("run", "agents-fast", *options(), "--max-seconds", str(MEASURED_S), "--out", tmp_path / "out")
+    _, errors = process.communicate(timeout=2 * AGENTS_S)
     took_s = time.monotonic() - began
     assert process.returncode == 0, errors
     summary = json.loads((tmp_path / "out" / "summary.json").read_text(encoding="utf-8"))
@@ -290,7 +290,7 @@ def test_the_reference_pair_goes_from_image_to_report_by_one_command(tmp_path: P
         told = tenant["response"]["df"]["p99"]["lo"] is not None
         assert told or "rounds differ" in why or (not enough and "needs 368 iterations" in why), tenant["verdict"]
     assert (tmp_path / "out" / "plots" / "degradation.png").exists()
-    assert took_s <= AGENTS_S + AROUND_S
+    assert took_s <= AGENTS_S
 
 
 def test_an_evicted_tenant_is_named_and_what_was_measured_is_kept(tmp_path: Path, api: Api) -> None:
