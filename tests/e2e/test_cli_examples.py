@@ -102,7 +102,7 @@ def test_replicates_still_differ_as_the_docs_say() -> None:
 @pytest.mark.timeout(900)
 def test_mixes_that_nothing_was_fitted_to_are_still_predicted_as_the_docs_say() -> None:
     """Else a change of the model could spoil what docs/physics.md claims of 25 mixes on two GPUs."""
-    _python("examples/06_validate.py", "--check", limit_s=10 * DEADLINE_S)  # bands, of 100 replicates, of 50 predictions
+    _python("examples/06_validate.py", "--check", limit_s=10 * DEADLINE_S)  # 50 predictions have bands
 
 
 def test_the_readme_holds_the_table_of_the_recorded_runs() -> None:
