@@ -9,7 +9,6 @@ from bench.verdicts import Draw, Starts, alarms, closed, found_lock, pacings, pe
 from tests.helpers_stats import Array, FakeRun, make_plan, make_run
 
 from kts.arrivals import Poisson
-from kts.model.telemetry import SampleSeries
 from kts.stats import PrecisionRule, analyse
 from kts.stats.checks.drift import trend
 from kts.stats.verdict import half_width
@@ -87,9 +86,14 @@ def test_an_unstable_baseline_is_seen() -> None:
     assert "drift" not in codes(run)
 
 
-def test_sharing_that_looks_faster_is_told() -> None:
-    run = make_run(make_plan(), lambda t, s, r: calm(t, s, r, level=0.7 if s == "shared" else 1.0))
-    assert "faster-when-shared" in codes(run, "fft")
+def test_sharing_that_looks_faster_is_told_by_the_parts_alone() -> None:
+    """A caution beside them would be a second word on one thing."""
+    summary = analyse(make_run(make_plan(), lambda t, s, r: calm(t, s, r, level=0.7 if s == "shared" else 1.0))).summary
+    assert {caution.code for caution in summary.warnings} == set()
+    (house,) = summary.tenants["fft"].causes or ()
+    (median,) = (of for of in house.of if of.statistic == "p50")
+    assert median.added_ms < 0
+    assert sum(part.ms for part in median.parts) == pytest.approx(median.added_ms)
 
 
 def test_trend_of_noise_is_not_significant_and_of_a_line_is() -> None:
@@ -157,20 +161,6 @@ def test_a_closed_loop_says_what_it_leaves_out() -> None:
     plan = msgspec.structs.replace(run.info.plan, tenants=(run.info.plan.tenants[0], gemm))
     run.info = msgspec.structs.replace(run.info, plan=plan)
     assert [note.split(":")[0] for note in analyse(run).summary.notes] == ["fft"]
-
-
-def test_a_lower_median_is_told_with_the_clock_and_without_a_cause() -> None:
-    """An SM clock that stood still would contradict any word about clocks."""
-    run = make_run(make_plan(), lambda t, s, r: calm(t, s, r, level=0.7 if s == "shared" else 1.0))
-    end_ns = run.blocks[-1].end_ns
-    t_ns = np.arange(0, end_ns, 100_000_000, dtype=np.int64)
-    steady = SampleSeries("nvml", "sm_clock_mhz", "device", "x", t_ns, np.zeros_like(t_ns), np.full(len(t_ns), 1980.0))
-    text = next(c.text for c in analyse(run).summary.warnings if c.code == "faster-when-shared" and c.tenant == "fft")
-    assert text.startswith("fft: the median service time is lower when shared: 2.90 ms instead of 4.10 ms (0.71x, ")
-    assert "clock" not in text
-    run.samples = [steady]
-    text = next(c.text for c in analyse(run).summary.warnings if c.code == "faster-when-shared" and c.tenant == "fft")
-    assert text.endswith("The SM clock was 1980 MHz in solo blocks and 1980 MHz in shared ones (means).")
 
 
 def test_negative_latencies_are_damage_and_in_no_figure() -> None:

@@ -9,7 +9,7 @@ from kts.model.foretold import Came
 from kts.model.plan import Plan
 from kts.model.reading import RunData
 from kts.model.run import RunInfo
-from kts.model.summary import SUMMARY_VERSION, Caution, Mix, MixTenant, Summary, TenantSummary
+from kts.model.summary import SUMMARY_VERSION, Mix, MixTenant, Summary, TenantSummary
 from kts.stats import cautions, neighbours
 from kts.stats.activity import traces
 from kts.stats.came import came
@@ -33,14 +33,12 @@ def analyse(run: RunData, *, confidence: float = 0.95) -> Analysis:
     series: dict[str, TenantSeries] = {}
     in_mixes: dict[str, dict[str, MixTenant]] = {}
     checks: list[Check] = list(table.of_run(run, gathered))
-    seen: list[Caution] = []
     is_gpu = bool(info.workers) and all(worker.device.kind == "cuda" for worker in info.workers)
     on_cpu = any(worker.device.kind == "cpu" for worker in info.workers)
     for name in info.plan.asked:
         view = TenantView(name, info, gathered, confidence, on_cpu=on_cpu)
         tenants[name], series[name], in_mixes[name] = view.summary, view.series(), view.mixes
         checks += table.of_tenant(view)
-        seen += cautions.faster(name, view.summary)
         del view  # its arrays can go
     labels = sorted({worker.device.label for worker in info.workers})
     mixes = _mixes(info.plan, in_mixes)
@@ -58,7 +56,7 @@ def analyse(run: RunData, *, confidence: float = 0.95) -> Analysis:
         headline_clock="response",
         rounds=len({block.round for block in run.blocks if block.valid}),
         tenants=tenants,
-        warnings=(*table.cautions(checks), *seen),
+        warnings=tuple(table.cautions(checks)),
         notes=(*info.notes, *neighbours.notes(run), *cautions.notes(info.plan, tenants)),
         subject=info.plan.subject or UNSET,
         mixes=mixes if len(info.plan.mixes) > 1 or info.plan.subject else UNSET,

@@ -53,15 +53,15 @@ def of_tenant(view: TenantView) -> Iterator[Check]:
     one_round = [check for side in SIDES for check in _of_one_round(view, side)]
     yield from one_round
     medians = np.array([float(np.median(unit)) for unit in solo.units]) if solo is not None else np.zeros(0)
-    if solo is None or len(medians) < FEWEST_UNITS or not medians.mean() > 0:
-        if one_round:
-            return
-        yield not_applicable(CODE, f"{name}: under {FEWEST_UNITS} solo rounds to compare.", name)
+    if solo is None or len(medians) < MIN_ROUNDS or not medians.mean() > 0:
+        if not one_round:
+            yield not_applicable(CODE, f"{name}: under {MIN_ROUNDS} solo rounds to compare.", name)
         return
     unit = "round" if solo.rounds else "segment"
     change, p_value = trend(medians)
     spread = float(medians.std(ddof=1) / medians.mean())
-    drifts, varies = abs(change) > DRIFT and p_value < DRIFT_P_VALUE, spread > VARIES
+    drifts = len(medians) >= FEWEST_UNITS and abs(change) > DRIFT and p_value < DRIFT_P_VALUE
+    varies = spread > VARIES
     if drifts:
         text = f"{name}: the solo median drifts by {100 * change:+.0f} % from the first {unit} to the last."
         yield failed(CODE, "drift", f"{100 * change:+.0f} %", text, name, off=abs(change))
