@@ -18,7 +18,6 @@ from kts.telemetry.gpm import GpmSource
 from kts.telemetry.host import HostSource
 from kts.telemetry.nvml import NvmlSource
 from kts.telemetry.processes import ProcessSource
-from kts.telemetry.schedstat import SchedstatSource
 from kts.telemetry.source import Source, SourceMissingError
 from kts.telemetry.xid import XidSource
 from kts.wire.messages import Heartbeat, HostCounters
@@ -102,19 +101,6 @@ def _dcgm_through_a_relay(stack: ExitStack) -> Subject:
     return Subject(DcgmSource(served.url, clock=clock, realtime=clock), happen, lambda: 0)
 
 
-def _schedstat(_: ExitStack) -> Subject:
-    clock = Clock()
-    source = SchedstatSource()
-
-    def happen() -> None:
-        used_ns = clock.after(STEP_NS) // 4
-        for tenant in ("fft", "gemm"):
-            beat = Heartbeat(monotonic_ns=clock.ns, iterations=1, run_ns=used_ns, wait_ns=used_ns // 2)
-            source.heartbeat(tenant, beat)
-
-    return Subject(source, happen, lambda: 0, knows_devices=False)
-
-
 def _host(_: ExitStack) -> Subject:
     clock = Clock()
     source = HostSource()
@@ -148,7 +134,7 @@ def _ignore(_: object) -> None:
 
 
 @pytest.fixture(
-    params=[_nvml, _gpm, _processes, _xid, _dcgm, _dcgm_through_a_relay, _schedstat, _host, _cores],
+    params=[_nvml, _gpm, _processes, _xid, _dcgm, _dcgm_through_a_relay, _host, _cores],
     ids=lambda make: make.__name__.lstrip("_"),
 )
 def subject(request: pytest.FixtureRequest) -> Iterator[Subject]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import msgspec
 import numpy as np
@@ -11,6 +12,7 @@ from msgspec import UNSET
 from tests.helpers_stats import make_info, make_plan, make_run
 from tests.helpers_telemetry import MS, UUID, S, series
 
+from kts.model.plan import Program
 from kts.model.run import BlockOutcome, DeviceInfo, RunInfo, WorkerInfo
 from kts.model.summary import Activity
 from kts.model.telemetry import SampleSeries, SourceState
@@ -118,6 +120,40 @@ def test_samples_of_another_device_or_tenant_are_not_this_tenants() -> None:
     own = series([(1200 * MS, 200 * MS, 0.5)], source="schedstat", metric="cpu_wait_ratio", scope="tenant", subject=FFT)
     assert joined([device, other], [(1000, 2000)], uuid="GPU-else") == ()
     assert [a.role for a in joined([device, other, own], [(1000, 2000)])] == ["sm", "cpu-wait"]
+
+
+def on_its_core(*choices: tuple[str, str]) -> list[SampleSeries]:
+    """Of the first tenant; each (source, metric)."""
+    return [
+        series([(1200 * MS, 200 * MS, 0.5)], source=source, metric=metric, scope="tenant", subject=FFT)
+        for source, metric in choices
+    ]
+
+
+def test_what_the_host_tells_of_a_tenant_of_ours_is_its_use_of_the_core_unless_the_run_is_older() -> None:
+    """Else an older run's figures would change, or a newer run would not say whether its tenants waited."""
+    new = on_its_core(("host", "waiting_threads"), ("host", "running_threads"))
+    old = on_its_core(("schedstat", "cpu_wait_ratio"), ("schedstat", "cpu_run_ratio"))
+    for found, source in ((new, "host"), (new + old, "schedstat")):
+        told = {a.role: a.source for a in joined(found, [(1000, 2000)]) if a.role}
+        assert told == {"cpu-run": source, "cpu-wait": source}
+
+
+def test_a_program_whose_threads_wait_for_each_other_is_not_said_to_want_a_core() -> None:
+    """Else its own threads would pass for a stranger on its core, in the table and in the picture."""
+    program = msgspec.structs.replace(PLAN.tenants[0], work=Program(command=("x",)))
+    of = info()
+    of = msgspec.structs.replace(of, plan=msgspec.structs.replace(of.plan, tenants=(program, *PLAN.tenants[1:])))
+    of_program = on_its_core(("host", "waiting_threads"))
+    of_ours = [replace(of_program[0], subject=OTHER)]
+    join = Join(of_program + of_ours, of)
+    times_ns = np.array([1000 * MS]), np.array([2000 * MS])
+    for tenant in (FFT, OTHER):
+        join.add(tenant, block(), "solo", *times_ns)
+    figures = {tenant: join.activity(tenant) for tenant in (FFT, OTHER)}
+    assert [a.role for a in figures[FFT]] == [""]
+    assert [a.role for a in figures[OTHER]] == ["cpu-wait"]
+    assert [t.subject for t in traces(of_program + of_ours, figures, 0, 2000 * MS)] == [OTHER]
 
 
 def test_the_best_source_stands_for_sm_and_dram_activity() -> None:

@@ -154,10 +154,10 @@ def sampled(values: dict[str, Callable[[str], float]], source: str = "nvml", sco
 def waiting(solo: float, shared: float) -> FakeRun:
     return sampled(
         {
-            "cpu_run_ratio": lambda _: 0.5,
-            "cpu_wait_ratio": lambda side: solo if side == "solo" else shared,
+            "running_threads": lambda _: 0.5,
+            "waiting_threads": lambda side: solo if side == "solo" else shared,
         },
-        source="schedstat",
+        source="host",
         scope="tenant",
     )
 

@@ -62,6 +62,20 @@ def test_others_are_what_the_core_did_less_what_the_tenant_did(tmp_path: Path) -
     assert found["others_cores"].span_ns == 250 * MS
 
 
+def test_ran_and_waited_are_means_of_the_time_between_two_heartbeats(tmp_path: Path) -> None:
+    """Else the wait for the core, which is what sharing a CPU costs, would be wrong."""
+    run = Run(tmp_path)
+    run.told(waiting_threads=50 * MS)
+    run.clock.after(250 * MS)
+    run.own_ns = 100 * MS
+    run.told(waiting_threads=175 * MS)
+    found = {sample.metric: sample for sample in run.host.sample()}
+    assert found["running_threads"].value == pytest.approx(0.4)
+    assert found["waiting_threads"].value == pytest.approx(0.5)
+    assert (found["waiting_threads"].t_ns, found["waiting_threads"].span_ns) == (run.clock.ns, 250 * MS)
+    assert {sample.scope for sample in found.values()} == {"tenant"}
+
+
 def test_interrupts_and_the_hypervisor_are_nobodys_work(tmp_path: Path) -> None:
     """Else a core that the machine below took away would be charged to other programs."""
     run = Run(tmp_path)

@@ -15,9 +15,7 @@ from kts.model.telemetry import Sample, SourceState
 from kts.telemetry import nvml as nvml_module
 from kts.telemetry.choice import make_sampler, probe
 from kts.telemetry.sampler import Polling, Sampler, Tenants
-from kts.telemetry.schedstat import SchedstatSource
 from kts.telemetry.source import SourceMissingError
-from kts.wire.messages import Heartbeat
 
 GPU = DeviceInfo(kind="cuda", uuid=UUID, name="GPU", label="GPU", library="torch")
 
@@ -153,7 +151,7 @@ def test_on_a_cpu_no_source_of_a_gpu_is_opened_and_all_are_named() -> None:
     subject.close()
     states = {state.source: state for state in subject.drain()[0]}
     assert states["nvml"].missing == f"the tenants are on {DEVICE.label}"
-    assert states["schedstat"].missing == "no tenant told it"
+    assert states["host"].missing == "no tenant told it"
     assert source.polled == 0
 
 
@@ -192,50 +190,6 @@ def test_the_same_polling_serves_the_doctor() -> None:
     states, samples = polling.poll()
     assert (states, len(samples)) == ([], 1)
     assert [state.polls for state in polling.close()] == [1]
-
-
-def beat(t_ms: int, run_ms: float | None, wait_ms: float = 0.0, iterations: int = 1) -> Heartbeat:
-    """A heartbeat."""
-    run_ns, wait_ns = (None, None) if run_ms is None else (round(run_ms * MS), round(wait_ms * MS))
-    return Heartbeat(monotonic_ns=t_ms * MS, iterations=iterations, run_ns=run_ns, wait_ns=wait_ns)
-
-
-def test_ran_and_waited_are_shares_of_the_time_between_two_heartbeats() -> None:
-    """Else the wait for the core, which is what sharing a CPU costs, would be wrong."""
-    source = SchedstatSource()
-    source.heartbeat("fft", beat(0, 100, 50))
-    source.heartbeat("fft", beat(250, 200, 175))
-    found = {s.metric: s for s in source.sample()}
-    assert found["cpu_run_ratio"].value == pytest.approx(0.4)
-    assert found["cpu_wait_ratio"].value == pytest.approx(0.5)
-    assert found["cpu_run_ratio"].span_ns == 250 * MS
-    assert found["cpu_run_ratio"].t_ns == 250 * MS
-    assert {s.scope for s in found.values()} == {"tenant"}
-
-
-@pytest.mark.parametrize("between", ["block", "idle"])
-def test_no_span_reaches_from_one_block_into_the_next(between: str) -> None:
-    """Else the idle time between blocks would water down both."""
-    source = SchedstatSource()
-    source.heartbeat("fft", beat(0, 100))
-    if between == "block":
-        source.block_over()
-    else:
-        source.heartbeat("fft", beat(100, None, iterations=0))
-    source.heartbeat("fft", beat(250, 200))
-    assert source.sample() == []
-
-
-def test_a_tenant_that_does_not_tell_is_named() -> None:
-    """Else a program in processes of its own would be missing without a word."""
-    source = SchedstatSource()
-    for t_ms in (0, 250):
-        source.heartbeat("fft", beat(t_ms, t_ms))
-        source.heartbeat("mine", beat(t_ms, None))
-    assert source.state().note == "not told by mine"
-    alone = SchedstatSource()
-    alone.heartbeat("mine", beat(0, None))
-    assert "mine" in alone.state().missing
 
 
 def test_the_doctor_is_told_the_values_of_what_is_there_and_why_the_rest_is_not(

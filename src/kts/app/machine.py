@@ -111,8 +111,11 @@ def _telemetry(dcgm: str) -> list[Need]:
     else:
         rows.append(Need("telemetry GPU", "note", "no GPU to ask NVML, GPM or DCGM about"))
     told = scheduled_ns()[0] is not None
-    found = "share of time on a core, and waiting for one" if told else "this kernel does not tell it"
-    return [*rows, Need("telemetry schedstat", "ok" if told else "note", found)]
+    waits = "and how long they wait for one" if told else "not how long they wait for one: this kernel does not tell"
+    return [
+        *rows,
+        Need("telemetry host", "ok" if told else "note", f"how many threads of a tenant run on a core, {waits}"),
+    ]
 
 
 def _system() -> Need:

@@ -32,10 +32,14 @@ PREFERENCE: dict[ActivityRole, tuple[tuple[str, str], ...]] = {
     "sm": (("gpm", "sm_active_ratio"), ("dcgm", "sm_active_ratio"), ("nvml", "gpu_busy_ratio")),
     "dram": (("gpm", "dram_active_ratio"), ("dcgm", "dram_active_ratio"), ("nvml", "memory_busy_ratio")),
     "process-sm": (("nvml-process", "process_sm_ratio"), ("dcgm", "process_sm_ratio")),
-    "cpu-run": (("schedstat", "cpu_run_ratio"),),
-    "cpu-wait": (("schedstat", "cpu_wait_ratio"),),
+    "cpu-run": (("schedstat", "cpu_run_ratio"), ("host", "running_threads")),
+    "cpu-wait": (("schedstat", "cpu_wait_ratio"), ("host", "waiting_threads")),
 }
-"""Per role (source, metric), the best first. NVML's are neither SM nor DRAM activity: last, under their own names."""
+"""Per role (source, metric), the best first. NVML's are neither SM nor DRAM activity: last, under their own names.
+Runs of earlier versions have schedstat."""
+
+OF_ONE_THREAD = frozenset({"cpu-run", "cpu-wait"})
+"""Roles of tenants of ours alone: their one thread wants the core. A program's threads wait for each other, too."""
 
 _UNITS = {"ratio": "ratio", "mhz": "MHz", "w": "W", "threads": "threads", "cores": "cores", "s": "B/s"}
 """By the last word of a metric's name; ``bytes_per_s`` are the only ones per second."""
@@ -129,6 +133,7 @@ class Join:
             for tenant in info.plan.tenants
         }
         self._joined = {name: [_Joined() for _ in found] for name, found in self._covers.items()}
+        self._in_thread = frozenset(tenant.name for tenant in info.plan.tenants if tenant.work.in_thread)
 
     def feed(self, block: MeasuredBlock) -> None:
         """See Pass."""
@@ -159,7 +164,7 @@ class Join:
             for cover, joined in zip(self._covers[tenant], self._joined[tenant], strict=True)
             if joined.blocks
         ]
-        roles = _roles([series for series, _ in found])
+        roles = _roles([series for series, _ in found], in_thread=tenant in self._in_thread)
         figures = [
             Activity(
                 metric=series.metric,
@@ -226,13 +231,13 @@ def _sums(inside: tuple[Times, Times, NDArray[np.float64]], weight: NDArray[np.f
     )
 
 
-def _roles(series: Sequence[SampleSeries]) -> dict[tuple[str, str], ActivityRole]:
-    """(source, metric) that stands for each role: the best that is there."""
+def _roles(series: Sequence[SampleSeries], *, in_thread: bool) -> dict[tuple[str, str], ActivityRole]:
+    """(source, metric) that stands for each role: the best that is there. ``in_thread``: the tenant is one of ours."""
     there = {(one.source, one.metric) for one in series}
     found: dict[tuple[str, str], ActivityRole] = {}
     for role, choices in PREFERENCE.items():
         best = next((choice for choice in choices if choice in there), None)
-        if best is not None:
+        if best is not None and (in_thread or role not in OF_ONE_THREAD):
             found[best] = role
     return found
 
@@ -241,11 +246,17 @@ def traces(
     series: Sequence[SampleSeries], figures: Mapping[str, Sequence[Activity]], origin_ns: int, end_ns: int
 ) -> tuple[ActivityTrace, ...]:
     """The series that have a role for some tenant, thinned: time-weighted means of equal bins from origin to end."""
-    roles = {(a.source, a.metric): a.role for of in figures.values() for a in of if a.role}
+    roles = {
+        (a.source, a.metric, tenant if a.scope == "tenant" else ""): a.role
+        for tenant, of in figures.items()
+        for a in of
+        if a.role
+    }
     found = []
     for role in PREFERENCE:
         for one in series:
-            if roles.get((one.source, one.metric)) == role and len(one.t_ns):
+            whose = one.subject if one.scope == "tenant" else ""
+            if roles.get((one.source, one.metric, whose)) == role and len(one.t_ns):
                 t_s, value = _binned(Cover.of(one), origin_ns, end_ns)
                 found.append(
                     ActivityTrace(

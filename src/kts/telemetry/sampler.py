@@ -20,7 +20,6 @@ from kts.model.run import WorkerInfo
 from kts.model.telemetry import Sample, SourceState
 from kts.telemetry.cores import CoresSource
 from kts.telemetry.host import HostSource
-from kts.telemetry.schedstat import SchedstatSource
 from kts.telemetry.source import Source, SourceMissingError
 from kts.telemetry.strangers import Strangers
 from kts.units import NS_PER_MS, NS_PER_S, NS_PER_US
@@ -69,7 +68,6 @@ class Sampler:
         self._others: set[str] = set()
         self._over = threading.Event()
         self._threads: dict[threading.Thread, list[str]] = {}  # to the names of its sources
-        self._schedstat = SchedstatSource()
         self._cores = CoresSource()
         self._host = HostSource(self._cores.busy_cores)
         self._of_device = False
@@ -100,12 +98,10 @@ class Sampler:
 
     def heartbeat(self, tenant: str, beat: Heartbeat) -> None:
         """See Telemetry."""
-        self._schedstat.heartbeat(tenant, beat)
         self._host.heartbeat(tenant, beat)
 
     def block_over(self) -> None:
         """See Telemetry."""
-        self._schedstat.block_over()
         self._host.block_over()
 
     def drain(self) -> tuple[list[SourceState], list[Sample]]:
@@ -113,7 +109,7 @@ class Sampler:
         with self._lock:
             states, self._states = self._states, []
             samples, self._samples = self._samples, []
-        return states, samples + self._schedstat.sample() + self._host.sample()
+        return states, samples + self._host.sample()
 
     def close(self) -> None:
         """See Telemetry. Sources that were never begun are named, too."""
@@ -129,9 +125,8 @@ class Sampler:
             why = f"the tenants are on {where}" if where else "no tenant opened its device"
             for source in self._make(Tenants()):
                 self._tell(SourceState(source=source.name, missing=why))
-        for told in (self._schedstat, self._host):
-            self._tell(told.state())
-            told.close()
+        self._tell(self._host.state())
+        self._host.close()
         if not self._threads:
             self._tell(self._cores.state())
 

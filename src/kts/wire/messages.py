@@ -32,7 +32,7 @@ from kts.model.mode import Evidence
 from kts.model.plan import DeviceChoice, Quota, Tenant
 from kts.model.run import ClockPair, DeviceInfo, Settled
 
-PROTOCOL = 7
+PROTOCOL = 8
 
 FailureKind = Literal["setup", "out-of-memory", "device-lost", "program", "internal"]
 
@@ -129,14 +129,11 @@ class HostCounters(msgspec.Struct, frozen=True, kw_only=True):
 class Heartbeat(Message, frozen=True, kw_only=True):
     """Still making progress: ``iterations`` finished in the current block (0 while idle).
 
-    ``run_ns``, ``wait_ns``: what the kernel's scheduler says the measuring thread ran and waited for a core since
-    it began (schedstat); None where it does not tell, or was not asked to. ``host``: not in all heartbeats.
+    ``host``: what the host did with the tenant's processes; not in all heartbeats.
     """
 
     monotonic_ns: int
     iterations: int
-    run_ns: int | None = None
-    wait_ns: int | None = None
     host: HostCounters | None = None
 
 

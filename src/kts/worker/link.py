@@ -22,7 +22,6 @@ from kts.wire.messages import (
     decode_from_conductor,
     encode,
 )
-from kts.worker.clocks import scheduled_ns
 from kts.worker.host import HostReader
 from kts.worker.loop import HEARTBEAT_NS, Every
 
@@ -126,17 +125,16 @@ class Link:
 class BlockOutlet:
     """A block's `kts.worker.loop.Outlet` on a link: numbers the chunks and counts the records.
 
-    ``closed_ns``: when this tenant's window may close; 0 before its quota is reached. ``schedstat``: heartbeats tell
-    what the scheduler says of the thread that sends them. ``host``: they tell what it reads, too.
+    ``closed_ns``: when this tenant's window may close; 0 before its quota is reached. ``host``:
+    heartbeats tell what it reads.
     """
 
-    def __init__(self, link: Link, block: int, *, schedstat: bool = True, host: HostReader | None = None) -> None:
+    def __init__(self, link: Link, block: int, *, host: HostReader | None = None) -> None:
         self.chunks = 0
         self.count = 0
         self.closed_ns = 0
         self._link = link
         self._block = block
-        self._schedstat = schedstat
         self._host = host
 
     def records(self, records: Records) -> None:
@@ -147,11 +145,8 @@ class BlockOutlet:
 
     def heartbeat(self, now_ns: int, iterations: int) -> None:
         """Sends a heartbeat."""
-        run_ns, wait_ns = scheduled_ns() if self._schedstat else (None, None)
         host = self._host.read() if self._host is not None and self._host.due() else None
-        self._link.send(
-            Heartbeat(monotonic_ns=now_ns, iterations=iterations, run_ns=run_ns, wait_ns=wait_ns, host=host)
-        )
+        self._link.send(Heartbeat(monotonic_ns=now_ns, iterations=iterations, host=host))
 
     def quota_reached(self, at_ns: int) -> None:
         """Sends QuotaReached."""

@@ -154,7 +154,7 @@ def _serve(link: Link, runner: Runner, tenant: Tenant, printed: Printed | None) 
                     exempt_from_collection()
                     link.send(msgspec.structs.replace(ready, sharing=seen_from(tenant.name, info)))
                 case Start() as start:
-                    link.send(_block(link, runner, start, printed, host, in_thread=tenant.work.in_thread))
+                    link.send(_block(link, runner, start, printed, host))
                 case unexpected:
                     raise DataError(f"the conductor sent {type(unexpected).__name__} after Welcome")
 
@@ -164,11 +164,9 @@ def _gpus(work: Work, info: DeviceInfo) -> tuple[str, ...]:
     return (info.uuid,) if work.image and info.kind == "cuda" else visible_gpus()
 
 
-def _block(
-    link: Link, runner: Runner, start: Start, printed: Printed | None, host: HostReader, *, in_thread: bool
-) -> BlockDone:
+def _block(link: Link, runner: Runner, start: Start, printed: Printed | None, host: HostReader) -> BlockDone:
     before = clock_pair()
-    outlet = BlockOutlet(link, start.block, schedstat=in_thread, host=host if start.telemetry else None)
+    outlet = BlockOutlet(link, start.block, host=host if start.telemetry else None)
     left = runner.run(start, outlet if printed is None else printed.beside(outlet))
     return BlockDone(
         block=start.block,
