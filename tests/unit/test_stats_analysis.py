@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import msgspec
 import numpy as np
 import pytest
 from tests.helpers_stats import Array, FakeRun, make_plan, make_records, make_run
+from tests.helpers_store import app_lines, reference_logs
 
 from kts.model.plan import Slo
 from kts.model.run import BlockOutcome
@@ -13,6 +16,7 @@ from kts.model.summary import Summary
 from kts.stats import analyse
 from kts.stats import block as block_module
 from kts.stats.series import OVER_TIME_POINTS, PLACES, TAIL_POINTS
+from kts.store import open_run
 
 SIZE = {"fft": 300, "gemm": 100}
 
@@ -226,3 +230,25 @@ def test_spans_hold_every_block() -> None:
     spans = analyse(run).spans
     assert len(spans) == 30
     assert [span.valid for span in spans].count(False) == 1
+
+
+@pytest.mark.parametrize("shared", ["nobody", "two of three"])
+def test_a_tenant_that_never_had_company_has_figures_alone(tmp_path: Path, shared: str) -> None:
+    """Else logs of solo runs, or of one more app than ran together, would end in a traceback."""
+    reference_logs(tmp_path, iterations=100)
+    if shared == "nobody":
+        for log in tmp_path.glob("*-shared.log"):
+            log.unlink()
+    (tmp_path / "x-solo.log").write_text("\n".join(app_lines("x", [3.0] * 100, 1_700_001_000_000_000_000)))
+    summary = analyse(open_run(tmp_path)).summary
+    assert summary.tenants["x"].response.solo.p50.estimate == pytest.approx(3.2)
+    assert summary.tenants["x"].response.df.p50.refused == "no valid shared iterations"
+    assert summary.tenants["x"].causes == ()
+
+
+def test_a_program_whose_iterations_were_all_left_out_did_report_some(tmp_path: Path) -> None:
+    """Else its owner would look for lines that are there."""
+    reference_logs(tmp_path, iterations=100)
+    (tmp_path / "x-solo.log").write_text("\n".join(app_lines("x", [3.0] * 100, 1_700_000_000_000_000_000)))
+    response = analyse(open_run(tmp_path)).summary.tenants["x"].response
+    assert response.solo.p50.refused == "no valid solo iterations"

@@ -129,10 +129,12 @@ class TenantView:
             for mix in self.plan.mixes[:-1]
             if self.name in mix.tenants
         }
-        response, device = self.summary.response, self.summary.device
-        p50, p99 = response.df.p50, response.df.p99
-        house = self._mix_tenant(response.shared, p50, p99, device.df.p99, self.data.shared)
-        figures[self.plan.full_house.name] = house
+        house = self.plan.full_house
+        if not house.is_solo and self.name in house.tenants:
+            response, device = self.summary.response, self.summary.device
+            figures[house.name] = self._mix_tenant(
+                response.shared, response.df.p50, response.df.p99, device.df.p99, self.data.shared
+            )
         return {name: self._if_steady(name, one) for name, one in figures.items()}
 
     def _if_steady(self, mix: str, figures: MixTenant) -> MixTenant:
@@ -224,7 +226,7 @@ class TenantView:
     def _missing(self, side: Side, data: SideData | None = None) -> str:
         if (found := data or self.data.side(side)).service:
             return gap_reason(found.device, side)
-        silent = not (self.data.solo.service or self.data.shared.service)
+        silent = not any(block.counts.get(self.name) for block in self.info.blocks)
         if silent and not self.plan.tenant(self.name).work.in_thread:
             return "the program reports no iterations: a neighbour without figures of its own"
         return f"no valid {side} iterations"
