@@ -17,6 +17,7 @@ from kts.app import explanations
 from kts.app.handle import Run
 from kts.errors import DataError, UsageError
 from kts.model.plan import Program
+from kts.model.records import NOT_TOLD, record_dtype
 from kts.model.summary import Estimate
 from kts.physics.forecast import Band
 from kts.physics.predict import Effort
@@ -95,7 +96,52 @@ def test_changes_are_predicted_and_named_so() -> None:
         assert bool(one.foreseen) != bool(one.unforeseen)
     text = shown(of)
     assert "What would change it: predicted, not measured" in text
-    assert "another mode: the model has time slices" in text
+    assert "alone on the device (mode exclusive)" in " ".join(shown(of, 200).split())
+    assert "MPS, MIG and streams: not predicted: the model has time slices" in " ".join(text.split())
+
+
+def with_waits(run: Run, wait_ms: float, *, told: bool = True) -> Run:
+    """In company every 25th iteration also waits for a core, by its record."""
+    assert isinstance(run.data, FakeRun)
+    for (tenant, block), rows in run.data.data.items():
+        columns = np.zeros(len(rows), record_dtype(("cpu_ns", "cpu_wait_ns")))
+        for name in rows.dtype.names or ():
+            columns[name] = rows[name]
+        slow = (np.arange(len(rows)) % 25 == 0) & ("+" in run.data.blocks[block].condition)
+        columns["retire_ns"] += (slow * wait_ms * 1e6).astype(np.int64)
+        columns["cpu_wait_ns"] = np.where(slow, wait_ms * 1e6, 0) if told else NOT_TOLD
+        run.data.data[tenant, block] = columns
+    return run
+
+
+def test_pinning_is_a_bound_where_the_wait_for_a_core_was_measured(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Of 4 % that wait 6 ms, p99 is; without them it is what the GPU makes. It needs no model."""
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
+    usual = kts.explain(measured()).tenants[0].together.p99.estimate
+    of = kts.explain(with_waits(measured(), 6.0))
+    fft = of.tenants[0]
+    assert fft.pinned is not None
+    assert fft.together.p99.estimate == pytest.approx((usual or 0) + 6.0, rel=0.2)
+    assert fft.pinned.p99.estimate == pytest.approx(usual, rel=0.03)
+    assert (fft.pinned.p99.lo or 9) < (fft.pinned.p99.estimate or 0) < (fft.pinned.p99.hi or 0)
+    assert fft.pinned.waited_ms == pytest.approx(6.0 / 25, rel=0.05)
+    text = " ".join(shown(of, 200).split())
+    assert "a core of its own (pinned): at most" in text
+    assert "bound" in text
+    assert "nobody measured whether the host waited" not in text
+
+
+def test_pinning_is_not_foretold_where_nobody_measured_the_wait(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
+    of = kts.explain(with_waits(measured(), 6.0, told=False))
+    assert {one.pinned for one in of.tenants} == {None}
+    text = " ".join(shown(of, 200).split())
+    assert "pinning fft, gemm: not predicted: nobody measured" in text
+    assert "(pinned)" not in text
 
 
 def test_where_the_model_does_not_give_what_was_measured_its_answers_are_withheld() -> None:

@@ -27,11 +27,12 @@ from kts.report.cause_words import headline, of_tenant
 from kts.report.explaining import explanation_elements, explanation_md
 from kts.report.writing import write_explanation
 from kts.stats.moments import moments
+from kts.stats.pinned import pinned
 from kts.stats.slowest import KEPT
 
 NEIGHBOURS = 3
 """Most that are asked about: those that added most."""
-_CORES = ("core", "sibling")
+CONFIDENCE = 0.95
 
 
 class Explanation(explained.Explanation, frozen=True, kw_only=True):
@@ -71,9 +72,9 @@ def explain(
     if not 0 <= worst <= KEPT:
         raise UsageError(f"worst: {worst} iterations", f"0 to {KEPT} are kept")
     condition = _condition(measured, mix)
-    told = tuple(
-        _explained(measured, condition, name, worst) for name in _tenants(measured.summary, condition, tenants)
-    )
+    names = _tenants(measured.summary, condition, tenants)
+    bounds = {} if cells.on_cpu(measured.summary) else pinned(measured.data, condition.name, names, CONFIDENCE)
+    told = tuple(replace(_explained(measured, condition, name, worst), pinned=bounds.get(name)) for name in names)
     whole = _whole(measured, condition, told)
     given = bool(profiles or fingerprint is not None or assume is not None)
     try:
@@ -82,7 +83,7 @@ def explain(
         if given:
             raise
         remedy = f"; {error.remedy}" if error.remedy else ""
-        whole = replace(whole, unforeseen=(f"nothing is predicted: {error.what}{remedy}",))
+        whole = replace(whole, unforeseen=(f"nothing is predicted: {error.what}{remedy}", *_unpinned(whole)))
     else:
         whole = _foreseen(whole, measured, condition, base, say)
     if out is not None:
@@ -206,18 +207,22 @@ def _neighbours(whole: Explanation, condition: Condition) -> list[str]:
 
 def _unforeseen(whole: Explanation, condition: Condition, neighbours: Sequence[str]) -> Iterator[str]:
     """What the model cannot say."""
-    yield "another mode: the model has time slices, and no MPS, MIG or streams"
-    waits = [part for one in whole.tenants for part in _parts(one.causes) if part.cause in _CORES]
-    if whole.on_cpu:
-        yield "pinning: the device is a CPU core; a neighbour pinned to another one is a neighbour that moved away"
-    elif waits:
-        told = ", ".join(f"{cells.number(part.ms)} ms ({part.data})" for part in waits)
-        yield f"pinning: the model has no CPU cores; what the host lost on them is {told}"
-    else:
-        yield "pinning: the model has no CPU cores, and no part of the added time is shown to lie on one"
+    yield (
+        "MPS, MIG and streams: not predicted: the model has time slices, and no tenants that compute side by side; "
+        "kts run --modes measures them"
+    )
+    yield from _unpinned(whole)
     left = len(condition.tenants) - len(neighbours) - (len(whole.tenants) == 1)
     if left > 0:
         yield f"{left} more: not asked, as they added less; --tenant, or kts whatif, asks them"
+
+
+def _unpinned(whole: Explanation) -> Iterator[str]:
+    """Of whom nothing is known of pinning."""
+    if whole.on_cpu:
+        yield "pinning: the device is a CPU core; a neighbour pinned to another one is a neighbour that moved away"
+    elif unknown := [one.tenant for one in whole.tenants if one.pinned is None]:
+        yield f"pinning {', '.join(unknown)}: not predicted: nobody measured whether the host waited for a core"
 
 
 def _parts(causes: Causes | None) -> tuple[Part, ...]:

@@ -8,6 +8,7 @@ from kts.model.causes import Causes
 from kts.model.summary import Latency
 from kts.physics.forecast import Band, ModelError
 from kts.stats.moments import Moment
+from kts.stats.pinned import Pinned
 
 
 class Foreseen(msgspec.Struct, frozen=True, kw_only=True):
@@ -21,7 +22,8 @@ class Foreseen(msgspec.Struct, frozen=True, kw_only=True):
 class Explained(msgspec.Struct, frozen=True, kw_only=True):
     """One tenant under one condition. ``alone``, ``together``: its response time. ``causes``: null where the run has
     none. ``worst``: its slowest iterations, the slowest first. ``foreseen``: no change first; empty where the model
-    cannot say, ``unforeseen`` then says why."""
+    cannot say, ``unforeseen`` then says why. ``pinned``: what a core of its own would change at most; null where nobody
+    measured whether its host waited for one."""
 
     tenant: str
     alone: Latency
@@ -30,6 +32,7 @@ class Explained(msgspec.Struct, frozen=True, kw_only=True):
     worst: tuple[Moment, ...]
     foreseen: tuple[Foreseen, ...] = ()
     unforeseen: str = ""
+    pinned: Pinned | None = None
 
 
 class Basis(msgspec.Struct, frozen=True, kw_only=True):

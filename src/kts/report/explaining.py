@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
+from kts.model.mode import EXCLUSIVE
 from kts.report import cells, markdown
 from kts.report import document as doc
 from kts.report.cause_words import Told
@@ -231,9 +232,10 @@ def _rows_in_files(of: Explained, *, on_cpu: bool) -> doc.Table:
 
 
 def _changes(of: Explanation) -> Iterator[doc.Element]:
-    """Predictions, and why there are none."""
+    """Predictions and bounds, and why there are none."""
     yield doc.Heading("What would change it: predicted, not measured", "changes")
-    told = [one for one in of.tenants if one.foreseen]
+    rows = {one.tenant: tuple(_foreseen(one, exclusive=EXCLUSIVE in of.mode)) for one in of.tenants}
+    told = [one for one in of.tenants if len(rows[one.tenant]) > 1]
     if told:
         yield doc.Table(
             columns=(
@@ -243,12 +245,13 @@ def _changes(of: Explanation) -> Iterator[doc.Element]:
                 doc.Column("", "word"),
                 doc.Column("change of p99", short="change"),
             ),
-            groups=tuple(tuple(_foreseen(one)) for one in told),
-            caption="Response p99 of each tenant: as measured, and as the model predicts it.",
+            groups=tuple(rows[one.tenant] for one in told),
+            caption="Response p99 of each tenant: as measured, and as the model predicts it. "
+            "A bound: all waits of the host for a core are taken out; pinning takes out that at most.",
             layout="apart",
             once=1,
         )
-    if of.basis is not None and told:
+    if of.basis is not None and any(one.foreseen for one in told):
         for line in _basis(of.basis):
             yield doc.paragraph(line, "quiet")
     lines = [f"{one.tenant}: not predicted: {one.unforeseen}" for one in of.tenants if one.unforeseen]
@@ -256,10 +259,28 @@ def _changes(of: Explanation) -> Iterator[doc.Element]:
         yield doc.Bullets(tuple(map(doc.Item, (*lines, *of.unforeseen))))
 
 
-def _foreseen(of: Explained) -> Iterator[doc.Row]:
-    p99 = of.together.p99
+def _foreseen(of: Explained, *, exclusive: bool) -> Iterator[doc.Row]:
+    """What was measured, with company and alone; what pinning changes at most; what the model says. ``exclusive``: it
+    is alone on the device as it is."""
+    p99, alone = of.together.p99, of.alone.p99
     measured = cells.number_with_interval(p99.estimate, p99.lo, p99.hi)
     yield of.tenant, "no change", doc.Cell(measured, "strong"), "measured", ""
+    if alone.estimate is not None and not exclusive:
+        solo = cells.number_with_interval(alone.estimate, alone.lo, alone.hi)
+        yield (
+            of.tenant,
+            "alone on the device (mode exclusive)",
+            solo,
+            "measured",
+            cells.change(p99.estimate, alone.estimate),
+        )
+    if of.pinned is not None and of.pinned.p99.estimate is not None:
+        least = of.pinned.p99
+        without = cells.number_with_interval(least.estimate, least.lo, least.hi)
+        change = cells.change(p99.estimate, least.estimate)
+        yield of.tenant, "a core of its own (pinned): at most", without, "bound", change
+    if not of.foreseen:
+        return
     now, *changes = of.foreseen
     yield of.tenant, "no change", band(now.p99), "predicted", ""
     for one in changes:
