@@ -28,6 +28,7 @@ BENCHES: dict[str, tuple[str, tuple[str, ...]]] = {
     "foretold": ("how often a run refuses what it foretold", ("--parts", "0.1", "--limits", "0.55")),
     "structure": ("how the source is built", ()),
     "injections": ("how often the cause that a report names is the right one", ("--trials", "8")),
+    "addsup": ("how much of what company adds no cause has, in all recorded runs", ()),
     "coverage": ("how often the intervals hold the truth", ("--repetitions", "20")),
 }
 """Name to (what it measures, options that keep it short when all are run)."""

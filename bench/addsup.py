@@ -1,0 +1,201 @@
+"""How much of what company adds is explained by named parts, in every recorded run: tenant by tenant, mix by mix.
+
+The parts add up to the whole by construction, so the question is what is left as unexplained. Asked of each statistic
+whose change excludes 0: of one that does not, there is nothing to explain. Those of which over a tenth is unexplained
+are listed, with what their own data say of why.
+
+    python -m bench addsup                         # all recorded runs of examples/
+    python -m bench addsup runs/mine --limit 0.05  # these
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+
+import msgspec
+import numpy as np
+
+from kts.model.causes import STATISTICS, Decomposition, Statistic
+from kts.model.reading import RunData
+from kts.report.cause_words import changed, interval, of_tenant
+from kts.stats import analyse
+from kts.stats.causes.company import Floats
+from kts.stats.causes.kept import Kept, KeptRows
+from kts.stats.gathering import Gathered
+from kts.stats.quantiles import QUANTILES
+from kts.store import open_run
+
+EXAMPLES = Path(__file__).parents[1] / "examples"
+LIMIT = 0.1
+SMALL = 0.01
+"""Of the time alone: a change of a place by under half of that is named by nobody."""
+HOST = 0.5
+"""Of the rounds' differences: so much of it must be the host's to be called so."""
+
+
+class Row(msgspec.Struct, frozen=True, kw_only=True):
+    """A tenant's statistic in a mix, ms. ``unexplained`` with its interval; ``why``: what its data say of it."""
+
+    run: str
+    tenant: str
+    mix: str
+    statistic: Statistic
+    alone: float
+    added: float
+    unexplained: float
+    lo: float
+    hi: float
+    why: str = ""
+
+    @property
+    def share(self) -> float:
+        """Of what was added, unexplained."""
+        return abs(self.unexplained / self.added)
+
+    def within(self, limit: float) -> bool:
+        """Whether it is at most that share."""
+        return self.share <= limit
+
+    def surely_beyond(self, limit: float) -> bool:
+        """Whether its whole interval is."""
+        most = limit * abs(self.added)
+        return self.lo > most or self.hi < -most
+
+
+def rows_of(name: str, run: RunData, limit: float = LIMIT) -> Iterator[Row]:
+    """Of a run, a row for each statistic that is shown to change."""
+    told = [
+        (tenant, causes.condition, of)
+        for tenant, figures in analyse(run).summary.tenants.items()
+        for causes in of_tenant(figures)
+        for of in causes.of
+        if changed(of)
+    ]
+    kept: Kept | None = None
+    for tenant, condition, of in told:
+        left = next(part for part in of.parts if part.cause == "unexplained")
+        why = ""
+        if abs(left.ms) > limit * abs(of.added_ms):
+            kept = kept or Gathered.of(run, run.telemetry()).kept
+            alone = kept.of(tenant, run.info.plan.solo(tenant).name)
+            together = kept.of(tenant, condition)
+            why = reason(of, abs(left.ms), {"alone": alone, "in company": together})
+        yield Row(
+            run=name,
+            tenant=tenant,
+            mix=condition.removeprefix("shared-"),
+            statistic=of.statistic,
+            alone=of.alone_ms,
+            added=of.added_ms,
+            unexplained=left.ms,
+            lo=left.ms if left.lo is None else left.lo,
+            hi=left.ms if left.hi is None else left.hi,
+            why=why,
+        )
+
+
+def reason(of: Decomposition, left_ms: float, sides: Mapping[str, KeptRows | None]) -> str:
+    """What its own data say of time that no cause has; empty where they say nothing.
+
+    Either it is next to nothing, or the same side differs by as much from one round to the next: then it changed by
+    something else than company.
+    """
+    if left_ms < SMALL * of.alone_ms:
+        return f"under {100 * SMALL:g} % of its time alone"
+    for where, rows in sides.items():
+        if rows is None:
+            continue
+        least, most = _by_round(rows, rows.response, of.statistic)
+        if most - least < left_ms:
+            continue
+        words = f"{where} its rounds are {least:.3g} to {most:.3g} ms"
+        for column in (rows.service - rows.waited, rows.rest):
+            least_host, most_host = _by_round(rows, column, "mean")
+            if most_host - least_host > HOST * (most - least):  # never where it is not told
+                return f"{words}, its host's time in them {least_host:.3g} to {most_host:.3g} ms"
+        return words
+    return ""
+
+
+def _by_round(rows: KeptRows, column: Floats, statistic: Statistic) -> tuple[float, float]:
+    """The least and the most that a round has of it, ms."""
+    found = []
+    for number in np.unique(rows.round):
+        here = rows.round == number
+        values, weight = column[here], rows.weight[here]
+        if statistic == "mean":
+            found.append(float(np.average(values, weights=weight)))
+        else:
+            found.append(float(np.quantile(values, QUANTILES[statistic])))
+    return min(found), max(found)
+
+
+def counts(rows: Sequence[Row], limit: float) -> Iterator[str]:
+    """A Markdown table: of each statistic how many are within the limit."""
+    yield f"| statistic | shown to change | within {100 * limit:g} % | surely beyond | largest share |"
+    yield "|---|---:|---:|---:|---:|"
+    for statistic in STATISTICS:
+        these = [row for row in rows if row.statistic == statistic]
+        if these:
+            within = sum(row.within(limit) for row in these)
+            beyond = sum(row.surely_beyond(limit) for row in these)
+            most = max(row.share for row in these)
+            yield f"| {statistic} | {len(these)} | {within} ({within / len(these):.0%}) | {beyond} | {most:.0%} |"
+
+
+def reasons(rows: Sequence[Row], limit: float) -> Iterator[str]:
+    """Of those beyond the limit: how many have which reason."""
+    beyond = [row for row in rows if not row.within(limit)]
+    kinds = {
+        f"left is under {100 * SMALL:g} % of its time alone": [row for row in beyond if row.why.startswith("under")],
+        "its rounds differ by as much, by its host's time": [row for row in beyond if "host" in row.why],
+        "its rounds differ by as much": [row for row in beyond if "rounds" in row.why and "host" not in row.why],
+        "no reason in their data": [row for row in beyond if not row.why],
+    }
+    yield from (f"{len(these)} of {len(beyond)}: {kind}" for kind, these in kinds.items())
+
+
+def outside(rows: Iterable[Row], limit: float) -> Iterator[str]:
+    """A Markdown table of those beyond the limit, the largest share first."""
+    yield "| run | tenant | mix | of | alone, ms | added, ms | unexplained, ms | share | their data show |"
+    yield "|---|---|---|---|---:|---:|---:|---:|---|"
+    for row in sorted(rows, key=lambda row: -row.share):
+        if not row.within(limit):
+            left = f"{row.unexplained:.3g} ({interval(row.lo, row.hi, 3)})"
+            where = f"| {row.run} | {row.tenant} | {row.mix} | {row.statistic} | {row.alone:.3g} | {row.added:.3g} |"
+            yield f"{where} {left} | {row.share:.0%} | {row.why} |"
+
+
+def recorded(places: Iterable[Path]) -> list[Path]:
+    """Run directories in and below them."""
+    return sorted({found.parent for place in places for found in place.rglob("run.json")})
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Prints both tables; 1 if anything is beyond the limit."""
+    parser = argparse.ArgumentParser(prog="python -m bench addsup", description=__doc__.partition("\n\n")[0])
+    parser.add_argument("places", nargs="*", type=Path, default=[EXAMPLES], help="runs, or folders of them")
+    parser.add_argument("--limit", type=float, default=LIMIT, help="share that may be unexplained")
+    parser.add_argument("--out", type=Path, help="all rows as JSON")
+    options = parser.parse_args(arguments)
+    runs = recorded(options.places)
+    rows = [row for run in runs for row in rows_of(_name(run), open_run(run), options.limit)]
+    print(f"{len(runs)} runs\n\n" + "\n".join(counts(rows, options.limit)))
+    if any(not row.within(options.limit) for row in rows):
+        print("\n" + "\n".join((*reasons(rows, options.limit), "", *outside(rows, options.limit))))
+    if options.out is not None:
+        options.out.write_bytes(msgspec.json.format(msgspec.json.encode(rows), indent=1) + b"\n")
+    return int(any(not row.within(options.limit) for row in rows))
+
+
+def _name(run: Path) -> str:
+    """``h200-open-3``; of a folder called ``run`` what it is the run of."""
+    run = run.resolve()
+    return f"{run.parents[1].name}/{run.parent.name}" if run.name == "run" else run.name
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

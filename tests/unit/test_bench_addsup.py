@@ -1,0 +1,43 @@
+"""If these fail, the account of what no cause has counts wrongly, or gives a reason that the data do not."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from bench.addsup import counts, outside, reasons, rows_of
+from tests.helpers_stats import SHARED, Array, FakeRun, make_plan, make_run
+
+ALONE, TOGETHER = (3.0, 4.5, 4.8, 3.7, 3.2), (4.6, 5.4, 5.6, 4.9, 4.4)
+
+
+def uneven(tenant: str, side: str, number: int) -> tuple[Array, None]:
+    """A program whose rounds differ, and that takes longer in company; its neighbour is always there, and the same."""
+    levels = (TOGETHER if side == SHARED else ALONE) if tenant == "fft" else (4.0,) * 5
+    return np.random.default_rng([number, len(side)]).normal(levels[number], 0.02, 300), None
+
+
+def of_turns(tenant: str, side: str, number: int) -> tuple[Array, Array]:
+    """fft waits 2 ms for turns of a neighbour that is always there."""
+    work = np.random.default_rng([number, len(side)]).normal(3.0, 0.02, 300)
+    return work + (2.0 if (tenant, side) == ("fft", SHARED) else 0.0) + 0.05, work
+
+
+def run(latencies: object) -> FakeRun:
+    return make_run(make_plan(rounds=5), latencies, think_ms=0.05)  # type: ignore[arg-type]
+
+
+def test_what_is_named_is_within_and_what_is_not_is_listed_with_its_interval() -> None:
+    rows = [row for row in rows_of("turns", run(of_turns)) if row.tenant == "fft"]
+    assert {row.statistic for row in rows} == {"mean", "p50", "p95", "p99"}
+    assert all(row.within(0.1) and not row.surely_beyond(0.1) and row.lo <= row.unexplained <= row.hi for row in rows)
+    assert "| mean | 1 | 1 (100%) | 0 | " in "\n".join(counts([row for row in rows if row.statistic == "mean"], 0.1))
+
+
+def test_rounds_that_differ_by_as_much_are_the_reason_and_nothing_else_is() -> None:
+    """Else whatever is unexplained would be put down to the host."""
+    (mean,) = (r for r in rows_of("uneven", run(uneven)) if (r.tenant, r.statistic) == ("fft", "mean"))
+    assert mean.added == pytest.approx(1.1, abs=0.1)
+    assert not mean.within(0.1)
+    assert mean.why == "alone its rounds are 3 to 4.8 ms"
+    assert "1 of 1: its rounds differ by as much" in list(reasons([mean], 0.1))
+    assert mean.why in "\n".join(outside([mean], 0.1))
