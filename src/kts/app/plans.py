@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypedDict, Unpack
 
@@ -11,10 +11,12 @@ from kts import plan as planning
 from kts import spec
 from kts.app import printing
 from kts.model.foretold import Foretold
+from kts.model.masking import kept_plan
 from kts.model.plan import Block, Plan
 from kts.report import foretold
 from kts.report.document import Element
 from kts.spec import LoadedExperiment
+from kts.spec.masking import masked_text
 
 Asked = str | Path | Sequence[str]
 """An experiment: a file, the name of a ready-made one, or YAML text of several lines. Or a program and its arguments,
@@ -42,6 +44,8 @@ class Changes(TypedDict, total=False):
     """Of the order of blocks and think times."""
     allow_different_gpus: bool
     """Measure even if the tenants do not share one GPU."""
+    keep_values: bool
+    """Keep programs' arguments and values of ``env`` with the run, as they are: otherwise they are masked there."""
 
 
 @dataclass(frozen=True)
@@ -75,9 +79,11 @@ def _elements(preview: Preview) -> Iterable[Element]:
 
 
 def planned(experiment: Asked, changes: Mapping[str, object]) -> tuple[LoadedExperiment, Plan]:
-    """An experiment and its plan. SpecError for mistakes in it, UsageError for changes that cannot be."""
+    """An experiment, its text as it is kept with a run, and its plan. SpecError for mistakes in it, UsageError for
+    changes that cannot be."""
     loaded = _loaded(experiment)
-    return loaded, planning.build(spec.override(loaded.experiment, changes) if changes else loaded.experiment)
+    plan = planning.build(spec.override(loaded.experiment, changes) if changes else loaded.experiment)
+    return (loaded if kept_plan(plan) is plan else replace(loaded, text=masked_text(loaded.text))), plan
 
 
 def _loaded(experiment: Asked) -> LoadedExperiment:

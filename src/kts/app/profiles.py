@@ -16,6 +16,7 @@ from kts.app.plans import Asked, planned
 from kts.app.printing import Say, elements, silent
 from kts.errors import SetupError, UsageError
 from kts.files import encode
+from kts.model.masking import kept
 from kts.model.plan import Plan, Tenant
 from kts.model.provenance import Material, canonical, material
 from kts.physics.files import PROFILE_SUFFIX
@@ -105,7 +106,7 @@ def _profile(request: Request, record: Record, experiment: Material, say: Say) -
     recording, notes = record(request)
     for note in notes:
         say(f"note: {note}")
-    asked = material("tenant", request.tenant.name, canonical(request))
+    asked = material("tenant", request.tenant.name, canonical(replace(request, tenant=kept(request.tenant))))
     return replace(
         profile_of_recording(recording, request.tenant, __version__),
         created_ns=time.time_ns(),

@@ -55,6 +55,12 @@ class ChangeOptions:
     allow_different_gpus: Annotated[
         bool, typer.Option("--allow-different-gpus", help="Measure even if the tenants do not share one GPU.")
     ] = False
+    keep_values: Annotated[
+        bool,
+        typer.Option(
+            "--keep-values", help="Keep programs' arguments and values of env with the run. Default: masked there."
+        ),
+    ] = False
 
     def given(self) -> app.Changes:
         """Those that were given, as the API takes them."""

@@ -129,6 +129,7 @@ class Program(msgspec.Struct, frozen=True, kw_only=True, tag="program"):
     ``iteration``: what counts as one; None: the lines that it prints, or its round trips where it prints none. A
     program that has none of these has no iterations: it is a neighbour. ``image``: in whose container it runs, in pods
     alone; empty: beside the worker. ``workdir``: the folder that it starts in; empty: the worker's, or the image's.
+    ``keep_values``: its arguments and values of ``env`` are kept with the run, see `kts.model.masking`.
     """
 
     command: tuple[str, ...]
@@ -139,6 +140,7 @@ class Program(msgspec.Struct, frozen=True, kw_only=True, tag="program"):
     trace: Trace = "auto"
     image: str = ""
     workdir: str = ""
+    keep_values: bool = False
 
     workload: ClassVar[str] = PROGRAM
     size: ClassVar[None] = None

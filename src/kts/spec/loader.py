@@ -87,8 +87,8 @@ def override(experiment: Experiment, changes: Mapping[str, object]) -> Experimen
     """The experiment with top-level keys replaced, validated anew.
 
     The key ``iterations`` sets the amount of every tenant (and drops its ``seconds``); ``library``
-    also replaces what tenants name themselves. UsageError with one line per mistake if the result
-    is not valid.
+    also replaces what tenants name themselves; ``keep_values`` is set for every program. UsageError with
+    one line per mistake if the result is not valid.
     """
     from pydantic import ValidationError
 
@@ -101,6 +101,11 @@ def override(experiment: Experiment, changes: Mapping[str, object]) -> Experimen
             for tenant in data["tenants"].values():
                 tenant.pop("seconds", None)
                 tenant["iterations"] = value
+            continue
+        if key == "keep_values":
+            for tenant in data["tenants"].values():
+                if tenant["workload"] == "command":
+                    tenant[key] = value
             continue
         if key == "library":
             for tenant in data["tenants"].values():

@@ -337,6 +337,11 @@ class CommandTenant(TenantBase):
         "of this name. round-trips: from the first work handed to the idle GPU until the host has waited for it, as "
         "many as their pattern repeats after, or round_trips. Default: lines where it prints any, else round-trips.",
     )
+    keep_values: bool = Field(
+        default=False,
+        description="Keep its arguments and the values of env in the run directory, as they are. Otherwise they are "
+        "masked there: they may be secrets.",
+    )
     trace: Trace = Field(
         default="auto",
         description="auto: see the program's launches, waits and copies where the device is a GPU. calls: see them "
@@ -361,6 +366,7 @@ class CommandTenant(TenantBase):
             trace=self.trace,
             image=self.image or "",
             workdir=self.workdir or "",
+            keep_values=self.keep_values,
         )
 
     def _counted(self) -> Iteration | None:

@@ -79,7 +79,7 @@ class Tree:
 def parse(text: str) -> Tree:
     """The tree of a YAML document; ``data`` is None if the document is empty. TreeError if it is not YAML."""
     try:
-        node = _composed(text)
+        node = composed(text)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         problem = " ".join(filter(None, (error.problem, error.context and f"({error.context})")))
@@ -98,7 +98,7 @@ def parse(text: str) -> Tree:
     return tree
 
 
-def _composed(text: str) -> yaml.Node | None:
+def composed(text: str) -> yaml.Node | None:
     """The document's node. By libyaml's scanner, ten times as fast, where PyYAML has it and it takes the text; what is
     wrong with a text PyYAML's own says better."""
     if yaml.__with_libyaml__:

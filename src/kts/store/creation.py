@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from kts.errors import SetupError, UsageError
+from kts.model.masking import kept_plan
 from kts.model.mode import SharingMode
 from kts.model.neighbours import Neighbours
 from kts.model.plan import Plan
@@ -63,10 +64,10 @@ def create(
         backend=backend,
         mode=mode,
         created_ns=time.time_ns(),
-        plan=plan,
+        plan=kept_plan(plan),
         environment=environment,
         experiment=experiment_text,
-        provenance=made_by.of([experiment, *made_from, material("plan", plan.name, canonical(plan))]),
+        provenance=made_by.of([experiment, *made_from, material("plan", plan.name, canonical(kept_plan(plan)))]),
         neighbours=neighbours,
         uid=secrets.token_hex(8) if uid is None else uid,
         samples=None if uid == "" else 0,

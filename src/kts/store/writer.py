@@ -14,6 +14,7 @@ import msgspec
 from kts import files
 from kts.errors import DataError, MeasurementError
 from kts.model.foretold import Foretold
+from kts.model.masking import kept_plan
 from kts.model.neighbours import Look, Neighbours
 from kts.model.plan import Plan
 from kts.model.provenance import canonical, material
@@ -82,7 +83,7 @@ class RunWriter:
         """See Sink."""
         if self._failure:
             raise self._failure
-        made_by = self._info.provenance
+        plan, made_by = kept_plan(plan), self._info.provenance
         if made_by is not None:
             made_by = made_by.renewed(material("plan", plan.name, canonical(plan)))
         self._update(msgspec.structs.replace(self._info, plan=plan, provenance=made_by))

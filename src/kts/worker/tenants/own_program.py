@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import shlex
 import signal
 import sys
 import time
@@ -13,6 +12,7 @@ from dataclasses import replace
 import msgspec
 import numpy as np
 
+from kts.model.masking import masked_command
 from kts.model.run import ClockPair
 from kts.units import NS_PER_MS, NS_PER_S, s_to_ns
 from kts.wire.appline import AppLine, Refused, longest_device_ms
@@ -83,7 +83,7 @@ class OwnProgram:
         what = _obituary(self._argv[0], code, self._process.last_line)
         limit, kills = self._process.memory()
         if limit is None or kills <= self._kills:
-            return CommandError(what, f"run it alone: {shlex.join(self._argv)}")
+            return CommandError(what, f"run it alone: {' '.join(masked_command(self._argv))}")
         limited = f"{limit / 2**20:.0f} MiB"
         remedy = f"give it more memory than {limited}: --pod-memory on Kubernetes, else its cgroup's limit"
         return CommandError(f"{what}; killed for memory: all it may use is {limited}", remedy)

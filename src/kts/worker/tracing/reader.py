@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from kts.model.masking import masked_command
 from kts.worker.tracing.control import CONTROL_NAME, Control, make_folder
 from kts.worker.tracing.layout import EVENT, EVENTS_OFFSET, Level, Reason, State
 from kts.worker.tracing.ring import Breaks, DamagedRingError, Events, NotYetError, Ring, TracedProcess, remove
@@ -147,7 +148,8 @@ class Tracing:
         for process in self.processes:
             if process.why:
                 how = "seen in part" if process.calls else "not seen"
-                yield f"a process of it ({process.program}) is {how}: {process.why}"
+                program = " ".join(masked_command(process.program.split()))
+                yield f"a process of it ({program}) is {how}: {process.why}"
 
     def gate(self, *, closed: bool) -> None:
         """Closed: each thread that is about to hand work to the GPU waits until it is opened."""
