@@ -6,6 +6,6 @@ import sys
 if not sys.flags.safe_path and sys.path[0] == os.path.realpath("."):  # kts is loaded; no more is to come from there
     del sys.path[0]
 
-from kts.cli.main import main
+from kts.cli.entry import entry
 
-sys.exit(main())
+sys.exit(entry())

@@ -285,6 +285,9 @@ print(signal.getsignal(signal.SIGTERM) is mine, signal.getsignal(signal.SIGINT) 
 """
 
 
+ENDED_IN_ORDER = ["grace 1.0", "interrupted 130 [True, True, True, True, False] 1"]
+
+
 def start_program() -> subprocess.Popen[str]:
     """The program above, in the block in which gemm hangs."""
     root = Path(__file__).parents[2]
@@ -303,7 +306,7 @@ def test_a_signal_ends_the_run_in_order_and_handlers_come_back(number: signal.Si
         process.send_signal(number)
         out, _ = process.communicate(timeout=120)
     lines = [line for line in out.splitlines() if line != "finishing"]
-    assert lines == ["grace 1.0", "interrupted 130 [True, True, True, True, False] 1", "True True"]
+    assert lines == [*ENDED_IN_ORDER, "True True"]
 
 
 def test_a_second_signal_does_not_wait_for_a_stuck_tenant() -> None:
@@ -316,6 +319,18 @@ def test_a_second_signal_does_not_wait_for_a_stuck_tenant() -> None:
         out, _ = process.communicate(timeout=120)
     lines = [line for line in out.splitlines() if line != "finishing"]
     assert lines[:2] == ["grace 0.0", "interrupted 130 [True, True, True, True, False] 1"]
+
+
+def test_a_terminal_that_goes_twice_insists_on_nothing() -> None:
+    """Otherwise closing a window, which tells shell and kernel apart, costs the report that Ctrl-C has."""
+    with start_program() as process:
+        assert process.stdout is not None
+        process.send_signal(signal.SIGHUP)
+        assert process.stdout.readline() == "finishing\n"
+        process.send_signal(signal.SIGHUP)
+        out, _ = process.communicate(timeout=120)
+    lines = [line for line in out.splitlines() if line != "finishing"]
+    assert lines == [*ENDED_IN_ORDER, "True True"]
 
 
 class RecordedTelemetry:

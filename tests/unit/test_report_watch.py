@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import io
+import os
 
+import pytest
 from msgspec import structs
 from rich.console import Console
 
@@ -84,6 +87,35 @@ def test_closing_twice_and_without_a_bar_is_fine() -> None:
     watcher.close()
     watcher.progress(progress())
     watcher.close()
+    watcher.close()
+
+
+class Unwritable(io.StringIO):
+    """Takes some characters, and then no more: its reader has gone, its disk is full, its terminal was closed."""
+
+    def __init__(self, number: int, takes: int) -> None:
+        super().__init__()
+        self.number, self.takes, self.tried = number, takes, 0
+
+    def write(self, text: str) -> int:
+        self.tried += 1
+        if self.tell() + len(text) > self.takes:
+            raise OSError(self.number, os.strerror(self.number))
+        return super().write(text)
+
+
+@pytest.mark.parametrize("number", [errno.EPIPE, errno.ENOSPC, errno.EIO])
+@pytest.mark.parametrize("terminal", [True, False])
+@pytest.mark.parametrize("takes", [0, 60, 200])
+def test_progress_that_cannot_be_written_falls_silent(number: int, terminal: bool, takes: int) -> None:
+    """Else whoever looks away ends the measuring: kts run 2>&1 | head -1."""
+    out = Unwritable(number, takes)
+    with RichWatcher(Console(file=out, force_terminal=terminal, width=120)) as watcher:
+        for phase in ("starting", "calibrating", "measuring"):
+            watcher.progress(progress(phase))
+        tried = out.tried
+        watcher.progress(progress("finishing"))
+        assert out.tried == tried
     watcher.close()
 
 

@@ -5,6 +5,7 @@ Nothing heavy is imported here: help and version are plain text, a command is lo
 
 from __future__ import annotations
 
+import _thread
 import json
 import os
 import signal
@@ -14,11 +15,16 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 from kts import __version__
 from kts.cli.commands import help_text
+from kts.cli.entry import SIGNALS, leave_at_once
+from kts.cli.quiet import quiet_errors
 from kts.errors import Interrupted, KtsError, SetupError, UsageError
 from kts.shown import PASTED, named, take_any_text, visible
+
+_AGAIN_S = 0.02
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -28,44 +34,73 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     given = list(sys.argv[1:] if arguments is None else arguments)
     _fill_closed_streams()
-    try:
-        with _told_to_end():
-            code = _invoke(given)
-        sys.stdout.flush()
-    except BrokenPipeError:
-        # Whoever read our output has gone; Python would complain again when it closes stdout.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
-    except KeyboardInterrupt:
-        return _complain(Interrupted("interrupted"), given)
-    except KtsError as error:
-        return _complain(error, given)
-    except Exception as error:
-        if os.environ.get("KTS_DEBUG") == "1":
-            raise
-        return _complain(_translated(error), given)
+    with quiet_errors():
+        code = _ended(given)
+        try:
+            sys.stdout.flush()
+        except OSError:  # it has been told; Python would complain again when it closes it
+            _give_up_stdout()
     return code
 
 
+def _ended(given: list[str]) -> int:
+    told: list[int] = []
+    try:
+        with _told_to_end(told):
+            code = _invoke(given)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        code = 1
+    except KeyboardInterrupt:
+        code = _complain(Interrupted("interrupted"), given)
+    except KtsError as error:
+        code = _complain(error, given)
+    except Exception as error:
+        if os.environ.get("KTS_DEBUG") == "1":
+            raise
+        # What was interrupted while it was loaded may say so in its own way.
+        code = _complain(Interrupted("interrupted") if told else _translated(error), given)
+    return code
+
+
+def _give_up_stdout() -> None:
+    """What could not be written goes nowhere."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, sys.stdout.fileno())
+    os.close(nowhere)
+
+
 @contextmanager
-def _told_to_end() -> Iterator[None]:
-    """SIGTERM and SIGHUP mean what Ctrl-C does: who cancels a CI job, or closes a terminal, wants nothing left."""
+def _told_to_end(told: list[int]) -> Iterator[None]:
+    """SIGTERM and SIGHUP mean what Ctrl-C does: who cancels a CI job, or closes a terminal, wants nothing left.
+    ``told`` gets each that comes."""
 
     def interrupt(number: int, frame: FrameType | None) -> None:
-        del number, frame
+        del frame
+        told.append(number)
         raise KeyboardInterrupt
 
-    mine = []
+    def unraised(what: sys.UnraisableHookArgs) -> None:
+        """Where nothing can be raised (an import's own bookkeeping), it is again a little later."""
+        if what.exc_type is KeyboardInterrupt:
+            threading.Timer(_AGAIN_S, _thread.interrupt_main).start()
+        else:
+            former_hook(what)
+
+    former: dict[int, Any] = {}
+    former_hook = sys.unraisablehook
     if threading.current_thread() is threading.main_thread():
-        asked = (signal.SIGTERM, signal.SIGHUP)
-        mine = [number for number in asked if signal.getsignal(number) is signal.SIG_DFL]  # nohup stays nohup
-    for number in mine:
+        usual = (signal.SIG_DFL, signal.default_int_handler, leave_at_once)  # others, and nohup, stay
+        former = {number: known for number in SIGNALS if (known := signal.getsignal(number)) in usual}
+        sys.unraisablehook = unraised
+    for number in former:
         signal.signal(number, interrupt)
     try:
         yield
     finally:
-        for number in mine:
-            signal.signal(number, signal.SIG_DFL)
+        for number, known in former.items():
+            signal.signal(number, known)
+        sys.unraisablehook = former_hook
 
 
 def _fill_closed_streams() -> None:

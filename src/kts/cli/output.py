@@ -15,7 +15,11 @@ if TYPE_CHECKING:
 
 def console(*, stderr: bool) -> Console:
     """A console for people, plain where it is not a terminal. Wide enough for tables when piped."""
-    from rich.console import Console
+    from rich.console import Console as Base
+
+    class Console(Base):
+        def on_broken_pipe(self) -> None:
+            raise  # rich's own ends the process  # noqa: PLE0704 - it is called where the error is handled
 
     out = Console(stderr=stderr, highlight=False, soft_wrap=False)
     if not out.is_terminal:

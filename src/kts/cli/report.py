@@ -49,7 +49,7 @@ def show_measured(run: kts.Run, *, figures: bool, as_json: bool) -> None:
     try:
         if failure is None or run.has_figures:
             show(run, run.directory, figures=figures, as_json=as_json, failed=failure is not None)
-    except KtsError:
+    except (KtsError, OSError):  # also a stdout that has gone, with the terminal or before it
         if failure is None:
             raise
     if failure is not None:
@@ -75,20 +75,26 @@ def show(run: kts.Run | app.FleetRun, out: Path | None, *, figures: bool, as_jso
     """
     written: Sequence[Path] = ()
     problem: SetupError | None = None
+    unprinted: OSError | None = None
     people = console(stderr=as_json)
-    kts.show(run, people)
-    people.file.flush()
+    try:
+        kts.show(run, people)
+        people.file.flush()
+    except OSError as error:  # its reader or its terminal is gone; the report is for whoever comes later
+        unprinted = error
     try:
         written = run.report(out, figures=figures, say=say)
     except SetupError as error:
         problem = error
     fatal = problem if out is not None else None
-    if as_json and not failed and not fatal:
+    if as_json and not failed and not fatal and not unprinted:
         print_json(getattr(run, "gate", None) or run.summary)
     for line in _where(written):
         say(line)
     if fatal:
         raise fatal
+    if unprinted:
+        raise unprinted
     if problem:
         say(f"note: {problem.what}; --out DIR writes the report elsewhere")
 

@@ -60,11 +60,12 @@ def conduct(
     ``token`` is what workers must show; empty: one is made here, and ``backend`` hands it on. Everything
     measured goes to ``sink`` at once. Workers are ended and the sink is closed in any case, also when an
     exception passes through here. What ``telemetry`` samples goes there, too, between ticks. SIGINT, SIGTERM
-    and SIGHUP end the run in order, a second one at once; their former handlers are put back. Who gives ``stop``
-    handles signals himself, and ends the run by that. ``anew``: see `kts.conduct.machine.Machine`. ``looks``: to
-    which other threads append what they see of neighbours; the sink gets it between ticks. What ``foreteller`` tells
-    reaches sink and watcher. Errors of kts become an
-    Outcome, they are not raised.
+    and SIGHUP end the run in order, a second one at once; their former handlers are put back. But SIGHUP, once it
+    has come, is ignored from then on: a terminal that goes may tell it twice, and what was measured is yet to be
+    reported. Who gives ``stop`` handles signals himself, and ends the run by that. ``anew``: see
+    `kts.conduct.machine.Machine`. ``looks``: to which other threads append what they see of neighbours; the sink gets
+    it between ticks. What ``foreteller`` tells reaches sink and watcher. Errors of kts become an Outcome, they are not
+    raised.
     """
     keeper = Keeper(sink, rule, foreteller)
     token = token or secrets.token_urlsafe(32)
@@ -115,6 +116,7 @@ class _Driver:
         looks: deque[Look] | None,
     ) -> None:
         self.forced = False
+        self._hung_up = False
         self._machine, self._backend, self._keeper, self._watcher = machine, backend, keeper, watcher
         self._telemetry, self._stop = telemetry, stop
         self._looks: deque[Look] = deque() if looks is None else looks
@@ -280,7 +282,12 @@ class _Driver:
         self._events.append(ev.Decided(reached=reached))
 
     def _interrupt(self, number: signal.Signals) -> None:
-        self.forced = self._machine.outcome is not None
+        if number is not signal.SIGHUP:  # a terminal that goes tells it twice, and insists on nothing
+            self.forced = self._machine.outcome is not None
+        elif self._hung_up:
+            return
+        else:
+            self._hung_up = True
         self._feed(ev.Signalled(signal=number.name))
 
     @contextmanager
@@ -300,4 +307,5 @@ class _Driver:
         finally:
             for number in wanted:
                 loop.remove_signal_handler(number)
-                signal.signal(number, former[number])
+                again = number is signal.SIGHUP and self._hung_up
+                signal.signal(number, signal.SIG_IGN if again else former[number])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from types import TracebackType
 
 from rich.console import Console
@@ -33,6 +34,7 @@ class RichWatcher:
         self._phase = ""
         self._printed_s = 0.0
         self._foretold: Foretold | None = None
+        self._silent = False
 
     def __enter__(self) -> RichWatcher:
         return self
@@ -43,11 +45,21 @@ class RichWatcher:
     def close(self) -> None:
         """Ends the bar and gives the terminal back. Idempotent."""
         if self._bar is not None:
-            self._bar.stop()
-            self._bar = None
+            bar, self._bar = self._bar, None
+            with suppress(Exception, SystemExit):  # one that could not begin has no end, either
+                bar.stop()
 
     def progress(self, progress: Progress) -> None:
-        """Shows where the run stands, and once what it is expected to decide. Never blocks."""
+        """Shows where the run stands, and once what it is expected to decide. Where that cannot be written, it falls
+        silent."""
+        if self._silent:
+            return
+        try:
+            self._show(progress)
+        except (OSError, ValueError, SystemExit):  # reader gone (rich then raises SystemExit), disk full, file closed
+            self._silent = True
+
+    def _show(self, progress: Progress) -> None:
         if progress.foretold is not None and progress.foretold != self._foretold:
             self._foretold = progress.foretold
             for line in foretold.lines(progress.foretold):
@@ -67,6 +79,7 @@ class RichWatcher:
                 TextColumn("{task.description}", markup=False),
                 console=self._console,
                 transient=True,
+                auto_refresh=False,  # a thread could tell nobody that it cannot write
             )
             self._bar.add_task("", total=None, phase=one_line(progress.phase))
             self._bar.start()
@@ -77,6 +90,7 @@ class RichWatcher:
             completed=progress.done_s,
             description="  ".join(_parts(progress)),
             phase=one_line(progress.phase),
+            refresh=True,
         )
 
 
