@@ -18,7 +18,7 @@ from kts.errors import UsageError
 from kts.k8s.cluster.api import Api, Unavailable
 from kts.k8s.follow import attach, begin, runs, session
 from kts.k8s.follow.interrupts import Interrupts
-from kts.k8s.objects import classic_jobs, manifests, pending
+from kts.k8s.objects import classic_jobs, pending, runnames
 from kts.k8s.objects.settings import ClusterSettings
 from kts.model.plan import Plan
 from kts.model.run import Outcome, RunInfo
@@ -252,7 +252,7 @@ def test_a_job_that_asks_for_something_else_than_the_plan_is_refused(cluster: Cl
 def test_a_job_without_a_pod_is_named(cluster: ClusterHere, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Else a quota or a policy that forbids the pod would look like waiting."""
     monkeypatch.setattr(pending, "STUCK_S", 0.5)
-    job = manifests.job_name("r-1", "0-solo-fft")
+    job = runnames.job_name("r-1", "0-solo-fft")
     cluster.podless.add(job)
     cluster.objects["Event", "e"] = {
         "metadata": {"name": "e", "labels": {}},

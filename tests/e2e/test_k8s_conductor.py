@@ -16,7 +16,7 @@ from tests.helpers_conductor import DEADLINE_S, RUN, TOKEN, ConductorProcess, sm
 from kts.k8s.cluster.api import Unavailable
 from kts.k8s.follow.interrupts import Interrupts
 from kts.k8s.follow.session import Session
-from kts.k8s.objects import manifests
+from kts.k8s.objects import runnames
 from kts.k8s.objects.names import LABEL_ROLE, LABEL_RUN, LABEL_TENANT
 from kts.k8s.objects.settings import ClusterSettings
 from kts.k8s.pod.status import Status
@@ -65,7 +65,7 @@ class StandIn:
         return [f"{namespace}/{name}\n".encode()]
 
     def proxy(self, method: str, namespace: str, pod: str, port: int, path: str, **what: Any) -> bytes:
-        assert (namespace, pod) == ("kts", manifests.conductor_name(RUN))
+        assert (namespace, pod) == ("kts", runnames.conductor_name(RUN))
         del port
         query = "&".join(f"{key}={value}" for key, value in (what.get("params") or {}).items())
         token = next(iter(what["headers"].values()))
@@ -83,7 +83,7 @@ class StandIn:
         if kind != "Pod":
             return []
         state = "Running" if self.pod.process.poll() is None else "Succeeded"
-        conductor = self._pod(manifests.conductor_name(RUN), {LABEL_ROLE: "conductor"}, {"phase": state})
+        conductor = self._pod(runnames.conductor_name(RUN), {LABEL_ROLE: "conductor"}, {"phase": state})
         return [conductor, *(self._tenant(tenant.name) for tenant in self.plan.tenants)]
 
     def _tenant(self, name: str) -> dict[str, Any]:
@@ -91,7 +91,7 @@ class StandIn:
         if name == self.unplaced:
             why = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "no room"}
             status = {"phase": "Pending", "conditions": [why]}
-        return self._pod(manifests.job_name(RUN, name), {LABEL_ROLE: "tenant", LABEL_TENANT: name}, status)
+        return self._pod(runnames.job_name(RUN, name), {LABEL_ROLE: "tenant", LABEL_TENANT: name}, status)
 
     def _pod(self, name: str, labels: dict[str, str], status: dict[str, Any]) -> dict[str, Any]:
         meta = {"name": name, "namespace": "kts", "labels": {LABEL_RUN: RUN, **labels}}

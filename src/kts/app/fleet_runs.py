@@ -21,7 +21,7 @@ from kts.k8s.follow import fleet as fleets
 from kts.k8s.follow.begin import new_run_id
 from kts.k8s.follow.fleet import FleetSession
 from kts.k8s.follow.removal import saying
-from kts.k8s.objects import classic_jobs, manifests, selector
+from kts.k8s.objects import classic_jobs, manifests, runnames, selector
 from kts.k8s.objects.fleet import FleetSpec, check, chosen
 from kts.k8s.objects.names import DEFAULT_NAMESPACE
 from kts.k8s.objects.settings import ClusterSettings
@@ -103,7 +103,7 @@ def fleet_in_cluster(name: str, *, namespace: str = DEFAULT_NAMESPACE, context: 
     """Whether what has that ID in the cluster is a fleet."""
     api = Api.connect(context)
     try:
-        owner = api.get("ConfigMap", manifests.object_name(name), namespace)
+        owner = api.get("ConfigMap", runnames.object_name(name), namespace)
     finally:
         api.close()
     return owner is not None and fleets.is_fleet(owner)

@@ -17,7 +17,7 @@ from kts.k8s.cluster import image as images
 from kts.k8s.cluster import prune
 from kts.k8s.cluster.api import Api
 from kts.k8s.follow.begin import new_run_id
-from kts.k8s.objects import classic_jobs, manifests
+from kts.k8s.objects import classic_jobs, manifests, pods, runnames
 from kts.k8s.objects.exporters import AUTO
 from kts.k8s.objects.settings import ClusterSettings, Extra
 from kts.model.plan import Plan
@@ -58,12 +58,12 @@ def render(
     settings = msgspec.structs.replace(settings, image=image or image_name(extra))
     run = run_id or new_run_id(plan.name)
     if settings.runtime_class is None:  # no cluster is asked which it has
-        settings = msgspec.structs.replace(settings, runtime_class=manifests.DEFAULT_RUNTIME_CLASS)
+        settings = msgspec.structs.replace(settings, runtime_class=pods.DEFAULT_RUNTIME_CLASS)
     if manifests.is_classic(plan):
         classic_jobs.check(settings)
     stages = classic_jobs.stages(
         plan,
-        run=manifests.checked_run_id(run),
+        run=runnames.checked_run_id(run),
         token=token or secrets.token_urlsafe(32),
         settings=settings,
         experiment_text=loaded.text,

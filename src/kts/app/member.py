@@ -29,8 +29,8 @@ from kts.k8s.cluster.api import Api
 from kts.k8s.follow import begin
 from kts.k8s.follow.interrupts import Interrupts
 from kts.k8s.objects.fleet import SPEC, FleetSpec
-from kts.k8s.objects.manifests import DATA_MOUNT, PLAN_MOUNT, TOKEN_MOUNT
 from kts.k8s.objects.names import STATUS_PORT
+from kts.k8s.objects.pods import DATA_MOUNT, PLAN_MOUNT, TOKEN_MOUNT
 from kts.k8s.pod.door import serve
 from kts.k8s.pod.offer import Offer
 from kts.model.plan import Plan

@@ -19,8 +19,8 @@ from tests.helpers_cli import kts, start
 from tests.helpers_cluster import GPU
 
 from kts.k8s.cluster.api import Api
-from kts.k8s.objects.manifests import conductor_name
 from kts.k8s.objects.names import CONDUCTOR_ACCOUNT, LABEL_RUN
+from kts.k8s.objects.runnames import conductor_name
 
 NAMESPACE = "kts-e2e-neighbours"
 ROUNDS = 1000

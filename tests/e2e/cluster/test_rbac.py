@@ -23,7 +23,7 @@ from kts.k8s.cluster.creation import clean
 from kts.k8s.cluster.forward import Tunnel
 from kts.k8s.follow import stored
 from kts.k8s.follow.attach import attach
-from kts.k8s.objects import manifests
+from kts.k8s.objects import manifests, runnames
 from kts.k8s.objects.names import APP, CONDUCTOR_ACCOUNT, LABEL_APP, STATUS_PORT
 from kts.k8s.objects.settings import ClusterSettings
 from kts.plan import build
@@ -183,17 +183,17 @@ def uses(api: Api, conductor: Api, folder: Path) -> dict[Rule, Callable[[], obje
     examples = {obj["kind"]: obj for obj in made}
 
     def proxy(method: str) -> Callable[[], object]:
-        return lambda: api.proxy(method, NAMESPACE, manifests.conductor_name("never"), STATUS_PORT, "/v1/status")
+        return lambda: api.proxy(method, NAMESPACE, runnames.conductor_name("never"), STATUS_PORT, "/v1/status")
 
     def forward() -> object:
-        return Tunnel(api, NAMESPACE, manifests.conductor_name("never"), STATUS_PORT)
+        return Tunnel(api, NAMESPACE, runnames.conductor_name("never"), STATUS_PORT)
 
     found: dict[Rule, Callable[[], object]] = {
         ("kts", "", "configmaps", "get"): lambda: attach(api, "never", NAMESPACE, folder / "attached"),
         ("kts", "", "secrets", "get"): lambda: stored.token_of(api, "run", "never", NAMESPACE),
         ("kts", "", "namespaces", "get"): lambda: api.get("Namespace", NAMESPACE),
         ("kts", "", "events", "list"): lambda: api.list("Event", NAMESPACE),
-        ("kts", "", "pods/log", "get"): lambda: b"".join(api.logs(manifests.conductor_name("never"), NAMESPACE)),
+        ("kts", "", "pods/log", "get"): lambda: b"".join(api.logs(runnames.conductor_name("never"), NAMESPACE)),
         ("kts", "", "pods/proxy", "get"): proxy("GET"),
         ("kts", "", "pods/proxy", "create"): proxy("POST"),
         ("kts-forward", "", "pods/portforward", "get"): forward,

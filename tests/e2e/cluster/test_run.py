@@ -21,8 +21,8 @@ from tests.helpers_cluster import has_plugin, tells_devices
 
 from kts.k8s.cluster.api import Api, Unavailable
 from kts.k8s.follow.interrupts import ENDING_S
-from kts.k8s.objects.manifests import conductor_name
 from kts.k8s.objects.names import APP, LABEL_APP, LABEL_RUN, LABEL_TENANT
+from kts.k8s.objects.runnames import conductor_name
 
 NAMESPACE = "kts-e2e"
 NO_SLOT_S = 15.0

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kts.errors import UsageError
-from kts.k8s.objects import manifests
+from kts.k8s.objects import manifests, runnames
 from kts.k8s.objects.names import LABEL_RUN
 from kts.k8s.objects.settings import ClusterSettings
 from kts.model.plan import Plan
@@ -138,16 +138,16 @@ names = st.from_regex(r"\A[a-z0-9](?:[-a-z0-9]{0,38}[a-z0-9])?\Z")
 @given(st.lists(names, min_size=2, max_size=8, unique=True), st.from_regex(r"\A[a-z0-9](?:[-a-z0-9]{0,28}[a-z0-9])?\Z"))
 def test_names_fit_whatever_the_tenants_are_called(tenants: list[str], run: str) -> None:
     """Else a long name would be refused, or two tenants would get one Job."""
-    jobs = [manifests.job_name(run, tenant) for tenant in tenants]
+    jobs = [runnames.job_name(run, tenant) for tenant in tenants]
     assert len(set(jobs)) == len(tenants)
-    assert all(len(name) <= 63 and name[-1] != "-" for name in (*jobs, manifests.conductor_name(run)))
+    assert all(len(name) <= 63 and name[-1] != "-" for name in (*jobs, runnames.conductor_name(run)))
 
 
 @pytest.mark.parametrize("run", ["", "A", "-a", "a-", "a" * 31, "a_b", "a\n"])
 def test_a_run_id_that_cannot_be_a_name_is_refused(run: str) -> None:
     """Else the API server would refuse it, object by object."""
     with pytest.raises(UsageError):
-        manifests.checked_run_id(run)
+        runnames.checked_run_id(run)
 
 
 @pytest.mark.parametrize(

@@ -10,12 +10,12 @@ from msgspec.structs import replace
 
 from kts.errors import SetupError
 from kts.k8s.cluster.api import Api, Forbidden, Missing
-from kts.k8s.objects import Object, manifests, quotas
+from kts.k8s.objects import Object, manifests, pods, quotas
 from kts.k8s.objects.needs import UNKNOWN, Need
 from kts.k8s.objects.settings import ClusterSettings
 from kts.model.plan import Plan
 
-NVIDIA = manifests.DEFAULT_RUNTIME_CLASS
+NVIDIA = pods.DEFAULT_RUNTIME_CLASS
 DEFAULT_RUNTIME = (
     f"there is no RuntimeClass {NVIDIA}, so none is asked for: the cluster's default runtime must be NVIDIA's"
 )

@@ -11,7 +11,7 @@ from kts.k8s.cluster import asked
 from kts.k8s.cluster.api import Api, Forbidden
 from kts.k8s.cluster.image import names_on
 from kts.k8s.cluster.rehearsal import rehearse
-from kts.k8s.objects import Object, manifests, offers, slots
+from kts.k8s.objects import Object, offers, pods, slots
 from kts.k8s.objects.names import DEFAULT_IMAGE, DEFAULT_NAMESPACE, DEFAULT_REPOSITORY
 from kts.k8s.objects.needs import UNKNOWN, Need
 from kts.k8s.objects.permissions import HELPFUL, NEEDED, RBAC, Permission
@@ -162,7 +162,7 @@ def _places(
 def _taints(node: Object, settings: ClusterSettings) -> list[Need]:
     """A note if pods of a run do not tolerate the node; some clusters add what GPUs need by themselves."""
     taints = [t for t in node.get("spec", {}).get("taints") or () if t.get("effect") in ("NoSchedule", "NoExecute")]
-    left = [t for t in taints if not any(_tolerates(one, t) for one in manifests.tolerations(settings))]
+    left = [t for t in taints if not any(_tolerates(one, t) for one in pods.tolerations(settings))]
     if not left:
         return []
     words = [f"{t['key']}{'=' + t['value'] if t.get('value') else ''}:{t['effect']}" for t in left]

@@ -8,7 +8,7 @@ from kts.errors import UsageError
 from kts.k8s.cluster.api import Api
 from kts.k8s.follow import stored
 from kts.k8s.follow.session import Session
-from kts.k8s.objects import fleet, manifests, podstate
+from kts.k8s.objects import fleet, manifests, podstate, runnames
 from kts.k8s.objects.names import ENVIRONMENT_RUN, LABEL_JOB, LABEL_ROLE, LABEL_RUN
 from kts.k8s.objects.settings import ClusterSettings
 from kts.model.mode import SharingMode
@@ -48,7 +48,7 @@ def _lacking(api: Api, run: str, namespace: str, plan: Plan, jobs: set[str]) -> 
     middle. Later blocks' Jobs of the classic design are made when their turn comes."""
     pods = api.list("Pod", namespace, {LABEL_RUN: run})
     jobs |= {podstate.labelled(pod, LABEL_JOB) for pod in pods}
-    wanted = [] if manifests.is_classic(plan) else [manifests.job_name(run, tenant.name) for tenant in plan.tenants]
-    conductor = manifests.conductor_name(run)
+    wanted = [] if manifests.is_classic(plan) else [runnames.job_name(run, tenant.name) for tenant in plan.tenants]
+    conductor = runnames.conductor_name(run)
     there = any(podstate.name(pod) == conductor for pod in pods)
     return [*([] if there else [f"Pod {conductor}"]), *(f"Job {job}" for job in wanted if job not in jobs)]

@@ -23,7 +23,7 @@ from kts.k8s.cluster.api import Api, Forbidden, Unavailable
 from kts.k8s.follow import ends, stored
 from kts.k8s.follow.interrupts import Interrupts
 from kts.k8s.follow.members import Member
-from kts.k8s.objects import Object, fleet, manifests, podstate
+from kts.k8s.objects import Object, fleet, manifests, podstate, runnames
 from kts.k8s.objects.fleet import FleetSpec
 from kts.k8s.objects.names import LABEL_ROLE, LABEL_RUN, SERVICE_ACCOUNT
 from kts.k8s.objects.pending import NO_POD_S, STUCK_S
@@ -146,7 +146,7 @@ class FleetSession:
                 if interrupts.insisted:
                     raise
                 self._stopping = True
-                self._api.delete("Job", manifests.object_name(self.spec.id), self._namespace)
+                self._api.delete("Job", runnames.object_name(self.spec.id), self._namespace)
                 self._follow(watcher, interrupts, time.monotonic() + fleet.GRACE_S)
         return self.fleet
 

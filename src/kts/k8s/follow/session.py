@@ -22,7 +22,7 @@ from kts.k8s.follow import ends, evidence
 from kts.k8s.follow.conductor import Conductor
 from kts.k8s.follow.interrupts import Interrupts
 from kts.k8s.follow.podwatch import PodWatch
-from kts.k8s.objects import Object, classic_jobs, manifests, podend, podstate
+from kts.k8s.objects import Object, classic_jobs, manifests, podend, podstate, runnames
 from kts.k8s.objects.changes import changes
 from kts.k8s.objects.names import DEFAULT_NAMESPACE, LABEL_BLOCK, LABEL_RUN
 from kts.k8s.objects.podend import PodEnd
@@ -71,7 +71,7 @@ class Session:
         self.run, self.plan, self.settings = run, plan, settings
         self._api, self._uid, self._mirror = api, uid, mirror
         self._watch = PodWatch(api, run, settings, mirror.note, allow_different_gpus=plan.allow_different_gpus)
-        self._conductor_name = manifests.conductor_name(run)
+        self._conductor_name = runnames.conductor_name(run)
         self._conductor = Conductor(api, settings.namespace, self._conductor_name, token, note=self._watch.note)
         names = (tenant.name for tenant in plan.tenants)
         self._asked = dict(zip(names, manifests.pod_specs(plan, settings)[1:], strict=True))
@@ -221,7 +221,7 @@ class Session:
             if name in there:  # as `kts k8s render` has it
                 self._api.delete("Job", name, self.settings.namespace)
             try:
-                create(self._api, manifests.owned_by(job, manifests.object_name(self.run), self._uid))
+                create(self._api, manifests.owned_by(job, runnames.object_name(self.run), self._uid))
             except Conflict:  # what was deleted is not gone yet
                 return
         self._supplied.add(index)

@@ -10,7 +10,7 @@ from typing import TypeVar
 from kts import files
 from kts.errors import DataError, SetupError
 from kts.k8s.cluster.api import Api
-from kts.k8s.objects import Object, manifests
+from kts.k8s.objects import Object, runnames
 
 _T = TypeVar("_T")
 _REMEDY = "use the kts that started it"
@@ -18,7 +18,7 @@ _REMEDY = "use the kts that started it"
 
 def owner_of(api: Api, what: str, name: str, namespace: str) -> Object:
     """The ConfigMap. SetupError where there is none. ``what``: run or fleet, for messages here and below."""
-    owner = api.get("ConfigMap", manifests.object_name(name), namespace)
+    owner = api.get("ConfigMap", runnames.object_name(name), namespace)
     if owner is None:
         raise SetupError(f"no {what} {name} in namespace {namespace}", "kts runs --on k8s lists what is there")
     return owner
@@ -26,10 +26,10 @@ def owner_of(api: Api, what: str, name: str, namespace: str) -> Object:
 
 def token_of(api: Api, what: str, name: str, namespace: str) -> str:
     """What its conductor is shown. SetupError where the Secret is not there, DataError where it holds none."""
-    secret = api.get("Secret", manifests.object_name(name), namespace)
+    secret = api.get("Secret", runnames.object_name(name), namespace)
     if secret is None:
         raise SetupError(
-            f"{what} {name} cannot be reached: its Secret {manifests.object_name(name)} was never made, or is deleted",
+            f"{what} {name} cannot be reached: its Secret {runnames.object_name(name)} was never made, or is deleted",
             f"kts clean {name} removes the rest",
         )
     with readable(what, name):

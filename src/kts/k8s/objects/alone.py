@@ -7,7 +7,7 @@ the pod's worker what to do, and the worker prints what it recorded.
 from __future__ import annotations
 
 from kts import __version__
-from kts.k8s.objects import Object, manifests
+from kts.k8s.objects import Object, manifests, merging, pods, runnames
 from kts.k8s.objects.names import ANNOTATION_CREATED, ANNOTATION_VERSION
 from kts.k8s.objects.settings import ClusterSettings
 from kts.model.plan import Plan
@@ -25,33 +25,33 @@ def render(
     ``plan``: of the one tenant. ``request``: JSON of `kts.wire.recording.Request`. ``created``: RFC 3339.
     """
     (tenant,) = plan.tenants
-    name = manifests.object_name(run)
+    name = runnames.object_name(run)
     owner: Object = {
         "apiVersion": "v1",
         "kind": "ConfigMap",
         "metadata": {
             "name": name,
             "namespace": settings.namespace,
-            "labels": manifests.labels_of(run, ROLE),
+            "labels": runnames.labels_of(run, ROLE),
             "annotations": {ANNOTATION_CREATED: created, ANNOTATION_VERSION: __version__},
         },
         "data": {_REQUEST: request},
     }
-    asked = f"{manifests.PLAN_MOUNT}/{_REQUEST}"
-    job = manifests.worker_job(
+    asked = f"{pods.PLAN_MOUNT}/{_REQUEST}"
+    job = pods.worker_job(
         plan,
         run,
         settings,
-        name=manifests.job_name(run, tenant.name),
+        name=runnames.job_name(run, tenant.name),
         tenant=tenant.name,
         command=["python3", "-P", "-m", "kts.worker", "--profile", asked],
     )
-    mount = {"name": _VOLUME, "mountPath": manifests.PLAN_MOUNT, "readOnly": True}
+    mount = {"name": _VOLUME, "mountPath": pods.PLAN_MOUNT, "readOnly": True}
     reads = {
         "containers": [{"name": "worker", "volumeMounts": [mount]}],
         "volumes": [{"name": _VOLUME, "configMap": {"name": name}}],
     }
     return owner, [
         manifests.secret(run, token, settings),
-        manifests.merged(job, {"spec": {"template": {"spec": reads}}}),
+        merging.merged(job, {"spec": {"template": {"spec": reads}}}),
     ]

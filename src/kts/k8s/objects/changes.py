@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from kts.k8s.objects import Object, quantity
-from kts.k8s.objects.manifests import REQUIRED
+from kts.k8s.objects.merging import REQUIRED
 
 LIMIT_RANGER = "kubernetes.io/limit-ranger"
 """The annotation in which the API server says what LimitRanges set."""

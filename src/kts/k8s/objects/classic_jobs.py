@@ -7,7 +7,7 @@ and joins the run's conductor for its block: without KTS_CONDUCTOR it is the pub
 from __future__ import annotations
 
 from kts.errors import UsageError
-from kts.k8s.objects import Object, manifests
+from kts.k8s.objects import Object, manifests, pods, runnames
 from kts.k8s.objects.names import LABEL_BLOCK
 from kts.k8s.objects.settings import ClusterSettings
 from kts.model.mode import SharingMode
@@ -32,7 +32,7 @@ def blocks(plan: Plan) -> tuple[Block, ...]:
 
 def job_name(plan: Plan, block: Block, tenant: str, run: str) -> str:
     """Name of the Job of a tenant in a block, e.g. ``kts-ID-0-solo-fft``."""
-    return manifests.job_name(run, f"{block.index}-{_kind(plan, block)}-{tenant}")
+    return runnames.job_name(run, f"{block.index}-{_kind(plan, block)}-{tenant}")
 
 
 def jobs(plan: Plan, block: Block, run: str, settings: ClusterSettings) -> list[Object]:
@@ -49,7 +49,7 @@ def _job(plan: Plan, block: Block, tenant: str, run: str, settings: ClusterSetti
         **({**seed, **lines} if arguments else {}),
         "KTS_BLOCK": str(block.index),
     }
-    return manifests.worker_job(
+    return pods.worker_job(
         plan,
         run,
         settings,
@@ -65,7 +65,7 @@ def _job(plan: Plan, block: Block, tenant: str, run: str, settings: ClusterSetti
 def all_names(plan: Plan, run: str) -> list[str]:
     """Names of all Jobs of a run, in whichever design."""
     if not manifests.is_classic(plan):
-        return [manifests.job_name(run, tenant.name) for tenant in plan.tenants]
+        return [runnames.job_name(run, tenant.name) for tenant in plan.tenants]
     return [job_name(plan, block, tenant, run) for block in blocks(plan) for tenant in block.tenants]
 
 

@@ -12,7 +12,7 @@ import msgspec
 
 from kts import __version__
 from kts.errors import SetupError, UsageError
-from kts.k8s.objects import Object, manifests, offers, selector, slots
+from kts.k8s.objects import Object, manifests, merging, offers, pods, runnames, selector, slots
 from kts.k8s.objects.names import (
     ANNOTATION_CREATED,
     ANNOTATION_EXPERIMENT,
@@ -102,7 +102,7 @@ def check(settings: ClusterSettings, at_once: int) -> None:
 def render(spec: FleetSpec, plan: Plan, *, token: str, experiment_text: str, created: str) -> list[Object]:
     """All objects of a fleet; the first one is the owner. ``created``: RFC 3339."""
     settings = spec.settings
-    meta: Object = {"name": manifests.object_name(spec.id), "namespace": settings.namespace}
+    meta: Object = {"name": runnames.object_name(spec.id), "namespace": settings.namespace}
     annotations = {
         ANNOTATION_CREATED: created,
         ANNOTATION_EXPERIMENT: plan.name,
@@ -113,7 +113,7 @@ def render(spec: FleetSpec, plan: Plan, *, token: str, experiment_text: str, cre
         "plan.json": msgspec.json.encode(plan).decode(),
         "experiment.yaml": experiment_text,
     }
-    labels = manifests.labels_of(spec.id, ROLE)
+    labels = runnames.labels_of(spec.id, ROLE)
     meta_of_owner = {**meta, "labels": labels, "annotations": annotations}
     owner = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": meta_of_owner, "data": data}
     return [owner, manifests.secret(spec.id, token, settings), _job(spec, plan, meta)]
@@ -123,7 +123,7 @@ def _job(spec: FleetSpec, plan: Plan, meta: Object) -> Object:
     """A node that fails does not end the others, and no node is tried twice."""
     at_once = min(spec.at_once, len(spec.nodes))
     turns = -(-len(spec.nodes) // at_once)
-    labels = manifests.labels_of(spec.id, MEMBER)
+    labels = runnames.labels_of(spec.id, MEMBER)
     return {
         "apiVersion": "batch/v1",
         "kind": "Job",
@@ -137,31 +137,31 @@ def _job(spec: FleetSpec, plan: Plan, meta: Object) -> Object:
             "maxFailedIndexes": len(spec.nodes),
             "podReplacementPolicy": "Failed",
             "activeDeadlineSeconds": turns * _member_s(spec, plan),
-            "ttlSecondsAfterFinished": manifests.TTL_S,
+            "ttlSecondsAfterFinished": pods.TTL_S,
             "template": _member(spec, plan, labels),
         },
     }
 
 
 def _member_s(spec: FleetSpec, plan: Plan) -> int:
-    return manifests.deadline_s(plan) + spec.settings.keep_s + SPARE_S
+    return pods.deadline_s(plan) + spec.settings.keep_s + SPARE_S
 
 
 def _member(spec: FleetSpec, plan: Plan, labels: dict[str, str]) -> Object:
     """Best beside no GPU: what follows a run should not disturb another one."""
     settings = msgspec.structs.replace(spec.settings, image=spec.image, node="")
-    name = manifests.object_name(spec.id)
+    name = runnames.object_name(spec.id)
     away = {"matchExpressions": [{"key": _BUSY, "operator": "DoesNotExist"}]}
     container = {
-        **manifests.unprivileged(MEMBER, ["python3", "-P", "-m", "kts.app.member"], settings),
+        **pods.unprivileged(MEMBER, ["python3", "-P", "-m", "kts.app.member"], settings),
         "env": [{"name": "HOME", "value": "/tmp"}],
         "ports": [{"name": "status", "containerPort": STATUS_PORT}],
-        "startupProbe": manifests.LISTENS,
+        "startupProbe": pods.LISTENS,
         "resources": {"requests": {"cpu": "100m", "memory": "512Mi"}, "limits": {"memory": "4Gi"}},
         "volumeMounts": [
-            {"name": "run", "mountPath": manifests.PLAN_MOUNT, "readOnly": True},
-            {"name": "token", "mountPath": manifests.TOKEN_MOUNT, "readOnly": True},
-            {"name": "data", "mountPath": manifests.DATA_MOUNT},
+            {"name": "run", "mountPath": pods.PLAN_MOUNT, "readOnly": True},
+            {"name": "token", "mountPath": pods.TOKEN_MOUNT, "readOnly": True},
+            {"name": "data", "mountPath": pods.DATA_MOUNT},
             {"name": "tmp", "mountPath": "/tmp"},
         ],
     }
@@ -176,7 +176,7 @@ def _member(spec: FleetSpec, plan: Plan, labels: dict[str, str]) -> Object:
         "affinity": {
             "nodeAffinity": {"preferredDuringSchedulingIgnoredDuringExecution": [{"weight": 100, "preference": away}]}
         },
-        "securityContext": dict(manifests.UNPRIVILEGED),
+        "securityContext": dict(pods.UNPRIVILEGED),
         "containers": [container],
         "volumes": [
             {"name": "run", "configMap": {"name": name}},
@@ -185,7 +185,7 @@ def _member(spec: FleetSpec, plan: Plan, labels: dict[str, str]) -> Object:
             {"name": "tmp", "emptyDir": {}},
         ],
     }
-    return manifests.templated({"metadata": {"labels": dict(labels)}, "spec": pod}, settings)
+    return merging.templated({"metadata": {"labels": dict(labels)}, "spec": pod}, settings)
 
 
 def index_of(pod: Object) -> int | None:
