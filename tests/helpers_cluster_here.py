@@ -30,7 +30,7 @@ class ClusterHere:
 
     ``created``: Jobs in their order; ``beside``: tenants' pods that ran when each was made. ``gpus``: what the kubelet
     says a block's pods were given. ``podless``: Jobs of which no pod is made. ``placeless``: parts of names of pods for
-    which there is no place, and the scheduler's words. While ``away`` every call fails.
+    which there is no place, and the scheduler's words. ``taints``: of the node. While ``away`` every call fails.
     """
 
     server = "here"
@@ -43,6 +43,7 @@ class ClusterHere:
         self.gpus: dict[int, str] = {}
         self.podless: set[str] = set()
         self.placeless: dict[str, str] = {}
+        self.taints: list[Object] = []
         self.away = False
         self.accounts = {"default"}
         self._folder = folder
@@ -93,7 +94,7 @@ class ClusterHere:
         self._answer()
         if kind == "Node":
             ready = {"conditions": [{"type": "Ready", "status": "True"}], "allocatable": {"nvidia.com/gpu": "4"}}
-            return [{"metadata": {"name": "node", "labels": {}}, "spec": {}, "status": ready}]
+            return [{"metadata": {"name": "node", "labels": {}}, "spec": {"taints": self.taints}, "status": ready}]
         for name in self.processes:
             if pod := self.objects.get(("Pod", name)):
                 self._look_at(pod)

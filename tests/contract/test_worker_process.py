@@ -120,10 +120,16 @@ def test_what_it_may_use_of_memory_is_told(launch: Launch) -> None:
     process.kill()
 
 
-def test_what_cannot_be_started_says_what_to_do(launch: Launch, tmp_path: Path) -> None:
+def test_what_cannot_be_started_says_what_to_do(
+    launch: Launch, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Otherwise a typing error in an experiment file gives a traceback."""
     with pytest.raises(CommandError, match="not found: no-such-program"):
         launch(["no-such-program"], os.environ)
+    monkeypatch.setenv("KTS_NODE", "n1")
+    with pytest.raises(CommandError) as in_a_pod:
+        launch(["./train.py"], os.environ)
+    assert "the files of its image alone" in in_a_pod.value.remedy
     script = tmp_path / "script"
     script.write_text("#!/bin/sh\n")
     with pytest.raises(CommandError, match="cannot be started") as caught:

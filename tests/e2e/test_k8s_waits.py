@@ -121,6 +121,13 @@ def test_a_conductor_without_a_place_is_told_as_such(cluster: ClusterHere, tmp_p
     assert (outcome.kind, outcome.reason) == ("failed", f"no place for the conductor: {NO_CPU}")
 
 
+def test_a_taint_that_the_scheduler_does_not_name_is_told_by_the_node(cluster: ClusterHere, tmp_path: Path) -> None:
+    """Else Kubernetes 1.34, which keeps it to itself, would leave the user without a remedy."""
+    cluster.placeless["conductor"] = "0/1 nodes are available: 1 node(s) had untolerated taint(s)."
+    cluster.taints = [{"key": "team", "value": "a", "effect": "NoSchedule"}, {"key": "x", "effect": "PreferNoSchedule"}]
+    assert followed(cluster, tmp_path / "out", Watching()).remedy == "--toleration team=a:NoSchedule"
+
+
 class Cut(ClusterHere):
     """A cluster whose client is killed after so many of its objects are made: nothing is made or tidied up by it."""
 

@@ -213,6 +213,8 @@ def test_a_failed_check_leaves_no_run_behind(tmp_path: Path) -> None:
     [
         (["run"], "what shall run?"),
         (["run", "demo", "train.py"], "demo train.py: more than one experiment"),
+        (["run", "demo", "--program-image", "x", "--on", "k8s"], "--program-image: of a program behind two dashes"),
+        (["run", "--program-image", "x", "--", "y"], "--program-image needs a cluster"),
         (["run", "demo", "--", "x"], "demo and a program"),
         (["run", "--on", "replay", "--", "x"], "nothing to play again"),
         (["run", "--wrong", "--", "x"], "No such option: --wrong"),

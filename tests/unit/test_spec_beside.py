@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from kts.errors import UsageError
+from kts.errors import SpecError, UsageError
 from kts.model.plan import Program
 from kts.plan import build
 from kts.spec import beside, load_text, program_name
@@ -62,6 +62,15 @@ def test_it_runs_alone_and_beside_each_neighbour_and_nothing_else_does() -> None
     ]
     assert plan.full_house.tenants == ("prog", "heavy")
     assert plan.asked == ("prog",)
+
+
+def test_it_and_its_copy_run_in_the_image_that_is_given() -> None:
+    """Else the copy would be another program, or a cluster would look for the user's file in kts's image."""
+    plan = build(load_text(beside(["python3", "train.py"], "reg/x:1"), source="x").experiment)
+    images = {tenant.name: tenant.work.image for tenant in plan.tenants if isinstance(tenant.work, Program)}
+    assert images == {"train": "reg/x:1", "copy": "reg/x:1"}
+    with pytest.raises(SpecError, match="image"):
+        load_text(beside(["x"], 'a"\nb'), source="x")
 
 
 @pytest.mark.parametrize("command", [[], [""], ["x\udce9"], ["NAME=1", "x"], ["cd", "x"]])

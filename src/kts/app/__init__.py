@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from kts.app.instrument import selfcheck_here
     from kts.app.machine import cluster_checks, local_checks
     from kts.app.measuring import replay, run
-    from kts.app.plans import Changes, Preview, preview
+    from kts.app.plans import Changes, Preview, experiment_of, preview
     from kts.app.predictions import predict, whatif
     from kts.app.printing import show
     from kts.app.profiles import profile
@@ -48,6 +48,7 @@ __all__ = [
     "cluster_runs",
     "collect",
     "compare",
+    "experiment_of",
     "experiment_text",
     "experiments",
     "explain",

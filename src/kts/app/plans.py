@@ -23,6 +23,11 @@ Asked = str | Path | Sequence[str]
 as a list: an experiment of it alone and beside ready-made neighbours."""
 
 
+def experiment_of(program: Sequence[str], image: str = "") -> str:
+    """The YAML text of that experiment. ``image``: the container image that the program runs in, on a cluster."""
+    return spec.beside(program, image)
+
+
 class Changes(TypedDict, total=False):
     """Keys of an experiment that a caller sets anew; they are checked as the file's are."""
 

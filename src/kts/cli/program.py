@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from typer.core import TyperCommand
 
+from kts.cli.cluster_options import PANEL
 from kts.errors import UsageError
 
 if TYPE_CHECKING:
@@ -17,6 +18,13 @@ END = "--"
 Program = Annotated[
     list[str] | None,
     typer.Argument(metavar="-- PROGRAM ARGS", help="Instead of an experiment: your own program, after two dashes."),
+]
+ProgramImage = Annotated[
+    str,
+    typer.Option(
+        help="Container image that the program runs in. Default: the worker's, which has no file of yours.",
+        rich_help_panel=PANEL,
+    ),
 ]
 
 

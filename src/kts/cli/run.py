@@ -14,7 +14,7 @@ from kts.cli.cluster_options import PANEL, Context, FleetOptions, RunPlace
 from kts.cli.experiments import complete_name
 from kts.cli.options import Dcgm, Json, NoFigures, Telemetry
 from kts.cli.output import console, present, say
-from kts.cli.program import Program, TakesProgram
+from kts.cli.program import Program, ProgramImage, TakesProgram
 from kts.cli.report import show_fleet, show_measured
 from kts.errors import UsageError
 
@@ -102,6 +102,7 @@ def run(
     dcgm: Dcgm = "",
     context: Context = None,
     place: RunPlace,
+    program_image: ProgramImage = "",
     fleet: FleetOptions,
     keep: Annotated[
         bool, typer.Option("--keep", help="Leave the run's objects in the cluster.", rich_help_panel=PANEL)
@@ -117,6 +118,8 @@ def run(
     asked = _asked(experiment, program)
     if on not in BACKENDS:
         raise UsageError(f"--on: no backend {on!r}", f"known: {', '.join(BACKENDS)}")
+    if program_image:
+        asked = _in_image(asked, program_image, on)
     wanted = changes.given()
     if dry_run:
         _preview(asked, wanted, on, as_json=as_json)
@@ -176,6 +179,15 @@ def _asked(experiment: str | None, program: list[str] | None) -> str | list[str]
     if program is None and experiment is None:
         raise UsageError("what shall run?", "kts run EXPERIMENT, or kts run -- PROGRAM ARGS; kts run --help")
     return experiment if program is None else program  # type: ignore[return-value] # one of them is there
+
+
+def _in_image(asked: str | list[str], image: str, on: str) -> str:
+    """The experiment of a program in that image. UsageError where it is none, or no cluster runs it."""
+    if isinstance(asked, str):
+        raise UsageError("--program-image: of a program behind two dashes", "an experiment's tenants say it: image:")
+    if on != "k8s":
+        raise UsageError("--program-image needs a cluster", "kts run --on k8s --program-image IMAGE -- PROGRAM ARGS")
+    return app.experiment_of(asked, image)
 
 
 def _preview(asked: str | list[str], wanted: app.Changes, on: str, *, as_json: bool) -> None:

@@ -28,7 +28,7 @@ mixes: [["{name}", heavy], ["{name}", light], ["{name}", copy]]
 tenants:
   "{name}": &program
     workload: command
-    command: {command}
+    command: {command}{image}
     seconds: 20
     settle_seconds: 60
   light: {{workload: fft, target_ms: 2, think_ms: 20, seconds: 20}}
@@ -39,8 +39,9 @@ tenants:
 the file: the one that "shared" means. A copy: what a second replica would do."""
 
 
-def beside(command: Sequence[str]) -> str:
-    """The experiment file for a program and its arguments. UsageError where that is no command line."""
+def beside(command: Sequence[str], image: str = "") -> str:
+    """The experiment file for a program and its arguments, and for the container image that it runs in. UsageError
+    where that is no command line."""
     if not command or not command[0]:
         raise UsageError("no program behind --", "for example: kts run -- python train.py --steps 100")
     if shell_syntax([command[0]]):
@@ -52,7 +53,8 @@ def beside(command: Sequence[str]) -> str:
         "".join(command).encode()
     except UnicodeEncodeError:
         raise UsageError(f"{shown(command)}: not UTF-8", "rename the file, or call the program from a script") from None
-    return _TEXT.format(name=program_name(command), command=_quoted(shlex.join(command)))
+    runs_in = f"\n    image: {_quoted(image)}" if image else ""
+    return _TEXT.format(name=program_name(command), command=_quoted(shlex.join(command)), image=runs_in)
 
 
 def program_name(command: Sequence[str]) -> str:

@@ -10,7 +10,7 @@ import os
 import shlex
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -95,19 +95,19 @@ def _nothing_is_left() -> Iterator[None]:
     assert left == []
 
 
-def _kts_run(image: str, folder: Path) -> subprocess.CompletedProcess[str]:
-    path = folder / "own.yaml"
-    path.write_text(EXPERIMENT.replace("IMAGE", image), encoding="utf-8")
+def _kts_run(folder: Path, *, before: Sequence[object], after: Sequence[str] = ()) -> subprocess.CompletedProcess[str]:
     where = ["--on", "k8s", "--namespace", NAMESPACE, "--device", "cpu", "--extra", "cpu"]
     if given := os.environ.get("KTS_E2E_IMAGE"):
         where += ["--image", given]
-    return kts("run", path, *where, "--out", folder / "out", "--no-figures")
+    return kts("run", *before, *where, "--out", folder / "out", "--no-figures", *after)
 
 
 @pytest.mark.usefixtures("images")
 def test_a_program_in_an_image_of_its_own_is_measured(tmp_path: Path) -> None:
     """Else a user would have to put kts into the image, or give up its user, or a shell's absence."""
-    done = _kts_run(IMAGE, tmp_path)
+    path = tmp_path / "own.yaml"
+    path.write_text(EXPERIMENT.replace("IMAGE", IMAGE), encoding="utf-8")
+    done = _kts_run(tmp_path, before=[path])
     assert done.returncode == 0, done.stderr
     info = json.loads((tmp_path / "out" / "run.json").read_text(encoding="utf-8"))
     assert info["outcome"]["kind"] == "complete"
@@ -123,9 +123,9 @@ def test_a_program_in_an_image_of_its_own_is_measured(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("images")
-def test_an_image_of_root_is_refused_with_what_to_do(tmp_path: Path) -> None:
+def test_a_program_without_a_file_runs_in_its_image_and_one_of_root_is_refused(tmp_path: Path) -> None:
     """Else a user would wait for a timeout that does not say what is wrong."""
-    done = _kts_run(OF_ROOT, tmp_path)
+    done = _kts_run(tmp_path, before=["--program-image", OF_ROOT], after=["--", "/own"])
     assert done.returncode == 4
     assert "image will run as root" in done.stderr
     assert "runAsUser: 1000" in done.stderr

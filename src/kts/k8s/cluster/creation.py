@@ -76,8 +76,9 @@ def placed(
         left_s = max(0.0, deadline - now())
         waiting = msgspec.structs.replace(settings, wait_s=round(left_s))
         try:
-            rooms = slots.rooms(api.list("Node"), api.list("Pod"), settings)
-            return msgspec.structs.replace(waiting, node=slots.choose(rooms, tenants, settings))
+            nodes = api.list("Node")
+            rooms = slots.rooms(nodes, api.list("Pod"), settings)
+            return msgspec.structs.replace(waiting, node=slots.choose(rooms, tenants, settings, nodes))
         except Forbidden:
             return waiting
         except SetupError as error:  # no room, or in the midst of waiting a server that is away

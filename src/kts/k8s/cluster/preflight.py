@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
 
 from kts.errors import SetupError
 from kts.k8s.cluster import asked
 from kts.k8s.cluster.api import Api, Forbidden
 from kts.k8s.cluster.image import names_on
 from kts.k8s.cluster.rehearsal import rehearse
-from kts.k8s.objects import Object, offers, pods, slots
+from kts.k8s.objects import Object, offers, slots, taints
 from kts.k8s.objects.names import DEFAULT_IMAGE, DEFAULT_NAMESPACE, DEFAULT_REPOSITORY
 from kts.k8s.objects.needs import UNKNOWN, Need
 from kts.k8s.objects.permissions import HELPFUL, NEEDED, RBAC, Permission
@@ -142,7 +141,7 @@ def _places(
     offering = [room for room in rooms if room.slots or not settings.resource]
     if not offering:
         try:
-            slots.choose(rooms, wanted, settings)
+            slots.choose(rooms, wanted, settings, nodes)
         except SetupError as error:
             return [Need("node", "missing", error.what, error.remedy)]
     by_name = {node["metadata"]["name"]: node for node in nodes}
@@ -161,20 +160,10 @@ def _places(
 
 def _taints(node: Object, settings: ClusterSettings) -> list[Need]:
     """A note if pods of a run do not tolerate the node; some clusters add what GPUs need by themselves."""
-    taints = [t for t in node.get("spec", {}).get("taints") or () if t.get("effect") in ("NoSchedule", "NoExecute")]
-    left = [t for t in taints if not any(_tolerates(one, t) for one in pods.tolerations(settings))]
-    if not left:
+    if not (left := taints.untolerated(node, settings)):
         return []
-    words = [f"{t['key']}{'=' + t['value'] if t.get('value') else ''}:{t['effect']}" for t in left]
-    found = f"{node['metadata']['name']} has the taint {', '.join(words)}, which the run does not tolerate"
-    return [Need("node", "note", found, " ".join(f"--toleration {word}" for word in words))]
-
-
-def _tolerates(toleration: Mapping[str, Any], taint: Mapping[str, Any]) -> bool:
-    same = toleration.get("operator") == "Exists" or toleration.get("value", "") == taint.get("value", "")
-    return (
-        same and toleration.get("key") in (None, taint["key"]) and toleration.get("effect") in (None, taint["effect"])
-    )
+    found = f"{node['metadata']['name']} has the taint {', '.join(left)}, which the run does not tolerate"
+    return [Need("node", "note", found, " ".join(f"--toleration {taint}" for taint in left))]
 
 
 def _slots(found: Sequence[slots.Room], settings: ClusterSettings, wanted: int, *, all_pods_seen: bool) -> Need:

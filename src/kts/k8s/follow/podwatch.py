@@ -13,7 +13,7 @@ from kts.k8s.cluster.api import Api, Unavailable
 from kts.k8s.cluster.preflight import ONE_GPU
 from kts.k8s.follow import evidence
 from kts.k8s.follow.waits import Waits
-from kts.k8s.objects import Object, around, podstate, slots
+from kts.k8s.objects import Object, around, pending, podstate, slots
 from kts.k8s.objects.names import LABEL_RUN
 from kts.k8s.objects.pending import Wait
 from kts.k8s.objects.settings import ClusterSettings
@@ -90,11 +90,15 @@ class PodWatch:
         """Sets the verdict where a pod waits for what does not come."""
         self._waits.look(self.pods, self.gone, now)
         if (wait := self._waits.over) is not None and self.verdict is None:
-            self._fail(*self._no_slot(wait))
+            self._fail(*self._explained(wait))
 
-    def _no_slot(self, wait: Wait) -> tuple[str, str]:
-        """(what, remedy) of a wait that lasted too long; where slots lack, with who holds them."""
+    def _explained(self, wait: Wait) -> tuple[str, str]:
+        """(what, remedy) of a wait that lasted too long; where slots lack, with who holds them; where a taint keeps
+        pods off that the scheduler does not name, with how to tolerate it."""
         resource = self._settings.resource
+        if wait.place and pending.hides_taint(wait.what):
+            taints = dict.fromkeys(taint for room in self._rooms() for taint in room.taints)
+            return wait.what, "; ".join(f"--toleration {taint}" for taint in taints) or wait.remedy
         if not (wait.place and resource and f"Insufficient {resource}" in wait.what):
             return wait.what, wait.remedy
         room = next(iter(self._rooms()), None)

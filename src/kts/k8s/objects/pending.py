@@ -135,6 +135,11 @@ def _image_of(pulling: Object, settings: ClusterSettings) -> str:
     return named[1] if named else settings.image
 
 
+def hides_taint(why: str) -> bool:
+    """Whether the scheduler speaks of a taint and does not name it, as from 1.34 on."""
+    return "untolerated taint" in why and not _TAINT.search(why)
+
+
 def _place_remedy(why: str) -> str:
     """What to do about the scheduler's words."""
     remedies = [f"--toleration {m['key']}{'=' + m['value'] if m['value'] else ''}" for m in _TAINT.finditer(why)]

@@ -7,9 +7,12 @@ from collections.abc import Sequence
 import msgspec
 
 from kts.errors import SetupError
-from kts.k8s.objects import Object, offers, podstate
+from kts.k8s.objects import Object, offers, podstate, taints
 from kts.k8s.objects.names import GPU
 from kts.k8s.objects.settings import ClusterSettings
+
+CORDONED = "cordoned"
+_NAMED = 3
 
 
 class Room(msgspec.Struct, frozen=True, kw_only=True):
@@ -21,6 +24,8 @@ class Room(msgspec.Struct, frozen=True, kw_only=True):
     by: tuple[str, ...] = ()
     others: str = ""
     """All accelerators of the node, for people; empty if there are none."""
+    taints: tuple[str, ...] = ()
+    """Those that the run's pods do not tolerate."""
     maker: offers.Provider | None = None
     """Who makes the slots, if not NVIDIA's device plugin."""
 
@@ -36,10 +41,10 @@ class Room(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def rooms(nodes: Sequence[Object], pods: Sequence[Object], settings: ClusterSettings) -> list[Room]:
-    """The nodes that the settings allow and that are Ready, the roomiest first."""
+    """The nodes that the settings allow and that are in service, the roomiest first."""
     found = []
-    for node in nodes:
-        if not _fits(node, settings):
+    for node in _allowed(nodes, settings):
+        if out_of_service(node):
             continue
         name = node["metadata"]["name"]
         there = [pod for pod in pods if pod.get("spec", {}).get("nodeName") == name]
@@ -51,19 +56,19 @@ def rooms(nodes: Sequence[Object], pods: Sequence[Object], settings: ClusterSett
                 used=sum(podstate.requested(pod, settings.resource) for pod in holders),
                 by=tuple(f"{pod['metadata'].get('namespace')}/{podstate.name(pod)}" for pod in holders),
                 others=offers.words(node),
+                taints=tuple(taints.untolerated(node, settings)),
                 maker=offers.of_node(node),
             )
         )
     return sorted(found, key=lambda room: (-room.free, room.node))
 
 
-def choose(found: Sequence[Room], wanted: int, settings: ClusterSettings) -> str:
-    """The node to run ``wanted`` tenants on. SetupError, with who holds the slots, if none has room."""
+def choose(found: Sequence[Room], wanted: int, settings: ClusterSettings, nodes: Sequence[Object] = ()) -> str:
+    """The node to run ``wanted`` tenants on, one without taints rather than another. SetupError, with who holds the
+    slots, if none has room; if there is none at all, with why none of ``nodes``, of which ``found`` are, is one."""
     if not found:
-        raise SetupError(
-            f"no node is Ready{f' and called {settings.node}' if settings.node else ''} that the settings allow",
-            "kubectl get nodes; check --node, --node-selector and --toleration",
-        )
+        raise _none_fits(nodes, settings)
+    found = sorted(found, key=lambda room: (room.free < wanted, bool(room.taints)))
     if not settings.resource:
         return found[0].node
     if not any(room.slots for room in found):
@@ -100,12 +105,29 @@ def _none_offers(rooms: Sequence[Room], resource: str) -> SetupError:
     )
 
 
-def _fits(node: Object, settings: ClusterSettings) -> bool:
-    labels = node["metadata"].get("labels") or {}
-    wanted = dict(settings.node_selector)
-    if settings.node and node["metadata"]["name"] != settings.node:
-        return False
-    return not out_of_service(node) and all(labels.get(key) == value for key, value in wanted.items())
+def _none_fits(nodes: Sequence[Object], settings: ClusterSettings) -> SetupError:
+    """No node is allowed, or in service."""
+    labels = ",".join(f"{key}={value}" for key, value in settings.node_selector.items())
+    called = f"called {settings.node}" if settings.node else ""
+    which = " and ".join(filter(None, (called, labels and f"labelled {labels}")))
+    if not (allowed := _allowed(nodes, settings)):
+        return SetupError(
+            f"there is no node{f' {which}' if which else ''}",
+            "kubectl get nodes --show-labels lists them; correct --node or --node-selector",
+        )
+    why = {podstate.name(node): out_of_service(node) for node in allowed}
+    told = [f"{name} is {reason}" for name, reason in list(why.items())[:_NAMED]]
+    more = f"; and {len(why) - _NAMED} more" if len(why) > _NAMED else ""
+    cordoned = next((name for name, reason in why.items() if reason == CORDONED), None)
+    remedy = f"kubectl uncordon {cordoned}, if it may be used" if cordoned else "kubectl describe node says why"
+    return SetupError(f"no node{f' {which}' if which else ''} is in service: {'; '.join(told)}{more}", remedy)
+
+
+def _allowed(nodes: Sequence[Object], settings: ClusterSettings) -> list[Object]:
+    """The nodes that the settings name."""
+    wanted = dict(settings.node_selector).items()
+    named = [node for node in nodes if settings.node in ("", podstate.name(node))]
+    return [node for node in named if wanted <= (node["metadata"].get("labels") or {}).items()]
 
 
 def out_of_service(node: Object) -> str:
@@ -115,4 +137,4 @@ def out_of_service(node: Object) -> str:
     if ready.get("status") != "True":
         told = " ".join(str(ready.get("message") or ready.get("reason") or "").split())
         return f"not Ready{f': {told}' if told else ''}"
-    return "cordoned" if node.get("spec", {}).get("unschedulable") else ""
+    return CORDONED if node.get("spec", {}).get("unschedulable") else ""

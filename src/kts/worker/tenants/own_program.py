@@ -19,7 +19,7 @@ from kts.wire.appline import AppLine, Refused, longest_device_ms
 from kts.wire.applines import AppLines
 from kts.worker.clocks import clock_pair
 from kts.worker.failures import CommandError
-from kts.worker.tenants.process import Launch, PrintedLine, Process
+from kts.worker.tenants.process import Launch, PrintedLine, Process, in_a_pod
 from kts.worker.tracing.kept import Kept
 from kts.worker.tracing.layout import Kind
 from kts.worker.tracing.reader import Batch, Tracing
@@ -83,7 +83,7 @@ class OwnProgram:
         what = _obituary(self._argv[0], code, self._process.last_line)
         limit, kills = self._process.memory()
         if limit is None or kills <= self._kills:
-            return CommandError(what, f"run it alone: {' '.join(masked_command(self._argv))}")
+            return CommandError(what, f"run it alone: {' '.join(masked_command(self._argv))}{in_a_pod()}")
         limited = f"{limit / 2**20:.0f} MiB"
         remedy = f"give it more memory than {limited}: --pod-memory on Kubernetes, else its cgroup's limit"
         return CommandError(f"{what}; killed for memory: all it may use is {limited}", remedy)

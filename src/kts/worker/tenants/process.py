@@ -237,6 +237,13 @@ def not_started(program: str, error: Exception, folder: str | None = None) -> Co
         return CommandError(f"workdir {folder}: {error.strerror}", "name a folder that is there")
     if isinstance(error, FileNotFoundError):
         what = f"command not found: {error.filename or program}"
-        return CommandError(what, "give its full path, or one relative to where it runs")
+        return CommandError(what, f"give its full path, or one relative to where it runs{in_a_pod()}")
     what = f"command {program} cannot be started: {error}"
     return CommandError(what, f"make it executable: chmod +x {shlex.quote(program)}")
+
+
+def in_a_pod() -> str:
+    """What a remedy must add where a program is not on the machine of who started the run; else empty."""
+    if not os.environ.get("KTS_NODE"):
+        return ""
+    return "; its pod has the files of its image alone: name one that has the program's (--program-image, image:)"
