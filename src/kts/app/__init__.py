@@ -104,7 +104,7 @@ _HOME = {
     "instrument": ("selfcheck_here",),
     "machine": ("cluster_checks", "local_checks"),
     "measuring": ("replay", "run"),
-    "plans": ("Changes", "Preview", "preview"),
+    "plans": ("Changes", "Preview", "experiment_of", "preview"),
     "predictions": ("predict", "whatif"),
     "printing": ("show",),
     "profiles": ("profile",),

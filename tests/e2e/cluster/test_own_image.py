@@ -50,7 +50,7 @@ name: own
 rounds: 2
 precision: null
 tenants:
-  mine: {workload: command, image: "IMAGE", command: [/own], workdir: /work, env: {TOLD: "$(HOME) $x"}, iterations: 60}
+  mine: {workload: command, image: "IMAGE", command: [/own], workdir: /work, env: {TOLD: "$(HOME) $x"}, iterations: 300}
   fft: {workload: fft, size: 32, think_ms: 1, iterations: 60}
 """
 pytestmark = [
