@@ -1,16 +1,21 @@
-"""How tests are spread over processes, and that none fails because it took long."""
+"""How tests are spread over processes, and that none fails because others run, or because it took long."""
 
 from __future__ import annotations
 
 import os
 import signal
+from collections.abc import Iterator
+from contextlib import ExitStack, suppress
 from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
 from xdist.scheduler import LoadScopeScheduling
 
+from kts.errors import SetupError
+
 CLUSTER = "tests/e2e/cluster/"
+WEIGHT = 50
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as shells start background jobs, and they all they start
     signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -22,6 +27,21 @@ settings.load_profile("any machine")
 def pytest_xdist_auto_num_workers() -> int:
     """One process per core, and one more for the cluster's tests: these mostly wait."""
     return (os.cpu_count() or 1) + bool(os.environ.get("KTS_IMAGE_LOADER"))
+
+
+@pytest.fixture(autouse=True)
+def _first_served(request: pytest.FixtureRequest) -> Iterator[None]:
+    """What measures gets the cores before whatever else runs on the machine, where one may say so: else a busy machine
+    is in every figure. (Pods are not started from here.)"""
+    if request.node.get_closest_marker("alone") is None or request.node.get_closest_marker("cluster") is not None:
+        yield
+        return
+    from bench.injectors.cgroups import favoured
+
+    with ExitStack() as stack:
+        with suppress(SetupError):
+            stack.enter_context(favoured(f"kts-alone-{os.getpid()}", WEIGHT))
+        yield
 
 
 class ByFile(LoadScopeScheduling):

@@ -8,7 +8,7 @@ import subprocess
 import pytest
 from tests.helpers_cli import DEADLINE_S, KTS
 
-pytestmark = [pytest.mark.e2e, pytest.mark.alone]
+pytestmark = pytest.mark.e2e
 
 
 def test_the_whole_way_holds() -> None:
@@ -22,6 +22,7 @@ def test_the_whole_way_holds() -> None:
     assert {check["name"] for check in judged} == {"median", "coverage", "first-of-block", "no-change"}
 
 
+@pytest.mark.alone
 def test_the_instrument_is_checked_on_this_machine() -> None:
     """Else a clock, a worker or telemetry that is off here would show in a run, if at all."""
     command = [*KTS, "selfcheck", "--quick", "--device", "cpu", "--json"]

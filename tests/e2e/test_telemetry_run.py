@@ -13,7 +13,7 @@ from tests.helpers_cli import kts
 from kts.model.records import optional_columns
 from kts.store import open_run
 
-pytestmark = [pytest.mark.e2e, pytest.mark.alone]
+pytestmark = pytest.mark.e2e
 
 BUSY = """\
 name: busy
@@ -45,6 +45,7 @@ def means(summary: dict[str, Any], role: str, side: str) -> list[float]:
     ]
 
 
+@pytest.mark.alone
 def test_tenants_that_never_sleep_wait_for_each_other_and_the_report_says_so(tmp_path: Path) -> None:
     """Else what sharing a core costs would not be seen where it comes from, or be laid to the wrong tenant."""
     for _ in range(TRIES):
