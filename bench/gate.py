@@ -23,7 +23,7 @@ from bench.coverage import CELLS
 from kts.model.gate import TOLERANCE
 from kts.model.plan import Condition, Kernel, Pair, Plan, Tenant
 from kts.stats.gate import FALSE_FAIL
-from kts.stats.pair_gate import Looks
+from kts.stats.pair_gate import PairLooks
 from kts.stats.pairs import Rounds
 from kts.stats.spending import Spending
 
@@ -139,7 +139,7 @@ def compare(noise: Noise, factor: float, seed: Sequence[int], score: Score) -> N
     rng = np.random.default_rng(seed)
     whole = int(LIMIT_S / ROUND_S)
     drawn = {name: noise.latencies(rng, whole, factor if k == 0 else 1.0) for k, name in enumerate(NAMES)}
-    looks = Looks(plan(), Remembered)
+    looks = PairLooks(plan(), Remembered)
     for count in range(4, whole + 1):
         rounds = {name: one.first(count) for name, one in drawn.items()}
         looks.look(rounds, count, count * ROUND_S, last=count == whole)

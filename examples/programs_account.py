@@ -12,7 +12,7 @@ import numpy as np
 
 from kts.model.plan import Program, Tenant
 from kts.model.records import RECORD
-from kts.physics.conservation import Account, Seen, account
+from kts.physics.conservation import Account, OnGpu, account
 from kts.physics.simulate import SharingModel
 from kts.wire.recording import unpacked
 from kts.worker.tenants.tracer import tracer_for
@@ -78,7 +78,7 @@ def work_of(alone: Listing) -> Work:
     return found
 
 
-def seen(shared: Listing, work: Work) -> Seen:
+def seen(shared: Listing, work: Work) -> OnGpu:
     """What a tenant did on the GPU. A round trip of a kind that it never made alone counts as long as it was seen."""
     counts = unpacked(shared.launches.counts)
     duration = unpacked(shared.launches.duration_ns) / 1e6
@@ -88,7 +88,7 @@ def seen(shared: Listing, work: Work) -> Seen:
     kernels = (unpacked(shared.launches.apart) == 0) & (shared.begin_ns > 0)
     order = np.argsort(begin[kernels], kind="stable")
     columns = (begin, begin + duration, alone)
-    return Seen(*(column[kernels][order] for column in columns))
+    return OnGpu(*(column[kernels][order] for column in columns))
 
 
 def accounts(

@@ -321,7 +321,7 @@ class Puppets:
         self.actions += actions
         for action in list(actions):
             if isinstance(action, ev.Settle):
-                actions += self.tell(ev.Settled())
+                actions += self.tell(ev.SettleDone())
             elif isinstance(action, ev.AskRule):
                 actions += self.tell(ev.Decided(reached=next(self._answers, False)))
         return actions

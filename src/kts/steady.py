@@ -73,7 +73,7 @@ class Segment:
 
 
 @dataclass(frozen=True)
-class Course:
+class Segments:
     """The segments of a series, and what they are together. Iterations before ``first`` are warm-up.
 
     flat: one state. warm-up: a slow start that does not return. slowdown: it ends in a state slower than all before.
@@ -91,7 +91,7 @@ class Course:
         return self.kind != "no-steady-state"
 
 
-def course(durations_ms: ArrayLike, of: ArrayLike | None = None, *, slow: float | None = None) -> Course:
+def course(durations_ms: ArrayLike, of: ArrayLike | None = None, *, slow: float | None = None) -> Segments:
     """What a series of durations is, in order of time.
 
     ``of``: the condition of each iteration, where they were measured under several: whole numbers, same shape. Each
@@ -111,10 +111,10 @@ def course(durations_ms: ArrayLike, of: ArrayLike | None = None, *, slow: float 
     first = _beyond_last(parts, lead, logs) if lead else 0
     usual = float(np.median(logs[first:])) if len(logs) else 0.0
     segments = tuple(Segment(p.first, p.beyond, math.exp(p.level - usual)) for p in parts)
-    return Course(_kind(parts, lead, len(values)), first, segments)
+    return Segments(_kind(parts, lead, len(values)), first, segments)
 
 
-def _kind(parts: list[_Part], lead: int, n: int) -> Kind:
+def _kind(parts: list[_Piece], lead: int, n: int) -> Kind:
     if lead:
         return "warm-up"
     if len(parts) < 2:
@@ -128,7 +128,7 @@ def _kind(parts: list[_Part], lead: int, n: int) -> Kind:
     return "slowdown" if levels[-1] > max(levels[:-1]) and steps[-1] > 0 and not _recurs(parts) else "changing"
 
 
-def _beyond_last(parts: list[_Part], lead: int, logs: Floats) -> int:
+def _beyond_last(parts: list[_Piece], lead: int, logs: Floats) -> int:
     """Where the slow start is over for certain: behind it, too, no iteration before the first that is nearer to the
     rest."""
     first, rest = parts[lead].first, parts[lead].level
@@ -136,12 +136,12 @@ def _beyond_last(parts: list[_Part], lead: int, logs: Floats) -> int:
     return first + int(np.argmax(logs[first:] < middle))
 
 
-def _recurs(parts: list[_Part]) -> bool:
+def _recurs(parts: list[_Piece]) -> bool:
     return any(not one.apart(other) for k, one in enumerate(parts) for other in parts[k + 2 :])
 
 
 @dataclass(frozen=True, eq=False)
-class _Part:
+class _Piece:
     first: int
     beyond: int
     logs: Floats
@@ -151,20 +151,20 @@ class _Part:
     def level(self) -> float:
         return float(np.median(self.logs))
 
-    def apart(self, other: _Part) -> bool:
+    def apart(self, other: _Piece) -> bool:
         """Whether these are two states."""
         if abs(self.level - other.level) < math.log(RATIO):
             return False
         slower = self.above(other)
         return max(slower, 1 - slower) >= APART
 
-    def above(self, other: _Part) -> float:
+    def above(self, other: _Piece) -> float:
         """The chance that one of these took longer than one of the other."""
         below, upto = (np.searchsorted(other.ranks, self.ranks, side=side) for side in ("left", "right"))
         return float((below + upto).mean()) / 2 / len(other.ranks)
 
 
-def _lead(parts: list[_Part], n: int, gap: float, rest_share: float) -> int:
+def _lead(parts: list[_Piece], n: int, gap: float, rest_share: float) -> int:
     """How many of the first parts are a slow start: each is slower than the rest by ``gap`` (log), by more than the
     lasting levels of the rest differ, and, if they do not only get faster, by more than they differ. 0: none.
 
@@ -188,7 +188,7 @@ def _lead(parts: list[_Part], n: int, gap: float, rest_share: float) -> int:
     return 0
 
 
-def _early(parts: list[_Part], logs: Floats, ranks: Floats, gap: float) -> tuple[list[_Part], int]:
+def _early(parts: list[_Piece], logs: Floats, ranks: Floats, gap: float) -> tuple[list[_Piece], int]:
     """A slow start too short for the grid of the whole series: that of an eighth of it, of an eighth of that, ...,
     where it is slow beside all that follows, too. The parts with it, and how many of them it is."""
     head = len(ranks) // 8
@@ -216,7 +216,7 @@ def _among(values: Floats, logs: Floats, of: NDArray[np.generic]) -> tuple[Float
     return relative, places
 
 
-def _merged(edges: Sequence[int], logs: Floats, ranks: Floats) -> list[_Part]:
+def _merged(edges: Sequence[int], logs: Floats, ranks: Floats) -> list[_Piece]:
     """The parts between ``edges``, with neighbours joined, the most alike first, until all are apart."""
 
     parts = [_part(logs, ranks, a, b) for a, b in itertools.pairwise(edges)]
@@ -228,8 +228,8 @@ def _merged(edges: Sequence[int], logs: Floats, ranks: Floats) -> list[_Part]:
         parts[nearest : nearest + 2] = [_part(logs, ranks, parts[nearest].first, parts[nearest + 1].beyond)]
 
 
-def _part(logs: Floats, ranks: Floats, first: int, beyond: int) -> _Part:
-    return _Part(first, beyond, logs[first:beyond], np.sort(ranks[first:beyond]))
+def _part(logs: Floats, ranks: Floats, first: int, beyond: int) -> _Piece:
+    return _Piece(first, beyond, logs[first:beyond], np.sort(ranks[first:beyond]))
 
 
 def _segmented(ranks: Floats) -> list[int]:
@@ -304,7 +304,7 @@ class Settling:
 
     def __init__(self, limit_s: float, *, least: int = 20, quick_s: float = 0.5) -> None:
         self.settled = self.over = False
-        self.course = Course("flat", 0, ())
+        self.course = Segments("flat", 0, ())
         self.begun_s: list[float] = []
         self.durations_ms: list[float] = []
         self._limit_s, self._least, self._quick_s = limit_s, least, quick_s

@@ -33,7 +33,7 @@ events = st.one_of(
     st.builds(ev.Lost, tenant=names),
     st.builds(WorkerExit, tenant=names, code=st.just(1), reason=st.just("exit code 1")),
     st.just(ev.Tick()),
-    st.just(ev.Settled()),
+    st.just(ev.SettleDone()),
     st.builds(ev.Decided, reached=st.booleans()),
     st.builds(ev.Signalled, signal=st.just("SIGINT")),
     st.just(ev.Stopped(outcome=Outcome(kind="failed", reason="no free slot", exit_code=4))),

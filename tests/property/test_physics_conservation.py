@@ -7,14 +7,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kts.physics.conservation import HELD, Seen, account
+from kts.physics.conservation import HELD, OnGpu, account
 from kts.physics.simulate import SharingModel, Simulated, Stream, simulate
 from kts.physics.values import bursts
 
 SHARING = SharingModel(slice_ms=2.087, preempt_ms=(0.178,), yield_ms=(0.1,), wake_ms=(0.1,))
 
 
-def mix(seed: int, shapes: list[tuple[float, float]], n: int = 400) -> tuple[Simulated, dict[str, Seen]]:
+def mix(seed: int, shapes: list[tuple[float, float]], n: int = 400) -> tuple[Simulated, dict[str, OnGpu]]:
     """Tenants of one kernel and a think time (means, ms), side by side, and what a tracer sees of them."""
     rng = np.random.default_rng(seed)
     streams, work = [], []
@@ -25,7 +25,7 @@ def mix(seed: int, shapes: list[tuple[float, float]], n: int = 400) -> tuple[Sim
     ran = simulate(streams, SHARING, stop_at_first=False)
     seen = {}
     for k, done in enumerate(ran.tenants):
-        seen[f"t{k}"] = Seen(done.begin_ms, done.end_ms, work[k][: len(done.end_ms)])
+        seen[f"t{k}"] = OnGpu(done.begin_ms, done.end_ms, work[k][: len(done.end_ms)])
     return ran, seen
 
 
@@ -47,9 +47,9 @@ def test_it_adds_up_and_each_part_is_the_simulations(seed: int, shapes: list[tup
 def test_work_that_nobody_accounts_for_is_seen() -> None:
     """Otherwise the check holds whatever happens."""
     _, seen = mix(1, [(4.0, 3.0), (1.0, 2.0)])
-    short = Seen(seen["t0"].begin_ms, seen["t0"].end_ms, 0.9 * seen["t0"].work_ms)
+    short = OnGpu(seen["t0"].begin_ms, seen["t0"].end_ms, 0.9 * seen["t0"].work_ms)
     assert account(seen, SHARING).holds
     assert account(seen | {"t0": short}, SHARING).excess < -HELD
-    assert not account(seen | {"t1": Seen(*(np.empty(0),) * 3)}, SHARING).holds
+    assert not account(seen | {"t1": OnGpu(*(np.empty(0),) * 3)}, SHARING).holds
     with pytest.raises(ValueError, match="no tenant"):
-        account({"t": Seen(*(np.empty(0),) * 3)}, SHARING)
+        account({"t": OnGpu(*(np.empty(0),) * 3)}, SHARING)

@@ -53,7 +53,7 @@ def measured(plan_names: tuple[str, ...] = ("fft", "gemm"), latencies: object = 
     return Run(Path("runs/none"), data)
 
 
-def shown(of: explanations.Explanation, width: int = 120) -> str:
+def shown(of: explanations.ExplainedRun, width: int = 120) -> str:
     """In a terminal."""
     return terminal_text(Document(tuple(explanation_elements(of))), width)
 

@@ -41,7 +41,7 @@ def test_blocks_without_telemetry_have_none_and_every_round_holds_both() -> None
         started: dict[str, str] = {}
         polling = Polling([], "")
         for _ in range(len(plan.conditions)):
-            actions = machine.handle(ev.Settled(), now := now + MS)
+            actions = machine.handle(ev.SettleDone(), now := now + MS)
             block = next(a.fields for a in actions if isinstance(a, ev.Log) and a.kind == "block-started")
             starts = {
                 a.tenant: a.message for a in actions if isinstance(a, ev.Send) and isinstance(a.message, msg.Start)

@@ -1,4 +1,4 @@
-"""Imports inside functions: each module that has one, and why it cannot stand at the top."""
+"""The shape of the source: each import inside a function has a reason, and no class name exists twice."""
 
 from __future__ import annotations
 
@@ -65,3 +65,13 @@ def test_an_import_inside_a_function_has_a_reason() -> None:
     """Else arrows hide where no reader of a module's head sees them, and a circle with them."""
     modules = read(Path(__file__).parents[2])
     assert {name for name, module in modules.items() if module.inside} == set(WHY)
+
+
+def test_no_class_name_exists_twice() -> None:
+    """Else a reader must know the module to know what a `Kept` or a `Seen` is, and one word means two things."""
+    modules = read(Path(__file__).parents[2])
+    where: dict[str, list[str]] = {}
+    for name, module in modules.items():
+        for found in module.classes:
+            where.setdefault(found, []).append(name)
+    assert {found: names for found, names in where.items() if len(names) > 1} == {}

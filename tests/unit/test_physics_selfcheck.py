@@ -14,14 +14,14 @@ from kts.physics import rehearsal, synthetic
 from kts.physics.rehearsal import Finding, Played, as_records, measured, outcome_of, play, rehearse, stream
 from kts.physics.selfcheck import Truth, judge, truth
 from kts.physics.simulate import simulate
-from kts.physics.synthetic import PAIRS, SHARING, Pair, SyntheticKernel
+from kts.physics.synthetic import PAIRS, SHARING, SyntheticKernel, TenantPair
 from kts.plan import block_seed, blocks_of_round
 
 RARE = next(pair for pair in PAIRS if pair.name == "fft, gemm every 5 s")
 OFTEN = next(pair for pair in PAIRS if pair.name == "fft, gemm every 0.15 s")
 
 
-def common_start(pair: Pair, plan: Plan, block: Block, opened_ns: int) -> Played:
+def common_start(pair: TenantPair, plan: Plan, block: Block, opened_ns: int) -> Played:
     """A schedule that is wrong: all begin each block at the same instant, and it ends with the last quota."""
     tenants = [plan.tenant(name) for name in block.tenants]
     quotas = [block.quotas[t.name].iterations or 0 for t in tenants]
@@ -52,7 +52,7 @@ def test_a_common_start_fails(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Ca
 
 
 @pytest.mark.parametrize("pair", PAIRS, ids=lambda pair: pair.name)
-def test_every_block_holds_its_quotas(pair: Pair) -> None:
+def test_every_block_holds_its_quotas(pair: TenantPair) -> None:
     """Else the simulated runs would be shorter than real ones, or a block would never end."""
     plan = pair.plan(1)
     for block in blocks_of_round(plan, 0):

@@ -13,7 +13,7 @@ from tests.helpers_probe import FakeProbe
 
 from kts.errors import MeasurementError, RefusalError, SetupError
 from kts.worker.probe.neighbours import Neighbourhood, ProbeProcess, gather
-from kts.worker.probe.serve import Lines, Order, ProbeServer, Reply, failed
+from kts.worker.probe.serve import Order, ProbeServer, Reply, RequestLines, failed
 from kts.worker.probe.session import ProbeEffort, measure
 
 FAKE = """
@@ -39,7 +39,7 @@ def _served(*requests: Order, probe: FakeProbe | None = None) -> list[Reply]:
     os.close(write)
     out = io.BytesIO()
     try:
-        ProbeServer(probe or FakeProbe(), Lines(read), out).run()
+        ProbeServer(probe or FakeProbe(), RequestLines(read), out).run()
     finally:
         os.close(read)
     return [msgspec.json.decode(line, type=Reply) for line in out.getvalue().splitlines()]

@@ -15,7 +15,7 @@ from kts.errors import RefusalError
 from kts.model.provenance import Provenance
 from kts.model.summary import Estimate, Summary
 from kts.stats import Comparison, analyse, compare
-from kts.stats.comparison import FAMILY, Change, holm, pool
+from kts.stats.comparison import FAMILY, ComparedFigure, holm, pool
 from kts.stats.replicates import Difference, between_runs, difference, pooled
 
 Z = 1.959964
@@ -30,7 +30,7 @@ def summary(factor: float, seed: int, names: tuple[str, ...] = ("fft", "gemm"), 
     return analyse(make_run(make_plan(names), latencies)).summary
 
 
-def find(comparison: Comparison, figure: str, quantile: str = "p99", clock: str = "response") -> Change:
+def find(comparison: Comparison, figure: str, quantile: str = "p99", clock: str = "response") -> ComparedFigure:
     return next(
         c for c in comparison.changes if (c.tenant, c.clock, c.figure, c.quantile) == ("fft", clock, figure, quantile)
     )

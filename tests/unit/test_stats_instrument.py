@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from kts.stats.instrument import (
-    Part,
+    InstrumentPart,
     alike,
     clock_parts,
     delayed_quantile,
@@ -119,7 +119,7 @@ def test_a_busy_core_decides_nothing() -> None:
 )
 def test_each_fault_of_a_clock_is_its_own(changes: dict[str, Any], off: set[str]) -> None:
     told = msgspec.structs.replace(GOOD, **changes)
-    parts: list[Part] = [*clock_parts(told), *stopwatch_parts(told)]
+    parts: list[InstrumentPart] = [*clock_parts(told), *stopwatch_parts(told)]
     assert {part.name for part in parts if part.state == "failed"} == off
 
 

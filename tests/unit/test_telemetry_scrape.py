@@ -17,7 +17,7 @@ from tests.helpers_telemetry import Exporter, exporter, exporter_text
 
 from kts.errors import UsageError
 from kts.telemetry import scrape
-from kts.telemetry.scrape import Endpoint, ScrapeError
+from kts.telemetry.scrape import ExporterAddress, ScrapeError
 
 TEXT = exporter_text()
 
@@ -30,7 +30,7 @@ def served() -> Iterator[Exporter]:
 
 def got(url: str) -> str:
     """One answer. ScrapeError."""
-    endpoint = Endpoint(url)
+    endpoint = ExporterAddress(url)
     try:
         return endpoint.get()
     finally:
@@ -132,7 +132,7 @@ def test_an_answer_that_drips_is_given_up_in_time(served: Exporter, monkeypatch:
 
 def test_a_kept_connection_that_died_is_made_anew(served: Exporter) -> None:
     """Else each restart of a proxy between would be a gap."""
-    endpoint = Endpoint(served.url)
+    endpoint = ExporterAddress(served.url)
     assert endpoint.get() == TEXT
     served.stop()
     served.start()
@@ -163,7 +163,7 @@ def test_redirects_are_followed_a_few_times(served: Exporter, status: int) -> No
 
 def test_a_password_goes_to_its_host_and_nowhere_else(served: Exporter) -> None:
     """Else it would stand in run.json, in the report, or at another host."""
-    endpoint = Endpoint(served.url.replace("//", "//me:s%40cret@"))
+    endpoint = ExporterAddress(served.url.replace("//", "//me:s%40cret@"))
     assert "cret" not in endpoint.url
     endpoint.get()
     endpoint.close()
@@ -173,7 +173,7 @@ def test_a_password_goes_to_its_host_and_nowhere_else(served: Exporter) -> None:
         assert got(served.url.replace("//", "//me:s%40cret@")) == TEXT
         assert "Authorization" not in other.asked_headers[-1]
     with pytest.raises(UsageError) as caught:
-        Endpoint("http://me:s3cret@host:port/metrics")
+        ExporterAddress("http://me:s3cret@host:port/metrics")
     assert "s3cret" not in str(caught.value)
 
 
@@ -189,7 +189,7 @@ def test_a_password_goes_to_its_host_and_nowhere_else(served: Exporter) -> None:
 )
 def test_what_is_left_out_of_an_address_is_the_exporters_usual(url: str, asked: str) -> None:
     """Else `--dcgm NODE` would ask port 80."""
-    assert Endpoint(url).url == asked
+    assert ExporterAddress(url).url == asked
 
 
 def test_an_authority_that_nobody_knows_is_said_on_one_line(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ import math
 
 import pytest
 
-from kts.wire.appline import AppLine, Refused, device_unit, take_line, unlike_epoch_ns
+from kts.wire.appline import AppLine, RefusedLine, device_unit, take_line, unlike_epoch_ns
 from kts.wire.applines import AppLines, Said
 
 HEAD = "KTS_APP,v1,FFT,3,1700000000000000000,1700000000003800000,"
@@ -81,7 +81,7 @@ def test_a_latency_is_taken_in_every_spelling_beyond_doubt(tail: str, ms: float,
 def test_what_is_refused_says_which_field_is_why(text: str, why: str) -> None:
     """Nobody would know what to change in the program."""
     (only,) = said(text + "\n")
-    assert isinstance(only.what, Refused)
+    assert isinstance(only.what, RefusedLine)
     assert why in only.what.why
 
 
@@ -95,14 +95,14 @@ def test_semicolons_and_tabs_with_a_decimal_comma_are_taken() -> None:
 
 def test_without_its_end_only_six_decimals_tell_that_a_line_is_whole() -> None:
     """3.5 of a torn 3.598 would be measured."""
-    assert isinstance(said(HEAD + "3.5")[0].what, Refused)
+    assert isinstance(said(HEAD + "3.5")[0].what, RefusedLine)
     assert isinstance(said(HEAD + "3.598000")[0].what, AppLine)
 
 
 def test_a_line_that_begins_within_another_is_taken_and_the_other_is_counted() -> None:
     """Two processes that write at once would lose both lines, or one in silence."""
     first, second = said(LINE[:45] + LINE + "\n")
-    assert isinstance(first.what, Refused)
+    assert isinstance(first.what, RefusedLine)
     assert isinstance(second.what, AppLine)
 
 
@@ -201,7 +201,7 @@ def test_a_part_whose_rest_never_comes_is_counted() -> None:
     """The last line of a pod that was killed would vanish."""
     reader = AppLines()
     assert reader.read(f"{STAMP} stdout P {LINE[:60]}\n") is None
-    assert [type(said.what) for said in reader.rest()] == [Refused]
+    assert [type(said.what) for said in reader.rest()] == [RefusedLine]
     assert reader.rest() == []
 
 

@@ -29,14 +29,14 @@ PREDICTION = "prediction.json"
 """In the folder of the profiles."""
 
 
-class Foretold(msgspec.Struct, frozen=True, kw_only=True):
+class PredictedBeside(msgspec.Struct, frozen=True, kw_only=True):
     """A prediction of what company costs the tenant ``subject``; each of its mixes holds that one."""
 
     subject: str
     prediction: Prediction
 
 
-elements.register(Foretold, lambda of: company_elements(of.subject, of.prediction))
+elements.register(PredictedBeside, lambda of: company_elements(of.subject, of.prediction))
 
 
 def predict_beside(
@@ -48,7 +48,7 @@ def predict_beside(
     library: str | None = None,
     overwrite: bool = False,
     say: Say = silent,
-) -> Foretold:
+) -> PredictedBeside:
     """What `kts.run` of the same ``command`` would measure: the program alone and beside each ready-made neighbour.
 
     Each is profiled alone, ``seconds`` without a tracer and, where it can be traced, again with one; a copy of the
@@ -80,7 +80,7 @@ def predict_beside(
         out=where / PREDICTION,
         say=say,
     )
-    return Foretold(subject=subject, prediction=prediction)
+    return PredictedBeside(subject=subject, prediction=prediction)
 
 
 def _fingerprint(gpu: Gpu, say: Say) -> Fingerprint:

@@ -9,7 +9,7 @@ from pathlib import Path
 from msgspec.structs import replace
 
 from kts.app.handle import Run, load
-from kts.app.inputs import AnyProfile, Basis, basis
+from kts.app.inputs import AnyProfile, Inputs, basis
 from kts.app.predictions import threads
 from kts.app.printing import Say, elements, silent
 from kts.errors import DataError, RefusalError, UsageError
@@ -35,14 +35,14 @@ NEIGHBOURS = 3
 CONFIDENCE = 0.95
 
 
-class Explanation(explained.Explanation, frozen=True, kw_only=True):
+class ExplainedRun(explained.Explanation, frozen=True, kw_only=True):
     """What `explain` returns; in a notebook it shows itself."""
 
     def _repr_markdown_(self) -> str:
         return explanation_md(self)
 
 
-elements.register(Explanation, explanation_elements)
+elements.register(ExplainedRun, explanation_elements)
 
 
 def explain(
@@ -57,7 +57,7 @@ def explain(
     assume: tuple[float, float, float] | None = None,
     figures: bool = True,
     say: Say = silent,
-) -> Explanation:
+) -> ExplainedRun:
     """The causes of what company added, the slowest iterations with who was in flight meanwhile, and predictions of
     what would change it.
 
@@ -134,9 +134,9 @@ def _together(summary: Summary, condition: Condition, name: str) -> Latency:
     return found or summary.tenants[name].response.shared
 
 
-def _whole(run: Run, condition: Condition, told: tuple[Explained, ...]) -> Explanation:
+def _whole(run: Run, condition: Condition, told: tuple[Explained, ...]) -> ExplainedRun:
     summary = run.summary
-    return Explanation(
+    return ExplainedRun(
         run=summary.run,
         experiment=summary.experiment,
         device=cells.device_label(summary),
@@ -147,7 +147,7 @@ def _whole(run: Run, condition: Condition, told: tuple[Explained, ...]) -> Expla
     )
 
 
-def _foreseen(whole: Explanation, run: Run, condition: Condition, base: Basis, say: Say) -> Explanation:
+def _foreseen(whole: ExplainedRun, run: Run, condition: Condition, base: Inputs, say: Say) -> ExplainedRun:
     """With what the model says of changes: no change first, and nothing more where that is not what was measured."""
     why = {one.tenant: unsupported(base.profiles[one.tenant]) for one in whole.tenants}
     seconds = mix_seconds(run.data).get("+".join(condition.tenants)) or base.effort.seconds
@@ -190,7 +190,7 @@ def _foreseen(whole: Explanation, run: Run, condition: Condition, base: Basis, s
     )
 
 
-def _neighbours(whole: Explanation, condition: Condition) -> list[str]:
+def _neighbours(whole: ExplainedRun, condition: Condition) -> list[str]:
     """Those that added most by the causes; where these do not say, those longest in flight beside the slowest."""
     added = dict.fromkeys(condition.tenants, 0.0)
     beside = dict.fromkeys(condition.tenants, 0.0)
@@ -205,7 +205,7 @@ def _neighbours(whole: Explanation, condition: Condition) -> list[str]:
     return sorted(neighbours, key=lambda name: (added[name], beside[name]), reverse=True)[:NEIGHBOURS]
 
 
-def _unforeseen(whole: Explanation, condition: Condition, neighbours: Sequence[str]) -> Iterator[str]:
+def _unforeseen(whole: ExplainedRun, condition: Condition, neighbours: Sequence[str]) -> Iterator[str]:
     """What the model cannot say."""
     yield (
         "MPS, MIG and streams: not predicted: the model has time slices, and no tenants that compute side by side; "
@@ -231,7 +231,7 @@ def _parts(causes: Causes | None) -> tuple[Part, ...]:
     return of.parts if of is not None else ()
 
 
-def _made_from(base: Basis, condition: Condition, devices: Collection[str]) -> str:
+def _made_from(base: Inputs, condition: Condition, devices: Collection[str]) -> str:
     """``this run's solo blocks of fft, gemm as single bursts; sharing of NVIDIA H200, ...``."""
     bursts = [name for name in condition.tenants if base.profiles[name].method == "burst"]
     profiled = [name for name in condition.tenants if name not in bursts]

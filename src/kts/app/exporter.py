@@ -25,9 +25,9 @@ def exporter_url(url: str, *, telemetry: bool = True) -> str:
     if not telemetry:
         raise UsageError("--dcgm asks for telemetry, --no-telemetry for none", "leave one of them out")
     if url != AUTO:
-        from kts.telemetry.scrape import Endpoint
+        from kts.telemetry.scrape import ExporterAddress
 
-        Endpoint(url)
+        ExporterAddress(url)
     return url
 
 

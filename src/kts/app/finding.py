@@ -15,7 +15,7 @@ from kts.k8s.cluster.forward import forwarded
 from kts.k8s.objects import Object
 from kts.k8s.objects.exporters import PORT, Exporter
 from kts.telemetry import dcgm_values
-from kts.telemetry.scrape import Endpoint, ScrapeError
+from kts.telemetry.scrape import ExporterAddress, ScrapeError
 
 LOCAL = f"http://localhost:{PORT}/metrics"
 MACHINE_ID = Path("/etc/machine-id")
@@ -89,7 +89,7 @@ def _unfit(url: str, uuids: Sequence[str]) -> str:
 
 def _told_of(url: str) -> dict[str, dict[str, str]]:
     """See `dcgm_values.gpus`. ScrapeError."""
-    endpoint = Endpoint(url)
+    endpoint = ExporterAddress(url)
     try:
         return dcgm_values.gpus(endpoint.get())
     finally:

@@ -84,7 +84,7 @@ def probe(
 
 
 @dataclass(frozen=True)
-class Presence:
+class Occupants:
     """Who is on a device now. ``fingerprint``: the one its turns were read by; None where there was none of it."""
 
     answer: Sighting
@@ -96,12 +96,12 @@ class Presence:
         return self.answer.sentence
 
 
-elements.register(Presence, lambda of: presence_elements(of.sentence, measured=of.fingerprint is not None))
+elements.register(Occupants, lambda of: presence_elements(of.sentence, measured=of.fingerprint is not None))
 
 
 def who(
     device: str = "auto", *, looks: int = 5, watch_s: float | None = None, fingerprint: str | Path | None = None
-) -> Presence:
+) -> Occupants:
     """Who is on the device now, by as many short looks, one a second, or by one watch of ``watch_s``.
 
     ``fingerprint``: a file, instead of the one that is kept of this device. SetupError for what this machine lacks,
@@ -112,11 +112,11 @@ def who(
     given = None if fingerprint is None else fingerprints.read(Path(fingerprint))
     seen = look(kind, mode, looks=looks, watch_s=watch_s, cores=cores_for(kind))
     known = given or fingerprints.find(seen.device.uuid, seen.device.driver, mode, folder())
-    return Presence(answer(seen, sharing_of(known) if known else None), known)
+    return Occupants(answer(seen, sharing_of(known) if known else None), known)
 
 
 @dataclass(frozen=True)
-class Kept:
+class KeptFingerprint:
     """A file that a probe kept here. ``problem``: why it cannot be read, where ``fingerprint`` is None."""
 
     file: Path
@@ -131,10 +131,10 @@ class Kept:
         return f"{of.gpu.label}, {of.mode}, slice {figure(of.slice_ms)}"
 
 
-def kept_fingerprints() -> list[Kept]:
+def kept_fingerprints() -> list[KeptFingerprint]:
     """The files that probes kept here, by name."""
     return [
-        Kept(path, None, one.what) if isinstance(one, DataError) else Kept(path, one)
+        KeptFingerprint(path, None, one.what) if isinstance(one, DataError) else KeptFingerprint(path, one)
         for path, one in fingerprints.kept(folder())
     ]
 

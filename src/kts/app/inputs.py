@@ -54,7 +54,7 @@ class Given(TypedDict, total=False):
 
 
 @dataclass(frozen=True)
-class Basis:
+class Inputs:
     """What was given, read and checked. ``made_from``: fingerprint, profiles and run, hashed."""
 
     profiles: dict[str, Profile]
@@ -69,7 +69,7 @@ class Basis:
         return parse_mix(given, self.profiles)
 
 
-def basis(given: Given) -> Basis:
+def basis(given: Given) -> Inputs:
     """UsageError where something is missing or given twice, DataError for files that cannot be read."""
     run = None if (measured := given.get("from_run")) is None else load(measured)
     read = list(_profiles(given.get("profiles", ())))
@@ -82,7 +82,7 @@ def basis(given: Given) -> Basis:
     if run is not None:
         made_from += origin.of_run(run.directory, run.info.created_ns or None)
     relative = given.get("model_error")
-    return Basis(
+    return Inputs(
         profiles=profiles,
         fingerprint=fingerprint,
         run=run,

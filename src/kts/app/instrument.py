@@ -30,7 +30,7 @@ from kts.report.selfcheck import instrument_elements
 from kts.stats.block import counting, valid_blocks
 from kts.stats.instrument import (
     InstrumentCheck,
-    Part,
+    InstrumentPart,
     alike,
     clock_parts,
     observed,
@@ -210,7 +210,7 @@ def _measured(plan: Plan, delays: Delays, directory: Path, progress: Console | N
     return open_run(directory)
 
 
-def _figures(run: RunData) -> Sequence[Part]:
+def _figures(run: RunData) -> Sequence[InstrumentPart]:
     """What the run must show."""
     steady_ns = since_ns(run)
     service: dict[tuple[str, str], Blocks] = {}

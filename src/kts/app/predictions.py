@@ -13,7 +13,7 @@ from msgspec.structs import replace
 
 from kts import __version__
 from kts.app.handle import Run
-from kts.app.inputs import Basis, Given, basis, check_name
+from kts.app.inputs import Given, Inputs, basis, check_name
 from kts.app.printing import Say, elements, silent
 from kts.errors import UsageError
 from kts.files import encode
@@ -135,7 +135,7 @@ def threads() -> ThreadPoolExecutor:
     return ThreadPoolExecutor(len(usable_cores()))
 
 
-def _mixes(given: Sequence[Mix], base: Basis, *, every: bool) -> list[tuple[str, ...]]:
+def _mixes(given: Sequence[Mix], base: Inputs, *, every: bool) -> list[tuple[str, ...]]:
     if given and every:
         raise UsageError("mixes and --all-mixes", "give one of both")
     if given:
@@ -170,7 +170,7 @@ def _notes(profiles: Iterable[Profile]) -> list[str]:
     return [f"Single bursts: {', '.join(single)}. Right for long kernels; many small launches need a trace of them."]
 
 
-def _save_profiles(base: Basis, folder: Path, now_ns: int | None, say: Say) -> None:
+def _save_profiles(base: Inputs, folder: Path, now_ns: int | None, say: Say) -> None:
     for name, profile in base.profiles.items():
         saved = replace(profile, created_ns=now_ns, provenance=origin.here().of(_sources(profile, base.made_from)))
         say(f"wrote {write_file(folder / f'{name}{PROFILE_SUFFIX}', encode(saved))}")

@@ -13,7 +13,7 @@ from typing import Any
 from kts.app.printing import Say, elements, silent
 from kts.physics.rehearsal import Finding, rehearse
 from kts.physics.selfcheck import SelfCheck, TenantCheck, Truth, judge, truth
-from kts.physics.synthetic import PAIRS, Pair
+from kts.physics.synthetic import PAIRS, TenantPair
 from kts.report.selfcheck import selfcheck_elements
 from kts.store import origin
 
@@ -47,7 +47,7 @@ def selfcheck(
 
 
 def checked(
-    pairs: Sequence[Pair], seeds: Sequence[int], quick: bool, jobs: int | None
+    pairs: Sequence[TenantPair], seeds: Sequence[int], quick: bool, jobs: int | None
 ) -> Iterator[tuple[TenantCheck, ...]]:
     """One pair after the other, in order; the same whatever the number of processes."""
     portions = [seeds[k : k + PORTION] for k in range(0, len(seeds), PORTION)]
@@ -93,5 +93,5 @@ def _rehearsed(name: str, seeds: Sequence[int]) -> list[dict[str, Finding]]:
     return [rehearse(_pair(name), seed) for seed in seeds]
 
 
-def _pair(name: str) -> Pair:
+def _pair(name: str) -> TenantPair:
     return next(pair for pair in PAIRS if pair.name == name)

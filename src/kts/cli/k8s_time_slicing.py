@@ -12,7 +12,7 @@ from kts.cli.output import say
 from kts.errors import UsageError
 from kts.k8s.cluster import sharing
 from kts.k8s.cluster.api import Api
-from kts.k8s.cluster.sharing import Plugin
+from kts.k8s.cluster.sharing import DevicePlugin
 from kts.k8s.objects import rules
 from kts.k8s.objects.pluginconfig import LEAST, difference, with_replicas
 from kts.shown import clean
@@ -54,7 +54,7 @@ def time_slicing(  # noqa: PLR0917 - typer turns parameters into options
         _change(api, plugin, replicas, apply=apply)
 
 
-def _change(api: Api, plugin: Plugin, replicas: int, *, apply: bool) -> None:
+def _change(api: Api, plugin: DevicePlugin, replicas: int, *, apply: bool) -> None:
     text = with_replicas(plugin.text, replicas, plugin.resource)
     sharing.check_used(plugin)
     say(plugin.words())
@@ -75,7 +75,7 @@ def _change(api: Api, plugin: Plugin, replicas: int, *, apply: bool) -> None:
     say("kts k8s time-slicing --restore puts the old config back")
 
 
-def _restore(api: Api, plugin: Plugin) -> None:
+def _restore(api: Api, plugin: DevicePlugin) -> None:
     text = sharing.to_restore(plugin)
     if plugin.previous_key != plugin.key:
         plugin = sharing.find(api, plugin.previous_key, plugin.resource)
@@ -85,7 +85,7 @@ def _restore(api: Api, plugin: Plugin) -> None:
     say(f"the old config is back; {_offered(api, plugin, text)}")
 
 
-def _offered(api: Api, plugin: Plugin, text: str) -> str:
+def _offered(api: Api, plugin: DevicePlugin, text: str) -> str:
     """What the nodes offer now, as they say."""
     there = sharing.offered(api, plugin, text).items()
     nodes = ", ".join(f"node {node} offers {slots} of {name}" for node, (name, slots) in there)

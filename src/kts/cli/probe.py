@@ -17,7 +17,7 @@ from kts.errors import UsageError
 
 
 @dataclass(frozen=True, kw_only=True)
-class Look:
+class WhoOptions:
     """How --who looks. Each field is an option; see `kts.cli.groups`."""
 
     who: Annotated[bool, typer.Option("--who", help="Say who is on the device now, and nothing else.")] = False
@@ -38,7 +38,7 @@ class Look:
 
 def probe(
     *,
-    look: Look,
+    look: WhoOptions,
     device: Annotated[str, typer.Option(help="auto, cuda or cpu (one core, labelled as such).")] = "auto",
     seconds: Annotated[
         float, typer.Option(help="Time to watch beside each number of neighbours.", min=0.1, max=60.0)
@@ -87,7 +87,7 @@ def probe(
         say(f"kept as {probed.file}")
 
 
-def _who(device: str, look: Look, as_json: bool) -> None:
+def _who(device: str, look: WhoOptions, as_json: bool) -> None:
     presence = kts.who(device, looks=look.looks, watch_s=look.watch, fingerprint=look.fingerprint)
     if as_json:
         print_json(presence.answer)

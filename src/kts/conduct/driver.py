@@ -18,7 +18,7 @@ from kts.conduct.keeper import Keeper
 from kts.conduct.machine import Machine
 from kts.conduct.ports import Backend, Endpoint, Foreteller, Sink, StopRule, Telemetry, Watcher
 from kts.conduct.roster import Limits
-from kts.conduct.server import Server
+from kts.conduct.server import MessageServer
 from kts.conduct.stop import BY_USER, StopRequest
 from kts.errors import KtsError
 from kts.model.neighbours import Look
@@ -127,11 +127,11 @@ class _Driver:
         self._noted: set[str] = set()
         self._over = asyncio.Event()
         self._crash: Exception | None = None
-        self._server: Server | None = None
+        self._server: MessageServer | None = None
 
     async def run(self, host: str, port: int, token: str) -> Outcome:
         """Serves until the machine concludes and the workers have left, or are given up."""
-        self._server = Server(host, port, self._feed)
+        self._server = MessageServer(host, port, self._feed)
         await self._server.open()
         try:
             with self._signals():
@@ -252,7 +252,7 @@ class _Driver:
             case ev.Release():
                 self._server.release(action.tenant)
             case ev.Settle():
-                self._events.append(ev.Settled())
+                self._events.append(ev.SettleDone())
             case ev.AskRule():
                 self._ask_rule()
             case ev.Conclude():

@@ -42,7 +42,7 @@ class Tick(msgspec.Struct, frozen=True, kw_only=True):
     """Time has passed. Sent about ten times a second."""
 
 
-class Settled(msgspec.Struct, frozen=True, kw_only=True):
+class SettleDone(msgspec.Struct, frozen=True, kw_only=True):
     """Answer to `Settle`: everything asked for before it is done."""
 
 
@@ -71,7 +71,9 @@ class SinkFailed(msgspec.Struct, frozen=True, kw_only=True):
     remedy: str = ""
 
 
-Event = Greeted | Received | Garbled | Lost | WorkerExit | Tick | Settled | Decided | Signalled | Stopped | SinkFailed
+Event = (
+    Greeted | Received | Garbled | Lost | WorkerExit | Tick | SettleDone | Decided | Signalled | Stopped | SinkFailed
+)
 
 
 class Accept(msgspec.Struct, frozen=True, kw_only=True):
@@ -138,7 +140,7 @@ class Log(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Settle(msgspec.Struct, frozen=True, kw_only=True):
-    """Answer with `Settled`, and the time as it is then: what came before may have taken long (fsync)."""
+    """Answer with `SettleDone`, and the time as it is then: what came before may have taken long (fsync)."""
 
 
 class AskRule(msgspec.Struct, frozen=True, kw_only=True):

@@ -100,7 +100,7 @@ class Machine:
                 self._greeted(event.peer, event.hello)
             case ev.Lost() | WorkerExit() | ev.Garbled():
                 self._parted(event)
-            case ev.Settled() | ev.Decided():
+            case ev.SettleDone() | ev.Decided():
                 self._answered(event)
             case ev.Signalled():
                 self._log("signal", signal=event.signal)
@@ -230,8 +230,8 @@ class Machine:
 
     # measuring
 
-    def _answered(self, event: ev.Settled | ev.Decided) -> None:
-        awaited = "settled" if isinstance(event, ev.Settled) else "decided"
+    def _answered(self, event: ev.SettleDone | ev.Decided) -> None:
+        awaited = "settled" if isinstance(event, ev.SettleDone) else "decided"
         if self._course is None or self._awaits != awaited:
             return
         self._awaits = ""

@@ -18,7 +18,7 @@ STRANGER_BYTES = 8 * 1024
 MAX_STRANGERS = 64
 
 
-class Server:
+class MessageServer:
     """Accepts connections and hands every message to ``feed`` as an event.
 
     ``host``, ``port``: where to listen; port 0 takes a free one.

@@ -45,7 +45,7 @@ class NodeSummary(msgspec.Struct, frozen=True, kw_only=True):
     why: str = ""
 
 
-class Band(msgspec.Struct, frozen=True, kw_only=True):
+class OverNodes(msgspec.Struct, frozen=True, kw_only=True):
     """One figure of one tenant over the nodes of one GPU model. ``figure``: solo-p99 or df99.
 
     ``median``, ``lo``, ``hi``: of the nodes, and where a node begins to be an outlier. None where nobody can be named:
@@ -74,10 +74,10 @@ class FleetSummary(msgspec.Struct, frozen=True, kw_only=True):
     confidence: float
     headline_clock: str
     nodes: tuple[NodeSummary, ...]
-    bands: tuple[Band, ...]
+    bands: tuple[OverNodes, ...]
     notes: tuple[str, ...] = ()
 
     @property
-    def outliers(self) -> tuple[tuple[str, Band], ...]:
+    def outliers(self) -> tuple[tuple[str, OverNodes], ...]:
         """(node, where it is unlike the others), by node."""
         return tuple(sorted(((node, band) for band in self.bands for node in band.outliers), key=lambda one: one[0]))

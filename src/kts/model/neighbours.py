@@ -49,7 +49,7 @@ class Look(msgspec.Struct, frozen=True, kw_only=True):
     problem: str = ""
 
 
-class Watch(msgspec.Struct, frozen=True, kw_only=True):
+class WatchedTime(msgspec.Struct, frozen=True, kw_only=True):
     """A time in which somebody looked, from the first look to the last, ``every_ns`` apart or a few times that."""
 
     by: str
@@ -79,7 +79,7 @@ class Neighbours(msgspec.Struct, frozen=True, kw_only=True):
     """``others``: uninvited neighbours; ``slots``: what was wrong with the run's own slots; ``problems``: who could not
     look, and why, each once. Without ``watches`` nobody looked, and nothing else proves that nobody was there."""
 
-    watches: tuple[Watch, ...] = ()
+    watches: tuple[WatchedTime, ...] = ()
     others: tuple[Presence, ...] = ()
     slots: tuple[Presence, ...] = ()
     problems: tuple[str, ...] = ()
@@ -104,7 +104,9 @@ class Neighbours(msgspec.Struct, frozen=True, kw_only=True):
             and 0 <= look.at_ns - before.to_ns <= MISSED * max(look.every_ns, before.every_ns)
         )
         if before is None or last is None or not goes_on:
-            watch = Watch(by=look.by, from_ns=look.at_ns, to_ns=look.at_ns, every_ns=look.every_ns, whole=look.whole)
+            watch = WatchedTime(
+                by=look.by, from_ns=look.at_ns, to_ns=look.at_ns, every_ns=look.every_ns, whole=look.whole
+            )
             watches, before = (*self.watches, watch), None
         else:
             watch = replace(before, to_ns=look.at_ns, every_ns=max(look.every_ns, before.every_ns))
@@ -119,7 +121,9 @@ class Neighbours(msgspec.Struct, frozen=True, kw_only=True):
         return self if full or text in self.problems else replace(self, problems=(*self.problems, text))
 
 
-def _with(known: Sequence[Presence], seen: Sequence[Seen], look: Look, before: Watch | None) -> Iterator[Presence]:
+def _with(
+    known: Sequence[Presence], seen: Sequence[Seen], look: Look, before: WatchedTime | None
+) -> Iterator[Presence]:
     """``known``, with what ``look`` saw; ``before``: the watch that it goes on with, up to the look before it."""
     fresh = {(one.who, one.what): one for one in seen}
     for old in known:

@@ -129,7 +129,7 @@ class Waiting(msgspec.Struct, frozen=True, kw_only=True):
 SteadyKind = Literal["flat", "warm-up", "slowdown", "changing", "no-steady-state"]
 
 
-class State(msgspec.Struct, frozen=True, kw_only=True):
+class SteadyState(msgspec.Struct, frozen=True, kw_only=True):
     """A stretch of a tenant's ``iterations`` in one state; seconds since the run's first block.
 
     ``level``: how long they took, over the median of those that count under the same conditions. ``counts``: they are
@@ -153,7 +153,7 @@ class Steadiness(msgspec.Struct, frozen=True, kw_only=True):
 
     kind: SteadyKind
     left_out: int
-    states: tuple[State, ...]
+    states: tuple[SteadyState, ...]
     settled: Settled | None = None
 
     @property

@@ -24,7 +24,7 @@ _TOGETHER_MS = 0.02
 
 
 @dataclass(frozen=True, eq=False)
-class Seen:
+class OnGpu:
     """What one tenant did on the GPU, in order of time, milliseconds, shape ``(n,)``: when each kernel began and
     ended, and ``work_ms``, how long it takes alone."""
 
@@ -61,7 +61,7 @@ class _Stays:
     work: Floats
 
 
-def account(tenants: Mapping[str, Seen], sharing: SharingModel) -> Account:
+def account(tenants: Mapping[str, OnGpu], sharing: SharingModel) -> Account:
     """From the first kernel's begin to the last one's end. ValueError without a kernel."""
     if not sum(len(seen.begin_ms) for seen in tenants.values()):
         raise ValueError("no tenant ran a kernel")
@@ -79,7 +79,7 @@ def account(tenants: Mapping[str, Seen], sharing: SharingModel) -> Account:
     )
 
 
-def _stays(tenants: list[Seen]) -> _Stays:
+def _stays(tenants: list[OnGpu]) -> _Stays:
     """Kernels of a tenant one right behind the other as one, of all tenants, by begin."""
     parts = []
     for number, seen in enumerate(tenants):

@@ -17,7 +17,7 @@ from typing import Any
 import numba
 import numpy as np
 
-from kts.physics.tables import BEGIN, DUE, END, PREEMPT, RETIRE, SUBMIT, WAKE, YIELD, Tables, Trips
+from kts.physics.tables import BEGIN, DUE, END, PREEMPT, RETIRE, SUBMIT, WAKE, YIELD, Tables, TripTables
 
 
 def _compiled(function: Callable[..., Any], **options: Any) -> Any:
@@ -152,7 +152,7 @@ def _cut(tenant: Any, t: float, course: Any) -> float:
 
 
 @_inline
-def _turn(tenant: Any, t: float, tables: Tables, trips: Trips | None, course: Any) -> tuple[float, int]:
+def _turn(tenant: Any, t: float, tables: Tables, trips: TripTables | None, course: Any) -> tuple[float, int]:
     """Kernels of one tenant, one after the other, until its queue is empty and somebody else may be next, or until its
     slice is over: the time, and why. Before ``soonest_ms`` nobody else has work: who is alone goes on when its next
     kernel is queued, with a new slice, and the GPU is idle until then."""
@@ -204,7 +204,7 @@ def _turn(tenant: Any, t: float, tables: Tables, trips: Trips | None, course: An
 
 
 @_compiled
-def _hand_over(tenant: Any, place: int, free: float, trips: Trips, course: Any) -> None:
+def _hand_over(tenant: Any, place: int, free: float, trips: TripTables, course: Any) -> None:
     """The host of a tenant with one lane, free from ``free`` on, hands over what comes up to the next kernel: copies
     are done at once, and what it waits for is over with them."""
     tables = trips.tables
@@ -230,7 +230,7 @@ def _hand_over(tenant: Any, place: int, free: float, trips: Trips, course: Any) 
 
 
 @_compiled
-def _back(tenant: Any, ended: float, trips: Trips, course: Any) -> None:
+def _back(tenant: Any, ended: float, trips: TripTables, course: Any) -> None:
     """All of a trip has ended: the host goes on behind its wait, with the iteration or with the next one."""
     trip = trips.trips[tenant.trip]
     goes_on = ended
@@ -246,7 +246,7 @@ def _back(tenant: Any, ended: float, trips: Trips, course: Any) -> None:
 
 
 @_compiled
-def _front(tenant: Any, lane: Any, place: int, t: float, trips: Trips) -> None:
+def _front(tenant: Any, lane: Any, place: int, t: float, trips: TripTables) -> None:
     """The launch at ``place`` is at the front of its lane from ``t`` on. Copies are done at once, up to the next
     kernel, if there is one."""
     tables = trips.tables
@@ -281,7 +281,7 @@ def _empty(tenant: Any, lane: Any, t: float) -> None:
 
 
 @_compiled
-def _open_lanes(tenant: Any, trips: Trips, course: Any) -> None:
+def _open_lanes(tenant: Any, trips: TripTables, course: Any) -> None:
     """The host makes the next trip, and those behind it as long as they need no turn."""
     tenant.unfinished = 0
     while tenant.done < tenant.planned and tenant.unfinished == 0:
@@ -296,7 +296,7 @@ def _open_lanes(tenant: Any, trips: Trips, course: Any) -> None:
 
 
 @_inline
-def _head_ready(tenant: Any, trips: Trips) -> None:
+def _head_ready(tenant: Any, trips: TripTables) -> None:
     ready = np.inf
     if tenant.unfinished > 0:
         for k in range(tenant.lanes, tenant.lanes + tenant.opened):
@@ -318,7 +318,7 @@ def _start(tenant: Any, t: float, lanes: Any) -> float:
 
 
 @_compiled
-def _turn_of_lanes(tenant: Any, t: float, trips: Trips, course: Any) -> tuple[float, int]:
+def _turn_of_lanes(tenant: Any, t: float, trips: TripTables, course: Any) -> tuple[float, int]:
     """As `_turn`, of a tenant with several lanes: the kernels at the front of each run side by side."""
     began = t
     cut = _cut(tenant, t, course)
@@ -341,7 +341,7 @@ def _turn_of_lanes(tenant: Any, t: float, trips: Trips, course: Any) -> tuple[fl
 
 
 @_inline
-def _end_kernels(tenant: Any, t: float, trips: Trips, course: Any) -> None:
+def _end_kernels(tenant: Any, t: float, trips: TripTables, course: Any) -> None:
     """Kernels that end at ``t`` have; behind the last one of a trip the host goes on."""
     for k in range(tenant.lanes, tenant.lanes + tenant.opened):
         lane = trips.lanes[k]
@@ -371,7 +371,7 @@ def _interrupt(tenant: Any, t: float, lanes: Any) -> None:
 
 
 @_compiled
-def _turn_of_threads(process: Any, t: float, trips: Trips, course: Any) -> tuple[float, int]:
+def _turn_of_threads(process: Any, t: float, trips: TripTables, course: Any) -> tuple[float, int]:
     """As `_turn_of_lanes`, of a process whose threads have iterations of their own. Each waits for its own work alone;
     in a lane of several threads the kernel that was queued first is next."""
     began = t
@@ -454,7 +454,7 @@ def _begin(tenants: Any, tables: Tables) -> None:
 
 
 @_compiled
-def _begin_trips(tenants: Any, trips: Trips, course: Any) -> None:
+def _begin_trips(tenants: Any, trips: TripTables, course: Any) -> None:
     for i in range(len(tenants)):
         if tenants[i].trips == 1:
             _hand_over(tenants[i], tenants[i].head, -np.inf, trips, course)
@@ -477,7 +477,7 @@ def _uncount(tenants: Any, end_ms: float, tables: Tables) -> None:
 
 
 @_compiled
-def run(tenants: Any, tables: Tables, trips: Trips | None, course: Any) -> None:
+def run(tenants: Any, tables: Tables, trips: TripTables | None, course: Any) -> None:
     """Runs until the horizon, or until a tenant or every tenant has done what was planned.
 
     ``tenants``, ``tables.out`` and ``course`` are changed in place. ``trips``: None where no tenant has any; what

@@ -21,7 +21,7 @@ MOST = 4000
 
 
 @dataclass(frozen=True, eq=False)
-class Measured:
+class MeasuredTenant:
     """One tenant's iterations since all were steady, in order of time (ms); NaN: no stopwatch. In a mix: those that
     overlapped every neighbour."""
 
@@ -89,7 +89,7 @@ def burst_ms(service_ms: Floats, device_ms: Floats, *, whole: bool) -> Floats:
     return np.asarray(np.where(timed, np.minimum(device_ms, service_ms), service_ms))
 
 
-def solo(run: RunData, tenant: str, steady_ns: Mapping[str, int] | None = None) -> Measured:
+def solo(run: RunData, tenant: str, steady_ns: Mapping[str, int] | None = None) -> MeasuredTenant:
     """The iterations of its solo blocks that count; empty arrays if there are none.
 
     ``steady_ns``: the run's `kts.stats.steadiness.since_ns`, which reads all of it, for who asks several times.
@@ -106,7 +106,7 @@ def gpu_of(run: RunData, tenant: str | None = None) -> Gpu:
     return Gpu(kind="other", label="unknown device")
 
 
-def measured(run: RunData, steady_ns: Mapping[str, int] | None = None) -> dict[str, dict[str, Measured]]:
+def measured(run: RunData, steady_ns: Mapping[str, int] | None = None) -> dict[str, dict[str, MeasuredTenant]]:
     """Mixes by the name a prediction gives them (tenants joined by +), and their tenants; ``steady_ns``: see `solo`."""
     steady_ns = since_ns(run) if steady_ns is None else steady_ns
     return {"+".join(mix.tenants): _in_condition(run, mix.tenants, steady_ns) for mix in run.info.plan.mixes}
@@ -121,7 +121,7 @@ def mix_seconds(run: RunData) -> dict[str, float]:
     }
 
 
-def _in_condition(run: RunData, tenants: tuple[str, ...], steady_ns: Mapping[str, int]) -> dict[str, Measured]:
+def _in_condition(run: RunData, tenants: tuple[str, ...], steady_ns: Mapping[str, int]) -> dict[str, MeasuredTenant]:
     """By tenant, all iterations that count of the blocks in which just these tenants were active."""
     parts: dict[str, list[Records]] = {name: [] for name in tenants}
     for block in run.blocks:
@@ -129,6 +129,8 @@ def _in_condition(run: RunData, tenants: tuple[str, ...], steady_ns: Mapping[str
             for name, rows in counting(run, block, tenants, steady_ns).items():
                 parts[name].append(rows)
     return {
-        name: Measured(*(np.concatenate([np.empty(0), *(clock_ms(rows, clock) for rows in found)]) for clock in CLOCKS))
+        name: MeasuredTenant(
+            *(np.concatenate([np.empty(0), *(clock_ms(rows, clock) for rows in found)]) for clock in CLOCKS)
+        )
         for name, found in parts.items()
     }

@@ -22,7 +22,7 @@ from kts.model.run import SCHEMA_VERSION, BlockOutcome, Outcome, RunInfo
 from kts.model.telemetry import SampleSeries
 from kts.physics.draws import generator
 from kts.physics.simulate import Completed, Stream, simulate
-from kts.physics.synthetic import SHARING, Pair, SyntheticKernel
+from kts.physics.synthetic import SHARING, SyntheticKernel, TenantPair
 from kts.plan import block_seed, blocks_of_round
 from kts.stats import PrecisionRule, analyse, starts
 from kts.stats.block import counting
@@ -49,11 +49,11 @@ class Played:
     records: dict[str, Records]
 
 
-Play = Callable[[Pair, Plan, Block, int], Played]
+Play = Callable[[TenantPair, Plan, Block, int], Played]
 """(pair, plan, block, when it opens) -> the block."""
 
 
-def play(pair: Pair, plan: Plan, block: Block, opened_ns: int) -> Played:
+def play(pair: TenantPair, plan: Plan, block: Block, opened_ns: int) -> Played:
     """One block, as tenants run it: they begin in their stationary phase and go on until the window closes.
 
     What is in flight then is completed as if the others went on. A simulation that ends too soon is begun anew with
@@ -85,7 +85,7 @@ def _first_ms(tenant: Tenant, kernel: SyntheticKernel, seed: int) -> float:
     return ns_to_ms(first_submission_ns(tenant.arrivals, ms_to_ns(kernel.service_ms), seed))
 
 
-def _expected_ms(pair: Pair, tenants: Sequence[Tenant], block: Block) -> float:
+def _expected_ms(pair: TenantPair, tenants: Sequence[Tenant], block: Block) -> float:
     """Until when to simulate, so that it is nearly always enough."""
     service_ms = sum(pair.kernels[t.name].service_ms for t in tenants)
     longest = 0.0
@@ -230,7 +230,7 @@ class Finding:
     cautioned: bool
 
 
-def rehearse(pair: Pair, seed: int, how: Play | None = None) -> dict[str, Finding]:
+def rehearse(pair: TenantPair, seed: int, how: Play | None = None) -> dict[str, Finding]:
     """One run from plan to verdict, by tenant. ``how``: another way to run a block than `play`."""
     run = measured(pair, seed, how or play)
     summary = analyse(run).summary
@@ -253,7 +253,7 @@ def rehearse(pair: Pair, seed: int, how: Play | None = None) -> dict[str, Findin
     return findings
 
 
-def measured(pair: Pair, seed: int, how: Play = play) -> MemoryRun:
+def measured(pair: TenantPair, seed: int, how: Play = play) -> MemoryRun:
     """Rounds of blocks until the stop rule is content, or the plan allows no more."""
     plan = pair.plan(seed)
     run = MemoryRun(plan)

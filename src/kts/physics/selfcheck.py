@@ -18,7 +18,7 @@ from kts.model.plan import Plan
 from kts.model.provenance import Provenance
 from kts.physics.rehearsal import Finding, stream
 from kts.physics.simulate import Completed, simulate
-from kts.physics.synthetic import SHARING, Pair
+from kts.physics.synthetic import SHARING, TenantPair
 from kts.plan.blocks import derive
 from kts.stats import starts
 from kts.stats.overlap import Span, collided
@@ -60,7 +60,7 @@ class Truth(msgspec.Struct, frozen=True, kw_only=True):
         return max(self.df99_high / self.df99, self.df99 / self.df99_low) > 1 + MEDIAN_WITHIN
 
 
-class Criterion(msgspec.Struct, frozen=True, kw_only=True):
+class Bar(msgspec.Struct, frozen=True, kw_only=True):
     """One bar. ``value`` with the interval that chance leaves it in so many repetitions; None where it was not judged.
 
     passed: within the bar. undecided: outside, by no more than chance explains. failed: by more.
@@ -89,9 +89,9 @@ class TenantCheck(msgspec.Struct, frozen=True, kw_only=True):
     n: float
     kinds: dict[str, int]
     cautioned: int
-    checks: tuple[Criterion, ...]
+    checks: tuple[Bar, ...]
 
-    def check(self, name: str) -> Criterion:
+    def check(self, name: str) -> Bar:
         """The check of that name. StopIteration if there is none."""
         return next(check for check in self.checks if check.name == name)
 
@@ -106,7 +106,7 @@ class SelfCheck(msgspec.Struct, frozen=True, kw_only=True):
     tenants: tuple[TenantCheck, ...]
 
 
-def truth(pair: Pair, seed: int, iterations: int) -> dict[str, Truth]:
+def truth(pair: TenantPair, seed: int, iterations: int) -> dict[str, Truth]:
     """Every tenant's stationary DF99: ``iterations`` of the first tenant alone and beside the others, in one piece.
 
     The time that takes is simulated of the others, too; its first hundredth is left out.
@@ -117,7 +117,7 @@ def truth(pair: Pair, seed: int, iterations: int) -> dict[str, Truth]:
     return {name: _true(alone[name][name], together, name) for name in together}
 
 
-def _long(pair: Pair, plan: Plan, names: Sequence[str], seed: int, iterations: int) -> dict[str, Completed]:
+def _long(pair: TenantPair, plan: Plan, names: Sequence[str], seed: int, iterations: int) -> dict[str, Completed]:
     tenants = [plan.tenant(name) for name in names]
     first = plan.tenants[0]
     horizon_ms = iterations * pair.cycle_ms(first)
@@ -150,13 +150,15 @@ def _span(done: Completed) -> Span:
     return Span(submit_ns, retire_ns)
 
 
-def judge(pair: Pair, known: Mapping[str, Truth], runs: Sequence[Mapping[str, Finding]]) -> tuple[TenantCheck, ...]:
+def judge(
+    pair: TenantPair, known: Mapping[str, Truth], runs: Sequence[Mapping[str, Finding]]
+) -> tuple[TenantCheck, ...]:
     """All repetitions of a pair against the truth, by tenant."""
     asked = asked_of(pair.plan(0).precision)
     return tuple(_judged(pair, name, true, [run[name] for run in runs], asked) for name, true in known.items())
 
 
-def _judged(pair: Pair, name: str, true: Truth, found: Sequence[Finding], asked: float) -> TenantCheck:
+def _judged(pair: TenantPair, name: str, true: Truth, found: Sequence[Finding], asked: float) -> TenantCheck:
     given = [f for f in found if f.df99 is not None and f.lo is not None and f.hi is not None]
     values = np.sort([f.df99 for f in given])
     enough = 2 * len(given) > len(found)
@@ -176,9 +178,7 @@ def _judged(pair: Pair, name: str, true: Truth, found: Sequence[Finding], asked:
         kinds=dict(kinds),
         cautioned=sum(f.cautioned for f in found),
         checks=(
-            _median(values, true)
-            if enough
-            else Criterion(name="median", state="not-applicable", bar=_median_bar(true)),
+            _median(values, true) if enough else Bar(name="median", state="not-applicable", bar=_median_bar(true)),
             _rate("coverage", held, len(given) if enough else 0, COVERED),
             _first(found),
             _rate("no-change", kinds["no-change"], len(found) if enough and changed else 0, (0.0, UNCHANGED_AT_MOST)),
@@ -192,7 +192,7 @@ def _median_bar(true: Truth) -> tuple[float, float]:
     return low * (1 - MEDIAN_WITHIN), high * (1 + MEDIAN_WITHIN)
 
 
-def _median(values: NDArray[np.float64], true: Truth) -> Criterion:
+def _median(values: NDArray[np.float64], true: Truth) -> Bar:
     """With the distribution-free interval of a median."""
     n = len(values)
     lower, upper = (round(rank * n) - 1 for rank in binomial_ranks(n, 0.5, CHANCE))
@@ -200,18 +200,18 @@ def _median(values: NDArray[np.float64], true: Truth) -> Criterion:
     return _check("median", float(np.median(values)), lo, hi, _median_bar(true))
 
 
-def _rate(name: Literal["coverage", "no-change"], hits: int, trials: int, bar: tuple[float, float]) -> Criterion:
+def _rate(name: Literal["coverage", "no-change"], hits: int, trials: int, bar: tuple[float, float]) -> Bar:
     if not trials:
-        return Criterion(name=name, state="not-applicable", bar=bar)
+        return Bar(name=name, state="not-applicable", bar=bar)
     return _check(name, hits / trials, *clopper_pearson(hits, trials, CHANCE), bar)
 
 
-def _first(found: Sequence[Finding]) -> Criterion:
+def _first(found: Sequence[Finding]) -> Bar:
     """Blocks' first iterations among the slowest 1 %, over what chance gives; a Poisson count's exact interval."""
     bar = (0.0, starts.TIMES_CHANCE)
     hits, chance = sum(f.first for f in found), sum(f.chance for f in found)
     if not chance:
-        return Criterion(name="first-of-block", state="not-applicable", bar=bar)
+        return Bar(name="first-of-block", state="not-applicable", bar=bar)
     tail = (1 - CHANCE) / 2
     lo = float(gammaincinv(hits, tail)) if hits else 0.0
     return _check("first-of-block", hits / chance, lo / chance, float(gammaincinv(hits + 1, 1 - tail)) / chance, bar)
@@ -223,9 +223,9 @@ def _check(
     lo: float,
     hi: float,
     bar: tuple[float, float],
-) -> Criterion:
+) -> Bar:
     if bar[0] <= value <= bar[1]:
         state: State = "passed"
     else:
         state = "undecided" if lo <= bar[1] and hi >= bar[0] else "failed"
-    return Criterion(name=name, state=state, value=value, lo=lo, hi=hi, bar=bar)
+    return Bar(name=name, state=state, value=value, lo=lo, hi=hi, bar=bar)

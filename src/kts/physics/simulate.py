@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from kts.physics.tables import COURSE, LANE, LAUNCH, LISTED, STEP, TENANT, TRIP, Tables, Trips
+from kts.physics.tables import COURSE, LANE, LAUNCH, LISTED, STEP, TENANT, TRIP, Tables, TripTables
 from kts.physics.values import Floats, Ints, Iterations
 
 
@@ -179,7 +179,7 @@ def simulate(
     trips = None
     if tenants["trips"].any():
         lanes = np.empty(sum(listings.most_lanes[stream.iterations] for stream in streams), LANE)
-        trips = Trips(tables, listings.steps, listings.trips, listings.heads, lanes, threads)
+        trips = TripTables(tables, listings.steps, listings.trips, listings.heads, lanes, threads)
     total = course[0]
     engine.run(tenants, tables, trips, total)
     return Simulated(

@@ -70,7 +70,7 @@ class SyntheticKernel:
 
 
 @dataclass(frozen=True)
-class Pair:
+class TenantPair:
     """Two tenants as an experiment file would have them, and the kernel that each runs.
 
     ``tenants``: the file's entries; ``settings``: its other keys. ``quick``: part of the short check.
@@ -98,10 +98,10 @@ FFT_PACED = {"workload": "fft", "target_ms": 3.6, "think_ms": 100, "iterations":
 FEW = {"rounds": 10, "max_rounds": 20}
 
 
-def _beside_gemm(think_s: float, iterations: int, *, quick: bool = False, **settings: Any) -> Pair:
+def _beside_gemm(think_s: float, iterations: int, *, quick: bool = False, **settings: Any) -> TenantPair:
     """The reference's fft beside its gemm, at a pause of the latter that makes them meet seldom."""
     gemm = {"workload": "gemm", "target_ms": 20.7, "think_ms": 1000 * think_s, "iterations": iterations}
-    return Pair(
+    return TenantPair(
         name=f"fft, gemm every {think_s:g} s",
         tenants={"fft": FFT_PACED, "gemm": gemm},
         kernels={"fft": FFT, "gemm": GEMM},
@@ -110,9 +110,9 @@ def _beside_gemm(think_s: float, iterations: int, *, quick: bool = False, **sett
     )
 
 
-def _open(name: str, fft: Mapping[str, Any], think_ms: float, iterations: int) -> Pair:
+def _open(name: str, fft: Mapping[str, Any], think_ms: float, iterations: int) -> TenantPair:
     """An open loop instead of the paced fft."""
-    return Pair(
+    return TenantPair(
         name=name,
         tenants={
             "fft": {"workload": "fft", "target_ms": 3.6, "iterations": 800, **fft},
@@ -123,7 +123,7 @@ def _open(name: str, fft: Mapping[str, Any], think_ms: float, iterations: int) -
     )
 
 
-PAIRS: tuple[Pair, ...] = (
+PAIRS: tuple[TenantPair, ...] = (
     _beside_gemm(12, 10),
     _beside_gemm(5, 20, quick=True),
     _beside_gemm(3, 30),
@@ -131,7 +131,7 @@ PAIRS: tuple[Pair, ...] = (
     _beside_gemm(2, 40),
     _beside_gemm(1.2, 70),
     _beside_gemm(0.15, 520, quick=True),
-    Pair(
+    TenantPair(
         name="fft, small every 0.25 s",
         tenants={
             "fft": FFT_PACED,
@@ -147,7 +147,7 @@ PAIRS: tuple[Pair, ...] = (
         1200,
         70,
     ),
-    Pair(
+    TenantPair(
         name="fft and gemm, saturating",
         tenants={
             "fft": {"workload": "fft", "target_ms": 3.6, "iterations": 2000},
@@ -156,7 +156,7 @@ PAIRS: tuple[Pair, ...] = (
         kernels={"fft": FFT, "gemm": GEMM},
         settings=FEW,
     ),
-    Pair(
+    TenantPair(
         name="fft, gemm saturating",
         tenants={
             "fft": FFT_PACED,
@@ -165,7 +165,7 @@ PAIRS: tuple[Pair, ...] = (
         kernels={"fft": FFT, "gemm": GEMM},
         settings=FEW,
     ),
-    Pair(
+    TenantPair(
         name="noisy gemm, tiny every 15 ms",
         tenants={
             "gemm": {"workload": "gemm", "target_ms": 20.7, "think_ms": 40, "iterations": 800},
@@ -175,7 +175,7 @@ PAIRS: tuple[Pair, ...] = (
         settings={"rounds": 10, "max_rounds": 30},
         quick=True,
     ),
-    Pair(
+    TenantPair(
         name="two round trips, gemm every 0.15 s",
         tenants={
             "trips": FFT_PACED,

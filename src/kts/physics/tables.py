@@ -143,7 +143,7 @@ class Tables(NamedTuple):
     out: Any
 
 
-class Trips(NamedTuple):
+class TripTables(NamedTuple):
     """The tables, and what else is needed where a tenant has trips.
 
     ``steps``: `STEP`, per launch; of tenants without trips, not set. ``trips``: `TRIP`. ``heads``: of launches.

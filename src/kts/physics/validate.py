@@ -13,7 +13,7 @@ from kts.errors import RefusalError
 from kts.model.provenance import Provenance
 from kts.model.reading import RunData
 from kts.physics.forecast import Band, Figures, Plain, Prediction, TenantForecast
-from kts.physics.recorded import Measured, gpu_of, measured, mix_seconds, solo
+from kts.physics.recorded import MeasuredTenant, gpu_of, measured, mix_seconds, solo
 from kts.physics.sealing import Seal
 from kts.physics.summaries import plain, ratio
 from kts.stats.quantiles import QUANTILES, refusal
@@ -138,7 +138,7 @@ def _names(names: list[str]) -> str:
     return ", ".join(names) or "none"
 
 
-def _predicted(prediction: Prediction, them: Mapping[str, Measured]) -> dict[str, TenantForecast] | None:
+def _predicted(prediction: Prediction, them: Mapping[str, MeasuredTenant]) -> dict[str, TenantForecast] | None:
     return next((mix.tenants for mix in prediction.mixes if set(mix.tenants) == set(them)), None)
 
 
@@ -147,7 +147,7 @@ def _kind(prediction: Prediction, forecast: TenantForecast) -> str:
     return used.kind if used is not None else ""
 
 
-def _clocks(them: Measured, alone: Measured) -> Iterator[ScoredClock]:
+def _clocks(them: MeasuredTenant, alone: MeasuredTenant) -> Iterator[ScoredClock]:
     """Response, and the device where every iteration has a stopwatch; ratios where the tenant was alone, too."""
     for clock in CLOCKS:
         ratio = "df" in clock
@@ -169,7 +169,7 @@ class _Truth:
     iterations: int
 
     @classmethod
-    def of(cls, clock: ScoredClock, them: Measured, alone: Measured) -> _Truth:
+    def of(cls, clock: ScoredClock, them: MeasuredTenant, alone: MeasuredTenant) -> _Truth:
         values, base = getattr(them, _sample(clock)), getattr(alone, _sample(clock))
         if "df" in clock:
             return cls(ratio(plain(values, 1), plain(base, 1)), min(len(values), len(base)))

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import altair as alt
 
-from kts.model.fleet_summary import Band, FleetSummary, Measured
+from kts.model.fleet_summary import FleetSummary, Measured, OverNodes
 from kts.model.summary import Estimate
 from kts.report import cells, charts
 from kts.report.document import Figure
@@ -116,7 +116,7 @@ def _bands(fleet: FleetSummary, tenant: str, figure: str) -> charts.Rows:
     return [{"node": node, **_ends(band)} for node, band in there if band is not None]
 
 
-def _ends(band: Band) -> dict[str, object]:
+def _ends(band: OverNodes) -> dict[str, object]:
     return {"lo": band.lo, "hi": band.hi, "median": band.median}
 
 

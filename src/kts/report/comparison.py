@@ -7,7 +7,7 @@ from itertools import groupby
 
 from kts.report import cells
 from kts.report import document as doc
-from kts.stats.comparison import FAMILY, Change, Comparison, Pool, PooledFigure
+from kts.stats.comparison import FAMILY, ComparedFigure, Comparison, Pool, PooledFigure
 
 _TONES: dict[str, doc.Tone] = {
     "higher": "worse",
@@ -78,7 +78,7 @@ def _runs(label: str, runs: Sequence[str]) -> doc.Paragraph:
     return doc.Paragraph((doc.Cell(f"{label}  ", "strong"), doc.Cell(", ".join(runs))), hanging=True)
 
 
-def _changed(change: Change) -> tuple[str | doc.Cell, ...]:
+def _changed(change: ComparedFigure) -> tuple[str | doc.Cell, ...]:
     write = cells.ratio if change.figure == "df" else cells.number
     return (
         change.tenant,
@@ -99,7 +99,7 @@ def _pooled(one: PooledFigure) -> tuple[str, ...]:
     return one.tenant, _place(one), text, cells.percent(pooled.between), str(pooled.runs)
 
 
-def _meaning(comparison: Comparison, shown: Iterable[Change]) -> Iterator[str]:
+def _meaning(comparison: Comparison, shown: Iterable[ComparedFigure]) -> Iterator[str]:
     limit = f"{100 * comparison.threshold:g} %"
     yield (
         f"Higher, lower: by more than {limit}, judged together with the {comparison.family} figures that are judged "
@@ -117,6 +117,6 @@ def _meaning(comparison: Comparison, shown: Iterable[Change]) -> Iterator[str]:
         )
 
 
-def _place(one: Change | PooledFigure) -> str:
+def _place(one: ComparedFigure | PooledFigure) -> str:
     figure = f"DF{one.quantile[1:]}" if one.figure == "df" else f"{one.figure} {one.quantile} ms"
     return f"{one.clock} {figure}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from kts.model.fleet_summary import FEWEST, Band, FleetSummary, Measured, NodeSummary
+from kts.model.fleet_summary import FEWEST, FleetSummary, Measured, NodeSummary, OverNodes
 from kts.report import cells
 from kts.report import document as doc
 
@@ -104,7 +104,7 @@ def _mhz(value: float | None) -> str:
     return doc.NOTHING if value is None else f"{value:.0f}"
 
 
-def _outlier(fleet: FleetSummary, node: str, band: Band) -> str:
+def _outlier(fleet: FleetSummary, node: str, band: OverNodes) -> str:
     row = next(row for one in fleet.nodes if one.node == node for row in one.tenants if row.tenant == band.tenant)
     if band.figure == "df99":
         value, write = cells.ratio_with_interval(row.df99), cells.ratio

@@ -11,8 +11,8 @@ from kts.report import markdown
 from kts.units import format_ms
 
 if TYPE_CHECKING:
-    from kts.physics.selfcheck import Criterion, SelfCheck, TenantCheck
-    from kts.stats.instrument import InstrumentCheck, Part
+    from kts.physics.selfcheck import Bar, SelfCheck, TenantCheck
+    from kts.stats.instrument import InstrumentCheck, InstrumentPart
 
 NAMES = ("pair", "tenant")
 FIGURES = ("met", "rounds", "true", "median", "covered", "first", "verdicts")
@@ -76,7 +76,7 @@ def remarks(result: SelfCheck, states: Sequence[str]) -> Iterator[str]:
                 yield f"{MARKS[check.state]} {one.pair}, {one.tenant}: {_told(one, check)}"
 
 
-def _told(one: TenantCheck, check: Criterion) -> str:
+def _told(one: TenantCheck, check: Bar) -> str:
     value, lo, hi = check.value or 0.0, check.lo or 0.0, check.hi or 0.0
     low, high = check.bar
     chance = "no more than chance explains" if check.state == "undecided" else "more than chance explains"
@@ -101,7 +101,7 @@ def _share(value: float) -> str:
     return f"{100 * value:.0f} %" if value > 0.0995 else f"{100 * value:.2g} %"
 
 
-def _mark(check: Criterion) -> str:
+def _mark(check: Bar) -> str:
     mark = MARKS.get(check.state, "")
     return f" {mark}" if mark else ""
 
@@ -129,7 +129,7 @@ def instrument_elements(result: InstrumentCheck) -> Iterator[doc.Element]:
     yield doc.paragraph(f"{verdict}{open_} ({result.seconds:.0f} s).")
 
 
-def _instrument_row(part: Part) -> doc.Row:
+def _instrument_row(part: InstrumentPart) -> doc.Row:
     value, lo, hi = (_figure(one, part.unit) for one in (part.value, part.lo, part.hi))
     interval = doc.NOTHING if part.lo is None else f"{lo} to {hi}"
     bar = doc.NOTHING if part.bar is None else f"{_figure(part.bar[0], part.unit)} to {_figure(part.bar[1], part.unit)}"

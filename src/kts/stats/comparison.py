@@ -31,7 +31,7 @@ THRESHOLD = 0.05
 Judgement = Literal["higher", "lower", "same", "undetermined", "unknown", "not-judged"]
 
 
-class Change(msgspec.Struct, frozen=True, kw_only=True):
+class ComparedFigure(msgspec.Struct, frozen=True, kw_only=True):
     """One figure on both sides. ``a``, ``b``: of the run, or pooled over the runs of the side; ``ratio``: B / A.
 
     ``change``: higher or lower: by more than the threshold, sure among the whole family. same: the whole interval lies
@@ -63,7 +63,7 @@ class Comparison(msgspec.Struct, frozen=True, kw_only=True):
     confidence: float
     family: int
     replicated: bool
-    changes: tuple[Change, ...]
+    changes: tuple[ComparedFigure, ...]
     only_in_a: tuple[str, ...] = ()
     only_in_b: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
@@ -160,7 +160,7 @@ def pool(runs: Sequence[Summary]) -> Pool:
 
 def _compared(
     name: str, a: Sequence[Summary], b: Sequence[Summary], confidence: float
-) -> Iterator[tuple[Change, Difference | str]]:
+) -> Iterator[tuple[ComparedFigure, Difference | str]]:
     """Every figure of a tenant, not judged yet, and what it is judged by: a difference, or why it is not."""
     ours, theirs = ([run.tenants[name] for run in side] for side in (a, b))
     other = other_work([*ours, *theirs])
@@ -170,7 +170,7 @@ def _compared(
                 sides = [[_estimate(one, clock, figure, quantile) for one in side] for side in (ours, theirs)]
                 found = difference(sides[0], sides[1], confidence)
                 told = isinstance(found, str)
-                change = Change(
+                change = ComparedFigure(
                     tenant=name,
                     clock=clock,
                     figure=figure,
@@ -185,8 +185,8 @@ def _compared(
 
 
 def _judged(
-    compared: Sequence[tuple[Change, Difference | str]], threshold: float, confidence: float
-) -> dict[int, Change]:
+    compared: Sequence[tuple[ComparedFigure, Difference | str]], threshold: float, confidence: float
+) -> dict[int, ComparedFigure]:
     """The family, by place: each with its adjusted p and what that says."""
     family = {
         number: found

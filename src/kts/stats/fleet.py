@@ -22,7 +22,7 @@ import msgspec
 import numpy as np
 
 from kts.model.fleet import Fleet, FleetNode
-from kts.model.fleet_summary import FEWEST, Band, FleetSummary, Hardware, Measured, NodeSummary
+from kts.model.fleet_summary import FEWEST, FleetSummary, Hardware, Measured, NodeSummary, OverNodes
 from kts.model.summary import Estimate, Summary, TenantSummary
 from kts.stats.comparison import THRESHOLD, other_work
 from kts.stats.replicates import logs, unusable
@@ -52,10 +52,10 @@ def summarise(
     )
 
 
-def band(figures: Mapping[str, Estimate], confidence: float = 0.95) -> Band:
+def band(figures: Mapping[str, Estimate], confidence: float = 0.95) -> OverNodes:
     """The band of one figure, by node; without a name for what it is of."""
     there = {node: one for node, one in figures.items() if not unusable(one)}
-    empty = Band(gpu="", tenant="", figure="", nodes=len(there))
+    empty = OverNodes(gpu="", tenant="", figure="", nodes=len(there))
     if len(there) < FEWEST:
         return msgspec.structs.replace(empty, refused=f"outliers need {FEWEST} nodes that have it, here {len(there)}")
     values, errors = logs(list(there.values()), confidence)
@@ -83,7 +83,7 @@ def _spread(away: np.typing.NDArray[np.float64]) -> float:
     return float(np.median(away)) * _NORMAL * few
 
 
-def _bands(nodes: Sequence[NodeSummary], measured: Mapping[str, tuple[Summary, Hardware]]) -> Iterator[Band]:
+def _bands(nodes: Sequence[NodeSummary], measured: Mapping[str, tuple[Summary, Hardware]]) -> Iterator[OverNodes]:
     """Per GPU model and tenant, of the two figures."""
     there = sorted((one for one in nodes if one.device is not None), key=_gpu)
     for gpu, of in groupby(there, key=_gpu):
@@ -98,7 +98,7 @@ def _bands(nodes: Sequence[NodeSummary], measured: Mapping[str, tuple[Summary, H
             ):
                 found = band(values, confidence)
                 if figure == "solo-p99" and (other := other_work(whole)):
-                    found = Band(gpu="", tenant="", figure="", nodes=found.nodes, refused=other)
+                    found = OverNodes(gpu="", tenant="", figure="", nodes=found.nodes, refused=other)
                 yield msgspec.structs.replace(found, gpu=gpu, tenant=tenant, figure=figure)
 
 

@@ -45,7 +45,7 @@ PLACE = tuple[str, str]
 
 
 @dataclass(frozen=True)
-class Rates:
+class RoundRates:
     """What a round holds. ``counts``: iterations that count; ``slower``: see `Expected`; ``seconds``: by condition.
     ``bounds``: of what nobody can tell well, how many times as few and as many it may be."""
 
@@ -61,7 +61,7 @@ class Rates:
 
 
 @dataclass(frozen=True)
-class Seen:
+class SeenRounds:
     """Rounds that were measured, and what they would show if the rest were like them."""
 
     plan: Plan
@@ -181,12 +181,12 @@ def after(
     heard = {name for name, _ in blocks}
     places = [(n, condition.name) for condition in plan.conditions for n in condition.tenants if n in heard]
     means = {place: sum(float(ms.mean()) for _, ms in found) / len(found) for place, found in blocks.items()}
-    rates = Rates(
+    rates = RoundRates(
         counts={place: responses.counts[place] / rounds for place in places},
         slower={place: mean / alone for place, mean in means.items() if (alone := means.get(alone_of(plan, place[0])))},
         seconds=dict(seconds),
     )
-    return _foretold(plan, rates, Seen(plan, responses, rounds, confidence), confidence)
+    return _foretold(plan, rates, SeenRounds(plan, responses, rounds, confidence), confidence)
 
 
 def alone_of(plan: Plan, tenant: str) -> PLACE:
@@ -200,9 +200,9 @@ def wanting(told: Foretold) -> set[tuple[str, str, str]]:
     return refused | {(one.tenant, one.condition, "width") for one in told.expected if told.too_wide(one)}
 
 
-def _expected_rates(plan: Plan, blocks: list[ExpectedBlock]) -> Rates:
+def _expected_rates(plan: Plan, blocks: list[ExpectedBlock]) -> RoundRates:
     counts = {(name, b.condition.name): n for b in blocks for name, n in b.iterations.items()}
-    return Rates(
+    return RoundRates(
         counts=counts,
         slower={(name, b.condition.name): x for b in blocks for name, x in b.slower.items()},
         seconds={block.condition.name: block.seconds for block in blocks},
@@ -225,8 +225,8 @@ class _Course:
     """How a run with such rounds goes on."""
 
     plan: Plan
-    rates: Rates
-    seen: Seen | None
+    rates: RoundRates
+    seen: SeenRounds | None
     confidence: float
 
     @cached_property
@@ -343,7 +343,7 @@ class _Course:
         return max(high, math.ceil(self.most * (width / asked) ** 2)) if width and asked else high
 
 
-def _foretold(plan: Plan, rates: Rates, seen: Seen | None, confidence: float) -> Foretold:
+def _foretold(plan: Plan, rates: RoundRates, seen: SeenRounds | None, confidence: float) -> Foretold:
     course = _Course(plan, rates, seen, confidence)
     rounds, bound = course.end
     needed = {place: course.enough_rounds(place) for place in course.places}

@@ -9,10 +9,10 @@ from kts.model.reading import RunData
 from kts.model.telemetry import SampleSeries
 from kts.stats.activity import Join
 from kts.stats.block import Pass, gather
-from kts.stats.causes.kept import Kept
+from kts.stats.causes.kept import KeptIterations
 from kts.stats.checks.conservation import Conserved
 from kts.stats.checks.levels import Levels
-from kts.stats.checks.observer import Readings
+from kts.stats.checks.observer import SampledIterations
 from kts.stats.checks.symmetry import Meetings
 from kts.stats.collisions import Collisions
 from kts.stats.latencies import Latencies
@@ -34,13 +34,13 @@ class Gathered:
     phases: Phases
     starts: Starts
     slowest: Slowest
-    kept: Kept
+    kept: KeptIterations
     activity: Join | None
     steady: SteadyStates
     levels: Levels
     meetings: Meetings
     conserved: Conserved
-    readings: Readings
+    readings: SampledIterations
 
     @classmethod
     def of(cls, run: RunData, telemetry: Sequence[SampleSeries]) -> Gathered:
@@ -69,11 +69,11 @@ class Gathered:
             phases=Phases(plan),
             starts=Starts(plan),
             slowest=Slowest(plan),
-            kept=Kept(run, telemetry),
+            kept=KeptIterations(run, telemetry),
             activity=Join(telemetry, run.info) if telemetry else None,
             steady=steady,
             levels=Levels(plan),
             meetings=Meetings(),
             conserved=Conserved(run.info),
-            readings=Readings(telemetry, run.info),
+            readings=SampledIterations(telemetry, run.info),
         )

@@ -36,7 +36,7 @@ BUSY = 0.02
 State = Literal["passed", "undecided", "failed", "not-applicable"]
 
 
-class Part(msgspec.Struct, frozen=True, kw_only=True):
+class InstrumentPart(msgspec.Struct, frozen=True, kw_only=True):
     """One question. ``value``, with its interval where it has one, must lie within ``bar``. ``text``: a sentence.
 
     undecided: the machine is too busy to tell. not-applicable: it could not be asked.
@@ -60,17 +60,19 @@ class InstrumentCheck(msgspec.Struct, frozen=True, kw_only=True):
     seconds: float
     seed: int
     passed: bool
-    parts: tuple[Part, ...]
+    parts: tuple[InstrumentPart, ...]
     provenance: Provenance | None = None
 
 
-def alike(first: Blocks, second: Blocks) -> Iterator[Part]:
+def alike(first: Blocks, second: Blocks) -> Iterator[InstrumentPart]:
     """A/A: two equal tenants, each alone. A difference that is claimed is off."""
     for field, p in (("p50", 0.5), ("p99", 0.99)):
         name = f"equal tenants, {field}"
         shown, claimed = (_ratio(second, first, p, confidence) for confidence in (SHOWN, CLAIM))
         if shown.estimate is None or claimed.lo is None or claimed.hi is None:
-            yield Part(name=name, state="undecided", text=f"No interval of {field}: {claimed.refused}.", unit="ratio")
+            yield InstrumentPart(
+                name=name, state="undecided", text=f"No interval of {field}: {claimed.refused}.", unit="ratio"
+            )
             continue
         holds = claimed.lo <= 1 <= claimed.hi or (claimed.lo >= 1 / (1 + WITHIN) and claimed.hi <= 1 + WITHIN)
         said = "no difference is claimed" if holds else "a difference is claimed, and there is none"
@@ -78,7 +80,7 @@ def alike(first: Blocks, second: Blocks) -> Iterator[Part]:
         yield _part(name, holds, shown, text, (1 - WITHIN, 1 + WITHIN))
 
 
-def recovered(solo: Blocks, late: Blocks, each_ms: float, tail_ms: float, share: float) -> Iterator[Part]:
+def recovered(solo: Blocks, late: Blocks, each_ms: float, tail_ms: float, share: float) -> Iterator[InstrumentPart]:
     """Known delays in every iteration, larger ones in a ``share``: the true DF is that of the solo iterations with
     these delays. Its interval must hold it."""
     alone = np.sort(np.concatenate([np.asarray(ms, dtype=np.float64) for _, ms in solo])) if solo else np.zeros(0)
@@ -86,7 +88,9 @@ def recovered(solo: Blocks, late: Blocks, each_ms: float, tail_ms: float, share:
         name = f"injected delays, DF of {field}"
         shown, claimed = (_ratio(late, solo, p, confidence) for confidence in (SHOWN, CLAIM))
         if shown.estimate is None or claimed.lo is None or claimed.hi is None:
-            yield Part(name=name, state="undecided", text=f"No interval of {field}: {claimed.refused}.", unit="ratio")
+            yield InstrumentPart(
+                name=name, state="undecided", text=f"No interval of {field}: {claimed.refused}.", unit="ratio"
+            )
             continue
         before = float(np.quantile(alone, p))
         true = delayed_quantile(alone, p, each_ms, tail_ms, share) / before
@@ -111,55 +115,59 @@ def delayed_quantile(alone: NDArray[np.float64], p: float, each_ms: float, tail_
     return high
 
 
-def observed(on: Blocks, off: Blocks, sources: Sequence[str]) -> Iterator[Part]:
+def observed(on: Blocks, off: Blocks, sources: Sequence[str]) -> Iterator[InstrumentPart]:
     """Iterations of rounds with telemetry against those of rounds without."""
     for field, p in (("p50", 0.5), ("p99", 0.99)):
         name = f"telemetry on and off, {field}"
         if not sources:
             text = "No source of telemetry is polled here while iterations run."
-            yield Part(name=name, state="not-applicable", text=text, unit="ratio")
+            yield InstrumentPart(name=name, state="not-applicable", text=text, unit="ratio")
             continue
         shown, claimed = (_ratio(on, off, p, confidence) for confidence in (SHOWN, CLAIM))
         if shown.estimate is None or claimed.lo is None:
-            yield Part(name=name, state="undecided", text=f"No interval of {field}: {claimed.refused}.", unit="ratio")
+            yield InstrumentPart(
+                name=name, state="undecided", text=f"No interval of {field}: {claimed.refused}.", unit="ratio"
+            )
             continue
         text = f"With telemetry ({', '.join(sources)}) {field} is {_ends(shown)} of what it is without."
         yield _part(name, claimed.lo <= 1 + HARMLESS, shown, text, (0.0, 1 + HARMLESS))
 
 
-def clock_parts(told: Timers) -> Iterator[Part]:
+def clock_parts(told: Timers) -> Iterator[InstrumentPart]:
     """The host's clock."""
     text = f"CLOCK_MONOTONIC advances in steps of {told.clock_step_ns} ns; a reading takes {told.clock_cost_ns:.0f} ns"
     if told.backwards:
         text += f"; it went back {told.backwards} times"
     worst = max(float(told.clock_step_ns), told.clock_cost_ns)
     good = told.clock_step_ns > 0 and worst <= CLOCK_NS and not told.backwards
-    yield Part(name="clock", state=_state(good), text=f"{text}.", value=worst, bar=(0.0, CLOCK_NS), unit="ns")
+    yield InstrumentPart(name="clock", state=_state(good), text=f"{text}.", value=worst, bar=(0.0, CLOCK_NS), unit="ns")
 
 
-def stopwatch_parts(told: Timers) -> Iterator[Part]:
+def stopwatch_parts(told: Timers) -> Iterator[InstrumentPart]:
     """The device's stopwatch: how fine, whether several operations take several times as long, and at what cost."""
     what = told.stopwatch or "the device's stopwatch"
     if told.step_ms is None or told.times is None:
-        yield Part(name="stopwatch", state="not-applicable", text="The device has no stopwatch.", unit="ms")
+        yield InstrumentPart(name="stopwatch", state="not-applicable", text="The device has no stopwatch.", unit="ms")
     else:
         fine, step_bar = _state(told.step_ms <= STOPWATCH_MS), (0.0, STOPWATCH_MS)
         text = f"Readings of {what} differ by {format_ms(told.step_ms)} at least."
-        yield Part(name="stopwatch, step", state=fine, text=text, value=told.step_ms, bar=step_bar, unit="ms")
+        yield InstrumentPart(name="stopwatch, step", state=fine, text=text, value=told.step_ms, bar=step_bar, unit="ms")
         text = f"{TIMES} operations in a row take {told.times:.3f} times as long on {what} as one."
         bar = (TIMES * (1 - TIMES_OFF), TIMES * (1 + TIMES_OFF))
         state = _state(bar[0] <= told.times <= bar[1])
-        linear = Part(name="stopwatch, linear", state=state, text=text, value=told.times, bar=bar, unit="ratio")
+        linear = InstrumentPart(
+            name="stopwatch, linear", state=state, text=text, value=told.times, bar=bar, unit="ratio"
+        )
         yield from on_quiet([linear], told.waited)
     share = told.cost_ms / told.solo_ms
     took, of = format_ms(told.cost_ms), format_ms(told.solo_ms)
     text = f"Starting and stopping it takes the host {took} of an iteration of {of}."
-    yield Part(
+    yield InstrumentPart(
         name="stopwatch, cost", state=_state(share <= COST), text=text, value=share, bar=(0.0, COST), unit="share"
     )
 
 
-def on_quiet(parts: Sequence[Part], waited: float | None) -> Iterator[Part]:
+def on_quiet(parts: Sequence[InstrumentPart], waited: float | None) -> Iterator[InstrumentPart]:
     """The parts, of which a busy machine leaves nothing decided. ``waited``: the share of the iterations' time in which
     their thread waited for a core; None: not told."""
     for part in parts:
@@ -179,12 +187,12 @@ def _ratio(above: Blocks, below: Blocks, p: float, confidence: float) -> Estimat
     return degradation(top, bottom, p, confidence)
 
 
-def _part(name: str, holds: bool, shown: Estimate, text: str, bar: tuple[float, float]) -> Part:
+def _part(name: str, holds: bool, shown: Estimate, text: str, bar: tuple[float, float]) -> InstrumentPart:
     """Off is off; what holds only because its interval is wide is undecided."""
     width = half_width(shown)
     state: State = "failed" if not holds else "passed" if width is not None and width <= TELLS else "undecided"
     more = " The interval is too wide to tell." if state == "undecided" else ""
-    return Part(
+    return InstrumentPart(
         name=name,
         state=state,
         text=f"{text}{more}",

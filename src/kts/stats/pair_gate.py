@@ -40,7 +40,7 @@ Kept = Mapping[tuple[str, str], Blocks]
 
 
 @dataclass(frozen=True)
-class Seen:
+class LastLook:
     """What the last look at a tenant saw, or the one that decided. ``t``: its statistic at the limit."""
 
     judged: Judgement
@@ -50,7 +50,7 @@ class Seen:
     elapsed_s: float
 
 
-class Looks:
+class PairLooks:
     """The looks at a pair, one after each round, in order. ``seen``: by tenant; what is decided stays, for what could
     take it back is an error that was paid for."""
 
@@ -61,7 +61,7 @@ class Looks:
         self._pass = spending((1 - CONFIDENCE) / 2)
         self._fail = spending(FALSE_FAIL / len(plan.pair.asked))
         self._why: dict[str, str] = {}
-        self.seen: dict[str, Seen] = {}
+        self.seen: dict[str, LastLook] = {}
 
     @property
     def decided(self) -> bool:
@@ -88,7 +88,7 @@ class Looks:
                     judged = "fail"
                 elif t < -now.critical(p_pass):
                     judged = "pass"
-                self.seen[name] = Seen(judged, now, t, p_pass, elapsed_s)
+                self.seen[name] = LastLook(judged, now, t, p_pass, elapsed_s)
 
     def criteria(self, count: int) -> Iterator[Criterion]:
         """What the looks come to, after ``count`` rounds."""
@@ -127,7 +127,7 @@ class PairRule:
 
     def __init__(self, plan: Plan) -> None:
         self._plan = plan
-        self._looks = Looks(plan)
+        self._looks = PairLooks(plan)
         self._responses = Responses([condition.name for condition in plan.conditions], plan.max_rounds)
         self._blocks: list[BlockOutcome] = []
 
@@ -160,7 +160,7 @@ def compared(run: RunData, summary: Summary) -> Gate:
     assert plan.pair is not None
     recorded = _Recorded(plan)
     gather(run, [recorded])
-    looks = Looks(plan)
+    looks = PairLooks(plan)
     whole, elapsed_s = _course(recorded.blocks)
     for count in range(plan.rounds, whole + 1):
         elapsed_s = _elapsed_s(recorded.blocks, count)

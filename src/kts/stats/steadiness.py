@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 
 from kts.model.reading import RunData
 from kts.model.run import RunInfo
-from kts.model.summary import State, Steadiness
+from kts.model.summary import Steadiness, SteadyState
 from kts.stats.block import MeasuredBlock, gather
 from kts.stats.series import Stages
-from kts.steady import Course, course
+from kts.steady import Segments, course
 from kts.units import format_ratio
 
 KEPT = 2000
@@ -30,7 +30,7 @@ SHORTEST = 0.02
 
 
 @dataclass(frozen=True, eq=False)
-class _Kept:
+class _KeptSeries:
     condition: str
     each: int
     submit_ns: NDArray[np.int64]
@@ -43,8 +43,8 @@ class SteadyStates:
     def __init__(self, info: RunInfo, origin_ns: int) -> None:
         self._origin_ns = origin_ns
         self._settled = {worker.tenant: worker.settled for worker in info.workers}
-        self._kept: dict[str, list[_Kept]] = {tenant.name: [] for tenant in info.plan.tenants}
-        self._courses: dict[str, Course] = {}
+        self._kept: dict[str, list[_KeptSeries]] = {tenant.name: [] for tenant in info.plan.tenants}
+        self._courses: dict[str, Segments] = {}
 
     def feed(self, block: MeasuredBlock) -> None:
         """See Pass."""
@@ -53,7 +53,7 @@ class SteadyStates:
             if each:
                 picked = slice(each - 1, None, each)
                 self._kept[name].append(
-                    _Kept(
+                    _KeptSeries(
                         block.outcome.condition,
                         each,
                         rows.span.submit_ns[picked].copy(),
@@ -61,7 +61,7 @@ class SteadyStates:
                     )
                 )
 
-    def course(self, tenant: str) -> Course:
+    def course(self, tenant: str) -> Segments:
         """Of what was kept of the tenant."""
         if tenant not in self._courses:
             self._courses[tenant] = course(self._joined(tenant, "service_ms"), self._conditions(tenant))
@@ -80,7 +80,7 @@ class SteadyStates:
             kind=found.kind,
             left_out=int(each[: found.first].sum() + each[found.first] - 1) if found.first else 0,
             states=tuple(
-                State(
+                SteadyState(
                     begin_s=(int(submit_ns[one.first]) - self._origin_ns) / 1e9,
                     end_s=(int(submit_ns[one.beyond - 1]) - self._origin_ns) / 1e9,
                     iterations=int(each[one.first : one.beyond].sum()),
@@ -137,14 +137,14 @@ def unsteady(tenants: Mapping[str, Steadiness], tenant: str, mix: Sequence[str])
     return "; ".join(f"its neighbour {name} was not: {text}" for name, text in reasons.items())
 
 
-def telling(found: Steadiness) -> list[State]:
+def telling(found: Steadiness) -> list[SteadyState]:
     """The states that count and hold enough iterations to be named."""
     counting = [state for state in found.states if state.counts]
     total = sum(state.iterations for state in counting)
     return [state for state in counting if state.iterations >= SHORTEST * total]
 
 
-def factor(states: Sequence[State]) -> float:
+def factor(states: Sequence[SteadyState]) -> float:
     """The slowest of them over the fastest; 1 where there are fewer than two."""
     levels = [state.level for state in states]
     return max(levels) / min(levels) if len(levels) > 1 else 1.0

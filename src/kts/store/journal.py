@@ -128,7 +128,7 @@ def _frame_at(file: BinaryIO, offset: int, size: int) -> Frame | None:
     return Frame(tenant, head.block, head.seq, head.rows, offset, payload, end, tuple(optional), head.run)
 
 
-class _Head(NamedTuple):
+class _FrameHead(NamedTuple):
     """``size``: in bytes. ``checked``: what of it the checksum covers."""
 
     crc32: int
@@ -142,7 +142,7 @@ class _Head(NamedTuple):
     checked: bytes
 
 
-def _sane_head(file: BinaryIO, offset: int) -> _Head | None:
+def _sane_head(file: BinaryIO, offset: int) -> _FrameHead | None:
     """The head at ``offset``, if sane. ``file`` is then behind it."""
     file.seek(offset)
     packed = file.read(_HEAD.size)
@@ -157,7 +157,7 @@ def _sane_head(file: BinaryIO, offset: int) -> _Head | None:
         return None
     uid = f"{_RUN.unpack(run)[0]:016x}" if run else ""
     checked = packed[_CHECKED_FROM:] + run
-    return _Head(crc, tenant_bytes, record_bytes, block, seq, count, uid, len(packed) + len(run), checked)
+    return _FrameHead(crc, tenant_bytes, record_bytes, block, seq, count, uid, len(packed) + len(run), checked)
 
 
 def _next_frame(file: BinaryIO, offset: int, size: int) -> Frame | None:

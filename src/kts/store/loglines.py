@@ -15,7 +15,7 @@ from kts.model.records import RECORD, Records
 from kts.shown import LONGEST_LINE, shown
 from kts.store.logfiles import LogFile, lines_of, position
 from kts.units import NS_PER_MS, NS_PER_S, format_ms
-from kts.wire.appline import AppLine, Refused, parse_line
+from kts.wire.appline import AppLine, RefusedLine, parse_line
 from kts.wire.applines import AppLines, Said
 from kts.wire.logframe import End, Meta
 
@@ -189,7 +189,7 @@ class _LogReader:
             else:
                 self._refuse(what, said.source, number, at_the_end=not text.endswith("\n"))
 
-    def _refuse(self, what: AppLine | Refused, source: str, number: int, *, at_the_end: bool) -> None:
+    def _refuse(self, what: AppLine | RefusedLine, source: str, number: int, *, at_the_end: bool) -> None:
         self._torn.add(number)
         if isinstance(what, AppLine) or not what.why:
             return

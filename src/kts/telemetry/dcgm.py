@@ -17,10 +17,10 @@ from typing import Any
 
 from kts.model.telemetry import Sample, Scope, SourceState
 from kts.telemetry import dcgm_values
-from kts.telemetry.dcgm_values import PROFILING, Target, Told
+from kts.telemetry.dcgm_values import PROFILING, Target, ToldValues
 from kts.telemetry.nvml import mig_instance
 from kts.telemetry.outages import Outages
-from kts.telemetry.scrape import Endpoint, ScrapeError
+from kts.telemetry.scrape import ExporterAddress, ScrapeError
 from kts.telemetry.source import SourceMissingError
 from kts.units import NS_PER_S
 
@@ -36,7 +36,7 @@ def device_values(text: str, uuid: str) -> dict[str, float]:
     return dcgm_values.told(text, Target(uuid)).device
 
 
-class Changes:
+class ValueChanges:
     """Values that the exporter collects together, and whose they are: when they changed, and how often they do."""
 
     def __init__(self, scope: Scope, subject: str) -> None:
@@ -89,14 +89,14 @@ class DcgmSource:
         clock: Callable[[], int] = time.monotonic_ns,
         realtime: Callable[[], int] = time.time_ns,
     ) -> None:
-        self._endpoints = deque(Endpoint(one) for one in url.split() or [""])
+        self._endpoints = deque(ExporterAddress(one) for one in url.split() or [""])
         self.url = " or ".join(endpoint.url for endpoint in self._endpoints)
         self._tenants, self._nvml, self._clock, self._realtime = tenants, nvml, clock, realtime
         self._uuid = ""
         self._target: Target | None = None
         self._outages = Outages(0)
-        self._means, self._moments = Changes("device", ""), Changes("device", "")
-        self._of_pods: dict[str, Changes] = {}
+        self._means, self._moments = ValueChanges("device", ""), ValueChanges("device", "")
+        self._of_pods: dict[str, ValueChanges] = {}
         self._metrics: dict[str, None] = {}
         self._impossible: Counter[str] = Counter()
         self._impossible_before: list[str] = []
@@ -105,7 +105,7 @@ class DcgmSource:
         """See Source. An exporter that does not answer yet is asked again; one that tells of other GPUs is missing."""
         self._uuid = uuid
         self._outages = Outages(self._clock())
-        self._means, self._moments = Changes("device", uuid), Changes("device", uuid)
+        self._means, self._moments = ValueChanges("device", uuid), ValueChanges("device", uuid)
         text = self._scraped()
         told = self._told(text)
         if told is not None:
@@ -158,7 +158,7 @@ class DcgmSource:
         self._outages.failed(self._clock(), why)
         self._endpoints.rotate(-1)
 
-    def _told(self, text: str | None) -> Told | None:
+    def _told(self, text: str | None) -> ToldValues | None:
         """What it says of the tenants' device; None if nothing, or if nobody says which of the exporter's that is."""
         if text is None:
             return None
@@ -182,7 +182,7 @@ class DcgmSource:
         for changes in (self._means, self._moments, *self._of_pods.values()):
             changes.forget()
 
-    def _learn(self, told: Told, t_ns: int) -> list[Sample]:
+    def _learn(self, told: ToldValues, t_ns: int) -> list[Sample]:
         """What is new in it."""
         self._metrics |= dict.fromkeys(told.device)
         if told.impossible != self._impossible_before:
@@ -196,11 +196,11 @@ class DcgmSource:
             # 0 may mean that the exporter does not see the pod's processes
             if pod in tenants and (share or pod in self._of_pods):
                 self._metrics[dcgm_values.PROCESS_METRIC] = None
-                changes = self._of_pods.setdefault(pod, Changes("tenant", tenants[pod]))
+                changes = self._of_pods.setdefault(pod, ValueChanges("tenant", tenants[pod]))
                 samples += self._news(changes, {dcgm_values.PROCESS_METRIC: share}, told, t_ns)
         return samples
 
-    def _news(self, changes: Changes, values: Mapping[str, float], told: Told, t_ns: int) -> list[Sample]:
+    def _news(self, changes: ValueChanges, values: Mapping[str, float], told: ToldValues, t_ns: int) -> list[Sample]:
         stamp_ns = max((told.stamps_ns[metric] for metric in values if metric in told.stamps_ns), default=None)
         age_ns = self._realtime() - stamp_ns if stamp_ns is not None else -1
         if not 0 <= age_ns <= OLDEST_STAMP_NS:
@@ -251,7 +251,7 @@ class DcgmSource:
         return f"{count} impossible value{'s' if count > 1 else ''} left out ({example})"
 
 
-def _every(changes: Changes) -> str:
+def _every(changes: ValueChanges) -> str:
     if changes.intervals_ns:
         interval_s = statistics.median_low(changes.intervals_ns) / NS_PER_S
         return f"its values changed every {interval_s:.3g} s (the exporter's own interval)"

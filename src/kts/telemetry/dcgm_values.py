@@ -58,7 +58,7 @@ class Target:
 
 
 @dataclass
-class Told:
+class ToldValues:
     """Metric to value of the target; ``tenants``: pod to the share of the SMs' time that its own processes had.
 
     ``stamps_ns``: CLOCK_REALTIME, of metrics whose lines tell a time. ``impossible``: values that no device can have,
@@ -71,10 +71,10 @@ class Told:
     impossible: list[str] = field(default_factory=list)
 
 
-def told(text: str, target: Target) -> Told:
+def told(text: str, target: Target) -> ToldValues:
     """What ``text`` says of ``target``. Lines of processes and of other instances, blanks and impossible values are
     left out. Where the copies for pods differ and no line is without a pod, nothing is the device's."""
-    found = Told()
+    found = ToldValues()
     by_pod: dict[str, dict[str, set[float]]] = {}
     pod_labels = POD if "exported_pod" not in text else POD[:1]
     for line in lines(text, lambda line: target.uuid in line and _field(line) in FIELDS):

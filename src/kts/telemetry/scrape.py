@@ -28,7 +28,7 @@ class ScrapeError(Exception):
     """No answer that can be used; the text says why, in one line."""
 
 
-class Endpoint:
+class ExporterAddress:
     """What answers at an URL. ``url`` is without the user and password that it was given with. UsageError if it is none
     that can be scraped."""
 

@@ -46,7 +46,7 @@ class AppLine(msgspec.Struct, frozen=True, kw_only=True):
     phase: str = ""
 
 
-class Refused(msgspec.Struct, frozen=True, kw_only=True):
+class RefusedLine(msgspec.Struct, frozen=True, kw_only=True):
     """A line that means to be an iteration and cannot be taken for one.
 
     ``why``: its field, what stands there, and what is wrong with it. ``app``: where that much can be read.
@@ -87,7 +87,7 @@ def parse_line(text: str) -> AppLine | None:
     )
 
 
-def take_line(text: str) -> AppLine | Refused:
+def take_line(text: str) -> AppLine | RefusedLine:
     """The iteration that a line reports whose end is known, in any spelling whose meaning is beyond doubt.
 
     ``text`` begins with ``KTS_APP`` and a separator (comma, semicolon or tab) and has no line end. Spaces around
@@ -102,7 +102,7 @@ def take_line(text: str) -> AppLine | Refused:
     try:
         return _from_fields(fields, separator)
     except _FieldError as fault:
-        return Refused(text=text, why=str(fault), app=app)
+        return RefusedLine(text=text, why=str(fault), app=app)
 
 
 def _from_fields(fields: list[str], separator: str) -> AppLine:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 
-from kts.wire.appline import AppLine, Refused, parse_line, take_line
+from kts.wire.appline import AppLine, RefusedLine, parse_line, take_line
 from kts.wire.logframe import ECHO, End, Meta, app_of, parse_end, parse_meta
 from kts.wire.unwrap import Unwrapped, Unwrapper
 
@@ -20,7 +20,7 @@ _QUOTES = "\"'`"
 class Said:
     """What a line says. ``source``: who printed it, where a wrapper tells. ``echo``: an iteration said once more."""
 
-    what: AppLine | Refused | Meta | End
+    what: AppLine | RefusedLine | Meta | End
     source: str = ""
     echo: bool = False
 
@@ -57,14 +57,14 @@ def _segment(line: Unwrapped) -> Iterator[Said]:
     begins = [match.start() for match in _BEGIN.finditer(text)]
     if not begins:
         if _NEAR.search(text):
-            yield Said(Refused(text=text.strip(), why="its fields are not parted by commas"), source)
+            yield Said(RefusedLine(text=text.strip(), why="its fields are not parted by commas"), source)
         return
     meta = text[begins[0] :].startswith("KTS_META")
     if meta and (header := parse_meta(text[begins[0] :])):
         yield Said(header, source)
         return
     for begin, end in pairwise(begins):
-        yield Said(Refused(text=text[begin:end], why="another line begins in it"), source)
+        yield Said(RefusedLine(text=text[begin:end], why="another line begins in it"), source)
     begin = begins[-1]
     if begin and text[begin - 1] in _QUOTES and (close := text.find(text[begin - 1], begin)) > 0:
         text, ended = text[:close], True
@@ -74,13 +74,13 @@ def _segment(line: Unwrapped) -> Iterator[Said]:
 def _last(text: str, source: str, *, whole: bool) -> Said:
     """The line that begins here. ``whole``: nothing of it can be missing, so that its spelling need not tell."""
     if text.startswith("KTS_META"):
-        return Said(Refused(text=text, why=""), source)
+        return Said(RefusedLine(text=text, why=""), source)
     if text.startswith("KTS_END"):
-        return Said(parse_end(text) or Refused(text=text, why=""), source)
+        return Said(parse_end(text) or RefusedLine(text=text, why=""), source)
     echo = text.startswith(ECHO)
     line = app_of(text) if echo else text
     why = "it has no end of line, and no six decimals that tell that it is whole"
-    taken = take_line(line) if whole else parse_line(line) or Refused(text=text, why=why)
-    if echo and isinstance(taken, Refused):
-        taken = Refused(text=text, why="")
+    taken = take_line(line) if whole else parse_line(line) or RefusedLine(text=text, why=why)
+    if echo and isinstance(taken, RefusedLine):
+        taken = RefusedLine(text=text, why="")
     return Said(taken, source, echo)

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from kts.model.records import Records, clock_ms
 from kts.model.run import DeviceInfo
-from kts.steady import Course, course
+from kts.steady import Segments, course
 from kts.wire.messages import Start
 from kts.wire.recording import Launches, Recording, Stretch, packed, unpacked
 from kts.worker.loop import LeftOut, Outlet
@@ -115,7 +115,7 @@ class _Whose(NamedTuple):
 
 def steady_part(rows: Records) -> tuple[Records, tuple[str, ...]]:
     """The iterations that count, and what is to be said of the others."""
-    found: Course = course(clock_ms(rows, "service"))
+    found: Segments = course(clock_ms(rows, "service"))
     if not found.steady:
         return rows, ("it reached no steady state",)
     if not found.first:

@@ -13,7 +13,7 @@ from kts.errors import MeasurementError, SetupError
 from kts.k8s.cluster.api import Api, Unavailable
 from kts.k8s.objects import Object, offers, podstate
 from kts.k8s.objects.names import GPU, SHARED
-from kts.k8s.objects.pluginconfig import Offer, looks_like_one, sharing_of
+from kts.k8s.objects.pluginconfig import ResourceOffer, looks_like_one, sharing_of
 
 NODE_LABEL = "nvidia.com/device-plugin.config"
 """On a node: which key of the ConfigMap it uses."""
@@ -29,7 +29,7 @@ _AVAILABLE = "available-configs"
 _NEEDLE = "nvidia-device-plugin"
 
 
-class Plugin(msgspec.Struct, frozen=True, kw_only=True):
+class DevicePlugin(msgspec.Struct, frozen=True, kw_only=True):
     """The device plugin of a cluster: its DaemonSet, and the ``key`` of the ConfigMap that its nodes use.
 
     ``text``: the config itself. ``resource``: whose slots are meant. ``previous``: what `apply` once replaced; None if
@@ -59,7 +59,7 @@ class Plugin(msgspec.Struct, frozen=True, kw_only=True):
 # the cluster
 
 
-def find(api: Api, key: str = "", resource: str = GPU) -> Plugin:
+def find(api: Api, key: str = "", resource: str = GPU) -> DevicePlugin:
     """The cluster's device plugin, for the slots of ``resource``.
 
     SetupError, with what to do, if there is none, none with a config, or if something else makes the slots.
@@ -106,7 +106,7 @@ def _configmap(api: Api, daemonset: Object) -> Object | None:
     return None
 
 
-def _plugin(daemonset: Object, configmap: Object, nodes: Sequence[Object], key: str, resource: str) -> Plugin:
+def _plugin(daemonset: Object, configmap: Object, nodes: Sequence[Object], key: str, resource: str) -> DevicePlugin:
     namespace, name = daemonset["metadata"]["namespace"], podstate.name(configmap)
     data = configmap.get("data") or {}
     using = _keys_in_use(daemonset, data, nodes, resource)
@@ -126,7 +126,7 @@ def _plugin(daemonset: Object, configmap: Object, nodes: Sequence[Object], key: 
             raise
         means = sharing_of(previous, resource)  # so that --restore mends what somebody broke
     mine = [node for node in nodes if using.get(podstate.name(node)) == chosen]
-    return Plugin(
+    return DevicePlugin(
         namespace=namespace,
         daemonset=podstate.name(daemonset),
         configmap=name,
@@ -177,7 +177,7 @@ def _only_key(
     return keys[0]
 
 
-def check_used(plugin: Plugin) -> None:
+def check_used(plugin: DevicePlugin) -> None:
     """SetupError, with how a node comes to use it, if no node uses the key: to change it would change nothing."""
     if not plugin.gpus:
         raise SetupError(
@@ -205,7 +205,7 @@ def _has(node: Object, names: set[str], resource: str) -> bool:
     return not names.isdisjoint(capacity) or bool(offers.told(node, resource).count)
 
 
-def _devices(node: Object, resource: str, means: Offer) -> int:
+def _devices(node: Object, resource: str, means: ResourceOffer) -> int:
     """By the label, else by what is offered now. (The label for replicas may be stale.)"""
     return _counted(node, resource) or offers.offered(node, means.names)[1] // means.replicas
 
@@ -223,7 +223,7 @@ def _pod_spec(daemonset: Object) -> Object:
 # changing it
 
 
-def apply(api: Api, plugin: Plugin, text: str) -> int:
+def apply(api: Api, plugin: DevicePlugin, text: str) -> int:
     """Puts ``text`` in the key's place and restarts the plugin; the DaemonSet's generation, for `wait`.
 
     The first text that is replaced is kept on the ConfigMap. SetupError if one of another key is kept there already;
@@ -240,14 +240,14 @@ def apply(api: Api, plugin: Plugin, text: str) -> int:
     return restart(api, plugin)
 
 
-def restore(api: Api, plugin: Plugin) -> int:
+def restore(api: Api, plugin: DevicePlugin) -> int:
     """Puts the kept text back and forgets it; as `apply`. SetupError if none is kept."""
     previous = to_restore(plugin)
     _patch(api, plugin, {plugin.previous_key: previous}, {PREVIOUS: None, PREVIOUS_KEY: None})
     return restart(api, plugin)
 
 
-def to_restore(plugin: Plugin) -> str:
+def to_restore(plugin: DevicePlugin) -> str:
     """The kept text. SetupError if there is none, or none that kts understands."""
     if plugin.previous is None:
         raise SetupError(
@@ -258,12 +258,12 @@ def to_restore(plugin: Plugin) -> str:
     return plugin.previous
 
 
-def _patch(api: Api, plugin: Plugin, data: Mapping[str, str], annotations: Mapping[str, str | None]) -> None:
+def _patch(api: Api, plugin: DevicePlugin, data: Mapping[str, str], annotations: Mapping[str, str | None]) -> None:
     meta: Object = {"resourceVersion": plugin.version, "annotations": dict(annotations)}
     api.patch("ConfigMap", plugin.configmap, plugin.namespace, {"metadata": meta, "data": dict(data)})
 
 
-def restart(api: Api, plugin: Plugin) -> int:
+def restart(api: Api, plugin: DevicePlugin) -> int:
     """Makes new pods of the plugin, which read the config at once (the kubelet may take a minute to bring it to
     those that run); the DaemonSet's generation."""
     now = datetime.now(UTC).isoformat(timespec="microseconds")
@@ -271,7 +271,7 @@ def restart(api: Api, plugin: Plugin) -> int:
     return int(api.patch("DaemonSet", plugin.daemonset, plugin.namespace, body)["metadata"]["generation"])
 
 
-def missing(api: Api, plugin: Plugin, text: str, generation: int = 0, *, settled: bool = False) -> str:
+def missing(api: Api, plugin: DevicePlugin, text: str, generation: int = 0, *, settled: bool = False) -> str:
     """What the cluster lacks to offer what ``text`` says, in words; empty if nothing.
 
     ``settled``: the plugin had time enough, so that any whole number of devices will do where no label counts them.
@@ -292,7 +292,7 @@ def missing(api: Api, plugin: Plugin, text: str, generation: int = 0, *, settled
     return "; ".join(lacking)
 
 
-def offered(api: Api, plugin: Plugin, text: str) -> dict[str, tuple[str, int]]:
+def offered(api: Api, plugin: DevicePlugin, text: str) -> dict[str, tuple[str, int]]:
     """Of each node that uses the key: the name of its slots, and how many it offers now."""
     names = sharing_of(text, plugin.resource).names
     there = {podstate.name(node): offers.offered(node, names) for node in api.list("Node")}
@@ -307,7 +307,7 @@ def _rolled_out(status: Object, generation: int) -> bool:
 
 def wait(
     api: Api,
-    plugin: Plugin,
+    plugin: DevicePlugin,
     text: str,
     generation: int,
     say: Callable[[str], None],

@@ -43,7 +43,7 @@ _BY_DAEMONSET = (
 )
 
 
-class Told(msgspec.Struct, frozen=True, kw_only=True):
+class ToldSharing(msgspec.Struct, frozen=True, kw_only=True):
     """What a node's labels say of how a device is shared, as text; empty: not told. ``label``: which one says so."""
 
     strategy: str = ""
@@ -124,7 +124,7 @@ def elsewhere(nodes: Sequence[Object], daemonsets: Sequence[Object]) -> tuple[st
     )
 
 
-def told(node: Object, resource: str = GPU) -> Told:
+def told(node: Object, resource: str = GPU) -> ToldSharing:
     """What GKE's labels, or those of GPU feature discovery, say."""
     labels = node["metadata"].get("labels") or {}
     of = base(resource) if resource.startswith("nvidia.com/") else GPU
@@ -132,9 +132,11 @@ def told(node: Object, resource: str = GPU) -> Told:
     if shared := labels.get(f"{_GKE}gpu-sharing-strategy", ""):
         strategy = {"time-sharing": "time-slicing"}.get(shared, shared)
         replicas = labels.get(f"{_GKE}max-shared-clients-per-gpu", "")
-        return Told(strategy=strategy, replicas=replicas, count=count, label=f"{_GKE}gpu-sharing-strategy={shared}")
+        return ToldSharing(
+            strategy=strategy, replicas=replicas, count=count, label=f"{_GKE}gpu-sharing-strategy={shared}"
+        )
     strategy = labels.get(f"{of}.sharing-strategy", "")
-    return Told(
+    return ToldSharing(
         strategy=strategy,
         replicas=labels.get(f"{of}.replicas", ""),
         count=count,

@@ -25,7 +25,7 @@ _SLICING = {"failRequestsGreaterThanOne": True, "renameByDefault": False}
 """Of a config that has no time-slicing yet."""
 
 
-class Offer(msgspec.Struct, frozen=True, kw_only=True):
+class ResourceOffer(msgspec.Struct, frozen=True, kw_only=True):
     """What a config offers of one resource: ``replicas`` slots of each device (1 without time-slicing).
 
     ``names``: under which the slots may be offered, the likeliest first. Released plugins ignore ``rename`` (and say
@@ -36,14 +36,14 @@ class Offer(msgspec.Struct, frozen=True, kw_only=True):
     names: tuple[str, ...] = (GPU,)
 
 
-def sharing_of(text: str, resource: str = GPU) -> Offer:
+def sharing_of(text: str, resource: str = GPU) -> ResourceOffer:
     """What the config says of ``resource``. SetupError if it is none that kts understands."""
     _, slicing, entry = _understood(text, resource)
     if entry is None:
-        return Offer(names=(resource,))
+        return ResourceOffer(names=(resource,))
     name = resource + SHARED if slicing.get("renameByDefault") else resource
     names = dict.fromkeys(filter(None, (name, entry.get("rename"))))
-    return Offer(replicas=entry.get("replicas", 1), names=tuple(names))
+    return ResourceOffer(replicas=entry.get("replicas", 1), names=tuple(names))
 
 
 def with_replicas(text: str, replicas: int, resource: str = GPU) -> str:

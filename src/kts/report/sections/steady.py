@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from kts.model.summary import State, Steadiness, Summary
+from kts.model.summary import Steadiness, SteadyState, Summary
 from kts.report import cells
 from kts.report import document as doc
 from kts.report.sections.report import Report
@@ -86,12 +86,12 @@ def _rows(name: str, one: Steadiness) -> Iterator[doc.Row]:
         yield name, KINDS[one.kind], begun, lasted, str(state.iterations), cells.ratio(state.level), counts
 
 
-def _longest(one: Steadiness) -> list[State]:
+def _longest(one: Steadiness) -> list[SteadyState]:
     """In order of time."""
     longest = sorted(one.states, key=lambda state: state.iterations, reverse=True)[:SHOWN]
     return sorted(longest, key=lambda state: state.begin_s)
 
 
-def _words(state: State) -> str:
+def _words(state: SteadyState) -> str:
     out = "" if state.counts else ", left out"
     return f"{cells.ratio(state.level)} times its level for {format_ms(1e3 * (state.end_s - state.begin_s))}{out}"

@@ -27,7 +27,7 @@ MANY = 1e6
 
 
 @dataclass(frozen=True, eq=False)
-class Level:
+class ComponentMeans:
     """Component means at one statistic, on one side. ``at``: ms, shape ``(c,)``; ``slope``: what of a ms of the
     statistic's own error is the component's; ``errors``: by iteration, its share of the error of each, ``(m, c)``;
     ``unit``: the round or segment of each, ``(m,)``; ``worth``: how many iterations carry it."""
@@ -40,16 +40,18 @@ class Level:
     statistic: Estimate | None
 
 
-def at_mean(columns: Floats, weight: Floats, unit: np.ndarray) -> Level:
+def at_mean(columns: Floats, weight: Floats, unit: np.ndarray) -> ComponentMeans:
     """Plain means. ``columns``: ``(n, c)``."""
     share = weight / weight.sum()
     mean = share @ columns
-    return Level(mean, np.zeros(len(mean)), share[:, None] * (columns - mean), unit, 1 / float(share @ share), None)
+    return ComponentMeans(
+        mean, np.zeros(len(mean)), share[:, None] * (columns - mean), unit, 1 / float(share @ share), None
+    )
 
 
 def at_quantile(
     columns: Floats, total: Floats, weight: Floats, unit: np.ndarray, *, p: float, statistic: Estimate
-) -> Level:
+) -> ComponentMeans:
     """Means where ``total``, ``(n,)``, is near its quantile ``p``, whose figure is ``statistic``."""
     order = np.argsort(total, kind="stable")
     rank = (np.cumsum(weight[order]) - weight[order] / 2) / weight.sum()
@@ -64,12 +66,14 @@ def at_quantile(
     slope = ((share * (t - centre)) @ (x - mean)) / spread if spread > (1e-9 * centre) ** 2 else np.zeros(x.shape[1])
     away = (statistic.estimate or centre) - centre
     residual = x - mean - (t - centre)[:, None] * slope
-    return Level(
+    return ComponentMeans(
         mean + slope * away, slope, share[:, None] * residual, unit[picked], 1 / float(share @ share), statistic
     )
 
 
-def arm(before: Level, after: Level, combined: Sequence[int], confidence: float, *, paired: bool) -> float:
+def arm(
+    before: ComponentMeans, after: ComponentMeans, combined: Sequence[int], confidence: float, *, paired: bool
+) -> float:
     """Half the interval (ms) of what was added to some components together.
 
     As DF has it: what iterations explain, as if they were independent; what rounds differ by more than that (with
@@ -102,7 +106,7 @@ def _totals(unit: np.ndarray, values: Floats) -> dict[int, float]:
     return dict(zip(names.tolist(), np.bincount(place, values).tolist(), strict=True))
 
 
-def _location(level: Level, picked: Sequence[int]) -> float:
+def _location(level: ComponentMeans, picked: Sequence[int]) -> float:
     """Standard error that the quantile's own adds."""
     if level.statistic is None or level.statistic.lo is None or level.statistic.hi is None:
         return 0.0

@@ -11,7 +11,7 @@ import numpy as np
 
 from kts.model.causes import STATISTICS, CauseName, Decomposition, Part, Statistic
 from kts.model.summary import Estimate, Latency
-from kts.stats.causes.allocation import Level, arm, at_mean, at_quantile
+from kts.stats.causes.allocation import ComponentMeans, arm, at_mean, at_quantile
 from kts.stats.causes.components import OF_OTHERS, OTHERS, OWN, Components, Place
 from kts.stats.causes.facts import Change, Facts, Told
 from kts.stats.causes.table import named
@@ -43,8 +43,8 @@ class _Shift:
     """Levels of both sides at one statistic, and what they tell of some places together."""
 
     places: tuple[Place, ...]
-    before: Level
-    after: Level
+    before: ComponentMeans
+    after: ComponentMeans
     paired: bool
 
     def ms(self, places: list[int]) -> float:

@@ -74,7 +74,7 @@ class KeptRows:
         return np.asarray((self.before + self.during).sum(axis=0) > 0)
 
 
-class Kept:
+class KeptIterations:
     """A Pass: `KeptRows` of every tenant, by condition. ``strangers``: processes of no tenant that were seen.
     ``on_core``: tenants whose device is a core, and whose stopwatch is their thread's CPU time."""
 

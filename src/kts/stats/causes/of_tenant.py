@@ -11,7 +11,7 @@ from kts.model.summary import Latency
 from kts.stats.causes.components import components
 from kts.stats.causes.decompose import Compared, decompositions
 from kts.stats.causes.facts import Facts
-from kts.stats.causes.kept import Kept, KeptRows
+from kts.stats.causes.kept import KeptIterations, KeptRows
 from kts.stats.sample import split_blocks
 
 FEWEST = 30
@@ -23,7 +23,7 @@ SIDE_BY_SIDE = (MPS, MIG)
 def causes(
     name: str,
     info: RunInfo,
-    kept: Kept,
+    kept: KeptIterations,
     *,
     alone: Latency,
     together: Mapping[str, Latency],
@@ -54,7 +54,7 @@ def _missing(rows: KeptRows | None, where: str) -> str:
     return f"a split needs {FEWEST} iterations, {n} here {where}" if n < FEWEST else ""
 
 
-def _facts(name: str, info: RunInfo, kept: Kept, before: KeptRows, after: KeptRows) -> Facts:
+def _facts(name: str, info: RunInfo, kept: KeptIterations, before: KeptRows, after: KeptRows) -> Facts:
     is_cpu = name in kept.on_core
     return Facts(
         before=components(before, before, is_cpu=is_cpu),
@@ -65,7 +65,7 @@ def _facts(name: str, info: RunInfo, kept: Kept, before: KeptRows, after: KeptRo
     )
 
 
-def _strangers(kept: Kept, before: KeptRows, after: KeptRows) -> str:
+def _strangers(kept: KeptIterations, before: KeptRows, after: KeptRows) -> str:
     """Who was seen on the GPU in more of the one side's blocks than of the other's."""
     found = []
     for there in kept.strangers:

@@ -27,7 +27,7 @@ MOST = 0.001
 
 
 @dataclass
-class Kept:
+class DeviceTimes:
     """``told`` iterations have a device time; of ``over`` it is longer than their service time, by ``excess`` at most
     (a share)."""
 
@@ -40,7 +40,7 @@ class Conserved:
     """What adds up: device time within each iteration, and on a CPU core that of all tenants within each block."""
 
     def __init__(self, info: RunInfo) -> None:
-        self._kept = {tenant.name: Kept() for tenant in info.plan.tenants}
+        self._kept = {tenant.name: DeviceTimes() for tenant in info.plan.tenants}
         self._cores = {worker.tenant: worker.cores for worker in info.workers if worker.device.kind == "cpu"}
         self._fullest: float | None = None
 
@@ -66,7 +66,7 @@ class Conserved:
                 else max(self._fullest, *shares_of_cores, 0.0)
             )
 
-    def of(self, tenant: str) -> Kept:
+    def of(self, tenant: str) -> DeviceTimes:
         """Of one tenant."""
         return self._kept[tenant]
 

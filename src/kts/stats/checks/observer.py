@@ -46,7 +46,7 @@ class Marked:
     middle: list[Floats] = field(default_factory=list)
 
 
-class Readings:
+class SampledIterations:
     """Which iterations had telemetry read beside them, by tenant and side."""
 
     def __init__(self, series: Sequence[SampleSeries], info: RunInfo) -> None:

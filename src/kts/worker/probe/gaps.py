@@ -98,7 +98,7 @@ class SliceCosts(msgspec.Struct, frozen=True, kw_only=True):
         return np.interp(off_ms, room, np.arange(MOST + 1))
 
 
-class Pattern(msgspec.Struct, frozen=True, kw_only=True):
+class BurstPattern(msgspec.Struct, frozen=True, kw_only=True):
     """Somebody who comes and goes: bursts seen per second, their length, and the time from one to the next (ms).
 
     ``period_ms`` is None where fewer than four were seen or looks are too short to tell; ``regular``: most intervals
@@ -127,7 +127,7 @@ class Count(msgspec.Struct, frozen=True, kw_only=True):
     present: float
     turns: int
     slice_ms: float | None = None
-    pattern: Pattern | None = None
+    pattern: BurstPattern | None = None
     stale_ms: float | None = None
 
 
@@ -251,7 +251,7 @@ def _level(room: Floats, weight: Floats, least: float) -> int:
 
 def _pattern(
     parts: Sequence[Turns], sharing: SliceCosts, neighbours: int, short: bool, *, seen_slice: bool
-) -> Pattern | None:
+) -> BurstPattern | None:
     """What is there beyond the ``neighbours``. None where less than one slice end in 50 has any of it."""
     lengths: list[Floats] = []
     intervals: list[Floats] = []
@@ -266,7 +266,7 @@ def _pattern(
         return None
     turn = sharing.slice_ms + sharing.away_ms(neighbours) if seen_slice else 0.0
     period, regular = (None, False) if short or len(interval) < 3 else _period(interval, turn)
-    return Pattern(
+    return BurstPattern(
         per_second=1e3 * len(length) / observed_ms,
         burst_ms=float(np.median(length)),
         burst_p90_ms=float(np.quantile(length, 0.9)),

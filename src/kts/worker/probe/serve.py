@@ -48,7 +48,7 @@ class Reply(msgspec.Struct, frozen=True, kw_only=True):
     exit_code: int = 0
 
 
-class Lines:
+class RequestLines:
     """Requests from a file descriptor."""
 
     def __init__(self, descriptor: int) -> None:
@@ -73,7 +73,7 @@ class Lines:
 class ProbeServer:
     """Does what the requests say, with one probe."""
 
-    def __init__(self, probe: Probe, lines: Lines, out: BinaryIO) -> None:
+    def __init__(self, probe: Probe, lines: RequestLines, out: BinaryIO) -> None:
         self._probe = probe
         self._lines = lines
         self._out = out
@@ -133,7 +133,7 @@ def serve(kind: DeviceKind) -> int:
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # what a library prints must not end up among the answers
     try:
         probe = open_probe(kind)
-        server = ProbeServer(probe, Lines(sys.stdin.fileno()), out)
+        server = ProbeServer(probe, RequestLines(sys.stdin.fileno()), out)
         server.say(Reply(kind="done", info=probe.info()))
         server.run()
         probe.close()

@@ -17,7 +17,7 @@ from kts.units import NS_PER_S
 from kts.wire.appline import AppLine
 from kts.worker.settled import settled
 from kts.worker.tenants.own_program import OwnProgram
-from kts.worker.tenants.sources import FromLines, FromRanges, FromTrips, Source
+from kts.worker.tenants.sources import FromLines, FromRanges, FromTrips, IterationSource
 from kts.worker.tracing.reader import Batch
 
 FEWEST = 5
@@ -35,7 +35,7 @@ class _Candidate:
     """A source that may be taken, and whether its iterations are steady, as far as that is seen by now. The first
     ``warmup`` do not count."""
 
-    def __init__(self, source: Source, warmup: int, limit_s: float) -> None:
+    def __init__(self, source: IterationSource, warmup: int, limit_s: float) -> None:
         self.source = source
         self.count = 0
         self.since_ns = 0
@@ -119,7 +119,7 @@ class Hearing:
         self._decided = False
 
     @property
-    def source(self) -> Source | None:
+    def source(self) -> IterationSource | None:
         """The source that is taken; None while that is not decided."""
         return None if self._chosen is None else self._chosen.source
 
@@ -190,7 +190,7 @@ class Hearing:
         return heard[0] if heard else np.empty(0, RECORD)
 
 
-def _sources(iteration: Iteration | None, *, traced: bool) -> list[Source]:
+def _sources(iteration: Iteration | None, *, traced: bool) -> list[IterationSource]:
     """Those that may be taken, the first that tells of anything before the others."""
     match iteration:
         case Ranges(name=name):

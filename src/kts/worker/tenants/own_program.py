@@ -15,7 +15,7 @@ import numpy as np
 from kts.model.masking import masked_command
 from kts.model.run import ClockPair
 from kts.units import NS_PER_MS, NS_PER_S, s_to_ns
-from kts.wire.appline import AppLine, Refused, longest_device_ms
+from kts.wire.appline import AppLine, RefusedLine, longest_device_ms
 from kts.wire.applines import AppLines
 from kts.worker.clocks import clock_pair
 from kts.worker.failures import CommandError
@@ -47,7 +47,7 @@ class OwnProgram:
         self.speaks = False
         self.launched = clock_pair()
         self.refused = 0
-        self.misspoke: Refused | None = None
+        self.misspoke: RefusedLine | None = None
         self.impossible: tuple[float, float] | None = None
         self._said: dict[tuple[str, int, int, int], None] = {}
         self._argv = argv
@@ -186,7 +186,7 @@ class OwnProgram:
             all_said = self._readers[on_stderr].read(text) or []
             lines = [said.what for said in all_said if isinstance(said.what, AppLine) and not said.echo]
             for said in all_said:
-                if isinstance(said.what, Refused) and said.what.why:
+                if isinstance(said.what, RefusedLine) and said.what.why:
                     self.refused += 1
                     self.misspoke = self.misspoke or said.what
             if not lines:

@@ -30,7 +30,7 @@ from kts.worker.tenants.own_program import OwnProgram
 from kts.worker.tenants.process import ChildProcess, Process
 from kts.worker.tenants.program_block import LISTEN_S, ProgramBlock
 from kts.worker.tenants.sources import FromRanges
-from kts.worker.tenants.tracer import Tracer, tracer_for
+from kts.worker.tenants.tracer import ProgramTracer, tracer_for
 from kts.worker.tracing.kept import Kept
 from kts.worker.tracing.reader import Tracing
 
@@ -52,7 +52,7 @@ class ProgramTenant:
         self._launcher: Launcher | None = None
         self._program: OwnProgram | None = None
         self._hearing: Hearing | None = None
-        self._tracer = Tracer()
+        self._tracer = ProgramTracer()
         self._env: dict[str, str] = {}
         self._cores: frozenset[int] = frozenset()
         self._failed_first = ""
@@ -141,7 +141,7 @@ class ProgramTenant:
         assert self._program is not None
         self._program.kept = kept
 
-    def _check_asked(self, hearing: Hearing, tracer: Tracer) -> None:
+    def _check_asked(self, hearing: Hearing, tracer: ProgramTracer) -> None:
         """CommandError where the program has no iterations of the kind that was asked for."""
         asked = self._work.iteration
         if asked is None or not asked.needs_tracer or hearing.speaks:
@@ -159,7 +159,7 @@ class ProgramTenant:
             remedy += ", or give it longer: settle_seconds"
         raise CommandError(f"command {self._work.command[0]} has {what}: {why}", remedy)
 
-    def _notes(self, hearing: Hearing, tracer: Tracer) -> tuple[str, ...]:
+    def _notes(self, hearing: Hearing, tracer: ProgramTracer) -> tuple[str, ...]:
         """What its iterations are, and why its launches are not seen where they were looked for."""
         said = [hearing.source.words()] if hearing.source is not None and hearing.speaks else []
         if not hearing.speaks and hearing.unfinished:
@@ -168,7 +168,7 @@ class ProgramTenant:
             said.append(f"it was started again at its calibration, since before that {self._failed_first}")
         return (*said, *self._unseen(tracer))
 
-    def _unseen(self, tracer: Tracer) -> tuple[str, ...]:
+    def _unseen(self, tracer: ProgramTracer) -> tuple[str, ...]:
         """What is not seen of it, where it was looked for."""
         looked = self._work.trace == "calls" or (self._work.trace == "auto" and self._on_gpu)
         return tracer.notes() if looked else ()

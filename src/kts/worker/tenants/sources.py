@@ -27,7 +27,7 @@ _REMEMBERED = 1 << 14
 _Key = tuple[int, int]
 
 
-class Source(Protocol):
+class IterationSource(Protocol):
     """One way of telling a program's iterations."""
 
     @property
@@ -84,11 +84,11 @@ class FromLines:
         self._calls = Calls()
 
     def words(self) -> str:
-        """See Source."""
+        """See IterationSource."""
         return "an iteration is a KTS_APP line"
 
     def take(self, lines: Sequence[AppLine], batches: Iterable[Batch]) -> Records:
-        """See Source. Says so on stderr where CLOCK_REALTIME was set in the meantime."""
+        """See IterationSource. Says so on stderr where CLOCK_REALTIME was set in the meantime."""
         for batch in batches:
             self._calls.add(batch.events, batch.breaks.tolist())
         if not lines:
@@ -116,11 +116,11 @@ class FromRanges:
         self._lost = _Lost()
 
     def words(self) -> str:
-        """See Source."""
+        """See IterationSource."""
         return f"an iteration is an NVTX range {self._name!r}"
 
     def take(self, lines: Sequence[AppLine], batches: Iterable[Batch]) -> Records:
-        """See Source."""
+        """See IterationSource."""
         del lines
         parts = [self._of(batch) for batch in batches]
         whole = joined(parts)
@@ -139,7 +139,7 @@ class FromRanges:
         return made_of(ranges["begin_ns"], ranges["end_ns"], **counts)
 
 
-class _Thread:
+class _ThreadTrips:
     """Round trips of one thread of one process: how many, whether any launches, and those to look at, which begin with
     the first that launches: what is before that loads data."""
 
@@ -182,7 +182,7 @@ class FromTrips:
         self._processes: dict[_Key, Trips] = {}
         self._lost = _Lost()
         self._given_up = 0
-        self._threads: dict[tuple[_Key, int], _Thread] = {}
+        self._threads: dict[tuple[_Key, int], _ThreadTrips] = {}
 
     @property
     def launches(self) -> bool:
@@ -191,7 +191,7 @@ class FromTrips:
 
     @property
     def speaks(self) -> bool:
-        """See Source."""
+        """See IterationSource."""
         return any(thread.count for thread in self._threads.values())
 
     @property
@@ -206,15 +206,15 @@ class FromTrips:
 
     @property
     def left_out(self) -> int:
-        """See Source."""
+        """See IterationSource."""
         return self._given_up + sum(thread.grouping.left_out for thread in self._threads.values())
 
     def words(self) -> str:
-        """See Source."""
+        """See IterationSource."""
         return self._usual.words()
 
     def take(self, lines: Sequence[AppLine], batches: Iterable[Batch]) -> Records:
-        """See Source."""
+        """See IterationSource."""
         del lines
         parts = []
         for batch in batches:
@@ -242,10 +242,10 @@ class FromTrips:
         """All iterations so far, as an iteration is told now."""
         return _records([thread.again() for thread in self._threads.values() if self._counts(thread)])
 
-    def _counts(self, thread: _Thread) -> bool:
+    def _counts(self, thread: _ThreadTrips) -> bool:
         return thread.launches or not self.launches
 
-    def _trips_of(self, batch: Batch) -> list[tuple[_Thread, Array]]:
+    def _trips_of(self, batch: Batch) -> list[tuple[_ThreadTrips, Array]]:
         key = batch.process.key
         process = self._processes.setdefault(key, Trips())
         lost = self._lost.since(batch)
@@ -259,7 +259,7 @@ class FromTrips:
             self.unread += max(len(batch.breaks), math.ceil(lost * len(trips) / self._usual.each / len(batch.events)))
         found = []
         for number in np.unique(trips["thread"]).tolist():
-            thread = self._threads.setdefault((key, number), _Thread(key, self._usual))
+            thread = self._threads.setdefault((key, number), _ThreadTrips(key, self._usual))
             found.append((thread, trips[trips["thread"] == number]))
         return found
 

@@ -17,7 +17,7 @@ from kts.worker.tracing.ring import LARGEST_CAPACITY
 _BROUGHT = ("KTS_TRACE_DIR", "KTS_TRACE_LIBRARY", "KTS_CUPTI")
 
 
-class Tracer(NamedTuple):
+class ProgramTracer(NamedTuple):
     """``tracing``: None where the program is not traced. ``env``: to be added to its environment."""
 
     tracing: Tracing | None = None
@@ -38,7 +38,7 @@ class Tracer(NamedTuple):
         return (f"its launches are not seen: {self.why}",) if self.tracing is None else self.tracing.notes()
 
 
-def tracer_for(work: Program, *, on_gpu: bool, given: Mapping[str, str], beside: bool) -> Tracer:
+def tracer_for(work: Program, *, on_gpu: bool, given: Mapping[str, str], beside: bool) -> ProgramTracer:
     """For a program that gets the environment ``given``. Where it cannot be traced it runs on untraced.
 
     ``beside``: it runs in a container beside this one. Both then have a volume, at the same place: this process's
@@ -47,21 +47,21 @@ def tracer_for(work: Program, *, on_gpu: bool, given: Mapping[str, str], beside:
     SetupError where KTS_TRACE_EVENTS is no number of events.
     """
     if work.trace == "off":
-        return Tracer(why="trace: off")
+        return ProgramTracer(why="trace: off")
     if work.trace == "auto" and not on_gpu:
-        return Tracer(why="its device is no GPU, and only trace: calls looks there")
+        return ProgramTracer(why="its device is no GPU, and only trace: calls looks there")
     if beside:
         brought = {name: Path(os.environ[name]) for name in _BROUGHT if os.environ.get(name)}
         if "KTS_TRACE_DIR" not in brought or "KTS_TRACE_LIBRARY" not in brought:
-            return Tracer(why="nothing was brought into its container to look by")
+            return ProgramTracer(why="nothing was brought into its container to look by")
         tracing = Tracing(_capacity(given), folder=brought["KTS_TRACE_DIR"])
         env = tracing.env(given, brought["KTS_TRACE_LIBRARY"], brought.get("KTS_CUPTI"))
-        return Tracer(tracing, env)
+        return ProgramTracer(tracing, env)
     built = library()
     if built.path is None:
-        return Tracer(why=built.why)
+        return ProgramTracer(why=built.why)
     tracing = Tracing(_capacity(given))
-    return Tracer(tracing, tracing.env(given, built.path, cupti(work.command, given).path))
+    return ProgramTracer(tracing, tracing.env(given, built.path, cupti(work.command, given).path))
 
 
 def _capacity(given: Mapping[str, str]) -> int:

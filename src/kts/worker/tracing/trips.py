@@ -96,7 +96,7 @@ class _Stream:
             self.runs.pop(0)
 
 
-class _Thread:
+class _TripThread:
     """``last``: of its open round trip, the last work on each stream; empty where none is open. ``since``: how many
     waits of its own were over with that work still not done."""
 
@@ -126,7 +126,7 @@ class _Thread:
         self.begin_ns = self.launches = self.copies = self.waits = 0
         self.handed_ns = self.waited_ns = 0
 
-    def take(self, other: _Thread) -> None:
+    def take(self, other: _TripThread) -> None:
         """The other's round trip was part of this one."""
         self.begin_ns = min(self.begin_ns, other.begin_ns)
         self.launches += other.launches
@@ -153,7 +153,7 @@ class Trips:
         self._streams: dict[tuple[int, int, int], _Stream] = {}
         self._busy: dict[_Stream, None] = {}
         self._recorded: dict[int, dict[_Stream, int]] = {}
-        self._threads: dict[int, _Thread] = {}
+        self._threads: dict[int, _TripThread] = {}
         self._found: list[tuple[int, int, int, int, int, int, int]] = []
 
     @property
@@ -228,10 +228,10 @@ class Trips:
     def _key(context: int, stream: int, thread: int) -> tuple[int, int, int]:
         return context, stream, thread if stream == _OWN_STREAM else 0
 
-    def _of(self, number: int) -> _Thread:
+    def _of(self, number: int) -> _TripThread:
         thread = self._threads.get(number)
         if thread is None:
-            thread = self._threads[number] = _Thread()
+            thread = self._threads[number] = _TripThread()
         return thread
 
     def _on(self, call: Any) -> _Stream:
@@ -307,7 +307,7 @@ class Trips:
             if other is not stream and other.context == stream.context:
                 stream.comes_after({**other.after, other: other.handed})
 
-    def _handed(self, thread: _Thread, stream: _Stream, run: _Run) -> None:
+    def _handed(self, thread: _TripThread, stream: _Stream, run: _Run) -> None:
         stream.handed += len(run.begins)
         self._busy[stream] = None
         stream.runs.append((run.begins, stream.handed))
@@ -337,9 +337,9 @@ class Trips:
         if stream.done == stream.handed:
             self._busy.pop(stream, None)
 
-    def _waited(self, thread: _Thread, run: _Run, waits: int) -> None:
+    def _waited(self, thread: _TripThread, run: _Run, waits: int) -> None:
         """A thread's wait is over: what was all done then is a round trip."""
-        over: list[tuple[int, _Thread]] = []
+        over: list[tuple[int, _TripThread]] = []
         took_ns = run.end_ns - int(run.begins[0])
         if thread.last:
             thread.waits += waits
@@ -368,7 +368,7 @@ class Trips:
         self._found.append((first.begin_ns, run.end_ns, whose, *counts, waited_ns))
         first.clear()
 
-    def _helpers(self, waiting: _Thread) -> list[tuple[int, _Thread]]:
+    def _helpers(self, waiting: _TripThread) -> list[tuple[int, _TripThread]]:
         """Threads whose work is all done, and that never wait for it themselves."""
         over = []
         for number, thread in self._threads.items():
