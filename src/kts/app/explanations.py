@@ -217,7 +217,7 @@ def _unforeseen(whole: ExplainedRun, condition: Condition, neighbours: Sequence[
         yield f"{left} more: not asked, as they added less; --tenant, or kts whatif, asks them"
 
 
-def _unpinned(whole: Explanation) -> Iterator[str]:
+def _unpinned(whole: ExplainedRun) -> Iterator[str]:
     """Of whom nothing is known of pinning."""
     if whole.on_cpu:
         yield "pinning: the device is a CPU core; a neighbour pinned to another one is a neighbour that moved away"
