@@ -23,7 +23,7 @@ from kts.model.reading import RunData
 from kts.report.cause_words import changed, interval, of_tenant
 from kts.stats import analyse
 from kts.stats.causes.company import Floats
-from kts.stats.causes.kept import Kept, KeptRows
+from kts.stats.causes.kept import KeptIterations, KeptRows
 from kts.stats.gathering import Gathered
 from kts.stats.quantiles import QUANTILES
 from kts.store import open_run
@@ -74,7 +74,7 @@ def rows_of(name: str, run: RunData, limit: float = LIMIT) -> Iterator[Row]:
         for of in causes.of
         if changed(of)
     ]
-    kept: Kept | None = None
+    kept: KeptIterations | None = None
     for tenant, condition, of in told:
         left = next(part for part in of.parts if part.cause == "unexplained")
         why = ""

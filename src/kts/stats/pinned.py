@@ -12,7 +12,7 @@ from kts.model.summary import Estimate
 from kts.stats.block import gather
 from kts.stats.causes.company import Floats
 from kts.stats.causes.held import waits, within
-from kts.stats.causes.kept import Kept, KeptRows
+from kts.stats.causes.kept import KeptIterations, KeptRows
 from kts.stats.quantiles import quantile_estimate
 from kts.stats.sample import MIN_ROUNDS, make_sample
 from kts.stats.steadiness import since_ns
@@ -28,7 +28,7 @@ class Pinned(msgspec.Struct, frozen=True, kw_only=True):
 
 def pinned(run: RunData, condition: str, tenants: Sequence[str], confidence: float) -> dict[str, Pinned]:
     """Of those of ``tenants`` whose wait for a core was measured alone and in company. Reads every record twice."""
-    kept = Kept(run, run.telemetry())
+    kept = KeptIterations(run, run.telemetry())
     gather(run, [kept], since_ns(run))
     found = {}
     for name in tenants:
