@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import itertools
 import math
 import os
@@ -154,6 +155,8 @@ def replacing(path: Path, *, durably: bool = True) -> Iterator[Path]:
     meet. OSError.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}-{next(_serial)}{TEMPORARY}")
+    temporary.unlink(missing_ok=True)
+    os.close(opened(temporary, os.O_WRONLY | os.O_EXCL))  # ours alone, whoever may write in that folder
     try:
         yield temporary
         if durably:
@@ -163,6 +166,19 @@ def replacing(path: Path, *, durably: bool = True) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
     if durably:
         sync_directory(path.parent)
+
+
+def opened(path: Path, flags: int) -> int:
+    """The descriptor of a file of ours, made where it is not there, with the rights that the umask leaves. OSError.
+
+    A link is not followed: it would let whoever may write in that folder choose what is overwritten.
+    """
+    try:
+        return os.open(path, flags | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            raise OSError(errno.ELOOP, "is a link, and kts writes into none", str(path)) from error
+        raise
 
 
 def replace(path: Path, content: bytes, *, durably: bool = True) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from msgspec.structs import replace
 
 from kts import __version__, files
 from kts.app.printing import Say, elements, silent
-from kts.errors import DataError, UsageError
+from kts.errors import DataError, SetupError, UsageError
 from kts.model.plan import DeviceChoice
 from kts.model.provenance import material
 from kts.physics.probe import Findings, decode_readings, findings, sharing_of
@@ -30,10 +31,12 @@ DEVICES: tuple[DeviceChoice, ...] = ("auto", "cuda", "cpu")
 
 @dataclass(frozen=True)
 class Probed:
-    """What a probe told: the fingerprint, in ``file``, and what it rests on."""
+    """What a probe told: the fingerprint, in ``file``, and what it rests on. ``problem``: why it is not where it was to
+    be kept; empty where it is."""
 
     file: Path
     findings: Findings
+    problem: str = ""
 
     @property
     def fingerprint(self) -> Fingerprint:
@@ -70,17 +73,33 @@ def probe(
     else:
         taken = _measured(choice, seconds, neighbours, anyway, say)
         content = _content(taken)
+    problem = ""
     if save_readings is not None:
-        files.replace(Path(save_readings), _content(taken))
+        _, problem = _kept(_content(taken), Path(save_readings))
     made = findings(taken)
     source = material("readings", taken.device.uuid or taken.device.name, content, taken.created_ns)
     fingerprint = replace(made.fingerprint, provenance=origin.here().of([source]))
-    if out is None:
-        file = fingerprints.keep(fingerprint, folder())
-    else:
-        file = Path(out)
-        files.replace(file, files.encode(fingerprint))
-    return Probed(file, replace(made, fingerprint=fingerprint))
+    file, other = _kept(
+        files.encode(fingerprint), Path(out) if out is not None else fingerprints.place(fingerprint, folder())
+    )
+    return Probed(file, replace(made, fingerprint=fingerprint), "; ".join(filter(None, (problem, other))))
+
+
+def _kept(content: bytes, wanted: Path) -> tuple[Path, str]:
+    """Where it was written: as wanted, or where that cannot be, in the current folder, or in a new one for temporary
+    files; with the reason. A probe has had the device for itself: what it told is not lost. SetupError."""
+    why = ""
+    for folder in (wanted.parent, Path(), None):
+        try:
+            path = (folder or Path(tempfile.mkdtemp(prefix="kts-"))) / wanted.name
+            if folder == wanted.parent:
+                folder.mkdir(parents=True, exist_ok=True)
+            files.replace(path, content)
+        except OSError as error:
+            why = why or f"{wanted} cannot be written: {error.strerror or error}"
+            continue
+        return path, f"{why}; kept as {path}" if why else ""
+    raise SetupError(why, "give a place that you may write to with --out")
 
 
 @dataclass(frozen=True)

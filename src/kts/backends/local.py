@@ -12,6 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Literal
 
+from kts import files
 from kts.backends.placement import Placement, pin_conductor, place, topology
 from kts.conduct.ports import Endpoint, WorkerExit
 from kts.errors import SetupError
@@ -91,7 +92,7 @@ class LocalBackend:
         if self._placement is not None and not set(cores) & set(self._placement.conductor):
             env[SPARE_CORES] = ",".join(map(str, self._placement.conductor))
         launcher = [self._command[0], "-I", "-S", "-c", _LAUNCHER, str(os.getpid())]
-        with (self._log_dir / f"{name}.log").open("wb") as log:
+        with os.fdopen(files.opened(self._log_dir / f"{name}.log", os.O_WRONLY | os.O_TRUNC), "wb") as log:
             return subprocess.Popen(
                 [*launcher, *self._command],
                 env=env,

@@ -6,8 +6,10 @@ Nothing heavy is imported here: help and version are plain text, a command is lo
 from __future__ import annotations
 
 import _thread
+import errno
 import json
 import os
+import re
 import signal
 import sys
 import threading
@@ -21,10 +23,13 @@ from kts import __version__
 from kts.cli.commands import help_text
 from kts.cli.entry import SIGNALS, leave_at_once
 from kts.cli.quiet import quiet_errors
-from kts.errors import Interrupted, KtsError, SetupError, UsageError
+from kts.errors import DataError, Interrupted, KtsError, SetupError, UsageError
 from kts.shown import PASTED, named, take_any_text, visible
 
 _AGAIN_S = 0.02
+_UNREADABLE = re.compile(r"path '(.*)' is not readable", re.IGNORECASE | re.DOTALL)
+"""What typer says before a command could: to it, it is a mistake on the command line; to us, as any file of a run."""
+_OF_OUTPUTS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -132,9 +137,15 @@ def _invoke(arguments: list[str]) -> int:
 def _translated(error: Exception) -> KtsError:
     """What is not ours in our terms: mistakes on the command line, refusals of the system, and bugs."""
     if hasattr(error, "format_message"):  # typer's own errors, whichever module its version keeps them in
+        if denied := _UNREADABLE.search(error.format_message()):
+            return DataError(f"{denied[1]}: no permission to read", "ask its owner for read permission")
         return UsageError(error.format_message().replace("\n", " "), "kts --help, or kts COMMAND --help")
     if isinstance(error, OSError) and error.strerror:
         place = f"{error.filename}: " if error.filename else ""
+        if not place and error.errno in _OF_OUTPUTS:
+            return SetupError(
+                f"standard output: {error.strerror}", "free space where it goes, or give it another place"
+            )
         return SetupError(f"{place}{error.strerror}", "check the path, its permissions and the space left")
     text = " ".join(str(error).split()) or "no message"
     return KtsError(

@@ -13,7 +13,7 @@ import kts
 from kts import app
 from kts.cli.options import Json
 from kts.cli.output import console, fields, print_json, say, tell
-from kts.errors import UsageError
+from kts.errors import SetupError, UsageError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,7 +84,9 @@ def probe(
             print_json({"file": str(probed.file), **fields(probed.findings)})
         else:
             kts.show(probed, console(stderr=False))
-        say(f"kept as {probed.file}")
+        say(f"note: {probed.problem}" if probed.problem else f"kept as {probed.file}")
+        if probed.problem and (out or save_readings):
+            raise SetupError(probed.problem, "give a place that you may write to")
 
 
 def _who(device: str, look: WhoOptions, as_json: bool) -> None:

@@ -29,6 +29,12 @@ STYLES: dict[doc.Tone, str] = {
 }
 
 
+NAMES = frozenset({"name", "sentence", "subject"})
+"""Kinds of columns that may be folded."""
+LEAST_NAME = 8
+"""Characters of a name that stand on one line."""
+
+
 def render(document: doc.Document, console: Console) -> None:
     """Prints the document."""
     before: doc.Element | None = None
@@ -41,6 +47,9 @@ def render(document: doc.Document, console: Console) -> None:
                 console.print(Text(element.text, style="bold"))
             case doc.Paragraph():
                 console.print(_paragraph(element, console.width))
+            case doc.Table() if _squeezed(element, console):
+                for line in _stacked(element, console.width):
+                    console.print(line, overflow="fold")
             case doc.Table():
                 console.print(_table(element, console.width))
             case doc.Bullets():
@@ -60,6 +69,44 @@ def _that_fit(elements: Iterable[doc.Element], console: Console) -> Iterator[doc
 def _width(table: doc.Table, console: Console) -> int:
     """With every cell on one line."""
     return Measurement.get(console, console.options.update(max_width=10_000), _table(table, console.width)).maximum
+
+
+def _squeezed(table: doc.Table, console: Console) -> bool:
+    """Whether so little room is left for names that their letters would stand below each other."""
+    if _width(table, console) <= console.width:
+        return False
+    names = others = 0
+    for k, column in table.columns_in("terminal", console.width):
+        cells = [str(_text(row[k], column)) for row in table.rows]
+        longest = max((len(line) for text in (_head(column), *cells) for line in text.split("\n")), default=0)
+        if column.kind in NAMES:
+            names += min(longest, LEAST_NAME)
+        else:
+            others += longest + table.gap
+    return names > console.width - others
+
+
+def _stacked(table: doc.Table, width: int) -> Iterator[Text]:
+    """A line for each cell, under the names of whom the row is about; first what heads these: it says the unit."""
+    columns = table.columns_in("terminal", width)
+    before: tuple[str, ...] = ()
+    if title := _head(columns[0][1]):
+        yield Text(title, style="dim")
+    for row in table.rows:
+        names = tuple(str(_text(row[k], column)) for k, column in columns if column.kind in NAMES)
+        for depth, name in enumerate(names):
+            if names[: depth + 1] != before[: depth + 1]:
+                yield Text(f"{'  ' * depth}{name}", style="" if depth else "bold")
+        before = names
+        for k, column in columns:
+            text = _text(row[k], column)
+            if column.kind not in NAMES and text.plain not in {"", doc.NOTHING}:
+                head = " ".join(_head(column).split())
+                yield Text.assemble("  " * len(names), f"{head}: " if head else "", text)
+
+
+def _head(column: doc.Column) -> str:
+    return column.head if column.short is None else column.short
 
 
 def _apart(before: doc.Element, element: doc.Element) -> bool:
@@ -112,8 +159,8 @@ def _table(table: doc.Table, width: int) -> Drawn:
 
 
 def _add_column(drawn: Drawn, column: doc.Column) -> None:
-    head = column.head if column.short is None else column.short
-    if column.kind in {"name", "sentence", "subject"}:
+    head = _head(column)
+    if column.kind in NAMES:
         drawn.add_column(head, overflow="fold", max_width=column.fold or None)
     else:
         drawn.add_column(head, justify="right" if column.kind == "number" else "left", no_wrap=True)

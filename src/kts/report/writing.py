@@ -155,6 +155,8 @@ def _write(
 
 
 def _replace(path: Path, content: bytes) -> Path:
+    if path.parent.name == markdown.PLOTS and path.parent.is_symlink():
+        path.parent.unlink()  # a folder of ours is none that a link leads to
     path.parent.mkdir(parents=True, exist_ok=True)
     files.replace(path, content, durably=False)
     return path

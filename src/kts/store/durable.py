@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from kts import files
 from kts.store import layout
 
 
@@ -23,7 +24,7 @@ class WriterLock:
         import fcntl
 
         self._path = directory / layout.LOCK
-        self._descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o644)
+        self._descriptor = files.opened(self._path, os.O_RDWR)
         try:
             fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             if not os.path.samestat(os.fstat(self._descriptor), self._path.stat()):

@@ -25,11 +25,16 @@ def file_name(uuid: str, driver: str, mode: str) -> str:
     return "+".join(parts) + ".json"
 
 
+def place(fingerprint: Fingerprint, folder: Path) -> Path:
+    """Its file: that of an older one of the same GPU, driver and mode."""
+    gpu = fingerprint.gpu
+    return folder / file_name(gpu.uuid, gpu.driver, fingerprint.mode)
+
+
 def keep(fingerprint: Fingerprint, folder: Path) -> Path:
     """Writes it in place of an older one of the same GPU, driver and mode; where. OSError."""
     folder.mkdir(parents=True, exist_ok=True)
-    gpu = fingerprint.gpu
-    path = folder / file_name(gpu.uuid, gpu.driver, fingerprint.mode)
+    path = place(fingerprint, folder)
     files.replace(path, files.encode(fingerprint))
     return path
 

@@ -105,7 +105,7 @@ class Mirror:
             raise ValueError(f"{name} is not a growing file")
         path = self.directory / name
         try:
-            with path.open("a+b") as file:
+            with os.fdopen(files.opened(path, os.O_RDWR | os.O_APPEND), "a+b") as file:
                 have = file.seek(0, os.SEEK_END)
                 if not _continues(file, data, offset, have):
                     raise DataError(

@@ -18,6 +18,7 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
+from kts import files
 from kts.files import check
 from kts.model.telemetry import Sample, SampleSeries, Scope
 from kts.store import durable, layout
@@ -64,7 +65,7 @@ class SampleJournal:
         data = encode_samples(samples, self._run)
         try:
             if self._descriptor is None:
-                self._descriptor = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+                self._descriptor = files.opened(self._path, os.O_WRONLY | os.O_APPEND)
             self._check_room()
             durable.write_all(self._descriptor, data)
             self._bytes += len(data)

@@ -53,9 +53,9 @@ class RunWriter:
         self._synced_ns = time.monotonic_ns()
         self._samples = SampleJournal(directory, info.uid)
         _reserve(directory / layout.RESERVE)
-        append = os.O_WRONLY | os.O_CREAT | os.O_APPEND
-        self._journal = os.open(directory / layout.JOURNAL, append, 0o644)
-        self._events = os.open(directory / layout.EVENTS, append, 0o644)
+        append = os.O_WRONLY | os.O_APPEND
+        self._journal = files.opened(directory / layout.JOURNAL, append)
+        self._events = files.opened(directory / layout.EVENTS, append)
         files.sync_directory(directory)
 
     def event(self, kind: str, **fields: str | int | float | bool | None) -> None:
@@ -269,7 +269,7 @@ def _with_block(info: RunInfo, outcome: BlockOutcome) -> RunInfo:
 
 
 def _reserve(path: Path) -> None:
-    with path.open("wb") as file:
+    with os.fdopen(files.opened(path, os.O_WRONLY | os.O_TRUNC), "wb") as file:
         try:
             os.posix_fallocate(file.fileno(), 0, RESERVE_BYTES)
         except OSError as error:
@@ -279,6 +279,11 @@ def _reserve(path: Path) -> None:
 
 
 def _measurement_error(directory: Path, name: str, error: OSError) -> MeasurementError:
+    if not directory.is_dir():
+        return MeasurementError(
+            f"{directory}: was removed or moved while the run was recorded into it",
+            "look where it is now, or measure again",
+        )
     kept = f"what was recorded is kept: kts report {directory}"
     if error.errno in {errno.ENOSPC, errno.EDQUOT}:
         return MeasurementError(f"disk full while recording ({directory / name})", f"free some space; {kept}")

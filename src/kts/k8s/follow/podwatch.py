@@ -8,6 +8,7 @@ from pathlib import Path
 
 import msgspec
 
+from kts import files
 from kts.errors import SetupError
 from kts.k8s.cluster.api import Api, Unavailable
 from kts.k8s.cluster.preflight import ONE_GPU
@@ -212,4 +213,4 @@ class PodWatch:
             altered=info.altered,
             times=times,
         )
-        (directory / layout.CLUSTER).write_bytes(msgspec.json.format(msgspec.json.encode(content), indent=2) + b"\n")
+        files.replace(directory / layout.CLUSTER, files.encode(content), durably=False)

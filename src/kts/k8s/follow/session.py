@@ -13,6 +13,7 @@ from pathlib import Path
 
 import msgspec
 
+from kts import files
 from kts.conduct.ports import Progress, Watcher
 from kts.conduct.stop import BY_USER
 from kts.errors import MeasurementError, SetupError
@@ -312,7 +313,7 @@ class Session:
                 raise KeyboardInterrupt
             try:
                 log = self._api.logs(name, self.settings.namespace, container=podstate.main_container(pod))
-                (logs / self._log_name(pod)).write_bytes(b"".join(log))
+                files.replace(logs / self._log_name(pod), b"".join(log), durably=False)
             except Unavailable as error:  # the kubelet is not reached: nor would it be for the others
                 self._watch.note(f"logs could not be fetched: {error.what}")
                 return
