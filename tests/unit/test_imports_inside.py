@@ -39,6 +39,7 @@ WHY = {
     "kts.report.writing": DRAWING,
     "kts.spec.beside": COMMAND_LINE,
     "kts.spec.loader": COMMAND_LINE,
+    "kts.spec.masking": COMMAND_LINE,
     "kts.spec.ready_made": COMMAND_LINE,
     "kts.spec.schema": COMMAND_LINE,
     "kts.stats": COMMAND_LINE,
