@@ -149,7 +149,7 @@ def newer(name: object, schema: int, newest: int) -> DataError:
 
 @contextmanager
 def replacing(path: Path, *, durably: bool = True) -> Iterator[Path]:
-    """A temporary file's path, to be written; it takes the place of ``path`` where the block ends well.
+    """The path of an empty temporary file, to be written; it takes the place of ``path`` where the block ends well.
 
     A reader sees the old file or the new one; with ``durably`` also after a loss of power. Two writers at once do not
     meet. OSError.

@@ -33,8 +33,7 @@ class Control:
         """Makes it. ``for_all``: programs of other users may read it. OSError, so where the file system is full."""
         path = folder / CONTROL_NAME
         with replacing(path, durably=False) as temporary:
-            flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
-            self._file = os.open(temporary, flags, 0o600)
+            self._file = os.open(temporary, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
             try:
                 fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 os.posix_fallocate(self._file, 0, CONTROL_BYTES)
