@@ -1,4 +1,4 @@
-"""The shape of the source: each import inside a function has a reason, and no class name exists twice."""
+"""The shape of the source: imports inside functions, names of classes, functions of the command line."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from pathlib import Path
 from bench.structure import read
 
 COMMAND_LINE = "a command's help, or the shell's completion, answers without it"
+SIGNALS = "a signal ends the command with its exit code while the rest is still loading"
 WORKER = "threads, cores and caches are settled before numpy or a GPU's library is loaded"
 POD = "the door of the conductor's pod answers while the rest is still loading"
 PROCESS = "a process loads only what it was started for"
@@ -30,6 +31,7 @@ WHY = {
     "kts.arrivals.trace": WORKER,
     "kts.cli.cluster_options": COMMAND_LINE,
     "kts.cli.doctor": COMMAND_LINE,
+    "kts.cli.entry": SIGNALS,
     "kts.cli.main": COMMAND_LINE,
     "kts.cli.output": COMMAND_LINE,
     "kts.k8s.objects.manifests": COMMAND_LINE,
@@ -76,3 +78,10 @@ def test_no_class_name_exists_twice() -> None:
         for found in module.classes:
             where.setdefault(found, []).append(name)
     assert {found: names for found, names in where.items() if len(names) > 1} == {}
+
+
+def test_a_function_of_the_command_line_is_read_at_a_glance() -> None:
+    """Else it does more than parse and print: what parts are put together to is for `kts.app`."""
+    modules = read(Path(__file__).parents[2])
+    longest = {name: module.longest for name, module in modules.items() if name.startswith("kts.cli")}
+    assert {name: lines for name, lines in longest.items() if lines > 60} == {}

@@ -20,6 +20,7 @@ from kts.errors import UsageError
 
 BACKENDS = ("local", "k8s", "replay")
 COMMAND = TakesProgram
+Keep = Annotated[bool, typer.Option("--keep", help="Leave the run's objects in the cluster.", rich_help_panel=PANEL)]
 
 
 def _choice(*words: str) -> Callable[[str], list[str]]:
@@ -104,81 +105,92 @@ def run(
     place: RunPlace,
     program_image: ProgramImage = "",
     fleet: FleetOptions,
-    keep: Annotated[
-        bool, typer.Option("--keep", help="Leave the run's objects in the cluster.", rich_help_panel=PANEL)
-    ] = False,
+    keep: Keep = False,
     no_figures: NoFigures = False,
     as_json: Json = False,
 ) -> None:
     """Measure an experiment and report what sharing cost.
 
     Every tenant runs alone and all run together, in blocks; the report says how much slower sharing made each. A
-    program of yours runs alone, beside a light neighbour, beside a heavy one, and beside a copy of itself.
-    """
-    asked = _asked(experiment, program)
-    if on not in BACKENDS:
-        raise UsageError(f"--on: no backend {on!r}", f"known: {', '.join(BACKENDS)}")
-    if program_image:
-        asked = _in_image(asked, program_image, on)
-    wanted = changes.given()
-    if dry_run:
-        _preview(asked, wanted, on, as_json=as_json)
+    program of yours runs alone, beside a light neighbour, beside a heavy one, and beside a copy of itself."""
+    asked, wanted = _asked(experiment, program, program_image, on), changes.given()
+    if dry_run or foretell:
+        (_preview if dry_run else _foretell)(asked, wanted, on, out, overwrite=overwrite, as_json=as_json)
         return
-    if foretell:
-        _foretell(asked, out, wanted, on, overwrite=overwrite, as_json=as_json)
+    fleet.check(on, overwrite=overwrite)
+    pods = _Pods(place=place, context=context, telemetry=telemetry, dcgm=dcgm, keep=keep)
+    if fleet.nodes is not None:
+        show_fleet(pods.of_nodes(fleet.nodes, fleet, asked, out, wanted), figures=not no_figures, as_json=as_json)
         return
     progress = console(stderr=True)
-    fleet.check(on, overwrite=overwrite)
-    if fleet.nodes is not None:
-        measured_fleet = app.run_fleet(
-            asked,
-            fleet.nodes,
-            place.run_settings(telemetry=telemetry, dcgm=dcgm),
-            out,
-            at_once=fleet.at_once,
-            queue=fleet.queue,
-            image=place.image,
-            full_image=fleet.full_image,
-            extra=place.extra,
-            context=context,
-            keep=keep,
-            progress=progress,
-            say=say,
-            **wanted,
-        )
-        show_fleet(measured_fleet, figures=not no_figures, as_json=as_json)
-        return
     if on == "k8s":
-        measured = app.run_on_cluster(
-            asked,
-            place.run_settings(telemetry=telemetry, dcgm=dcgm),
-            out,
-            image=place.image,
-            extra=place.extra,
-            context=context,
-            keep=keep,
-            overwrite=overwrite,
-            progress=progress,
-            say=say,
-            **wanted,
-        )
+        measured = pods.of_run(asked, out, wanted, overwrite=overwrite)
     elif on == "replay":
-        _refuse_changes(wanted, dcgm)
-        if not isinstance(asked, str):
-            raise UsageError("--on replay: of a program there is nothing to play again", "kts run DIR --on replay")
-        measured = app.replay(asked, out, overwrite=overwrite, progress=progress)
+        measured = app.replay(_recorded(asked, wanted, dcgm), out, overwrite=overwrite, progress=progress)
     else:
         measured = app.run(asked, out, overwrite=overwrite, progress=progress, telemetry=telemetry, dcgm=dcgm, **wanted)
     show_measured(measured, figures=not no_figures, as_json=as_json)
 
 
-def _asked(experiment: str | None, program: list[str] | None) -> str | list[str]:
-    """The experiment, or the program. UsageError without one of them, and with both."""
+@dataclass(frozen=True, kw_only=True)
+class _Pods:
+    """Where and how pods measure."""
+
+    place: RunPlace
+    context: str | None
+    telemetry: bool
+    dcgm: str
+    keep: bool
+
+    def of_nodes(
+        self, nodes: str, fleet: FleetOptions, asked: str | list[str], out: Path | None, wanted: app.Changes
+    ) -> app.FleetRun:
+        """A run on each of the nodes."""
+        return app.run_fleet(
+            asked,
+            nodes,
+            self.place.run_settings(telemetry=self.telemetry, dcgm=self.dcgm),
+            out,
+            at_once=fleet.at_once,
+            queue=fleet.queue,
+            image=self.place.image,
+            full_image=fleet.full_image,
+            extra=self.place.extra,
+            context=self.context,
+            keep=self.keep,
+            progress=console(stderr=True),
+            say=say,
+            **wanted,
+        )
+
+    def of_run(self, asked: str | list[str], out: Path | None, wanted: app.Changes, *, overwrite: bool) -> app.Run:
+        """One run."""
+        return app.run_on_cluster(
+            asked,
+            self.place.run_settings(telemetry=self.telemetry, dcgm=self.dcgm),
+            out,
+            image=self.place.image,
+            extra=self.place.extra,
+            context=self.context,
+            keep=self.keep,
+            overwrite=overwrite,
+            progress=console(stderr=True),
+            say=say,
+            **wanted,
+        )
+
+
+def _asked(experiment: str | None, program: list[str] | None, program_image: str, on: str) -> str | list[str]:
+    """The experiment, or the program. UsageError without one of them, with both, and for no backend."""
     if experiment is not None and program is not None:
         raise UsageError(f"{experiment} and a program: which of the two?", "leave one out")
     if program is None and experiment is None:
         raise UsageError("what shall run?", "kts run EXPERIMENT, or kts run -- PROGRAM ARGS; kts run --help")
-    return experiment if program is None else program  # type: ignore[return-value] # one of them is there
+    if on not in BACKENDS:
+        raise UsageError(f"--on: no backend {on!r}", f"known: {', '.join(BACKENDS)}")
+    asked = experiment if program is None else program
+    assert asked is not None
+    return _in_image(asked, program_image, on) if program_image else asked
 
 
 def _in_image(asked: str | list[str], image: str, on: str) -> str:
@@ -190,15 +202,18 @@ def _in_image(asked: str | list[str], image: str, on: str) -> str:
     return app.experiment_of(asked, image)
 
 
-def _preview(asked: str | list[str], wanted: app.Changes, on: str, *, as_json: bool) -> None:
-    """Says what an experiment would do. UsageError for what is no experiment."""
+def _preview(
+    asked: str | list[str], wanted: app.Changes, on: str, out: Path | None, *, overwrite: bool, as_json: bool
+) -> None:
+    """Says what an experiment would do, and writes nothing. UsageError for what is no experiment."""
+    del out, overwrite
     if on == "replay":
         raise UsageError("--dry-run --on replay: what was recorded is no plan", "kts report DIR")
     present(app.preview(asked, **wanted), as_json=as_json)
 
 
 def _foretell(
-    asked: str | list[str], out: Path | None, wanted: app.Changes, on: str, *, overwrite: bool, as_json: bool
+    asked: str | list[str], wanted: app.Changes, on: str, out: Path | None, *, overwrite: bool, as_json: bool
 ) -> None:
     """Predicts what the run would measure. UsageError for what a prediction does not have."""
     if isinstance(asked, str):
@@ -216,13 +231,16 @@ def _foretell(
     present(told, as_json=as_json)
 
 
-def _refuse_changes(changes: app.Changes, dcgm: str) -> None:
-    """UsageError for what a replay cannot change."""
+def _recorded(asked: str | list[str], changes: app.Changes, dcgm: str) -> str:
+    """The run to play again. UsageError for what a replay cannot change, and for a program."""
     if dcgm:
         raise UsageError("--dcgm: a replay has no device to ask about", "leave it out")
     if changes:
         options = ", ".join("--" + key.replace("_", "-") for key in changes)
         raise UsageError(f"{options}: a replay is what was recorded and cannot be changed", "leave them out")
+    if not isinstance(asked, str):
+        raise UsageError("--on replay: of a program there is nothing to play again", "kts run DIR --on replay")
+    return asked
 
 
 def _number_or_none(text: str) -> object:
