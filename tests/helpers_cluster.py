@@ -1,13 +1,25 @@
-"""What the cluster of the tests marked `cluster` can tell, asked of itself: tests skip, or expect, by that alone."""
+"""What the tests marked `cluster` need, and what their cluster tells of itself: they skip, or expect, by that alone."""
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
+
+import pytest
 
 from kts.k8s.cluster.api import Api
 
 GPU = "nvidia.com/gpu"
+NEEDED = ("KUBECONFIG", "KTS_IMAGE_LOADER")
+NEEDS_KUBECTL = pytest.mark.skipif(not shutil.which("kubectl"), reason="needs kubectl")
+
+
+def on_a_cluster(*further: str) -> list[pytest.MarkDecorator]:
+    """The marks of a file of tests for a real cluster; ``further``: environment variables that they need, too."""
+    needed = (*NEEDED, *further)
+    skip = pytest.mark.skipif(not all(map(os.environ.get, needed)), reason=f"needs a cluster: {' and '.join(needed)}")
+    return [pytest.mark.cluster, pytest.mark.e2e, skip]
 
 
 def has_plugin(api: Api) -> bool:

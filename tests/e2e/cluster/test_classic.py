@@ -21,7 +21,7 @@ from typing import Any
 import pytest
 import yaml
 from tests.helpers_cli import kts, start
-from tests.helpers_cluster import has_plugin, tells_devices
+from tests.helpers_cluster import has_plugin, on_a_cluster, tells_devices
 
 from kts.k8s.cluster.api import Api
 from kts.k8s.cluster.creation import KINDS
@@ -29,13 +29,8 @@ from kts.k8s.objects.names import APP, LABEL_APP
 from kts.store import open_run
 
 NAMESPACE = "kts-e2e-classic"
-NEEDED = ("KUBECONFIG", "KTS_IMAGE_LOADER")
 BREAKING = ("KTS_CLUSTER_FAULTS", "KTS_CLUSTER_STATE")
-pytestmark = [
-    pytest.mark.cluster,
-    pytest.mark.e2e,
-    pytest.mark.skipif(not all(map(os.environ.get, NEEDED)), reason=f"needs a cluster: {' and '.join(NEEDED)}"),
-]
+pytestmark = on_a_cluster()
 SMALL = """\
 name: small
 design: classic

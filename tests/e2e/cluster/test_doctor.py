@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,17 +11,14 @@ from typing import Any
 import pytest
 import yaml
 from tests.helpers_cli import kts
-from tests.helpers_cluster import has_labels
+from tests.helpers_cluster import NEEDS_KUBECTL, has_labels, on_a_cluster
 
 from kts.k8s.cluster.api import Api
 
 NAMESPACE = "kts-e2e-doctor"
-NEEDED = ("KUBECONFIG", "KTS_IMAGE_LOADER")
 pytestmark = [
-    pytest.mark.cluster,
-    pytest.mark.e2e,
-    pytest.mark.skipif(not all(map(os.environ.get, NEEDED)), reason=f"needs a cluster: {' and '.join(NEEDED)}"),
-    pytest.mark.skipif(not shutil.which("kubectl"), reason="needs kubectl"),
+    *on_a_cluster(),
+    NEEDS_KUBECTL,
 ]
 
 RBAC = Path(__file__).parents[3] / "deploy" / "rbac.yaml"

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import subprocess
 import time
 from collections.abc import Iterator
 
 import pytest
 from tests.helpers_cli import kts
+from tests.helpers_cluster import NEEDS_KUBECTL, on_a_cluster
 from tests.helpers_telemetry import RECORDED, UUID
 
 from kts.k8s.cluster.api import Api
@@ -23,12 +23,9 @@ from kts.telemetry.dcgm import DcgmSource
 NAMESPACE = "kts-e2e-exporter"
 LABELS = {"app.kubernetes.io/name": "dcgm-exporter"}
 DEADLINE_S = 180.0
-NEEDED = ("KUBECONFIG", "KTS_IMAGE_LOADER")
 pytestmark = [
-    pytest.mark.cluster,
-    pytest.mark.e2e,
-    pytest.mark.skipif(not all(map(os.environ.get, NEEDED)), reason=f"needs a cluster: {' and '.join(NEEDED)}"),
-    pytest.mark.skipif(not shutil.which("kubectl"), reason="needs kubectl"),
+    *on_a_cluster(),
+    NEEDS_KUBECTL,
 ]
 
 ANSWERS = f"""\

@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import os
 import secrets
-import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,6 +17,7 @@ from typing import Any
 import pytest
 import yaml
 from tests.helpers_cli import KTS, errors, kts
+from tests.helpers_cluster import NEEDS_KUBECTL, on_a_cluster
 
 from kts.k8s.cluster.api import Api
 from kts.k8s.cluster.creation import KINDS
@@ -36,12 +36,9 @@ tenants:
   t0: {workload: fft, size: 32, think_ms: 1, iterations: 400}
   t1: {workload: fft, size: 32, think_ms: 1, iterations: 400}
 """
-NEEDED = ("KUBECONFIG", "KTS_IMAGE_LOADER")
 pytestmark = [
-    pytest.mark.cluster,
-    pytest.mark.e2e,
-    pytest.mark.skipif(not all(map(os.environ.get, NEEDED)), reason=f"needs a cluster: {' and '.join(NEEDED)}"),
-    pytest.mark.skipif(not shutil.which("kubectl"), reason="needs kubectl"),
+    *on_a_cluster(),
+    NEEDS_KUBECTL,
 ]
 
 

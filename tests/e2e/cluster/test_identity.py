@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import subprocess
 from base64 import b64decode
 from collections.abc import Iterator
@@ -14,6 +13,7 @@ import pytest
 import yaml
 from tests.helpers_apiserver import proxying
 from tests.helpers_cli import kts
+from tests.helpers_cluster import NEEDS_KUBECTL, on_a_cluster
 
 NAMESPACE = "kts-e2e"
 USER = "kts-e2e-ann"
@@ -26,12 +26,9 @@ tenants:
   t1: {workload: fft, size: 32, think_ms: 1, iterations: 300}
 """
 RULES = Path(__file__).parents[3] / "deploy" / "rbac.yaml"
-NEEDED = ("KUBECONFIG", "KTS_IMAGE_LOADER")
 pytestmark = [
-    pytest.mark.cluster,
-    pytest.mark.e2e,
-    pytest.mark.skipif(not all(map(os.environ.get, NEEDED)), reason=f"needs a cluster: {' and '.join(NEEDED)}"),
-    pytest.mark.skipif(not shutil.which("kubectl"), reason="needs kubectl"),
+    *on_a_cluster(),
+    NEEDS_KUBECTL,
 ]
 
 PLUGIN = """\

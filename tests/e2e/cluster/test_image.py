@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import subprocess
 from pathlib import Path
@@ -11,6 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 from tests.helpers_cli import kts
+from tests.helpers_cluster import NEEDS_KUBECTL, on_a_cluster
 
 from kts.k8s.cluster.engine import ENGINES
 from kts.k8s.objects import Object
@@ -18,7 +18,6 @@ from kts.k8s.objects import Object
 NAMESPACE = "kts-e2e-image"
 PUBLISHED = "localhost/kts-worker:v1"
 BLOCKS = (("0-solo-fft",), ("1-solo-gemm",), ("2-shared-fft", "2-shared-gemm"))
-NEEDED = ("KUBECONFIG", "KTS_IMAGE_LOADER")
 EXPERIMENT = """\
 name: published
 design: classic
@@ -27,11 +26,9 @@ tenants:
   gemm: {workload: gemm, size: 64, think_ms: 5, iterations: 300}
 """
 pytestmark = [
-    pytest.mark.cluster,
-    pytest.mark.e2e,
-    pytest.mark.skipif(not all(map(os.environ.get, NEEDED)), reason=f"needs a cluster: {' and '.join(NEEDED)}"),
+    *on_a_cluster(),
     pytest.mark.skipif(not any(map(shutil.which, ENGINES)), reason=f"needs one of {', '.join(ENGINES)}"),
-    pytest.mark.skipif(not shutil.which("kubectl"), reason="needs kubectl"),
+    NEEDS_KUBECTL,
 ]
 
 

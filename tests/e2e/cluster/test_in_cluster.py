@@ -5,20 +5,17 @@ KTS_E2E_FULL=1 builds that image, which takes minutes and 800 MB.
 
 from __future__ import annotations
 
-import os
-import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
 
-import pytest
 import yaml
 from tests.helpers_cli import KTS
+from tests.helpers_cluster import NEEDS_KUBECTL, on_a_cluster
 
 DEPLOY = Path(__file__).parents[3] / "deploy"
 NAMESPACE = "kts-e2e-weekly"
 IMAGE = "localhost/kts:e2e"
-NEEDED = ("KUBECONFIG", "KTS_IMAGE_LOADER", "KTS_E2E_FULL")
 EXPERIMENT = """\
 name: weekly
 rounds: 2
@@ -28,10 +25,8 @@ tenants:
   gemm: {workload: gemm, size: 64, think_ms: 2, iterations: 400}
 """
 pytestmark = [
-    pytest.mark.cluster,
-    pytest.mark.e2e,
-    pytest.mark.skipif(not all(map(os.environ.get, NEEDED)), reason=f"needs a cluster: {' and '.join(NEEDED)}"),
-    pytest.mark.skipif(not shutil.which("kubectl"), reason="needs kubectl"),
+    *on_a_cluster("KTS_E2E_FULL"),
+    NEEDS_KUBECTL,
 ]
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import signal
 import subprocess
 import threading
@@ -16,7 +15,7 @@ from typing import Any
 import pytest
 import yaml
 from tests.helpers_cli import kts, start
-from tests.helpers_cluster import GPU
+from tests.helpers_cluster import GPU, NEEDS_KUBECTL, on_a_cluster
 
 from kts.k8s.cluster.api import Api
 from kts.k8s.objects.names import CONDUCTOR_ACCOUNT, LABEL_RUN
@@ -24,14 +23,11 @@ from kts.k8s.objects.runnames import conductor_name
 
 NAMESPACE = "kts-e2e-neighbours"
 ROUNDS = 1000
-NEEDED = ("KUBECONFIG", "KTS_IMAGE_LOADER")
 RULES = Path(__file__).parents[3] / "deploy" / "rbac.yaml"
 ROLE = "kts-conductor-e2e-neighbours"
 pytestmark = [
-    pytest.mark.cluster,
-    pytest.mark.e2e,
-    pytest.mark.skipif(not all(map(os.environ.get, NEEDED)), reason=f"needs a cluster: {' and '.join(NEEDED)}"),
-    pytest.mark.skipif(not shutil.which("kubectl"), reason="needs kubectl"),
+    *on_a_cluster(),
+    NEEDS_KUBECTL,
 ]
 
 

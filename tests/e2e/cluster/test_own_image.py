@@ -16,6 +16,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 from tests.helpers_cli import kts
+from tests.helpers_cluster import on_a_cluster
 
 from kts.k8s.cluster.api import Api
 from kts.k8s.cluster.engine import ENGINES
@@ -24,7 +25,6 @@ from kts.store import layout
 
 NAMESPACE = "kts-e2e"
 IMAGE, OF_ROOT = "localhost/kts-e2e-own:1", "localhost/kts-e2e-own:root"
-NEEDED = ("KUBECONFIG", "KTS_IMAGE_LOADER")
 PROGRAM = r"""
 #include <stdio.h>
 #include <stdlib.h>
@@ -55,9 +55,7 @@ tenants:
 """
 pytestmark = [
     pytest.mark.alone,
-    pytest.mark.cluster,
-    pytest.mark.e2e,
-    pytest.mark.skipif(not all(map(os.environ.get, NEEDED)), reason=f"needs a cluster: {' and '.join(NEEDED)}"),
+    *on_a_cluster(),
     pytest.mark.skipif(not any(map(shutil.which, ENGINES)), reason=f"needs one of {', '.join(ENGINES)}"),
     pytest.mark.skipif(not (shutil.which("cc") or shutil.which("gcc")), reason="needs a C compiler"),
 ]

@@ -3,20 +3,15 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 
-import pytest
-from tests.e2e.cluster.test_run import NEEDED, experiment, left, options
+from tests.e2e.cluster.test_run import experiment, left, options
 from tests.helpers_cli import kts
+from tests.helpers_cluster import on_a_cluster
 
 from kts.k8s.cluster.api import Api
 
-pytestmark = [
-    pytest.mark.cluster,
-    pytest.mark.e2e,
-    pytest.mark.skipif(not all(map(os.environ.get, NEEDED)), reason=f"needs a cluster: {' and '.join(NEEDED)}"),
-]
+pytestmark = on_a_cluster()
 
 
 def test_a_tenant_is_profiled_in_a_pod_and_nothing_is_left(tmp_path: Path) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import json
 import os
-import shutil
 import subprocess
 import threading
 import time
@@ -16,6 +15,7 @@ from typing import Any
 import pytest
 import yaml
 from tests.helpers_cli import kts
+from tests.helpers_cluster import NEEDS_KUBECTL, on_a_cluster
 
 from kts.errors import SetupError
 from kts.k8s.cluster.api import Api
@@ -41,12 +41,9 @@ tenants:
   t1: {workload: fft, size: 32, think_ms: 1, iterations: 200}
 """
 RULES = Path(__file__).parents[3] / "deploy" / "rbac.yaml"
-NEEDED = ("KUBECONFIG", "KTS_IMAGE_LOADER")
 pytestmark = [
-    pytest.mark.cluster,
-    pytest.mark.e2e,
-    pytest.mark.skipif(not all(map(os.environ.get, NEEDED)), reason=f"needs a cluster: {' and '.join(NEEDED)}"),
-    pytest.mark.skipif(not shutil.which("kubectl"), reason="needs kubectl"),
+    *on_a_cluster(),
+    NEEDS_KUBECTL,
 ]
 
 Object = dict[str, Any]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import subprocess
 import threading
 import time
@@ -14,6 +13,7 @@ from typing import Any
 
 import pytest
 from tests.helpers_cli import kts
+from tests.helpers_cluster import NEEDS_KUBECTL, on_a_cluster
 
 from kts.app.plans import planned
 from kts.k8s.cluster.api import Api, Refused
@@ -22,12 +22,9 @@ from kts.k8s.objects.refusals import refusal
 from kts.k8s.objects.settings import ClusterSettings
 
 NAMESPACE = "kts-e2e-remedies"
-NEEDED = ("KUBECONFIG", "KTS_IMAGE_LOADER")
 pytestmark = [
-    pytest.mark.cluster,
-    pytest.mark.e2e,
-    pytest.mark.skipif(not all(map(os.environ.get, NEEDED)), reason=f"needs a cluster: {' and '.join(NEEDED)}"),
-    pytest.mark.skipif(not shutil.which("kubectl"), reason="needs kubectl"),
+    *on_a_cluster(),
+    NEEDS_KUBECTL,
 ]
 PLAN = planned("name: x\ndevice: cpu\ntenants:\n  a: {workload: fft}\n  b: {workload: fft}\n", {})[1]
 SETTINGS = ClusterSettings(namespace=NAMESPACE, resource="nvidia.com/gpu", runtime_class="")

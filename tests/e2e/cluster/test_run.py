@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 from tests.helpers_cli import kts, start
-from tests.helpers_cluster import has_plugin, tells_devices
+from tests.helpers_cluster import has_plugin, on_a_cluster, tells_devices
 
 from kts.k8s.cluster.api import Api, Unavailable
 from kts.k8s.follow.interrupts import ENDING_S
@@ -29,12 +29,7 @@ NO_SLOT_S = 15.0
 MEASURED_S, AGENTS_S = 48, 180
 """For measuring alone, and with all around it: image, pods, calibration, report."""
 GPU_NUMBERS = ("KTS_CLUSTER_TWO_GPUS", "KTS_CLUSTER_ONE_GPU")
-NEEDED = ("KUBECONFIG", "KTS_IMAGE_LOADER")
-pytestmark = [
-    pytest.mark.cluster,
-    pytest.mark.e2e,
-    pytest.mark.skipif(not all(map(os.environ.get, NEEDED)), reason=f"needs a cluster: {' and '.join(NEEDED)}"),
-]
+pytestmark = on_a_cluster()
 
 
 def experiment(folder: Path, tenants: int, iterations: int = 300) -> Path:

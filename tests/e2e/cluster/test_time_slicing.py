@@ -5,13 +5,12 @@ It restarts the device plugin, so nothing else may use the GPUs meanwhile.
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Iterator
 
 import pytest
 from tests.helpers_cli import kts
-from tests.helpers_cluster import has_plugin
+from tests.helpers_cluster import has_plugin, on_a_cluster
 
 from kts.k8s.cluster import sharing
 from kts.k8s.cluster.api import Api
@@ -19,12 +18,7 @@ from kts.k8s.objects import offers
 from kts.k8s.objects.names import GPU
 from kts.k8s.objects.pluginconfig import sharing_of
 
-NEEDED = ("KUBECONFIG", "KTS_IMAGE_LOADER")
-pytestmark = [
-    pytest.mark.cluster,
-    pytest.mark.e2e,
-    pytest.mark.skipif(not all(map(os.environ.get, NEEDED)), reason=f"needs a cluster: {' and '.join(NEEDED)}"),
-]
+pytestmark = on_a_cluster()
 
 
 @pytest.fixture

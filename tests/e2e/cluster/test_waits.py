@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from tests.helpers_cli import kts
+from tests.helpers_cluster import on_a_cluster
 
 from kts.k8s.cluster.api import Api
 from kts.k8s.objects.names import APP, LABEL_APP
@@ -26,12 +27,9 @@ tenants:
   t0: {workload: fft, size: 32, think_ms: 1, iterations: 200}
   t1: {workload: fft, size: 32, think_ms: 1, iterations: 200}
 """
-NEEDED = ("KUBECONFIG", "KTS_IMAGE_LOADER")
 pytestmark = [
     pytest.mark.alone,
-    pytest.mark.cluster,
-    pytest.mark.e2e,
-    pytest.mark.skipif(not all(map(os.environ.get, NEEDED)), reason=f"needs a cluster: {' and '.join(NEEDED)}"),
+    *on_a_cluster(),
 ]
 
 

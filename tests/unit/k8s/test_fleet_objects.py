@@ -14,7 +14,7 @@ from kts.conduct.ports import Progress
 from kts.errors import SetupError, UsageError
 from kts.k8s.cluster.api import Api
 from kts.k8s.follow import fleet as following
-from kts.k8s.objects import fleet, manifests
+from kts.k8s.objects import fleet, manifests, pending
 from kts.k8s.objects.fleet import FleetSpec
 from kts.k8s.objects.names import GPU, LABEL_INDEX, LABEL_QUEUE
 from kts.k8s.objects.settings import ClusterSettings
@@ -136,7 +136,7 @@ def event(component: str, message: str, kind: str = "Warning") -> dict[str, Any]
 
 def followed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, spec: FleetSpec, *events: dict[str, Any]) -> Fleet:
     """The end of a fleet of which Kubernetes makes no pods, and says so."""
-    monkeypatch.setattr(following, "NO_POD_S", 0.2)
+    monkeypatch.setattr(pending, "NO_POD_S", 0.2)
     monkeypatch.setattr(following, "POLL_S", 0.05)
     with FleetHere(tmp_path / "cluster", [node("n1")]) as cluster:
         cluster.podless.add("kts-fleet-1")

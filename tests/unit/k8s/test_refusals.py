@@ -205,6 +205,22 @@ def test_a_jobs_event_is_read_as_the_servers_answer_is(case: str) -> None:
         assert [part for part in remedies if part not in found.remedy] == []
 
 
+@pytest.mark.parametrize(
+    ("refused", "remedy"),
+    [
+        ('secrets "kts-r1" is forbidden', "ask its owner for an exception; kubectl get"),
+        ('services "kts-r1" is forbidden', "ask its owner for an exception; kubectl get"),
+        ('jobs.batch "kts-r1-t0" is forbidden', "meet it with --image or --pod-template, or ask"),
+    ],
+)
+def test_a_policy_is_met_by_what_shapes_the_object_that_it_is_of(refused: str, remedy: str) -> None:
+    """Else who is refused a Secret would look for it in a pod template."""
+    said = "ValidatingAdmissionPolicy 'p' with binding 'p' denied request: images come from registry.corp"
+    found = refusal(f"{refused}: {said}", "team")
+    assert found is not None
+    assert found.remedy.startswith(remedy)
+
+
 def test_what_refuses_nothing_is_not_explained() -> None:
     """Else a remedy would be given that has nothing to do with what happened."""
     assert refusal("Created pod: kts-r1-t0-x") is None

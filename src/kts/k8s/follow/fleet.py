@@ -23,10 +23,9 @@ from kts.k8s.cluster.api import Api, Forbidden, Unavailable
 from kts.k8s.follow import ends, stored
 from kts.k8s.follow.interrupts import Interrupts
 from kts.k8s.follow.members import Member
-from kts.k8s.objects import Object, fleet, manifests, podstate, runnames
+from kts.k8s.objects import Object, fleet, manifests, pending, podstate, runnames
 from kts.k8s.objects.fleet import FleetSpec
 from kts.k8s.objects.names import LABEL_ROLE, LABEL_RUN, SERVICE_ACCOUNT
-from kts.k8s.objects.pending import NO_POD_S, STUCK_S
 from kts.k8s.objects.podend import PodEnd
 from kts.k8s.objects.refusals import refusal
 from kts.model.fleet import OPEN, Fleet, FleetNode
@@ -39,8 +38,6 @@ PATIENCE_S = 120.0
 """For an API server that is away."""
 STOPPING_S = 10.0
 """For what follows, once a fleet's pods had their time to end."""
-PLACE_S = 120.0
-"""For the scheduler to find a place for a pod that only follows a run."""
 ACCOUNT_REMEDY = "kubectl apply -f deploy/rbac.yaml -f deploy/in-cluster.yaml"
 
 
@@ -231,26 +228,26 @@ class FleetSession:
         if not (never or why):
             self._stuck.pop(podstate.name(pod), None)
             return
-        if now - self._stuck.setdefault(podstate.name(pod), now) >= (STUCK_S if never else PLACE_S):
+        if now - self._stuck.setdefault(podstate.name(pod), now) >= (pending.STUCK_S if never else pending.FOLLOWER_S):
             what, remedy = never or (f"no place for pod {podstate.name(pod)}: {why}", "see what the scheduler says")
             self._end_all(Outcome(kind="failed", reason=what, remedy=remedy, exit_code=SetupError.exit_code))
 
     def _without_pods(self, job: Object, now: float) -> str:
         """Ends the fleet where Kubernetes makes no pods of its Job, unless a queue has it wait."""
-        events = [event for event in self._api.list("Event", self._namespace) if _is_about(event, podstate.name(job))]
+        events = pending.events_of(self._api.list("Event", self._namespace), "Job", podstate.name(job))
         suspended = bool(job["spec"].get("suspend"))
-        if suspended and (queued := [_words(event) for event in events if not _is_by_kubernetes(event)]):
+        if suspended and (queued := [pending.said(event) for event in events if not _is_by_kubernetes(event)]):
             self._due = now
             return f"waiting to be admitted by queue {self.spec.queue or '(none)'}: {queued[-1]}"
-        if now - self._due > NO_POD_S:
-            self._end_all(self._never(job, [_words(e) for e in events if e.get("type") == "Warning"], suspended))
+        if now - self._due > pending.NO_POD_S:
+            self._end_all(self._never(job, [pending.said(e) for e in events if e.get("type") == "Warning"], suspended))
         return "waiting for Kueue" if suspended else "waiting for the Job's pods"
 
     def _never(self, job: Object, told: list[str], suspended: bool) -> Outcome:
         """Why there will be no pods: nobody looks after a suspended Job, or Kubernetes says why it makes none."""
         remedy = f"kubectl describe job {podstate.name(job)} --namespace {self._namespace}"
         if suspended:
-            what = f"the fleet's Job is suspended, and nobody took it up in {NO_POD_S:.0f} s"
+            what = f"the fleet's Job is suspended, and nobody took it up in {pending.NO_POD_S:.0f} s"
             remedy = "install Kueue, or leave --queue out"
         else:
             what = f"the fleet's Job has no pod{f': {told[-1]}' if told else ''}"
@@ -314,15 +311,7 @@ def _is_over(job: Object) -> bool:
     return any(c.get("type") in ("Complete", "Failed") and c.get("status") == "True" for c in conditions)
 
 
-def _is_about(event: Object, name: str) -> bool:
-    return bool((event.get("involvedObject") or {}).get("name") == name)
-
-
 def _is_by_kubernetes(event: Object) -> bool:
     """By the Job's own controller; else by whoever admits Jobs."""
     told = (event.get("source") or {}).get("component") or event.get("reportingComponent") or ""
     return bool(told == "job-controller")
-
-
-def _words(event: Object) -> str:
-    return " ".join(str(event.get("message", "")).split())

@@ -24,6 +24,8 @@ PLACE_S = 20.0
 """A pod of which the scheduler tells nothing."""
 NO_POD_S = 45.0
 """A Job without a pod, of which its controller tells nothing: after an outage of the API server that takes a while."""
+FOLLOWER_S = 120.0
+"""A pod of a fleet without a place, which only follows a run, and for which there may be one soon."""
 LACKING_S = 10.0
 """An object of the run that is not there: another kts may be about to make it."""
 CREATE_S = 60.0
@@ -60,7 +62,7 @@ def of_pod(pod: Object, events: Sequence[Object], settings: ClusterSettings) -> 
         return Wait("failed", *never, limit_s=STUCK_S, short=never[0])
     if podstate.phase(pod) != "Pending" or podstate.over(pod):
         return None
-    mine = _of(events, "Pod", podstate.name(pod))
+    mine = events_of(events, "Pod", podstate.name(pod))
     if pod["spec"].get("nodeName"):
         return _creating(pod, mine, settings)
     return _placeless(pod, mine, settings)
@@ -68,7 +70,7 @@ def of_pod(pod: Object, events: Sequence[Object], settings: ClusterSettings) -> 
 
 def of_job(job: str, events: Sequence[Object], settings: ClusterSettings) -> Wait:
     """Of a Job that has no pod."""
-    mine = _of(events, "Job", job)
+    mine = events_of(events, "Job", job)
     told = _last(mine, "FailedCreate")
     if not told and (suspended := _last(mine, "Suspended")):
         remedy = "whoever suspends it lets it go, e.g. a queue; wait for that with --wait"
@@ -117,7 +119,7 @@ def _creating(pod: Object, events: Sequence[Object], settings: ClusterSettings) 
     name, node = podstate.name(pod), pod["spec"]["nodeName"]
     latest = max(events, key=_time, default=None)
     if latest is not None and latest.get("type") == "Warning" and latest.get("reason") != "FailedScheduling":
-        reason, told = str(latest.get("reason", "")), one_line(str(latest.get("message", "")))
+        reason, told = str(latest.get("reason", "")), said(latest)
         template = reason in ("FailedMount", "FailedAttachVolume") and settings.pod_template
         remedy = "correct the volume that it names: --pod-template" if template else f"mend what it names; {_EVENTS}"
         return Wait("node tells", f"pod {name} cannot start: {reason}: {told}", remedy, MOUNT_S, f"{reason}: {told}")
@@ -156,7 +158,8 @@ def _place_remedy(why: str) -> str:
     return "; ".join(dict.fromkeys(remedies)) or "see what the scheduler says; kts doctor --on k8s"
 
 
-def _of(events: Sequence[Object], kind: str, name: str) -> list[Object]:
+def events_of(events: Sequence[Object], kind: str, name: str) -> list[Object]:
+    """Those of ``events`` that are about this object."""
     involved = ((event, event.get("involvedObject") or {}) for event in events)
     return [event for event, of in involved if (of.get("kind"), of.get("name")) == (kind, name)]
 
@@ -164,7 +167,12 @@ def _of(events: Sequence[Object], kind: str, name: str) -> list[Object]:
 def _last(events: Sequence[Object], *reasons: str) -> str:
     """The message of the latest event of one of these reasons; empty if there is none."""
     latest = max((event for event in events if event.get("reason") in reasons), key=_time, default={})
-    return one_line(str(latest.get("message", "")))
+    return said(latest)
+
+
+def said(event: Object) -> str:
+    """An event's message, in one line; empty if there is none."""
+    return one_line(str(event.get("message", "")))
 
 
 def _time(event: Object) -> str:

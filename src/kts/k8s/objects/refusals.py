@@ -18,6 +18,7 @@ _Remedy = Callable[
 ]  # of the match, the namespace, and whether it is the conductor's pod
 
 
+_OBJECT = re.compile(r'(?P<kind>[\w.]+) "kts-[^"]*" is (?:forbidden|invalid)')
 PERMISSION = "permission"
 ABSENT_NAMESPACE = "absent namespace"
 DEAF_WEBHOOK = "webhook that does not answer"
@@ -93,8 +94,17 @@ def _limit_range(match: re.Match[str], namespace: str, conductor: bool) -> str:
 
 
 def _owners(look: str) -> _Remedy:
-    """For what an administrator wrote."""
-    return _says(f"meet it with --pod-template, or ask its owner for an exception; {look} shows it to who may see it")
+    """For what an administrator wrote. Of the objects of a run a user shapes the pods, and the Jobs that hold them."""
+
+    def remedy(match: re.Match[str], namespace: str, conductor: bool) -> str:
+        shown = _says(f"{look} shows it to who may see it")(match, namespace, conductor)
+        named = _OBJECT.search(match.string)
+        if named and named["kind"] not in ("pods", "jobs.batch"):
+            return f"ask its owner for an exception; {shown}"
+        how = "--image or --pod-template" if re.search(r"\b(?:image|registr)", match.string, re.I) else "--pod-template"
+        return f"meet it with {how}, or ask its owner for an exception; {shown}"
+
+    return remedy
 
 
 def _says(text: str) -> _Remedy:
