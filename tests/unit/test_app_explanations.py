@@ -18,6 +18,7 @@ from kts.app.handle import Run
 from kts.errors import DataError, UsageError
 from kts.model.plan import Program
 from kts.model.records import NOT_TOLD, record_dtype
+from kts.model.run import BlockOutcome, ThreadWait
 from kts.model.summary import Estimate
 from kts.physics.forecast import Band
 from kts.physics.predict import Effort
@@ -131,6 +132,33 @@ def test_pinning_is_a_bound_where_the_wait_for_a_core_was_measured(
     assert "a core of its own (pinned): at most" in text
     assert "bound" in text
     assert "nobody measured whether the host waited" not in text
+
+
+def test_threads_that_waited_for_a_core_are_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Else a reader could not tell the thread that launches from one that nobody waits for."""
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
+    run = measured()
+    assert isinstance(run.data, FakeRun)
+
+    def told(name: str, tid: int, share: float, block: BlockOutcome) -> ThreadWait:
+        return ThreadWait(pid=7, tid=tid, name=name, waited_ns=round(share * (block.end_ns - block.start_ns)))
+
+    def with_threads(block: BlockOutcome) -> BlockOutcome:
+        shares = (0.031, 0.004) if "+" in block.condition else (0.002, 0.0)
+        threads = tuple(told(*one, block) for one in (("serve", 7, shares[0]), ("pin | \x1b[1m", 9, shares[1])))
+        return msgspec.structs.replace(block, waits={"fft": threads})
+
+    run.data.blocks = [with_threads(block) for block in run.data.blocks]
+    of = kts.explain(run)
+    main, other = of.tenants[0].threads
+    assert (main.main, main.together, main.alone) == (True, pytest.approx(0.031), pytest.approx(0.002))
+    assert (other.main, other.tid) == (False, 9)
+    assert of.tenants[1].threads == ()
+    text = " ".join(shown(of, 200).split())
+    assert "fft's threads that waited for a core, of the time: serve (main thread, 7) 3.1 %, alone 0.2 %" in text
+    assert "(9) 0.4 %, alone 0.0 %" in text
+    assert "\x1b" not in text
+    assert "gemm's threads" not in text
 
 
 def test_pinning_is_not_foretold_where_nobody_measured_the_wait(

@@ -10,7 +10,7 @@ from kts.conduct import events as ev
 from kts.conduct.ports import WorkerExit
 from kts.conduct.roster import Limits
 from kts.model.plan import Program
-from kts.model.run import DeviceInfo, Outcome
+from kts.model.run import DeviceInfo, Outcome, ThreadWait
 from kts.wire import messages as msg
 from kts.wire.framing import make_chunk
 
@@ -382,7 +382,10 @@ def test_what_a_tenant_says_of_itself_is_noted_once_and_what_it_lost_is_kept() -
     puppets.say("a", msg.Ready(size=None, solo_ms=1.0, notes=("nothing is seen of it", "nothing is seen of it")))
     for lost in (7, 0):
         block = puppets.starts[-1].message.block
-        puppets.say("a", msg.BlockDone(block=block, chunks=0, count=0, events_lost=lost, notes=("it is slow",)))
+        threads = tuple(ThreadWait(pid=1, tid=n, name="serve", waited_ns=lost) for n in range(lost))
+        done = msg.BlockDone(block=block, chunks=0, count=0, events_lost=lost, notes=("it is slow",), threads=threads)
+        puppets.say("a", done)
+    assert [len(block.waits.get("a", ())) for block in puppets.ended] == [3, 0]
     assert [block.events_lost for block in puppets.ended] == [{"a": 7}, {}]
     logs = [action for action in puppets.actions if isinstance(action, ev.Log) and action.kind == "note"]
     assert [log.fields["text"] for log in logs] == ["a: nothing is seen of it", "a: it is slow"]

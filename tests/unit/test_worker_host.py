@@ -74,6 +74,23 @@ def test_all_threads_and_children_of_a_program_count_and_this_process_does_not()
     assert found.moments.keys() <= {"blocked_threads"}
 
 
+@needs_schedstat
+def test_the_threads_that_waited_longest_are_named_and_counted_from_the_blocks_begin() -> None:
+    """Else nobody could tell whether the main thread had no core, or one that nobody waits for."""
+    with running(A_PARENT) as program, contextlib.closing(HostReader(own=False)) as reader:
+        until(reader, lambda now: now.counters.get("waiting_threads", 0) > 20 * NS_PER_MS)
+        before = reader.read().counters["waiting_threads"]
+        reader.block_begins()
+        now = until(reader, lambda now: now.counters["waiting_threads"] > before + 100 * NS_PER_MS)
+        told = reader.longest_waits()
+        after = reader.read().counters["waiting_threads"]
+    assert {(one.pid, one.tid) for one in told if one.pid == one.tid} >= {(program.pid, program.pid)}
+    assert len({one.tid for one in told}) == 3
+    assert [one.waited_ns for one in told] == sorted((one.waited_ns for one in told), reverse=True)
+    assert 0.9 * (now.counters["waiting_threads"] - before) <= sum(one.waited_ns for one in told) <= after - before
+    assert all(one.name.startswith("python") for one in told)
+
+
 def test_a_worker_that_computes_itself_is_read_alone() -> None:
     """Else a helper process of its would be charged to it."""
     with running("print(flush=True)\nwhile True: pass"), contextlib.closing(HostReader(own=True)) as reader:

@@ -29,6 +29,7 @@ from kts.report.writing import write_explanation
 from kts.stats.moments import moments
 from kts.stats.pinned import pinned
 from kts.stats.slowest import KEPT
+from kts.stats.waited import waited
 
 NEIGHBOURS = 3
 """Most that are asked about: those that added most."""
@@ -124,6 +125,7 @@ def _explained(run: Run, condition: Condition, name: str, worst: int) -> Explain
         together=_together(run.summary, condition, name),
         causes=causes,
         worst=moments(run.data, name, slowest),
+        threads=waited(run.data, name, condition.name),
     )
 
 

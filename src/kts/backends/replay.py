@@ -117,7 +117,13 @@ class ReplayedTenant(threading.Thread):
         clocks = recorded.clocks if self.tenant == next(iter(recorded.counts)) else ()
         opened_ns, closed_ns = recorded.window_ns or (0, 0)
         return msg.BlockDone(
-            block=recorded.index, chunks=chunks, count=count, clocks=clocks, opened_ns=opened_ns, closed_ns=closed_ns
+            block=recorded.index,
+            chunks=chunks,
+            count=count,
+            clocks=clocks,
+            opened_ns=opened_ns,
+            closed_ns=closed_ns,
+            threads=recorded.waits.get(self.tenant, ()),
         )
 
     @property

@@ -5,9 +5,12 @@ from __future__ import annotations
 from kts.errors import DataError
 from kts.model.plan import Block
 from kts.model.records import Records
-from kts.model.run import BlockOutcome, ClockPair
+from kts.model.run import BlockOutcome, ClockPair, ThreadWait
 from kts.wire.framing import chunk_records
 from kts.wire.messages import BlockDone, Chunk
+
+MOST_THREADS = 3
+"""Of a tenant, whose waits are kept."""
 
 
 class RunningBlock:
@@ -26,6 +29,7 @@ class RunningBlock:
         self._counts: dict[str, int] = dict.fromkeys(block.tenants, 0)
         self._lost: dict[str, int] = {}
         self._events_lost: dict[str, int] = {}
+        self._waits: dict[str, tuple[ThreadWait, ...]] = {}
         self._reached: set[str] = set()
         self._done: set[str] = set()
         self._clocks: list[ClockPair] = []
@@ -74,6 +78,8 @@ class RunningBlock:
             self._lost[tenant] = done.unread
         if done.events_lost:
             self._events_lost[tenant] = done.events_lost
+        if done.threads:
+            self._waits[tenant] = done.threads[:MOST_THREADS]
         self._clocks.extend(done.clocks)
         self._opened_ns.append(done.opened_ns)
         self._closed_ns.append(done.closed_ns)
@@ -106,6 +112,7 @@ class RunningBlock:
             window_ns=self._window_ns() if valid else None,
             lost=dict(self._lost),
             events_lost=dict(self._events_lost),
+            waits=dict(self._waits),
         )
 
     def _window_ns(self) -> tuple[int, int] | None:

@@ -90,6 +90,15 @@ class WorkerInfo(msgspec.Struct, frozen=True, kw_only=True):
             msgspec.structs.force_setattr(self, "id", self.tenant)
 
 
+class ThreadWait(msgspec.Struct, frozen=True, kw_only=True):
+    """How long a thread of a tenant's was ready in a block and had no core. ``name``: as the kernel shows it."""
+
+    pid: int
+    tid: int
+    name: str
+    waited_ns: int
+
+
 class BlockOutcome(msgspec.Struct, frozen=True, kw_only=True):
     """How a block went. ``counts``: records announced per tenant. Invalid blocks are kept, never analysed.
 
@@ -98,7 +107,8 @@ class BlockOutcome(msgspec.Struct, frozen=True, kw_only=True):
     ``start_ns``, ``end_ns``: first submission and last completion. ``window_ns``: from when until when all its tenants
     were commanded to run side by side; iterations submitted outside of it, and the first of each tenant, are in the
     records and count for nothing. None where each tenant ends by itself (classic), and in runs of schema 1, whose
-    tenants began every block at the same instant.
+    tenants began every block at the same instant. ``waits``: of each tenant the threads that waited longest for a core;
+    missing where its kernel does not tell.
     """
 
     index: int
@@ -113,6 +123,7 @@ class BlockOutcome(msgspec.Struct, frozen=True, kw_only=True):
     window_ns: tuple[int, int] | None = None
     lost: dict[str, int] = {}
     events_lost: dict[str, int] = {}
+    waits: dict[str, tuple[ThreadWait, ...]] = {}
 
     def check(self) -> None:
         """ValueError where it has no place in time."""

@@ -9,6 +9,7 @@ from kts.model.summary import Latency
 from kts.physics.forecast import Band, ModelError
 from kts.stats.moments import Moment
 from kts.stats.pinned import Pinned
+from kts.stats.waited import Waited
 
 
 class Foreseen(msgspec.Struct, frozen=True, kw_only=True):
@@ -23,7 +24,7 @@ class Explained(msgspec.Struct, frozen=True, kw_only=True):
     """One tenant under one condition. ``alone``, ``together``: its response time. ``causes``: null where the run has
     none. ``worst``: its slowest iterations, the slowest first. ``foreseen``: no change first; empty where the model
     cannot say, ``unforeseen`` then says why. ``pinned``: what a core of its own would change at most; null where nobody
-    measured whether its host waited for one."""
+    measured whether its host waited for one. ``threads``: those that waited longest for a core in company."""
 
     tenant: str
     alone: Latency
@@ -33,6 +34,7 @@ class Explained(msgspec.Struct, frozen=True, kw_only=True):
     foreseen: tuple[Foreseen, ...] = ()
     unforeseen: str = ""
     pinned: Pinned | None = None
+    threads: tuple[Waited, ...] = ()
 
 
 class Basis(msgspec.Struct, frozen=True, kw_only=True):

@@ -21,6 +21,8 @@ BAR = 32
 NARROW = 64
 """Below this width a terminal has no room for one."""
 QUEUED, WAITING, RUNNING, UNTIMED, OTHER = "·", "░", "█", "▒", "▓"
+SHOWS = 0.001
+"""Of the time: threads that waited for less for a core are not named."""
 SHOWN = 3
 """Neighbours that have a lane of their own in a terminal: those longest in flight."""
 
@@ -39,6 +41,8 @@ def explanation_elements(of: Explanation, figures: Sequence[doc.Figure] = ()) ->
     yield doc.Heading("Why", "causes")
     told = tell(of)
     yield from told_elements(told, bars=True)
+    if lines := tuple(doc.Item(line) for one in of.tenants if (line := _threads(one))):
+        yield doc.Bullets(lines)
     if missing := [one.tenant for one in of.tenants if one.causes is None]:
         yield doc.paragraph(f"{', '.join(missing)}: this run has no causes", "undetermined")
     if "causes" in by_name:
@@ -74,6 +78,17 @@ def explanation_document(of: Explanation, figures: Sequence[doc.Figure] = ()) ->
 def explanation_md(of: Explanation) -> str:
     """As GitHub Markdown, without pictures."""
     return markdown.render(explanation_document(of))
+
+
+def _threads(of: Explained) -> str:
+    """Which of its threads had no core, and for how much of the time; empty where none waited for `SHOWS` of it."""
+    told = [
+        f"{one.name} ({'main thread, ' if one.main else ''}{one.tid}) {cells.percent(one.together)}, "
+        f"alone {cells.percent(one.alone)}"
+        for one in of.threads
+        if one.together >= SHOWS
+    ]
+    return f"{of.tenant}'s threads that waited for a core, of the time: {'; '.join(told)}" if told else ""
 
 
 def _worst(of: Explained, *, on_cpu: bool) -> Iterator[doc.Element]:

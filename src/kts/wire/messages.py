@@ -30,7 +30,7 @@ import msgspec
 from kts.errors import DataError
 from kts.model.mode import Evidence
 from kts.model.plan import DeviceChoice, Quota, Tenant
-from kts.model.run import ClockPair, DeviceInfo, Settled
+from kts.model.run import ClockPair, DeviceInfo, Settled, ThreadWait
 
 PROTOCOL = 8
 
@@ -150,7 +150,7 @@ class BlockDone(Message, frozen=True, kw_only=True):
     (a program's that were not wholly inside the block); ``unread``: those told in lines that cannot be read, or by
     calls of which some are lost; ``events_lost``: how many of these calls. ``notes``: as in Ready.
     ``opened_ns``: when its window opened; ``closed_ns``: when it may close, as far as this tenant's quota goes; 0: its
-    quota was not reached.
+    quota was not reached. ``threads``: those that waited longest for a core in it.
     """
 
     block: int
@@ -163,6 +163,7 @@ class BlockDone(Message, frozen=True, kw_only=True):
     notes: tuple[str, ...] = ()
     opened_ns: int = 0
     closed_ns: int = 0
+    threads: tuple[ThreadWait, ...] = ()
 
 
 class Failed(Message, frozen=True, kw_only=True):

@@ -14,72 +14,24 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import NamedTuple
 
+from kts.model.run import ThreadWait
 from kts.units import NS_PER_S, NS_PER_US
 from kts.wire.messages import HostCounters
 from kts.worker.cgroup import cpu_groups, cpu_limit, own_group
+from kts.worker.threads import Kept, Thread, text
 
 _FIRST_SCAN_NS = NS_PER_S // 4
 _RESTS = 50
 """So many times as long as a reading took it rests: at most 2 % of the core that it runs on."""
 MOST_THREADS = 256
+TOLD_THREADS = 3
+"""Threads whose waits in a block are told by name."""
 _THROTTLED = "throttled_cores"
-_BYTES = 4096
 _NEVER_NS = 2**63 - 1
 _SCHEDULER_CLOCK = 2
 """CPUCLOCK_SCHED of Linux: of a process's clock, as clock_getcpuclockid(3) makes it."""
 _IN_A_CONTAINER = "no processes: its program runs in a container of its own, which does not show them"
 _STATES = "blocked threads: those in state D at that moment (kernel.task_delayacct is off)"
-
-
-class _Kept:
-    """A file of the kernel's, kept open: a tenth of the cost of opening it each time."""
-
-    def __init__(self, path: Path) -> None:
-        """OSError."""
-        self._descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-
-    def read(self) -> bytes:
-        """OSError once what it tells of is gone."""
-        return os.pread(self._descriptor, _BYTES, 0)
-
-    def close(self) -> None:
-        """To be called once."""
-        os.close(self._descriptor)
-
-
-class _Thread:
-    """A thread of the tenant's. ``whole``: all that it did counts, else only what it does from now on."""
-
-    def __init__(self, place: Path, *, states: bool, whole: bool) -> None:
-        """OSError where it has ended, or the kernel does not tell."""
-        self._schedstat = _Kept(place / "schedstat")
-        self._stat: _Kept | None = None
-        self._waited_ns = self._blocked_ticks = 0
-        if states:
-            with contextlib.suppress(OSError):
-                self._stat = _Kept(place / "stat")
-        if not whole:
-            self.new()
-
-    def new(self) -> tuple[int, int, bool]:
-        """(ns without a core, ticks in which it waited for a disk) since the last call; whether it is held up now in
-        what cannot be interrupted. OSError or ValueError once it has ended."""
-        _, wait, turns = self._schedstat.read().split()
-        if not int(turns):
-            raise ValueError("not counted")
-        waited_ns, self._waited_ns = int(wait) - self._waited_ns, int(wait)
-        if self._stat is None:
-            return waited_ns, 0, False
-        told = self._stat.read().rpartition(b")")[2].split()
-        ticks = int(told[39])
-        blocked, self._blocked_ticks = ticks - self._blocked_ticks, ticks
-        return waited_ns, blocked, told[0] == b"D"
-
-    def close(self) -> None:
-        """To be called once."""
-        self._schedstat.close()
-        if self._stat is not None:
-            self._stat.close()
 
 
 class Container(NamedTuple):
@@ -92,7 +44,7 @@ class Container(NamedTuple):
 
     def cores(self) -> frozenset[int]:
         """Those that it may use; empty where it does not tell."""
-        for line in _text(self.proc / str(self.pid) / "status").splitlines():
+        for line in text(self.proc / str(self.pid) / "status").splitlines():
             key, _, told = line.partition(":")
             if key == "Cpus_allowed_list":
                 ends = [part.partition("-") for part in told.strip().split(",")]
@@ -125,7 +77,7 @@ class HostReader:
         self._family = Family(self._proc)
         self._cpu_ns: dict[int, int] = {}  # of each process, when it was last read
         self._io: dict[int, tuple[int, int]] = {}
-        self._threads: dict[tuple[int, int], _Thread] = {}
+        self._threads: dict[tuple[int, int], Thread] = {}
         self._group_files: dict[str, list[_Growing]] = {}
         self._told_groups: set[str] = set()
         self._always: set[str] = set()  # counters that are told though they did not grow
@@ -133,7 +85,7 @@ class HostReader:
         self._untold: dict[str, str] = {}
         self._scan_due_ns = self._read_due_ns = self._groups_due_ns = 0
         self._told = False
-        self._delays = not own and _text(self._proc / "sys/kernel/task_delayacct").strip() == "1"
+        self._delays = not own and text(self._proc / "sys/kernel/task_delayacct").strip() == "1"
         self._tick_ns = NS_PER_S // os.sysconf("SC_CLK_TCK")
 
     def due(self) -> bool:
@@ -149,6 +101,27 @@ class HostReader:
             self._read_due_ns = _NEVER_NS
             why = f"stopped: {type(error).__name__}: {error}"[:300]
             return HostCounters(monotonic_ns=self._clock(), counters={}, untold={"running_threads": why})
+
+    def block_begins(self) -> None:
+        """From now on counts for `longest_waits`. Raises nothing."""
+        self._look_at_threads()
+        for thread in self._threads.values():
+            thread.in_block_ns = 0
+
+    def longest_waits(self) -> tuple[ThreadWait, ...]:
+        """The threads that waited longest for a core since `block_begins`, the longest first, `TOLD_THREADS` at most.
+        Those that have ended are not among them. Raises nothing."""
+        self._look_at_threads()
+        waited = [(thread.in_block_ns, *key, thread) for key, thread in self._threads.items() if thread.in_block_ns > 0]
+        longest = sorted(waited, key=lambda one: -one[0])[:TOLD_THREADS]
+        return tuple(ThreadWait(pid=pid, tid=tid, name=of.name(), waited_ns=ns) for ns, pid, tid, of in longest)
+
+    def _look_at_threads(self) -> None:
+        """Their waits go into the counters, too. What ends a reading is told by `read`."""
+        with contextlib.suppress(Exception):
+            if (now_ns := self._clock()) >= self._scan_due_ns:
+                self._find_processes(now_ns)
+            self._read_threads()
 
     def _read(self) -> HostCounters:
         begin_ns = self._clock()
@@ -203,7 +176,7 @@ class HostReader:
                 self._untold["waiting_threads"] = f"waits for a core: of the first {MOST_THREADS} threads"
                 return
             try:
-                self._threads[key] = _Thread(place, states=not self._own, whole=whole)
+                self._threads[key] = Thread(place, states=not self._own, whole=whole)
             except (OSError, ValueError, IndexError):
                 continue
 
@@ -275,7 +248,7 @@ class HostReader:
     def _find_groups(self) -> None:
         """Opens what the cgroups of its processes tell, anew where these are others than before."""
         of_processes = [self._proc / str(pid) / "cgroup" for pid in self._cpu_ns]
-        told = {"/"} if self._container else {_text(path) for path in of_processes}
+        told = {"/"} if self._container else {text(path) for path in of_processes}
         if told == self._told_groups:
             return
         self._told_groups = told
@@ -312,7 +285,7 @@ class _Growing:
 
     def __init__(self, path: Path, read: Callable[[str], int | None]) -> None:
         """OSError or ValueError where it has none."""
-        self._kept, self._read = _Kept(path), read
+        self._kept, self._read = Kept(path), read
         try:
             self._last_ns = self._now_ns()
         except (OSError, ValueError):
@@ -375,7 +348,7 @@ class Family:
         alive = {int(place.name) for place in self._proc.iterdir() if place.name.isdecimal()}
         self._parents = {one: parent for one, parent in self._parents.items() if one in alive}
         for one in alive - self._parents.keys():
-            told = _text(self._proc / str(one) / "stat").rpartition(")")[2].split()
+            told = text(self._proc / str(one) / "stat").rpartition(")")[2].split()
             if len(told) > 1:
                 self._parents[one] = int(told[1])
         children: dict[int, list[int]] = {}
@@ -390,11 +363,4 @@ class Family:
 
 def boot_id() -> str:
     """Which start of which kernel this is: the same in all containers of a machine. Empty where it is not told."""
-    return _text(Path("/proc/sys/kernel/random/boot_id")).strip()
-
-
-def _text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return ""
+    return text(Path("/proc/sys/kernel/random/boot_id")).strip()

@@ -166,6 +166,8 @@ def _gpus(work: Work, info: DeviceInfo) -> tuple[str, ...]:
 
 def _block(link: Link, runner: Runner, start: Start, printed: Printed | None, host: HostReader) -> BlockDone:
     before = clock_pair()
+    if start.telemetry:
+        host.block_begins()
     outlet = BlockOutlet(link, start.block, host=host if start.telemetry else None)
     left = runner.run(start, outlet if printed is None else printed.beside(outlet))
     return BlockDone(
@@ -179,6 +181,7 @@ def _block(link: Link, runner: Runner, start: Start, printed: Printed | None, ho
         notes=left.notes,
         opened_ns=start.start_ns,
         closed_ns=outlet.closed_ns,
+        threads=host.longest_waits() if start.telemetry else (),
     )
 
 
