@@ -191,3 +191,11 @@ def test_waits_alone_are_held_against_the_asked_precision() -> None:
     run = waited(SOLO, 0.1)
     run.info = msgspec.structs.replace(run.info, plan=msgspec.structs.replace(run.info.plan, precision=0.01))
     assert alone_check(run).outcome == "failed"
+
+
+def test_less_waiting_than_alone_is_told_as_that() -> None:
+    """Else time that a disturbed solo took is left unexplained, below 0."""
+    (house,) = analyse(waited(SOLO, 9.0)).summary.tenants["fft"].causes or ()
+    (tail,) = (of for of in house.of if of.statistic == "p99")
+    assert {part.cause: round(part.ms, 1) for part in tail.parts} == {"core": -9.0, "unexplained": 0.0}
+    assert house.first("p99") is None, "and is no cause of what was added"
