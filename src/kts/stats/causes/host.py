@@ -26,6 +26,7 @@ def strangers(facts: Facts, change: Change) -> Told | None:
 
 def core(facts: Facts, change: Change) -> Told | None:
     """Ready to run, and another had the core: more than alone, or less."""
+    del change
     used = facts.rates("strangers")
     others = (
         f"; others that are no tenants used {_share(used[1])} of its cores, alone {_share(used[0])}" if used else ""
