@@ -126,7 +126,7 @@ def test_a_tenant_too_many_is_refused_at_once(tmp_path: Path) -> None:
 
 def test_a_run_whose_kts_was_killed_is_listed_attached_to_and_finished(tmp_path: Path, api: Api) -> None:
     """Else a closed laptop would cost the measurement."""
-    path = experiment(tmp_path, 2, iterations=4000)
+    path = experiment(tmp_path, 2, iterations=2000)
     process = start("run", path, *options(), "--out", tmp_path / "lost")
     run = _run_id(process)
     os.killpg(process.pid, signal.SIGKILL)
@@ -166,7 +166,7 @@ def test_a_tenant_over_its_memory_limit_is_named(tmp_path: Path, api: Api) -> No
 
 def test_a_deleted_pod_ends_the_run_and_keeps_what_was_measured(tmp_path: Path, api: Api) -> None:
     """Else a drained node would look like a hung tenant, or cost the rounds before it."""
-    process, run = running(tmp_path, iterations=40_000)
+    process, run = running(tmp_path, iterations=12_000)
     _when(lambda: _blocks(tmp_path / "out") >= 3)
     pod = api.list("Pod", NAMESPACE, {LABEL_RUN: run, LABEL_TENANT: "t1"})[0]
     api.delete("Pod", pod["metadata"]["name"], NAMESPACE)
@@ -182,7 +182,7 @@ def test_a_deleted_pod_ends_the_run_and_keeps_what_was_measured(tmp_path: Path, 
 def test_a_drained_conductor_ends_its_run_in_order_and_says_so(tmp_path: Path) -> None:
     """Else, as its container's first process, it would ignore the signal, and be killed with what was not yet kept; or
     its end would be taken for the user's."""
-    process, run = running(tmp_path, iterations=40_000)
+    process, run = running(tmp_path, iterations=12_000)
     _when(lambda: _blocks(tmp_path / "out") >= 2)
     _evict(conductor_name(run))
     _, errors = process.communicate(timeout=200)
@@ -198,7 +198,7 @@ def test_two_runs_at_once_do_not_mix_and_know_of_each_other(tmp_path: Path, api:
     """Else a figure would hold a neighbour that nobody invited, and nobody would know."""
     for name in ("a", "b"):
         (tmp_path / name).mkdir()
-    first, first_id = running(tmp_path / "a", iterations=15_000)
+    first, first_id = running(tmp_path / "a", iterations=10_000)
     second, second_id = running(tmp_path / "b", iterations=3_000)
     for process, folder, other in ((second, "b", first_id), (first, "a", second_id)):
         _, errors = process.communicate(timeout=200)
@@ -212,7 +212,7 @@ def test_two_runs_at_once_do_not_mix_and_know_of_each_other(tmp_path: Path, api:
 @pytest.mark.alone
 def test_ctrl_c_keeps_what_was_measured_and_cleans_up(tmp_path: Path, api: Api) -> None:
     """Else stopping a run would cost it, or leave pods on the GPU."""
-    process, _ = running(tmp_path, iterations=40_000)
+    process, _ = running(tmp_path, iterations=12_000)
     _when(lambda: _blocks(tmp_path / "out") >= 3)
     errors = interrupted(process, signal.SIGINT)
     assert left(api) == []
@@ -250,7 +250,7 @@ def interrupted(process: subprocess.Popen[str], number: signal.Signals) -> str:
 @pytest.mark.parametrize("component", ["kubelet", "apiserver"])
 def test_a_run_outlives_the_control_plane(component: str, tmp_path: Path) -> None:
     """Else every hiccup of a cluster would cost a measurement that does not need it."""
-    process, _ = running(tmp_path, iterations=12_000)
+    process, _ = running(tmp_path, iterations=9_000)
     _when(lambda: _blocks(tmp_path / "out") >= 2)
     fault = shlex.split(os.environ["KTS_CLUSTER_FAULTS"])
     subprocess.run([*fault, f"stop-{component}"], check=True)
@@ -290,7 +290,7 @@ def test_the_reference_pair_goes_from_image_to_report_by_one_command(tmp_path: P
 
 def test_an_evicted_tenant_is_named_and_what_was_measured_is_kept(tmp_path: Path, api: Api) -> None:
     """Else a drained node would look like a fault of the tenant."""
-    process, run = running(tmp_path, iterations=40_000)
+    process, run = running(tmp_path, iterations=12_000)
     _when(lambda: _blocks(tmp_path / "out") >= 3)
     name = api.list("Pod", NAMESPACE, {LABEL_RUN: run, LABEL_TENANT: "t1"})[0]["metadata"]["name"]
     _evict(name)
