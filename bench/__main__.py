@@ -29,6 +29,7 @@ BENCHES: dict[str, tuple[str, tuple[str, ...]]] = {
     "structure": ("how the source is built", ()),
     "injections": ("how often the cause that a report names is the right one", ("--trials", "8")),
     "addsup": ("how much of what company adds no cause has, in all recorded runs", ()),
+    "truth": ("how far told parts of added time are from known ones", ("--rounds", "4")),
     "coverage": ("how often the intervals hold the truth", ("--repetitions", "20")),
 }
 """Name to (what it measures, options that keep it short when all are run)."""

@@ -1,140 +1,168 @@
-"""Where each simulated iteration's time went: what a decomposition of measured times should find.
+"""How far the parts that kts tells are from those that are known: simulated tenants, told as a report tells them.
 
-The plain simulator of `bench.event_queue` is watched between its events: an iteration in flight executes (a kernel or a
-copy of its own), or waits although a kernel of its own could run (who has the GPU then?), or its host is at work. The
-host's time on and off the device's stopwatch is held against that of the same iteration alone.
+The truth is of the same iterations: the means of what the simulator saw, and at a quantile those of the iterations
+around it. Whatever is told counts: each named part, and what is left unexplained against all that was not named. It
+is held where it is at most 5 % of what was added away, or where its interval holds the truth.
+
+    python -m bench truth                  # the table of docs/attribution.md
+    python -m bench truth --rounds 5 --mixes "fft, gemm"
 """
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from math import inf
+import argparse
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
-from bench.event_queue import EventQueue, Host
-from kts.physics.simulate import SharingModel, Stream
+from bench.known import GRID, Known, known
+from bench.watched import Truth
+from kts.model.causes import STATISTICS, CauseName, Decomposition, Part, Statistic
+from kts.model.summary import Latency, TenantSummary
+from kts.stats import analyse
+from kts.stats.causes.allocation import at_mean, at_quantile
+from kts.stats.quantiles import QUANTILES
 
-Floats = NDArray[np.float64]
-
-PARTS = ("queue", "launch", "first-turn", "own", "turns", "host", "hidden", "back-to-back")
-"""Where one has the name of a cause (`kts.model.causes.CauseName`), it is that."""
-SWITCHES = "switches"
-_BEFORE, _ON, _AFTER = "before", "on", "after"
-"""Host time: before the first launch, while the stopwatch runs, and behind the end of the last launch."""
-
-
-@dataclass(frozen=True, eq=False)
-class Truth:
-    """One stream's completed iterations, ms.
-
-    ``rows``: due, submit, begin, end, retire, shape ``(n, 5)``. ``parts``: `PARTS`, each ``(n,)``; they add up to
-    retire - due. ``queue``: due to submit. ``launch``: of the host, until something of it is handed over.
-    ``first-turn`` and ``turns``: a kernel of it could run, and another's did, or a switch, before anything of it had
-    begun and since. ``own``: it executes. ``host``: the rest of what its host takes alone. ``hidden``,
-    ``back-to-back``: by how much more its host takes beside others, off the stopwatch and on it; seldom above 0.
-    ``by``: of the two kinds of turns, by neighbour and ``switches``.
-    """
-
-    rows: Floats
-    parts: Mapping[str, Floats]
-    by: Mapping[str, Mapping[str, Floats]]
+NEAR = 0.05
+"""Of what was added."""
+LEAST = 0.005
+"""Of the time alone: where less was added there is nothing to tell."""
+OTHERS: tuple[CauseName, ...] = ("queue", "first-turn", "turns", "hidden", "back-to-back")
+OWN = ("launch", "own", "host")
+"""Parts of the truth: those that have the name of a cause, and those that together are own time."""
 
 
-def truth(
-    streams: Sequence[Stream],
-    sharing: SharingModel,
-    *,
-    names: Sequence[str] = (),
-    horizon_ms: float = inf,
-    stop_at_first: bool = True,
-) -> list[Truth]:
-    """Of each stream, simulated side by side as `kts.physics.simulate.simulate` would. ``names``: as neighbours are
-    called; by default their numbers."""
-    names = names or [str(number) for number in range(len(streams))]
-    together = _Watched(streams, sharing, names)
-    together.run(horizon_ms=horizon_ms, stop_at_first=stop_at_first)
-    found = []
-    for stream, host, seen in zip(streams, together.hosts, together.seen, strict=True):
-        n = len(host.records)
-        once = replace(stream, pick=stream.pick[:n], process=None, due_ms=None, think_ms=np.zeros(n), late_ms=None)
-        alone = _Watched([once], sharing, [""])
-        alone.run(stop_at_first=False)
-        found.append(_told(np.array(host.records).reshape(-1, 5), seen[:n], alone.seen[0][:n]))
-    return found
+@dataclass(frozen=True)
+class Error:
+    """A told part against the truth, ms. ``held``: the interval holds it."""
+
+    cause: CauseName
+    told: float
+    true: float
+    held: bool
 
 
-def _told(rows: Floats, seen: Sequence[_Seen], alone: Sequence[_Seen]) -> Truth:
-    def host(side: Sequence[_Seen], where: str) -> Floats:
-        return np.array([one.host[where] for one in side], dtype=np.float64)
+@dataclass(frozen=True)
+class Line:
+    """One tenant of a mix at one statistic. ``errors``: empty where too little was added."""
 
-    before, on, after = (host(alone, where) for where in (_BEFORE, _ON, _AFTER))
-    neighbours = sorted({name for one in seen for kind in one.others.values() for name in kind})
-    by = {
-        kind: {name: np.array([one.others[kind][name] for one in seen], dtype=np.float64) for name in neighbours}
-        for kind in ("first-turn", "turns")
-    }
-    none = np.zeros(len(rows))
-    parts = {
-        "queue": rows[:, 1] - rows[:, 0],
-        "launch": before,
-        "first-turn": sum(by["first-turn"].values(), start=none),
-        "own": np.array([one.own for one in seen], dtype=np.float64),
-        "turns": sum(by["turns"].values(), start=none),
-        "host": on + after,
-        "hidden": host(seen, _BEFORE) + host(seen, _AFTER) - before - after,
-        "back-to-back": host(seen, _ON) - on,
-    }
-    return Truth(rows, parts, by)
+    mix: str
+    tenant: str
+    statistic: Statistic
+    added: float
+    errors: tuple[Error, ...]
 
+    def off(self, one: Error) -> float:
+        """As part of what was added."""
+        return (one.told - one.true) / self.added
 
-class _Seen:
-    """One iteration, so far."""
+    @property
+    def worst(self) -> float:
+        """The largest, without regard to intervals."""
+        return max((self.off(one) for one in self.errors), key=abs, default=0.0)
 
-    def __init__(self) -> None:
-        self.own = 0.0
-        self.host: dict[str, float] = defaultdict(float)
-        self.others: dict[str, dict[str, float]] = {kind: defaultdict(float) for kind in ("first-turn", "turns")}
+    @property
+    def beyond(self) -> list[Error]:
+        """Those that neither are near nor have an interval that holds the truth."""
+        return [one for one in self.errors if not one.held and abs(self.off(one)) > NEAR]
 
 
-class _Watched(EventQueue):
-    """A simulation that notes where time goes. ``seen``: of each host, its iterations, the present one last."""
+def lines(mix: str, found: Known) -> Iterator[Line]:
+    """Each tenant and statistic of a run."""
+    for name, tenant in analyse(found.run).summary.tenants.items():
+        if not isinstance(tenant.causes, tuple):
+            raise TypeError("a simulated run has causes")
+        for of in tenant.causes[-1].of:
+            enough = abs(of.added_ms) >= LEAST * of.alone_ms
+            errors = tuple(_errors(of, true_parts(found, name, tenant, of.statistic))) if enough else ()
+            yield Line(mix, name, of.statistic, of.added_ms, errors)
 
-    def __init__(self, streams: Sequence[Stream], sharing: SharingModel, names: Sequence[str]) -> None:
-        super().__init__(streams, sharing)
-        self.seen = [[_Seen()] for _ in streams]
-        self._names = names
 
-    def passes(self, until: float) -> None:
-        """Nothing changes between now and then."""
-        for host in self.hosts:
-            took = until - max(self.now, host.submit)
-            if took > 0 and len(host.records) < len(host.stream.pick):
-                self._note(host, self.seen[host.number][-1], took)
+def true_parts(found: Known, name: str, tenant: TenantSummary, statistic: Statistic) -> dict[str, float]:
+    """What was added to each of `OTHERS`, and to own time; ms."""
+    after, before = (
+        _level(found.truth[name, together], latency, statistic)
+        for together, latency in ((True, tenant.response.shared), (False, tenant.response.solo))
+    )
+    return dict(zip((*OTHERS, "own"), (after - before).tolist(), strict=True))
 
-    def _note(self, host: Host, seen: _Seen, took: float) -> None:
-        runs = any(number == host.number for number, _ in self.running)
-        if runs or any(queue and queue[0].apart for queue in host.lanes.values()):
-            seen.own += took
-        elif host.kernels:
-            others = seen.others["first-turn" if host.begin is None else "turns"]
-            others[self._who()] += took
+
+def _level(blocks: list[Truth], latency: Latency, statistic: Statistic) -> np.ndarray:
+    """Means of the parts, at a quantile those around it."""
+    parts = [[*(one.parts[name] for name in OTHERS), sum(one.parts[name] for name in OWN)] for one in blocks]
+    columns = np.hstack([np.array(of) for of in parts]).T
+    total = np.concatenate([one.rows[:, 4] - one.rows[:, 0] for one in blocks])
+    unit = np.repeat(np.arange(len(blocks)), [len(one.rows) for one in blocks])
+    weight = np.ones(len(total))
+    if statistic == "mean":
+        return at_mean(columns, weight, unit).at
+    figure = getattr(latency, statistic)
+    return at_quantile(columns, total, weight, unit, p=QUANTILES[statistic], statistic=figure).at
+
+
+def _errors(of: Decomposition, true: dict[str, float]) -> Iterator[Error]:
+    left = dict(true)
+    for part in of.parts:
+        if part.cause == "unexplained":
+            yield _error(part, sum(left.values()))
+        elif part.cause == "contended":
+            first = 0.0 if any(one.cause == "first-turn" for one in of.parts) else left.pop("first-turn")
+            yield _error(part, left.pop("turns") + first)
         else:
-            seen.host[_BEFORE if host.begin is None else _ON] += took
+            yield _error(part, left.pop(part.cause, 0.0))
 
-    def _who(self) -> str:
-        """Who has the GPU: of several threads of a process, the first that runs."""
-        if self.switching_to is not None or not self.running:
-            return SWITCHES
-        return self._names[min(number for number, _ in self.running)]
 
-    def _over(self, host: Host) -> bool:
-        over = super()._over(host)
-        *_, end, retire = host.records[-1]
-        seen = self.seen[host.number]
-        seen[-1].host[_AFTER] += retire - end
-        seen.append(_Seen())
-        return over
+def _error(part: Part, true: float) -> Error:
+    held = part.lo is not None and part.hi is not None and part.lo <= true <= part.hi
+    return Error(part.cause, part.ms, true, held)
+
+
+def table(found: Sequence[Line]) -> Iterator[str]:
+    """Lines of Markdown: of each tenant the largest error at each statistic, and what is beyond."""
+    yield "| mix | tenant | " + " | ".join(STATISTICS) + " | beyond |"
+    yield "|---|---|" + "---:|" * len(STATISTICS) + "---|"
+    for mix, name in dict.fromkeys((one.mix, one.tenant) for one in found):
+        of = {one.statistic: one for one in found if (one.mix, one.tenant) == (mix, name)}
+        cells = [_cell(of.get(statistic)) for statistic in STATISTICS]
+        beyond = [
+            f"{one.cause} at {line.statistic}: {100 * line.off(one):+.1f} %"
+            for line in of.values()
+            for one in line.beyond
+        ]
+        yield f"| {mix} | {name} | " + " | ".join(cells) + f" | {', '.join(beyond)} |"
+    told = [one for one in found if one.errors]
+    near, held = (
+        sum(test(one) for one in told) for test in (lambda one: abs(one.worst) <= NEAR, lambda one: not one.beyond)
+    )
+    yield ""
+    yield f"Of {len(told)} figures {near} have each part within 5 % of the whole, {held} within that or its interval."
+
+
+def _cell(line: Line | None) -> str:
+    return "-" if line is None or not line.errors else f"{100 * line.worst:+.1f} %"
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Prints the table."""
+    parser = argparse.ArgumentParser(prog="python -m bench truth", description=__doc__)
+    parser.add_argument("--rounds", type=int, default=20)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--mixes", nargs="+", default=list(GRID), choices=list(GRID), metavar="MIX")
+    parser.add_argument("--parts", action="store_true", help="every part of every figure, too")
+    given = parser.parse_args(arguments)
+    found: list[Line] = []
+    for mix in given.mixes:
+        found += lines(mix, known(GRID[mix], given.seed, given.rounds))
+    if given.parts:
+        for line in found:
+            told = ", ".join(f"{one.cause} {one.told:.2f} (true {one.true:.2f})" for one in line.errors)
+            print(f"{line.mix}, {line.tenant}, {line.statistic}: {line.added:.3f} ms = {told}")
+    for row in table(found):
+        print(row)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from bench.truth import PARTS, SWITCHES, truth
+from bench.watched import PARTS, SWITCHES, truth
 from hypothesis import given, settings
 from tests.helpers_physics import due_at, free_of_cost, launches, mixes, saturating, sharings
 

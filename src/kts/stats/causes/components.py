@@ -10,7 +10,7 @@ import numpy as np
 from kts.stats.causes.company import Floats
 from kts.stats.causes.held import waits, within
 from kts.stats.causes.kept import KeptRows
-from kts.stats.causes.own import Apart, apart, cells
+from kts.stats.causes.own import Apart, apart, cells, gap
 
 Place = Literal[
     "backlog",
@@ -54,13 +54,15 @@ AT_ONCE, OFTEN = 0.02, 0.95
 class Components:
     """``places`` add up to the response; ``values``: ms, ``(n, places)``. ``shared``: of each of the others' places the
     part of each neighbour, ``(neighbours, n)``; they add up to it where neighbours were in flight. ``estimated``: what
-    is others' time is not measured, but told from own time by its distribution."""
+    is others' time is not measured, but told from own time by its distribution. ``unsure``: how much more of some
+    places it might be, ``(2, n)``, in either of two readings of the same data; in each they add up to 0."""
 
     rows: KeptRows
     places: tuple[Place, ...]
     values: Floats
     shared: dict[Place, Floats] = field(default_factory=dict)
     estimated: bool = True
+    unsure: dict[Place, Floats] = field(default_factory=dict)
 
     def of(self, place: Place) -> Floats:
         """One column."""
@@ -70,16 +72,18 @@ class Components:
 def components(rows: KeptRows, alone: KeptRows, *, is_cpu: bool) -> Components:
     """Of ``rows``; ``alone``: the same tenant's without company, which tell what is its own."""
     told = not (np.isnan(rows.device).any() or np.isnan(alone.device).any())
-    found = _without_stopwatch(rows, alone) if not told else _on_core(rows, alone) if is_cpu else _on_gpu(rows, alone)
+    found, unsure = (
+        _without_stopwatch(rows, alone) if not told else (_on_core(rows, alone), {}) if is_cpu else _on_gpu(rows, alone)
+    )
     columns: dict[Place, Floats] = {"backlog": rows.backlog, "late": rows.late, **found}
     both = rows.before + rows.during
     room = {"first": rows.before, "turns": both if is_cpu else rows.during, "contended": rows.during if told else both}
     shared = {place: _shared(columns[place], room[place]) for place in OTHERS if place in columns}
     estimated = not (told and is_cpu)
-    return Components(rows, tuple(columns), np.column_stack(list(columns.values())), shared, estimated)
+    return Components(rows, tuple(columns), np.column_stack(list(columns.values())), shared, estimated, unsure)
 
 
-def _on_gpu(rows: KeptRows, alone: KeptRows) -> dict[Place, Floats]:
+def _on_gpu(rows: KeptRows, alone: KeptRows) -> tuple[dict[Place, Floats], dict[Place, Floats]]:
     """A GPU's stopwatch begins when it lets the tenant in and runs on through the turns of others.
 
     Some stopwatches begin at once: where an iteration ends with a copy to the host, a copy engine starts the next
@@ -87,17 +91,36 @@ def _on_gpu(rows: KeptRows, alone: KeptRows) -> dict[Place, Floats]:
     """
     rest, device, held = _unheld(rows, alone)
     switch = SWITCH_MS * rows.switched
-    host, first, hidden = apart(rest, rows.before.sum(axis=0) + switch, cells(alone.rest, alone.weight))
+    off = apart(rest, rows.before.sum(axis=0) + switch, cells(alone.rest, alone.weight), rows.weight)
     during, usual = rows.during.sum(axis=0), cells(alone.device, alone.weight) * _slowed(rows, alone)
-    at_once = _at_once(first, rows)
-    if (least := _least(device[rows.met], usual)) is not None:
-        work, others, queued = _of_launches(device, during, usual, least, switch if at_once else first)
-    elif at_once:
-        work, others, queued = apart(device, during + switch, usual)
-    else:
-        work, others, queued = apart(device, during, usual, first)
+    at_once = _at_once(off.others, rows)
+    room, waited = (during + switch, switch) if at_once else (during, off.others)
+    plain = apart(device, room, usual, rows.weight, None if at_once else waited)
+    least = _least(device[rows.met], usual)
+    on = plain if least is None else _of_launches(device, during, usual, least, waited)
+    more, longer = _if_queued(
+        device, on, usual, room=during + switch, waited=None if at_once else waited, known=least is None
+    )
+    first, own, less = off.otherwise - off.others, plain.otherwise - plain.others, plain.others - on.others
     turns: Place = "contended" if at_once else "turns"
-    return {"first": first, turns: others, **held, "hidden": hidden, "queued": queued, "host": host, "work": work}
+    none = np.zeros(rows.n)
+    unsure: dict[Place, Floats] = {
+        "first": np.array([first, none]),
+        turns: np.array([less + own, more]),
+        "queued": np.array([-less, -more - longer]),
+        "host": np.array([-first, none]),
+        "work": np.array([-own, longer]),
+    }
+    found: dict[Place, Floats] = {
+        "first": off.others,
+        turns: on.others,
+        **held,
+        "hidden": off.hidden,
+        "queued": on.hidden,
+        "host": off.own,
+        "work": on.own,
+    }
+    return found, unsure
 
 
 def _unheld(rows: KeptRows, alone: KeptRows) -> tuple[Floats, Floats, dict[Place, Floats]]:
@@ -143,7 +166,7 @@ def _theirs(wait: Floats, neighbours: Floats, strangers: Floats) -> Floats:
     return np.asarray(neighbours * np.minimum(1.0, wait / np.where(used > 0, used, 1.0)))
 
 
-def _without_stopwatch(rows: KeptRows, alone: KeptRows) -> dict[Place, Floats]:
+def _without_stopwatch(rows: KeptRows, alone: KeptRows) -> tuple[dict[Place, Floats], dict[Place, Floats]]:
     """What is known is when neighbours had something in flight; of a traced program also how long its host waited for
     the device. The rest of its time is the host's own, and nobody else's turn. A host that is held up notices late that
     the device is done, too."""
@@ -155,9 +178,13 @@ def _without_stopwatch(rows: KeptRows, alone: KeptRows) -> dict[Place, Floats]:
     held = core + quota + disk
     off_busy = np.clip(over_busy, 0.0, held)
     room = (rows.before + rows.during).sum(axis=0) + SWITCH_MS * rows.switched
-    own, others, hidden = apart(waited - (held - off_busy), room, cells(usual, alone.weight))
+    left = waited - (held - off_busy)
+    own, others, hidden, otherwise = apart(left, room, cells(usual, alone.weight), rows.weight)
     found: dict[Place, Floats] = {"contended": others, "core": core, "quota": quota, "disk": disk, "hidden": hidden}
-    return {**found, "host": busy - off_busy, "whole": own} if told else {**found, "whole": own}
+    if told:
+        found["host"] = busy - off_busy
+    either = np.array([otherwise - others, np.zeros(rows.n)])
+    return {**found, "whole": own}, {"contended": either, "whole": -either}
 
 
 def _slowed(rows: KeptRows, alone: KeptRows) -> float:
@@ -182,7 +209,7 @@ def _least(seen: Floats, usual: Floats) -> float | None:
     """How long the work takes once all of it is queued, if that is much less than alone: most of the time the GPU waits
     for the next launch. None where it is not, or where too few show it."""
     least = float(np.quantile(seen, LOW)) if len(seen) >= FEWEST else np.inf
-    return least if least < HOST_BOUND * float(np.median(usual)) else None
+    return least if least < HOST_BOUND * float(np.quantile(usual, LOW)) else None
 
 
 def _of_launches(device: Floats, during: Floats, usual: Floats, least: float, waited: Floats) -> Apart:
@@ -192,7 +219,22 @@ def _of_launches(device: Floats, during: Floats, usual: Floats, least: float, wa
     others = np.clip(during - least * np.minimum((during + waited) / mean, 1.0), 0.0, device)
     left = device - others
     hidden = np.where((during > 0) | (waited > 0), np.minimum(left - mean, 0.0), 0.0)
-    return Apart(left - hidden, others, hidden)
+    return Apart(left - hidden, others, hidden, others)
+
+
+def _if_queued(
+    device: Floats, on: Apart, usual: Floats, *, room: Floats, waited: Floats | None, known: bool
+) -> tuple[Floats, Floats]:
+    """How much more of the stopwatch than ``on`` has it could be others' time and how much more its own, ms, as much
+    more of its work being queued.
+
+    Where the GPU waits for launches alone, nothing tells how much of it that is, unless some waited for longer than
+    that (``waited``); ``known``: nor is it most of the time."""
+    most = np.maximum(np.minimum(room, device) - on.others, 0.0)
+    could = gap(device, usual, room if waited is None else waited)
+    if not known or (could.ms > 0 and not (could.all_of_it and waited is not None)):
+        return most, np.where(room > 0, float(usual.mean()) - on.own, 0.0)
+    return np.minimum(most, np.maximum(could.ms + on.hidden, 0.0)), np.zeros(len(device))
 
 
 def _at_once(first: Floats, rows: KeptRows) -> bool:

@@ -12,6 +12,7 @@ import numpy as np
 from kts.model.causes import STATISTICS, CauseName, Decomposition, Part, Statistic
 from kts.model.summary import Estimate, Latency
 from kts.stats.causes.allocation import ComponentMeans, arm, at_mean, at_quantile
+from kts.stats.causes.company import Floats
 from kts.stats.causes.components import OF_OTHERS, OTHERS, OWN, Components, Place
 from kts.stats.causes.facts import Change, Facts, Told
 from kts.stats.causes.table import named
@@ -40,18 +41,27 @@ class Compared:
 
 @dataclass(frozen=True, eq=False)
 class _Shift:
-    """Levels of both sides at one statistic, and what they tell of some places together."""
+    """Levels of both sides at one statistic, and what they tell of some places together. ``unsure``: how much more of
+    each place it might be, in either reading of `Components.unsure`, ``(2, places)``."""
 
     places: tuple[Place, ...]
     before: ComponentMeans
     after: ComponentMeans
+    unsure: Floats
     paired: bool
 
     def ms(self, places: list[int]) -> float:
         return float(self.after.at[places].sum() - self.before.at[places].sum())
 
-    def arm(self, places: list[int], confidence: float) -> float:
-        return arm(self.before, self.after, places, confidence, paired=self.paired)
+    def interval(self, places: list[int], confidence: float) -> tuple[float, float]:
+        """By chance, and by either reading."""
+        ms, half = self.ms(places), arm(self.before, self.after, places, confidence, paired=self.paired)
+        less, more = self._either(places)
+        return ms + less - half, ms + more + half
+
+    def _either(self, places: list[int]) -> tuple[float, float]:
+        readings = [0.0, *self.unsure[:, places].sum(axis=1)]
+        return float(min(readings)), float(max(readings))
 
     def shown(self, places: list[int], looks: int) -> bool:
         """Together they changed, by more than chance or drift shows in a `DOUBT`-th of so many looks."""
@@ -59,8 +69,12 @@ class _Shift:
 
     def beyond(self, places: list[int], least: float, confidence: float) -> bool:
         """Together they changed by at least that part of the statistic before, and by more than their interval."""
-        ms = abs(self.ms(places))
-        return ms >= least * float(self.before.at[: len(self.places)].sum()) and ms > self.arm(places, confidence)
+        lo, hi = self.interval(places, confidence)
+        return self.reaches(places, least) and (lo > 0 or hi < 0)
+
+    def reaches(self, places: list[int], least: float = RELEVANT) -> bool:
+        """Together they changed by at least that part of the statistic before."""
+        return abs(self.ms(places)) >= least * float(self.before.at[: len(self.places)].sum())
 
     @cached_property
     def grew(self) -> bool:
@@ -87,17 +101,24 @@ def _figure(latency: Latency, statistic: Statistic) -> Estimate:
 
 
 def _shift(compared: Compared, statistic: Statistic) -> _Shift:
-    levels = []
+    levels, count = [], len(compared.facts.after.places)
     for side, latency in ((compared.facts.before, compared.before), (compared.facts.after, compared.after)):
         by = [row[:, np.newaxis] for place in OTHERS if place in side.shared for row in side.shared[place]]
-        columns = np.hstack([side.values, *by])
+        columns = np.hstack([side.values, _unsure(side), *by])
         unit = _units(side, split=compared.split)
         if statistic == "mean":
             levels.append(at_mean(columns, side.rows.weight, unit))
         else:
             total, figure = side.rows.response, _figure(latency, statistic)
             levels.append(at_quantile(columns, total, side.rows.weight, unit, p=QUANTILES[statistic], statistic=figure))
-    return _Shift(compared.facts.after.places, levels[0], levels[1], paired=not compared.split)
+    unsure = levels[1].at[count : 3 * count].reshape(2, count)
+    return _Shift(compared.facts.after.places, levels[0], levels[1], unsure, paired=not compared.split)
+
+
+def _unsure(side: Components) -> Floats:
+    """Columns of both readings, a place for each."""
+    none = np.zeros((2, side.rows.n))
+    return np.vstack([np.array([side.unsure.get(place, none)[k] for place in side.places]) for k in (0, 1)]).T
 
 
 def _units(side: Components, *, split: bool) -> np.ndarray:
@@ -118,8 +139,7 @@ def _decomposed(
     added = (after.estimate or 0.0) - (before.estimate or 0.0)
     everything = list(range(len(shift.places)))
     if statistic == "mean":
-        arm = shift.arm(everything, compared.confidence)
-        lo, hi = added - arm, added + arm
+        lo, hi = shift.interval(everything, compared.confidence)
     else:
         lo = added - _hypot(after.estimate, after.lo, before.hi, before.estimate)
         hi = added + _hypot(after.hi, after.estimate, before.estimate, before.lo)
@@ -130,8 +150,9 @@ def _decomposed(
     # Where own time is only told from others' by how it is distributed, what is wrong in one part is in the other.
     told_apart = OWN if compared.facts.after.estimated else ()
     unsure = [place for place in everything if place in left or shift.places[place] in told_apart]
-    arm = shift.arm(unsure, compared.confidence) if unsure else 0.0
-    unexplained = Part(cause="unexplained", ms=rest, lo=rest - arm, hi=rest + arm, data="")
+    low, high = shift.interval(unsure, compared.confidence)
+    off = rest - shift.ms(unsure)
+    unexplained = Part(cause="unexplained", ms=rest, lo=low + off, hi=high + off, data="")
     return Decomposition(
         statistic=statistic,
         alone_ms=before.estimate or 0.0,
@@ -171,18 +192,16 @@ def _is_shown(compared: Compared, shift: _Shift, place: int, at_mean: float, *, 
     if not grew:
         own = (name not in OF_OTHERS or not compared.facts.after.estimated) and (is_mean or name not in OWN)
         return own and shift.shown([place], len(shift.places) * len(STATISTICS))
-    if shift.beyond([place], RELEVANT, compared.confidence) or (
-        at_mean * ms > 0 and shift.beyond([place], RELEVANT, 0.0)
-    ):
+    if shift.beyond([place], RELEVANT, compared.confidence) or (at_mean * ms > 0 and shift.reaches([place])):
         return True
     others = [at for at, one in enumerate(shift.places) if one in OTHERS]
     together = ms > 0 if place in others else not is_mean and name in OWN
-    return together and shift.beyond([place], RELEVANT, 0.0) and shift.beyond(others, RELEVANT, compared.confidence)
+    return together and shift.reaches([place]) and shift.beyond(others, RELEVANT, compared.confidence)
 
 
 def _part(compared: Compared, shift: _Shift, told: Told, places: list[int]) -> Part:
-    ms, arm = shift.ms(places), shift.arm(places, compared.confidence)
-    return Part(cause=told[0], ms=ms, lo=ms - arm, hi=ms + arm, data=told[1], by=_by(compared, shift, places))
+    lo, hi = shift.interval(places, compared.confidence)
+    return Part(cause=told[0], ms=shift.ms(places), lo=lo, hi=hi, data=told[1], by=_by(compared, shift, places))
 
 
 def _by(compared: Compared, shift: _Shift, places: list[int]) -> dict[str, float]:
@@ -190,7 +209,7 @@ def _by(compared: Compared, shift: _Shift, places: list[int]) -> dict[str, float
     added: dict[str, float] = {}
     names = {shift.places[place] for place in places}
     for sign, side, level in ((1, compared.facts.after, shift.after), (-1, compared.facts.before, shift.before)):
-        for (place, neighbour), ms in zip(_columns(side), level.at[len(side.places) :], strict=True):
+        for (place, neighbour), ms in zip(_columns(side), level.at[3 * len(side.places) :], strict=True):
             if place in names:
                 added[neighbour] = added.get(neighbour, 0.0) + sign * float(ms)
     return added

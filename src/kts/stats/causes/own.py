@@ -5,6 +5,9 @@ they were in flight, R between 0 and 1, or nothing. Hidden, at or below 0, is ow
 their turn. The distribution of R is learnt from all iterations by maximum likelihood (a mixture of uniform parts and
 an atom at 0, by EM: Laird 1978, Efron 2016), and each iteration gets the means of its posterior. Where own time
 hardly varies this is simply what is over it.
+
+An iteration meets a neighbour the likelier the longer it is: so the distribution of own time among those that did is
+that alone without those that did not, by the share of each length (an isotonic regression of it: Ayer et al. 1955).
 """
 
 from __future__ import annotations
@@ -24,46 +27,100 @@ LEARNT_FROM = 4000
 PORTION = 20_000
 UNDISTURBED = 0.9
 """Times up to this quantile of those alone are taken for undisturbed, where it is asked how much is hidden."""
+SHORT = 0.1
+"""Which part of the times alone are short."""
 FEWEST, PART = 30, 0.1
 """How many must be so, and which part of those that waited."""
+ALL = 0.7
+"""Where less than that of the wait is hidden, the wait was longer than what can be."""
 
 
 class Apart(NamedTuple):
-    """Means (ms) given what was seen; they add up to it; shape ``(n,)`` each. ``hidden``: at or below 0."""
+    """Means (ms) given what was seen; they add up to it; shape ``(n,)`` each. ``hidden``: at or below 0.
+
+    ``otherwise``: others' time where the company's is taken to follow from own work and R, instead of others' from the
+    company's and R; own time is then as much less or more. Where own time hardly varies they are the same.
+    """
 
     own: Floats
     others: Floats
     hidden: Floats
+    otherwise: Floats
 
 
-def apart(seen: Floats, room: Floats, alone: Floats, hideable: Floats | None = None) -> Apart:
+def apart(seen: Floats, room: Floats, alone: Floats, weight: Floats, hideable: Floats | None = None) -> Apart:
     """Of each time ``seen`` (``(n,)``) the tenant's own and the others'.
 
     ``room``: how much of it may be the others', 0 where none was there. ``alone``: `CELLS` values, rising (`cells`).
-    ``hideable``: for how long own work could go on unseen before, so that less of it is left (`_gap`).
+    ``weight``: of each. ``hideable``: for how long own work could go on unseen before, so that less of it is left
+    (`gap`).
     """
-    hidden = np.zeros(len(seen)) if hideable is None else np.minimum(hideable, _gap(seen, alone, hideable))
+    hidden = np.zeros(len(seen)) if hideable is None else np.minimum(hideable, gap(seen, alone, hideable).ms)
     own, others, missing = seen + hidden, np.zeros(len(seen)), -hidden
+    otherwise = others.copy()
     met = np.flatnonzero(room > 0)
-    weights = _learnt(own, room, alone, met[:: -(-len(met) // LEARNT_FROM)]) if len(met) else np.zeros(BINS + 1)
+    if not len(met):
+        return Apart(own, others, missing, otherwise)
+    theirs = _of_those_that_met(own, room, alone, weight)
+    some = met[:: -(-len(met) // LEARNT_FROM)]
+    given, ends = (_learnt(own[some], room[some], theirs, ends=ends) for ends in (False, True))
     for first in range(0, len(met), PORTION):
         at = met[first : first + PORTION]
-        own[at], others[at], less = _Table.of(own[at], room[at], alone).means(weights)
+        times = own[at], room[at], theirs
+        otherwise[at] = _Table.of(*times, ends=True).means(ends).others
+        own[at], others[at], less, _ = _Table.of(*times, ends=False).means(given)
         missing[at] += less
-    return Apart(own, others, missing)
+    return Apart(own, others, missing, otherwise)
 
 
-def _gap(seen: Floats, alone: Floats, hideable: Floats) -> float:
-    """How much of the own time can be hidden: by how much those that could hide some, and met nobody else's turns, are
-    shorter than alone (medians). 0 where too few show it."""
-    waited = seen[hideable > 0]
-    quiet = waited[waited <= alone[int(UNDISTURBED * CELLS)]]
+def _of_those_that_met(seen: Floats, room: Floats, alone: Floats, weight: Floats) -> Floats:
+    """`CELLS` values of the own time of those that met a neighbour: that of the others is seen."""
+    nobody = room <= 0
+    cell = ((alone[1:] + alone[:-1]) / 2).searchsorted(seen[nobody], "right")
+    share = np.bincount(cell, weight[nobody], CELLS) * CELLS / weight.sum()
+    met = _rising(1 - np.minimum(share, 1)) + 1e-6
+    reached = np.cumsum(met)
+    return np.interp((np.arange(CELLS) + 0.5) / CELLS * reached[-1], reached - met / 2, alone)
+
+
+def _rising(values: Floats) -> Floats:
+    """The rising sequence that is nearest to them: of all means from before each to behind it, the largest least."""
+    reached = np.concatenate([[0.0], np.cumsum(values)])
+    begin, end = np.arange(len(values))[:, None], np.arange(1, len(values) + 1)
+    means = np.where(begin < end, (reached[end] - reached[begin]) / np.maximum(end - begin, 1), np.inf)
+    least = np.minimum.accumulate(means[:, ::-1], axis=1)[:, ::-1]
+    return np.asarray(np.maximum.accumulate(least, axis=0).diagonal())
+
+
+class Gap(NamedTuple):
+    """How much own time can be hidden, ms. ``all_of_it``: those that waited waited for longer than that, so no more can
+    be."""
+
+    ms: float
+    all_of_it: bool
+
+
+NO_GAP = Gap(0.0, all_of_it=True)
+
+
+def gap(seen: Floats, alone: Floats, hideable: Floats) -> Gap:
+    """By how much those that could hide own time, and met nobody else's turns, are shorter than alone (medians). None
+    where too few show it: others' turns only add, so more of them than alone must be short."""
+    could = hideable > 0
+    waited = seen[could]
+    few = SHORT * len(waited)
+    if (waited < alone[int(SHORT * CELLS)]).sum() <= few + 3 * np.sqrt(few):
+        return NO_GAP
+    undisturbed = waited <= alone[int(UNDISTURBED * CELLS)]
+    quiet = waited[undisturbed]
     if len(quiet) < max(FEWEST, PART * len(waited)):
-        return 0.0
+        return NO_GAP
     quarter, middle, upper = np.quantile(quiet, (0.25, 0.5, 0.75))
-    gap = float(np.median(alone) - middle)
+    ms = float(np.median(alone) - middle)
     doubt = max(upper - quarter, alone[3 * CELLS // 4] - alone[CELLS // 4]) / np.sqrt(len(quiet))
-    return gap if gap > 3 * doubt else 0.0
+    if ms <= 3 * doubt:
+        return NO_GAP
+    return Gap(ms, all_of_it=ms < ALL * float(np.median(hideable[could][undisturbed])))
 
 
 def cells(values: Floats, weight: Floats) -> Floats:
@@ -84,19 +141,21 @@ class _Table(NamedTuple):
     own: Floats
 
     @classmethod
-    def of(cls, seen: Floats, room: Floats, alone: Floats) -> _Table:
+    def of(cls, seen: Floats, room: Floats, alone: Floats, *, ends: bool) -> _Table:
+        """``ends``: the company's time follows from own work and R, not others' time from the company's and R."""
         n = len(seen)
         others = seen[:, None] - alone
         part = np.floor(others / room[:, None] * BINS)
         inside = (others >= 0) & (part <= BINS)
         bins = np.where(inside, np.minimum(part, BINS - 1), BINS).astype(np.int64)
         place = (bins + (BINS + 1) * np.arange(n)[:, None]).ravel()
+        likely = np.maximum(1 - others / room[:, None], 0.0) if ends else np.ones(others.shape)
         count, own = (
-            np.bincount(place, values, n * (BINS + 1)).reshape(n, BINS + 1).astype(np.float64)
-            for values in (np.ones(len(place)), np.tile(alone, n))
+            np.bincount(place, values.ravel(), n * (BINS + 1)).reshape(n, BINS + 1).astype(np.float64)
+            for values in (likely, likely * alone)
         )
         likelihood = count / CELLS * BINS / room[:, None]
-        own = own / np.maximum(count, 1)
+        own = own / np.where(count > 0, count, 1)
         likelihood[:, BINS], own[:, BINS] = _density(alone, seen), seen
         return cls(seen, room, alone, likelihood, own)
 
@@ -112,7 +171,7 @@ class _Table(NamedTuple):
         faster = (total <= 0) & ~slower
         own[faster], others[faster] = float(self.alone.mean()), 0.0
         hidden[faster] = self.seen[faster] - own[faster]
-        return Apart(own, others, hidden)
+        return Apart(own, others, hidden, others)
 
 
 def _density(alone: Floats, seen: Floats) -> Floats:
@@ -123,9 +182,9 @@ def _density(alone: Floats, seen: Floats) -> Floats:
     return np.asarray(np.where((seen >= edges[0]) & (seen <= edges[-1]), 1 / CELLS / widths[at], 0.0))
 
 
-def _learnt(seen: Floats, room: Floats, alone: Floats, at: np.ndarray) -> Floats:
+def _learnt(seen: Floats, room: Floats, alone: Floats, *, ends: bool) -> Floats:
     """How likely each part of R is, the last one: none; shape ``(BINS + 1,)``."""
-    table = _Table.of(seen[at], room[at], alone).likelihood
+    table = _Table.of(seen, room, alone, ends=ends).likelihood
     table = table[table.sum(axis=1) > 0]
     weights = np.append(np.full(BINS, 0.5 / BINS), 0.5)
     for _ in range(STEPS if len(table) else 0):
