@@ -2,9 +2,9 @@
 
 A time that was seen is own + others' + hidden. Own is distributed as alone. Others' is a part R of the time in which
 they were in flight, R between 0 and 1, or nothing. Hidden, at or below 0, is own time that passed while others had
-their turn. The distribution of R is learnt from all iterations by maximum likelihood (a mixture of uniform parts and
-an atom at 0, by EM: Laird 1978, Efron 2016), and each iteration gets the means of its posterior. Where own time
-hardly varies this is simply what is over it.
+their turn. The distribution of others' time is learnt from all iterations by maximum likelihood (a mixture of uniform
+parts of R, uniform parts of the time itself, as turns of a fixed length make it, and nothing, by EM: Laird 1978, Efron
+2016), and each iteration gets the means of its posterior. Where own time hardly varies this is simply what is over it.
 
 An iteration meets a neighbour the likelier the longer it is: so the distribution of own time among those that did is
 that alone without those that did not, by the share of each length (an isotonic regression of it: Ayer et al. 1955).
@@ -22,7 +22,11 @@ CELLS = 64
 """Equally likely values that stand for the distribution alone."""
 BINS = 20
 """Of R."""
-STEPS = 60
+STEPS, MOST = 60, 0.995
+"""Of others' time, up to that quantile of what is over the median alone."""
+KINDS = BINS + STEPS + 1
+"""Of the mixture; the last is nothing."""
+ITERATIONS = 60
 LEARNT_FROM = 4000
 PORTION = 20_000
 UNDISTURBED = 0.9
@@ -63,10 +67,11 @@ def apart(seen: Floats, room: Floats, alone: Floats, weight: Floats, hideable: F
         return Apart(own, others, missing, otherwise)
     theirs = _of_those_that_met(own, room, alone, weight)
     some = met[:: -(-len(met) // LEARNT_FROM)]
-    given, ends = (_learnt(own[some], room[some], theirs, ends=ends) for ends in (False, True))
+    step = float(np.quantile(np.maximum(own[met] - np.median(theirs), 0.0), MOST)) / STEPS
+    given, ends = (_learnt(_Table.of(own[some], room[some], theirs, step, ends=ends)) for ends in (False, True))
     for first in range(0, len(met), PORTION):
         at = met[first : first + PORTION]
-        times = own[at], room[at], theirs
+        times = own[at], room[at], theirs, step
         otherwise[at] = _Table.of(*times, ends=True).means(ends).others
         own[at], others[at], less, _ = _Table.of(*times, ends=False).means(given)
         missing[at] += less
@@ -80,7 +85,7 @@ def _of_those_that_met(seen: Floats, room: Floats, alone: Floats, weight: Floats
     share = np.bincount(cell, weight[nobody], CELLS) * CELLS / weight.sum()
     met = _rising(1 - np.minimum(share, 1)) + 1e-6
     reached = np.cumsum(met)
-    return np.interp((np.arange(CELLS) + 0.5) / CELLS * reached[-1], reached - met / 2, alone)
+    return np.asarray(np.interp((np.arange(CELLS) + 0.5) / CELLS * reached[-1], reached - met / 2, alone))
 
 
 def _rising(values: Floats) -> Floats:
@@ -132,7 +137,7 @@ def cells(values: Floats, weight: Floats) -> Floats:
 
 
 class _Table(NamedTuple):
-    """Likelihood of each iteration under each part of R (the last: none), and what is own then; ``(n, BINS + 1)``."""
+    """Likelihood of each iteration under each kind of others' time, and what is own then; ``(n, KINDS)``."""
 
     seen: Floats
     room: Floats
@@ -141,23 +146,22 @@ class _Table(NamedTuple):
     own: Floats
 
     @classmethod
-    def of(cls, seen: Floats, room: Floats, alone: Floats, *, ends: bool) -> _Table:
-        """``ends``: the company's time follows from own work and R, not others' time from the company's and R."""
-        n = len(seen)
-        others = seen[:, None] - alone
-        part = np.floor(others / room[:, None] * BINS)
-        inside = (others >= 0) & (part <= BINS)
-        bins = np.where(inside, np.minimum(part, BINS - 1), BINS).astype(np.int64)
-        place = (bins + (BINS + 1) * np.arange(n)[:, None]).ravel()
-        likely = np.maximum(1 - others / room[:, None], 0.0) if ends else np.ones(others.shape)
-        count, own = (
-            np.bincount(place, values.ravel(), n * (BINS + 1)).reshape(n, BINS + 1).astype(np.float64)
-            for values in (likely, likely * alone)
+    def of(cls, seen: Floats, room: Floats, alone: Floats, step: float, *, ends: bool) -> _Table:
+        """``step``: of others' time, ms. ``ends``: the company's time follows from own work and R, not others' time
+        from the company's and R."""
+        others, there = seen[:, None] - alone, room[:, None]
+        likely = np.maximum(1 - others / there, 0.0) if ends else np.ones(others.shape)
+        likely = np.where((others >= 0) & (others <= there), likely, 0.0) / CELLS
+        width = np.clip(there - step * np.arange(STEPS), 1e-9, max(step, 1e-9))
+        kinds = (
+            (np.minimum(others / there * BINS, BINS - 1), BINS, there / BINS),
+            (others / max(step, 1e-9), STEPS, width),
         )
-        likelihood = count / CELLS * BINS / room[:, None]
-        own = own / np.where(count > 0, count, 1)
-        likelihood[:, BINS], own[:, BINS] = _density(alone, seen), seen
-        return cls(seen, room, alone, likelihood, own)
+        found = [_sums(likely, alone, np.floor(part), count) for part, count, _ in kinds]
+        nothing = _density(alone, seen)[:, None]
+        likelihood = [of[0] / kind[2] for of, kind in zip(found, kinds, strict=True)]
+        own = [of[1] / np.where(of[0] > 0, of[0], 1.0) for of in found]
+        return cls(seen, room, alone, np.hstack([*likelihood, nothing]), np.hstack([*own, seen[:, None]]))
 
     def means(self, weights: Floats) -> Apart:
         """Of each iteration, given how likely each part is."""
@@ -174,6 +178,18 @@ class _Table(NamedTuple):
         return Apart(own, others, hidden, others)
 
 
+def _sums(likely: Floats, alone: Floats, part: Floats, count: int) -> tuple[Floats, Floats]:
+    """Of each iteration, how likely each of ``count`` parts is, and own time times that."""
+    n = len(part)
+    outside = (part < 0) | (part >= count)
+    place = np.where(outside, count, part).astype(np.int64) + (count + 1) * np.arange(n)[:, None]
+    chance, own = (
+        np.bincount(place.ravel(), values.ravel(), n * (count + 1)).astype(np.float64)
+        for values in (likely, likely * alone)
+    )
+    return chance.reshape(n, count + 1)[:, :count], own.reshape(n, count + 1)[:, :count]
+
+
 def _density(alone: Floats, seen: Floats) -> Floats:
     """Of the distribution alone, at what was seen: each cell spread evenly to its neighbours; 0 beyond its ends."""
     edges = np.concatenate([[2 * alone[0] - alone[1]], (alone[1:] + alone[:-1]) / 2, [2 * alone[-1] - alone[-2]]])
@@ -182,12 +198,10 @@ def _density(alone: Floats, seen: Floats) -> Floats:
     return np.asarray(np.where((seen >= edges[0]) & (seen <= edges[-1]), 1 / CELLS / widths[at], 0.0))
 
 
-def _learnt(seen: Floats, room: Floats, alone: Floats, *, ends: bool) -> Floats:
-    """How likely each part of R is, the last one: none; shape ``(BINS + 1,)``."""
-    table = _Table.of(seen, room, alone, ends=ends).likelihood
-    table = table[table.sum(axis=1) > 0]
-    weights = np.append(np.full(BINS, 0.5 / BINS), 0.5)
-    for _ in range(STEPS if len(table) else 0):
-        belief = table * weights
-        weights = (belief / belief.sum(axis=1, keepdims=True)).mean(axis=0)
+def _learnt(table: _Table) -> Floats:
+    """How likely each kind is, shape ``(KINDS,)``."""
+    likelihood = table.likelihood[table.likelihood.sum(axis=1) > 0]
+    weights = np.append(np.full(KINDS - 1, 0.5 / (KINDS - 1)), 0.5)
+    for _ in range(ITERATIONS if len(likelihood) else 0):
+        weights = weights * (likelihood.T @ (1 / (likelihood @ weights))) / len(likelihood)
     return weights
