@@ -147,7 +147,7 @@ def _cell(line: Line | None) -> str:
 def main(arguments: Sequence[str]) -> int:
     """Prints the table."""
     parser = argparse.ArgumentParser(prog="python -m bench truth", description=__doc__)
-    parser.add_argument("--rounds", type=int, default=20)
+    parser.add_argument("--rounds", type=int, default=10)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--mixes", nargs="+", default=list(GRID), choices=list(GRID), metavar="MIX")
     parser.add_argument("--parts", action="store_true", help="every part of every figure, too")

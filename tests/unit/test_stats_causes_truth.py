@@ -8,6 +8,7 @@ from bench.known import FFT, GEMM, GRID, SHORT, Make, known, launched, paced
 from bench.truth import Line, lines, true_parts
 
 from kts.stats import analyse
+from kts.stats.causes.own import NOTHING_HIDEABLE, cells, gap
 
 
 def told(tenants: dict[str, Make], rounds: int = 5) -> list[Line]:
@@ -54,3 +55,17 @@ def test_whose_turns_they_were() -> None:
     true = {name: float(np.concatenate([one[name] for one in by]).mean()) for name in ("gemm", "short")}
     assert turns.by["gemm"] / turns.ms == pytest.approx(true["gemm"] / sum(true.values()), abs=0.1)
     assert turns.ms == pytest.approx(true_parts(found, "fft", tenant, "mean")["turns"], abs=0.05 * mean.added_ms)
+
+
+def test_a_wait_that_hides_less_than_it_lasts_leaves_nothing_open() -> None:
+    """Else the turns of every tenant whose stopwatch is a little shorter behind a neighbour would be anything."""
+    rng = np.random.default_rng(0)
+    alone = cells(3.6 * rng.lognormal(0, 0.01, 4000), np.ones(4000))
+    own, wait = 3.6 * rng.lognormal(0, 0.01, 1000), np.where(np.arange(1000) % 4, 0.15, 2.0)
+    little = gap(own - np.minimum(wait, 0.14), alone, wait)
+    assert little.ms == pytest.approx(0.14, abs=0.01)
+    assert little.all_of_it
+    assert not gap(own - np.minimum(wait, 3.0), alone, wait).all_of_it
+    varied = cells(rng.uniform(2, 12, 4000), np.ones(4000))
+    turns = rng.uniform(0, 4, 1000) * (rng.random(1000) < 0.6)
+    assert gap(rng.uniform(2, 12, 1000) + turns, varied, wait) == NOTHING_HIDEABLE

@@ -36,7 +36,7 @@ SHORT = 0.1
 FEWEST, PART = 30, 0.1
 """How many must be so, and which part of those that waited."""
 ALL = 0.7
-"""Where less than that of the wait is hidden, the wait was longer than what can be."""
+"""Of a wait: where less is hidden, there was no more to hide."""
 
 
 class Apart(NamedTuple):
@@ -97,35 +97,38 @@ def _rising(values: Floats) -> Floats:
     return np.asarray(np.maximum.accumulate(least, axis=0).diagonal())
 
 
-class Gap(NamedTuple):
-    """How much own time can be hidden, ms. ``all_of_it``: those that waited waited for longer than that, so no more can
-    be."""
+class Hideable(NamedTuple):
+    """How much own time can be hidden, ms. ``all_of_it``: those that waited longest hid much less than they waited, so
+    there is no more to hide."""
 
     ms: float
     all_of_it: bool
 
 
-NO_GAP = Gap(0.0, all_of_it=True)
+NOTHING_HIDEABLE = Hideable(0.0, all_of_it=True)
 
 
-def gap(seen: Floats, alone: Floats, hideable: Floats) -> Gap:
+def gap(seen: Floats, alone: Floats, hideable: Floats) -> Hideable:
     """By how much those that could hide own time, and met nobody else's turns, are shorter than alone (medians). None
     where too few show it: others' turns only add, so more of them than alone must be short."""
     could = hideable > 0
     waited = seen[could]
     few = SHORT * len(waited)
     if (waited < alone[int(SHORT * CELLS)]).sum() <= few + 3 * np.sqrt(few):
-        return NO_GAP
+        return NOTHING_HIDEABLE
     undisturbed = waited <= alone[int(UNDISTURBED * CELLS)]
     quiet = waited[undisturbed]
     if len(quiet) < max(FEWEST, PART * len(waited)):
-        return NO_GAP
+        return NOTHING_HIDEABLE
     quarter, middle, upper = np.quantile(quiet, (0.25, 0.5, 0.75))
     ms = float(np.median(alone) - middle)
     doubt = max(upper - quarter, alone[3 * CELLS // 4] - alone[CELLS // 4]) / np.sqrt(len(quiet))
     if ms <= 3 * doubt:
-        return NO_GAP
-    return Gap(ms, all_of_it=ms < ALL * float(np.median(hideable[could][undisturbed])))
+        return NOTHING_HIDEABLE
+    waits = hideable[could][undisturbed]
+    longest = np.argsort(waits)[-max(FEWEST, int(PART * len(waits))) :]
+    hid = float(np.median(alone) - np.median(quiet[longest]))
+    return Hideable(ms, all_of_it=hid < ALL * float(np.median(waits[longest])))
 
 
 def cells(values: Floats, weight: Floats) -> Floats:
