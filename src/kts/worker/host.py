@@ -18,7 +18,7 @@ from kts.model.run import ThreadWait
 from kts.units import NS_PER_S, NS_PER_US
 from kts.wire.messages import HostCounters
 from kts.worker.cgroup import cpu_groups, cpu_limit, own_group
-from kts.worker.threads import Kept, Thread, text
+from kts.worker.threads import KernelFile, KernelThread, text
 
 _FIRST_SCAN_NS = NS_PER_S // 4
 _RESTS = 50
@@ -77,7 +77,7 @@ class HostReader:
         self._family = Family(self._proc)
         self._cpu_ns: dict[int, int] = {}  # of each process, when it was last read
         self._io: dict[int, tuple[int, int]] = {}
-        self._threads: dict[tuple[int, int], Thread] = {}
+        self._threads: dict[tuple[int, int], KernelThread] = {}
         self._group_files: dict[str, list[_Growing]] = {}
         self._told_groups: set[str] = set()
         self._always: set[str] = set()  # counters that are told though they did not grow
@@ -176,7 +176,7 @@ class HostReader:
                 self._untold["waiting_threads"] = f"waits for a core: of the first {MOST_THREADS} threads"
                 return
             try:
-                self._threads[key] = Thread(place, states=not self._own, whole=whole)
+                self._threads[key] = KernelThread(place, states=not self._own, whole=whole)
             except (OSError, ValueError, IndexError):
                 continue
 
@@ -285,7 +285,7 @@ class _Growing:
 
     def __init__(self, path: Path, read: Callable[[str], int | None]) -> None:
         """OSError or ValueError where it has none."""
-        self._kept, self._read = Kept(path), read
+        self._kept, self._read = KernelFile(path), read
         try:
             self._last_ns = self._now_ns()
         except (OSError, ValueError):

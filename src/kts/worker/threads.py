@@ -9,7 +9,7 @@ from pathlib import Path
 _BYTES = 4096
 
 
-class Kept:
+class KernelFile:
     """A file of the kernel's, kept open: a tenth of the cost of opening it each time."""
 
     def __init__(self, path: Path) -> None:
@@ -25,19 +25,19 @@ class Kept:
         os.close(self._descriptor)
 
 
-class Thread:
+class KernelThread:
     """A thread of the tenant's. ``whole``: all that it did counts, else only what it does from now on."""
 
     def __init__(self, place: Path, *, states: bool, whole: bool) -> None:
         """OSError where it has ended, or the kernel does not tell."""
         self._place = place
         self.in_block_ns = 0
-        self._schedstat = Kept(place / "schedstat")
-        self._stat: Kept | None = None
+        self._schedstat = KernelFile(place / "schedstat")
+        self._stat: KernelFile | None = None
         self._waited_ns = self._blocked_ticks = 0
         if states:
             with contextlib.suppress(OSError):
-                self._stat = Kept(place / "stat")
+                self._stat = KernelFile(place / "stat")
         if not whole:
             self.new()
 
