@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from bench.structure import read
+from bench.structure import circles, read
 
 COMMAND_LINE = "a command's help, or the shell's completion, answers without it"
 SIGNALS = "a signal ends the command with its exit code while the rest is still loading"
@@ -68,6 +68,11 @@ def test_an_import_inside_a_function_has_a_reason() -> None:
     """Else arrows hide where no reader of a module's head sees them, and a circle with them."""
     modules = read(Path(__file__).parents[2])
     assert {name for name, module in modules.items() if module.inside} == set(WHY)
+
+
+def test_no_modules_import_each_other_in_a_circle() -> None:
+    """Else none of them can be read, or loaded, before the others."""
+    assert circles(read(Path(__file__).parents[2])) == []
 
 
 def test_no_class_name_exists_twice() -> None:

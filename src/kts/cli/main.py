@@ -21,7 +21,7 @@ from typing import Any
 
 from kts import __version__
 from kts.cli.commands import help_text
-from kts.cli.entry import SIGNALS, leave_at_once
+from kts.cli.leaving import SIGNALS, leave_at_once
 from kts.cli.quiet import quiet_errors
 from kts.errors import DataError, Interrupted, KtsError, SetupError, UsageError
 from kts.shown import PASTED, named, take_any_text, visible
