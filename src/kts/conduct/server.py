@@ -90,10 +90,11 @@ class MessageServer:
         self._last_peer += 1
         peer = self._last_peer
         try:
-            if len(self._strangers) < MAX_STRANGERS:
-                self._strangers[peer] = writer
-                _without_delay(writer)
-                await self._attend(peer, reader)
+            if len(self._strangers) >= MAX_STRANGERS:  # a worker says who it is at once: the oldest is none
+                self._strangers.pop(min(self._strangers)).transport.abort()
+            self._strangers[peer] = writer
+            _without_delay(writer)
+            await self._attend(peer, reader)
         except asyncio.CancelledError:
             pass  # only `close` cancels; the streams protocol would report it as an unhandled exception
         finally:
@@ -120,7 +121,7 @@ class MessageServer:
         room = STRANGER_BYTES
         while room > 0 and peer in self._strangers:
             data = await reader.read(room)
-            if not data:
+            if not data or peer not in self._strangers:
                 return
             room -= len(data)
             for body in deframer.feed(data):

@@ -10,6 +10,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from kts import files
 from kts.errors import SpecError, UsageError
 from kts.shown import named, shown, visible, without_mark
 from kts.spec.ready_made import names, ready_made_text
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from kts.spec.yamltree import Tree
 
 MAX_BYTES = 1 << 20
+MOST_MISTAKES = 40
+"""That are told at once."""
 OWN = "x-"
 _SEE = "see docs/experiments.md for the keys, or `kts schema experiment` for the JSON Schema"
 
@@ -79,7 +82,9 @@ def load_text(text: str, *, source: str, default_name: str = "experiment", folde
             others = [(place_of, message) for place_of, message in others if place_of != ("tenants",)]
         mistakes = [*sorted(_placed(unknown, tree)), *sorted(mistakes + _placed(others, tree))]
     if mistakes or experiment is None:
-        raise SpecError("\n".join(f"{source}:{line}: {message}" for line, message in mistakes), _SEE)
+        lines = [f"{source}:{line}: {message}" for line, message in mistakes[:MOST_MISTAKES]]
+        more = [f"{source}: and {len(mistakes) - MOST_MISTAKES} more"] if len(mistakes) > MOST_MISTAKES else []
+        raise SpecError("\n".join(lines + more), _SEE)
     return LoadedExperiment(experiment=experiment, text=text, source=source)
 
 
@@ -193,7 +198,7 @@ def _read_traces(tree: Tree, folder: Path) -> list[tuple[int, str]]:
 
 def _times_in(path: Path) -> list[float]:
     """Numbers between white space or commas. OSError or ValueError, to be told with the file's name."""
-    with path.open("rb") as file:
+    with files.opened(path, pipes=True) as file:
         raw = file.read(MAX_BYTES + 1)
     if len(raw) > MAX_BYTES:
         raise ValueError(f"larger than {MAX_BYTES >> 20} MiB")
@@ -209,7 +214,7 @@ def _times_in(path: Path) -> list[float]:
 
 def _read(path: Path, given: str) -> str:
     try:
-        with path.open("rb") as file:
+        with files.opened(path, pipes=True) as file:
             raw = file.read(MAX_BYTES + 1)
     except FileNotFoundError as error:
         raise SpecError(f"{given}: no such file, and no ready-made experiment of that name", _nearest(given)) from error

@@ -14,11 +14,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, cast
 
+from kts import files
 from kts.errors import DataError
 from kts.store import layout
 
 STDIN = Path("-")
 
+LONGEST_LINE = 4 << 20
+"""Characters; no program of ours prints more, and memory ends."""
 _SUFFIXES = frozenset({".log", ".txt", ".out", ".err", ".stdout", ".stderr", ""})
 _JSON = frozenset({".json", ".jsonl", ".ndjson"})
 _ARCHIVES = (".tar", ".tgz", ".zip", ".tar.gz", ".tar.xz", ".tar.bz2", ".tar.zst")
@@ -93,7 +96,7 @@ def _age(name: re.Match[str]) -> tuple[int, str, int]:
 
 def _looks_like_one(file: Path) -> bool:
     try:
-        with file.open("rb") as opened:
+        with files.opened(file) as opened:
             return _LOOKS.search(opened.read(_LOOKED_AT)) is not None
     except OSError:
         return False
@@ -103,16 +106,30 @@ def lines_of(path: Path, damage: list[str]) -> Iterator[str]:
     """The lines of a file or of `STDIN` with their ends; what stops it short joins ``damage``. DataError if it cannot
     be opened."""
     try:
-        opened: IO[bytes] = sys.stdin.buffer if path == STDIN else path.open("rb")
+        opened: IO[bytes] = sys.stdin.buffer if path == STDIN else files.opened(path, pipes=True)
     except OSError as error:
         raise DataError(f"{path}: {error.strerror or error}", "make it readable, or move it away") from error
     with opened as raw:
         try:
             content = _unpacked(cast("io.BufferedReader", raw))
             with io.TextIOWrapper(content, encoding=_encoding(content), errors="replace", newline="\n") as text:
-                yield from text
+                yield from _bounded(text, path.name, damage)
         except (OSError, EOFError, zlib.error, lzma.LZMAError, DataError) as error:
             damage.append(f"{path.name}: cannot be read further: {getattr(error, 'strerror', None) or error}")
+
+
+def _bounded(text: io.TextIOWrapper, name: str, damage: list[str]) -> Iterator[str]:
+    """The lines; an empty one stands for each that is longer than `LONGEST_LINE`."""
+    long = 0
+    while line := text.readline(LONGEST_LINE):
+        if len(line) == LONGEST_LINE and not line.endswith("\n"):
+            while line and not line.endswith("\n"):
+                line = text.readline(LONGEST_LINE)
+            long, line = long + 1, "\n"
+        yield line
+    if long:
+        plural = "s" if long > 1 else ""
+        damage.append(f"{name}: {long} line{plural} of over {LONGEST_LINE >> 20} million characters passed over")
 
 
 def _unpacked(raw: io.BufferedReader) -> io.BufferedReader:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import zlib
 from array import array
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -15,7 +16,7 @@ from kts.model.records import RECORD, Records
 from kts.shown import LONGEST_LINE, shown
 from kts.store.logfiles import LogFile, lines_of, position
 from kts.units import NS_PER_MS, NS_PER_S, format_ms
-from kts.wire.appline import AppLine, RefusedLine, parse_line
+from kts.wire.appline import AppLine, RefusedLine, format_line, parse_line
 from kts.wire.applines import AppLines, Said
 from kts.wire.logframe import End, Meta
 
@@ -72,27 +73,69 @@ class _Lines:
 
     i: array[int] = field(default_factory=lambda: array("q"))
     start: array[int] = field(default_factory=lambda: array("q"))
-    end: array[int] = field(default_factory=lambda: array("q"))
+    end_ns: array[int] = field(default_factory=lambda: array("q"))
     ms: array[float] = field(default_factory=lambda: array("d"))
     phase: array[int] = field(default_factory=lambda: array("q"))
     at: array[int] = field(default_factory=lambda: array("q"))
     echo: array[int] = field(default_factory=lambda: array("b"))
-    ends: set[End] = field(default_factory=set)
+    ends: list[tuple[End, int]] = field(default_factory=list)
+    """Trailers, and how many lines are before each: before the last time that it is there."""
     meta: Meta | None = None
     lost: int = 0
 
     def add(self, line: AppLine, phase: int, number: int, *, echo: bool) -> None:
         self.i.append(line.i)
         self.start.append(line.start_ns)
-        self.end.append(line.end_ns)
+        self.end_ns.append(line.end_ns)
         self.ms.append(line.device_ms)
         self.phase.append(phase)
         self.at.append(number)
         self.echo.append(echo)
 
+    def end(self, end: End) -> None:
+        """A trailer; behind it come echoes, and then the same once more."""
+        if self.ends and self.ends[-1][0] == end:
+            self.ends.pop()
+        self.ends.append((end, len(self.i)))
+
+    def altered(self, phases: list[str]) -> list[End]:
+        """Trailers whose lines are as many as were printed, and not the same."""
+        found = []
+        first = 0
+        for end, until in self.ends:
+            lines = self._each_once(first, until)
+            crc32 = 0
+            for n in lines if len(lines) == end.count else ():
+                crc32 = zlib.crc32(self._printed(end.app, n, phases).encode(), crc32)
+            if len(lines) == end.count and crc32 != end.crc32:
+                found.append(end)
+            first = until
+        return found
+
+    def _each_once(self, first: int, until: int) -> list[int]:
+        """Which lines of these are the iterations, by number: an echo only where its line is missing."""
+        lines: dict[tuple[int, int], int] = {}
+        for n in sorted(range(first, until), key=self.echo.__getitem__):
+            lines.setdefault((self.i[n], self.start[n]), n)
+        return [lines[key] for key in sorted(lines)]
+
+    def _printed(self, app: str, n: int, phases: list[str]) -> str:
+        """A line as a worker of kts prints it."""
+        line = AppLine(
+            app=app,
+            i=self.i[n],
+            start_ns=self.start[n],
+            end_ns=self.end_ns[n],
+            device_ms=self.ms[n],
+            phase=phases[self.phase[n]],
+        )
+        return format_line(line) + "\n"
+
     def records(self) -> Records:
         records = np.empty(len(self.i), RECORD)
-        for name, column in zip(RECORD.names or (), (self.i, self.start, self.start, self.end, self.ms), strict=True):
+        for name, column in zip(
+            RECORD.names or (), (self.i, self.start, self.start, self.end_ns, self.ms), strict=True
+        ):
             records[name] = column
         return records
 
@@ -183,7 +226,7 @@ class _LogReader:
                 lines = self._of(what.app, said.source)
                 lines.meta = lines.meta or what
             elif isinstance(what, End):
-                self._of(what.app, said.source).ends.add(what)
+                self._of(what.app, said.source).end(what)
             elif isinstance(what, AppLine) and not self._is_cut(text, what):
                 self._add(what, said.source, number, echo=said.echo)
             else:
@@ -210,9 +253,16 @@ class _LogReader:
         """Splits one app's lines where its numbering starts again and where its phase changes; drops warm-up."""
         place = f"{self.place} ({source})" if len({source for _, source in self._apps}) > 1 and source else self.place
         records, phase, healed = self._ordered(lines, found)
-        announced = sum(end.count for end in lines.ends)
+        announced = sum(end.count for end, _ in lines.ends)
         if lines.ends and announced != len(records):
             found.damage.append(f"{place}: {app} has {len(records)} iterations, and its trailer announces {announced}")
+        elif lines.meta is not None and not lines.ends:
+            found.damage.append(f"{place}: {app} has a header and no trailer: it was cut off, or ended early")
+        found.damage += [
+            f"{place}: lines of {app} were changed since they were printed, as the checksum {end.crc32:08x} of its "
+            f"{end.count} lines tells: figures of them may be wrong"
+            for end in lines.altered(list(self._phases))
+        ]
         lost = max(lines.lost + self._lost.get(source, 0) - healed, 0)
         labels = [_label(_words(text)) or _label(_words(source)) or self._named for text in self._phases]
         warm = [bool(_words(text) & _WARM) for text in self._phases]

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import zlib
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -26,6 +27,11 @@ from kts.store.journal import Journal
 
 ROW_GROUP_RECORDS = 1 << 20
 
+ALLOWED_RECORDS = 1 << 22
+"""Of a tenant's block, however small the file is: memory for them is not worth a word."""
+DENSEST = 16
+"""Records per byte of the file beyond which it was made to fill memory: of measured ones, a byte holds a tenth."""
+_COLUMN_BYTES, _PAGES_BYTES = 16, 1 << 20
 _FIELDS: tuple[str, ...] = RECORD.names or ()
 _SCHEMA_KEY, _COUNT_KEY = "kts.schema", "kts.records"
 _INDEX_KEY, _INDEX_CRC_KEY, _RUN_KEY = "kts.index", "kts.index_crc32", "kts.run"
@@ -95,6 +101,14 @@ def convert(journal: Journal, directory: Path, run: str) -> None:
             raise DataError(f"{temporary}: does not hold what {journal.path.name} holds")
 
 
+def _check_size(row_group: Any, rows: int) -> None:
+    """ValueError where a row group would take more memory than its records can."""
+    if row_group.num_rows != rows or not 0 <= rows <= ROW_GROUP_RECORDS:
+        raise ValueError(f"a row group of {row_group.num_rows} of {rows} records")
+    if row_group.total_byte_size > row_group.num_columns * (_COLUMN_BYTES * rows + _PAGES_BYTES):
+        raise ValueError(f"a row group of {row_group.total_byte_size} bytes for {rows} records")
+
+
 def _schema(optional: tuple[str, ...]) -> pa.Schema:
     types = ((name, pa.uint32() if name in COUNTS else pa.int64()) for name in optional)
     return pa.schema([*_SCHEMA, *(pa.field(name, kind) for name, kind in types)])
@@ -138,6 +152,7 @@ class ParquetRecords:
         self.counts: dict[tuple[str, int], int] = {}
         self._row_groups: dict[tuple[str, int], list[int]] = {}
         try:
+            files.ordinary(path)
             self._file = pq.ParquetFile(path)
             self._groups = self._read_index(self._file.metadata, run)
         except (OSError, pa.ArrowException, ValueError, TypeError, KeyError) as error:
@@ -214,6 +229,15 @@ class ParquetRecords:
         rows = sum(group.rows for group in groups)
         if footer.num_row_groups != len(groups) or footer.num_rows != rows:
             raise ValueError(f"{footer.num_rows} of {rows} records")
+        for number, group in enumerate(groups):
+            _check_size(footer.row_group(number), group.rows)
+        per_block = Counter[tuple[str, int]]()
+        for group in groups:
+            per_block[group.tenant, group.block] += group.rows
+        size = self.path.stat().st_size
+        most = max(ALLOWED_RECORDS, DENSEST * size)
+        if max(per_block.values(), default=0) > most or rows > 4 * most:
+            raise ValueError(f"{rows} records in {size} bytes: no measurement is so even")
         return groups
 
     def _unreadable(self, why: object) -> DataError:

@@ -227,7 +227,7 @@ def _stored_cluster(directory: Path) -> tuple[ClusterFacts | None, list[str]]:
     if not path.exists():
         return None, []
     try:
-        raw = files.read(path, "restore it from a copy")
+        raw = files.read(path, "restore it from a copy", pipes=False)
         return files.decode(raw, ClusterFacts, path.name, "not what a cluster tells of a run", ""), []
     except DataError as error:
         return None, [error.what]
@@ -270,8 +270,8 @@ _decoder = msgspec.json.Decoder(_Event)
 def _events(directory: Path) -> Iterator[_Event]:
     """Of events.jsonl; none where it is not there."""
     try:
-        lines = (directory / layout.EVENTS).read_bytes().splitlines()
-    except OSError:
+        lines = files.read(directory / layout.EVENTS, "", pipes=False).splitlines()
+    except DataError:
         return
     for line in lines:
         try:

@@ -41,7 +41,7 @@ def checked(directory: Path) -> tuple[RunInfo, str]:
     """(run.json, what its checksum tells is wrong with it: empty if nothing). DataError as `read`."""
     path = directory / layout.RUN
     remedy = "restore it from a copy: without it nobody knows what the records beside it are of"
-    raw = files.read(path, "check the path and the disk")
+    raw = files.read(path, "check the path and the disk", pipes=False)
     told = ""
 
     def upgrade(content: dict[str, Any]) -> dict[str, Any]:
@@ -71,7 +71,7 @@ def _crc32(content: dict[str, Any]) -> str:
 def is_run(directory: Path) -> bool:
     """True if the run.json there is one of ours, of whatever schema."""
     try:
-        files.decode(files.read(directory / layout.RUN, ""), _Head, "", "", "")
+        files.decode(files.read(directory / layout.RUN, "", pipes=False), _Head, "", "", "")
     except DataError:
         return False
     return True

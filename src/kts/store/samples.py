@@ -19,7 +19,6 @@ import msgspec
 import numpy as np
 
 from kts import files
-from kts.files import check
 from kts.model.telemetry import Sample, SampleSeries, Scope
 from kts.store import durable, layout
 from kts.units import NS_PER_S
@@ -109,7 +108,7 @@ def read_samples(path: Path, run: str, *, live: bool = False) -> tuple[list[Samp
     columns: dict[_Key, tuple[array[int], array[int], array[float]]] = {}
     skipped = torn = 0
     seed = zlib.crc32(run.encode())
-    with path.open("rb") as file:
+    with files.opened(path) as file:
         while line := file.readline(MAX_LINE_BYTES):
             if not line.endswith(b"\n"):
                 torn = len(line)
@@ -140,7 +139,7 @@ def _checked(line: bytes, seed: int) -> _Line | None:
         if int(line[:8], 16) != zlib.crc32(line[9:-1], seed):
             return None
         read = _decoder.decode(line[9:-1])
-        check(read)
+        files.check(read)
     except (ValueError, msgspec.DecodeError, RecursionError):
         return None
     return read

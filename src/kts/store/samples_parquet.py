@@ -6,7 +6,7 @@ import zlib
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 import pyarrow as pa
@@ -19,6 +19,10 @@ from kts.model.telemetry import SampleSeries, Scope
 from kts.store import layout
 
 ROW_GROUP_SAMPLES = 1 << 20
+ALLOWED = 1 << 20
+"""Samples, however small the file is."""
+DENSEST = 8
+"""Samples per byte of the file beyond which it was made to fill memory."""
 _SCHEMA_KEY, _CRC_KEY, _RUN_KEY = "kts.schema", "kts.samples_crc32", "kts.run"
 CHECKED_FROM = 3
 _NAMES = ("source", "metric", "scope", "subject")
@@ -82,11 +86,13 @@ def read_parquet(path: Path, run: str | None = None) -> list[SampleSeries]:
     Those of a schema below `CHECKED_FROM` hold no checksum over all that they say.
     """
     try:
+        files.ordinary(path)
         file = pq.ParquetFile(path, page_checksum_verification=True)
         meta = file.metadata.metadata or {}
         schema = meta.get(_SCHEMA_KEY.encode(), b"")
         if not schema.isdigit() or int(schema) > SCHEMA_VERSION:
             raise ValueError(f"schema {schema.decode(errors='replace') or 'unknown'}")
+        _check_size(file.metadata, path.stat().st_size)
         groups = [_group(file, number) for number in range(file.num_row_groups)]
         crc32, made_for = meta.get(_CRC_KEY.encode()), meta.get(_RUN_KEY.encode(), b"").decode()
         if (int(schema) >= CHECKED_FROM or crc32) and crc32 != str(_crc32(groups, made_for)).encode():
@@ -97,6 +103,15 @@ def read_parquet(path: Path, run: str | None = None) -> list[SampleSeries]:
     if run is not None and made_for != run:
         raise DataError(f"{path.name}: holds the samples of another run", "restore it from a copy")
     return _joined(groups)
+
+
+def _check_size(footer: Any, size: int) -> None:
+    """ValueError where the samples would take more memory than any that were taken."""
+    parts = [footer.row_group(number) for number in range(footer.num_row_groups)]
+    if any(part.num_rows > ROW_GROUP_SAMPLES for part in parts) or footer.num_rows > max(ALLOWED, DENSEST * size):
+        raise ValueError(f"{footer.num_rows} samples in {size} bytes")
+    if any(part.total_byte_size > part.num_columns * (16 * part.num_rows + (1 << 20)) for part in parts):
+        raise ValueError("row groups of more bytes than their samples have")
 
 
 def _group(file: pq.ParquetFile, number: int) -> SampleSeries:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import hmac
+import socket
 import threading
 import time
 from collections import deque
@@ -28,6 +30,8 @@ from kts.store import layout
 
 FILES = (layout.RUN, layout.EVENTS, layout.JOURNAL, layout.TELEMETRY_JOURNAL)
 _CONNECTION_S = 30
+MOST_STRANGERS = 64
+"""Connections that showed no token yet."""
 MOST_LOOKS = 1000
 """That wait to be taken."""
 
@@ -95,6 +99,7 @@ class _Handler(BaseHTTPRequestHandler):
     sys_version = ""
     timeout = _CONNECTION_S
     desk: Desk
+    door: _Door
 
     def do_GET(self) -> None:
         url = urlsplit(self.path)
@@ -132,6 +137,7 @@ class _Handler(BaseHTTPRequestHandler):
     def _known(self) -> bool:
         given = self.headers.get(TOKEN_HEADER, "")
         if hmac.compare_digest(given.encode(errors="replace"), self.desk.token.encode()):
+            self.door.admit(self.connection)
             return True
         self.close_connection = True  # a body that was not read must not be taken for a request
         self._answer(401)
@@ -191,13 +197,49 @@ class _Handler(BaseHTTPRequestHandler):
         """Nothing: a request every second would bury what matters, and rotate it away."""
 
 
+class _Door(ThreadingHTTPServer):
+    """A thread per connection: of strangers, `MOST_STRANGERS`, the oldest of which goes when another comes."""
+
+    daemon_threads = True
+
+    def __init__(self, address: tuple[str, int], handler: type[_Handler]) -> None:
+        """OSError if the address cannot be had."""
+        self._lock = threading.Lock()
+        self._strangers: dict[Any, None] = {}
+        handler.door = self
+        super().__init__(address, handler)
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        """A connection came."""
+        with self._lock:
+            if len(self._strangers) >= MOST_STRANGERS:
+                oldest = next(iter(self._strangers))
+                del self._strangers[oldest]
+                with contextlib.suppress(OSError):
+                    oldest.shutdown(socket.SHUT_RDWR)  # its thread reads its end, and closes it
+            self._strangers[request] = None
+        super().process_request(request, client_address)
+
+    def admit(self, request: Any) -> None:
+        """The connection is no stranger's."""
+        with self._lock:
+            self._strangers.pop(request, None)
+
+    def close_request(self, request: Any) -> None:
+        """The connection is over."""
+        self.admit(request)
+        super().close_request(request)
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Nothing: a connection that broke is its client's business."""
+
+
 def serve(desk: Desk, host: str, port: int) -> ThreadingHTTPServer:
     """Answers in a thread of its own until ``shutdown``. SetupError if the port is taken."""
     handler = type("Handler", (_Handler,), {"desk": desk})
     try:
-        server = ThreadingHTTPServer((host, port), handler)
+        server = _Door((host, port), handler)
     except OSError as error:
         raise SetupError(f"cannot listen on {host}:{port}: {error.strerror}", "choose another port") from error
-    server.daemon_threads = True
     threading.Thread(target=server.serve_forever, name="status", daemon=True).start()
     return server

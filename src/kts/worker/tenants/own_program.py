@@ -19,6 +19,7 @@ from kts.wire.appline import AppLine, RefusedLine, longest_device_ms
 from kts.wire.applines import AppLines
 from kts.worker.clocks import clock_pair
 from kts.worker.failures import CommandError
+from kts.worker.tenants.passed_on import PassedOn
 from kts.worker.tenants.process import Launch, PrintedLine, Process, in_a_pod
 from kts.worker.tracing.kept import Kept
 from kts.worker.tracing.layout import Kind
@@ -60,6 +61,7 @@ class OwnProgram:
         self._begun: ClockPair | None = None
         self._restarts = 0
         self._quick_ends = 0
+        self._passed_on = PassedOn()
         self._process = self._launch()
         self._kills = self._process.memory().kills
 
@@ -80,6 +82,7 @@ class OwnProgram:
 
     def _died(self, code: int) -> CommandError:
         """With the limit of memory, where the kernel killed the program, or a process of it, for that."""
+        self._passed_on.end()
         what = _obituary(self._argv[0], code, self._process.last_line)
         limit, kills = self._process.memory()
         if limit is None or kills <= self._kills:
@@ -159,6 +162,7 @@ class OwnProgram:
         if self._tracing is not None:
             self._tracing.gate(closed=False)  # a thread that waits there would not hear that it is to end
         self._process.kill()
+        self._passed_on.end()
 
     def _launch(self) -> Process:
         self._launched_ns = time.monotonic_ns()
@@ -190,11 +194,10 @@ class OwnProgram:
                     self.refused += 1
                     self.misspoke = self.misspoke or said.what
             if not lines:
-                (sys.stderr if on_stderr else sys.stdout).write(text)
+                self._passed_on.write(text, on_stderr=on_stderr)
             found += [self._checked(line) for line in lines if self._is_new(line) and not self._was_held(line)]
         if printed:
-            sys.stdout.flush()
-            sys.stderr.flush()
+            self._passed_on.flush()
         if found:
             self._spoke = self.speaks = True
         return found

@@ -205,7 +205,8 @@ class ProgramTenant:
         assert self._program is not None
         assert self._hearing is not None
         left = ProgramBlock(self._program, self._hearing, start, outlet).run()
-        return left._replace(notes=self._unseen(self._tracer))
+        source = self._hearing.source
+        return left._replace(notes=(*self._unseen(self._tracer), *(source.notes if source is not None else ())))
 
     def close(self) -> None:
         """Ends the program and its process group, and its container."""

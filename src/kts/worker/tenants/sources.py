@@ -6,7 +6,7 @@ Each makes records of what was printed and seen since it was asked last; ``i`` i
 from __future__ import annotations
 
 import math
-import sys
+import time
 from collections.abc import Iterable, Sequence
 from typing import Any, Protocol
 
@@ -28,7 +28,9 @@ _Key = tuple[int, int]
 
 
 class IterationSource(Protocol):
-    """One way of telling a program's iterations."""
+    """One way of telling a program's iterations. ``notes``: what a reader of the run must know of them."""
+
+    notes: tuple[str, ...]
 
     @property
     def speaks(self) -> bool:
@@ -76,11 +78,14 @@ def made_of(begin_ns: Any, end_ns: Any, device_ms: Any = math.nan, **counts: Any
 class FromLines:
     """The KTS_APP lines that it prints; launches and waits are those of all its processes in the meantime."""
 
-    unread = left_out = 0
+    left_out = 0
 
     def __init__(self) -> None:
         self.speaks = False
+        self.unread = 0
+        self.notes: tuple[str, ...] = ()
         self._ahead_ns = epoch_offset_ns()
+        self._set_ns = 0
         self._calls = Calls()
 
     def words(self) -> str:
@@ -88,7 +93,8 @@ class FromLines:
         return "an iteration is a KTS_APP line"
 
     def take(self, lines: Sequence[AppLine], batches: Iterable[Batch]) -> Records:
-        """See IterationSource. Says so on stderr where CLOCK_REALTIME was set in the meantime."""
+        """See IterationSource. Where CLOCK_REALTIME was set in the meantime, nobody can tell which of both clocks a
+        line was printed by: those since the last look, and any that began before this one, count as unread."""
         for batch in batches:
             self._calls.add(batch.events, batch.breaks.tolist())
         if not lines:
@@ -97,14 +103,23 @@ class FromLines:
         before_ns, self._ahead_ns = self._ahead_ns, epoch_offset_ns()
         if abs(self._ahead_ns - before_ns) > _CLOCK_SET_NS:
             by_ms = (self._ahead_ns - before_ns) / NS_PER_MS
-            print(f"kts.worker: CLOCK_REALTIME was set by {by_ms:+.6g} ms during a block", file=sys.stderr, flush=True)
+            self.notes = (f"CLOCK_REALTIME was set by {by_ms:+.6g} ms: its iterations meanwhile count as unread",)
+            self._set_ns = time.monotonic_ns()
+            self.unread += len(lines)
+            return np.empty(0, RECORD)
         times_ns = np.array([(line.start_ns, line.end_ns) for line in lines], np.int64) - self._ahead_ns
+        if self._set_ns:
+            told = times_ns[:, 0] >= self._set_ns
+            self.unread += len(lines) - int(told.sum())
+            lines, times_ns = [line for line, whole in zip(lines, told, strict=True) if whole], times_ns[told]
         counts = self._calls.within(times_ns[:, 0], times_ns[:, 1]) if self._calls.any else {}
         return made_of(times_ns[:, 0], times_ns[:, 1], [line.device_ms for line in lines], **counts)
 
 
 class FromRanges:
     """Its NVTX ranges of a name; launches and waits are those of the range's process in it."""
+
+    notes: tuple[str, ...] = ()
 
     def __init__(self, name: str) -> None:
         self.speaks = False
@@ -172,6 +187,8 @@ class FromTrips:
 
     ``settled``: `again` is not asked any more.
     """
+
+    notes: tuple[str, ...] = ()
 
     def __init__(self, each: int | None) -> None:
         self.settled = False
