@@ -49,7 +49,7 @@ def opened(path: Path, *, pipes: bool = False) -> BinaryIO:
         if stat.S_ISDIR(mode):
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
         if not stat.S_ISREG(mode):
-            if not pipes or not (stat.S_ISFIFO(mode) or stat.S_ISCHR(mode)):
+            if not pipes or not (stat.S_ISFIFO(mode) or os.isatty(descriptor)):
                 raise OSError(errno.EINVAL, "not a regular file", str(path))
             if stat.S_ISFIFO(mode) and not select.select([descriptor], [], [], WRITER_S)[0]:
                 raise OSError(errno.EINVAL, f"a pipe into which nobody wrote for {WRITER_S:g} s", str(path))

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import shutil
+import zlib
 from pathlib import Path
 
 import pytest
+from tests.helpers_log import framed_log
 from tests.helpers_store import make_outcome, make_records, make_writer, write_run
 from tests.helpers_telemetry import MS, sample
 
@@ -160,3 +162,58 @@ def test_a_run_knows_itself_by_a_new_number(tmp_path: Path) -> None:
         make_writer(tmp_path / "run", overwrite=True).close(Outcome(kind="failed"))
         uids.add(runfile.read(tmp_path / "run").uid)
     assert len(uids) == 3
+
+
+def _report(directory: Path, *lines: str, name: str = "fft-solo.log") -> list[str]:
+    """What is told of a log of these lines."""
+    directory.mkdir(exist_ok=True)
+    (directory / name).write_text("".join(lines), encoding="utf-8", newline="")
+    return list(open_run(directory).damage)
+
+
+CHANGED = "were changed since they were printed"
+
+
+@pytest.mark.parametrize("echo_s", [0.0, 0.05])
+@pytest.mark.parametrize("wrapped", ["", "[pod/fft-abc/kts] ", "2023-11-14T22:13:20.000000000Z stdout F "])
+def test_lines_that_were_changed_behind_the_worker_are_told(tmp_path: Path, echo_s: float, wrapped: str) -> None:
+    """Ten milliseconds more on one line in twenty would move a p99 sevenfold in silence."""
+    lines = [wrapped + line for line in framed_log(60, echo_s)]
+    assert _report(tmp_path / "whole", *lines) == []
+    slow = [line.replace(",0.540000,", ",10.540000,").replace("0001000000,", "0011000000,") for line in lines]
+    assert slow != lines
+    told = _report(tmp_path / "changed", *slow)
+    assert CHANGED in "\n".join(told) or "its trailer announces" in "\n".join(told)
+
+
+def test_one_digit_of_one_line_is_enough(tmp_path: Path) -> None:
+    """A change too small to be seen in a table would pass."""
+    lines = framed_log(40, 0.0)
+    for n in range(1, 41, 7):
+        for at in (40, 60, len(lines[n]) - 8):
+            changed = lines[n][:at] + str((int(lines[n][at]) + 1) % 10) + lines[n][at + 1 :]
+            assert _report(tmp_path / "log", *lines[:n], changed, *lines[n + 1 :]), (n, at)
+
+
+def test_line_ends_of_another_system_are_no_change(tmp_path: Path) -> None:
+    """A log that was copied through Windows would be called damaged."""
+    assert _report(tmp_path / "log", *(line.replace("\n", "\r\n") for line in framed_log(20))) == []
+
+
+def test_executions_behind_each_other_are_checked_each(tmp_path: Path) -> None:
+    """A log of two runs would be checked by the last trailer alone, or be called damaged."""
+    first = framed_log(20, 0.0)
+    second = [line.replace("1700000", "1700001") for line in first]
+    body = "".join(line for line in second if line.startswith("KTS_APP"))
+    second[-1] = f"KTS_END,v1,FFT,20,{zlib.crc32(body.encode()):08x}\n"
+    assert _report(tmp_path / "log", *first, *second) == []
+    second[3] = second[3].replace("0.502000", "9.502000")
+    assert sum(CHANGED in line for line in _report(tmp_path / "log", *first, *second)) == 1
+
+
+@pytest.mark.parametrize("lost", [1, 5])
+def test_a_log_whose_end_is_missing_says_so(tmp_path: Path, lost: int) -> None:
+    """Iterations behind the cut would be missing from the figures unsaid."""
+    told = _report(tmp_path / "log", *framed_log(40, 0.0)[:-lost])
+    assert any("a header and no trailer" in line for line in told)
+    assert _report(tmp_path / "plain", *(line for line in framed_log(40, 0.0) if line.startswith("KTS_APP"))) == []

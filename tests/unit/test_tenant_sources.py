@@ -213,3 +213,27 @@ def test_a_second_look_that_finds_the_same_keeps_its_place() -> None:
         assert not source.settle()
     assert set(np.diff(begins).tolist()) == {90 * MS}
     assert len(begins) >= 39
+
+
+@pytest.mark.parametrize("by_s", [-3600, -0.02, 0.02, 3600])
+def test_iterations_of_a_moment_in_which_the_clock_was_set_count_as_unread(
+    by_s: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else they would be moved out of their block, or become an hour long, unsaid."""
+    ahead = [10**18]
+    monkeypatch.setattr("kts.worker.tenants.sources.epoch_offset_ns", lambda: ahead[0])
+    source = FromLines()
+
+    def line(k: int, begun_by_ns: int = 0) -> AppLine:
+        start_ns = time.monotonic_ns() + ahead[0] - begun_by_ns
+        return AppLine(app="A", i=k, start_ns=start_ns, end_ns=time.monotonic_ns() + ahead[0], device_ms=math.nan)
+
+    assert len(source.take([line(0)], [])) == 1
+    before = [line(1), line(2)]
+    ahead[0] += int(by_s * 1e9)
+    assert len(source.take([*before, line(3)], [])) == 0
+    assert source.unread == 3
+    assert len(source.take([line(4, begun_by_ns=10**9)], [])) == 0  # it was in flight then
+    assert len(source.take([line(5)], [])) == 1
+    assert source.unread == 4
+    assert "CLOCK_REALTIME was set by" in source.notes[0]

@@ -95,7 +95,7 @@ def open_run(path: Path, trim: int = 0) -> StoredRun:
     ``trim`` drops the first iterations of each log. DataError if there is nothing to report, UsageError
     if a kts run is to be trimmed (its warm-up was never recorded).
     """
-    one_log = path == STDIN or (path.is_file() and path.name not in layout.OURS)
+    one_log = path == STDIN or (path.exists() and not path.is_dir() and path.name not in layout.OURS)
     names = set() if one_log else _names(path)
     if layout.RUN not in names and not names & {layout.JOURNAL, layout.PARQUET}:
         from kts.store.applogs import open_logs

@@ -201,6 +201,7 @@ class _Door(ThreadingHTTPServer):
     """A thread per connection: of strangers, `MOST_STRANGERS`, the oldest of which goes when another comes."""
 
     daemon_threads = True
+    request_queue_size = MOST_STRANGERS
 
     def __init__(self, address: tuple[str, int], handler: type[_Handler]) -> None:
         """OSError if the address cannot be had."""
