@@ -26,6 +26,7 @@ BENCHES: dict[str, tuple[str, tuple[str, ...]]] = {
     "verdicts": ("how often verdicts and the caution of a phase lock are right", ("--repetitions", "30")),
     "steady": ("false alarms and misses of the change points", ("--repetitions", "10")),
     "foretold": ("how often a run refuses what it foretold", ("--parts", "0.1", "--limits", "0.55")),
+    "damage": ("what comes of damaged input, by reader", ("--inputs", "200")),
     "structure": ("how the source is built", ()),
     "injections": ("how often the cause that a report names is the right one", ("--trials", "8")),
     "addsup": ("how much of what company adds no cause has, in all recorded runs", ()),

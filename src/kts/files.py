@@ -2,29 +2,25 @@
 
 from __future__ import annotations
 
-import errno
 import itertools
 import math
 import os
 import re
-import select
-import stat
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO, TypeVar
+from typing import Any, TypeVar
 
 import msgspec
 
 from kts.errors import DataError
+from kts.opening import opened
 from kts.shown import without_mark
 
 MAX_BYTES = 256 << 20
 """No file that is read whole is larger."""
 LARGEST = 1e18
 """No figure of ours is beyond it: sums, ratios and squares of two stay finite. Whole numbers fit int64."""
-WRITER_S = 5.0
-"""So long the first byte of a pipe is waited for."""
 TEMPORARY = ".tmp"
 """Suffix of a file that is being written and will be renamed."""
 
@@ -38,33 +34,6 @@ _serial = itertools.count()
 
 class _Versioned(msgspec.Struct):
     schema: int = 0
-
-
-def opened(path: Path, *, pipes: bool = False) -> BinaryIO:
-    """A file, opened for reading; never waits for a writer that does not come. OSError: also where it is no file that
-    ends, such as a device, or a pipe unless ``pipes`` is true. ValueError where ``path`` cannot be one."""
-    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
-    try:
-        mode = os.fstat(descriptor).st_mode
-        if stat.S_ISDIR(mode):
-            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
-        if not stat.S_ISREG(mode):
-            if not pipes or not (stat.S_ISFIFO(mode) or os.isatty(descriptor)):
-                raise OSError(errno.EINVAL, "not a regular file", str(path))
-            if stat.S_ISFIFO(mode) and not select.select([descriptor], [], [], WRITER_S)[0]:
-                raise OSError(errno.EINVAL, f"a pipe into which nobody wrote for {WRITER_S:g} s", str(path))
-        if hasattr(os, "O_NONBLOCK"):
-            os.set_blocking(descriptor, True)
-    except BaseException:
-        os.close(descriptor)
-        raise
-    return os.fdopen(descriptor, "rb")
-
-
-def ordinary(path: Path) -> None:
-    """OSError where ``path`` is there and no regular file: who opens it might wait for ever."""
-    if not stat.S_ISREG(path.stat().st_mode):
-        raise OSError(errno.EINVAL, "not a regular file", str(path))
 
 
 def read(path: Path, remedy: str, *, pipes: bool = True) -> bytes:

@@ -22,7 +22,7 @@ import pytest
 from tests.helpers_log import framed_log
 from tests.helpers_store import UID, app_lines, write_run
 
-from kts import files
+from kts import opening
 from kts.backends.pods import PodsBackend
 from kts.cli.main import main
 from kts.conduct import events as ev
@@ -45,7 +45,7 @@ from kts.worker.tenants.passed_on import PassedOn
 @pytest.fixture(autouse=True)
 def soon(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nobody waits for who does not come."""
-    monkeypatch.setattr(files, "WRITER_S", 0.05)
+    monkeypatch.setattr(opening, "WRITER_S", 0.05)
 
 
 @pytest.mark.parametrize(
@@ -83,7 +83,7 @@ def test_what_comes_through_a_pipe_is_read(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "fft-solo")
     text = "\n".join(app_lines("fft", [3.0] * 30, 1_700_000_000 * 10**9)) + "\n"
     threading.Thread(target=(tmp_path / "fft-solo").write_text, args=(text,), daemon=True).start()
-    files.WRITER_S = 30.0  # put back by the fixture
+    opening.WRITER_S = 30.0  # put back by the fixture
     assert open_run(tmp_path / "fft-solo").blocks[0].counts == {"fft": 30}
 
 

@@ -10,8 +10,8 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from kts import files
 from kts.errors import SpecError, UsageError
+from kts.opening import opened
 from kts.shown import named, shown, visible, without_mark
 from kts.spec.ready_made import names, ready_made_text
 
@@ -198,7 +198,7 @@ def _read_traces(tree: Tree, folder: Path) -> list[tuple[int, str]]:
 
 def _times_in(path: Path) -> list[float]:
     """Numbers between white space or commas. OSError or ValueError, to be told with the file's name."""
-    with files.opened(path, pipes=True) as file:
+    with opened(path, pipes=True) as file:
         raw = file.read(MAX_BYTES + 1)
     if len(raw) > MAX_BYTES:
         raise ValueError(f"larger than {MAX_BYTES >> 20} MiB")
@@ -214,7 +214,7 @@ def _times_in(path: Path) -> list[float]:
 
 def _read(path: Path, given: str) -> str:
     try:
-        with files.opened(path, pipes=True) as file:
+        with opened(path, pipes=True) as file:
             raw = file.read(MAX_BYTES + 1)
     except FileNotFoundError as error:
         raise SpecError(f"{given}: no such file, and no ready-made experiment of that name", _nearest(given)) from error

@@ -26,8 +26,8 @@ from typing import BinaryIO, NamedTuple
 
 import numpy as np
 
-from kts import files
 from kts.model.records import MOST_OPTIONAL, RECORD, Records, joined, optional_columns, record_dtype
+from kts.opening import opened
 from kts.store import layout
 
 MAX_FRAME_RECORDS = 1 << 20
@@ -88,7 +88,7 @@ def scan(path: Path) -> Scan:
     frames: list[Frame] = []
     damaged: list[str] = []
     size = path.stat().st_size
-    with files.opened(path) as file:
+    with opened(path) as file:
         offset = 0
         while offset < size:
             frame = _frame_at(file, offset, size)

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, cast
 
-from kts import files
 from kts.errors import DataError
+from kts.opening import opened
 from kts.store import layout
 
 STDIN = Path("-")
@@ -96,8 +96,8 @@ def _age(name: re.Match[str]) -> tuple[int, str, int]:
 
 def _looks_like_one(file: Path) -> bool:
     try:
-        with files.opened(file) as opened:
-            return _LOOKS.search(opened.read(_LOOKED_AT)) is not None
+        with opened(file) as looked_at:
+            return _LOOKS.search(looked_at.read(_LOOKED_AT)) is not None
     except OSError:
         return False
 
@@ -106,10 +106,10 @@ def lines_of(path: Path, damage: list[str]) -> Iterator[str]:
     """The lines of a file or of `STDIN` with their ends; what stops it short joins ``damage``. DataError if it cannot
     be opened."""
     try:
-        opened: IO[bytes] = sys.stdin.buffer if path == STDIN else files.opened(path, pipes=True)
+        source: IO[bytes] = sys.stdin.buffer if path == STDIN else opened(path, pipes=True)
     except OSError as error:
         raise DataError(f"{path}: {error.strerror or error}", "make it readable, or move it away") from error
-    with opened as raw:
+    with source as raw:
         try:
             content = _unpacked(cast("io.BufferedReader", raw))
             with io.TextIOWrapper(content, encoding=_encoding(content), errors="replace", newline="\n") as text:

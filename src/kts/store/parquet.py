@@ -22,6 +22,7 @@ from kts import files
 from kts.errors import DataError
 from kts.model.records import COUNTS, RECORD, Records, joined, optional_columns, record_dtype
 from kts.model.run import SCHEMA_VERSION
+from kts.opening import ordinary
 from kts.store import layout
 from kts.store.journal import Journal
 
@@ -152,7 +153,7 @@ class ParquetRecords:
         self.counts: dict[tuple[str, int], int] = {}
         self._row_groups: dict[tuple[str, int], list[int]] = {}
         try:
-            files.ordinary(path)
+            ordinary(path)
             self._file = pq.ParquetFile(path)
             self._groups = self._read_index(self._file.metadata, run)
         except (OSError, pa.ArrowException, ValueError, TypeError, KeyError) as error:

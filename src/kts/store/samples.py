@@ -20,6 +20,7 @@ import numpy as np
 
 from kts import files
 from kts.model.telemetry import Sample, SampleSeries, Scope
+from kts.opening import opened
 from kts.store import durable, layout
 from kts.units import NS_PER_S
 
@@ -108,7 +109,7 @@ def read_samples(path: Path, run: str, *, live: bool = False) -> tuple[list[Samp
     columns: dict[_Key, tuple[array[int], array[int], array[float]]] = {}
     skipped = torn = 0
     seed = zlib.crc32(run.encode())
-    with files.opened(path) as file:
+    with opened(path) as file:
         while line := file.readline(MAX_LINE_BYTES):
             if not line.endswith(b"\n"):
                 torn = len(line)

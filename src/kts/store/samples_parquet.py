@@ -16,6 +16,7 @@ from kts import files
 from kts.errors import DataError
 from kts.model.run import SCHEMA_VERSION
 from kts.model.telemetry import SampleSeries, Scope
+from kts.opening import ordinary
 from kts.store import layout
 
 ROW_GROUP_SAMPLES = 1 << 20
@@ -86,7 +87,7 @@ def read_parquet(path: Path, run: str | None = None) -> list[SampleSeries]:
     Those of a schema below `CHECKED_FROM` hold no checksum over all that they say.
     """
     try:
-        files.ordinary(path)
+        ordinary(path)
         file = pq.ParquetFile(path, page_checksum_verification=True)
         meta = file.metadata.metadata or {}
         schema = meta.get(_SCHEMA_KEY.encode(), b"")
