@@ -11,6 +11,8 @@ lost twice shows in the numbers and in the checksum.
 from __future__ import annotations
 
 import re
+import zlib
+from typing import Any
 
 import msgspec
 
@@ -22,6 +24,7 @@ ECHO = "KTS_ECHO,"
 END = "KTS_END,"
 
 _META = f"{META}v1,"
+_CRC = "crc32"
 _END = re.compile(r"KTS_END,v1,([A-Za-z0-9_.-]{1,64}),(\d{1,10}),([0-9a-f]{8})\r?\n?", re.ASCII)
 
 
@@ -54,8 +57,9 @@ class End(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def format_meta(meta: Meta) -> str:
-    """The line, without a line end."""
-    return _META + msgspec.json.encode(meta).decode()
+    """The line, without a line end; with a checksum of what it says."""
+    content = msgspec.json.decode(msgspec.json.encode(meta))
+    return _META + msgspec.json.encode({**content, _CRC: _crc32(content)}).decode()
 
 
 def parse_meta(text: str) -> Meta | None:
@@ -63,9 +67,16 @@ def parse_meta(text: str) -> Meta | None:
     if not text.startswith(_META):
         return None
     try:
-        return msgspec.json.decode(text[len(_META) :].rstrip("\r\n"), type=Meta)
+        raw = text[len(_META) :].rstrip("\r\n").encode()
+        meta, content = msgspec.json.decode(raw, type=Meta), msgspec.json.decode(raw)
+        told = content.pop(_CRC, None)
+        return meta if told is None or told == _crc32(content) else None
     except (msgspec.DecodeError, UnicodeError, RecursionError):
         return None
+
+
+def _crc32(content: dict[str, Any]) -> str:
+    return f"{zlib.crc32(msgspec.json.encode(content, order='deterministic')):08x}"
 
 
 def echo_of(app_line: str) -> str:
