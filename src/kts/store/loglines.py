@@ -120,7 +120,7 @@ class _Lines:
         return [lines[key] for key in sorted(lines)]
 
     def _printed(self, app: str, n: int, phases: list[str]) -> str:
-        """A line as a worker of kts prints it."""
+        """A line as a worker of kts prints it, and another one for what none would print."""
         line = AppLine(
             app=app,
             i=self.i[n],
@@ -129,7 +129,8 @@ class _Lines:
             device_ms=self.ms[n],
             phase=phases[self.phase[n]],
         )
-        return format_line(line) + "\n"
+        to_the_digit = line.device_ms != line.device_ms or line.device_ms == round(line.device_ms, 6)
+        return format_line(line) + ("\n" if to_the_digit else "?\n")
 
     def records(self) -> Records:
         records = np.empty(len(self.i), RECORD)
