@@ -30,7 +30,7 @@ from tests.helpers_log import framed_log
 from tests.helpers_physics import fingerprint, profile
 from tests.helpers_report import summary
 from tests.helpers_store import make_outcome, make_records, make_writer
-from tests.helpers_telemetry import exporter_text
+from tests.helpers_telemetry import UUID, exporter_text
 
 from kts import files
 from kts.errors import KtsError
@@ -42,7 +42,6 @@ from kts.model.cluster import ClusterFacts
 from kts.model.run import DeviceInfo, Outcome
 from kts.model.telemetry import Sample, SourceState
 from kts.physics.files import decode_fingerprint, decode_prediction, decode_profile
-from kts.physics.predict import Effort, Predictor
 from kts.plan import build
 from kts.spec import load_text
 from kts.store import layout, open_run
@@ -197,9 +196,7 @@ def _read_recording(raw: bytes, _: Path) -> Told:
 
 
 def _prediction(_: Path) -> bytes:
-    known = {name: profile(name, 3.0) for name in ("fft", "gemm")}
-    effort = Effort(iterations=500, budget=2000, replicates=2, replicate_budget=500)
-    return files.encode(Predictor(known, fingerprint(), effort).predict([("fft", "gemm")]))
+    return (Path(__file__).parents[1] / "examples/programs/results/llama/prediction.json").read_bytes()
 
 
 def _kubeconfig(_: Path) -> bytes:
@@ -264,7 +261,7 @@ READERS = {
     "exporter": Reader(
         "an exporter's answer",
         lambda _: exporter_text().encode(),
-        lambda raw, _: Told(device_values(raw.decode(errors="replace"), "GPU-1")),
+        lambda raw, _: Told(device_values(raw.decode(errors="replace"), UUID)),
     ),
     "experiment": Reader("an experiment", lambda _: EXPERIMENT, _experiment, text=True),
 }
