@@ -149,7 +149,7 @@ class FakeNvml:
 
     def nvmlDeviceGetSupportedClocksEventReasons(self, handle: str) -> int:  # noqa: ARG002, N802
         self._answer("nvmlDeviceGetSupportedClocksEventReasons")
-        return self.reasons_offered
+        return int(self.reasons_offered)
 
     def nvmlEventSetCreate(self) -> str:  # noqa: N802
         self._answer("nvmlEventSetCreate")

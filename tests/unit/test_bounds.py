@@ -27,7 +27,7 @@ from kts.backends.pods import PodsBackend
 from kts.cli.main import main
 from kts.conduct import events as ev
 from kts.conduct import server as conduct_server
-from kts.conduct.server import Server
+from kts.conduct.server import MessageServer
 from kts.conduct.stop import StopRequest
 from kts.errors import DataError, SpecError
 from kts.k8s.objects.names import TOKEN_HEADER
@@ -145,7 +145,7 @@ def test_silent_connections_do_not_keep_a_worker_out(monkeypatch: pytest.MonkeyP
 
     async def greeted() -> bool:
         told = asyncio.Event()
-        server = Server("127.0.0.1", 0, lambda event: told.set() if isinstance(event, ev.Greeted) else None)
+        server = MessageServer("127.0.0.1", 0, lambda event: told.set() if isinstance(event, ev.Greeted) else None)
         await server.open()
         silent = [await asyncio.open_connection("127.0.0.1", server.port) for _ in range(20)]
         _, worker = await asyncio.open_connection("127.0.0.1", server.port)
