@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import itertools
 import math
 import os
@@ -13,8 +14,8 @@ from typing import Any, TypeVar
 
 import msgspec
 
+from kts import opening
 from kts.errors import DataError
-from kts.opening import opened
 from kts.shown import without_mark
 
 MAX_BYTES = 256 << 20
@@ -40,7 +41,7 @@ def read(path: Path, remedy: str, *, pipes: bool = True) -> bytes:
     """The content of a file; with ``pipes`` also what comes through one, as of ``<(...)`` in a shell. DataError if it
     cannot be read, or is larger than `MAX_BYTES`."""
     try:
-        with opened(path, pipes=pipes) as file:
+        with opening.opened(path, pipes=pipes) as file:
             raw = file.read(MAX_BYTES + 1)
     except PermissionError as error:
         raise DataError(f"{path}: no permission to read", "ask its owner for read permission") from error
