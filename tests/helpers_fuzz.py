@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import random
 from collections.abc import Iterator
@@ -114,7 +115,7 @@ def _said(value: Any, rng: random.Random) -> bytes:
         elif kind == 3 and isinstance(holder[key], (int, float)):
             holder[key] = type(holder[key])(holder[key] * rng.choice((-1, 0, 10, 1000, 10**9)))
         else:
-            holder[key] = rng.choice(ODD)
+            holder[key] = copy.deepcopy(rng.choice(ODD))
     return json.dumps(changed).encode(errors="surrogatepass")
 
 
