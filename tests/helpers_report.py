@@ -89,7 +89,8 @@ def clock(solo: Latency, shared: Latency) -> ClockSummary:
     """Both conditions and their ratios; a ratio is refused where either side is."""
 
     def ratio(quantile: str) -> Estimate:
-        above, below = getattr(shared, quantile), getattr(solo, quantile)
+        above: Estimate = getattr(shared, quantile)
+        below: Estimate = getattr(solo, quantile)
         if above.estimate is None or below.estimate is None:
             return above if above.estimate is None else below
         return estimate(above.estimate / below.estimate, 0.05)
