@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 
-from bench.structure import circles, read
+from bench.structure import Module, circles, read
 
 COMMAND_LINE = "a command's help, or the shell's completion, answers without it"
 SIGNALS = "a signal ends the command with its exit code while the rest is still loading"
@@ -64,20 +65,26 @@ WHY = {
 }
 
 
+@cache
+def _modules() -> dict[str, Module]:
+    """Read once: it takes seconds."""
+    return read(Path(__file__).parents[2])
+
+
 def test_an_import_inside_a_function_has_a_reason() -> None:
     """Else arrows hide where no reader of a module's head sees them, and a circle with them."""
-    modules = read(Path(__file__).parents[2])
+    modules = _modules()
     assert {name for name, module in modules.items() if module.inside} == set(WHY)
 
 
 def test_no_modules_import_each_other_in_a_circle() -> None:
     """Else none of them can be read, or loaded, before the others."""
-    assert circles(read(Path(__file__).parents[2])) == []
+    assert circles(_modules()) == []
 
 
 def test_no_class_name_exists_twice() -> None:
     """Else a reader must know the module to know what a `Kept` or a `Seen` is, and one word means two things."""
-    modules = read(Path(__file__).parents[2])
+    modules = _modules()
     where: dict[str, list[str]] = {}
     for name, module in modules.items():
         for found in module.classes:
@@ -87,6 +94,6 @@ def test_no_class_name_exists_twice() -> None:
 
 def test_a_function_of_the_command_line_is_read_at_a_glance() -> None:
     """Else it does more than parse and print: what parts are put together to is for `kts.app`."""
-    modules = read(Path(__file__).parents[2])
+    modules = _modules()
     longest = {name: module.longest for name, module in modules.items() if name.startswith("kts.cli")}
     assert {name: lines for name, lines in longest.items() if lines > 60} == {}
