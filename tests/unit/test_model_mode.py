@@ -150,6 +150,8 @@ SEEN: dict[str, tuple[Nvml, str]] = {
 @pytest.mark.parametrize(("nvml", "mode"), SEEN.values(), ids=SEEN)
 def test_a_tenant_says_what_nvml_shows_it(tmp_path: Path, nvml: Nvml, mode: str) -> None:
     """Else time-slicing would be proven by nothing, or MPS be missed."""
+    if mode == "mps":
+        (tmp_path / "control").touch()  # where there is none, nobody is its client
     seen = sharing.seen_from("a", GPU, {sharing.PIPE: str(tmp_path)}, lambda: nvml)
     assert [one.mode for one in seen] == ([mode] if mode else [])
     assert all(one.by == "tenant a" and UUID in one.seen and not one.told for one in seen)

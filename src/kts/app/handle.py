@@ -12,6 +12,7 @@ import numpy.typing as npt
 from kts.app import printing
 from kts.errors import DataError, KtsError, SetupError, UsageError
 from kts.model.gate import Gate
+from kts.model.modes import ModesSummary
 from kts.model.reading import RunData
 from kts.model.records import Clock, Records, clock_ms, joined
 from kts.model.run import Outcome, RunInfo
@@ -19,10 +20,16 @@ from kts.model.summary import Summary
 from kts.report import markdown, run_document, write
 from kts.report.document import Document
 from kts.report.gate import pair_document
-from kts.report.writing import write_gate
+from kts.report.modes import modes_document, modes_elements
+from kts.report.writing import write_gate, write_modes
 from kts.stats import Analysis, analyse
+from kts.stats.choosing import modes_summary
+from kts.stats.modes import views
 from kts.stats.pair_gate import compared
 from kts.store import open_run
+
+MODES = "modes"
+"""Where the reports of the single modes are, in a run directory."""
 
 
 class Run:
@@ -77,6 +84,30 @@ class Run:
         """Of a run that measured a pair: what its comparison comes to. None of all others."""
         return compared(self.data, self.summary) if self.info.plan.pair is not None else None
 
+    @cached_property
+    def modes(self) -> ModesSummary | None:
+        """Of a run that measured several modes: what each comes to, and the choice. None of all others."""
+        if not self.info.plan.modes:
+            return None
+        found = {name: self.in_mode(name).summary for name in views(self.data)}
+        return modes_summary(self.data, found)
+
+    def in_mode(self, name: str) -> Run:
+        """A run in several modes, as if one of them had been measured alone. UsageError for a mode that is not
+        there, or in which nothing is shared."""
+        if name not in self._in_modes:
+            raise UsageError(f"no mode {name!r} in this run", f"there are: {', '.join(self._in_modes) or 'none'}")
+        return self._in_modes[name]
+
+    @cached_property
+    def _in_modes(self) -> dict[str, Run]:
+        return {name: Run(self.directory / MODES / name, view) for name, view in views(self.data).items()}
+
+    @property
+    def result(self) -> Summary | Gate | ModesSummary:
+        """What the run is about: a comparison of two versions or of modes where it measured these, else its figures."""
+        return self.gate or self.modes or self.summary
+
     def records(self, tenant: str, condition: str | None = None) -> Records:
         """Every recorded iteration of a tenant in valid blocks, in order of time; of all conditions, or of one.
 
@@ -105,7 +136,8 @@ class Run:
         self, out: str | Path | None = None, *, figures: bool = True, say: printing.Say = printing.silent
     ) -> list[Path]:
         """Writes summary.json, summary.csv, results.md, report.html and, with ``figures``, plots; returns their paths.
-        Of a pair gate.json, and no plots.
+        Of a pair gate.json, and no plots. Of a run in several modes modes.json in place of summary.json, one plot, and
+        a report of each mode in modes/NAME.
 
         ``out``: the directory; by default the run's own. ``say`` is told of pictures that could not be drawn. DataError
         where no block may be analysed, SetupError where the directory cannot be written.
@@ -117,7 +149,16 @@ class Run:
             _check_writable(self.directory)
         if self.gate is not None:
             return write_gate(self.gate, self.summary, self.data, Path(out or self.directory))
+        if self.modes is not None:
+            return self._report_modes(self.modes, Path(out or self.directory), figures=figures, say=say)
         return write(self.data, self.analysis, Path(out or self.directory), figures=figures, say=say)
+
+    def _report_modes(self, modes: ModesSummary, out: Path, *, figures: bool, say: printing.Say) -> list[Path]:
+        written = write_modes(modes, self.data, out, figures=figures, say=say)
+        for name, one in self._in_modes.items():
+            if one.has_figures:
+                written += write(one.data, one.analysis, out / MODES / name, figures=False)
+        return written
 
     def check_figures(self) -> None:
         """DataError where no block may be analysed."""
@@ -136,12 +177,15 @@ class Run:
 
 
 printing.elements.register(Summary, lambda summary: run_document(summary).elements)
+printing.elements.register(ModesSummary, modes_elements)
 printing.elements.register(Run, lambda run: _document(run).elements)
 
 
 def _document(run: Run) -> Document:
     if run.gate is not None:
         return pair_document(run.gate, run.summary, run.data)
+    if run.modes is not None:
+        return modes_document(run.modes, run.data)
     return run_document(run.summary, run.data)
 
 

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Unpack
 
 from rich.console import Console
 
+from kts import plan as planning
+from kts import sharing
 from kts.app.exporter import exporter_here, exporter_url
 from kts.app.handle import Run, finished, load
 from kts.app.plans import Asked, Changes, planned
@@ -24,6 +26,7 @@ from kts.model.plan import Plan
 from kts.model.provenance import Material
 from kts.report import RichWatcher
 from kts.stats import Foretelling, PrecisionRule
+from kts.stats.modes import ModesRule
 from kts.stats.pair_gate import PairRule
 from kts.store import create, origin
 from kts.store.layout import LOGS
@@ -56,6 +59,7 @@ def run(
     overwrite: bool = False,
     telemetry: bool = True,
     dcgm: str = "",
+    modes: str = "",
     progress: Console | None = None,
     **changes: Unpack[Changes],
 ) -> Run:
@@ -64,14 +68,17 @@ def run(
     ``experiment``: a file, the name of a ready-made one, or YAML text of several lines; or a program and its arguments,
     as a list: it runs alone and beside ready-made neighbours. ``out``: the run directory; by default
     ``runs/TIME-NAME``. ``overwrite``: replace a run that is there. ``telemetry``: sample the device and the CPU
-    scheduler meanwhile; ``dcgm``: scrape this dcgm-exporter, too, or the one that ``auto`` finds. ``progress``: where
-    to show how far it is.
+    scheduler meanwhile; ``dcgm``: scrape this dcgm-exporter, too, or the one that ``auto`` finds. ``modes``: ways
+    to share the device, measured in turns in one run, such as ``exclusive,time-slicing,mps,mps:50``; then `Run.modes`
+    says what each comes to. ``progress``: where to show how far it is.
     ``changes``: keys of the experiment to set anew, see `Changes`.
 
     What is measured is kept whatever happens: `Run.outcome` says how it ended. Raises where nothing of it can be
     read: SpecError for mistakes in the experiment, SetupError for what this machine lacks, UsageError, DataError.
     """
     loaded, plan = planned(experiment, changes)
+    if modes:
+        plan = planning.in_modes(plan, sharing.parse(modes))
     return measured(plan, loaded.text, out, overwrite=overwrite, telemetry=telemetry, dcgm=dcgm, progress=progress)
 
 
@@ -92,16 +99,17 @@ def measured(
     from kts.backends.local import LocalBackend, placed  # needs Linux
 
     plan = resolved(plan)
-    setting = Setting(
-        backend=LocalBackend.name,
-        make_backend=LocalBackend,
-        plan=plan,
-        text=text,
-        mode=before(plan.device),
-        environment=environment() | {"kts_cores": ",".join(map(str, placed(plan).conductor))},
-    )
+    sharing.check(plan)
     uuids = [gpu.uuid for gpu in cuda_devices()] if exporter and plan.device == "cuda" else []
-    with exporter_here(exporter, uuids) as found:
+    with exporter_here(exporter, uuids) as found, sharing.prepared(plan) as env:
+        setting = Setting(
+            backend=LocalBackend.name,
+            make_backend=lambda folder: LocalBackend(folder, env=env),
+            plan=plan,
+            text=text,
+            mode=before(plan.device),
+            environment=environment() | {"kts_cores": ",".join(map(str, placed(plan).conductor))},
+        )
         sampler = (lambda told: make_sampler(plan, told, *found)) if telemetry else None
         return _measured(setting, out, overwrite=overwrite, make_sampler=sampler, progress=progress)
 
@@ -158,7 +166,7 @@ def _measured(
     with RichWatcher(progress or Console(quiet=True)) as watcher:
         sampler = make_sampler(looks.append) if make_sampler else None
         backend = setting.make_backend(directory / LOGS)
-        foreteller = Foretelling() if plan.pair is None else None  # it foretells DF99
+        foreteller = Foretelling() if plan.pair is None and not plan.modes else None  # it foretells one DF99 each
         outcome = conduct(
             plan, backend, writer, watcher, _rule(plan), telemetry=sampler, looks=looks, foreteller=foreteller
         )
@@ -168,4 +176,6 @@ def _measured(
 def _rule(plan: Plan) -> StopRule | None:
     if plan.pair is not None:
         return PairRule(plan)
-    return PrecisionRule(plan, plan.precision) if plan.precision is not None else None
+    if plan.precision is None:
+        return None
+    return ModesRule(plan, plan.precision) if plan.modes else PrecisionRule(plan, plan.precision)

@@ -7,10 +7,13 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
+from types import MappingProxyType
 from typing import Literal
+
+import msgspec
 
 from kts import files
 from kts.backends.placement import Placement, pin_conductor, place, topology
@@ -48,16 +51,24 @@ os.execv(sys.argv[2], sys.argv[2:])
 class LocalBackend:
     """One process per tenant, each in a session of its own, so that Ctrl-C reaches kts alone.
 
-    ``worker`` is what ``python`` is told to run, by default ours. What it prints goes to ``log_dir/<tenant>.log``.
-    `start` moves the calling thread to cores that no tenant has, `stop` moves it back. `start` must be
-    called by the thread that lives through the run: the workers die with it.
+    ``worker`` is what ``python`` is told to run, by default ours; what it prints goes to ``log_dir/<tenant>.log``.
+    ``env``: what is added to a tenant's environment. `start` moves the calling thread to cores that no tenant has,
+    `stop` moves it back. `start` must be called by the thread that lives through the run: the workers die with it.
     """
 
     name = "local"
     sees_ends = True
 
-    def __init__(self, log_dir: Path, *, python: str = sys.executable, worker: Sequence[str] | None = None) -> None:
+    def __init__(
+        self,
+        log_dir: Path,
+        *,
+        python: str = sys.executable,
+        worker: Sequence[str] | None = None,
+        env: Mapping[str, Mapping[str, str]] = MappingProxyType({}),
+    ) -> None:
         self._log_dir = log_dir
+        self._env = env
         self._command = (python, *(worker or (*module("kts.worker"), "--join")))
         self._workers: dict[str, subprocess.Popen[bytes]] = {}
         self._reported: set[str] = set()
@@ -82,7 +93,7 @@ class LocalBackend:
         return [note for note in known if note]
 
     def _spawn(self, name: str, endpoint: Endpoint, cores: tuple[int, ...]) -> subprocess.Popen[bytes]:
-        env = dict(os.environ)
+        env = {**os.environ, **self._env.get(name, {})}
         env.update(dict.fromkeys(COMMAND_VARIABLES, str(len(cores))))
         env["KTS_CONDUCTOR"] = f"{endpoint.host}:{endpoint.port}"
         env["KTS_TOKEN"] = endpoint.token
@@ -149,7 +160,9 @@ class LocalBackend:
 def placed(plan: Plan) -> Placement:
     """Who gets which of the cores that this process may run on. SetupError as of `tenants_device`."""
     cores = tuple(sorted(os.sched_getaffinity(0)))
-    return place([tenant.name for tenant in plan.tenants], tenants_device(plan), cores, topology(cores))
+    seats = {tenant.name: plan.twin(tenant.name) or tenant.name for tenant in plan.tenants}  # twins never run together
+    found = place(list(dict.fromkeys(seats.values())), tenants_device(plan), cores, topology(cores))
+    return msgspec.structs.replace(found, tenants={name: found.tenants[seat] for name, seat in seats.items()})
 
 
 def tenants_device(plan: Plan) -> Literal["cuda", "cpu"]:

@@ -88,7 +88,7 @@ def show(run: kts.Run | app.FleetRun, out: Path | None, *, figures: bool, as_jso
         problem = error
     fatal = problem if out is not None else None
     if as_json and not failed and not fatal and not unprinted:
-        print_json(getattr(run, "gate", None) or run.summary)
+        print_json(run.result if isinstance(run, kts.Run) else run.summary)
     for line in _where(written):
         say(line)
     if fatal:

@@ -20,6 +20,13 @@ from kts.errors import UsageError
 
 BACKENDS = ("local", "k8s", "replay")
 COMMAND = TakesProgram
+Modes = Annotated[
+    str,
+    typer.Option(
+        metavar="A,B,...",
+        help="Ways to share, measured in turns in one run: exclusive, time-slicing, mps, mps:50 (% of threads).",
+    ),
+]
 Keep = Annotated[bool, typer.Option("--keep", help="Leave the run's objects in the cluster.", rich_help_panel=PANEL)]
 
 
@@ -99,6 +106,7 @@ def run(
         ),
     ] = "local",
     changes: ChangeOptions,
+    modes: Modes = "",
     telemetry: Telemetry = True,
     dcgm: Dcgm = "",
     context: Context = None,
@@ -114,6 +122,8 @@ def run(
     Every tenant runs alone and all run together, in blocks; the report says how much slower sharing made each. A
     program of yours runs alone, beside a light neighbour, beside a heavy one, and beside a copy of itself."""
     asked, wanted = _asked(experiment, program, program_image, on), changes.given()
+    if modes and (on != "local" or dry_run or foretell):
+        raise UsageError("--modes: a run on this machine measures them", "leave --on, --dry-run and --predict out")
     if dry_run or foretell:
         (_preview if dry_run else _foretell)(asked, wanted, on, out, overwrite=overwrite, as_json=as_json)
         return
@@ -128,7 +138,9 @@ def run(
     elif on == "replay":
         measured = app.replay(_recorded(asked, wanted, dcgm), out, overwrite=overwrite, progress=progress)
     else:
-        measured = app.run(asked, out, overwrite=overwrite, progress=progress, telemetry=telemetry, dcgm=dcgm, **wanted)
+        measured = app.run(
+            asked, out, overwrite=overwrite, progress=progress, telemetry=telemetry, dcgm=dcgm, modes=modes, **wanted
+        )
     show_measured(measured, figures=not no_figures, as_json=as_json)
 
 

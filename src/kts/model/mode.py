@@ -15,8 +15,20 @@ EXCLUSIVE = "exclusive"
 TIME_SLICING = "time-slicing"
 MPS = "mps"
 MIG = "mig"
+STREAMS = "streams"
 DRA = "dra"
 """Asked for only: a claim hands out a device, and its sharing is one of the others."""
+
+
+class Mode(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A way to share the device that a run is asked to measure, beside others. ``name``: in tables; ``kind``: the mode.
+
+    ``threads_percent``: of `MPS`: the share of the GPU's threads that each tenant may use; None: no limit.
+    """
+
+    name: str
+    kind: str
+    threads_percent: int | None = None
 
 
 class Evidence(msgspec.Struct, frozen=True, kw_only=True):

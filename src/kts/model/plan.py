@@ -12,6 +12,7 @@ from typing import ClassVar, Literal, TypeVar, get_args
 import msgspec
 
 from kts.arrivals import Arrivals, Closed
+from kts.model.mode import Mode
 
 Design = Literal["classic", "interleaved"]
 SizedKernel = Literal["fft", "gemm"]
@@ -245,6 +246,16 @@ class Pair(msgspec.Struct, frozen=True, kw_only=True):
     tolerance: float
 
 
+class InMode(msgspec.Struct, frozen=True, kw_only=True):
+    """One of the modes that a run measures in turns. By the names that all modes have in common: ``tenants``, what the
+    plan calls them in this mode; ``mixes``, what it calls the shared conditions. Solo conditions belong to every mode;
+    one without mixes is the exclusive use of the device."""
+
+    mode: Mode
+    tenants: dict[str, str]
+    mixes: dict[str, str]
+
+
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
     """Everything that is decided before the first timed iteration.
 
@@ -253,7 +264,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     response DF99, in every shared condition, is within +-``precision`` (relative). ``precision``
     None: exactly ``rounds``. ``subject``: the tenant that is asked about; the others are its neighbours, of which no
     figures are asked. Empty: every tenant is asked about. ``pair``: it measures two versions; after ``rounds`` it goes
-    on until their comparison is decided. Its conditions are A's tenants together and B's.
+    on until their comparison is decided. Its conditions are A's tenants together and B's. ``modes``: it measures the
+    same mixes in each of these.
     """
 
     name: str
@@ -269,6 +281,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     allow_different_gpus: bool = False
     subject: str = ""
     pair: Pair | None = None
+    modes: tuple[InMode, ...] = ()
 
     def check(self) -> None:
         """ValueError where its parts do not fit together."""
@@ -284,6 +297,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
             raise ValueError("the plan has no rounds")
         if self.pair is not None and not {name for both in self.pair.tenants.values() for name in both} <= names:
             raise ValueError("the plan compares tenants that it does not have")
+        if not {name for one in self.modes for name in one.tenants.values()} <= names:
+            raise ValueError("the plan has modes of tenants that it does not have")
 
     def tenant(self, name: str) -> Tenant:
         """The tenant of that name. KeyError if there is none."""
@@ -307,8 +322,29 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
         """True where more than ``rounds`` may follow, until a question is answered."""
         return self.precision is not None or self.pair is not None
 
+    def in_mode(self, name: str) -> Plan:
+        """What a run of that mode alone would have planned, in the names that all modes have in common. KeyError if
+        the plan has no such mode."""
+        one = next((one for one in self.modes if one.mode.name == name), None)
+        if one is None:
+            raise KeyError(f"no mode {name}")
+        named = {mix: plain for plain, mix in one.mixes.items()}
+        plain_of = {tenant: plain for plain, tenant in one.tenants.items()}
+        conditions = tuple(
+            Condition(
+                name=named.get(c.name, c.name), tenants=tuple(plain_of.get(tenant, tenant) for tenant in c.tenants)
+            )
+            for c in self.conditions
+            if c.is_solo or c.name in named
+        )
+        tenants = tuple(self.tenant(plain) for plain in one.tenants)
+        return msgspec.structs.replace(self, tenants=tenants, conditions=conditions, modes=())
+
     def twin(self, name: str) -> str:
-        """Of a tenant of B: the one of A that does the same work, and so must have its size; empty if there is none."""
+        """The tenant that does the same work, and so must have the size of ``name``: of one of B that of A, of one in a
+        mode that in the first; empty if there is none."""
+        if plain := next((p for one in self.modes for p, tenant in one.tenants.items() if tenant == name != p), ""):
+            return plain
         both = (one for one in self.pair.tenants.values() if one[1] == name) if self.pair else ()
         return next((a for a, b in both if self.tenant(a).work == self.tenant(b).work), "")
 
@@ -318,7 +354,9 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
         summary is one, and `Pair` says of whom the comparison is."""
         if self.pair is not None:
             return self.full_house.tenants
-        return (self.subject,) if self.subject else tuple(tenant.name for tenant in self.tenants)
+        if self.subject:
+            return (self.subject,)
+        return tuple(self.modes[0].tenants) if self.modes else tuple(tenant.name for tenant in self.tenants)
 
     def solo(self, tenant: str) -> Condition:
         """The condition in which ``tenant`` runs alone. KeyError if the plan has none."""

@@ -18,6 +18,7 @@ from kts.report.sections import run_document
 if TYPE_CHECKING:
     from kts.model.fleet_summary import FleetSummary
     from kts.model.gate import Gate
+    from kts.model.modes import ModesSummary
     from kts.model.summary import Summary
     from kts.physics.explained import Explanation
     from kts.physics.validate import Score
@@ -51,6 +52,22 @@ def write_gate(gate: Gate, summary: Summary, run: RunData, directory: Path) -> l
     """Writes gate.json, summary.csv, results.md and report.html of a run that measured a pair. Returns the paths.
     SetupError where the directory cannot be written."""
     return _write(directory, {"gate.json": files.encode(gate)}, lambda _: pair_document(gate, summary, run))
+
+
+def write_modes(
+    modes: ModesSummary, run: RunData, directory: Path, *, figures: bool = True, say: Say = lambda _: None
+) -> list[Path]:
+    """Writes modes.json, summary.csv, results.md, report.html and, with ``figures``, plots/modes of a run in several
+    modes. Returns the paths; ``say`` and errors as of `write`."""
+    from kts.report.modes import modes_document
+
+    def draw() -> list[Figure]:
+        from kts.report.charts_modes import draw as draw_modes  # loads what draws
+
+        return draw_modes(modes, run.info.kts)
+
+    data = {"modes.json": files.encode(modes)}
+    return _write(directory, data, partial(modes_document, modes, run), draw if figures else None, say)
 
 
 def write_fleet(

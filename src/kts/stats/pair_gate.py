@@ -9,23 +9,21 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
 from msgspec.structs import replace
 
-from kts.model.cluster import ClusterFacts
 from kts.model.gate import Criterion, Gate, Judgement
 from kts.model.plan import Pair, Plan
 from kts.model.reading import RunData
 from kts.model.records import Records
-from kts.model.run import BlockOutcome, RunInfo
+from kts.model.run import BlockOutcome
 from kts.model.summary import Estimate, Summary
-from kts.model.telemetry import SampleSeries
 from kts.stats.analysis import analyse
 from kts.stats.block import MeasuredBlock, gather
 from kts.stats.gate import FALSE_FAIL, doubt, gate_of, more_s, told_of
 from kts.stats.pairs import LEAST_ROUNDS, Rounds, p99
+from kts.stats.part import Part
 from kts.stats.quantiles import refused
 from kts.stats.responses import Responses
 from kts.stats.sample import Blocks
@@ -158,7 +156,7 @@ def compared(run: RunData, summary: Summary) -> Gate:
     """
     plan = run.info.plan
     assert plan.pair is not None
-    recorded = _Recorded(plan)
+    recorded = Recorded(plan)
     gather(run, [recorded])
     looks = PairLooks(plan)
     whole, elapsed_s = _course(recorded.blocks)
@@ -168,7 +166,7 @@ def compared(run: RunData, summary: Summary) -> Gate:
         looks.look(_rounds(plan, recorded.kept, count), count, elapsed_s, last=last)
         if looks.decided:
             break
-    sides = summary, analyse(_OfB(run)).summary
+    sides = summary, analyse(_of_b(run, plan, plan.pair)).summary
     return gate_of(
         "pair",
         [_doubted(one, sides, plan.pair) for one in looks.criteria(whole)],
@@ -190,54 +188,22 @@ def _doubted(one: Criterion, sides: tuple[Summary, Summary], pair: Pair) -> Crit
     return one
 
 
-@dataclass(frozen=True)
-class _OfB:
-    """The same run, of which B's tenants are asked: a `RunData`. A summary's own are A's."""
-
-    run: RunData
-
-    @cached_property
-    def info(self) -> RunInfo:
-        """With a plan of B alone."""
-        plan = self.run.info.plan
-        assert plan.pair is not None
-        names = [b for _, b in plan.pair.tenants.values()]
-        mine = tuple(condition for condition in plan.conditions if set(condition.tenants) <= set(names))
-        tenants = tuple(plan.tenant(name) for name in names)
-        return replace(self.run.info, plan=replace(plan, tenants=tenants, conditions=mine, pair=None), foretold=())
-
-    @property
-    def blocks(self) -> Sequence[BlockOutcome]:
-        """See RunData."""
-        return [
-            block for block in self.run.blocks if block.condition in {one.name for one in self.info.plan.conditions}
-        ]
-
-    @property
-    def damage(self) -> Sequence[str]:
-        """See RunData."""
-        return self.run.damage
-
-    @property
-    def cluster(self) -> ClusterFacts | None:
-        """See RunData."""
-        return self.run.cluster
-
-    def records(self, tenant: str, block: int) -> Records:
-        """See RunData."""
-        return self.run.records(tenant, block)
-
-    def portions(self, tenant: str, block: int) -> Iterator[Records]:
-        """See RunData."""
-        return self.run.portions(tenant, block)
-
-    def telemetry(self) -> Sequence[SampleSeries]:
-        """See RunData."""
-        return self.run.telemetry()
+def _of_b(run: RunData, plan: Plan, pair: Pair) -> Part:
+    """The same run, of which B's tenants are asked; a summary's own are A's."""
+    names = [b for _, b in pair.tenants.values()]
+    mine = tuple(condition for condition in plan.conditions if set(condition.tenants) <= set(names))
+    tenants = tuple(plan.tenant(name) for name in names)
+    return Part(
+        run,
+        replace(plan, tenants=tenants, conditions=mine, pair=None),
+        tenants={name: name for name in names},
+        conditions={condition.name: condition.name for condition in mine},
+    )
 
 
-class _Recorded:
-    """A pass that keeps the responses that count, as `Responses` does while they are measured."""
+class Recorded:
+    """A pass that keeps the responses that count, as `Responses` does while they are measured: by tenant and condition,
+    each round's in ms."""
 
     def __init__(self, plan: Plan) -> None:
         self.kept: dict[tuple[str, str], Blocks] = {}

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import subprocess
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -19,6 +20,7 @@ from kts.model.run import DeviceInfo
 
 PIPE = "CUDA_MPS_PIPE_DIRECTORY"
 _PIPE_DEFAULT = "/tmp/nvidia-mps"
+CONTROL = "nvidia-cuda-mps-control"
 _BY_KTS = "kts"
 
 
@@ -43,16 +45,56 @@ def seen_from(
         return ()
     if _is_cut(device.name, device.uuid):
         return (_cut(device.name, by),)
+    if client := _as_client(env, by):
+        return (client,)
     own, clients = _processes(device.uuid, load or _pynvml)
-    if clients:
+    if clients and not _has_no_daemon(env):
         return (_evidence(MPS, f"NVML lists {clients} clients of an MPS server on {device.uuid}", by),)
     pipe = _pipe(env, by)
     if pipe or not own:
         return pipe
-    what = (
-        f"NVML lists {own} computing process{'es' if own > 1 else ''} on {device.uuid}, none of MPS, and no MIG device"
-    )
+    others = "this one has no MPS daemon to be a client of" if clients else "none of MPS"
+    what = f"NVML lists {own} computing process{'es' if own > 1 else ''} on {device.uuid}, {others}, and no MIG device"
     return (_evidence(TIME_SLICING, what, by),)
+
+
+def ask_daemon(command: str, pipe: Path, *, timeout_s: float = 5.0) -> list[str] | None:
+    """The lines that the MPS daemon of that directory answers; None where none answers."""
+    try:
+        done = subprocess.run(
+            [CONTROL],
+            input=f"{command}\n",
+            env={**os.environ, PIPE: str(pipe)},
+            capture_output=True,
+            text=True,
+            timeout=timeout_s,
+            check=False,
+        )
+    except (OSError, subprocess.SubprocessError, UnicodeDecodeError):
+        return None
+    return done.stdout.split("\n") if done.returncode == 0 else None
+
+
+def _as_client(env: Mapping[str, str], by: str) -> Evidence | None:
+    """What the daemon says of this very process; None where it does not list it."""
+    pipe = Path(env.get(PIPE) or _PIPE_DEFAULT)
+    if not (pipe / "control").exists():
+        return None
+    for server in _numbers(ask_daemon("get_server_list", pipe)):
+        clients = _numbers(ask_daemon(f"get_client_list {server}", pipe))
+        if os.getpid() in clients:
+            what = f"MPS server {server} lists this process ({os.getpid()}) among its {len(clients)} clients"
+            return _evidence(MPS, what, by)
+    return None
+
+
+def _numbers(lines: list[str] | None) -> list[int]:
+    return [int(line) for line in lines or () if line.strip().isdecimal()]
+
+
+def _has_no_daemon(env: Mapping[str, str]) -> bool:
+    """True where the process was sent to a directory without a daemon, and so is nobody's client."""
+    return bool(env.get(PIPE)) and not (Path(env[PIPE]) / "control").exists()
 
 
 def _processes(uuid: str, load: Callable[[], Any]) -> tuple[int, int]:

@@ -1,0 +1,81 @@
+"""What a run in several modes comes to: the content of modes.json."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+from kts.model.mode import Mode
+from kts.model.summary import Estimate
+
+MODES_VERSION = 1
+
+Kept = Literal["kept", "broken", "undetermined"]
+
+
+class InModeTenant(msgspec.Struct, frozen=True, kw_only=True):
+    """A tenant in one mode, on the response clock: p99 alone and shared in ms, ``df99`` their ratio.
+
+    ``progress``: its rate in the mix over its rate alone. ``over_best``: shared p99 over that in the chosen mode, round
+    by round; the intervals of all modes and tenants hold together. None in that mode itself, in exclusive use, and
+    where none is chosen. ``goodput``: share of iterations within the deadline, where
+    it has one; ``slo``: whether the shared p99 keeps what was promised, where that was.
+    """
+
+    alone_p99: Estimate
+    shared_p99: Estimate
+    df99: Estimate
+    progress: float | None
+    over_best: Estimate | None = None
+    goodput: Estimate | None = None
+    slo: Kept | None = None
+
+
+class ModeResult(msgspec.Struct, frozen=True, kw_only=True):
+    """One mode. ``shown``: what the evidence says that it was, and whether that ``proves`` what was asked for.
+
+    ``throughput``: the sum of its tenants' progress, in tenants' worth of work per device (system throughput, Eyerman
+    and Eeckhout 2008); of the exclusive use, which needs a device for each, 1. ``slos``: of all tenants that were
+    promised something; None where none was. ``doubts``: checks that failed in this mode.
+    """
+
+    mode: Mode
+    shown: str
+    proves: bool
+    tenants: dict[str, InModeTenant]
+    throughput: float | None
+    slos: Kept | None = None
+    doubts: tuple[str, ...] = ()
+
+
+class Choice(msgspec.Struct, frozen=True, kw_only=True):
+    """The mode that holds every SLO at most throughput, the one after it, and why, in a sentence. ``best`` is empty
+    where none can be recommended."""
+
+    best: str
+    runner_up: str
+    reason: str
+
+
+class ModesSummary(msgspec.Struct, frozen=True, kw_only=True):
+    """All modes of a run, in the order asked, and the choice between them."""
+
+    schema: int
+    run: str
+    experiment: str
+    device: str
+    is_gpu: bool
+    outcome: str
+    confidence: float
+    rounds: int
+    modes: tuple[ModeResult, ...]
+    choice: Choice
+    notes: tuple[str, ...] = ()
+
+    def mode(self, name: str) -> ModeResult:
+        """The result of that mode. KeyError if there is none."""
+        for one in self.modes:
+            if one.mode.name == name:
+                return one
+        raise KeyError(name)

@@ -1,0 +1,116 @@
+"""A run in several modes as a document: the choice, a row per mode and tenant, and what limits it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from kts.model.mode import EXCLUSIVE
+from kts.model.modes import InModeTenant, Kept, ModeResult, ModesSummary
+from kts.model.provenance import made_by
+from kts.model.reading import RunData
+from kts.report import cells
+from kts.report import document as doc
+
+_TONES: dict[Kept, doc.Tone] = {"kept": "better", "broken": "worse", "undetermined": "undetermined"}
+EXPLAINED = (
+    "DF99: p99 in that mode over p99 alone, on the response clock; alone is each tenant in this run's solo blocks, "
+    "which all modes share. Work per device: the sum of the tenants' rates over their rates alone (system throughput, "
+    "Eyerman and Eeckhout 2008); exclusive needs a device for each tenant, and so does one tenant's work on each."
+)
+
+
+def modes_document(modes: ModesSummary, run: RunData, figures: Sequence[doc.Figure] = ()) -> doc.Document:
+    """The report of a run in several modes."""
+    info = run.info
+    return doc.Document(
+        elements=(*modes_elements(modes, figures), *_data(modes)),
+        title=f"{modes.experiment} in {len(modes.modes)} modes on {modes.device}",
+        heading=f"{modes.experiment}: which way to share",
+        footer=f"Measured with kts {made_by(info.provenance, info.kts)}; run {modes.run}",
+    )
+
+
+def modes_elements(modes: ModesSummary, figures: Sequence[doc.Figure] = ()) -> Iterator[doc.Element]:
+    """What there is to say, in order."""
+    label = doc.Cell(modes.device, "badge" if modes.is_gpu else "warning")
+    yield doc.Paragraph((doc.Cell(modes.run, "strong"), doc.Cell("  on  "), label))
+    rounds = "1 round" if modes.rounds == 1 else f"{modes.rounds} rounds"
+    how = f"{len(modes.modes)} modes in turns, {rounds}, response clock, "
+    yield doc.paragraph(f"{how}{100 * modes.confidence:g} % intervals, outcome {modes.outcome}", "quiet")
+    yield _table(modes)
+    yield doc.paragraph(sentence(modes), "strong")
+    yield doc.paragraph(EXPLAINED, "quiet", media=doc.FILES)
+    yield from doc.listed("What each was", [f"{one.mode.name}: {one.shown}" for one in modes.modes], "-")
+    yield from doc.listed("What limits it", _doubts(modes), "!")
+    yield from doc.listed("What else to know", modes.notes, "!")
+    yield from figures
+
+
+def sentence(modes: ModesSummary) -> str:
+    """The choice, or why there is none."""
+    reason = f"{modes.choice.reason[:1].upper()}{modes.choice.reason[1:]}."
+    return f"Best: {modes.choice.best}. {reason}" if modes.choice.best else reason
+
+
+def _table(modes: ModesSummary) -> doc.Table:
+    slos, deadlines = _has(modes, "slo"), _has(modes, "goodput")
+    return doc.Table(
+        columns=(
+            doc.Column("mode", "subject"),
+            doc.Column("work per device", short="work per\ndevice"),
+            doc.Column("tenant", "subject"),
+            doc.Column("p99 alone ms", short="alone\np99 ms", from_width=cells.FULL_COLUMNS),
+            doc.Column("p99 ms", short="p99 ms"),
+            doc.Column(f"DF99 ({100 * modes.confidence:g} % interval)", short="DF99"),
+            doc.Column("rate / alone", short="rate/\nalone"),
+            *((doc.Column("in time", from_width=cells.FULL_COLUMNS),) if deadlines else ()),
+            *((doc.Column("SLO", "word"),) if slos else ()),
+        ),
+        groups=tuple(tuple(_rows(one, slos=slos, deadlines=deadlines)) for one in modes.modes),
+        layout="plain",
+        once=2,
+    )
+
+
+def _rows(one: ModeResult, *, slos: bool, deadlines: bool) -> Iterator[doc.Row]:
+    for name, tenant in one.tenants.items():
+        row: list[str | doc.Cell] = [
+            one.mode.name,
+            cells.ratio(one.throughput),
+            name,
+            cells.number(tenant.alone_p99.estimate),
+            cells.number(tenant.shared_p99.estimate),
+            cells.ratio(1.0) if one.mode.kind == EXCLUSIVE else cells.ratio_with_interval(tenant.df99),
+            cells.ratio(tenant.progress),
+        ]
+        if deadlines:
+            row.append(doc.NOTHING if tenant.goodput is None else cells.percent_with_interval(tenant.goodput))
+        if slos:
+            row.append(doc.NOTHING if tenant.slo is None else doc.Cell(tenant.slo, _TONES[tenant.slo]))
+        yield tuple(row)
+
+
+def _has(modes: ModesSummary, field: str) -> bool:
+    return any(getattr(tenant, field) is not None for one in modes.modes for tenant in one.tenants.values())
+
+
+def _doubts(modes: ModesSummary) -> Iterator[str]:
+    """Each once, with the modes that have it."""
+    by_text: dict[str, list[str]] = {}
+    for one in modes.modes:
+        for text in one.doubts:
+            by_text.setdefault(text, []).append(one.mode.name)
+    return (f"{', '.join(names)}: {text}" for text, names in by_text.items())
+
+
+def _data(modes: ModesSummary) -> Iterator[doc.Element]:
+    """For programs: whose is the mode's name, and the condition the tenant's."""
+    for one in modes.modes:
+        data = [datum for name, tenant in one.tenants.items() for datum in _of_tenant(name, tenant)]
+        yield doc.Data(one.mode.name, tuple(data))
+
+
+def _of_tenant(name: str, tenant: InModeTenant) -> Iterator[doc.Datum]:
+    yield cells.datum("response", name, "alone_p99", tenant.alone_p99, "ms")
+    yield cells.datum("response", name, "p99", tenant.shared_p99, "ms")
+    yield cells.datum("response", name, "df99", tenant.df99, "ratio")

@@ -1,0 +1,71 @@
+"""Ways to share a device, one file each: what a mode prepares, and how everything is put back.
+
+What proves a mode, each tenant's process sees by itself once it computes: `kts.worker.sharing`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+
+from kts.errors import UsageError
+from kts.model.mode import CPU_SCHEDULER, EXCLUSIVE, MPS, TIME_SLICING, Mode
+from kts.model.plan import Plan
+from kts.sharing import mps, turns
+from kts.sharing.port import Sharing
+
+KINDS: dict[str, Sharing] = {EXCLUSIVE: turns, TIME_SLICING: turns, CPU_SCHEDULER: turns, MPS: mps}
+"""Modes that a run can be measured in."""
+
+
+def parse(text: str) -> tuple[Mode, ...]:
+    """``time-slicing,mps,mps:50,a=mps``: modes by kind, MPS with a percentage of threads, each by a name of its own.
+
+    UsageError for what is no mode.
+    """
+    return tuple(_mode(word.strip()) for word in text.split(","))
+
+
+def _mode(word: str) -> Mode:
+    name, equals, what = word.rpartition("=")
+    kind, colon, percent = what.partition(":")
+    if kind not in KINDS:
+        raise UsageError(f"--modes: no mode {kind!r}", f"there are: {', '.join(KINDS)}")
+    if equals and not (name and name.replace("-", "").isalnum() and name.isascii()):
+        raise UsageError(f"--modes: {name!r} is no name", "letters, digits and -")
+    if not colon:
+        return Mode(name=name or kind, kind=kind)
+    if kind != MPS or not (percent.isascii() and percent.isdecimal() and 1 <= int(percent) <= 100):
+        raise UsageError(f"--modes: {word!r}: only MPS has a percentage, from 1 to 100", "for example mps:50")
+    return Mode(name=name or f"{kind}-{percent}", kind=kind, threads_percent=int(percent))
+
+
+def check(plan: Plan) -> None:
+    """UsageError where a mode of the plan cannot be one of its device."""
+    on_cpu = plan.device == "cpu"
+    for one in plan.modes:
+        if one.mode.kind != EXCLUSIVE and on_cpu != (one.mode.kind == CPU_SCHEDULER):
+            what = (
+                "a CPU core is shared by the kernel's scheduler alone" if on_cpu else "that is how a CPU core is shared"
+            )
+            raise UsageError(
+                f"--modes: {one.mode.kind} on the device {plan.device}: {what}",
+                f"for a CPU core: {EXCLUSIVE},{CPU_SCHEDULER}; for a GPU: the others",
+            )
+
+
+@contextmanager
+def prepared(plan: Plan) -> Iterator[Mapping[str, Mapping[str, str]]]:
+    """What the plan's modes need is there, and gone afterwards. By tenant, what its environment must have.
+
+    SetupError where a mode cannot be had here; what was prepared before is put back.
+    """
+    with ExitStack() as stack:
+        env: dict[str, Mapping[str, str]] = {}
+        for kind in dict.fromkeys(one.mode.kind for one in plan.modes):
+            common = stack.enter_context(KINDS[kind].prepared())
+            for one in plan.modes:
+                if one.mode.kind == kind:
+                    own = {**common, **KINDS[kind].variables(one.mode)}
+                    env |= {name: own for plain, name in one.tenants.items() if one.mixes or name == plain}
+        yield env

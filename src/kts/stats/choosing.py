@@ -1,0 +1,209 @@
+"""Which mode: what each comes to, side by side, and the one that holds every SLO at most throughput. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from msgspec.structs import replace
+
+from kts.model.mode import Mode
+from kts.model.modes import MODES_VERSION, Choice, InModeTenant, Kept, ModeResult, ModesSummary
+from kts.model.reading import RunData
+from kts.model.summary import Estimate, Summary, TenantSummary
+from kts.stats.block import gather
+from kts.stats.pair_gate import CONFIDENCE, Recorded
+from kts.stats.pairs import Rounds
+from kts.stats.sample import FloatArray
+
+EQUAL = 0.02
+"""Throughputs closer than this are taken for equal, and the milder tail decides."""
+
+
+def modes_summary(run: RunData, summaries: Mapping[str, Summary]) -> ModesSummary:
+    """The modes of a run, of which at least one is shared; ``summaries``: of these, by name."""
+    info, alone = run.info, next(iter(summaries.values()))
+    results = []
+    for one in info.plan.modes:
+        found = summaries.get(one.mode.name)
+        results.append(_exclusive(one.mode, alone) if found is None else _shared(one.mode, found))
+    choice = choose(results)
+    ratios = over(run, choice.best)
+    results = [
+        replace(
+            one,
+            tenants={
+                name: replace(tenant, over_best=ratios.get((one.mode.name, name)))
+                for name, tenant in one.tenants.items()
+            },
+        )
+        for one in results
+    ]
+    return ModesSummary(
+        schema=MODES_VERSION,
+        run=info.id,
+        experiment=info.plan.name,
+        device=alone.device,
+        is_gpu=alone.is_gpu,
+        outcome=info.outcome.kind,
+        confidence=alone.confidence,
+        rounds=max(one.rounds for one in summaries.values()),
+        modes=tuple(results),
+        choice=_with_difference(choice, results),
+        notes=tuple(dict.fromkeys(note for one in summaries.values() for note in one.notes)),
+    )
+
+
+def choose(modes: Sequence[ModeResult]) -> Choice:
+    """Of the modes that are proven and break no SLO: first those that keep every one, then by throughput; where that
+    is as good as equal, by the mildest DF99 of the tenant that is hit most."""
+    told = [one for one in modes if one.proves and one.throughput is not None]
+    asked = any(one.slos is not None for one in modes)
+    fit = [one for one in told if one.slos in (None, "kept")]
+    if not fit:
+        return Choice(best="", runner_up="", reason=_why_none(modes, told))
+    best = _first(fit)
+    rest = [one for one in fit if one is not best]
+    second = _first(rest) if rest else None
+    holds = "it keeps every SLO" if asked else "no tenant has an SLO, so throughput decides"
+    reason = f"{holds}, and the device does {best.throughput:.2f} tenants' worth of work"
+    if second is not None:
+        reason += f"; {second.mode.name} does {second.throughput:.2f}"
+        if _equal(best, second):
+            reason += f", as good as equal: its worst DF99 is {_ratio(second)}, not {_ratio(best)}"
+    broken = [one.mode.name for one in told if one.slos == "broken"]
+    open_ = [one.mode.name for one in told if one.slos == "undetermined"]
+    unproven = [one.mode.name for one in modes if not one.proves]
+    for names, what in ((broken, "broken in"), (open_, "not settled in")):
+        reason += f"; SLOs {what} {', '.join(names)}" if names else ""
+    reason += f"; not proven, so not considered: {', '.join(unproven)}" if unproven else ""
+    return Choice(best=best.mode.name, runner_up=second.mode.name if second is not None else "", reason=reason)
+
+
+def over(run: RunData, best: str) -> dict[tuple[str, str], Estimate]:
+    """By mode and tenant, its p99 in the full house over that in the mode ``best``, round by round; of the other modes.
+
+    Simultaneous intervals (Bonferroni): all hold at once with `CONFIDENCE`. Empty where ``best`` shares nothing.
+    """
+    arms = {one.mode.name: one for one in run.info.plan.modes if one.mixes}
+    others = [name for name in arms if name != best]
+    if best not in arms or not others:
+        return {}
+    house = run.info.plan.in_mode(best).full_house
+    recorded = Recorded(run.info.plan)
+    gather(run, [recorded])
+
+    def rounds(mode: str, tenant: str) -> dict[int, FloatArray]:
+        return dict(recorded.kept.get((arms[mode].tenants[tenant], arms[mode].mixes[house.name]), []))
+
+    p = (1 - CONFIDENCE) / 2 / (len(others) * len(house.tenants))
+    found = {}
+    for mode in others:
+        for tenant in house.tenants:
+            sides = rounds(best, tenant), rounds(mode, tenant)
+            both = sorted(sides[0].keys() & sides[1].keys())
+            found[mode, tenant] = Rounds(*([side[number] for number in both] for side in sides)).interval(p)
+    return found
+
+
+def _with_difference(choice: Choice, results: Sequence[ModeResult]) -> Choice:
+    """Says of the runner-up whether its tails are shown to differ from those of the best."""
+    by_name = {one.mode.name: one for one in results}
+    second = by_name.get(choice.runner_up)
+    ratios = {} if second is None else {n: t.over_best for n, t in second.tenants.items() if t.over_best is not None}
+    if not ratios or second is None:
+        return choice
+    apart = [
+        name for name, one in ratios.items() if one.lo is not None and one.hi is not None and not one.lo <= 1 <= one.hi
+    ]
+    if apart:
+        told = ", ".join(f"{name} {ratios[name].estimate:.2f} times" for name in apart)
+        return replace(choice, reason=f"{choice.reason}; p99 in {choice.runner_up}: {told} as long")
+    if _equal(by_name[choice.best], second):
+        return replace(choice, reason=f"{choice.reason}; no difference between the two is shown")
+    return choice
+
+
+def worst_df99(one: ModeResult) -> float:
+    """Of the tenant that is hit most; infinite where a DF99 is refused."""
+    values = [tenant.df99.estimate for tenant in one.tenants.values()]
+    return max((float("inf") if value is None else value for value in values), default=float("inf"))
+
+
+def _why_none(modes: Sequence[ModeResult], told: Sequence[ModeResult]) -> str:
+    if not told:
+        missing = [one.mode.name for one in modes if not one.proves]
+        return f"no mode is proven with figures: {', '.join(missing)}" if missing else "no mode has a throughput"
+    states = "; ".join(f"{one.mode.name}: {one.slos}" for one in told)
+    return f"no mode is sure to keep every SLO ({states})"
+
+
+def _shared(mode: Mode, found: Summary) -> ModeResult:
+    tenants = {name: _tenant(one) for name, one in found.tenants.items()}
+    progress = [one.progress for one in tenants.values()]
+    return ModeResult(
+        mode=mode,
+        shown=found.mode,
+        proves=found.mode == mode.kind,
+        tenants=tenants,
+        throughput=None if None in progress else sum(value for value in progress if value is not None),
+        slos=_all_kept([one.slo for one in tenants.values()]),
+        doubts=tuple(dict.fromkeys(warning.text for warning in found.warnings)),
+    )
+
+
+def _tenant(one: TenantSummary) -> InModeTenant:
+    alone, shared = one.throughput.solo.real, one.throughput.shared.real
+    return InModeTenant(
+        alone_p99=one.response.solo.p99,
+        shared_p99=one.response.shared.p99,
+        df99=one.response.df.p99,
+        progress=shared / alone if alone and shared is not None else None,
+        goodput=one.goodput.shared if one.goodput is not None else None,
+        slo=one.slo.shared if one.slo is not None else None,
+    )
+
+
+def _exclusive(mode: Mode, alone: Summary) -> ModeResult:
+    """A device for each: what a tenant does alone is what it does."""
+    one = Estimate(estimate=1.0, lo=1.0, hi=1.0)
+    tenants = {
+        name: InModeTenant(
+            alone_p99=tenant.response.solo.p99,
+            shared_p99=tenant.response.solo.p99,
+            df99=one,
+            progress=1.0,
+            goodput=tenant.goodput.solo if tenant.goodput is not None else None,
+            slo=tenant.slo.solo if tenant.slo is not None else None,
+        )
+        for name, tenant in alone.tenants.items()
+    }
+    return ModeResult(
+        mode=mode,
+        shown="each tenant alone, in this run's solo blocks",
+        proves=True,
+        tenants=tenants,
+        throughput=1.0,
+        slos=_all_kept([one.slo for one in tenants.values()]),
+    )
+
+
+def _all_kept(slos: Sequence[Kept | None]) -> Kept | None:
+    asked = [one for one in slos if one is not None]
+    if not asked:
+        return None
+    return "broken" if "broken" in asked else "undetermined" if "undetermined" in asked else "kept"
+
+
+def _first(modes: Sequence[ModeResult]) -> ModeResult:
+    most = max(modes, key=lambda one: one.throughput or 0.0)
+    return min((one for one in modes if _equal(one, most)), key=worst_df99)
+
+
+def _equal(one: ModeResult, other: ModeResult) -> bool:
+    a, b = one.throughput or 0.0, other.throughput or 0.0
+    return abs(a - b) <= EQUAL * max(a, b)
+
+
+def _ratio(one: ModeResult) -> str:
+    value = worst_df99(one)
+    return "refused" if value == float("inf") else f"{value:.2f}"

@@ -1,0 +1,78 @@
+"""A run that measured several modes, seen as a run of each of them; when it has measured enough. Pure."""
+
+from __future__ import annotations
+
+from msgspec.structs import replace
+
+from kts.model.mode import SharingMode
+from kts.model.plan import InMode, Plan
+from kts.model.reading import RunData
+from kts.model.records import Records
+from kts.model.run import BlockOutcome
+from kts.stats.part import Part, renamed
+from kts.stats.stopping import PrecisionRule
+
+
+def views(run: RunData) -> dict[str, Part]:
+    """By the mode's name, in the plan's order; not of the exclusive use, which shares nothing."""
+    plan = run.info.plan
+    return {
+        one.mode.name: Part(
+            run,
+            plan.in_mode(one.mode.name),
+            tenants=_tenants(one),
+            conditions=_conditions(plan, one),
+            workers=frozenset(one.tenants.values()),
+            mode=SharingMode(asked=one.mode.kind),
+        )
+        for one in plan.modes
+        if one.mixes
+    }
+
+
+class ModesRule:
+    """Reached once the DF99 of every tenant is settled in every mode. A `kts.conduct.ports.StopRule`."""
+
+    def __init__(self, plan: Plan, precision: float) -> None:
+        self._rules = [_OneRule(plan, one, precision) for one in plan.modes if one.mixes]
+
+    def take(self, tenant: str, records: Records) -> None:
+        """See StopRule."""
+        for one in self._rules:
+            if tenant in one.tenants:
+                one.rule.take(one.tenants[tenant], records)
+
+    def end(self, outcome: BlockOutcome) -> None:
+        """See StopRule."""
+        for one in self._rules:
+            ours = outcome.condition in one.conditions
+            one.rule.end(renamed(outcome, one.tenants, one.conditions) if ours else replace(outcome, valid=False))
+
+    def reached(self) -> bool:
+        """See StopRule."""
+        return all(one.rule.reached() for one in self._rules)
+
+    def widths(self) -> dict[str, float | None]:
+        """Of every tenant the widest of all modes; None while one is refused."""
+        found: dict[str, float | None] = {}
+        for one in self._rules:
+            for name, width in one.rule.widths().items():
+                known = found.get(name, 0.0)
+                found[name] = None if width is None or known is None else max(known, width)
+        return found
+
+
+class _OneRule:
+    def __init__(self, plan: Plan, one: InMode, precision: float) -> None:
+        self.tenants, self.conditions = _tenants(one), _conditions(plan, one)
+        self.rule = PrecisionRule(plan.in_mode(one.mode.name), precision)
+
+
+def _tenants(one: InMode) -> dict[str, str]:
+    """Those that run alone, and those of the mode."""
+    return {plain: plain for plain in one.tenants} | {tenant: plain for plain, tenant in one.tenants.items()}
+
+
+def _conditions(plan: Plan, one: InMode) -> dict[str, str]:
+    alone = {condition.name: condition.name for condition in plan.conditions if condition.is_solo}
+    return alone | {mix: plain for plain, mix in one.mixes.items()}

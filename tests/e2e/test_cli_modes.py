@@ -1,0 +1,63 @@
+"""`kts run --modes` as a user calls it: the same tenants in several modes, in turns, by real processes."""
+
+from __future__ import annotations
+
+import html
+import json
+from pathlib import Path
+
+import pytest
+from tests.helpers_cli import errors, kts
+
+pytestmark = pytest.mark.e2e
+
+EXPERIMENT = """\
+name: two
+device: cpu
+rounds: 3
+precision: null
+tenants:
+  fft: {workload: fft, size: 48, think_ms: 0.5, iterations: 450, slo: {p99_ms: 5000}}
+  gemm: {workload: gemm, size: 48, think_ms: 0.5, iterations: 450}
+"""
+
+
+def test_modes_are_measured_in_turns_and_each_is_reported_by_itself(tmp_path: Path) -> None:
+    """The way from the option to the choice. A CPU core has one mode, so it stands here under two names."""
+    (tmp_path / "two.yaml").write_text(EXPERIMENT)
+    modes = "exclusive,a=cpu-scheduler,b=cpu-scheduler"
+    done = kts("run", "two.yaml", "--modes", modes, "--out", "run", "--json", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout)
+    assert [one["mode"]["name"] for one in told["modes"]] == ["exclusive", "a", "b"]
+    assert [one["proves"] for one in told["modes"]] == [True, True, True]
+    assert not told["is_gpu"]
+    assert "not a GPU" in told["device"]
+    run = json.loads((tmp_path / "run" / "run.json").read_text())
+    by_round = [sorted(block["condition"] for block in run["blocks"] if block["round"] == k) for k in range(3)]
+    assert by_round == [["shared-fft+gemm", "shared-fft+gemm@b", "solo-fft", "solo-gemm"]] * 3
+    assert len({worker["pid"] for worker in run["workers"]}) == 4
+    alone = [one["tenants"]["fft"]["alone_p99"] for one in told["modes"]]
+    assert alone[0] == alone[1] == alone[2]
+    assert told["modes"][0]["tenants"]["fft"]["df99"]["estimate"] == 1
+    for name in ("a", "b"):
+        single = json.loads((tmp_path / "run" / "modes" / name / "summary.json").read_text())
+        assert single["mode"] == "cpu-scheduler"
+        assert set(single["tenants"]) == {"fft", "gemm"}
+        assert "shared" in (tmp_path / "run" / "modes" / name / "report.html").read_text()
+    again = kts("report", "run", "--no-figures", "--json", cwd=tmp_path)
+    assert again.returncode == 0, again.stderr
+    assert json.loads(again.stdout) == told
+    picture = tmp_path / "run" / "plots" / "modes.png"
+    assert picture.read_bytes().startswith(b"\x89PNG")
+    page = (tmp_path / "run" / "report.html").read_text()
+    assert "which way to share" in page
+    assert told["choice"]["reason"][1:] in html.unescape(page)
+
+
+def test_a_mode_that_this_device_does_not_have_is_refused_before_anything_runs(tmp_path: Path) -> None:
+    (tmp_path / "two.yaml").write_text(EXPERIMENT)
+    done = kts("run", "two.yaml", "--modes", "exclusive,mps", "--out", "run", cwd=tmp_path)
+    assert done.returncode == 2
+    assert errors(done) == ["--modes: mps on the device cpu: a CPU core is shared by the kernel's scheduler alone"]
+    assert not (tmp_path / "run").exists()

@@ -1,0 +1,190 @@
+"""One experiment in several modes: how it is planned, how each mode is seen by itself, and which is chosen."""
+
+from __future__ import annotations
+
+import msgspec
+import numpy as np
+import pytest
+from tests.helpers_stats import Array, FakeRun, make_plan, make_run
+
+from kts.errors import UsageError
+from kts.model.mode import EXCLUSIVE, MPS, TIME_SLICING, Evidence, Mode
+from kts.model.modes import ModeResult
+from kts.model.plan import Plan, Slo
+from kts.model.run import WorkerInfo
+from kts.plan import blocks_of_round, in_modes
+from kts.sharing import check, parse
+from kts.stats import analyse
+from kts.stats.choosing import choose, modes_summary, over
+from kts.stats.modes import ModesRule, views
+from kts.stats.stopping import PrecisionRule
+
+MODES = parse("exclusive,time-slicing,mps,half=mps:50")
+
+
+def planned(slo: Slo = Slo(), rounds: int = 8) -> Plan:  # noqa: B008 - frozen
+    return in_modes(make_plan(rounds=rounds, slo=slo), MODES)
+
+
+def measured(plan: Plan, factors: dict[str, float], n: int = 150) -> FakeRun:
+    """Latencies of 10 ms alone, times a factor in each mode; every worker has the evidence of its mode."""
+    rng = np.random.default_rng(3)
+
+    def times(tenant: str, side: str, _: int) -> tuple[Array, Array | None]:
+        mode = tenant.partition("@")[2] or "time-slicing"
+        factor = 1.0 if side == "solo" else factors[mode]
+        return 10 * factor * rng.lognormal(0, 0.1, n), None
+
+    run = make_run(plan, times)
+    kinds = {tenant: one.mode.kind for one in plan.modes if one.mixes for tenant in one.tenants.values()}
+    workers = tuple(with_evidence(worker, kinds[worker.tenant]) for worker in run.info.workers)
+    run.info = msgspec.structs.replace(run.info, workers=workers)
+    return run
+
+
+def with_evidence(worker: WorkerInfo, mode: str) -> WorkerInfo:
+    return msgspec.structs.replace(worker, sharing=(Evidence(mode=mode, seen="x", by=worker.tenant, at_ns=1),))
+
+
+def test_a_round_has_every_tenant_alone_once_and_the_mix_in_every_mode() -> None:
+    """Else modes would be held against different times alone, and drift would look like a mode."""
+    plan = planned()
+    plan.check()
+    names = sorted(block.condition for block in blocks_of_round(plan, 0))
+    assert names == ["shared-fft+gemm", "shared-fft+gemm@half", "shared-fft+gemm@mps", "solo-fft", "solo-gemm"]
+    assert len({block.condition for k in range(6) for block in blocks_of_round(plan, k)[:1]}) > 1
+    assert plan.twin("gemm@half") == "gemm"
+    assert not plan.twin("gemm")
+
+
+def test_in_a_mode_the_plan_is_that_of_a_run_in_it_alone() -> None:
+    plain = make_plan(rounds=8)
+    assert planned().in_mode("mps") == plain
+    assert planned().in_mode("time-slicing") == plain
+    with pytest.raises(KeyError):
+        planned().in_mode("mig")
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("exclusive", "nothing is shared"),
+        ("mps,mps", "mps is there twice"),
+        ("mps,green", "no mode 'green'"),
+        ("mps:0", "from 1 to 100"),
+        ("mps:101", "from 1 to 100"),
+        ("time-slicing:50", "only MPS has a percentage"),
+        ("a b=mps", "is no name"),
+        ("", "no mode ''"),
+    ],
+)
+def test_what_is_no_set_of_modes_is_refused_with_what_there_is(words: str, said: str) -> None:
+    with pytest.raises(UsageError, match=said):
+        in_modes(make_plan(), parse(words))
+
+
+def test_only_interleaved_mixes_have_modes() -> None:
+    with pytest.raises(UsageError, match="classic"):
+        in_modes(make_plan(design="classic"), MODES)
+    with pytest.raises(UsageError, match="no tenants that run together"):
+        in_modes(make_plan(["fft"]), MODES)
+
+
+def test_a_cpu_core_has_no_mps_and_a_gpu_no_cpu_scheduler() -> None:
+    """Else a CPU's figures would stand under a GPU's modes."""
+    cpu = msgspec.structs.replace(planned(), device="cpu")
+    with pytest.raises(UsageError, match="time-slicing on the device cpu"):
+        check(cpu)
+    gpu = msgspec.structs.replace(in_modes(make_plan(), parse("cpu-scheduler")), device="cuda")
+    with pytest.raises(UsageError, match="cpu-scheduler on the device cuda"):
+        check(gpu)
+    check(msgspec.structs.replace(planned(), device="cuda"))
+
+
+def test_a_mode_seen_by_itself_has_the_figures_of_a_run_in_it_alone() -> None:
+    """Else a tenant's iterations of one mode would count in another."""
+    run = measured(planned(), {"time-slicing": 2.0, "mps": 1.3, "half": 1.5})
+    seen = views(run)
+    assert list(seen) == ["time-slicing", "mps", "half"]
+    for name, truth in (("time-slicing", 2.0), ("mps", 1.3), ("half", 1.5)):
+        summary = analyse(seen[name]).summary
+        assert summary.mode == {"half": MPS}.get(name, name)
+        df = summary.tenants["fft"].response.df.p99.estimate
+        assert df == pytest.approx(truth, rel=0.05)
+    solo = {analyse(one).summary.tenants["fft"].response.solo.p99.estimate for one in seen.values()}
+    assert len(solo) == 1, "modes are held against different times alone"
+
+
+def test_the_rule_ends_a_run_when_each_mode_alone_would_have_ended() -> None:
+    plan = planned()
+    run = measured(plan, {"time-slicing": 2.0, "mps": 1.3, "half": 1.5})
+    together = ModesRule(plan, 0.05)
+    alone = {name: PrecisionRule(view.info.plan, 0.05) for name, view in views(run).items()}
+    for block in run.blocks:
+        for tenant in block.counts:
+            together.take(tenant, run.records(tenant, block.index))
+        together.end(block)
+    for name, view in views(run).items():
+        for block in view.blocks:
+            for tenant in block.counts:
+                alone[name].take(tenant, view.records(tenant, block.index))
+            alone[name].end(block)
+    widths = [rule.widths() for rule in alone.values()]
+    assert together.widths() == {name: max(one[name] or 9 for one in widths) for name in ("fft", "gemm")}
+    assert together.reached() == all(rule.reached() for rule in alone.values())
+
+
+def told(factors: dict[str, float], slo: Slo = Slo()) -> dict[str, str]:  # noqa: B008 - frozen
+    run = measured(planned(slo), factors)
+    summary = modes_summary(run, {name: analyse(view).summary for name, view in views(run).items()})
+    choice = summary.choice
+    return {"best": choice.best, "next": choice.runner_up, "reason": choice.reason}
+
+
+def test_most_work_wins_among_those_that_keep_every_slo() -> None:
+    """20 ms are 10 ms times 2, with a tail: only the mode below breaks none."""
+    faster = told({"time-slicing": 2.0, "mps": 1.2, "half": 1.6})
+    assert (faster["best"], faster["next"]) == ("mps", "half")
+    assert "half: fft 1.3" in faster["reason"] or "fft 1.3" in faster["reason"]
+    bounded = told({"time-slicing": 2.0, "mps": 1.2, "half": 1.6}, Slo(p99_ms=18.0))
+    assert bounded["best"] == "mps"
+    assert "SLOs broken in time-slicing, half" in bounded["reason"]
+    none = told({"time-slicing": 2.0, "mps": 1.2, "half": 1.6}, Slo(p99_ms=9.0))
+    assert none["best"] == ""
+    assert "no mode is sure to keep every SLO" in none["reason"]
+
+
+def test_one_mode_under_two_names_is_not_told_apart() -> None:
+    """At least 93 of 100 are asked to show no difference, though rounds differ by 10 %."""
+    differs = 0
+    plan = in_modes(make_plan(rounds=8), parse("a=mps,b=mps"))
+    for seed in range(100):
+        rng = np.random.default_rng(seed)
+        levels = rng.lognormal(0, 0.1, 8)
+
+        def times(tenant: str, side: str, number: int) -> tuple[Array, Array | None]:
+            del tenant, side
+            return 10 * levels[number] * rng.lognormal(0, 0.2, 100), None  # noqa: B023 - used within this turn
+
+        ratios = over(make_run(plan, times), "a")
+        assert set(ratios) == {("b", "fft"), ("b", "gemm")}
+        differs += any(not (one.lo or 0) <= 1 <= (one.hi or 9) for one in ratios.values())
+    assert differs <= 7
+
+
+def test_a_mode_without_proof_is_never_chosen() -> None:
+    run = measured(planned(), {"time-slicing": 2.0, "mps": 1.2, "half": 1.6})
+    unseen = tuple(
+        msgspec.structs.replace(one, sharing=()) if "@mps" in one.tenant else one for one in run.info.workers
+    )
+    run.info = msgspec.structs.replace(run.info, workers=unseen)
+    summary = modes_summary(run, {name: analyse(view).summary for name, view in views(run).items()})
+    assert summary.mode("mps").shown == "asked for mps, not proven"
+    assert summary.choice.best == "half"
+    assert "not proven, so not considered: mps" in summary.choice.reason
+
+
+def test_without_any_mode_there_is_no_choice() -> None:
+    lone = ModeResult(mode=Mode(name="mps", kind=MPS), shown="x", proves=False, tenants={}, throughput=None)
+    assert choose([lone]).best == ""
+    assert EXCLUSIVE != TIME_SLICING
