@@ -9,15 +9,15 @@ from kts.model.plan import InMode, Plan
 from kts.model.reading import RunData
 from kts.model.records import Records
 from kts.model.run import BlockOutcome
-from kts.stats.part import Part, renamed
+from kts.stats.part import RunPart, renamed
 from kts.stats.stopping import PrecisionRule
 
 
-def views(run: RunData) -> dict[str, Part]:
+def views(run: RunData) -> dict[str, RunPart]:
     """By the mode's name, in the plan's order; not of the exclusive use, which shares nothing."""
     plan = run.info.plan
     return {
-        one.mode.name: Part(
+        one.mode.name: RunPart(
             run,
             plan.in_mode(one.mode.name),
             tenants=_tenants(one),

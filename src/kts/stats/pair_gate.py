@@ -23,7 +23,7 @@ from kts.stats.analysis import analyse
 from kts.stats.block import MeasuredBlock, gather
 from kts.stats.gate import FALSE_FAIL, doubt, gate_of, more_s, told_of
 from kts.stats.pairs import LEAST_ROUNDS, Rounds, p99
-from kts.stats.part import Part
+from kts.stats.part import RunPart
 from kts.stats.quantiles import refused
 from kts.stats.responses import Responses
 from kts.stats.sample import Blocks
@@ -188,12 +188,12 @@ def _doubted(one: Criterion, sides: tuple[Summary, Summary], pair: Pair) -> Crit
     return one
 
 
-def _of_b(run: RunData, plan: Plan, pair: Pair) -> Part:
+def _of_b(run: RunData, plan: Plan, pair: Pair) -> RunPart:
     """The same run, of which B's tenants are asked; a summary's own are A's."""
     names = [b for _, b in pair.tenants.values()]
     mine = tuple(condition for condition in plan.conditions if set(condition.tenants) <= set(names))
     tenants = tuple(plan.tenant(name) for name in names)
-    return Part(
+    return RunPart(
         run,
         replace(plan, tenants=tenants, conditions=mine, pair=None),
         tenants={name: name for name in names},

@@ -16,7 +16,7 @@ from kts.model.run import BlockOutcome, RunInfo
 from kts.model.telemetry import SampleSeries
 
 
-class Part:
+class RunPart:
     """What a run of ``plan`` alone would have recorded. A `RunData`.
 
     ``tenants``, ``conditions``: those of the run that belong to it, and what ``plan`` calls them; several tenants of
