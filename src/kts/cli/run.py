@@ -122,8 +122,7 @@ def run(
     Every tenant runs alone and all run together, in blocks; the report says how much slower sharing made each. A
     program of yours runs alone, beside a light neighbour, beside a heavy one, and beside a copy of itself."""
     asked, wanted = _asked(experiment, program, program_image, on), changes.given()
-    if modes and (on != "local" or dry_run or foretell):
-        raise UsageError("--modes: a run on this machine measures them", "leave --on, --dry-run and --predict out")
+    _check_modes(modes, on, measures=not (dry_run or foretell))
     if dry_run or foretell:
         (_preview if dry_run else _foretell)(asked, wanted, on, out, overwrite=overwrite, as_json=as_json)
         return
@@ -132,16 +131,39 @@ def run(
     if fleet.nodes is not None:
         show_fleet(pods.of_nodes(fleet.nodes, fleet, asked, out, wanted), figures=not no_figures, as_json=as_json)
         return
-    progress = console(stderr=True)
     if on == "k8s":
         measured = pods.of_run(asked, out, wanted, overwrite=overwrite)
     elif on == "replay":
-        measured = app.replay(_recorded(asked, wanted, dcgm), out, overwrite=overwrite, progress=progress)
+        measured = _again(_recorded(asked, wanted, dcgm), out, overwrite=overwrite)
     else:
-        measured = app.run(
-            asked, out, overwrite=overwrite, progress=progress, telemetry=telemetry, dcgm=dcgm, modes=modes, **wanted
-        )
+        measured = _here(asked, out, wanted, overwrite=overwrite, telemetry=telemetry, dcgm=dcgm, modes=modes)
     show_measured(measured, figures=not no_figures, as_json=as_json)
+
+
+def _here(
+    asked: str | list[str],
+    out: Path | None,
+    wanted: app.Changes,
+    *,
+    overwrite: bool,
+    telemetry: bool,
+    dcgm: str,
+    modes: str,
+) -> app.Run:
+    progress = console(stderr=True)
+    return app.run(
+        asked, out, overwrite=overwrite, progress=progress, telemetry=telemetry, dcgm=dcgm, modes=modes, **wanted
+    )
+
+
+def _again(recorded: str, out: Path | None, *, overwrite: bool) -> app.Run:
+    return app.replay(recorded, out, overwrite=overwrite, progress=console(stderr=True))
+
+
+def _check_modes(modes: str, on: str, *, measures: bool) -> None:
+    """UsageError where what is asked for measures nothing on this machine."""
+    if modes and (on != "local" or not measures):
+        raise UsageError("--modes: a run on this machine measures them", "leave --on, --dry-run and --predict out")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,7 +11,7 @@ from kts.model.summary import Estimate
 
 MODES_VERSION = 1
 
-Kept = Literal["kept", "broken", "undetermined"]
+KeptSlo = Literal["kept", "broken", "undetermined"]
 
 
 class InModeTenant(msgspec.Struct, frozen=True, kw_only=True):
@@ -29,7 +29,7 @@ class InModeTenant(msgspec.Struct, frozen=True, kw_only=True):
     progress: float | None
     over_best: Estimate | None = None
     goodput: Estimate | None = None
-    slo: Kept | None = None
+    slo: KeptSlo | None = None
 
 
 class ModeResult(msgspec.Struct, frozen=True, kw_only=True):
@@ -45,7 +45,7 @@ class ModeResult(msgspec.Struct, frozen=True, kw_only=True):
     proves: bool
     tenants: dict[str, InModeTenant]
     throughput: float | None
-    slos: Kept | None = None
+    slos: KeptSlo | None = None
     doubts: tuple[str, ...] = ()
 
 

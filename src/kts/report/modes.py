@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from kts.model.mode import EXCLUSIVE
-from kts.model.modes import InModeTenant, Kept, ModeResult, ModesSummary
+from kts.model.modes import InModeTenant, KeptSlo, ModeResult, ModesSummary
 from kts.model.provenance import made_by
 from kts.model.reading import RunData
 from kts.report import cells
 from kts.report import document as doc
 
-_TONES: dict[Kept, doc.Tone] = {"kept": "better", "broken": "worse", "undetermined": "undetermined"}
+_TONES: dict[KeptSlo, doc.Tone] = {"kept": "better", "broken": "worse", "undetermined": "undetermined"}
 EXPLAINED = (
     "DF99: p99 in that mode over p99 alone, on the response clock; alone is each tenant in this run's solo blocks, "
     "which all modes share. Work per device: the sum of the tenants' rates over their rates alone (system throughput, "

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from msgspec.structs import replace
 
 from kts.model.mode import Mode
-from kts.model.modes import MODES_VERSION, Choice, InModeTenant, Kept, ModeResult, ModesSummary
+from kts.model.modes import MODES_VERSION, Choice, InModeTenant, KeptSlo, ModeResult, ModesSummary
 from kts.model.reading import RunData
 from kts.model.summary import Estimate, Summary, TenantSummary
 from kts.stats.block import gather
@@ -187,7 +187,7 @@ def _exclusive(mode: Mode, alone: Summary) -> ModeResult:
     )
 
 
-def _all_kept(slos: Sequence[Kept | None]) -> Kept | None:
+def _all_kept(slos: Sequence[KeptSlo | None]) -> KeptSlo | None:
     asked = [one for one in slos if one is not None]
     if not asked:
         return None
