@@ -31,6 +31,7 @@ BENCHES: dict[str, tuple[str, tuple[str, ...]]] = {
     "injections": ("how often the cause that a report names is the right one", ("--trials", "8")),
     "addsup": ("how much of what company adds no cause has, in all recorded runs", ()),
     "truth": ("how far told parts of added time are from known ones", ("--rounds", "4")),
+    "kills": ("what a kill -9 costs: lost, wrong, left running, left behind", ("--kills", "10")),
     "coverage": ("how often the intervals hold the truth", ("--repetitions", "20")),
 }
 """Name to (what it measures, options that keep it short when all are run)."""

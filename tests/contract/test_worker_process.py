@@ -94,6 +94,23 @@ def test_lines_are_whole_and_the_last_word_is_kept(launch: Launch) -> None:
     process.kill()
 
 
+def test_what_prints_on_ends_with_the_program_that_started_it(launch: Launch) -> None:
+    """Otherwise its output never ends, nor does the run: all that is there is read before it is started again."""
+    process = launch(["sh", "-c", f"yes {'x' * 500} & exit 0"], os.environ)
+    _until(lambda: process.exit_code() == 0)
+    process.drain()
+    _until(lambda: not process.drain())
+    process.kill()
+
+
+def test_what_prints_all_the_time_is_not_read_for_ever(launch: Launch) -> None:
+    """Otherwise a worker hears nothing of its conductor any more."""
+    process = launch(["yes", "x" * 500], os.environ)
+    _said(process)
+    assert process.drain()
+    process.kill()
+
+
 def test_a_program_that_dies_by_a_signal_says_which(launch: Launch) -> None:
     """Otherwise a segmentation fault looks like an exit code that the program chose."""
     process = launch(_python("import os, signal; os.kill(os.getpid(), signal.SIGSEGV)"), os.environ)
@@ -220,7 +237,8 @@ def _wrapped(then: str) -> list[str]:
 def test_what_a_wrapper_started_ends_with_whoever_is_killed(who: str) -> None:
     """Otherwise a program stays stopped for ever, on a GPU with its memory, once its worker is killed."""
     code = (
-        "import os; from kts.worker.tenants.process import ChildProcess\n"
+        "import os; from kts.worker.keeper import adopt_orphans; from kts.worker.tenants.process import ChildProcess\n"
+        "adopt_orphans()\n"
         f"program = ChildProcess({_wrapped('wait')!r}, os.environ)\n"
         "said = []\n"
         "while len(said) < 3: said += program.lines(1)\n"
@@ -235,10 +253,7 @@ def test_what_a_wrapper_started_ends_with_whoever_is_killed(who: str) -> None:
         assert len(pids) == 3
         assert _state(pids[0]) == "T"
         os.kill(worker.pid if who == "worker" else keeper, signal.SIGKILL)
-        in_group = pids if who == "worker" else pids[:1]  # nobody is told of the others
-        _until(lambda: all(_state(pid) in ("gone", "Z") for pid in in_group))
-        for pid in set(pids) - set(in_group):
-            os.kill(pid, signal.SIGKILL)
+        _until(lambda: all(_state(pid) in ("gone", "Z") for pid in pids))
 
 
 def test_what_leaves_the_group_ends_with_the_program() -> None:

@@ -15,6 +15,7 @@ from typing import NoReturn
 
 from kts.errors import KtsError
 from kts.shown import take_any_text
+from kts.worker.keeper import adopt_orphans
 from kts.worker.prepare import prepare
 
 
@@ -89,4 +90,5 @@ def _say(line: str) -> None:
 
 
 if __name__ == "__main__":
+    adopt_orphans()
     sys.exit(main())

@@ -3,7 +3,8 @@
 Runs in a process of its own, as text, from the standard library alone, so that it outlives a worker that is killed.
 The kernel hands it every orphan among the program's descendants, also one with a session of its own: without a child
 it has ended them all. Its standard input is the worker's end of a pipe: one line of JSON (`argv`, `env`, `folder`,
-`cores`), and nothing after that until the pipe closes, which tells to end. Into the descriptor of its argument it
+`cores`, `scratch`), and then a byte that tells to end, or the end of the pipe: the worker is gone, and does no more
+remove the folder `scratch`. Into the descriptor of its argument it
 writes one line of JSON: `pid`, or why there is none. It ends as the program did.
 """
 
@@ -14,13 +15,14 @@ import json
 import os
 import resource
 import select
+import shutil
 import signal
 import subprocess
 import sys
 import time
-from ctypes import CDLL
+from ctypes import CDLL, byref, c_int
 
-PR_SET_PDEATHSIG, PR_SET_NAME, PR_SET_CHILD_SUBREAPER = 1, 15, 36
+PR_SET_PDEATHSIG, PR_SET_NAME, PR_SET_CHILD_SUBREAPER, PR_GET_CHILD_SUBREAPER = 1, 15, 36, 37
 GONE_S = 10.0
 """So long the kernel may take to end what was killed: a process inside a driver ends only when that lets go."""
 AGAIN_S = 0.01
@@ -58,6 +60,8 @@ def main() -> None:
         if 0 in ready:
             break
     ended = _end_all()
+    if asked_for["scratch"] and select.select([0], [], [], 0)[0] and not os.read(0, 1):
+        shutil.rmtree(asked_for["scratch"], ignore_errors=True)
     _leave(ended.get(program, signal.SIGKILL) if status is None else status)
 
 
@@ -72,6 +76,19 @@ def descendants(of: int) -> list[int]:
     for pid in found:
         found += children.get(pid, [])
     return found[1:]
+
+
+def adopt_orphans() -> None:
+    """Lets this process get what its keepers leave when they are killed, for `end_orphans`."""
+    CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1)
+
+
+def end_orphans() -> None:
+    """Ends all descendants of this process, if it asked for orphans."""
+    adopts = c_int()
+    CDLL(None).prctl(PR_GET_CHILD_SUBREAPER, byref(adopts))
+    if adopts.value:
+        _end_all()
 
 
 def _start(asked: dict, tell: int, prctl) -> int:  # type: ignore[no-untyped-def, type-arg]

@@ -300,7 +300,10 @@ __attribute__((used)) void begin(long *stack) {
             int status;
             call(READ, signals, taken, sizeof taken, 0); /* TERM is for the worker, too, which ends the program */
             for (long ended; (ended = call(WAIT4, -1, &status, NO_HANG, 0)) > 0;)
-                if (ended == group) report(worker, 'X', status);
+                if (ended == group) {
+                    call(KILL, -group, KILLED, 0, 0); /* what it started would go on, and print, into its next life */
+                    report(worker, 'X', status);
+                }
         }
         if (on[0].got) group = hear(worker, group, arguments + 3, environment);
     }

@@ -9,15 +9,19 @@ import os
 import selectors
 import shlex
 import signal
+import struct
 import subprocess
 import sys
+import termios
 import time
 from collections.abc import Mapping, Sequence, Set
+from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 from kts.worker import keeper
 from kts.worker.cgroup import memory_kills, memory_limit
 from kts.worker.failures import CommandError
+from kts.worker.tracing.control import PREFIX
 
 _PIPE_BYTES = 1024 * 1024  # room for a program that prints faster than we read for a moment
 _READ_BYTES = 65536
@@ -86,6 +90,7 @@ class Output:
         self.last_line = ""
         self._selector = selectors.DefaultSelector()
         self._partial: dict[int, bytes] = {}
+        self._taken_bytes = 0
         for descriptor in (stdout, stderr):
             os.set_blocking(descriptor, False)
             with contextlib.suppress(OSError):
@@ -104,6 +109,7 @@ class Output:
                 data = os.read(key.fd, _READ_BYTES)
             except BlockingIOError:
                 continue
+            self._taken_bytes += len(data)
             if not data:
                 self._selector.unregister(key.fd)
             whole = (self._partial[key.fd] + data).splitlines(keepends=True)
@@ -116,14 +122,20 @@ class Output:
 
     def drain(self) -> list[PrintedLine]:
         """See Process."""
+        until = self._taken_bytes + sum(_waiting(key.fd) for key in self._selector.get_map().values())
         found: list[PrintedLine] = []
-        while more := self.lines(0):
+        while (more := self.lines(0)) and self._taken_bytes < until:  # who prints all the time is not read for ever
             found += more
-        return found
+        return found + more
 
     def close(self) -> None:
         """Reads no more; the pipes are their owner's to close."""
         self._selector.close()
+
+
+def _waiting(descriptor: int) -> int:
+    """How many bytes are there to read."""
+    return int(struct.unpack("i", fcntl.ioctl(descriptor, termios.FIONREAD, bytes(4)))[0])
 
 
 class ChildProcess:
@@ -154,6 +166,8 @@ class ChildProcess:
         assert self._keeper.stdout is not None
         assert self._keeper.stderr is not None
         asked = {"argv": [*argv], "env": dict(env), "folder": folder, "cores": sorted(cores or ())}
+        traced = env.get("KTS_TRACE_DIR", "")
+        asked["scratch"] = traced if Path(traced).name.startswith(PREFIX) else ""  # not what a user named
         with contextlib.suppress(BrokenPipeError):
             self._keeper.stdin.write(json.dumps(asked).encode() + b"\n")
             self._keeper.stdin.flush()
@@ -202,11 +216,14 @@ class ChildProcess:
             self._signal(signal.SIGCONT)
             self._ended(_GRACE_S)
         if self._keeper.stdin is not None:
+            with contextlib.suppress(OSError, ValueError):
+                self._keeper.stdin.write(b"\n")
             self._keeper.stdin.close()
         if not self._ended(_GONE_S):
             self._keeper.kill()
-        self._signal(signal.SIGKILL)  # nobody has done it where the keeper was killed
         self._keeper.wait()
+        self._signal(signal.SIGKILL)  # nobody has done it where the keeper was killed
+        keeper.end_orphans()
         self._output.close()
         for stream in (self._keeper.stdout, self._keeper.stderr):
             if stream is not None:

@@ -19,7 +19,7 @@ from kts.files import replacing
 from kts.worker.tracing.layout import CONTROL, CONTROL_BYTES, CONTROL_MAGIC, VERSION, Level
 
 CONTROL_NAME = "control"
-_PREFIX = "kts-trace-"
+PREFIX = "kts-trace-"
 _FUTEX = {"x86_64": 202, "aarch64": 98}
 _FUTEX_WAKE = 1
 _ALL = 2**31 - 1
@@ -76,14 +76,14 @@ def make_folder(room_bytes: int) -> Path:
     with suppress(OSError):
         told = os.statvfs(shared)
         if told.f_bavail * told.f_frsize >= room_bytes:
-            return Path(tempfile.mkdtemp(prefix=_PREFIX, dir=shared))
-    return Path(tempfile.mkdtemp(prefix=_PREFIX))
+            return Path(tempfile.mkdtemp(prefix=PREFIX, dir=shared))
+    return Path(tempfile.mkdtemp(prefix=PREFIX))
 
 
 def _sweep(base: Path) -> None:
     """Removes what workers that were killed have left."""
     with suppress(OSError):
-        for folder in base.glob(f"{_PREFIX}*"):
+        for folder in base.glob(f"{PREFIX}*"):
             with suppress(OSError):
                 if folder.lstat().st_uid == os.getuid() and _abandoned(folder):
                     shutil.rmtree(folder, ignore_errors=True)
