@@ -101,7 +101,7 @@ class MessageServer:
             self._tasks.discard(task)
             self._forget(peer)
             writer.close()
-            with contextlib.suppress(OSError):
+            with contextlib.suppress(OSError, asyncio.CancelledError):  # `close` may cancel here, too
                 await writer.wait_closed()
 
     async def _attend(self, peer: int, reader: asyncio.StreamReader) -> None:
