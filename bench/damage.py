@@ -29,7 +29,7 @@ from tests.helpers_fuzz import mutations
 from tests.helpers_log import framed_log
 from tests.helpers_physics import fingerprint, profile
 from tests.helpers_report import summary
-from tests.helpers_store import make_outcome, make_records, make_writer
+from tests.helpers_store import CPU, make_outcome, make_records, make_writer
 from tests.helpers_telemetry import UUID, exporter_text
 
 from kts import files
@@ -39,7 +39,7 @@ from kts.k8s.cluster.execplugin import credential
 from kts.k8s.cluster.identity import Plugin
 from kts.k8s.pod.status import stop_reason
 from kts.model.cluster import ClusterFacts
-from kts.model.run import DeviceInfo, Outcome
+from kts.model.run import DeviceInfo, Outcome, WorkerInfo
 from kts.model.telemetry import Sample, SourceState
 from kts.physics.files import decode_fingerprint, decode_prediction, decode_profile
 from kts.plan import build
@@ -82,6 +82,8 @@ class Reader:
 def _recorded(folder: Path, *, close: bool) -> None:
     """A run of two blocks with telemetry."""
     writer = make_writer(folder / "run")
+    for tenant in ("fft", "gemm"):
+        writer.worker(WorkerInfo(tenant=tenant, pid=1, hostname="h", device=CPU))
     for block, tenants in ((0, ("fft",)), (1, ("fft", "gemm"))):
         for seq, tenant in itertools.product(range(2), tenants):
             writer.records(tenant, block, seq, make_records(5, 5 * seq, (1 + block) * 10**9, seed=len(tenant)))

@@ -217,3 +217,12 @@ def test_a_log_whose_end_is_missing_says_so(tmp_path: Path, lost: int) -> None:
     told = _report(tmp_path / "log", *framed_log(40, 0.0)[:-lost])
     assert any("a header and no trailer" in line for line in told)
     assert _report(tmp_path / "plain", *(line for line in framed_log(40, 0.0) if line.startswith("KTS_APP"))) == []
+
+
+def test_a_worker_of_no_tenant_is_refused(tmp_path: Path) -> None:
+    """A flipped bit in its tenant's name would end the report in a traceback."""
+    write_run(tmp_path / "run")
+    path = tmp_path / "run" / layout.RUN
+    path.write_text(path.read_text().replace('"tenant": "fft"', '"tenant": "vft"'))
+    with pytest.raises(DataError, match="a worker's tenant is not in the plan"):
+        open_run(tmp_path / "run")

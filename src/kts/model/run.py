@@ -172,11 +172,14 @@ class RunInfo(msgspec.Struct, frozen=True, kw_only=True):
     samples: int | None = None  # of telemetry, kept so far; None: not told (before schema 5)
 
     def check(self) -> None:
-        """ValueError where its blocks are not of its plan."""
+        """ValueError where its blocks or workers are not of its plan."""
         if not {block.condition for block in self.blocks} <= {condition.name for condition in self.plan.conditions}:
             raise ValueError("a block's condition is not in the plan")
         if len({block.index for block in self.blocks}) < len(self.blocks):
             raise ValueError("two blocks of one number")
+        tenants = {tenant.name for tenant in self.plan.tenants}
+        if not {worker.tenant for worker in self.workers} <= tenants:
+            raise ValueError("a worker's tenant is not in the plan")
 
     @property
     def sharing(self) -> SharingMode:
