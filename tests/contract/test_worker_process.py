@@ -103,6 +103,14 @@ def test_what_prints_on_ends_with_the_program_that_started_it(launch: Launch) ->
     process.kill()
 
 
+def test_a_program_that_ends_at_once_tells_its_code(launch: Launch) -> None:
+    """Otherwise, once in several times, a run waits for ever for a program that is gone."""
+    for _ in range(12):
+        process = launch(["sh", "-c", "exit 3"], os.environ)
+        _until(lambda process=process: process.exit_code() == 3)  # type: ignore[misc]
+        process.kill()
+
+
 def test_what_prints_all_the_time_is_not_read_for_ever(launch: Launch) -> None:
     """Otherwise a worker hears nothing of its conductor any more."""
     process = launch(["yes", "x" * 500], os.environ)

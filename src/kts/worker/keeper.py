@@ -110,6 +110,7 @@ def _start(asked: dict, tell: int, prctl) -> int:  # type: ignore[no-untyped-def
             preexec_fn=begin,  # noqa: PLW1509 - this process has one thread
         )
         said["pid"] = started.pid
+        started.returncode = 0  # else it takes the status of a program that ended at once with it, when it is dropped
     except OSError as error:
         said.update(errno=error.errno, strerror=error.strerror, filename=error.filename)
     except (subprocess.SubprocessError, ValueError) as error:
