@@ -19,10 +19,10 @@ from kts.worker.probe.session import ProbeEffort, measure
 FAKE = """
 import os, sys
 from tests.helpers_probe import FakeProbe
-from kts.worker.probe.serve import Lines, ProbeServer, Reply
+from kts.worker.probe.serve import RequestLines, ProbeServer, Reply
 out = os.fdopen(os.dup(1), "wb")
 probe = FakeProbe(lambda: {n})
-server = ProbeServer(probe, Lines(0), out)
+server = ProbeServer(probe, RequestLines(0), out)
 server.say(Reply(kind="done", info=probe.info()))
 server.run()
 """
