@@ -20,8 +20,8 @@ STUCK_S = 6.0
 is free again sooner, and so is a Secret that the node has not seen yet."""
 MOUNT_S = 10.0
 """A container that is not created, with the node's own reason: a volume, a sandbox. The node tries again by itself."""
-PLACE_S = 20.0
-"""A pod of which the scheduler tells nothing."""
+PLACE_S = 45.0
+"""A pod of which the scheduler tells nothing: after an outage of the API server it may ask again after 30 s only."""
 NO_POD_S = 45.0
 """A Job without a pod, of which its controller tells nothing: after an outage of the API server that takes a while."""
 FOLLOWER_S = 120.0
