@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import msgspec
 import numpy as np
 import pytest
@@ -13,11 +15,12 @@ from kts.model.modes import ModeResult
 from kts.model.plan import Plan, Slo
 from kts.model.run import WorkerInfo
 from kts.plan import blocks_of_round, in_modes
-from kts.sharing import check, parse
+from kts.sharing import check, parse, prepared
 from kts.stats import analyse
 from kts.stats.choosing import choose, modes_summary, over
 from kts.stats.modes import ModesRule, views
 from kts.stats.stopping import PrecisionRule
+from kts.worker.sharing import PIPE
 
 MODES = parse("exclusive,time-slicing,mps,half=mps:50")
 
@@ -180,8 +183,28 @@ def test_a_mode_without_proof_is_never_chosen() -> None:
     run.info = msgspec.structs.replace(run.info, workers=unseen)
     summary = modes_summary(run, {name: analyse(view).summary for name, view in views(run).items()})
     assert summary.mode("mps").shown == "asked for mps, not proven"
+    assert not told_only(run).proves
     assert summary.choice.best == "half"
     assert "not proven, so not considered: mps" in summary.choice.reason
+
+
+def told_only(run: FakeRun) -> ModeResult:
+    """Of MPS, where its daemon's pipe is all that there is to see: kts itself has made it."""
+    pipe = (Evidence(mode=MPS, seen="there is a pipe", by="x", at_ns=1, told=True),)
+    workers = (msgspec.structs.replace(one, sharing=pipe) if "@mps" in one.tenant else one for one in run.info.workers)
+    run.info = msgspec.structs.replace(run.info, workers=tuple(workers))
+    return modes_summary(run, {name: analyse(view).summary for name, view in views(run).items()}).mode("mps")
+
+
+def test_who_runs_alone_is_kept_from_every_daemon() -> None:
+    """Else solo blocks would be of MPS where somebody's daemon is on the machine, and no mode of the run says so."""
+    for words in ("time-slicing", "exclusive,time-slicing", "cpu-scheduler"):
+        plan = in_modes(make_plan(), parse(words))
+        with prepared(plan) as env:
+            assert set(env) == {tenant.name for tenant in plan.tenants}
+            assert all(not list(Path(one[PIPE]).iterdir()) for one in env.values())
+    with prepared(make_plan()) as env:
+        assert env == {}, "a run without modes is as its machine is set"
 
 
 def test_without_any_mode_there_is_no_choice() -> None:

@@ -11,11 +11,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from tests.helpers_stats import make_plan
 
 from kts.errors import SetupError
 from kts.model.mode import MPS, TIME_SLICING, Mode
 from kts.model.run import DeviceInfo
-from kts.sharing import mps, turns
+from kts.plan import in_modes
+from kts.sharing import mps, parse, prepared, turns
 from kts.worker.sharing import PIPE, ask_daemon, seen_from
 
 STANDIN = Path(__file__).parent.parent / "standin"
@@ -133,9 +135,25 @@ def test_a_client_is_proven_by_the_daemons_own_list_and_nobody_else_is() -> None
         (evidence,) = seen_from("fft", GPU, env, nothing)
         assert (evidence.mode, evidence.told) == (MPS, False)
         assert str(os.getpid()) in evidence.seen
+        with subprocess.Popen(["sleep", "600"]) as program:
+            (Path(env[PIPE]) / "clients").write_text(f"1\n{program.pid}\n")
+            (evidence,) = seen_from("own", GPU, env, nothing)
+            program.kill()
+        assert (evidence.mode, evidence.told) == (MPS, False), "of a program, which is the worker's descendant"
         with turns.prepared() as apart:
             (beside,) = seen_from("fft", GPU, apart, lambda: Nvml(own=2, clients=2))
         assert beside.mode == TIME_SLICING, "clients beside it make it one"
+
+
+def test_with_mps_alone_who_runs_alone_is_still_in_a_context_of_its_own() -> None:
+    plan = in_modes(make_plan(), parse("mps,half=mps:50"))
+    with prepared(plan) as env:
+        pipes = {name: Path(one[PIPE]) for name, one in env.items()}
+        assert not list(pipes["fft"].iterdir())
+        assert (pipes["fft@mps"] / "control").exists()
+        assert pipes["fft@mps"] == pipes["gemm@half"]
+        assert env["fft@half"][mps.PERCENT] == "50"
+        assert mps.PERCENT not in env["fft@mps"]
 
 
 def test_a_limit_of_threads_is_the_clients_variable() -> None:

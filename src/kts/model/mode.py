@@ -67,6 +67,11 @@ class SharingMode(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
         """`name`, else what was asked for: to look up what was measured in such a mode."""
         return self.name or self.asked
 
+    @property
+    def proven(self) -> bool:
+        """Whether `name` was seen, and not only told of."""
+        return bool(self.recorded) or any(one.mode == self.name and not one.told for one in self.evidence)
+
     def words(self) -> str:
         """For people: the mode, and where it is not proven that it is not."""
         if self.name:

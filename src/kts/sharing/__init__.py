@@ -62,10 +62,12 @@ def prepared(plan: Plan) -> Iterator[Mapping[str, Mapping[str, str]]]:
     """
     with ExitStack() as stack:
         env: dict[str, Mapping[str, str]] = {}
-        for kind in dict.fromkeys(one.mode.kind for one in plan.modes):
+        if plan.modes:  # who runs alone does so in a context of its own, whatever the modes are
+            env = dict.fromkeys((tenant.name for tenant in plan.tenants), stack.enter_context(turns.prepared()))
+        for kind in dict.fromkeys(one.mode.kind for one in plan.modes if KINDS[one.mode.kind] is not turns):
             common = stack.enter_context(KINDS[kind].prepared())
             for one in plan.modes:
                 if one.mode.kind == kind:
                     own = {**common, **KINDS[kind].variables(one.mode)}
-                    env |= {name: own for plain, name in one.tenants.items() if one.mixes or name == plain}
+                    env |= dict.fromkeys(one.tenants.values(), own)
         yield env

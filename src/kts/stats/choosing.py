@@ -6,11 +6,12 @@ from collections.abc import Mapping, Sequence
 
 from msgspec.structs import replace
 
-from kts.model.mode import Mode
+from kts.model.mode import Mode, SharingMode
 from kts.model.modes import MODES_VERSION, Choice, InModeTenant, KeptSlo, ModeResult, ModesSummary
 from kts.model.reading import RunData
 from kts.model.summary import Estimate, Summary, TenantSummary
 from kts.stats.block import gather
+from kts.stats.modes import views
 from kts.stats.pair_gate import CONFIDENCE, Recorded
 from kts.stats.pairs import Rounds
 from kts.stats.sample import FloatArray
@@ -21,11 +22,14 @@ EQUAL = 0.02
 
 def modes_summary(run: RunData, summaries: Mapping[str, Summary]) -> ModesSummary:
     """The modes of a run, of which at least one is shared; ``summaries``: of these, by name."""
-    info, alone = run.info, next(iter(summaries.values()))
+    info, alone, shared = run.info, next(iter(summaries.values())), views(run)
     results = []
     for one in info.plan.modes:
         found = summaries.get(one.mode.name)
-        results.append(_exclusive(one.mode, alone) if found is None else _shared(one.mode, found))
+        if found is None:
+            results.append(_exclusive(one.mode, alone))
+        else:
+            results.append(_shared(one.mode, found, shared[one.mode.name].info.sharing))
     choice = choose(results)
     ratios = over(run, choice.best)
     results = [
@@ -137,13 +141,13 @@ def _why_none(modes: Sequence[ModeResult], told: Sequence[ModeResult]) -> str:
     return f"no mode is sure to keep every SLO ({states})"
 
 
-def _shared(mode: Mode, found: Summary) -> ModeResult:
+def _shared(mode: Mode, found: Summary, sharing: SharingMode) -> ModeResult:
     tenants = {name: _tenant(one) for name, one in found.tenants.items()}
     progress = [one.progress for one in tenants.values()]
     return ModeResult(
         mode=mode,
-        shown=found.mode,
-        proves=found.mode == mode.kind,
+        shown=found.mode if sharing.proven or not sharing.name else f"{found.mode}, as told and not seen",
+        proves=sharing.proven and sharing.name == mode.kind,
         tenants=tenants,
         throughput=None if None in progress else sum(value for value in progress if value is not None),
         slos=_all_kept([one.slo for one in tenants.values()]),

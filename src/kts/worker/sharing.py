@@ -17,6 +17,7 @@ from typing import Any
 from kts.model.mode import CPU_SCHEDULER, MIG, MPS, TIME_SLICING, Evidence, SharingMode
 from kts.model.plan import DeviceChoice
 from kts.model.run import DeviceInfo
+from kts.worker.keeper import descendants
 
 PIPE = "CUDA_MPS_PIPE_DIRECTORY"
 _PIPE_DEFAULT = "/tmp/nvidia-mps"
@@ -76,14 +77,14 @@ def ask_daemon(command: str, pipe: Path, *, timeout_s: float = 5.0) -> list[str]
 
 
 def _as_client(env: Mapping[str, str], by: str) -> Evidence | None:
-    """What the daemon says of this very process; None where it does not list it."""
+    """What the daemon says of this very process, or of the program that it runs; None where it lists neither."""
     pipe = Path(env.get(PIPE) or _PIPE_DEFAULT)
     if not (pipe / "control").exists():
         return None
     for server in _numbers(ask_daemon("get_server_list", pipe)):
         clients = _numbers(ask_daemon(f"get_client_list {server}", pipe))
-        if os.getpid() in clients:
-            what = f"MPS server {server} lists this process ({os.getpid()}) among its {len(clients)} clients"
+        if ours := sorted({os.getpid(), *descendants(os.getpid())} & set(clients)):
+            what = f"MPS server {server} lists process {ours[0]} of the tenant among its {len(clients)} clients"
             return _evidence(MPS, what, by)
     return None
 
