@@ -89,7 +89,7 @@ class Run:
         """Of a run that measured several modes: what each comes to, and the choice. None of all others."""
         if not self.info.plan.modes:
             return None
-        found = {name: self.in_mode(name).summary for name in views(self.data)}
+        found = {name: one.summary for name, one in self._in_modes.items()}
         return modes_summary(self.data, found)
 
     def in_mode(self, name: str) -> Run:

@@ -37,6 +37,13 @@ def dashed(data: str, dash: tuple[int, int] = (4, 3), **at: Any) -> AnyChart:
     return line
 
 
+def room(ends: Sequence[float]) -> list[float]:
+    """A domain from the least to the greatest of what is drawn, with room for texts beside it."""
+    low, high = min(ends), max(ends)
+    beside = max(high - low, 0.02 * high)
+    return [low - 0.06 * beside, high + 0.22 * beside]
+
+
 def bare(title: str | None = None, **more: Any) -> alt.Axis:
     """An axis of names, without ticks and line."""
     return alt.Axis(title=title, ticks=False, domain=False, labelPadding=8, **more)

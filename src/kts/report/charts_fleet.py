@@ -125,12 +125,9 @@ def _value(row: Measured, figure: str) -> Estimate:
 
 
 def _domain(dots: charts.Rows, bands: charts.Rows, figure: str) -> list[float]:
-    """From the least to the greatest that is drawn, with room for the texts."""
+    """Holds 1 beside ratios."""
     ends = [float(str(row[end])) for row in [*dots, *bands] for end in ("lo", "hi") if row[end] is not None]
-    ends = [*ends, 1.0] if figure == "df99" or not ends else ends
-    low, high = min(ends), max(ends)
-    room = max(high - low, 0.02 * high)
-    return [low - 0.06 * room, high + 0.22 * room]
+    return charts.room([*ends, 1.0] if figure == "df99" or not ends else ends)
 
 
 def _words(fleet: FleetSummary) -> str:

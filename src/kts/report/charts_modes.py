@@ -49,7 +49,7 @@ def _tail(modes: ModesSummary, number: int, tenant: str, data: dict[str, charts.
         )
     data[name] = rows
     ends = [float(str(row[end])) for row in rows for end in ("lo", "hi") if row[end] is not None]
-    scale = alt.Scale(domain=_room([*ends, 1.0]), nice=False, zero=False)
+    scale = alt.Scale(domain=charts.room([*ends, 1.0]), nice=False, zero=False)
     y = alt.Y("mode:N", sort=[one.mode.name for one in modes.modes], axis=charts.bare(labelLimit=160))
     base = charts.of(name).encode(y=y)
     x = alt.X("lo:Q", scale=scale, axis=alt.Axis(title="DF99: p99 shared / p99 alone", tickCount=5))
@@ -81,12 +81,6 @@ def _work(modes: ModesSummary, data: dict[str, charts.Rows]) -> charts.AnyChart:
     )
     heading = alt.TitleParams("work per device", anchor="start")
     return alt.layer(*layers).properties(width=WIDTH, height=ROW * len(data["work"]), title=heading)
-
-
-def _room(ends: list[float]) -> list[float]:
-    low, high = min(ends), max(ends)
-    room = max(high - low, 0.02 * high)
-    return [low - 0.06 * room, high + 0.22 * room]
 
 
 def _words(modes: ModesSummary) -> str:

@@ -19,7 +19,8 @@ from pathlib import Path
 
 from kts.errors import SetupError
 from kts.model.mode import Mode
-from kts.worker.sharing import CONTROL, PIPE, ask_daemon
+from kts.shown import one_line
+from kts.worker.sharing import CONTROL, MPS_SERVER, PIPE, ask_daemon
 
 LOG = "CUDA_MPS_LOG_DIRECTORY"
 PERCENT = "CUDA_MPS_ACTIVE_THREAD_PERCENTAGE"
@@ -28,7 +29,6 @@ PIPES = "pipe"
 STARTS_S = 10.0
 ENDS_S = 10.0
 POLL_S = 0.02
-_SERVER = "nvidia-cuda-mps"
 
 
 @contextmanager
@@ -134,9 +134,9 @@ def _daemons(pipe: Path) -> list[int]:
         if not entry.name.isdigit():
             continue
         with suppress(OSError):
-            if (entry / "comm").read_text().startswith(_SERVER[:15]) and wanted in (
-                entry / "environ"
-            ).read_bytes().split(b"\0"):
+            if (entry / "comm").read_text().startswith(MPS_SERVER) and wanted in (entry / "environ").read_bytes().split(
+                b"\0"
+            ):
                 found.append(int(entry.name))
     return found
 
@@ -155,7 +155,7 @@ def _last_line(folder: Path) -> str:
         with suppress(OSError):
             lines = path.read_text(errors="replace").split("\n")
             if text := next((line.strip() for line in reversed(lines) if line.strip()), ""):
-                return "".join(c for c in text if c.isprintable())[:300]
+                return one_line(text)[:300]
     return "it says nothing"
 
 

@@ -8,8 +8,6 @@ from pathlib import Path
 
 _DEEPEST = 64
 PROC = Path("/proc")
-MPS_SERVER = "nvidia-cuda-mps"
-"""How the name of the process begins through which clients of MPS compute."""
 
 
 def line_of(pid: int, proc: Path = PROC) -> Iterator[int]:

@@ -13,10 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from kts.model.telemetry import Sample, SourceState
-from kts.telemetry.ancestry import MPS_SERVER, PROC, command, line_of
+from kts.telemetry.ancestry import PROC, command, line_of
 from kts.telemetry.nvml import NvmlBacked
 from kts.telemetry.source import SourceMissingError, samples_at
 from kts.units import NS_PER_S, NS_PER_US
+from kts.worker.sharing import MPS_SERVER
 
 METRICS = ("process_sm_ratio", "process_memory_ratio")
 OTHERS = ("others_sm_ratio", "others_memory_ratio")

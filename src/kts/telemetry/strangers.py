@@ -16,10 +16,11 @@ from typing import Any
 
 from kts.model.neighbours import Look, Seen
 from kts.model.run import WorkerInfo
-from kts.telemetry.ancestry import MPS_SERVER, command, line_of
+from kts.telemetry.ancestry import command, line_of
 from kts.telemetry.nvml import NvmlBacked
 from kts.telemetry.source import SourceMissingError
 from kts.units import NS_PER_S
+from kts.worker.sharing import MPS_SERVER
 
 BY = "NVML"
 EVERY_S = 2.0

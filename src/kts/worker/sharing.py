@@ -22,6 +22,8 @@ from kts.worker.keeper import descendants
 PIPE = "CUDA_MPS_PIPE_DIRECTORY"
 _PIPE_DEFAULT = "/tmp/nvidia-mps"
 CONTROL = "nvidia-cuda-mps-control"
+MPS_SERVER = "nvidia-cuda-mps"
+"""How the names of MPS's processes begin, the daemon's and those of the servers through which its clients compute."""
 _BY_KTS = "kts"
 
 
@@ -78,9 +80,10 @@ def ask_daemon(command: str, pipe: Path, *, timeout_s: float = 5.0) -> list[str]
 
 def _as_client(env: Mapping[str, str], by: str) -> Evidence | None:
     """What the daemon says of this very process, or of the program that it runs; None where it lists neither."""
-    pipe = Path(env.get(PIPE) or _PIPE_DEFAULT)
-    if not (pipe / "control").exists():
+    control = _control(env)
+    if not control.exists():
         return None
+    pipe = control.parent
     for server in _numbers(ask_daemon("get_server_list", pipe)):
         clients = _numbers(ask_daemon(f"get_client_list {server}", pipe))
         if ours := sorted({os.getpid(), *descendants(os.getpid())} & set(clients)):
@@ -95,7 +98,12 @@ def _numbers(lines: list[str] | None) -> list[int]:
 
 def _has_no_daemon(env: Mapping[str, str]) -> bool:
     """True where the process was sent to a directory without a daemon, and so is nobody's client."""
-    return bool(env.get(PIPE)) and not (Path(env[PIPE]) / "control").exists()
+    return bool(env.get(PIPE)) and not _control(env).exists()
+
+
+def _control(env: Mapping[str, str]) -> Path:
+    """The pipe at which the process would look for a daemon."""
+    return Path(env.get(PIPE) or _PIPE_DEFAULT) / "control"
 
 
 def _processes(uuid: str, load: Callable[[], Any]) -> tuple[int, int]:
@@ -135,7 +143,7 @@ def _cut(name: str, by: str) -> Evidence:
 
 def _pipe(env: Mapping[str, str], by: str) -> tuple[Evidence, ...]:
     """A daemon's pipe may be left over from one that is gone, so it is only its word."""
-    control = Path(env.get(PIPE) or _PIPE_DEFAULT) / "control"
+    control = _control(env)
     return (_evidence(MPS, f"there is {control}", by, told=True),) if control.exists() else ()
 
 
