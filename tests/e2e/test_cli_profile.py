@@ -118,7 +118,9 @@ def test_ctrl_c_ends_the_worker_and_keeps_what_is_done(tmp_path: Path) -> None:
     assert process.returncode == 130, shown
     assert "Traceback" not in shown
     assert decode_profile(done.read_bytes(), "fft").tenant == "fft"
-    assert not [pid for pid in _workers() if str(tmp_path) in pid]
+    while str(tmp_path) in _workers():  # the kernel ends one that kts had not yet noted, a moment after kts
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
 
 
 def _workers() -> list[str]:

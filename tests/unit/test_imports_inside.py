@@ -56,6 +56,7 @@ WHY = {
     "kts.worker.devices.cuda": OPTIONAL,
     "kts.worker.devices.torch_cuda": OPTIONAL,
     "kts.worker.environment": WORKER,
+    "kts.worker.keeper": LINUX,
     "kts.worker.instrument": WORKER,
     "kts.worker.probe": OPTIONAL,
     "kts.worker.probe.__main__": PROCESS,

@@ -13,7 +13,6 @@ writes one line of JSON: `pid`, or why there is none. It ends as the program did
 import contextlib
 import json
 import os
-import resource
 import select
 import shutil
 import signal
@@ -157,6 +156,8 @@ def _end_all() -> dict[int, int]:
 def _leave(status: int) -> None:
     code = os.waitstatus_to_exitcode(status)
     if code < 0:
+        import resource
+
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
         signal.signal(-code, signal.SIG_DFL) if -code not in (signal.SIGKILL, signal.SIGSTOP) else None
         os.kill(os.getpid(), -code)
