@@ -118,10 +118,10 @@ class Piece(NamedTuple):
     notes: tuple[str, ...] = ()
 
 
-class Source(Protocol):
+class CallSource(Protocol):
     """Where calls come from: the running kernel, or a recording. A context: it detaches on exit."""
 
-    def __enter__(self) -> Source: ...
+    def __enter__(self) -> CallSource: ...
 
     def __exit__(self, *why: Any) -> None: ...
 
