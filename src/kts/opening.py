@@ -6,14 +6,14 @@ import errno
 import os
 import select
 import stat
+from io import BufferedReader
 from pathlib import Path
-from typing import BinaryIO
 
 WRITER_S = 5.0
 """So long the first byte of a pipe is waited for."""
 
 
-def opened(path: Path, *, pipes: bool = False) -> BinaryIO:
+def opened(path: Path, *, pipes: bool = False) -> BufferedReader:
     """A file, opened for reading; never waits for a writer that does not come. OSError: also where it is no file that
     ends, such as a device, or a pipe unless ``pipes`` is true. ValueError where ``path`` cannot be one."""
     descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from pathlib import Path
 
 from kts import files
@@ -16,6 +17,10 @@ def write_all(descriptor: int, data: bytes) -> None:
         view = view[os.write(descriptor, view) :]
 
 
+ASKED_S = 0.2
+"""A reader has the lock for an instant (`is_locked`), and longer only where its machine is busy."""
+
+
 class WriterLock:
     """Held by the one writer of a run directory; given back by the system if the writer dies."""
 
@@ -26,7 +31,7 @@ class WriterLock:
         self._path = directory / layout.LOCK
         self._descriptor = files.opened(self._path, os.O_RDWR)
         try:
-            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            _take(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             if not os.path.samestat(os.fstat(self._descriptor), self._path.stat()):
                 raise BlockingIOError  # the file was removed by a writer that ended just now
         except OSError:
@@ -34,9 +39,25 @@ class WriterLock:
             raise
 
     def release(self) -> None:
-        """Gives the lock back and removes its file."""
-        self._path.unlink(missing_ok=True)
-        os.close(self._descriptor)
+        """Gives the lock back and removes its file. OSError where the file stays."""
+        try:
+            self._path.unlink(missing_ok=True)
+        finally:
+            os.close(self._descriptor)
+
+
+def _take(descriptor: int, how: int) -> None:
+    """BlockingIOError where a writer has it; a reader that asks whether one has it is waited for."""
+    import fcntl
+
+    until_s = time.monotonic() + ASKED_S
+    while True:
+        try:
+            return fcntl.flock(descriptor, how)
+        except BlockingIOError:
+            if time.monotonic() > until_s:
+                raise
+            time.sleep(ASKED_S / 20)
 
 
 def is_locked(directory: Path) -> bool:

@@ -16,13 +16,16 @@ Little-endian frame::
 
 from __future__ import annotations
 
+import os
 import re
 import struct
+import weakref
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from io import BufferedReader
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -85,29 +88,33 @@ def encode_frame(tenant: str, block: int, seq: int, records: Records, run: str) 
 
 def scan(path: Path) -> Scan:
     """Finds and checks every frame; goes on behind a damaged place at the next whole frame. OSError."""
+    with opened(path) as file:
+        return _scanned(file, path.name)
+
+
+def _scanned(file: BufferedReader, name: str) -> Scan:
     frames: list[Frame] = []
     damaged: list[str] = []
-    size = path.stat().st_size
-    with opened(path) as file:
-        offset = 0
-        while offset < size:
-            frame = _frame_at(file, offset, size)
+    size = os.fstat(file.fileno()).st_size
+    offset = 0
+    while offset < size:
+        frame = _frame_at(file, offset, size)
+        if frame is None:
+            frame = _next_frame(file, offset + 1, size)
             if frame is None:
-                frame = _next_frame(file, offset + 1, size)
-                if frame is None:
-                    break
-                damaged.append(f"{path.name}: {frame.start - offset} damaged bytes at offset {offset} skipped")
-            frames.append(frame)
-            offset = frame.end
-        left = size - offset
-        if left and not _is_torn(file, offset, size):
-            damaged.append(f"{path.name}: {left} damaged bytes at offset {offset} dropped")
-            left = 0
-    torn = f"{path.name}: 1 torn frame of {left} bytes at offset {offset} dropped" if left else ""
+                break
+            damaged.append(f"{name}: {frame.start - offset} damaged bytes at offset {offset} skipped")
+        frames.append(frame)
+        offset = frame.end
+    left = size - offset
+    if left and not _is_torn(file, offset, size):
+        damaged.append(f"{name}: {left} damaged bytes at offset {offset} dropped")
+        left = 0
+    torn = f"{name}: 1 torn frame of {left} bytes at offset {offset} dropped" if left else ""
     return Scan(tuple(frames), tuple(damaged), torn)
 
 
-def _frame_at(file: BinaryIO, offset: int, size: int) -> Frame | None:
+def _frame_at(file: BufferedReader, offset: int, size: int) -> Frame | None:
     """The frame that starts at ``offset``, None if none whole does."""
     head = _sane_head(file, offset)
     if head is None:
@@ -143,7 +150,7 @@ class _FrameHead(NamedTuple):
     checked: bytes
 
 
-def _sane_head(file: BinaryIO, offset: int) -> _FrameHead | None:
+def _sane_head(file: BufferedReader, offset: int) -> _FrameHead | None:
     """The head at ``offset``, if sane. ``file`` is then behind it."""
     file.seek(offset)
     packed = file.read(_HEAD.size)
@@ -161,7 +168,7 @@ def _sane_head(file: BinaryIO, offset: int) -> _FrameHead | None:
     return _FrameHead(crc, tenant_bytes, record_bytes, block, seq, count, uid, len(packed) + len(run), checked)
 
 
-def _next_frame(file: BinaryIO, offset: int, size: int) -> Frame | None:
+def _next_frame(file: BufferedReader, offset: int, size: int) -> Frame | None:
     """The first whole frame at ``offset`` or behind it."""
     while offset < size:
         file.seek(offset)
@@ -178,7 +185,7 @@ def _next_frame(file: BinaryIO, offset: int, size: int) -> Frame | None:
     return None
 
 
-def _is_torn(file: BinaryIO, offset: int, size: int) -> bool:
+def _is_torn(file: BufferedReader, offset: int, size: int) -> bool:
     """True if the rest of the file is the beginning of a frame, as a write that was cut short leaves it."""
     file.seek(offset)
     start = file.read(_HEAD.size)
@@ -189,11 +196,16 @@ def _is_torn(file: BinaryIO, offset: int, size: int) -> bool:
 
 
 class Journal:
-    """A scanned journal, readable by tenant and block. ``optional``: the optional columns of all its records."""
+    """A scanned journal, readable by tenant and block, also when a run that closes has removed it meanwhile.
+
+    ``optional``: the optional columns of all its records.
+    """
 
     def __init__(self, path: Path, run: str | None = None) -> None:
         """Scans ``path``: reads it once. ``run``: the uid of the run whose frames count; None: any. OSError."""
-        found = scan(path)
+        self._file = opened(path)
+        weakref.finalize(self, self._file.close)
+        found = _scanned(self._file, path.name)
         self.path = path
         self.torn = found.torn
         ours = [frame for frame in found.frames if run is None or frame.run == run]
@@ -239,19 +251,20 @@ class Journal:
         records = np.empty(sum(frame.rows for frame in frames), dtype)
         target = records.view(np.uint8).data
         at = 0
-        with self.path.open("rb", buffering=0) as file:
-            for frame in frames:
-                end = at + frame.rows * dtype.itemsize
-                file.seek(frame.payload)
-                while at < end:
-                    got = file.readinto(target[at:end])
-                    if not got:
-                        raise OSError(f"{self.path.name} became shorter while it was read")
-                    at += got
+        for frame in frames:
+            end = at + frame.rows * dtype.itemsize
+            self._file.seek(frame.payload)
+            while at < end:
+                got = self._file.readinto(target[at:end])
+                if not got:
+                    raise OSError(f"{self.path.name} became shorter while it was read")
+                at += got
         return records
 
 
 def journal_in(directory: Path, run: str | None = None) -> Journal | None:
     """The journal of a run directory, None if there is none; ``run`` as of `Journal`. OSError."""
-    path = directory / layout.JOURNAL
-    return Journal(path, run) if path.exists() else None
+    try:
+        return Journal(directory / layout.JOURNAL, run)
+    except FileNotFoundError:
+        return None

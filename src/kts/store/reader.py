@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from kts.model.telemetry import SampleSeries
 from kts.shown import as_text
 from kts.store import durable, layout, runfile
 from kts.store.blocks import RecordSource, reconcile
-from kts.store.journal import Journal, journal_in
+from kts.store.journal import journal_in
 from kts.store.logfiles import STDIN
 
 KILLED = "kts was killed while measuring"
@@ -96,7 +97,7 @@ def open_run(path: Path, trim: int = 0) -> StoredRun:
     if a kts run is to be trimmed (its warm-up was never recorded).
     """
     one_log = path == STDIN or (path.exists() and not path.is_dir() and path.name not in layout.OURS)
-    names = set() if one_log else _names(path)
+    names = set() if one_log else _names(path) | _ours(path)
     if layout.RUN not in names and not names & {layout.JOURNAL, layout.PARQUET}:
         from kts.store.applogs import open_logs
 
@@ -142,6 +143,12 @@ def _names(path: Path) -> set[str]:
     return names
 
 
+def _ours(path: Path) -> set[str]:
+    """Which of the files that make a run are there. A listing may miss one that is replaced meanwhile."""
+    # A run that closes puts the Parquet file in place before it removes the journal: in this order one is seen.
+    return {name for name in (layout.RUN, layout.JOURNAL, layout.PARQUET) if os.path.lexists(path / name)}
+
+
 def _what_is_there(path: Path) -> str:
     """What the records beside a missing run.json hold, for the error text."""
     try:
@@ -160,31 +167,25 @@ def _uid(info: RunInfo) -> str | None:
 
 def _source(path: Path, run: str | None, *, live: bool) -> tuple[RecordSource, list[str], dict[tuple[str, int], str]]:
     """Where to read the records of a run, what is damaged there, and in which parts chunks are missing."""
+    journal = None if (path / layout.PARQUET).exists() else journal_in(path, run)
     refused: DataError | None = None
-    if (path / layout.PARQUET).exists():
+    if journal is None and (path / layout.PARQUET).exists():  # there now, if the run closed in between
         from kts.store.parquet import ParquetRecords
 
         try:
             return ParquetRecords(path / layout.PARQUET, run), [], {}
         except DataError as error:
-            if not (path / layout.JOURNAL).exists():
-                raise
             refused = error
-    journal = _journal(path, run)
+        journal = journal_in(path, run)
+    if journal is None:
+        raise refused or DataError(
+            f"{path}: neither {layout.PARQUET} nor {layout.JOURNAL} is there", "restore the records from a copy"
+        )
     damage = [f"{refused.what}; {layout.JOURNAL} is read instead"] if refused else []
     damage += journal.damage
     if journal.torn and not live:
         damage.append(journal.torn)
     return journal, damage, journal.broken
-
-
-def _journal(path: Path, run: str | None) -> Journal:
-    journal = journal_in(path, run)
-    if journal is None:
-        raise DataError(
-            f"{path}: neither {layout.PARQUET} nor {layout.JOURNAL} is there", "restore the records from a copy"
-        )
-    return journal
 
 
 def _stored_samples(directory: Path, info: RunInfo) -> tuple[list[SampleSeries], list[str]]:
@@ -201,24 +202,32 @@ def _stored_samples(directory: Path, info: RunInfo) -> tuple[list[SampleSeries],
 
 def _samples_there(directory: Path, info: RunInfo) -> tuple[list[SampleSeries], list[str]]:
     """(samples, damage lines): of telemetry.parquet, else of the journal; none where neither is there."""
-    from kts.store.samples import read_samples
-
+    there = (directory / layout.TELEMETRY).exists()
+    found = None if there else _journal_samples(directory, info)
     damage: list[str] = []
-    if (directory / layout.TELEMETRY).exists():
+    if found is None and (directory / layout.TELEMETRY).exists():  # there now, if the run closed in between
         from kts.store.samples_parquet import read_parquet
 
         try:
             return read_parquet(directory / layout.TELEMETRY, _uid(info)), []
         except DataError as error:
             damage.append(error.what)
+        found = _journal_samples(directory, info)
+    series, lost = found or ([], [])
+    return series, [*damage, *lost]
+
+
+def _journal_samples(directory: Path, info: RunInfo) -> tuple[list[SampleSeries], list[str]] | None:
+    """(samples, damage lines) of the journal, None where there is none."""
+    from kts.store.samples import read_samples
+
     path = directory / layout.TELEMETRY_JOURNAL
     try:
-        if not path.exists():
-            return [], damage
-        series, found = read_samples(path, info.uid, live=durable.is_locked(directory))
+        return read_samples(path, info.uid, live=durable.is_locked(directory))
+    except FileNotFoundError:
+        return None
     except OSError as error:
-        return [], [*damage, f"{path.name}: {error.strerror or error}"]
-    return series, [*damage, *found]
+        return [], [f"{path.name}: {error.strerror or error}"]
 
 
 def _stored_cluster(directory: Path) -> tuple[ClusterFacts | None, list[str]]:

@@ -155,24 +155,31 @@ class RunWriter:
         told = self._failure is not None
         self._closed = True
         self._info = msgspec.structs.replace(self._info, outcome=outcome)
-        self._release_reserve()
-        self._samples.close()
-        try:
-            if not told:
-                self._sync()
-                runfile.write(self.directory, self._info)
-                if not self._keep_journal:
-                    self._info = finish(self.directory, self._info)
-        except OSError as error:
-            self._failed(layout.RUN, error)
-        with contextlib.suppress(OSError):
-            if self._failure:
-                runfile.write(self.directory, self._info)
-        os.close(self._journal)
-        os.close(self._events)
-        self._lock.release()
+        with contextlib.ExitStack() as held:
+            held.callback(self._let_go)
+            self._release_reserve()
+            self._samples.close()
+            try:
+                if not told:
+                    self._sync()
+                    runfile.write(self.directory, self._info)
+                    if not self._keep_journal:
+                        self._info = finish(self.directory, self._info)
+            except OSError as error:
+                self._failed(layout.RUN, error)
+            with contextlib.suppress(OSError):
+                if self._failure:
+                    runfile.write(self.directory, self._info)
         if self._failure and not told:
             raise self._failure
+
+    def _let_go(self) -> None:
+        """What cannot be closed or removed costs nothing: the system closes it with the process."""
+        for descriptor in (self._journal, self._events):
+            with contextlib.suppress(OSError):
+                os.close(descriptor)
+        with contextlib.suppress(OSError):
+            self._lock.release()
 
     def _update(self, info: RunInfo) -> None:
         self._info = info
@@ -260,8 +267,10 @@ def _noted(directory: Path, info: RunInfo, *notes: str) -> RunInfo:
 
 
 def _remove(path: Path) -> None:
-    path.unlink()
-    files.sync_directory(path.parent)
+    """A journal that is read no more; one that stays costs space alone."""
+    with contextlib.suppress(OSError):
+        path.unlink()
+        files.sync_directory(path.parent)
 
 
 def _with_block(info: RunInfo, outcome: BlockOutcome) -> RunInfo:
