@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from kts.app.handle import Run, load
 from kts.app.inputs import AnyProfile, Inputs, basis
 from kts.app.predictions import threads
-from kts.app.printing import Say, elements, silent
+from kts.app.printing import Say, Tell, elements, silent, untold
 from kts.errors import DataError, RefusalError, UsageError
 from kts.model.causes import Causes, Part
 from kts.model.plan import Condition
@@ -58,6 +58,7 @@ def explain(
     assume: tuple[float, float, float] | None = None,
     figures: bool = True,
     say: Say = silent,
+    tell: Tell = untold,
 ) -> ExplainedRun:
     """The causes of what company added, the slowest iterations with who was in flight meanwhile, and predictions of
     what would change it.
@@ -66,7 +67,8 @@ def explain(
     default the largest. ``worst``: iterations of each tenant, 20 at most. ``profiles``, ``fingerprint``, ``assume``: as
     `kts.predict` takes them; without profiles the run's own solo blocks stand for them, and where no fingerprint of
     the device is kept nothing is predicted. ``out``: a folder for explain.html, explain.md and, with ``figures``,
-    plots. UsageError for what is not in the run, DataError where no block may be analysed.
+    plots; ``tell`` gets the result before these. UsageError for what is not in the run, DataError where no block may
+    be analysed, SetupError where ``out`` cannot be written.
     """
     measured = load(run)
     measured.check_figures()
@@ -87,6 +89,7 @@ def explain(
         whole = replace(whole, unforeseen=(f"nothing is predicted: {error.what}{remedy}", *_unpinned(whole)))
     else:
         whole = _foreseen(whole, measured, condition, base, say)
+    tell(whole)
     if out is not None:
         for path in write_explanation(whole, Path(out), figures=figures, say=say):
             say(f"wrote {path}")

@@ -14,7 +14,7 @@ from msgspec.structs import replace
 from kts import __version__
 from kts.app.handle import Run
 from kts.app.inputs import Given, Inputs, basis, check_name
-from kts.app.printing import Say, elements, silent
+from kts.app.printing import Say, Tell, elements, silent, untold
 from kts.errors import UsageError
 from kts.files import encode
 from kts.model.provenance import Material, sha256
@@ -43,6 +43,7 @@ def predict(
     seal: bool = False,
     save_profiles: str | Path | None = None,
     say: Say = silent,
+    tell: Tell = untold,
     **given: Unpack[Given],
 ) -> Prediction:
     """Latencies and DF of mixes, with bands, from how each tenant behaves alone. Nothing is run.
@@ -50,8 +51,9 @@ def predict(
     ``mixes``: by default those of the run that was given, else all tenants together. ``every_mix``: every pair,
     triple and quad of the profiles, instead. ``in_order``: the tenants open the device in the order of the mix;
     otherwise bands are for any order. ``out``: where to write the prediction, for `validate`; with ``seal`` its
-    sha256 goes beside it. ``save_profiles``: a folder for the profiles that were used. ``given``: see `Given`.
-    UsageError for what cannot be asked, DataError for files that cannot be read.
+    sha256 goes beside it. ``save_profiles``: a folder for the profiles that were used. ``tell`` gets the prediction
+    before these are written. ``given``: see `Given`. UsageError for what cannot be asked, DataError for files that
+    cannot be read, SetupError for what cannot be written.
     """
     base = basis(given)
     wanted, as_run, lengths = _mixes(mixes, base, every=every_mix), False, None
@@ -68,6 +70,7 @@ def predict(
         created_ns=time.time_ns(),
         provenance=origin.here().of(base.made_from),
     )
+    tell(prediction)
     if save_profiles is not None:
         _save_profiles(base, Path(save_profiles), prediction.created_ns, say)
     if out is not None:

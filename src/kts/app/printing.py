@@ -15,6 +15,15 @@ Say = Callable[[str], None]
 """Takes one line for people."""
 
 
+Tell = Callable[[object], None]
+"""Takes a result as soon as it is there, before anything of it is written."""
+
+
+def untold(result: object) -> None:
+    """Tells nobody: whoever called gets the result anyway."""
+    del result
+
+
 def silent(line: str) -> None:
     """Says nothing: the API does not, unless the caller gives where to."""
     del line

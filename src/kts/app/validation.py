@@ -8,7 +8,7 @@ from msgspec.structs import replace
 
 from kts import __version__, files
 from kts.app.handle import Run, load
-from kts.app.printing import Say, elements, silent
+from kts.app.printing import Say, Tell, elements, silent, untold
 from kts.model.provenance import sha256
 from kts.physics.files import decode_prediction
 from kts.physics.forecast import Prediction
@@ -29,11 +29,13 @@ def validate(
     out: str | Path | None = None,
     figures: bool = True,
     say: Say = silent,
+    tell: Tell = untold,
 ) -> Score:
     """Errors of the prediction and of simpler rules, how often its bands hold, and whether it was sealed.
 
     ``sealed``: the sha256 (64 hexadecimal digits) that was published before the run; ``Score.seal`` says what became
-    of it. ``out``: a folder for validation.json and, with ``figures``, plots. DataError for what cannot be read.
+    of it. ``out``: a folder for validation.json and, with ``figures``, plots; ``tell`` gets the result before these.
+    DataError for what cannot be read, SetupError where ``out`` cannot be written.
     """
     if isinstance(prediction, Prediction):
         given, raw = prediction, files.encode(prediction)
@@ -43,6 +45,7 @@ def validate(
     measured = load(run)
     seal = check(given, sha256(raw), sealed, measured.info, origin.of_run(measured.directory))
     result = replace(score(given, measured.data), seal=seal)
+    tell(result)
     if out is not None:
         label = ", ".join(sorted({worker.device.label for worker in measured.info.workers})) or "unknown device"
         for path in write_score(result, Path(out), label, __version__, figures=figures, say=say):

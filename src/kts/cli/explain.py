@@ -10,7 +10,7 @@ import typer
 import kts
 from kts.cli.forecast_options import three
 from kts.cli.options import Json, NoFigures, RunDirectory
-from kts.cli.output import present, say
+from kts.cli.output import say, told_first
 
 
 def explain(
@@ -52,16 +52,17 @@ def explain(
     Causes of the added time with the data that show them, the slowest iterations with who was in flight meanwhile, and
     predictions of other slices and of neighbours paced or moved away.
     """
-    explanation = kts.explain(
-        directory,
-        out,
-        tenants=tenant or (),
-        mix=mix,
-        worst=worst,
-        profiles=profiles or (),
-        fingerprint=fingerprint,
-        assume=None if assume is None else three(assume),
-        figures=not no_figures,
-        say=say,
-    )
-    present(explanation, as_json=as_json)
+    with told_first(as_json=as_json) as tell:
+        kts.explain(
+            directory,
+            out,
+            tenants=tenant or (),
+            mix=mix,
+            worst=worst,
+            profiles=profiles or (),
+            fingerprint=fingerprint,
+            assume=None if assume is None else three(assume),
+            figures=not no_figures,
+            say=say,
+            tell=tell,
+        )

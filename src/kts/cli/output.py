@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import kts
@@ -32,6 +34,32 @@ def present(result: object, *, as_json: bool, body: object = None) -> None:
     if as_json:
         print_json(result if body is None else body)
     kts.show(result, console(stderr=as_json))
+
+
+@contextmanager
+def told_first(*, as_json: bool) -> Iterator[Callable[[object], None]]:
+    """Gives what shows people a result before a file of it is written: a folder that cannot be written costs no table.
+
+    With ``as_json`` the result follows on stdout where the block ends well. A stdout that is gone costs no file; its
+    OSError is raised behind the block.
+    """
+    told: list[object] = []
+    unprinted: list[OSError] = []
+
+    def tell(result: object) -> None:
+        told.append(result)
+        people = console(stderr=as_json)
+        try:
+            kts.show(result, people)
+            people.file.flush()
+        except OSError as error:
+            unprinted.append(error)
+
+    yield tell
+    if unprinted:
+        raise unprinted[0]
+    if as_json:
+        print_json(told[-1])
 
 
 def fields(struct: object) -> dict[str, Any]:

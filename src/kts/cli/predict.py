@@ -10,7 +10,7 @@ import typer
 import kts
 from kts.cli.forecast_options import Forecast
 from kts.cli.options import Json
-from kts.cli.output import present, say
+from kts.cli.output import say, told_first
 from kts.errors import UsageError
 
 
@@ -51,14 +51,15 @@ def predict(
     """
     if seal and out is None:
         raise UsageError("--seal: of which file?", "add --out FILE")
-    prediction = kts.predict(
-        mix or (),
-        every_mix=all_mixes,
-        in_order=in_order,
-        out=out,
-        seal=seal,
-        save_profiles=save_profiles,
-        say=say,
-        **forecast.given(),
-    )
-    present(prediction, as_json=as_json)
+    with told_first(as_json=as_json) as tell:
+        kts.predict(
+            mix or (),
+            every_mix=all_mixes,
+            in_order=in_order,
+            out=out,
+            seal=seal,
+            save_profiles=save_profiles,
+            say=say,
+            tell=tell,
+            **forecast.given(),
+        )

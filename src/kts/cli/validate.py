@@ -10,7 +10,7 @@ import typer
 
 import kts
 from kts.cli.options import Json, NoFigures, RunDirectory
-from kts.cli.output import present, say
+from kts.cli.output import say, told_first
 from kts.errors import RefusalError, UsageError
 
 _HASH = re.compile(r"[0-9a-f]{64}")
@@ -36,8 +36,10 @@ def validate(
 
     Errors of the prediction and of simpler rules, how often the bands hold, and whether it was sealed before the run.
     """
-    score = kts.validate(prediction, directory, sealed=_hash(sealed), out=out, figures=not no_figures, say=say)
-    present(score, as_json=as_json)
+    with told_first(as_json=as_json) as tell:
+        score = kts.validate(
+            prediction, directory, sealed=_hash(sealed), out=out, figures=not no_figures, say=say, tell=tell
+        )
     if sealed is not None and score.seal is not None and not score.seal.sealed:
         raise RefusalError(
             score.seal.sentence, "hold against the run a prediction whose hash was published before it began"
