@@ -47,6 +47,8 @@ from kts.spec import load_text
 from kts.store import layout, open_run
 from kts.store.reader import opening_order
 from kts.telemetry.dcgm import device_values
+from kts.watch.calls import CALL, Piece, WatchedProcess
+from kts.watch.recording import PieceWriter, RecordedSource
 from kts.wire.appline import AppLine, format_line
 from kts.wire.applines import AppLines
 from kts.wire.framing import Deframer, chunk_records, frame, make_chunk
@@ -221,6 +223,26 @@ def _experiment(raw: bytes, _: Path) -> Told:
     return Told(msgspec.json.encode(build(load_text(raw.decode(errors="replace"), source="x.yaml").experiment)))
 
 
+def _pieces(folder: Path) -> bytes:
+    """What `kts watch` recorded: 6 pieces of two processes, the second of which ends."""
+    path = folder / "made.ktsw"
+    both = tuple(WatchedProcess(number=n, pid=100 + n, began_ticks=n, command="python") for n in range(2))
+    with PieceWriter(path, node="n", kts="0") as writer:
+        for k in range(6):
+            calls = np.zeros(50, CALL)
+            calls["ns"] = 10**9 * k + 1000 * np.arange(50)
+            calls["process"], calls["thread"], calls["function"] = np.arange(50) % (2 if k < 5 else 1), 7, k
+            writer.write(Piece(10**9 * (k + 1), calls, both if k == 0 else (), gone=(1,) if k == 4 else ()))
+    return path.read_bytes()
+
+
+def _read_pieces(raw: bytes, folder: Path) -> Told:
+    (folder / "read.ktsw").write_bytes(raw)
+    with RecordedSource(folder / "read.ktsw") as source:
+        pieces = [(piece.calls.tobytes(), *piece[:1], *piece[2:]) for piece in source.pieces()]
+    return Told(pieces, list(source.damage))
+
+
 EXPERIMENT = b"tenants:\n  a: {workload: fft, size: 64}\n  b: {workload: gemm, size: 64, think_ms: 3}\nrounds: 3\n"
 OUTCOME = b'{"kind": "failed", "reason": "x", "exit_code": 5}'
 CREDENTIAL = b'{"kind": "ExecCredential", "apiVersion": "v", "status": {"token": "t"}}'
@@ -241,6 +263,7 @@ READERS = {
     "lines": Reader("lines of a program, as wrapped", _lines_seed, _lines),
     "events": Reader("events.jsonl", _events, _read_events),
     "recording": Reader("what a profiling worker sends", _recording, _read_recording),
+    "watched": Reader("what kts watch recorded", _pieces, _read_pieces, sealed=True),
     "summary": Reader(
         "summary.json",
         lambda _: files.encode(summary()),
