@@ -193,7 +193,7 @@ class _Frame(NamedTuple):
 
 
 class RecordedSource:
-    """`Source`: what `PieceWriter` wrote. DataError where ``path`` is no recording, or a newer kts wrote it.
+    """`CallSource`: what `PieceWriter` wrote. DataError where ``path`` is no recording, or a newer kts wrote it.
 
     What is damaged is named in `damage` and in the notes of the piece behind it, and the calls that are missing there
     are its ``lost``. A recording that was cut is read up to the cut.
@@ -238,7 +238,7 @@ class RecordedSource:
         self._file.close()
 
     def pieces(self) -> Iterator[Piece]:
-        """See Source. Once: a second call goes on where the first stopped."""
+        """See CallSource. Once: a second call goes on where the first stopped."""
         numbers = _numbers(self.head.functions)
         known: set[int] = set()
         calls = missing = 0
