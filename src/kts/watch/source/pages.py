@@ -126,36 +126,44 @@ def events(pages: Bytes, form: PageFormat) -> Events:
             break
         head = words[at].astype(np.int64)
         kind, delta = head & 31, head >> 5
+        plain = (kind > 0) & (kind <= form.largest)
+        if plain.all() and (at + kind < end).all():  # nearly always; what follows does the same for all kinds
+            ns = ns + delta
+            found.append((ns, at + 1, page))
+            at = at + kind + 1
+            continue
         second = words[np.minimum(at + 1, last)].astype(np.int64)
-        is_data, is_padding = kind <= form.largest, kind == form.padding
+        is_data, is_padding = plain | (kind == 0), kind == form.padding
         extended, stamped = kind == form.time_extend, kind == form.time_stamp
-        length = np.where(is_data & (kind > 0), 1 + kind, 2)
-        long = (kind == 0) | is_padding
-        length = np.where(long, 1 + (second + 3) // 4, length)
+        length = np.where(plain, 1 + kind, np.where((kind == 0) | is_padding, 1 + (second + 3) // 4, 2))
         ended = is_padding & (delta == 0)  # the rest of the page is empty
         whole = ~ended & (at + length <= end) & (is_data | is_padding | extended | stamped)
         torn += int((~whole & ~ended).sum())
         step = np.where(extended, (second << 27) + delta, np.where(is_padding & (delta == 1), 0, delta))
         ns = np.where(stamped, (ns >> 59 << 59) | ((second << 27) + delta), ns + step)
         if (taken := whole & is_data).any():
-            data = 4 * (at + np.where(kind == 0, 2, 1))
-            found.append((ns[taken], data[taken], page[taken]))
+            found.append((ns[taken], (at + np.where(kind == 0, 2, 1))[taken], page[taken]))
         at = np.where(whole, at + length, end)
     missed = int((commit & _MISSED != 0).sum())
     if not found:
         return Events(np.empty(0, np.int64), np.empty(0, np.int64), missed, torn)
     all_ns, all_at, of = (np.concatenate(parts) for parts in zip(*found, strict=True))
-    order = np.argsort(of, kind="stable")
-    return Events(all_ns[order], all_at[order], missed, torn)
+    order = np.argsort(of.astype(np.uint16), kind="stable")  # of 16 bits it sorts without comparing
+    return Events(all_ns[order], 4 * all_at[order], missed, torn)
 
 
 def value(flat: Bytes, at: Ints, where: Where) -> Ints:
-    """The field of each event whose data begins ``at``: whole numbers of 1, 2, 4 or 8 bytes, without sign below 8. What
-    would lie beyond the end of ``flat`` reads as what lies before it. ValueError for other sizes."""
-    if where.size not in {1, 2, 4, 8}:
-        raise ValueError(f"a number of {where.size} bytes")
-    begin = np.minimum(at + where.offset, len(flat) - where.size)
-    if where.size == 1:
-        return flat[begin].astype(np.int64)
-    taken = flat[begin[:, None] + np.arange(where.size)]
-    return np.ascontiguousarray(taken).view(f"<u{where.size}").reshape(-1).astype(np.int64)
+    """The field of each event whose data begins ``at`` (a multiple of 4): whole numbers of 1, 2, 4 or 8 bytes, without
+    sign below 8. What would lie beyond the end of ``flat`` reads as what lies before it. ValueError for a field that is
+    of another size or crosses words."""
+    words, within = flat.view("<u4"), where.offset % 4
+    if where.size not in {1, 2, 4, 8} or (within + where.size > 4 and (within or where.size != 8)):
+        raise ValueError(f"a number of {where.size} bytes at {where.offset}")
+    first = np.minimum((at + where.offset) // 4, len(words) - max(1, where.size // 4))
+    low: Ints = words[first].astype(np.int64)
+    if where.size == 8:
+        low |= words[first + 1].astype(np.int64) << 32
+        return low
+    low >>= 8 * within
+    low &= (1 << 8 * where.size) - 1
+    return low

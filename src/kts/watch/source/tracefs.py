@@ -212,8 +212,8 @@ class Tracefs:
         size = form.page_bytes
         buffer = np.zeros((most, size), np.uint8)
         rows = [memoryview(row) for row in buffer]  # type: ignore[arg-type]
+        used = 0
         for descriptor in self._rings.values():
-            used = 0
             while True:
                 try:
                     got = os.readv(descriptor, [rows[used]])
@@ -223,10 +223,10 @@ class Tracefs:
                     break
                 used += 1
                 if used == most:
-                    yield buffer[:used]
+                    yield buffer
                     used = 0
-            if used:
-                yield buffer[:used]
+        if used:
+            yield buffer[:used]
 
     def lost(self) -> int:
         """Events that found no room since the last time it was asked."""

@@ -1,0 +1,121 @@
+"""The live source on this machine's own kernel, where it has probes and this user may: a stand-in for the driver."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+from tests.helpers_tracer import standin
+
+pytestmark = pytest.mark.e2e
+_ROOT = Path(__file__).parents[2]
+_PRIVATELY = (
+    "unshare",
+    "--mount",
+    "sh",
+    "-c",
+    'mount -t tracefs nodev "$0" && test -w "$0/uprobe_events" && exec "$@"',
+)
+_OPENED = """
+import os, subprocess, sys, time
+from pathlib import Path
+from kts.watch.source import LiveSource
+from kts.watch.source.tracefs import Tracefs
+tracefs = Tracefs(Path(sys.argv[1]))
+with LiveSource(tracefs=tracefs) as source:
+"""
+_COUNTED = (
+    _OPENED
+    + """
+    program = subprocess.Popen(sys.argv[2:], stdout=subprocess.PIPE, text=True)
+    calls, lost, held = {}, 0, []
+    deadline = time.monotonic() + 60
+    for piece in source.pieces():
+        assert time.monotonic() < deadline, "the calls do not come"
+        held += [note for note in piece.notes if "watched" in note]
+        for number in zip(piece.calls["function"].tolist(), piece.calls["returned"].tolist()):
+            calls[number] = calls.get(number, 0) + 1
+        lost += piece.lost
+        if program.returncode is None and calls.get((22, 1), 0) >= 200:
+            program.send_signal(19)
+            os.waitid(os.P_PID, program.pid, os.WSTOPPED)
+            program.kill()
+            program.returncode = -9
+            until_ns = time.monotonic_ns()
+        if program.returncode is not None and piece.until_ns > until_ns:
+            break
+    lines = program.stdout.read().count("KTS_APP")
+    print(lines, calls.get((0, 0), 0), calls.get((22, 0), 0), calls.get((22, 1), 0), lost, tracefs.name)
+print((tracefs.root / "uprobe_events").read_text().count(tracefs.name), tracefs.instance.exists())
+"""
+)
+_KILLED = _OPENED + "    print(tracefs.name, flush=True)\n    os.kill(os.getpid(), 9)\n"
+_NEXT = (
+    _OPENED.replace("with LiveSource(tracefs=tracefs) as source:", "").rstrip()
+    + "\nprint(*tracefs.remove_left())\n"
+    + "left = (tracefs.root / 'uprobe_events').read_text() + ' '.join(os.listdir(tracefs.root / 'instances'))\n"
+    + "print(sys.argv[2] in left)\n"
+)
+
+
+def _on_the_kernel(code: str, folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Runs ``code`` where ``folder`` is the kernel's tracefs, and for nobody else."""
+    env = {**standin().env(), "PYTHONPATH": os.pathsep.join([str(_ROOT / "src"), str(_ROOT)])}
+    argv = [*_PRIVATELY, str(folder), sys.executable, "-c", textwrap.dedent(code), str(folder), *arguments]
+    return subprocess.run(argv, capture_output=True, text=True, check=False, timeout=120, env=env)
+
+
+@pytest.fixture
+def tracefs(tmp_path: Path) -> Path:
+    """Where it can be mounted. Skips where the kernel, or this user's rights, allow no probes."""
+    if os.getuid() != 0 or shutil.which("unshare") is None:
+        pytest.skip("probes in this machine's kernel need root and unshare")
+    if str(Path("/proc/self/ns/pid").readlink()) != "pid:[4026531836]":
+        pytest.skip("this container has process numbers of its own; the kernel tells the machine's")
+    folder = tmp_path / "tracing"
+    folder.mkdir()
+    if (tried := _on_the_kernel("", folder)).returncode:
+        pytest.skip(f"this machine's kernel allows no probes here: {tried.stderr.strip() or 'no uprobe_events'}")
+    return folder
+
+
+def test_what_the_kernel_tells_is_what_the_program_says(tracefs: Path) -> None:
+    """Else the way from the kernel's pages to calls would be right only on pages of our own making."""
+    program = standin().argv(iterations=0, trips="1,3", kernel_us=500, think_us=2000, lines=1, api="driver")
+    holder = subprocess.Popen(["sleep", "300"], env={**os.environ, "LD_PRELOAD": str(standin().cuda / "libcuda.so.1")})
+    try:
+        done = _on_the_kernel(_COUNTED, tracefs, *program)
+    finally:
+        holder.kill()
+        holder.wait()
+    assert done.returncode == 0, done.stderr
+    counts, left = done.stdout.splitlines()
+    lines, launches, waits, ends, lost = map(int, counts.split()[:5])
+    assert lost == 0
+    assert lines <= ends / 2 <= lines + 1  # the last iteration may be one that has no line yet
+    assert 0 <= waits - ends <= 1
+    assert 2 * lines <= launches / 2 <= 2 * (lines + 1)
+    assert left == "0 False"
+
+
+def test_what_a_killed_one_left_in_the_kernel_is_removed_by_the_next(tracefs: Path) -> None:
+    """Else kill -9 would leave probes in every program's driver until the node is started anew."""
+    holder = subprocess.Popen(["sleep", "300"], env={**os.environ, "LD_PRELOAD": str(standin().cuda / "libcuda.so.1")})
+    try:
+        killed = _on_the_kernel(_KILLED, tracefs)
+    finally:
+        holder.kill()
+        holder.wait()
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    name = killed.stdout.strip()
+    done = _on_the_kernel(_NEXT, tracefs, name)
+    assert done.returncode == 0, done.stderr
+    removed, left = done.stdout.splitlines()
+    assert name in removed
+    assert left == "False"
