@@ -75,9 +75,12 @@ class Asked:
 
 @dataclass
 class ApiServer:
-    """``url``: where it listens. ``refused``: credentials that it does not take."""
+    """``url``: where it listens. ``refused``: credentials that it does not take. ``status``, ``body``: of its answers
+    to all others."""
 
     url: str = ""
+    status: int = 200
+    body: bytes = b'{"gitVersion": "v1.34.0", "message": "Unauthorized"}'
     asked: list[Asked] = field(default_factory=list)
     refused: set[str] = field(default_factory=set)
 
@@ -102,11 +105,10 @@ def serving(authority: Authority | None) -> Iterator[ApiServer]:
             headers = {key.lower(): self.headers.get_all(key) for key in self.headers}
             asked = Asked(self.path, headers, client, names.get(self.connection.fileno()))
             server.asked.append(asked)
-            body = b'{"gitVersion": "v1.34.0", "message": "Unauthorized"}'
-            self.send_response(401 if {asked.who, asked.client} & server.refused else 200)
-            self.send_header("Content-Length", str(len(body)))
+            self.send_response(401 if {asked.who, asked.client} & server.refused else server.status)
+            self.send_header("Content-Length", str(len(server.body)))
             self.end_headers()
-            self.wfile.write(body)
+            self.wfile.write(server.body)
 
         def log_message(self, format: str, *args: object) -> None:  # noqa: A002
             pass

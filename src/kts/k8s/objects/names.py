@@ -53,3 +53,14 @@ GPU = "nvidia.com/gpu"
 """The resource that NVIDIA's device plugin offers."""
 SHARED = ".shared"
 """What it puts behind that name if it is told to (``renameByDefault``)."""
+
+DEFAULT_WATCH_NAMESPACE = "kts-watch"
+WATCH = "kts-watch"
+"""Name of everything that `kts k8s watch` makes."""
+WATCH_PORT = 9478
+ENV_NODE, ENV_HOST_IP = "KTS_NODE", "KTS_HOST_IP"
+ENV_TRACEFS = "KTS_TRACEFS"
+ENV_NAMES, ENV_KUBELET_CA = "KTS_NAMES", "KTS_KUBELET_CA"
+"""Who tells what containers are called, one of `NAMES_BY`; whose certificate must vouch for the kubelet's: by default
+the cluster's, and nobody's where it is empty."""
+NAMES_BY = ("files", "kubelet", "none")
