@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from kts.app.profiles import profile
     from kts.app.selfchecks import selfcheck
     from kts.app.validation import validate
+    from kts.app.watch_cluster import install_watching, remove_watching, render_watching
 
 __all__ = [
     "Changes",
@@ -58,6 +59,7 @@ __all__ = [
     "fleet_in_cluster",
     "folder",
     "image_name",
+    "install_watching",
     "is_fleet",
     "kept_fingerprints",
     "load",
@@ -71,7 +73,9 @@ __all__ = [
     "profile",
     "profile_on_cluster",
     "prune_images",
+    "remove_watching",
     "render",
+    "render_watching",
     "replay",
     "report",
     "run",
@@ -110,6 +114,7 @@ _HOME = {
     "profiles": ("profile",),
     "selfchecks": ("selfcheck",),
     "validation": ("validate",),
+    "watch_cluster": ("install_watching", "remove_watching", "render_watching"),
 }
 
 

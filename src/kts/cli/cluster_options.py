@@ -79,8 +79,8 @@ class Place:
             resource="" if self.claim else resource,
             claim=rules.name("--claim", self.claim),
             node=rules.name("--node", self.node),
-            node_selector=dict(_pair(text) for text in self.node_selector or ()),
-            tolerations=tuple(_toleration(text) for text in self.toleration or ()),
+            node_selector=node_labels(self.node_selector),
+            tolerations=taints_tolerated(self.toleration),
         )
 
 
@@ -213,6 +213,16 @@ def _quantity(option: str, text: str, example: str) -> str:
     if text and (amount is None or amount < 0):
         raise UsageError(f"{option}: {text!r} is not a quantity of Kubernetes", f"for example {option} {example}")
     return text
+
+
+def node_labels(given: list[str] | None) -> dict[str, str]:
+    """What ``--node-selector`` says. UsageError for what is no label."""
+    return dict(_pair(text) for text in given or ())
+
+
+def taints_tolerated(given: list[str] | None) -> tuple[dict[str, Any], ...]:
+    """What ``--toleration`` says. UsageError for what is none."""
+    return tuple(_toleration(text) for text in given or ())
 
 
 def _pair(text: str) -> tuple[str, str]:

@@ -15,6 +15,7 @@ from kts.cli.cluster_options import Context, Extra, RunPlace
 from kts.cli.experiments import complete_name
 from kts.cli.groups import grouped
 from kts.cli.k8s_time_slicing import time_slicing
+from kts.cli.k8s_watch import app as watch
 from kts.cli.options import Dcgm, Telemetry
 from kts.cli.output import say
 from kts.errors import UsageError
@@ -28,6 +29,7 @@ app = typer.Typer(
     name="k8s", help="Objects and image of runs on Kubernetes.", rich_markup_mode=None, add_completion=False
 )
 app.command("time-slicing")(time_slicing)
+app.add_typer(watch)
 
 
 @app.command()

@@ -37,9 +37,11 @@ _PATHS = {
     "RuntimeClass": ("apis/node.k8s.io/v1", "runtimeclasses"),
     "ResourceQuota": ("api/v1", "resourcequotas"),
     "ResourceClaim": ("apis/resource.k8s.io/v1", "resourceclaims"),
+    "ClusterRole": ("apis/rbac.authorization.k8s.io/v1", "clusterroles"),
+    "ClusterRoleBinding": ("apis/rbac.authorization.k8s.io/v1", "clusterrolebindings"),
 }
 _NAMESPACE_IN = re.compile(r"/namespaces/([^/?]+)/")
-_CLUSTER_WIDE = frozenset({"Namespace", "Node", "RuntimeClass"})
+_CLUSTER_WIDE = frozenset({"Namespace", "Node", "RuntimeClass", "ClusterRole", "ClusterRoleBinding"})
 
 
 class Unavailable(SetupError):  # noqa: N818 - a state, which passes
@@ -135,6 +137,14 @@ class Api:
         params = {"dryRun": "All"} if dry_run else {}
         meta = obj["metadata"]
         return self._json("POST", _path(obj["kind"], meta.get("namespace", "")), params=params, body=obj)
+
+    def apply(self, obj: Object) -> Object:
+        """Makes it be so, whether it is there or not (server-side apply, as ``kts``); as the server then has it. Fields
+        that an earlier apply set and this does not are taken away."""
+        meta = obj["metadata"]
+        path = _path(obj["kind"], meta.get("namespace", ""), meta["name"])
+        params = {"fieldManager": "kts", "force": "true"}
+        return self._json("PATCH", path, params=params, body=obj, content_type="application/apply-patch+yaml")
 
     def patch(self, kind: str, name: str, namespace: str, body: Object) -> Object:
         """JSON merge patch."""
