@@ -30,7 +30,7 @@ pytestmark = [
 Object = dict[str, Any]
 
 LOOKS = f"""\
-import glob, json, os, time
+import contextlib, glob, json, os
 from kts.k8s.cluster.podnames import names_here
 from kts.watch.calls import WatchedProcess
 
@@ -43,8 +43,9 @@ def tried(what):
 def watched():
     for path in glob.glob("/proc/[0-9]*/environ"):
         pid = int(path.split("/")[2])
-        if b"{WATCHED}" in open(f"/proc/{{pid}}/cmdline", "rb").read() and pid != os.getpid():
-            return pid
+        with contextlib.suppress(OSError):  # it has ended
+            if b"{WATCHED}" in open(f"/proc/{{pid}}/cmdline", "rb").read() and pid != os.getpid():
+                return pid
     raise LookupError("no such process")
 
 def names():
@@ -63,7 +64,7 @@ def tracefs():
         return "not mounted on this node"
     os.mkdir("/tracing/instances/kts_rights_%d" % os.getpid())
     os.rmdir("/tracing/instances/kts_rights_%d" % os.getpid())
-    open("/tracing/uprobe_events", "a").close()
+    os.close(os.open("/tracing/uprobe_events", os.O_WRONLY | os.O_APPEND))
     return True
 
 pid = tried(watched)
