@@ -8,16 +8,23 @@ import os
 import subprocess
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from tests.helpers_cli import kts
 from tests.helpers_cluster import NEEDS_KUBECTL, on_a_cluster
 
+from kts.k8s.cluster import kubeconfig
 from kts.k8s.cluster.api import Api
+from kts.k8s.cluster.podevents import PodEvents
 from kts.k8s.objects import podstate, watching
 from kts.k8s.objects.names import WATCH
 from kts.k8s.objects.watching import NamesBy, WatchSettings
+from kts.watch.calls import WatchedProcess
+from kts.watch.live import Happened
 
 NAMESPACE, WATCHED = "kts-e2e-watch", "kts-e2e-watched"
 POD, CONTAINER = "serves", "model"
@@ -114,7 +121,7 @@ def image() -> str:
 @pytest.fixture(scope="module")
 def watched(api: Api, image: str) -> Iterator[Object]:
     """Somebody's pod, in a namespace of its own, without any rights; and the namespace in which is looked at it."""
-    level = {f"{watching.POD_SECURITY}/enforce": "restricted"}
+    level = {f"{watching.POD_SECURITY}/enforce": "baseline"}
     kubectl(
         "apply",
         "-f",
@@ -235,25 +242,68 @@ def test_all_rights_suffice_and_none_can_be_left_out(api: Api, image: str, watch
         assert failed(seen[name]) - here == lost - here, (name, seen[name])
 
 
+def test_no_other_namespace_takes_the_pod(image: str, watched: Object) -> None:
+    """Else its namespace would be privileged for nothing."""
+    pod = looking(image, "elsewhere", watched, less=lambda _: None, names="files")
+    pod["metadata"]["namespace"], pod["spec"]["serviceAccountName"] = WATCHED, "default"
+    command = ["kubectl", "create", "--dry-run=server", "-f", "-"]
+    done = subprocess.run(command, input=json.dumps(pod), capture_output=True, text=True, timeout=200, check=False)
+    assert done.returncode != 0
+    for what in ("host namespaces", "hostPath volumes", "SYS_PTRACE"):
+        assert what in done.stderr
+
+
+@contextmanager
+def less_a_rule(api: Api, image: str, verb: str, resource: str, **given: Any) -> Iterator[None]:
+    """The ClusterRole without its one rule; it had the rule before, and has it afterwards."""
+    objects = watching.render(WatchSettings(image=image, namespace=NAMESPACE, **given))
+    (role,) = (one for one in objects if one["kind"] == "ClusterRole")
+    plain, _, part = resource.partition("/")
+    asked = ["auth", "can-i", verb, plain, *([f"--subresource={part}"] if part else []), "--all-namespaces"]
+
+    def allowed() -> bool:
+        command = ["kubectl", *asked, f"--as=system:serviceaccount:{NAMESPACE}:{WATCH}"]
+        return subprocess.run(command, capture_output=True, text=True, timeout=200, check=False).stdout == "yes\n"
+
+    try:
+        api.apply({**role, "rules": []})
+        awaited(lambda: not allowed(), "something else grants it, too")
+        yield
+    finally:
+        api.apply(role)
+        awaited(allowed, "it is not granted")
+
+
 def test_the_kubelet_tells_nobody_who_may_not_get_nodes_pods(api: Api, image: str, watched: Object) -> None:
     """Else the ClusterRole would grant what anybody has."""
-    name = watching.cluster_name(NAMESPACE)
-    (role,) = (one for one in watching.render(_settings(image, "kubelet")) if one["kind"] == "ClusterRole")
-    kubectl("apply", "-f", "-", given={**role, "rules": []})
-    try:
-        may = [
-            "auth",
-            "can-i",
-            "get",
-            "nodes",
-            "--subresource=pods",
-            f"--as=system:serviceaccount:{NAMESPACE}:{WATCH}",
-        ]
-        awaited(
-            lambda: "no" in subprocess.run(["kubectl", *may], capture_output=True, text=True, check=False).stdout,
-            f"{name} still grants it",
-        )
+    with less_a_rule(api, image, "get", "nodes/pods", names="kubelet"):
         kubectl("create", "-f", "-", given=looking(image, "no-role", watched, less=_without("logs"), names="kubelet"))
         assert "does not let this account get nodes/pods" in told(api, "no-role")["names"]
-    finally:
-        kubectl("apply", "-f", "-", given=role)
+
+
+def test_an_event_is_of_the_pod_and_needs_its_rule(api: Api, image: str, watched: Object, tmp_path: Path) -> None:
+    """Else who runs `kubectl describe pod` would learn nothing of its neighbours, or anybody could tell it lies."""
+    config = yaml.safe_load(kubectl("config", "view", "--raw", "--flatten", "--minify"))
+    token = kubectl("-n", NAMESPACE, "create", "token", WATCH).strip()
+    config["users"][0]["user"] = {"token": token}
+    (tmp_path / "config").write_text(yaml.safe_dump(config))
+    own = Api.of(kubeconfig.access(None, {"KUBECONFIG": str(tmp_path / "config")}))
+    events = PodEvents(own, "n1")
+    uid = watched["metadata"]["uid"]
+    process = WatchedProcess(
+        number=1,
+        pid=7,
+        began_ticks=3,
+        command="python3",
+        pod_uid=uid,
+        pod=POD,
+        namespace=WATCHED,
+        container_name=CONTAINER,
+    )
+    happened = Happened(at_ns=5, what="new-neighbour", unit=process.unit, words="b/train has work in flight beside it")
+    with less_a_rule(api, image, "create", "events", events=True):
+        assert not events.tell(happened, process)
+        assert "not allowed" in events.problem
+    assert events.tell(happened, process), events.problem
+    own.close()
+    assert "GpuNewNeighbour" in kubectl("-n", WATCHED, "describe", "pod", POD)
