@@ -43,6 +43,7 @@ class FakeDevice:
     """``wait`` takes as long as ``service_ms(k)`` says for the k-th wait; the stopwatch shows half of it."""
 
     xp: Any = np
+    stream = None
 
     def __init__(self, clock: FakeClock, service_ms: Callable[[int], float], free_bytes: int = 2**40) -> None:
         self._clock = clock

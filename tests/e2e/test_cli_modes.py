@@ -23,26 +23,31 @@ tenants:
 
 
 def test_modes_are_measured_in_turns_and_each_is_reported_by_itself(tmp_path: Path) -> None:
-    """The way from the option to the choice. A CPU core has one mode, so it stands here under two names."""
+    """The way from the option to the choice. A CPU core has no mode of a GPU: here stand its scheduler under two
+    names, and threads of one process."""
     (tmp_path / "two.yaml").write_text(EXPERIMENT)
-    modes = "exclusive,a=cpu-scheduler,b=cpu-scheduler"
+    modes = "exclusive,a=cpu-scheduler,b=cpu-scheduler,streams"
     done = kts("run", "two.yaml", "--modes", modes, "--out", "run", "--json", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     told = json.loads(done.stdout)
-    assert [one["mode"]["name"] for one in told["modes"]] == ["exclusive", "a", "b"]
-    assert [one["proves"] for one in told["modes"]] == [True, True, True]
+    assert [one["mode"]["name"] for one in told["modes"]] == ["exclusive", "a", "b", "streams"]
+    assert [one["proves"] for one in told["modes"]] == [True] * 4
     assert not told["is_gpu"]
     assert "not a GPU" in told["device"]
     run = json.loads((tmp_path / "run" / "run.json").read_text())
     by_round = [sorted(block["condition"] for block in run["blocks"] if block["round"] == k) for k in range(3)]
-    assert by_round == [["shared-fft+gemm", "shared-fft+gemm@b", "solo-fft", "solo-gemm"]] * 3
-    assert len({worker["pid"] for worker in run["workers"]}) == 4
+    shared = ["shared-fft+gemm", "shared-fft+gemm@b", "shared-fft+gemm@streams"]
+    assert by_round == [[*shared, "solo-fft", "solo-gemm"]] * 3
+    pids = {worker["tenant"]: worker["pid"] for worker in run["workers"]}
+    assert pids["fft@streams"] == pids["gemm@streams"]
+    assert len(pids) == 6
+    assert len(set(pids.values())) == 5
     alone = [one["tenants"]["fft"]["alone_p99"] for one in told["modes"]]
     assert alone[0] == alone[1] == alone[2]
     assert told["modes"][0]["tenants"]["fft"]["df99"]["estimate"] == 1
-    for name in ("a", "b"):
+    for name in ("a", "b", "streams"):
         single = json.loads((tmp_path / "run" / "modes" / name / "summary.json").read_text())
-        assert single["mode"] == "cpu-scheduler"
+        assert single["mode"] == ("streams" if name == "streams" else "cpu-scheduler")
         assert set(single["tenants"]) == {"fft", "gemm"}
         assert "shared" in (tmp_path / "run" / "modes" / name / "report.html").read_text()
     again = kts("report", "run", "--no-figures", "--json", cwd=tmp_path)

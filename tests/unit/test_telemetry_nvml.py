@@ -12,7 +12,7 @@ from kts.model.telemetry import Sample
 from kts.telemetry.gpm import MOST_FAILURES, GpmSource
 from kts.telemetry.nvml import NvmlSource
 from kts.telemetry.processes import ProcessSource
-from kts.telemetry.source import SourceMissingError
+from kts.telemetry.source import SEVERAL, SourceMissingError
 from kts.telemetry.xid import XidSource
 
 NOT_SUPPORTED = pynvml.NVML_ERROR_NOT_SUPPORTED
@@ -251,6 +251,18 @@ def test_a_tenant_missing_from_a_batch_had_no_utilisation_in_it() -> None:
     }
     assert {s.span_ns for s in found} == {200 * MS}
     assert source.sample() == []
+
+
+def test_what_a_process_of_several_tenants_used_is_told_of_none() -> None:
+    """Else each tenant of a process would be told to have used what all of them used, or they would be strangers."""
+    clock, nvml, source = _processes({11: "fft", 12: SEVERAL}, [11, 12])
+    found: list[Sample] = []
+    for _ in range(3):
+        stamp = clock.after(200 * MS) // 1000
+        nvml.processes = [(11, stamp, 40, 10), (12, stamp, 50, 10)]
+        found = source.sample()
+    assert {one.subject for one in found if one.scope == "tenant"} == {"fft"}
+    assert values(found)["others_sm_ratio"] == 0
 
 
 def test_a_program_is_its_tenants_and_what_is_nobodys_is_told_of_the_device(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from kts.model.telemetry import Sample, SourceState
 from kts.telemetry import nvml as nvml_module
 from kts.telemetry.choice import make_sampler, probe
 from kts.telemetry.sampler import Polling, Sampler, Tenants
-from kts.telemetry.source import SourceMissingError
+from kts.telemetry.source import SEVERAL, SourceMissingError
 
 GPU = DeviceInfo(kind="cuda", uuid=UUID, name="GPU", label="GPU", library="torch")
 
@@ -170,6 +170,25 @@ def test_only_processes_of_this_namespace_are_handed_to_the_sources() -> None:
     until(lambda: bool(asked))
     assert asked[0].by_pid() == {os.getpid(): "here"}
     assert asked[0].by_host() == {"kts-x-fft-abcde": "pod"}
+    subject.close()
+
+
+def test_a_process_of_several_tenants_is_nones() -> None:
+    """Else what all of them used would be told of the last one."""
+    asked: list[Tenants] = []
+
+    def make(tenants: Tenants) -> list[Scripted]:
+        asked.append(tenants)
+        return []
+
+    subject = Sampler(make, period_ns=MS)
+    subject.worker(worker("one"))
+    subject.worker(worker("one"))
+    until(lambda: bool(asked))
+    assert asked[0].by_pid() == {os.getpid(): "one"}
+    subject.worker(worker("other"))
+    subject.worker(worker("one"))
+    assert asked[0].by_pid() == {os.getpid(): SEVERAL}
     subject.close()
 
 

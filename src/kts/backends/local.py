@@ -19,11 +19,11 @@ from kts import files
 from kts.backends.placement import Placement, pin_conductor, place, topology
 from kts.conduct.ports import Endpoint, WorkerExit
 from kts.errors import SetupError
-from kts.model.plan import Plan
+from kts.model.plan import Crew, Plan
 from kts.wire.appline import PREFIX
 from kts.worker.detect import choose_for
 from kts.worker.interpreter import module
-from kts.worker.prepare import SPARE_CORES, THREAD_VARIABLES
+from kts.worker.prepare import MEMBERS, SPARE_CORES, THREAD_VARIABLES
 
 COMMAND_VARIABLES = (*THREAD_VARIABLES, "NUMEXPR_NUM_THREADS")  # a user's program may use more than our workloads
 TAIL_BYTES = 8192
@@ -49,9 +49,11 @@ os.execv(sys.argv[2], sys.argv[2:])
 
 
 class LocalBackend:
-    """One process per tenant, each in a session of its own, so that Ctrl-C reaches kts alone.
+    """One process per tenant, or per `Crew` of the plan, each in a session of its own, so that Ctrl-C reaches kts
+    alone.
 
-    ``worker`` is what ``python`` is told to run, by default ours; what it prints goes to ``log_dir/<tenant>.log``.
+    ``worker`` is what ``python`` is told to run, by default ours; what it prints goes to ``log_dir/<tenant>.log``, the
+    first one's of a crew.
     ``env``: what is added to a tenant's environment. `start` moves the calling thread to cores that no tenant has,
     `stop` moves it back. `start` must be called by the thread that lives through the run: the workers die with it.
     """
@@ -71,18 +73,22 @@ class LocalBackend:
         self._env = env
         self._command = (python, *(worker or (*module("kts.worker"), "--join")))
         self._workers: dict[str, subprocess.Popen[bytes]] = {}
+        self._logs: dict[str, Path] = {}
         self._reported: set[str] = set()
         self._placement: Placement | None = None
         self._former_cores: tuple[int, ...] = ()
 
     def start(self, plan: Plan, endpoint: Endpoint) -> None:
         """Starts one worker per tenant; returns at once. SetupError if that cannot be."""
-        tenants = [tenant.name for tenant in plan.tenants]
         self._placement = placed(plan)
+        crews = {name: crew for crew in plan.crews for name in crew.tenants}
         try:
             self._log_dir.mkdir(parents=True, exist_ok=True)
-            for name in tenants:
-                self._workers[name] = self._spawn(name, endpoint, self._placement.tenants[name])
+            for tenant in plan.tenants:
+                if tenant.name not in self._workers:
+                    crew = crews.get(tenant.name, Crew(tenants=(tenant.name,)))
+                    worker = self._spawn(crew, endpoint, self._placement)
+                    self._workers |= dict.fromkeys(crew.tenants, worker)
             self._former_cores = pin_conductor(self._placement.conductor)
         except OSError as error:
             raise SetupError(f"cannot start the workers: {error}", "see the message; nothing was measured") from error
@@ -92,18 +98,26 @@ class LocalBackend:
         known = (self._placement.note if self._placement else "", STRANGERS_NOTE if strangers() else "")
         return [note for note in known if note]
 
-    def _spawn(self, name: str, endpoint: Endpoint, cores: tuple[int, ...]) -> subprocess.Popen[bytes]:
-        env = {**os.environ, **self._env.get(name, {})}
-        env.update(dict.fromkeys(COMMAND_VARIABLES, str(len(cores))))
+    def _spawn(self, crew: Crew, endpoint: Endpoint, placement: Placement) -> subprocess.Popen[bytes]:
+        first = crew.tenants[0]
+        cores = tuple(sorted({core for name in crew.tenants for core in placement.tenants[name]}))
+        threads = max(len(placement.tenants[name]) for name in crew.tenants)
+        env = {**os.environ, **self._env.get(first, {})}
+        env.update(dict.fromkeys(COMMAND_VARIABLES, str(threads)))
         env["KTS_CONDUCTOR"] = f"{endpoint.host}:{endpoint.port}"
         env["KTS_TOKEN"] = endpoint.token
-        env["KTS_TENANT"] = name
+        env["KTS_TENANT"] = first
         env["KTS_CORES"] = ",".join(map(str, cores))
+        env.pop(MEMBERS, None)
+        if len(crew.tenants) > 1:
+            env[MEMBERS] = _members(crew, placement)
         env.pop(SPARE_CORES, None)
-        if self._placement is not None and not set(cores) & set(self._placement.conductor):
-            env[SPARE_CORES] = ",".join(map(str, self._placement.conductor))
+        if not set(cores) & set(placement.conductor):
+            env[SPARE_CORES] = ",".join(map(str, placement.conductor))
         launcher = [self._command[0], "-I", "-S", "-c", _LAUNCHER, str(os.getpid())]
-        with os.fdopen(files.opened(self._log_dir / f"{name}.log", os.O_WRONLY | os.O_TRUNC), "wb") as log:
+        log_file = self._log_dir / f"{first}.log"
+        self._logs |= dict.fromkeys(crew.tenants, log_file)
+        with os.fdopen(files.opened(log_file, os.O_WRONLY | os.O_TRUNC), "wb") as log:
             return subprocess.Popen(
                 [*launcher, *self._command],
                 env=env,
@@ -119,7 +133,9 @@ class LocalBackend:
         for name, process in self._workers.items():
             if name not in self._reported and _reap(process):
                 self._reported.add(name)
-                ended.append(WorkerExit(tenant=name, code=process.returncode, reason=self._reason(name, process)))
+                reason, log = self._reason(name, process), self._logs[name]
+                remedy = "" if log.stem == name else f"see {log.name} in the run directory: one process carried both"
+                ended.append(WorkerExit(tenant=name, code=process.returncode, reason=reason, remedy=remedy))
         return ended
 
     def _reason(self, name: str, process: subprocess.Popen[bytes]) -> str:
@@ -128,7 +144,7 @@ class LocalBackend:
         if code < 0:
             with suppress(ValueError):
                 how = f"killed by {signal.Signals(-code).name}"
-        last = _last_line(self._log_dir / f"{name}.log")
+        last = _last_line(self._logs[name])
         return f"{how}: {last}" if last else how
 
     def stop(self, grace_s: float) -> None:
@@ -155,6 +171,13 @@ class LocalBackend:
         for process in self._workers.values():
             if process.returncode is None:
                 _signal_group(process, number)
+
+
+def _members(crew: Crew, placement: Placement) -> str:
+    """See `kts.worker.prepare.MEMBERS`."""
+    wishes = {name: "equal" if not crew.first else "first" if name == crew.first else "behind" for name in crew.tenants}
+    told = [{"tenant": name, "cores": placement.tenants[name], "stream": wish} for name, wish in wishes.items()]
+    return msgspec.json.encode(told).decode()
 
 
 def placed(plan: Plan) -> Placement:

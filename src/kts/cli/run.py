@@ -24,7 +24,8 @@ Modes = Annotated[
     str,
     typer.Option(
         metavar="A,B,...",
-        help="Ways to share, measured in turns in one run: exclusive, time-slicing, mps, mps:50 (% of threads).",
+        help="Ways to share, measured in turns in one run: exclusive, time-slicing, mps, mps:50 (% of threads), "
+        "streams, streams:priority.",
     ),
 ]
 Keep = Annotated[bool, typer.Option("--keep", help="Leave the run's objects in the cluster.", rich_help_panel=PANEL)]

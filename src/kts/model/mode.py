@@ -18,17 +18,22 @@ MIG = "mig"
 STREAMS = "streams"
 DRA = "dra"
 """Asked for only: a claim hands out a device, and its sharing is one of the others."""
+TIGHTEST = "*"
+"""As `Mode.first`, before there is a plan: the tenant with the tightest SLO."""
 
 
 class Mode(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A way to share the device that a run is asked to measure, beside others. ``name``: in tables; ``kind``: the mode.
 
     ``threads_percent``: of `MPS`: the share of the GPU's threads that each tenant may use; None: no limit.
+    ``first``: of `STREAMS`: the tenant, by the name that all modes have in common, whose stream has priority; empty:
+    all are equal.
     """
 
     name: str
     kind: str
     threads_percent: int | None = None
+    first: str = ""
 
 
 class Evidence(msgspec.Struct, frozen=True, kw_only=True):

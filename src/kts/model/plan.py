@@ -12,7 +12,7 @@ from typing import ClassVar, Literal, TypeVar, get_args
 import msgspec
 
 from kts.arrivals import Arrivals, Closed
-from kts.model.mode import Mode
+from kts.model.mode import STREAMS, Mode
 
 Design = Literal["classic", "interleaved"]
 SizedKernel = Literal["fft", "gemm"]
@@ -256,6 +256,13 @@ class InMode(msgspec.Struct, frozen=True, kw_only=True):
     mixes: dict[str, str]
 
 
+class Crew(msgspec.Struct, frozen=True, kw_only=True):
+    """Tenants that are threads of one process. ``first``: whose stream has priority; empty: all are equal."""
+
+    tenants: tuple[str, ...]
+    first: str = ""
+
+
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
     """Everything that is decided before the first timed iteration.
 
@@ -339,6 +346,15 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
         )
         tenants = tuple(self.tenant(plain) for plain in one.tenants)
         return msgspec.structs.replace(self, tenants=tenants, conditions=conditions, modes=())
+
+    @property
+    def crews(self) -> tuple[Crew, ...]:
+        """Those of each mode `STREAMS`; all other tenants have a process each."""
+        return tuple(
+            Crew(tenants=tuple(one.tenants.values()), first=one.tenants.get(one.mode.first, ""))
+            for one in self.modes
+            if one.mode.kind == STREAMS
+        )
 
     def twin(self, name: str) -> str:
         """The tenant that does the same work, and so must have the size of ``name``: of one of B that of A, of one in a

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import msgspec
 
 from kts.errors import UsageError
-from kts.model.mode import CPU_SCHEDULER, EXCLUSIVE, TIME_SLICING, Mode
+from kts.model.mode import CPU_SCHEDULER, EXCLUSIVE, STREAMS, TIGHTEST, TIME_SLICING, Mode
 from kts.model.plan import Condition, InMode, Plan
 
 OWN_CONTEXTS = (TIME_SLICING, CPU_SCHEDULER)
@@ -19,10 +19,12 @@ def in_modes(plan: Plan, modes: Sequence[Mode]) -> Plan:
     drift meets all modes alike, and each is held against the same iterations alone.
 
     A tenant has a worker for each mode, since a process cannot change how it uses the device; the first mode with
-    contexts of its own takes those that run alone. All are there all the time, idle outside of their blocks.
+    contexts of its own takes those that run alone; of streams they are threads of one process. All are there all the
+    time, idle outside of their blocks.
     UsageError where the plan's blocks are not in turns, where it has no mix, or for modes that cannot be told apart.
     """
     _check(plan, modes)
+    modes = [_with_first(plan, mode) if mode.first else mode for mode in modes]
     names = tuple(tenant.name for tenant in plan.tenants)
     reused = next((mode.name for mode in modes if mode.kind in OWN_CONTEXTS), None)
     arms = []
@@ -75,3 +77,27 @@ def _check(plan: Plan, modes: Sequence[Mode]) -> None:
         raise UsageError(f"--modes: {twice} is there twice", "give each a name of its own: a=MODE,b=MODE")
     if all(mode.kind == EXCLUSIVE for mode in modes):
         raise UsageError("--modes: nothing is shared in exclusive alone", "add a mode to hold against it")
+    programs = [tenant.name for tenant in plan.tenants if not tenant.work.in_thread]
+    if programs and any(mode.kind == STREAMS for mode in modes):
+        raise UsageError(
+            f"--modes: {STREAMS}: {', '.join(programs)} runs a program, which is a process and no thread of ours",
+            f"leave {STREAMS} out, or give it a workload of kts",
+        )
+
+
+def _with_first(plan: Plan, mode: Mode) -> Mode:
+    """With the tenant whose stream has priority: the one that is named, or that with the tightest SLO."""
+    if mode.first != TIGHTEST:
+        if mode.first not in {tenant.name for tenant in plan.tenants}:
+            raise UsageError(
+                f"--modes: {mode.name}: the experiment has no tenant {mode.first}", "see kts run --dry-run"
+            )
+        return mode
+    bounds_ms = {t.name: min(filter(None, (t.slo.p99_ms, t.slo.deadline_ms)), default=None) for t in plan.tenants}
+    promised = {name: bound_ms for name, bound_ms in bounds_ms.items() if bound_ms is not None}
+    if not promised:
+        raise UsageError(
+            f"--modes: {mode.name}: no tenant has an SLO to go by",
+            f"{STREAMS}:priority:TENANT names the one to go first",
+        )
+    return msgspec.structs.replace(mode, first=min(promised, key=lambda name: promised[name]))

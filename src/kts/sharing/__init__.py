@@ -9,17 +9,27 @@ from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 
 from kts.errors import UsageError
-from kts.model.mode import CPU_SCHEDULER, EXCLUSIVE, MPS, TIME_SLICING, Mode
+from kts.model.mode import CPU_SCHEDULER, EXCLUSIVE, MPS, STREAMS, TIGHTEST, TIME_SLICING, Mode
 from kts.model.plan import Plan
-from kts.sharing import mps, turns
+from kts.sharing import mps, streams, turns
 from kts.sharing.port import Sharing
 
-KINDS: dict[str, Sharing] = {EXCLUSIVE: turns, TIME_SLICING: turns, CPU_SCHEDULER: turns, MPS: mps}
+KINDS: dict[str, Sharing] = {
+    EXCLUSIVE: turns,
+    TIME_SLICING: turns,
+    CPU_SCHEDULER: turns,
+    MPS: mps,
+    STREAMS: streams,
+}
 """Modes that a run can be measured in."""
 
 
+PRIORITY = "priority"
+
+
 def parse(text: str) -> tuple[Mode, ...]:
-    """``time-slicing,mps,mps:50,a=mps``: modes by kind, MPS with a percentage of threads, each by a name of its own.
+    """``time-slicing,mps,mps:50,streams:priority,a=mps``: modes by kind, MPS with a percentage of threads, streams with
+    a tenant that goes first, each by a name of its own.
 
     UsageError for what is no mode.
     """
@@ -28,29 +38,48 @@ def parse(text: str) -> tuple[Mode, ...]:
 
 def _mode(word: str) -> Mode:
     name, equals, what = word.rpartition("=")
-    kind, colon, percent = what.partition(":")
+    kind, colon, setting = what.partition(":")
     if kind not in KINDS:
         raise UsageError(f"--modes: no mode {kind!r}", f"there are: {', '.join(KINDS)}")
     if equals and not (name and name.replace("-", "").isalnum() and name.isascii()):
         raise UsageError(f"--modes: {name!r} is no name", "letters, digits and -")
     if not colon:
         return Mode(name=name or kind, kind=kind)
-    if kind != MPS or not (percent.isascii() and percent.isdecimal() and 1 <= int(percent) <= 100):
+    if kind == STREAMS:
+        return _streams(name, setting)
+    if kind != MPS or not (setting.isascii() and setting.isdecimal() and 1 <= int(setting) <= 100):
         raise UsageError(f"--modes: {word!r}: only MPS has a percentage, from 1 to 100", "for example mps:50")
-    return Mode(name=name or f"{kind}-{percent}", kind=kind, threads_percent=int(percent))
+    return Mode(name=name or f"{kind}-{setting}", kind=kind, threads_percent=int(setting))
+
+
+def _streams(name: str, setting: str) -> Mode:
+    """``priority``: for the tenant with the tightest SLO; ``priority:TENANT``: for that one."""
+    word, colon, tenant = setting.partition(":")
+    if word != PRIORITY or (colon and not tenant):
+        raise UsageError(
+            f"--modes: {STREAMS}:{setting}: streams have a priority, or none",
+            f"{STREAMS}, {STREAMS}:{PRIORITY} (for the tightest SLO) or {STREAMS}:{PRIORITY}:TENANT",
+        )
+    usual = "-".join(filter(None, (STREAMS, PRIORITY, tenant)))
+    return Mode(name=name or usual, kind=STREAMS, first=tenant or TIGHTEST)
 
 
 def check(plan: Plan) -> None:
     """UsageError where a mode of the plan cannot be one of its device."""
     on_cpu = plan.device == "cpu"
     for one in plan.modes:
-        if one.mode.kind != EXCLUSIVE and on_cpu != (one.mode.kind == CPU_SCHEDULER):
+        if one.mode.first and on_cpu:
+            raise UsageError(
+                f"--modes: {one.mode.name}: a CPU core has no streams, and so no priority among them",
+                f"for a CPU core: {STREAMS}, whose tenants are threads of one process",
+            )
+        if one.mode.kind not in (EXCLUSIVE, STREAMS) and on_cpu != (one.mode.kind == CPU_SCHEDULER):
             what = (
                 "a CPU core is shared by the kernel's scheduler alone" if on_cpu else "that is how a CPU core is shared"
             )
             raise UsageError(
                 f"--modes: {one.mode.kind} on the device {plan.device}: {what}",
-                f"for a CPU core: {EXCLUSIVE},{CPU_SCHEDULER}; for a GPU: the others",
+                f"for a CPU core: {EXCLUSIVE},{CPU_SCHEDULER},{STREAMS}; for a GPU: all but {CPU_SCHEDULER}",
             )
 
 
@@ -69,5 +98,5 @@ def prepared(plan: Plan) -> Iterator[Mapping[str, Mapping[str, str]]]:
             for one in plan.modes:
                 if one.mode.kind == kind:
                     own = {**common, **KINDS[kind].variables(one.mode)}
-                    env |= dict.fromkeys(one.tenants.values(), own)
+                    env |= {name: {**env[name], **own} for name in one.tenants.values()}
         yield env

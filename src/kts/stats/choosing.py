@@ -6,9 +6,10 @@ from collections.abc import Mapping, Sequence
 
 from msgspec.structs import replace
 
-from kts.model.mode import Mode, SharingMode
+from kts.model.mode import STREAMS, Mode
 from kts.model.modes import MODES_VERSION, Choice, InModeTenant, KeptSlo, ModeResult, ModesSummary
 from kts.model.reading import RunData
+from kts.model.run import RunInfo
 from kts.model.summary import Estimate, Summary, TenantSummary
 from kts.stats.block import gather
 from kts.stats.modes import views
@@ -29,7 +30,7 @@ def modes_summary(run: RunData, summaries: Mapping[str, Summary]) -> ModesSummar
         if found is None:
             results.append(_exclusive(one.mode, alone))
         else:
-            results.append(_shared(one.mode, found, shared[one.mode.name].info.sharing))
+            results.append(_shared(one.mode, found, shared[one.mode.name].info))
     choice = choose(results)
     ratios = over(run, choice.best)
     results = [
@@ -141,13 +142,17 @@ def _why_none(modes: Sequence[ModeResult], told: Sequence[ModeResult]) -> str:
     return f"no mode is sure to keep every SLO ({states})"
 
 
-def _shared(mode: Mode, found: Summary, sharing: SharingMode) -> ModeResult:
+def _shared(mode: Mode, found: Summary, info: RunInfo) -> ModeResult:
+    sharing = info.sharing
+    processes = {(worker.hostname, worker.pid) for worker in info.workers}
+    apart = mode.kind == STREAMS and len(processes) > 1
+    shown = found.mode if sharing.proven or not sharing.name else f"{found.mode}, as told and not seen"
     tenants = {name: _tenant(one) for name, one in found.tenants.items()}
     progress = [one.progress for one in tenants.values()]
     return ModeResult(
         mode=mode,
-        shown=found.mode if sharing.proven or not sharing.name else f"{found.mode}, as told and not seen",
-        proves=sharing.proven and sharing.name == mode.kind,
+        shown=f"asked for {STREAMS}, but its tenants were in {len(processes)} processes" if apart else shown,
+        proves=sharing.proven and sharing.name == mode.kind and not apart,
         tenants=tenants,
         throughput=None if None in progress else sum(value for value in progress if value is not None),
         slos=_all_kept([one.slo for one in tenants.values()]),

@@ -15,7 +15,7 @@ from typing import Any
 from kts.model.telemetry import Sample, SourceState
 from kts.telemetry.ancestry import PROC, command, line_of
 from kts.telemetry.nvml import NvmlBacked
-from kts.telemetry.source import SourceMissingError, samples_at
+from kts.telemetry.source import SEVERAL, SourceMissingError, samples_at
 from kts.units import NS_PER_S, NS_PER_US
 from kts.worker.sharing import MPS_SERVER
 
@@ -79,6 +79,7 @@ class ProcessSource(NvmlBacked):
             if (name := self._whose(pid, tenants)) is not None:
                 used[name].append(one)
         samples: list[Sample] = []
+        used.pop(SEVERAL, None)
         for name, of in used.items():
             t_ns = self._monotonic_ns(max((one.timeStamp for one in of), default=newest_us))
             samples += self._of(name, t_ns, (sum(one.smUtil for one in of), sum(one.memUtil for one in of)))

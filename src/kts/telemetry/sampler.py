@@ -20,7 +20,7 @@ from kts.model.run import WorkerInfo
 from kts.model.telemetry import Sample, SourceState
 from kts.telemetry.cores import CoresSource
 from kts.telemetry.host import HostSource
-from kts.telemetry.source import Source, SourceMissingError
+from kts.telemetry.source import SEVERAL, Source, SourceMissingError
 from kts.telemetry.strangers import Strangers
 from kts.units import NS_PER_MS, NS_PER_S, NS_PER_US
 from kts.wire.messages import Heartbeat
@@ -33,8 +33,8 @@ MOST_UNDRAINED = 200_000
 
 
 class Tenants(NamedTuple):
-    """Who the tenants are, as known when asked. ``by_pid``: those of this pid namespace; ``by_host``: of other hosts,
-    and a pod is one whose name is the pod's."""
+    """Who the tenants are, as known when asked. ``by_pid``: those of this pid namespace, `SEVERAL` where a process
+    carries more than one; ``by_host``: of other hosts, and a pod is one whose name is the pod's."""
 
     by_pid: Callable[[], Mapping[int, str]] = dict
     by_host: Callable[[], Mapping[str, str]] = dict
@@ -84,7 +84,8 @@ class Sampler:
             if info.hostname != socket.gethostname():
                 self._hosts[info.hostname] = info.tenant
             elif Path(f"/proc/{info.pid}").exists():
-                self._pids[info.pid] = info.tenant
+                known = self._pids.get(info.pid, info.tenant)
+                self._pids[info.pid] = info.tenant if known == info.tenant else SEVERAL
         if info.device.kind != "cuda":
             self._others.add(info.device.label)
             return

@@ -10,6 +10,8 @@ from kts.model.telemetry import Sample, Scope, SourceState
 MOST = {"_ratio": 1.0, "_mhz": 20_000.0, "_w": 20_000.0, "_c": 200.0, "_threads": 1e6, "_cores": 1e5, "": 1e15}
 """By the unit in a metric's name: no device shows more."""
 SLIGHTLY_ABOVE_ONE = 1.005
+SEVERAL = "*"
+"""In place of a tenant's name: of a process that carries several. What each of them used, nobody can tell."""
 
 
 class SourceMissingError(Exception):

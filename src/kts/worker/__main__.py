@@ -16,7 +16,7 @@ from typing import NoReturn
 from kts.errors import KtsError
 from kts.shown import take_any_text
 from kts.worker.keeper import adopt_orphans
-from kts.worker.prepare import prepare
+from kts.worker.prepare import MEMBERS, prepare
 
 
 class _StoppedBySignal(BaseException):
@@ -31,6 +31,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     take_any_text(sys.stdout, sys.stderr, encoding="utf-8")  # what a program prints is passed on
     try:
         prepare(os.environ)
+        if arguments.join and os.environ.get(MEMBERS):
+            from kts.worker.crew import join_all
+
+            _leave(join_all(os.environ))
         if arguments.join or (arguments.workload and os.environ.get("KTS_CONDUCTOR")):
             from kts.worker.session import join
 
@@ -46,6 +50,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except _StoppedBySignal as stop:
         number = signal.Signals(stop.args[0])
         _say(f"stopped by {number.name}")
+        if os.environ.get(MEMBERS):
+            _leave(128 + number)  # not through the interpreter's end, with tenants' threads in the midst of their work
         return 128 + number
     except KtsError as error:
         _say(f"error: {error.what}")

@@ -17,6 +17,9 @@ from kts.model.plan import DeviceChoice, Kernel, Library, Plan, Work
 
 DeviceKind = Literal["cuda", "cpu"]
 LibraryName = Literal["torch", "cupy", "numpy"]
+StreamWish = Literal["equal", "first", "behind"]
+"""Which stream of its own a tenant asks for, in a process that others compute in, too: with the priority that all have,
+with more than the others, or with less than the one that has more."""
 
 _GPU_LIBRARIES: tuple[LibraryName, ...] = ("torch", "cupy")
 _INSTALL = {

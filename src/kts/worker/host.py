@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import threading
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -60,19 +61,22 @@ class HostReader:
     """Counters of this process (``own``), of all that descend from it, or of those of ``container``. Used by one
     thread.
 
-    ``proc``, ``groups``: given in tests.
+    ``thread``: of the calling thread alone, where other tenants are threads of this process, too; what its libraries'
+    threads do is then left out. ``proc``, ``groups``: given in tests.
     """
 
     def __init__(
         self,
         *,
         own: bool,
+        thread: bool = False,
         proc: Path = Path("/proc"),
         groups: Path = Path("/sys/fs/cgroup"),
         container: Container | None = None,
         clock: Callable[[], int] = time.monotonic_ns,
     ) -> None:
         self._own, self._container, self._clock = own, container, clock
+        self._thread = threading.get_native_id() if thread else None
         self._proc, self._groups, self._pid = container or (proc, groups, os.getpid())
         self._family = Family(self._proc)
         self._cpu_ns: dict[int, int] = {}  # of each process, when it was last read
@@ -170,7 +174,7 @@ class HostReader:
         """Its threads that are not among ours yet. OSError where it has ended."""
         for place in (self._proc / str(pid) / "task").iterdir():
             key = (pid, int(place.name))
-            if key in self._threads:
+            if key in self._threads or self._thread not in (None, key[1]):
                 continue
             if len(self._threads) >= MOST_THREADS:
                 self._untold["waiting_threads"] = f"waits for a core: of the first {MOST_THREADS} threads"
@@ -215,6 +219,8 @@ class HostReader:
 
     def _cpu_ns_of(self, pid: int) -> int:
         """CPU time of all its threads, those that have ended, too. OSError where it has ended."""
+        if self._thread is not None:
+            return time.thread_time_ns()
         if self._container is None:
             return time.clock_gettime_ns((~pid << 3) | _SCHEDULER_CLOCK)
         told = (self._proc / str(pid) / "stat").read_bytes().rpartition(b")")[2].split()

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import gc
 import struct
+import threading
 import time
 from collections.abc import Callable, Iterator
 from typing import NamedTuple, Protocol
@@ -91,15 +92,37 @@ def exempt_from_collection() -> None:
     gc.freeze()
 
 
+class _Blocks:
+    """How many blocks of this process run, each in a thread of its own."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._count = 0
+
+    def begins(self) -> None:
+        with self._lock:
+            self._count += 1
+            gc.disable()
+
+    def ends(self) -> None:
+        with self._lock:
+            self._count -= 1
+            if not self._count:
+                gc.enable()
+
+
+_blocks = _Blocks()
+
+
 @contextlib.contextmanager
 def no_garbage_collection() -> Iterator[None]:
-    """Collects once, then not at all until the end of the context."""
+    """Collects once, then not at all until the end of the context: of the last one, where several threads have one."""
     gc.collect()
-    gc.disable()
+    _blocks.begins()
     try:
         yield
     finally:
-        gc.enable()
+        _blocks.ends()
 
 
 class Counting:

@@ -36,6 +36,17 @@ def leave_cores(env: Mapping[str, str]) -> None:
             os.sched_setaffinity(int(thread.name), cores)
 
 
+def pin(cores: frozenset[int]) -> None:
+    """Moves the calling thread to ``cores``. SetupError where the system has no such core, or does not give it."""
+    try:
+        os.sched_setaffinity(0, cores)
+    except (OSError, ValueError) as error:
+        wanted, allowed = (",".join(map(str, sorted(some))) for some in (cores, os.sched_getaffinity(0)))
+        raise SetupError(f"KTS_CORES={wanted}: {error}", f"choose among the cores {allowed}") from error
+
+
+MEMBERS = "KTS_MEMBERS"
+"""Names the variable with the tenants of a process that carries several: JSON, a list of `CrewMember`."""
 LAST_CORE = "last"
 """Value of KTS_CORES where nobody outside knows the cores (a pod): the highest that this process may use."""
 
@@ -50,12 +61,7 @@ def prepare(env: MutableMapping[str, str]) -> tuple[int, ...]:
     if not sys.platform.startswith("linux"):
         raise SetupError(f"measuring needs Linux; this is {sys.platform}", "measure on Linux, report anywhere")
     if wanted := env.get("KTS_CORES", ""):
-        cores = frozenset({max(os.sched_getaffinity(0))}) if wanted == LAST_CORE else parse_cores(wanted)
-        try:
-            os.sched_setaffinity(0, cores)
-        except (OSError, ValueError) as error:
-            allowed = ",".join(map(str, sorted(os.sched_getaffinity(0))))
-            raise SetupError(f"KTS_CORES={wanted}: {error}", f"choose among the cores {allowed}") from error
+        pin(frozenset({max(os.sched_getaffinity(0))}) if wanted == LAST_CORE else parse_cores(wanted))
     allowed_cores = tuple(sorted(os.sched_getaffinity(0)))
     for variable in THREAD_VARIABLES:
         env.setdefault(variable, str(len(allowed_cores)))

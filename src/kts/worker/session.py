@@ -7,11 +7,12 @@ import os
 import socket
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import msgspec
 
 from kts.errors import DataError, SetupError, UsageError
+from kts.model.mode import Evidence
 from kts.model.plan import DeviceChoice, Tenant, Work
 from kts.model.run import DeviceInfo
 from kts.shown import one_line
@@ -42,16 +43,28 @@ _Default = TypeVar("_Default", int, None)
 _IDLE_S = 0.25  # between heartbeats
 
 
+class _Manner(NamedTuple):
+    """How a tenant is carried; see `join`."""
+
+    make_runner: Callable[[Tenant, DeviceChoice], Runner]
+    seen: Callable[[str, DeviceInfo], tuple[Evidence, ...]]
+    is_thread: bool
+
+
 def join(
     env: Mapping[str, str],
     make_runner: Callable[[Tenant, DeviceChoice], Runner] = runner_for,
     arguments: Sequence[str] = (),
+    *,
+    seen: Callable[[str, DeviceInfo], tuple[Evidence, ...]] = seen_from,
+    is_thread: bool = False,
 ) -> int:
     """Joins the run that KTS_CONDUCTOR, KTS_TOKEN and KTS_TENANT name; the exit code once it is over.
 
     KTS_WORKER names this process; by default it has its tenant's name, with KTS_BLOCK's number behind it.
     KTS_BLOCK: the one block to join it for, where each has workers of its own.
     ``arguments``: of the command line, if they name work; they and ``env`` must ask for what the plan asks for.
+    ``seen``: what tells how the device is shared. ``is_thread``: other tenants are threads of this process, too.
 
     0 after Finish; 4 if refused or not set up; 5 if the conductor vanished or the work failed.
     UsageError if a variable is missing.
@@ -71,9 +84,10 @@ def join(
                 block=block,
             )
             welcome = _greet(link, hello)
-            return SetupError.exit_code if welcome is None else _attend(link, welcome, make_runner, env, arguments)
+            manner = _Manner(make_runner, seen, is_thread)
+            return SetupError.exit_code if welcome is None else _attend(link, welcome, manner, env, arguments)
     except LinkLostError as error:
-        _say(f"tenant {name}: {error.what}")
+        say(f"tenant {name}: {error.what}")
         return error.exit_code
 
 
@@ -84,7 +98,7 @@ def _greet(link: Link, hello: Hello) -> Welcome | None:
     while answer is None:
         answer = link.receive(_IDLE_S)
     if isinstance(answer, Refuse):
-        _say(f"tenant {hello.tenant}: refused: {answer.what}")
+        say(f"tenant {hello.tenant}: refused: {answer.what}")
         return None
     if not isinstance(answer, Welcome):
         raise LinkLostError(f"the conductor answers Hello with {type(answer).__name__}")
@@ -94,25 +108,25 @@ def _greet(link: Link, hello: Hello) -> Welcome | None:
 def _attend(
     link: Link,
     welcome: Welcome,
-    make_runner: Callable[[Tenant, DeviceChoice], Runner],
+    manner: _Manner,
     env: Mapping[str, str],
     arguments: Sequence[str],
 ) -> int:
     name = welcome.tenant.name
-    runner = make_runner(welcome.tenant, welcome.device)
+    runner = manner.make_runner(welcome.tenant, welcome.device)
     try:
         printed = printed_for(welcome.tenant, welcome.device, env, arguments)
-        _serve(link, runner, welcome.tenant, printed)
+        _serve(link, runner, welcome.tenant, printed, manner)
     except LinkLostError:
         raise
     except BesideError as error:  # the conductor asks the cluster why, as of a worker that died
-        _say(f"tenant {name}: {error.what}")
+        say(f"tenant {name}: {error.what}")
         return error.exit_code
     except Exception as error:
         message = failed(name, error)
         with contextlib.suppress(LinkLostError):
             link.send(message)
-        _say(message.what)
+        say(message.what)
         if os.environ.get("KTS_DEBUG") == "1":
             raise
         return SetupError.exit_code if message.kind == "setup" else 5
@@ -121,7 +135,7 @@ def _attend(
     return 0
 
 
-def _serve(link: Link, runner: Runner, tenant: Tenant, printed: Printed | None) -> None:
+def _serve(link: Link, runner: Runner, tenant: Tenant, printed: Printed | None, manner: _Manner) -> None:
     own = os.sched_getaffinity(0)  # the tenant's; the worker of a program leaves them
     info = runner.open()
     beside = runner.container
@@ -136,7 +150,8 @@ def _serve(link: Link, runner: Runner, tenant: Tenant, printed: Printed | None) 
         boot_id=boot_id(),
     )
     link.send(opened)
-    with contextlib.closing(HostReader(own=tenant.work.in_thread, container=beside)) as host:
+    reader = HostReader(own=tenant.work.in_thread, thread=manner.is_thread, container=beside)
+    with contextlib.closing(reader) as host:
         while True:
             match link.receive(_IDLE_S):
                 case None:
@@ -152,7 +167,7 @@ def _serve(link: Link, runner: Runner, tenant: Tenant, printed: Printed | None) 
                     if printed is not None:
                         printed.begin(info, ready)
                     exempt_from_collection()
-                    link.send(msgspec.structs.replace(ready, sharing=seen_from(tenant.name, info)))
+                    link.send(msgspec.structs.replace(ready, sharing=manner.seen(tenant.name, info)))
                 case Start() as start:
                     link.send(_block(link, runner, start, printed, host))
                 case unexpected:
@@ -219,5 +234,6 @@ def _address(text: str, name: str) -> tuple[str, int]:
     return host.removeprefix("[").removesuffix("]"), int(port)
 
 
-def _say(line: str) -> None:
+def say(line: str) -> None:
+    """A line for people, in the worker's log."""
     print(f"kts.worker: {one_line(line)}", file=sys.stderr, flush=True)

@@ -29,9 +29,9 @@ class Change:
 
 @dataclass(frozen=True, eq=False)
 class Facts:
-    """Both sides. ``is_cpu``: the device is a core. ``concurrent``: tenants compute side by side (MPS, MIG), not in
-    turns. ``strangers``: processes of no tenant that were seen on the GPU with company and not before; empty: none, or
-    nobody looked."""
+    """Both sides. ``is_cpu``: the device is a core. ``concurrent``: tenants compute side by side (MPS, MIG, streams),
+    not in turns. ``strangers``: processes of no tenant that were seen on the GPU with company and not before; empty:
+    none, or nobody looked."""
 
     before: Components
     after: Components

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from kts.model.causes import Causes
-from kts.model.mode import MIG, MPS
+from kts.model.mode import MIG, MPS, STREAMS
 from kts.model.run import RunInfo
 from kts.model.summary import Latency
 from kts.stats.causes.components import components
@@ -16,7 +16,7 @@ from kts.stats.sample import split_blocks
 
 FEWEST = 30
 """Iterations of either side that a mean with an interval asks for."""
-SIDE_BY_SIDE = (MPS, MIG)
+SIDE_BY_SIDE = (MPS, MIG, STREAMS)
 """Modes in which nobody waits for a turn."""
 
 
@@ -60,7 +60,7 @@ def _facts(name: str, info: RunInfo, kept: KeptIterations, before: KeptRows, aft
         before=components(before, before, is_cpu=is_cpu),
         after=components(after, before, is_cpu=is_cpu),
         is_cpu=is_cpu,
-        concurrent=info.sharing.likely in SIDE_BY_SIDE,
+        concurrent=not is_cpu and info.sharing.likely in SIDE_BY_SIDE,
         strangers=_strangers(kept, before, after),
     )
 

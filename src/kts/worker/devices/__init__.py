@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from kts.errors import SetupError
 from kts.model.run import DeviceInfo
-from kts.worker.detect import DeviceKind, LibraryName
+from kts.worker.detect import DeviceKind, LibraryName, StreamWish
 
 if TYPE_CHECKING:
+    from kts.worker.devices.cuda import OwnStream
     from kts.worker.traced import Event
 
 
@@ -35,6 +36,10 @@ class Device(Protocol):
 
     xp: Any
     """The array API namespace of its library."""
+
+    @property
+    def stream(self) -> OwnStream | None:
+        """The stream of its own that it computes on; None: on its library's default one, or where there are none."""
 
     def info(self) -> DeviceInfo:
         """What it is, by its honest name."""
@@ -76,8 +81,12 @@ class Device(Protocol):
         """Gives back what the library keeps of arrays that nobody refers to."""
 
 
-def open_device(kind: DeviceKind, library: LibraryName | None) -> Device:
-    """The device, opened. SetupError if library or driver do not work."""
+def open_device(kind: DeviceKind, library: LibraryName | None, wish: StreamWish | None = None) -> Device:
+    """The device, opened. SetupError if library or driver do not work.
+
+    ``wish``: the tenant is one of several threads of this process, and computes on a stream of its own, in the calling
+    thread alone. None: it has the process to itself.
+    """
     try:
         if kind == "cpu":
             from kts.worker.devices.cpu import Cpu
@@ -86,9 +95,9 @@ def open_device(kind: DeviceKind, library: LibraryName | None) -> Device:
         if library == "torch":
             from kts.worker.devices.torch_cuda import TorchCuda
 
-            return TorchCuda()
+            return TorchCuda(wish)
         from kts.worker.devices.cupy_cuda import CupyCuda
 
-        return CupyCuda()
+        return CupyCuda(wish)
     except ImportError as error:
         raise SetupError(f"library {library} cannot be imported: {error}", f"reinstall {library}") from error

@@ -43,6 +43,7 @@ class Cpu:
     """numpy in the calling thread; the stopwatch is that thread's CPU time, so time spent descheduled is left out."""
 
     xp: Any = xp
+    stream = None
 
     def __init__(self) -> None:
         _keep_freed_memory()

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import ctypes
 from typing import Any
 
 from kts.errors import SetupError
 from kts.model.run import DeviceInfo
-from kts.worker.detect import cuda_driver, driver_version
+from kts.worker.detect import StreamWish, cuda_driver, driver_version
+from kts.worker.probe.driver_api import NON_BLOCKING, Driver
 
 
 def cuda_info(library: str, library_version: str, stopwatch: str) -> DeviceInfo:
@@ -45,6 +47,47 @@ class CudaEvents:
     def wait(self) -> None:
         """Blocks until the second event is complete."""
         self._stop.synchronize()
+
+
+class OwnStream(Driver):
+    """A stream of a tenant's own in the primary context of the first visible GPU, which is that of torch and cupy, too.
+
+    Made by the driver, because torch hands out streams of a pool of 32, and the same one to a second tenant after that.
+    SetupError if it cannot be had.
+    """
+
+    failed = "the GPU gives no stream of its own"
+
+    def __init__(self, wish: StreamWish, library: Any = None) -> None:
+        self._wish = wish
+        super().__init__(library)
+
+    def new_stream(self) -> ctypes.c_void_p:
+        """Of the greatest priority where the tenant is to go first, else of the least, which is the default."""
+        least, greatest, stream = ctypes.c_int(), ctypes.c_int(), ctypes.c_void_p()
+        self.call("cuCtxGetStreamPriorityRange", ctypes.byref(least), ctypes.byref(greatest))
+        wanted = greatest if self._wish == "first" else least
+        self.call("cuStreamCreateWithPriority", ctypes.byref(stream), NON_BLOCKING, wanted)
+        return stream
+
+    @property
+    def handle(self) -> int:
+        """What libraries know it by; no two streams of a process have the same."""
+        return self.stream.value or 0
+
+    @property
+    def priority(self) -> int:
+        """As the driver has it; lower goes first."""
+        found = ctypes.c_int()
+        self.call("cuStreamGetPriority", self.stream, ctypes.byref(found))
+        return found.value
+
+    @property
+    def context(self) -> int:
+        """The context that the driver says it is in."""
+        found = ctypes.c_void_p()
+        self.call("cuStreamGetCtx", self.stream, ctypes.byref(found))
+        return found.value or 0
 
 
 class SmClock:

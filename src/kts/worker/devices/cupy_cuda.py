@@ -11,8 +11,8 @@ import cupyx
 
 from kts.errors import SetupError
 from kts.model.run import DeviceInfo
-from kts.worker.detect import no_graphs
-from kts.worker.devices.cuda import CudaEvents, cuda_info
+from kts.worker.detect import StreamWish, no_graphs
+from kts.worker.devices.cuda import CudaEvents, OwnStream, cuda_info
 
 
 class CupyCuda(CudaEvents):
@@ -20,9 +20,12 @@ class CupyCuda(CudaEvents):
 
     xp: Any = xp
 
-    def __init__(self) -> None:
+    def __init__(self, wish: StreamWish | None = None) -> None:
         try:
             cupy.cuda.Device(0).use()
+            self.stream = None if wish is None else OwnStream(wish)
+            if self.stream is not None:
+                cupy.cuda.ExternalStream(self.stream.handle).use()  # in this thread alone
             self._start = cupy.cuda.Event()
             self._stop = cupy.cuda.Event()
         except cupy.cuda.runtime.CUDARuntimeError as error:
@@ -64,7 +67,9 @@ class CupyCuda(CudaEvents):
         """None: cupy brings none."""
 
     def release(self) -> None:
-        """Empties the memory pool and the FFT plan cache (plans own workspaces)."""
+        """Empties the memory pool and the FFT plan cache (plans own workspaces), unless others use them, too."""
+        if self.stream is not None:
+            return
         cupy.cuda.runtime.deviceSynchronize()
         cupy.fft.config.get_plan_cache().clear()
         cupy.get_default_memory_pool().free_all_blocks()

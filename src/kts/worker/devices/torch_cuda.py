@@ -10,7 +10,8 @@ import torch
 
 from kts.errors import SetupError
 from kts.model.run import DeviceInfo
-from kts.worker.devices.cuda import CudaEvents, cuda_info
+from kts.worker.detect import StreamWish
+from kts.worker.devices.cuda import CudaEvents, OwnStream, cuda_info
 
 if TYPE_CHECKING:
     from kts.worker.devices.torch_trace import TorchTracer
@@ -23,7 +24,7 @@ class TorchCuda(CudaEvents):
 
     xp: Any = xp
 
-    def __init__(self) -> None:
+    def __init__(self, wish: StreamWish | None = None) -> None:
         if not torch.cuda.is_available():
             built_for = torch.version.cuda or "no CUDA"
             raise SetupError(
@@ -32,6 +33,9 @@ class TorchCuda(CudaEvents):
             )
         torch.cuda.set_device(0)
         torch.set_float32_matmul_precision("highest")  # no TF32: fp32 as in the published system
+        self.stream = None if wish is None else OwnStream(wish)
+        if self.stream is not None:
+            torch.cuda.set_stream(torch.cuda.ExternalStream(self.stream.handle))  # of this thread alone
         self._start = torch.cuda.Event(enable_timing=True)
         self._stop = torch.cuda.Event(enable_timing=True)
 
@@ -84,7 +88,9 @@ class TorchCuda(CudaEvents):
         return TorchTracer()
 
     def release(self) -> None:
-        """Empties the caching allocator and the FFT plan cache (plans own workspaces)."""
+        """Empties the caching allocator and the FFT plan cache (plans own workspaces), unless others use them, too."""
+        if self.stream is not None:
+            return
         torch.cuda.synchronize()
         torch.backends.cuda.cufft_plan_cache.clear()
         torch.cuda.empty_cache()

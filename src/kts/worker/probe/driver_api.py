@@ -1,4 +1,4 @@
-"""The few calls of the CUDA driver that the probe makes, through ctypes: no GPU library is needed to run it."""
+"""The few calls of the CUDA driver that we make ourselves, through ctypes: no GPU library is needed for them."""
 
 from __future__ import annotations
 
@@ -19,14 +19,19 @@ _EXPLAINED = {
 
 MULTIPROCESSORS = 16
 COMPUTE_MAJOR, COMPUTE_MINOR = 75, 76
-_NON_BLOCKING = 1
+NON_BLOCKING = 1
 _NO_TIMING = 2
 
 u64 = ctypes.c_uint64
 
 
 class Driver:
-    """One context on the first visible GPU, its primary one, and one stream. SetupError if that cannot be had."""
+    """One context on the first visible GPU, its primary one, and one stream. SetupError if that cannot be had.
+
+    ``failed``: how what went wrong is told.
+    """
+
+    failed = "the GPU cannot be probed"
 
     def __init__(self, library: Any = None) -> None:
         try:
@@ -40,13 +45,18 @@ class Driver:
         context = ctypes.c_void_p()
         self.call("cuDevicePrimaryCtxRetain", ctypes.byref(context), self._device)
         self.call("cuCtxSetCurrent", context)
-        self.stream = ctypes.c_void_p()
-        self.call("cuStreamCreate", ctypes.byref(self.stream), _NON_BLOCKING)
+        self.stream = self.new_stream()
 
     def call(self, name: str, *arguments: Any) -> None:
         """One call; SetupError (before ``begun``) or MeasurementError with the driver's name for what went wrong."""
         if code := getattr(self._cuda, name)(*arguments):
             raise self._failure(name, code)
+
+    def new_stream(self) -> ctypes.c_void_p:
+        """One that waits for no other, made in the context."""
+        stream = ctypes.c_void_p()
+        self.call("cuStreamCreate", ctypes.byref(stream), NON_BLOCKING)
+        return stream
 
     def attribute(self, number: int) -> int:
         """Of the device."""
@@ -137,4 +147,4 @@ class Driver:
         self._cuda.cuGetErrorName(code, ctypes.byref(text))
         word = text.value.decode() if text.value else f"error {code}"
         kind = MeasurementError if self.begun else SetupError
-        return kind(f"the GPU cannot be probed: {name} gives {word}", _EXPLAINED.get(code, "look at nvidia-smi"))
+        return kind(f"{self.failed}: {name} gives {word}", _EXPLAINED.get(code, "look at nvidia-smi"))

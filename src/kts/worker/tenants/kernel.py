@@ -11,7 +11,7 @@ from kts.model.run import DeviceInfo
 from kts.wire.messages import Ready, Start
 from kts.worker.calibrate import Bench, calibrate
 from kts.worker.clocks import CpuTimes, exact_sleeps
-from kts.worker.detect import choose_for
+from kts.worker.detect import StreamWish, choose_for
 from kts.worker.devices import Device, open_device
 from kts.worker.host import Container
 from kts.worker.iteration import Watch, timed
@@ -20,23 +20,29 @@ from kts.worker.workloads import Operation
 
 
 class KernelTenant:
-    """Implements `kts.worker.tenants.Runner`. ``device`` may be given open; otherwise `open` opens one."""
+    """Implements `kts.worker.tenants.Runner`. ``device`` may be given open; otherwise `open` opens one.
+
+    ``wish``: see `open_device`.
+    """
 
     container: Container | None = None
 
-    def __init__(self, tenant: Tenant, choice: DeviceChoice, device: Device | None = None) -> None:
+    def __init__(
+        self, tenant: Tenant, choice: DeviceChoice, device: Device | None = None, wish: StreamWish | None = None
+    ) -> None:
         assert isinstance(tenant.work, Kernel)
         self._work = tenant.work
         self._tenant = tenant
         self._choice = choice
         self._device = device
+        self._wish = wish
         self._operation: Operation | None = None
 
     def open(self) -> DeviceInfo:
         """Opens the device. SetupError if that cannot be."""
         exact_sleeps()
         if self._device is None:
-            self._device = open_device(*choose_for(self._choice, self._work))
+            self._device = open_device(*choose_for(self._choice, self._work), self._wish)
         return self._device.info()
 
     def calibrate(self, pulse: Callable[[], None], size: int | None = None) -> Ready:
