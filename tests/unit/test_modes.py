@@ -200,11 +200,11 @@ def test_who_runs_alone_is_kept_from_every_daemon() -> None:
     """Else solo blocks would be of MPS where somebody's daemon is on the machine, and no mode of the run says so."""
     for words in ("time-slicing", "exclusive,time-slicing", "cpu-scheduler"):
         plan = in_modes(make_plan(), parse(words))
-        with prepared(plan) as env:
-            assert set(env) == {tenant.name for tenant in plan.tenants}
-            assert all(not list(Path(one[PIPE]).iterdir()) for one in env.values())
-    with prepared(make_plan()) as env:
-        assert env == {}, "a run without modes is as its machine is set"
+        with prepared(plan) as held:
+            assert set(held.env) == {tenant.name for tenant in plan.tenants}
+            assert all(not list(Path(one[PIPE]).iterdir()) for one in held.env.values())
+    with prepared(make_plan()) as held:
+        assert held.env == {}, "a run without modes is as its machine is set"
 
 
 def test_without_any_mode_there_is_no_choice() -> None:

@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 from tests.helpers_stats import make_plan
 
+from kts.backends.local import LocalBackend
 from kts.errors import SetupError
 from kts.model.mode import MPS, TIME_SLICING, Mode
 from kts.model.run import DeviceInfo
 from kts.plan import in_modes
-from kts.sharing import mps, parse, prepared, turns
+from kts.sharing import end_orphans, folders, mps, parse, prepared, turns
 from kts.worker.sharing import PIPE, ask_daemon, seen_from
 
 STANDIN = Path(__file__).parent.parent / "standin"
@@ -25,111 +28,188 @@ GPU = DeviceInfo(kind="cuda", uuid="GPU-1", name="Test GPU", label="Test GPU", l
 
 
 @pytest.fixture(autouse=True)
-def standin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """The stand-in is on the path, and what a test leaves is ended."""
+def base(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """Where folders are made. The stand-in is on the path, and what a test leaves is ended."""
     monkeypatch.setenv("PATH", f"{STANDIN}:{os.environ['PATH']}")
     monkeypatch.delenv(PIPE, raising=False)
-    base = tmp_path / "b"
-    base.mkdir()
-    monkeypatch.setattr(mps, "_base", lambda: base)
-    yield
-    for folder in base.iterdir():
-        mps.end(folder)
+    with tempfile.TemporaryDirectory(prefix="kts-t-", dir="/tmp") as short:  # a socket's path has 108 characters
+        monkeypatch.setattr(folders, "_base", lambda: Path(short))
+        yield Path(short)
+        for folder in Path(short).iterdir():
+            mps.end(folder)
 
 
-def folders(tmp_path: Path) -> list[Path]:
-    return list((tmp_path / "b").iterdir())
+ARMS = in_modes(make_plan(), parse("mps")).modes
+
+
+@contextmanager
+def begun() -> Iterator[dict[str, str]]:
+    """MPS as the tenants of one mode have it."""
+    with mps.prepared(ARMS) as held:
+        yield dict(held.env["fft@mps"])
+
+
+def made(base: Path) -> list[Path]:
+    return list(base.iterdir())
 
 
 def test_a_daemon_answers_while_it_is_prepared_and_leaves_nothing() -> None:
     """Else a run would measure without MPS, or leave a daemon that every later program on the GPU joins."""
-    with mps.prepared() as env:
+    with begun() as env:
         pipe = Path(env[PIPE])
         assert ask_daemon("get_server_list", pipe) is not None
-        assert mps._daemons(pipe)
-    assert not mps._daemons(pipe)
+        assert mps.processes(pipe)
+    assert not mps.processes(pipe)
     assert not pipe.parent.exists()
 
 
-def test_what_goes_wrong_meanwhile_leaves_nothing_either(tmp_path: Path) -> None:
-    with pytest.raises(KeyboardInterrupt), mps.prepared() as env:
+def test_what_goes_wrong_meanwhile_leaves_nothing_either(base: Path) -> None:
+    with pytest.raises(KeyboardInterrupt), begun() as env:
         raise KeyboardInterrupt
-    assert not mps._daemons(Path(env[PIPE]))
-    assert not folders(tmp_path)
+    assert not mps.processes(Path(env[PIPE]))
+    assert not made(base)
 
 
 def test_a_daemon_that_does_not_hear_is_ended_by_force(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("STANDIN_MPS_STUBBORN", "1")
     monkeypatch.setattr(mps, "ENDS_S", 0.3)
-    with mps.prepared() as env:
+    with begun() as env:
         pipe = Path(env[PIPE])
-    assert not mps._daemons(pipe)
+    assert not mps.processes(pipe)
 
 
-def test_a_daemon_that_ends_at_once_is_an_error_with_its_own_words(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_daemon_that_ends_at_once_is_an_error_with_its_own_words(base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("STANDIN_MPS_ENDS", "MPS is only supported on Volta and later")
-    with pytest.raises(SetupError, match="only supported on Volta"), mps.prepared():
+    with pytest.raises(SetupError, match="only supported on Volta"), begun():
         pass
-    assert not folders(tmp_path)
+    assert not made(base)
 
 
 def test_without_the_daemon_on_the_machine_the_error_says_where_it_comes_from(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("PATH", "/nowhere")
-    with pytest.raises(SetupError, match="is not on this machine"), mps.prepared():
+    with pytest.raises(SetupError, match="is not on this machine"), begun():
         pass
 
 
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from kts.sharing import mps
-mps._base = lambda: Path(sys.argv[1])
-with mps.prepared() as env:
-    print(env["CUDA_MPS_PIPE_DIRECTORY"], flush=True)
+from kts.model.plan import InMode
+from kts.model.mode import Mode
+from kts.sharing import folders, mps
+folders._base = lambda: Path(sys.argv[1])
+start = mps.ChildProcess
+def kept(*given):
+    global daemon
+    daemon = start(*given)
+    return daemon
+mps.ChildProcess = kept
+with mps.prepared([InMode(mode=Mode(name="mps", kind="mps"), tenants={"a": "a"}, mixes={})]) as held:
+    print(held.env["a"]["CUDA_MPS_PIPE_DIRECTORY"], flush=True)
+    if sys.argv[2] == "both":
+        os.kill(daemon._keeper.pid, signal.SIGSTOP)  # it ends nothing before it is killed itself
+        os.kill(daemon._keeper.pid, signal.SIGKILL)
     os.kill(os.getpid(), signal.SIGKILL)
 """
 
 
-def test_what_a_killed_run_left_is_ended_by_the_next_and_nothing_else(tmp_path: Path) -> None:
+def killed(base: Path, who: str) -> Path:
+    """The pipes of a run that was killed; ``both``: together with its keeper."""
+    done = subprocess.run(
+        [sys.executable, "-c", KILLED, str(base), who],
+        capture_output=True, text=True, check=False, timeout=60,
+    )  # fmt: skip
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    return Path(done.stdout.strip())
+
+
+def eventually(condition: Callable[[], bool]) -> bool:
+    deadline = time.monotonic() + 30
+    while not condition() and time.monotonic() < deadline:
+        time.sleep(0.02)
+    return condition()
+
+
+def test_the_daemon_of_a_killed_run_ends_with_it(base: Path) -> None:
     """A daemon that stays would make clients of programs that never asked for MPS."""
-    base = tmp_path / "b"
+    pipe = killed(base, "kts")
+    assert eventually(lambda: not mps.processes(pipe))
+    assert end_orphans() == [pipe.parent]
+    assert not made(base)
+
+
+def test_what_a_killed_run_left_is_ended_by_the_next_and_nothing_else(base: Path, tmp_path: Path) -> None:
+    """Somebody's daemon, and that of a run that goes on, are not touched."""
     other = tmp_path / "others"
     other.mkdir()
     env = {**os.environ, PIPE: str(other)}
     somebodys = subprocess.Popen([STANDIN / "nvidia-cuda-mps-control", "-f"], env=env, stdin=subprocess.DEVNULL)
+    left: subprocess.Popen[bytes] | None = None
     try:
-        killed = subprocess.run(
-            [sys.executable, "-c", KILLED, str(base)], capture_output=True, text=True, check=False, timeout=60
-        )
-        assert killed.returncode == -signal.SIGKILL
-        pipe = Path(killed.stdout.strip())
-        assert mps._daemons(pipe), "it was ended with its owner: then nothing is to be shown here"
-        with mps.prepared() as mine:
-            assert not mps._daemons(pipe)
-            assert not pipe.parent.exists()
-            assert folders(tmp_path) == [Path(mine[PIPE]).parent]
-            assert mps.end_orphans() == [], "it would end what a living run uses"
+        pipe = killed(base, "both")
+        assert eventually(lambda: not mps.processes(pipe)), "the kernel ends a daemon with its keeper"
+        (pipe / "control").unlink()  # now one that lived on, as a server of MPS may
+        ours = {**os.environ, PIPE: str(pipe)}
+        left = subprocess.Popen([STANDIN / "nvidia-cuda-mps-control", "-f"], env=ours, stdin=subprocess.DEVNULL)
+        assert eventually(lambda: left.pid in mps.processes(pipe))
+        with begun() as mine:
+            assert end_orphans() == [pipe.parent]
+            assert left.wait(30) < 0
+            assert made(base) == [Path(mine[PIPE]).parent]
+            assert end_orphans() == [], "it would end what a living run uses"
+            assert ask_daemon("get_server_list", Path(mine[PIPE])) is not None
         assert somebodys.poll() is None
         assert ask_daemon("get_server_list", other) is not None
     finally:
-        somebodys.kill()
-        somebodys.wait()
+        for process in (somebodys, left):
+            if process is not None:
+                process.kill()
+                process.wait()
 
 
-def test_a_number_that_another_process_has_now_does_not_keep_an_orphan(tmp_path: Path) -> None:
-    folder = tmp_path / "b" / f"{mps._prefix()}x"
+def test_a_number_that_another_process_has_now_does_not_keep_an_orphan(base: Path) -> None:
+    """Else a folder, and its daemon, would stay for as long as anybody has that number."""
+    folder = base / f"{folders._prefix(mps.KIND)}{os.getpid()}-1-x"
+    foreign = base / f"{folders._prefix(mps.KIND)}of-somebody"
     folder.mkdir()
-    (folder / mps.OWNER).write_text(json.dumps({"pid": os.getpid(), "began": "1"}))
-    assert mps.end_orphans() == [folder]
+    foreign.mkdir()
+    assert end_orphans() == [folder]
+    assert made(base) == [foreign], "what has another name is not ours"
+
+
+def test_a_daemon_that_is_killed_in_a_run_is_named_in_it(base: Path, tmp_path: Path) -> None:
+    """Else the reason given would be that of whichever tenant falls first."""
+    plan = in_modes(make_plan(), parse("time-slicing,mps"))
+    with prepared(plan) as held:
+        backend = LocalBackend(tmp_path / "logs", trouble=held.trouble)
+        assert not any("MPS" in note for note in backend.notes())
+        (daemon,) = mps.processes(Path(held.env["fft@mps"][PIPE]))
+        os.kill(daemon, signal.SIGKILL)
+        assert eventually(lambda: bool(held.trouble()))
+        said = [note for note in backend.notes() if "MPS" in note]
+    assert said == [
+        "MPS: the daemon that kts started ended while the run went on (killed by SIGKILL): its clients fall with it"
+    ]
+    assert not made(base)
+
+
+def test_a_pipe_that_a_dead_daemon_left_is_nobodys_daemon(tmp_path: Path) -> None:
+    """Tenants that have no MPS are sent elsewhere, and a pipe alone proves nothing."""
+    stale = tmp_path / "stale"
+    stale.mkdir()
+    (stale / "control").touch()
+    assert ask_daemon("get_server_list", stale) is None
+    (told,) = seen_from("fft", GPU, {PIPE: str(stale)}, nothing)
+    assert (told.mode, told.told) == (MPS, True)
+    with prepared(in_modes(make_plan(), parse("time-slicing"))) as held:
+        assert not seen_from("fft", GPU, held.env["fft"], nothing)
 
 
 def test_a_client_is_proven_by_the_daemons_own_list_and_nobody_else_is() -> None:
     """Else "mps" would stand where CUDA silently gave the process a context of its own."""
-    with mps.prepared() as env:
+    with begun() as env:
         assert MPS not in {one.mode for one in seen_from("fft", GPU, env, nothing) if not one.told}
         (Path(env[PIPE]) / "clients").write_text(f"1\n{os.getpid()}\n")
         (evidence,) = seen_from("fft", GPU, env, nothing)
@@ -140,14 +220,15 @@ def test_a_client_is_proven_by_the_daemons_own_list_and_nobody_else_is() -> None
             (evidence,) = seen_from("own", GPU, env, nothing)
             program.kill()
         assert (evidence.mode, evidence.told) == (MPS, False), "of a program, which is the worker's descendant"
-        with turns.prepared() as apart:
-            (beside,) = seen_from("fft", GPU, apart, lambda: Nvml(own=2, clients=2))
+        with turns.prepared(ARMS) as apart:
+            (beside,) = seen_from("fft", GPU, apart.env["fft@mps"], lambda: Nvml(own=2, clients=2))
         assert beside.mode == TIME_SLICING, "clients beside it make it one"
 
 
 def test_with_mps_alone_who_runs_alone_is_still_in_a_context_of_its_own() -> None:
     plan = in_modes(make_plan(), parse("mps,half=mps:50"))
-    with prepared(plan) as env:
+    with prepared(plan) as held:
+        env = held.env
         pipes = {name: Path(one[PIPE]) for name, one in env.items()}
         assert not list(pipes["fft"].iterdir())
         assert (pipes["fft@mps"] / "control").exists()

@@ -109,7 +109,8 @@ def test_a_cpu_core_has_threads_and_no_priority_among_streams() -> None:
 
 def test_streams_get_queues_of_their_own_and_are_kept_from_a_daemon() -> None:
     """Else a ninth stream would wait for another's, or the process be a client of somebody's MPS."""
-    with prepared(in_modes(make_plan(), parse("time-slicing,streams"))) as env:
+    with prepared(in_modes(make_plan(), parse("time-slicing,streams"))) as held:
+        env = held.env
         assert env["fft@streams"][CONNECTIONS] == "32"
         assert not list(Path(env["fft@streams"][PIPE]).iterdir())
         assert CONNECTIONS not in env["fft"]

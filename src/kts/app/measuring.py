@@ -101,10 +101,10 @@ def measured(
     plan = resolved(plan)
     sharing.check(plan)
     uuids = [gpu.uuid for gpu in cuda_devices()] if exporter and plan.device == "cuda" else []
-    with exporter_here(exporter, uuids) as found, sharing.prepared(plan) as env:
+    with exporter_here(exporter, uuids) as found, sharing.prepared(plan) as held:
         setting = Setting(
             backend=LocalBackend.name,
-            make_backend=lambda folder: LocalBackend(folder, env=env),
+            make_backend=lambda folder: LocalBackend(folder, env=held.env, trouble=held.trouble),
             plan=plan,
             text=text,
             mode=before(plan.device),

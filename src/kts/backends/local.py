@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from types import MappingProxyType
@@ -54,8 +54,9 @@ class LocalBackend:
 
     ``worker`` is what ``python`` is told to run, by default ours; what it prints goes to ``log_dir/<tenant>.log``, the
     first one's of a crew.
-    ``env``: what is added to a tenant's environment. `start` moves the calling thread to cores that no tenant has,
-    `stop` moves it back. `start` must be called by the thread that lives through the run: the workers die with it.
+    ``env``: what is added to a tenant's environment; ``trouble``: what has gone wrong with what was prepared for it.
+    `start` moves the calling thread to cores that no tenant has, `stop` moves it back. `start` must be called by the
+    thread that lives through the run: the workers die with it.
     """
 
     name = "local"
@@ -68,9 +69,10 @@ class LocalBackend:
         python: str = sys.executable,
         worker: Sequence[str] | None = None,
         env: Mapping[str, Mapping[str, str]] = MappingProxyType({}),
+        trouble: Callable[[], Sequence[str]] = tuple,
     ) -> None:
         self._log_dir = log_dir
-        self._env = env
+        self._env, self._trouble = env, trouble
         self._command = (python, *(worker or (*module("kts.worker"), "--join")))
         self._workers: dict[str, subprocess.Popen[bytes]] = {}
         self._logs: dict[str, Path] = {}
@@ -96,7 +98,7 @@ class LocalBackend:
     def notes(self) -> list[str]:
         """What a reader of the results must know of where the workers run, as things are now."""
         known = (self._placement.note if self._placement else "", STRANGERS_NOTE if strangers() else "")
-        return [note for note in known if note]
+        return [note for note in (*known, *self._trouble()) if note]
 
     def _spawn(self, crew: Crew, endpoint: Endpoint, placement: Placement) -> subprocess.Popen[bytes]:
         first = crew.tenants[0]

@@ -5,14 +5,16 @@ What proves a mode, each tenant's process sees by itself once it computes: `kts.
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from pathlib import Path
 
 from kts.errors import UsageError
 from kts.model.mode import CPU_SCHEDULER, EXCLUSIVE, MPS, STREAMS, TIGHTEST, TIME_SLICING, Mode
-from kts.model.plan import Plan
-from kts.sharing import mps, streams, turns
-from kts.sharing.port import Sharing
+from kts.model.plan import InMode, Plan
+from kts.sharing import folders, mps, streams, turns
+from kts.sharing.port import Held, Sharing
 
 KINDS: dict[str, Sharing] = {
     EXCLUSIVE: turns,
@@ -22,6 +24,7 @@ KINDS: dict[str, Sharing] = {
     STREAMS: streams,
 }
 """Modes that a run can be measured in."""
+ALONE = Mode(name=EXCLUSIVE, kind=EXCLUSIVE)
 
 
 PRIORITY = "priority"
@@ -84,19 +87,30 @@ def check(plan: Plan) -> None:
 
 
 @contextmanager
-def prepared(plan: Plan) -> Iterator[Mapping[str, Mapping[str, str]]]:
-    """What the plan's modes need is there, and gone afterwards. By tenant, what its environment must have.
+def prepared(plan: Plan) -> Iterator[Held]:
+    """What the plan's modes need is there, and gone afterwards. What killed runs of this user left is ended first.
 
     SetupError where a mode cannot be had here; what was prepared before is put back.
     """
     with ExitStack() as stack:
         env: dict[str, Mapping[str, str]] = {}
-        if plan.modes:  # who runs alone does so in a context of its own, whatever the modes are
-            env = dict.fromkeys((tenant.name for tenant in plan.tenants), stack.enter_context(turns.prepared()))
-        for kind in dict.fromkeys(one.mode.kind for one in plan.modes if KINDS[one.mode.kind] is not turns):
-            common = stack.enter_context(KINDS[kind].prepared())
-            for one in plan.modes:
-                if one.mode.kind == kind:
-                    own = {**common, **KINDS[kind].variables(one.mode)}
-                    env |= {name: {**env[name], **own} for name in one.tenants.values()}
-        yield env
+        held: list[Held] = []
+        if plan.modes:
+            end_orphans()
+            everybody = InMode(mode=ALONE, tenants={tenant.name: tenant.name for tenant in plan.tenants}, mixes={})
+            held.append(stack.enter_context(turns.prepared([everybody])))  # who runs alone is nobody's client either
+        for kind, sharing in KINDS.items():
+            arms = [one for one in plan.modes if one.mode.kind == kind]
+            if arms and sharing is not turns:
+                held.append(stack.enter_context(sharing.prepared(arms)))
+        for one in held:
+            env |= {name: {**env.get(name, {}), **own} for name, own in one.env.items()}
+        yield Held(env, lambda: tuple(text for one in held for text in one.trouble()))
+
+
+def end_orphans() -> list[Path]:
+    """Ends what runs of this user left that were killed: daemons, folders. What it was."""
+    left = folders.orphans(turns.KIND)
+    for folder in left:
+        shutil.rmtree(folder, ignore_errors=True)
+    return [*mps.end_orphans(), *left]

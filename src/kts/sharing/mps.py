@@ -6,25 +6,26 @@ https://docs.nvidia.com/deploy/mps
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import signal
-import subprocess
-import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from kts.errors import SetupError
 from kts.model.mode import Mode
+from kts.model.plan import InMode
+from kts.sharing import folders
+from kts.sharing.port import Held
 from kts.shown import one_line
 from kts.worker.sharing import CONTROL, MPS_SERVER, PIPE, ask_daemon
+from kts.worker.tenants.process import ChildProcess
 
 LOG = "CUDA_MPS_LOG_DIRECTORY"
 PERCENT = "CUDA_MPS_ACTIVE_THREAD_PERCENTAGE"
-OWNER = "owner.json"
+KIND = "mps"
 PIPES = "pipe"
 STARTS_S = 10.0
 ENDS_S = 10.0
@@ -32,26 +33,34 @@ POLL_S = 0.02
 
 
 @contextmanager
-def prepared() -> Iterator[Mapping[str, str]]:
-    """See `kts.sharing.port.Sharing`. Daemons of runs that were killed are ended first."""
-    if shutil.which(CONTROL) is None:
+def prepared(arms: Sequence[InMode]) -> Iterator[Held]:
+    """See `kts.sharing.port.Sharing`."""
+    with _daemon() as (daemon, directories):
+        env = {tenant: {**directories, **variables(arm.mode)} for arm in arms for tenant in arm.tenants.values()}
+        yield Held(env, lambda: _trouble(daemon))
+
+
+@contextmanager
+def _daemon() -> Iterator[tuple[ChildProcess, Mapping[str, str]]]:
+    """A daemon that answers, and the directories that lead to it. It ends with this process, whoever is killed."""
+    control = shutil.which(CONTROL)
+    if control is None:
         raise SetupError(
             f"MPS: {CONTROL} is not on this machine", "it comes with NVIDIA's driver (package nvidia-compute-utils)"
         )
-    end_orphans()
-    folder = Path(tempfile.mkdtemp(prefix=_prefix(), dir=_base()))
-    daemon: subprocess.Popen[bytes] | None = None
-    try:
-        env = _directories(folder)
-        (folder / OWNER).write_text(json.dumps({"pid": os.getpid(), "began": _began(os.getpid())}))
-        daemon = _start(folder, env)
-        _await_answer(daemon, folder)
-        yield env
-    finally:
-        end(folder)
-        if daemon is not None:
-            daemon.kill()
-            daemon.wait()
+    with folders.own(KIND) as folder:
+        directories = _directories(folder)
+        daemon = ChildProcess([control, "-f"], {**os.environ, **directories})
+        try:
+            _await_answer(daemon, folder)
+            yield daemon, directories
+        finally:
+            try:
+                if daemon.exit_code() is None:
+                    ask_daemon("quit", folder / PIPES, timeout_s=ENDS_S / 2)
+            finally:  # also where somebody presses Ctrl-C again
+                daemon.kill()
+                end(folder)
 
 
 def variables(mode: Mode) -> Mapping[str, str]:
@@ -60,63 +69,62 @@ def variables(mode: Mode) -> Mapping[str, str]:
 
 
 def end(folder: Path) -> None:
-    """Ends the daemon of a folder of ours and its servers, politely, then by force, and removes the folder."""
+    """Ends the daemon of a folder of ours and its servers, and removes the folder."""
     pipe = folder / PIPES
-    if _daemons(pipe):
-        ask_daemon("quit", pipe, timeout_s=ENDS_S / 2)
-    for number in (None, signal.SIGTERM, signal.SIGKILL):
-        for pid in _daemons(pipe):
-            if number is not None:
+    try:
+        for number in (signal.SIGTERM, signal.SIGKILL):
+            for pid in processes(pipe):
                 with suppress(ProcessLookupError, PermissionError):
                     os.kill(pid, number)
-        deadline = time.monotonic() + ENDS_S / 3
-        while (left := _daemons(pipe)) and time.monotonic() < deadline:
-            time.sleep(POLL_S)
-        if not left:
-            break
-    shutil.rmtree(folder, ignore_errors=True)
+            deadline = time.monotonic() + ENDS_S / 3
+            while (left := processes(pipe)) and time.monotonic() < deadline:
+                time.sleep(POLL_S)
+            if not left:
+                break
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def end_orphans() -> list[Path]:
-    """Ends what runs of this user left that were killed; their folders."""
-    found = [folder for folder in _base().glob(f"{_prefix()}*") if _is_orphan(folder)]
+    """Ends what runs of this user left that were killed together with their keepers; their folders."""
+    found = folders.orphans(KIND)
     for folder in found:
         end(folder)
     return found
 
 
-def _is_orphan(folder: Path) -> bool:
-    """True where the kts that made it is gone, also where another process has its number now."""
-    try:
-        if folder.is_symlink() or folder.stat().st_uid != os.getuid():
-            return False
-        owner = json.loads((folder / OWNER).read_text())
-        return _began(int(owner["pid"])) != str(owner["began"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return False  # not ours, or being made now
+def processes(pipe: Path) -> list[int]:
+    """Those of MPS, daemon and servers, whose environment names that directory of pipes."""
+    wanted = f"{PIPE}={pipe}".encode()
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            with suppress(OSError):
+                is_mps = (entry / "comm").read_text().startswith(MPS_SERVER)
+                if is_mps and wanted in (entry / "environ").read_bytes().split(b"\0"):
+                    found.append(int(entry.name))
+    return found
 
 
-def _start(folder: Path, env: Mapping[str, str]) -> subprocess.Popen[bytes]:
-    with (folder / "daemon.out").open("wb") as out:
-        return subprocess.Popen(
-            [CONTROL, "-f"],
-            env={**os.environ, **env},
-            stdin=subprocess.DEVNULL,
-            stdout=out,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
+def _trouble(daemon: ChildProcess) -> tuple[str, ...]:
+    code = daemon.exit_code()
+    if code is None:
+        return ()
+    how = f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
+    return (f"MPS: the daemon that kts started ended while the run went on ({how}): its clients fall with it",)
 
 
-def _await_answer(daemon: subprocess.Popen[bytes], folder: Path) -> None:
+def _await_answer(daemon: ChildProcess, folder: Path) -> None:
     """SetupError where the daemon gives none."""
     deadline = time.monotonic() + STARTS_S
-    while daemon.poll() is None and time.monotonic() < deadline:
+    while (code := daemon.exit_code()) is None and time.monotonic() < deadline:
         if ask_daemon("get_server_list", folder / PIPES) is not None:
             return
         time.sleep(POLL_S)
-    how = "does not answer" if daemon.poll() is None else f"ended with exit code {daemon.returncode}"
-    raise SetupError(f"MPS: its daemon {how}: {_last_line(folder)}", "kts doctor; nvidia-smi -q -d COMPUTE")
+    how = "does not answer" if code is None else f"ended with exit code {code}"
+    daemon.drain()
+    said = one_line(daemon.last_line) or _last_logged(folder) or "it says nothing"
+    raise SetupError(f"MPS: its daemon {how}: {said[:300]}", "kts doctor; nvidia-smi -q -d COMPUTE")
 
 
 def _directories(folder: Path) -> dict[str, str]:
@@ -126,43 +134,8 @@ def _directories(folder: Path) -> dict[str, str]:
     return {name: str(path) for name, path in made.items()}
 
 
-def _daemons(pipe: Path) -> list[int]:
-    """The processes of MPS, daemon and servers, whose environment names that directory of pipes."""
-    wanted = f"{PIPE}={pipe}".encode()
-    found = []
-    for entry in Path("/proc").iterdir():
-        if not entry.name.isdigit():
-            continue
-        with suppress(OSError):
-            if (entry / "comm").read_text().startswith(MPS_SERVER) and wanted in (entry / "environ").read_bytes().split(
-                b"\0"
-            ):
-                found.append(int(entry.name))
-    return found
-
-
-def _began(pid: int) -> str:
-    """When the process began, in ticks since boot; empty where there is none."""
-    try:
-        return (Path("/proc") / str(pid) / "stat").read_text(errors="replace").rpartition(")")[2].split()[19]
-    except (OSError, IndexError):
-        return ""
-
-
-def _last_line(folder: Path) -> str:
-    logs = [folder / "daemon.out", folder / "log" / "control.log"]
-    for path in logs:
-        with suppress(OSError):
-            lines = path.read_text(errors="replace").split("\n")
-            if text := next((line.strip() for line in reversed(lines) if line.strip()), ""):
-                return one_line(text)[:300]
-    return "it says nothing"
-
-
-def _base() -> Path:
-    """Short, for a socket's path has 108 characters at most."""
-    return Path("/tmp")
-
-
-def _prefix() -> str:
-    return f"kts-mps-{os.getuid()}-"
+def _last_logged(folder: Path) -> str:
+    with suppress(OSError):
+        lines = (folder / "log" / "control.log").read_text(errors="replace").split("\n")
+        return one_line(next((line.strip() for line in reversed(lines) if line.strip()), ""))
+    return ""

@@ -5,10 +5,11 @@ The backend puts them into one process (`kts.model.plan.Plan.crews`); `kts.worke
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-from kts.model.mode import Mode
+from kts.model.plan import InMode
+from kts.sharing.port import Held
 
 CONNECTIONS = "CUDA_DEVICE_MAX_CONNECTIONS"
 MOST_CONNECTIONS = 32
@@ -16,12 +17,7 @@ MOST_CONNECTIONS = 32
 
 
 @contextmanager
-def prepared() -> Iterator[Mapping[str, str]]:
-    """See `kts.sharing.port.Sharing`: nothing is there that would have to be put back."""
-    yield {CONNECTIONS: str(MOST_CONNECTIONS)}
-
-
-def variables(mode: Mode) -> Mapping[str, str]:
-    """None: whose stream has priority, the backend tells each."""
-    del mode
-    return {}
+def prepared(arms: Sequence[InMode]) -> Iterator[Held]:
+    """See `kts.sharing.port.Sharing`: nothing is there that would have to be put back. Whose stream has priority, the
+    backend tells each."""
+    yield Held({name: {CONNECTIONS: str(MOST_CONNECTIONS)} for arm in arms for name in arm.tenants.values()})

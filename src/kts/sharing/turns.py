@@ -6,22 +6,19 @@ there is its client, unasked. So tenants are sent to a directory that is empty.
 
 from __future__ import annotations
 
-import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-from kts.model.mode import Mode
+from kts.model.plan import InMode
+from kts.sharing import folders
+from kts.sharing.port import Held
 from kts.worker.sharing import PIPE
+
+KIND = "no-mps"
 
 
 @contextmanager
-def prepared() -> Iterator[Mapping[str, str]]:
+def prepared(arms: Sequence[InMode]) -> Iterator[Held]:
     """See `kts.sharing.port.Sharing`."""
-    with tempfile.TemporaryDirectory(prefix="kts-no-mps-") as empty:
-        yield {PIPE: empty}
-
-
-def variables(mode: Mode) -> Mapping[str, str]:
-    """None: they have no settings."""
-    del mode
-    return {}
+    with folders.own(KIND) as empty:
+        yield Held({name: {PIPE: str(empty)} for arm in arms for name in arm.tenants.values()})
