@@ -27,7 +27,7 @@ def test_modes_are_measured_in_turns_and_each_is_reported_by_itself(tmp_path: Pa
     names, and threads of one process."""
     (tmp_path / "two.yaml").write_text(EXPERIMENT)
     modes = "exclusive,a=cpu-scheduler,b=cpu-scheduler,streams"
-    done = kts("run", "two.yaml", "--modes", modes, "--out", "run", "--json", cwd=tmp_path)
+    done = kts("run", "two.yaml", "--modes", modes, "--try-isolation", "--out", "run", "--json", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     told = json.loads(done.stdout)
     assert [one["mode"]["name"] for one in told["modes"]] == ["exclusive", "a", "b", "streams"]
@@ -55,7 +55,11 @@ def test_modes_are_measured_in_turns_and_each_is_reported_by_itself(tmp_path: Pa
     assert json.loads(again.stdout) == told
     picture = tmp_path / "run" / "plots" / "modes.png"
     assert picture.read_bytes().startswith(b"\x89PNG")
+    tried = {name: [one["others"] for one in trials] for name, trials in told["machine"]["trials"].items()}
+    assert tried.pop("streams") == ["not-tried"] * 3
+    assert tried == {name: ["go-on", "not-tried", "go-on"] for name in "ab"}, "the kernel keeps processes apart"
     page = (tmp_path / "run" / "report.html").read_text()
+    assert "others go on" in page
     assert "which way to share" in page
     assert told["choice"]["reason"][1:] in html.unescape(page)
 

@@ -2,7 +2,9 @@
  *
  * A kernel's name says how long it runs: cuModuleGetFunction(&f, m, "decode_150us"). Streams run beside each other;
  * with STANDIN_GPU=FILE all kernels of all processes that name the file run one after another. STANDIN_DEVICES: how
- * many there are. STANDIN_CALL_NS: what each call costs the host. STANDIN_COPY_NS_PER_KB: 50.
+ * many there are. STANDIN_CALL_NS: what each call costs the host. STANDIN_COPY_NS_PER_KB: 50. A kernel with "fault" in
+ * its name takes its process's contexts with it, and with STANDIN_FAULTS=FILE those of all processes that name the file
+ * and are there. STANDIN_MEMORY: bytes of each process; CUDA_MPS_PINNED_DEVICE_MEM_LIMIT=0=BYTES limits it, too.
  */
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -19,7 +21,7 @@
 #include "standin.h"
 
 #define API __attribute__((visibility("default")))
-enum { SUCCESS, INVALID = 1, NOT_INITIALIZED = 3, NO_CONTEXT = 201, NOT_READY = 600 };
+enum { SUCCESS, INVALID = 1, OUT_OF_MEMORY = 2, NOT_INITIALIZED = 3, NO_CONTEXT = 201, NOT_READY = 600, ILLEGAL_ADDRESS = 700 };
 typedef struct context { uint32_t id, device; struct stream *null; } *CUcontext;
 typedef struct kernel { int64_t ns; char name[64]; } *CUfunction;
 typedef struct graph { int count; int64_t ns[4096]; } *CUgraph;
@@ -57,9 +59,16 @@ static void sleep_until(int64_t at)
             ;
 }
 
+/* ---- faults: one of a process is told by each of its later calls that waits or takes memory */
+static _Atomic int64_t own_fault, *all_fault = &own_fault;
+static int64_t begun_at;
+
+static int fallen(void) { return atomic_load(all_fault) > begun_at ? ILLEGAL_ADDRESS : SUCCESS; }
+
 /* ---- memory: what was allocated is the GPU's or pinned; all else is pageable */
 static struct { uint64_t begin, end; bool host; } areas[4096];
 static int area_count;
+static uint64_t memory_used, memory_limit = UINT64_MAX;
 
 static int area_of(uint64_t pointer) /* 0 pageable, 1 pinned, 2 the GPU's */
 {
@@ -71,16 +80,34 @@ static int area_of(uint64_t pointer) /* 0 pageable, 1 pinned, 2 the GPU's */
 
 static int allocate(void **pointer, size_t bytes, bool host)
 {
+    if (fallen())
+        return fallen();
     pthread_mutex_lock(&lock);
-    const bool room = area_count < 4096 && (*pointer = malloc(bytes ? bytes : 1));
+    const bool room = area_count < 4096 && (host || memory_used + bytes <= memory_limit)
+                      && (*pointer = malloc(bytes ? bytes : 1));
     if (room) {
+        memory_used += host ? 0 : bytes;
         areas[area_count].begin = (uint64_t)*pointer;
         areas[area_count].end = (uint64_t)*pointer + bytes;
         areas[area_count].host = host;
         area_count++;
     }
     pthread_mutex_unlock(&lock);
-    return room ? SUCCESS : 2;
+    return room ? SUCCESS : OUT_OF_MEMORY;
+}
+
+static int give_back(uint64_t pointer)
+{
+    pthread_mutex_lock(&lock);
+    for (int i = 0; i < area_count; i++)
+        if (areas[i].begin == pointer) {
+            memory_used -= areas[i].host ? 0 : areas[i].end - areas[i].begin;
+            areas[i] = areas[--area_count];
+            free((void *)pointer);
+            break;
+        }
+    pthread_mutex_unlock(&lock);
+    return SUCCESS;
 }
 
 /* ---- calls: what CUPTI hears of each */
@@ -162,6 +189,8 @@ static int launch(CUfunction function, CUstream stream)
     stream = here(stream);
     if (!stream || !function)
         return stream ? INVALID : NO_CONTEXT;
+    if (strstr(function->name, "fault"))
+        atomic_store(all_fault, standin_now());
     if (stream->graph)
         stream->graph->ns[stream->graph->count++ % 4096] = function->ns;
     else
@@ -205,6 +234,15 @@ API int cuInit(unsigned flags)
         if (file >= 0 && ftruncate(file, 4096) == 0)
             whole_gpu = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, file, 0);
     }
+    const char *faults = getenv("STANDIN_FAULTS"), *memory = getenv("STANDIN_MEMORY");
+    const int shared = faults ? open(faults, O_RDWR | O_CREAT | O_CLOEXEC, 0666) : -1;
+    if (shared >= 0 && ftruncate(shared, 4096) == 0)
+        all_fault = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, shared, 0);
+    begun_at = standin_now();
+    memory_limit = memory ? strtoull(memory, NULL, 10) : UINT64_MAX;
+    const char *pinned = getenv("CUDA_MPS_PINNED_DEVICE_MEM_LIMIT");
+    if (pinned && strchr(pinned, '='))
+        memory_limit = strtoull(strchr(pinned, '=') + 1, NULL, 10) << (strchr(pinned, 'M') ? 20 : 0);
     const char *path = getenv("CUDA_INJECTION64_PATH");
     void *injection = path ? dlopen(path, RTLD_NOW) : NULL;
     int (*begin)(void) = injection ? dlsym(injection, "InitializeInjection") : NULL;
@@ -221,6 +259,16 @@ API int cuDeviceGetCount(int *count)
     return initialised ? SUCCESS : NOT_INITIALIZED;
 }
 API int cuDeviceGet(int *device, int ordinal) { *device = ordinal; return ordinal >= 0 && ordinal < 16 ? SUCCESS : INVALID; }
+
+API int cuDeviceGetName(char *name, int length, int device) { (void)device; strncpy(name, "Stand-in", length); return SUCCESS; }
+API int cuDeviceGetUuid_v2(unsigned char *uuid, int device) { memset(uuid, device, 16); return SUCCESS; }
+API int cuDeviceTotalMem_v2(size_t *bytes, int device) { (void)device; *bytes = memory_limit; return SUCCESS; }
+API int cuGetErrorName(int code, const char **name)
+{
+    *name = code == ILLEGAL_ADDRESS ? "CUDA_ERROR_ILLEGAL_ADDRESS" : code == OUT_OF_MEMORY ? "CUDA_ERROR_OUT_OF_MEMORY"
+                                                                                         : "CUDA_ERROR_OF_STANDIN";
+    return SUCCESS;
+}
 
 static void set_up(CUcontext context, int device)
 {
@@ -276,7 +324,7 @@ API int cuModuleGetFunction(CUfunction *function, void *module, const char *name
 
 API int cuMemAlloc_v2(CUdeviceptr *pointer, size_t bytes) { return allocate((void **)pointer, bytes, false); }
 API int cuMemHostAlloc(void **pointer, size_t bytes, unsigned flags) { (void)flags; return allocate(pointer, bytes, true); }
-API int cuMemFree_v2(CUdeviceptr pointer) { (void)pointer; return SUCCESS; }
+API int cuMemFree_v2(CUdeviceptr pointer) { return give_back(pointer); }
 API int cuPointerGetAttribute(void *value, int attribute, CUdeviceptr pointer)
 {
     const int area = area_of(pointer);
@@ -322,7 +370,7 @@ API int cuStreamSynchronize(CUstream stream)
     CUstream the = here(stream);
     if (the)
         sleep_until(atomic_load(&the->free_at));
-    RETURN(the ? SUCCESS : NO_CONTEXT);
+    RETURN(the ? fallen() : NO_CONTEXT);
 }
 
 static CUstream all[1024];

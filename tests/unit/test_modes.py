@@ -74,9 +74,14 @@ def test_in_a_mode_the_plan_is_that_of_a_run_in_it_alone() -> None:
         ("exclusive", "nothing is shared"),
         ("mps,mps", "mps is there twice"),
         ("mps,green", "no mode 'green'"),
-        ("mps:0", "from 1 to 100"),
-        ("mps:101", "from 1 to 100"),
-        ("time-slicing:50", "only MPS has a percentage"),
+        ("mps:0", "no setting '0'"),
+        ("mps:101", "no setting '101'"),
+        ("time-slicing:50", "time-slicing has no settings"),
+        ("mps:memory=8", "no setting 'memory=8'"),
+        ("mps:memory=0G", "no setting"),
+        ("mps:50:", "no setting ''"),
+        ("mps:colour=red", "no setting 'colour=red'"),
+        ("mps:chunks=4:50", "all threads of its SMs"),
         ("a b=mps", "is no name"),
         ("", "no mode ''"),
     ],
@@ -84,6 +89,14 @@ def test_in_a_mode_the_plan_is_that_of_a_run_in_it_alone() -> None:
 def test_what_is_no_set_of_modes_is_refused_with_what_there_is(words: str, said: str) -> None:
     with pytest.raises(UsageError, match=said):
         in_modes(make_plan(), parse(words))
+
+
+def test_settings_of_mps_are_read_in_any_order_and_name_the_mode() -> None:
+    (one, two) = parse("mps:50:memory=8G:above=fft,b=mps:memory=512M:chunks=4")
+    assert one == Mode(name="mps-50-memory-8G-above-fft", kind=MPS, threads_percent=50, memory_mib=8192, above="fft")
+    assert two == Mode(name="b", kind=MPS, memory_mib=512, chunks=4)
+    with pytest.raises(UsageError, match="no tenant 'nobody'"):
+        check(in_modes(make_plan(), parse("mps:above=nobody")))
 
 
 def test_only_interleaved_mixes_have_modes() -> None:

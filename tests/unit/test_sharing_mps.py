@@ -21,6 +21,7 @@ from kts.model.mode import MPS, TIME_SLICING, Mode
 from kts.model.run import DeviceInfo
 from kts.plan import in_modes
 from kts.sharing import end_orphans, folders, mps, parse, prepared, turns
+from kts.worker.detect import CudaDevice
 from kts.worker.sharing import PIPE, ask_daemon, seen_from
 
 STANDIN = Path(__file__).parent.parent / "standin"
@@ -237,11 +238,52 @@ def test_with_mps_alone_who_runs_alone_is_still_in_a_context_of_its_own() -> Non
         assert mps.PERCENT not in env["fft@mps"]
 
 
-def test_a_limit_of_threads_is_the_clients_variable() -> None:
-    assert mps.variables(Mode(name="mps-50", kind=MPS, threads_percent=50)) == {
-        "CUDA_MPS_ACTIVE_THREAD_PERCENTAGE": "50"
+def test_settings_are_the_clients_variables() -> None:
+    """As NVIDIA's documentation of MPS names them; a wrong name would be ignored without a word."""
+    (mode,) = parse("mps:50:memory=8G:above=fft")
+    assert mps.variables(mode, "fft") == {
+        "CUDA_MPS_ACTIVE_THREAD_PERCENTAGE": "50",
+        "CUDA_MPS_PINNED_DEVICE_MEM_LIMIT": "0=8192M",
+        "CUDA_MPS_CLIENT_PRIORITY": "0",
     }
-    assert mps.variables(Mode(name="mps", kind=MPS)) == {}
+    assert mps.variables(mode, "gemm")["CUDA_MPS_CLIENT_PRIORITY"] == "1"
+    assert mps.variables(Mode(name="mps", kind=MPS), "fft") == {}
+
+
+@pytest.mark.parametrize(
+    ("setting", "command"),
+    [("memory=8G", "get_default_device_pinned_mem_limit"), ("above=fft", "get_default_client_priority")],
+)
+def test_a_setting_that_the_daemon_does_not_have_is_refused(
+    setting: str, command: str, base: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A driver that does not know a variable ignores it: figures of no limit would stand under a limit's name."""
+    arms = in_modes(make_plan(), parse(f"mps:{setting}")).modes
+    monkeypatch.setenv("STANDIN_MPS_COMMANDS", "get_server_list\nquit\n")
+    with pytest.raises(SetupError, match="the MPS of this driver has no"), mps.prepared(arms):
+        pass
+    assert not made(base)
+    monkeypatch.setenv("STANDIN_MPS_COMMANDS", f"get_server_list\n{command} [dev]\n")
+    with mps.prepared(arms) as held:
+        assert set(held.env) == {"fft@" + arms[0].mode.name, "gemm@" + arms[0].mode.name}
+
+
+def test_every_tenant_has_a_static_partition_of_its_own(base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Under static partitioning a client without one cannot compute, and two in one would share its SMs."""
+    device = CudaDevice(index=0, name="Test GPU", uuid="GPU-1", memory_bytes=1)
+    monkeypatch.setattr(mps, "cuda_devices", lambda: [device])
+    with mps.prepared(in_modes(make_plan(), parse("mps,s=mps:chunks=4")).modes) as held:
+        assert [held.env[f"{name}@s"][mps.PARTITION] for name in ("fft", "gemm")] == ["GPU-1/Dx1", "GPU-1/Dx2"]
+        assert mps.PARTITION not in held.env["fft@mps"]
+        assert held.env["fft@mps"][PIPE] != held.env["fft@s"][PIPE], "without a partition nobody computes there"
+        assert len(made(base)) == 2
+    assert not made(base)
+    with (
+        pytest.raises(SetupError, match=r"no static partition of 5 chunks: Failed .* 3 chunks are free"),
+        mps.prepared(in_modes(make_plan(), parse("s=mps:chunks=5")).modes),
+    ):
+        pass
+    assert not made(base)
 
 
 def nothing() -> object:

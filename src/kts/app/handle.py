@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+from msgspec.structs import replace
 
 from kts.app import printing
 from kts.errors import DataError, KtsError, SetupError, UsageError
@@ -27,6 +28,7 @@ from kts.stats.choosing import modes_summary
 from kts.stats.modes import views
 from kts.stats.pair_gate import compared
 from kts.store import open_run
+from kts.store.sharingfile import read_sharing
 
 MODES = "modes"
 """Where the reports of the single modes are, in a run directory."""
@@ -90,7 +92,7 @@ class Run:
         if not self.info.plan.modes:
             return None
         found = {name: one.summary for name, one in self._in_modes.items()}
-        return modes_summary(self.data, found)
+        return replace(modes_summary(self.data, found), machine=read_sharing(self.directory))
 
     def in_mode(self, name: str) -> Run:
         """A run in several modes, as if one of them had been measured alone. UsageError for a mode that is not

@@ -19,17 +19,20 @@ from kts.app.handle import Run, finished, load
 from kts.app.plans import Asked, Changes, planned
 from kts.backends.replay import ReplayBackend
 from kts.conduct.driver import conduct
-from kts.errors import SetupError
+from kts.errors import SetupError, UsageError
 from kts.model.mode import SharingMode
 from kts.model.neighbours import Look, Neighbours
 from kts.model.plan import Plan
 from kts.model.provenance import Material
+from kts.model.sharing_facts import SHARING_VERSION, SharingFacts, Trial
 from kts.report import RichWatcher
+from kts.sharing import isolation, state
 from kts.stats import Foretelling, PrecisionRule
 from kts.stats.modes import ModesRule
 from kts.stats.pair_gate import PairRule
 from kts.store import create, origin
 from kts.store.layout import LOGS
+from kts.store.sharingfile import write_sharing
 from kts.telemetry.choice import make_sampler
 from kts.worker.detect import cuda_devices, resolved
 from kts.worker.environment import environment
@@ -60,6 +63,7 @@ def run(
     telemetry: bool = True,
     dcgm: str = "",
     modes: str = "",
+    try_isolation: bool = False,
     progress: Console | None = None,
     **changes: Unpack[Changes],
 ) -> Run:
@@ -70,7 +74,8 @@ def run(
     ``runs/TIME-NAME``. ``overwrite``: replace a run that is there. ``telemetry``: sample the device and the CPU
     scheduler meanwhile; ``dcgm``: scrape this dcgm-exporter, too, or the one that ``auto`` finds. ``modes``: ways
     to share the device, measured in turns in one run, such as ``exclusive,time-slicing,mps,mps:50``; then `Run.modes`
-    says what each comes to. ``progress``: where to show how far it is.
+    says what each comes to. ``try_isolation``: afterwards one tenant comes to harm in each of them beside another, and
+    it is told who else falls; nobody else may compute on the GPU. ``progress``: where to show how far it is.
     ``changes``: keys of the experiment to set anew, see `Changes`.
 
     What is measured is kept whatever happens: `Run.outcome` says how it ended. Raises where nothing of it can be
@@ -79,7 +84,18 @@ def run(
     loaded, plan = planned(experiment, changes)
     if modes:
         plan = planning.in_modes(plan, sharing.parse(modes))
-    return measured(plan, loaded.text, out, overwrite=overwrite, telemetry=telemetry, dcgm=dcgm, progress=progress)
+    elif try_isolation:
+        raise UsageError("--try-isolation: of which modes?", "--modes time-slicing,mps")
+    return measured(
+        plan,
+        loaded.text,
+        out,
+        overwrite=overwrite,
+        telemetry=telemetry,
+        dcgm=dcgm,
+        try_isolation=try_isolation,
+        progress=progress,
+    )
 
 
 def measured(
@@ -90,6 +106,7 @@ def measured(
     overwrite: bool,
     telemetry: bool = True,
     dcgm: str = "",
+    try_isolation: bool = False,
     progress: Console | None = None,
 ) -> Run:
     """The run of a plan on this machine; ``text``: what it was made of. Arguments and errors as of `run`."""
@@ -101,7 +118,10 @@ def measured(
     plan = resolved(plan)
     sharing.check(plan)
     uuids = [gpu.uuid for gpu in cuda_devices()] if exporter and plan.device == "cuda" else []
+    trials: dict[str, tuple[Trial, ...]] = {}
     with exporter_here(exporter, uuids) as found, sharing.prepared(plan) as held:
+        if try_isolation:
+            isolation.check_alone(held.before)
         setting = Setting(
             backend=LocalBackend.name,
             make_backend=lambda folder: LocalBackend(folder, env=held.env, trouble=held.trouble),
@@ -111,7 +131,13 @@ def measured(
             environment=environment() | {"kts_cores": ",".join(map(str, placed(plan).conductor))},
         )
         sampler = (lambda told: make_sampler(plan, told, *found)) if telemetry else None
-        return _measured(setting, out, overwrite=overwrite, make_sampler=sampler, progress=progress)
+        run = _measured(setting, out, overwrite=overwrite, make_sampler=sampler, progress=progress)
+        if try_isolation and run.outcome.kind in ("complete", "undetermined"):
+            trials = isolation.tried(plan, held, (progress or Console(quiet=True)).print)
+    if held.before is not None:
+        facts = SharingFacts(schema=SHARING_VERSION, before=held.before, after=state.look(plan.device), trials=trials)
+        write_sharing(run.directory, facts)
+    return run
 
 
 def replay(

@@ -20,14 +20,6 @@ from kts.errors import UsageError
 
 BACKENDS = ("local", "k8s", "replay")
 COMMAND = TakesProgram
-Modes = Annotated[
-    str,
-    typer.Option(
-        metavar="A,B,...",
-        help="Ways to share, measured in turns in one run: exclusive, time-slicing, mps, mps:50 (% of threads), "
-        "streams, streams:priority.",
-    ),
-]
 Keep = Annotated[bool, typer.Option("--keep", help="Leave the run's objects in the cluster.", rich_help_panel=PANEL)]
 
 
@@ -79,6 +71,34 @@ class ChangeOptions:
         return cast("app.Changes", given)
 
 
+@dataclass(frozen=True, kw_only=True)
+class ModeOptions:
+    """Ways to share that are held against each other. Each field is an option; see `kts.cli.groups`."""
+
+    modes: Annotated[
+        str,
+        typer.Option(
+            metavar="A,B,...",
+            help="Ways to share, measured in turns in one run: exclusive, time-slicing, mps, mps:50 (% of threads), "
+            "streams, streams:priority.",
+        ),
+    ] = ""
+    try_isolation: Annotated[
+        bool,
+        typer.Option(
+            "--try-isolation",
+            help="Of each mode: who else falls when a tenant is killed, takes all memory, faults? For a GPU of yours.",
+        ),
+    ] = False
+
+    def check(self, on: str, *, measures: bool) -> None:
+        """UsageError where what is asked for measures nothing on this machine."""
+        if self.modes and (on != "local" or not measures):
+            raise UsageError("--modes: a run on this machine measures them", "leave --on, --dry-run and --predict out")
+        if self.try_isolation and not self.modes:
+            raise UsageError("--try-isolation: of which modes?", "--modes time-slicing,mps")
+
+
 def run(
     *,
     experiment: Annotated[
@@ -107,7 +127,7 @@ def run(
         ),
     ] = "local",
     changes: ChangeOptions,
-    modes: Modes = "",
+    sharing: ModeOptions,
     telemetry: Telemetry = True,
     dcgm: Dcgm = "",
     context: Context = None,
@@ -123,7 +143,7 @@ def run(
     Every tenant runs alone and all run together, in blocks; the report says how much slower sharing made each. A
     program of yours runs alone, beside a light neighbour, beside a heavy one, and beside a copy of itself."""
     asked, wanted = _asked(experiment, program, program_image, on), changes.given()
-    _check_modes(modes, on, measures=not (dry_run or foretell))
+    sharing.check(on, measures=not (dry_run or foretell))
     if dry_run or foretell:
         (_preview if dry_run else _foretell)(asked, wanted, on, out, overwrite=overwrite, as_json=as_json)
         return
@@ -137,7 +157,7 @@ def run(
     elif on == "replay":
         measured = _again(_recorded(asked, wanted, dcgm), out, overwrite=overwrite)
     else:
-        measured = _here(asked, out, wanted, overwrite=overwrite, telemetry=telemetry, dcgm=dcgm, modes=modes)
+        measured = _here(asked, out, wanted, overwrite=overwrite, telemetry=telemetry, dcgm=dcgm, sharing=sharing)
     show_measured(measured, figures=not no_figures, as_json=as_json)
 
 
@@ -149,22 +169,23 @@ def _here(
     overwrite: bool,
     telemetry: bool,
     dcgm: str,
-    modes: str,
+    sharing: ModeOptions,
 ) -> app.Run:
-    progress = console(stderr=True)
     return app.run(
-        asked, out, overwrite=overwrite, progress=progress, telemetry=telemetry, dcgm=dcgm, modes=modes, **wanted
+        asked,
+        out,
+        overwrite=overwrite,
+        progress=console(stderr=True),
+        telemetry=telemetry,
+        dcgm=dcgm,
+        modes=sharing.modes,
+        try_isolation=sharing.try_isolation,
+        **wanted,
     )
 
 
 def _again(recorded: str, out: Path | None, *, overwrite: bool) -> app.Run:
     return app.replay(recorded, out, overwrite=overwrite, progress=console(stderr=True))
-
-
-def _check_modes(modes: str, on: str, *, measures: bool) -> None:
-    """UsageError where what is asked for measures nothing on this machine."""
-    if modes and (on != "local" or not measures):
-        raise UsageError("--modes: a run on this machine measures them", "leave --on, --dry-run and --predict out")
 
 
 @dataclass(frozen=True, kw_only=True)

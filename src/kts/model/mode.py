@@ -26,6 +26,9 @@ class Mode(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A way to share the device that a run is asked to measure, beside others. ``name``: in tables; ``kind``: the mode.
 
     ``threads_percent``: of `MPS`: the share of the GPU's threads that each tenant may use; None: no limit.
+    ``memory_mib``: of the GPU's memory (pinned memory limit); ``chunks``: of its SMs, in a static partition of its own,
+    in the chunks of MPS. ``above``: the one tenant, by the name that all modes have in common, that is not below normal
+    priority.
     ``first``: of `STREAMS`: the tenant, by the name that all modes have in common, whose stream has priority; empty:
     all are equal.
     """
@@ -33,6 +36,9 @@ class Mode(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     name: str
     kind: str
     threads_percent: int | None = None
+    memory_mib: int | None = None
+    chunks: int | None = None
+    above: str = ""
     first: str = ""
 
 

@@ -7,6 +7,7 @@ from typing import Literal
 import msgspec
 
 from kts.model.mode import Mode
+from kts.model.sharing_facts import SharingFacts
 from kts.model.summary import Estimate
 
 MODES_VERSION = 1
@@ -59,7 +60,8 @@ class Choice(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ModesSummary(msgspec.Struct, frozen=True, kw_only=True):
-    """All modes of a run, in the order asked, and the choice between them."""
+    """All modes of a run, in the order asked, and the choice between them. ``machine``: what the run did to it, and
+    tried; None of a run that was killed."""
 
     schema: int
     run: str
@@ -72,6 +74,7 @@ class ModesSummary(msgspec.Struct, frozen=True, kw_only=True):
     modes: tuple[ModeResult, ...]
     choice: Choice
     notes: tuple[str, ...] = ()
+    machine: SharingFacts | None = None
 
     def mode(self, name: str) -> ModeResult:
         """The result of that mode. KeyError if there is none."""

@@ -10,6 +10,7 @@ from kts.model.provenance import made_by
 from kts.model.reading import RunData
 from kts.report import cells
 from kts.report import document as doc
+from kts.report.isolation import isolation_elements
 
 _TONES: dict[KeptSlo, doc.Tone] = {"kept": "better", "broken": "worse", "undetermined": "undetermined"}
 EXPLAINED = (
@@ -42,6 +43,7 @@ def modes_elements(modes: ModesSummary, figures: Sequence[doc.Figure] = ()) -> I
     yield doc.paragraph(EXPLAINED, "quiet", media=doc.FILES)
     yield from doc.listed("What each was", [f"{one.mode.name}: {one.shown}" for one in modes.modes], "-")
     yield from doc.listed("What limits it", _doubts(modes), "!")
+    yield from isolation_elements(modes.machine)
     yield from doc.listed("What else to know", modes.notes, "!")
     yield from figures
 

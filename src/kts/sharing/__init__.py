@@ -10,11 +10,13 @@ from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from kts.errors import UsageError
+from kts.errors import SetupError, UsageError
 from kts.model.mode import CPU_SCHEDULER, EXCLUSIVE, MPS, STREAMS, TIGHTEST, TIME_SLICING, Mode
 from kts.model.plan import InMode, Plan
-from kts.sharing import folders, mps, streams, turns
+from kts.model.sharing_facts import MpsProcess, SharedMachine
+from kts.sharing import folders, mps, state, streams, turns
 from kts.sharing.port import Held, Sharing
+from kts.worker.detect import cuda_devices
 
 KINDS: dict[str, Sharing] = {
     EXCLUSIVE: turns,
@@ -31,8 +33,8 @@ PRIORITY = "priority"
 
 
 def parse(text: str) -> tuple[Mode, ...]:
-    """``time-slicing,mps,mps:50,streams:priority,a=mps``: modes by kind, MPS with a percentage of threads, streams with
-    a tenant that goes first, each by a name of its own.
+    """``time-slicing,mps,mps:50,streams:priority,a=mps``: modes by kind, MPS with settings
+    (`kts.sharing.mps.with_settings`), streams with a tenant that goes first, each by a name of its own.
 
     UsageError for what is no mode.
     """
@@ -40,8 +42,8 @@ def parse(text: str) -> tuple[Mode, ...]:
 
 
 def _mode(word: str) -> Mode:
-    name, equals, what = word.rpartition("=")
-    kind, colon, setting = what.partition(":")
+    head, colon, settings = word.partition(":")
+    name, equals, kind = head.rpartition("=")
     if kind not in KINDS:
         raise UsageError(f"--modes: no mode {kind!r}", f"there are: {', '.join(KINDS)}")
     if equals and not (name and name.replace("-", "").isalnum() and name.isascii()):
@@ -49,10 +51,11 @@ def _mode(word: str) -> Mode:
     if not colon:
         return Mode(name=name or kind, kind=kind)
     if kind == STREAMS:
-        return _streams(name, setting)
-    if kind != MPS or not (setting.isascii() and setting.isdecimal() and 1 <= int(setting) <= 100):
-        raise UsageError(f"--modes: {word!r}: only MPS has a percentage, from 1 to 100", "for example mps:50")
-    return Mode(name=name or f"{kind}-{setting}", kind=kind, threads_percent=int(setting))
+        return _streams(name, settings)
+    if kind != MPS:
+        raise UsageError(f"--modes: {word!r}: {kind} has no settings", "for example mps:50, or streams:priority")
+    usual = f"{kind}-{settings}".replace(":", "-").replace("=", "-")
+    return mps.with_settings(Mode(name=name or usual, kind=kind), settings)
 
 
 def _streams(name: str, setting: str) -> Mode:
@@ -71,6 +74,10 @@ def check(plan: Plan) -> None:
     """UsageError where a mode of the plan cannot be one of its device."""
     on_cpu = plan.device == "cpu"
     for one in plan.modes:
+        if one.mode.above and one.mode.above not in one.tenants:
+            raise UsageError(
+                f"--modes: {one.mode.name}: no tenant {one.mode.above!r}", f"one of: {', '.join(one.tenants)}"
+            )
         if one.mode.first and on_cpu:
             raise UsageError(
                 f"--modes: {one.mode.name}: a CPU core has no streams, and so no priority among them",
@@ -92,20 +99,43 @@ def prepared(plan: Plan) -> Iterator[Held]:
 
     SetupError where a mode cannot be had here; what was prepared before is put back.
     """
+    if not plan.modes:
+        yield Held({})
+        return
+    end_orphans()
+    before = state.look(plan.device)
+    _check_contexts(plan, before)
     with ExitStack() as stack:
-        env: dict[str, Mapping[str, str]] = {}
-        held: list[Held] = []
-        if plan.modes:
-            end_orphans()
-            everybody = InMode(mode=ALONE, tenants={tenant.name: tenant.name for tenant in plan.tenants}, mixes={})
-            held.append(stack.enter_context(turns.prepared([everybody])))  # who runs alone is nobody's client either
+        everybody = InMode(mode=ALONE, tenants={tenant.name: tenant.name for tenant in plan.tenants}, mixes={})
+        held = [stack.enter_context(turns.prepared([everybody]))]  # who runs alone is nobody's client either
         for kind, sharing in KINDS.items():
             arms = [one for one in plan.modes if one.mode.kind == kind]
             if arms and sharing is not turns:
                 held.append(stack.enter_context(sharing.prepared(arms)))
-        for one in held:
-            env |= {name: {**env.get(name, {}), **own} for name, own in one.env.items()}
-        yield Held(env, lambda: tuple(text for one in held for text in one.trouble()))
+        env: dict[str, Mapping[str, str]] = {}
+        for some in held:
+            env |= {name: {**env.get(name, {}), **own} for name, own in some.env.items()}
+        strangers = tuple(_stranger(one) for one in before.mps)
+        yield Held(env, lambda: (*strangers, *(text for one in held for text in one.trouble())), before)
+
+
+def _check_contexts(plan: Plan, before: SharedMachine) -> None:
+    """SetupError where the GPU does not let in as many processes as there are tenants."""
+    ours = {gpu.uuid for gpu in cuda_devices()} if plan.device == "cuda" else set()
+    for gpu in before.gpus:
+        now = gpu.settings.get(state.COMPUTE_MODE, state.DEFAULT)
+        if gpu.uuid in ours and now != state.DEFAULT:
+            raise SetupError(
+                f"--modes: the compute mode of {gpu.name} ({gpu.uuid}) is {now}: it does not let every tenant in",
+                "nvidia-smi -c DEFAULT, as root; kts changes no setting of a GPU",
+            )
+
+
+def _stranger(one: MpsProcess) -> str:
+    return (
+        f"MPS: {one.name} (process {one.pid} of user {one.uid}) is not of this run: who computes through it shares the "
+        "GPU with these tenants"
+    )
 
 
 def end_orphans() -> list[Path]:

@@ -26,10 +26,10 @@ def orphans(kind: str) -> list[Path]:
     return [folder for folder in _base().glob(f"{_prefix(kind)}*") if _is_orphan(folder, _prefix(kind))]
 
 
-def began(pid: int) -> str:
+def began(pid: int, proc: Path = Path("/proc")) -> str:
     """When the process began, in ticks since boot; empty where there is none."""
     try:
-        return (Path("/proc") / str(pid) / "stat").read_text(errors="replace").rpartition(")")[2].split()[19]
+        return (proc / str(pid) / "stat").read_text(errors="replace").rpartition(")")[2].split()[19]
     except (OSError, IndexError):
         return ""
 

@@ -7,24 +7,39 @@ https://docs.nvidia.com/deploy/mps
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import signal
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
-from kts.errors import SetupError
+from msgspec.structs import replace
+
+from kts.errors import SetupError, UsageError
 from kts.model.mode import Mode
 from kts.model.plan import InMode
 from kts.sharing import folders
 from kts.sharing.port import Held
 from kts.shown import one_line
+from kts.worker.detect import cuda_devices
 from kts.worker.sharing import CONTROL, MPS_SERVER, PIPE, ask_daemon
 from kts.worker.tenants.process import ChildProcess
 
 LOG = "CUDA_MPS_LOG_DIRECTORY"
 PERCENT = "CUDA_MPS_ACTIVE_THREAD_PERCENTAGE"
+MEMORY = "CUDA_MPS_PINNED_DEVICE_MEM_LIMIT"
+PRIORITY = "CUDA_MPS_CLIENT_PRIORITY"
+PARTITION = "CUDA_MPS_SM_PARTITION"
+_NORMAL, _BELOW_NORMAL = "0", "1"
+_ASKED = {
+    "memory_mib": ("get_default_device_pinned_mem_limit", "limits of pinned memory (CUDA 11.5)"),
+    "above": ("get_default_client_priority", "priorities of clients (CUDA 12.0)"),
+}
+"""By the setting: the command of a daemon that has it, and what it is."""
+_MIB = {"M": 1, "G": 1024}
+_SETTINGS = "mps:50 (% of threads), mps:memory=8G, mps:chunks=4, mps:above=TENANT; several: mps:50:memory=8G"
 KIND = "mps"
 PIPES = "pipe"
 STARTS_S = 10.0
@@ -34,14 +49,24 @@ POLL_S = 0.02
 
 @contextmanager
 def prepared(arms: Sequence[InMode]) -> Iterator[Held]:
-    """See `kts.sharing.port.Sharing`."""
-    with _daemon() as (daemon, directories):
-        env = {tenant: {**directories, **variables(arm.mode)} for arm in arms for tenant in arm.tenants.values()}
-        yield Held(env, lambda: _trouble(daemon))
+    """See `kts.sharing.port.Sharing`. Modes with static partitions have a daemon each, for under it nobody computes
+    outside of one; all others have one together."""
+    plain = [arm for arm in arms if arm.mode.chunks is None]
+    with ExitStack() as stack:
+        daemons, env = [], {}
+        for some in filter(None, (plain, *([arm] for arm in arms if arm.mode.chunks is not None))):
+            daemon, directories = stack.enter_context(_daemon("-S" if some is not plain else ""))
+            daemons.append(daemon)
+            for arm in some:
+                _check_offered(arm.mode, Path(directories[PIPE]))
+                for common, tenant in arm.tenants.items():
+                    part = _partition(arm.mode, Path(directories[PIPE]))
+                    env[tenant] = {**directories, **variables(arm.mode, common), **part}
+        yield Held(env, lambda: tuple(text for daemon in daemons for text in _trouble(daemon)))
 
 
 @contextmanager
-def _daemon() -> Iterator[tuple[ChildProcess, Mapping[str, str]]]:
+def _daemon(option: str) -> Iterator[tuple[ChildProcess, Mapping[str, str]]]:
     """A daemon that answers, and the directories that lead to it. It ends with this process, whoever is killed."""
     control = shutil.which(CONTROL)
     if control is None:
@@ -50,7 +75,7 @@ def _daemon() -> Iterator[tuple[ChildProcess, Mapping[str, str]]]:
         )
     with folders.own(KIND) as folder:
         directories = _directories(folder)
-        daemon = ChildProcess([control, "-f"], {**os.environ, **directories})
+        daemon = ChildProcess([control, "-f", *filter(None, [option])], {**os.environ, **directories})
         try:
             _await_answer(daemon, folder)
             yield daemon, directories
@@ -63,9 +88,68 @@ def _daemon() -> Iterator[tuple[ChildProcess, Mapping[str, str]]]:
                 end(folder)
 
 
-def variables(mode: Mode) -> Mapping[str, str]:
-    """The limit of threads, where there is one."""
-    return {} if mode.threads_percent is None else {PERCENT: str(mode.threads_percent)}
+def with_settings(mode: Mode, text: str) -> Mode:
+    """The mode with the settings of ``50:memory=8G``, by colons: a percentage of threads; ``memory=``, in M or G;
+    ``chunks=``, a static partition of so many; ``above=``, the tenant that is not below normal priority. UsageError."""
+    for word in text.split(":"):
+        what, _, value = word.rpartition("=")
+        number = int(value) if value.isascii() and value.isdecimal() else 0
+        size = int(value[:-1]) if value[:-1].isascii() and value[:-1].isdecimal() else 0
+        match what:
+            case "" if 1 <= number <= 100:
+                mode = replace(mode, threads_percent=number)
+            case "memory" if size and value[-1] in _MIB:
+                mode = replace(mode, memory_mib=size * _MIB[value[-1]])
+            case "chunks" if number:
+                mode = replace(mode, chunks=number)
+            case "above" if value:
+                mode = replace(mode, above=value)
+            case _:
+                raise UsageError(f"--modes: MPS has no setting {word!r}", f"{_SETTINGS}; a percentage is from 1 to 100")
+    if mode.chunks is not None and mode.threads_percent is not None:
+        raise UsageError(
+            "--modes: a static partition has all threads of its SMs", "leave chunks= or the percentage out"
+        )
+    return mode
+
+
+def variables(mode: Mode, tenant: str) -> Mapping[str, str]:
+    """What the settings are to a client, as https://docs.nvidia.com/deploy/mps has it; ``tenant``: by its name that all
+    modes have in common. Of each GPU that the client sees the first is limited: a tenant has one."""
+    found = {}
+    if mode.threads_percent is not None:
+        found[PERCENT] = str(mode.threads_percent)
+    if mode.memory_mib is not None:
+        found[MEMORY] = f"0={mode.memory_mib}M"
+    if mode.above:
+        found[PRIORITY] = _NORMAL if tenant == mode.above else _BELOW_NORMAL
+    return found
+
+
+def _check_offered(mode: Mode, pipe: Path) -> None:
+    """SetupError where the daemon lists its commands, and one that goes with a setting is not among them: a variable
+    that a driver does not know would be ignored without a word. What lists nothing is believed."""
+    listed = ask_daemon("help", pipe) or []
+    known = any("get_server_list" in line for line in listed)
+    for setting, (command, what) in _ASKED.items():
+        if known and getattr(mode, setting) and not any(command in line for line in listed):
+            raise SetupError(f"--modes: {mode.name}: the MPS of this driver has no {what}", "leave that setting out")
+
+
+def _partition(mode: Mode, pipe: Path) -> Mapping[str, str]:
+    """A new static partition, by the variable that makes a client of it. SetupError with the daemon's words."""
+    if mode.chunks is None:
+        return {}
+    uuid = cuda_devices()[0].uuid
+    answer = ask_daemon(f"sm_partition add {uuid} {mode.chunks}", pipe) or []
+    for line in answer:
+        if made := re.search(rf"{re.escape(uuid)}/\S+", line):
+            return {PARTITION: made[0]}
+    said = next((one_line(line) for line in answer if line.strip()), "it says nothing")
+    raise SetupError(
+        f"--modes: {mode.name}: MPS makes no static partition of {mode.chunks} chunks: {said[:300]}",
+        "fewer chunks for each tenant; lspart of nvidia-cuda-mps-control says how many there are (CUDA 13.1 or later)",
+    )
 
 
 def end(folder: Path) -> None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from kts.model.plan import InMode
+from kts.model.sharing_facts import SharedMachine
 
 
 def _none() -> tuple[str, ...]:
@@ -17,10 +18,12 @@ def _none() -> tuple[str, ...]:
 @dataclass(frozen=True)
 class Held:
     """What was prepared. ``env``: by the plan's name of a tenant, what its environment must have. ``trouble``: what has
-    gone wrong with it since, in words; it may be asked at any time."""
+    gone wrong with it since, and what else a reader must know, in words; it may be asked at any time. ``before``: the
+    machine before anything was prepared; None where no mode was asked for."""
 
     env: Mapping[str, Mapping[str, str]]
     trouble: Callable[[], tuple[str, ...]] = _none
+    before: SharedMachine | None = None
 
 
 class Sharing(Protocol):

@@ -14,12 +14,13 @@ TELEMETRY_JOURNAL = "telemetry.journal"
 TELEMETRY = "telemetry.parquet"
 LOGS = "logs"
 CLUSTER = "cluster.json"
+SHARING = "sharing.json"
 LOCK = "run.lock"
 RESERVE = ".reserve"
 SCAFFOLD = frozenset({LOCK, RESERVE})
-OURS = frozenset({RUN, EVENTS, JOURNAL, PARQUET, TELEMETRY_JOURNAL, TELEMETRY, LOGS, CLUSTER, *SCAFFOLD})
+OURS = frozenset({RUN, EVENTS, JOURNAL, PARQUET, TELEMETRY_JOURNAL, TELEMETRY, LOGS, CLUSTER, SHARING, *SCAFFOLD})
 _UNFINISHED = re.compile(rf"\.?(.+?)(?:\.\d+-\d+)?{re.escape(TEMPORARY)}")
-REPORTS = frozenset({"summary.json", "summary.csv", "results.md", "report.html", "plots"})
+REPORTS = frozenset({"summary.json", "summary.csv", "results.md", "report.html", "plots", "modes.json", "modes"})
 REPLACEABLE = OURS | REPORTS
 """With their unfinished files all that ``--overwrite`` may delete; a file of any other name stays."""
 

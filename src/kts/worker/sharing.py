@@ -12,12 +12,14 @@ import subprocess
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from kts.model.mode import CPU_SCHEDULER, MIG, MPS, TIME_SLICING, Evidence, SharingMode
 from kts.model.plan import DeviceChoice
-from kts.model.run import DeviceInfo
 from kts.worker.keeper import descendants
+
+if TYPE_CHECKING:
+    from kts.model.run import DeviceInfo
 
 PIPE = "CUDA_MPS_PIPE_DIRECTORY"
 _PIPE_DEFAULT = "/tmp/nvidia-mps"
@@ -50,7 +52,7 @@ def seen_from(
         return (_cut(device.name, by),)
     if client := _as_client(env, by):
         return (client,)
-    own, clients = _processes(device.uuid, load or _pynvml)
+    own, clients = _processes(device.uuid, load or load_pynvml)
     if clients and not _has_no_daemon(env):
         return (_evidence(MPS, f"NVML lists {clients} clients of an MPS server on {device.uuid}", by),)
     pipe = _pipe(env, by)
@@ -127,7 +129,8 @@ def _processes(uuid: str, load: Callable[[], Any]) -> tuple[int, int]:
             nvml.nvmlShutdown()
 
 
-def _pynvml() -> Any:
+def load_pynvml() -> Any:
+    """NVML's module. ImportError where it is not installed."""
     import pynvml
 
     return pynvml
