@@ -43,7 +43,7 @@ def address_of(text: str) -> tuple[str, int]:
 def serve(board: Board, host: str, port: int, kts_version: str, *, ended: Callable[[], bool]) -> WSGIServer:
     """Answers in a thread of its own until ``shutdown``. ``ended``: whether nothing new is to come, which is well then.
     SetupError where the address cannot be had."""
-    kind = _Door6 if _is_v6(host) else _Door
+    kind = _Entrance6 if _is_v6(host) else _Entrance
     try:
         server = kind((host, port), _Quiet)
     except OSError as error:
@@ -122,7 +122,7 @@ class _Quiet(WSGIRequestHandler):
         return str(self.client_address[0])
 
 
-class _Door(ThreadingMixIn, WSGIServer):
+class _Entrance(ThreadingMixIn, WSGIServer):
     """A thread per connection, so many at once; who comes beyond that is turned away, not kept waiting."""
 
     daemon_threads = True
@@ -157,5 +157,5 @@ class _Door(ThreadingMixIn, WSGIServer):
         """Nothing: a connection that broke is its client's business."""
 
 
-class _Door6(_Door):
+class _Entrance6(_Entrance):
     address_family = socket.AF_INET6
