@@ -1,0 +1,254 @@
+"""From the calls of all watched processes to their round trips, in pieces. Pure, and a few passes over whole arrays.
+
+What a round trip is: as in `kts.worker.tracing.trips`, where every wait is for all that its process has handed over.
+Which stream or event a wait is for is not read, so a program that waits for one of several pieces of work ends its
+round trip at the first of them.
+
+A thread's round trip goes from its first work until its next wait returns. Threads that never wait only help: their
+work belongs to the next wait of their process that begins after it.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kts.watch.calls import FUNCTIONS, Array
+from kts.worker.tracing.layout import Kind
+from kts.worker.tracing.trips import HANDS_OVER, HELPED
+
+WATCHED_TRIP = np.dtype(
+    [
+        ("begin_ns", "<i8"),  # the first work was handed over
+        ("end_ns", "<i8"),  # the wait returned
+        ("waited_ns", "<i8"),  # in that wait
+        ("process", "<u4"),
+        ("launches", "<u4"),  # kernels and graphs
+        ("copies", "<u4"),
+    ]
+)
+
+_KINDS = np.array([function.kind for function in FUNCTIONS])
+_HANDS: NDArray[np.bool_] = HANDS_OVER[_KINDS]
+_WAITS = np.array([function.waits for function in FUNCTIONS])
+_LAUNCHES = (_KINDS == Kind.LAUNCH) | (_KINDS == Kind.GRAPH)
+_COPIES = _KINDS == Kind.COPY
+
+STALE_NS = 1_000_000_000
+"""So long after its last work something is taken to be in flight where nobody waits for it. What a library once handed
+over and nobody waits for would else be in flight for ever."""
+
+_COUNTS = ("hands", "launches", "copies")
+_OPEN = np.dtype(
+    [
+        ("process", "<u4"),
+        ("thread", "<u4"),
+        ("begin_ns", "<i8"),  # of the open round trip
+        ("last_ns", "<i8"),  # its last work
+        *((name, "<i8") for name in _COUNTS),  # ``hands``: works handed over in it; 0: none is open
+        ("waits_ns", "<i8"),  # it has been waiting since; 0: it is not
+        ("helped", "<i8"),  # waits of others since its own last one; -1: it only helps
+    ]
+)
+"""What is known of a thread between two pieces. A row of what helpers have handed over has no thread."""
+
+FLIGHT = np.dtype([("process", "<u4"), ("begin_ns", "<i8"), ("end_ns", "<i8")])
+Ints = NDArray[np.int64]
+
+
+class RoundTrips:
+    """Feed it all calls, in order. Memory: a row per thread of each process that is not gone."""
+
+    def __init__(self) -> None:
+        self._threads = np.empty(0, _OPEN)
+        self._pool = np.empty(0, _OPEN)  # what helpers handed over and no wait has covered yet
+
+    def add(self, calls: Array) -> Array:
+        """Round trips that end with one of ``calls`` (by time), dtype `WATCHED_TRIP`, by process and end.
+
+        Functions that are not in `FUNCTIONS` are passed over.
+        """
+        calls = calls[calls["function"] < len(FUNCTIONS)]
+        if not len(calls):
+            return np.empty(0, WATCHED_TRIP)
+        keys = _keys(calls)
+        order = np.argsort(keys, kind="stable")
+        keys, calls = keys[order], calls[order]
+        first = np.flatnonzero(np.r_[True, keys[1:] != keys[:-1]])
+        edges = np.r_[first, len(keys)]
+        segment = np.repeat(np.arange(len(first)), np.diff(edges))
+        state = self._states(calls[first])
+        hands = _HANDS[calls["function"]] & (calls["returned"] == 0)
+        at, since_ns = _returned(calls, segment, state)
+        state["helped"][segment[at]] = 0
+        self._move_helpers(calls, hands, segment, state)
+        trips = _closed(calls, hands & (state["helped"] >= 0)[segment], at, edges, state)
+        trips["waited_ns"] = trips["end_ns"] - since_ns
+        self._keep(state)
+        order = np.lexsort((trips["end_ns"], trips["process"]))
+        return self._with_help(trips[order], since_ns[order])
+
+    def forget(self) -> None:
+        """To be called where calls are missing: gives up what is in flight."""
+        for rows in (self._threads, self._pool):
+            for name in (*_COUNTS, "waits_ns"):
+                rows[name] = 0
+        self._pool = self._pool[:0]
+
+    def gone(self, processes: tuple[int, ...]) -> None:
+        """These have ended: nothing of theirs is in flight."""
+        if processes:
+            self._threads = self._threads[~np.isin(self._threads["process"], processes)]
+            self._pool = self._pool[~np.isin(self._pool["process"], processes)]
+
+    def in_flight(self, until_ns: int) -> Array:
+        """What has begun and is not over, dtype `FLIGHT`. ``end_ns``: how far it is known to last, ``until_ns`` or
+        `STALE_NS` after the last work where nobody waits."""
+        waiting = np.unique(self._threads["process"][self._threads["waits_ns"] > 0])
+        parts = []
+        for rows, held in (
+            (self._threads, self._threads["waits_ns"] > 0),
+            (self._pool, np.isin(self._pool["process"], waiting)),
+        ):
+            part = np.empty(len(rows), FLIGHT)
+            part["process"], part["begin_ns"] = rows["process"], rows["begin_ns"]
+            part["end_ns"] = np.where(held, until_ns, np.minimum(rows["last_ns"] + STALE_NS, until_ns))
+            parts.append(part[rows["hands"] > 0])
+        return np.concatenate(parts)
+
+    def _states(self, heads: Array) -> Array:
+        """What is known of each of these threads."""
+        state = np.zeros(len(heads), _OPEN)
+        state["process"], state["thread"], state["helped"] = heads["process"], heads["thread"], -1
+        if len(self._threads):
+            known, wanted = _keys(self._threads), _keys(state)
+            at = np.minimum(np.searchsorted(known, wanted), len(known) - 1)
+            there = known[at] == wanted
+            state[there] = self._threads[at[there]]
+        return state
+
+    def _keep(self, state: Array) -> None:
+        both = np.concatenate([self._threads[~np.isin(_keys(self._threads), _keys(state))], state])
+        self._threads = both[np.argsort(_keys(both))]
+
+    def _move_helpers(self, calls: Array, hands: NDArray[np.bool_], segment: Ints, state: Array) -> None:
+        """What threads hand over that only help is their process's."""
+        rows = np.flatnonzero(hands & (state["helped"] < 0)[segment])
+        fresh = np.zeros(len(rows), _OPEN)
+        function = calls["function"][rows]
+        fresh["process"], fresh["begin_ns"] = calls["process"][rows], calls["ns"][rows]
+        fresh["last_ns"], fresh["hands"] = fresh["begin_ns"], 1
+        fresh["launches"], fresh["copies"] = _LAUNCHES[function], _COPIES[function]
+        self._pool = np.concatenate([self._pool, fresh])
+
+    def _with_help(self, trips: Array, since_ns: Ints) -> Array:
+        """``trips`` (by process and end), one per wait, with what helpers handed over: it belongs to the first wait of
+        their process, by its end, that began after it. Waits that nothing belongs to are left out."""
+        pool = self._pool
+        if len(pool) and len(trips):
+            zero = min(int(since_ns.min()), int(pool["begin_ns"].min()))
+            span = max(int(trips["end_ns"].max()), int(pool["last_ns"].max())) - zero + 1
+            processes = np.unique(trips["process"])
+            # the process and the time in one number: what began before a wait of another process is before all of it
+            begun = np.maximum.accumulate(np.searchsorted(processes, trips["process"]) * span + since_ns - zero)
+            place = np.minimum(np.searchsorted(processes, pool["process"]), len(processes) - 1)
+            wait = np.searchsorted(begun, place * span + pool["last_ns"] - zero)
+            covered = wait < len(trips)
+            covered[covered] = trips["process"][wait[covered]] == pool["process"][covered]
+            taken, wait = pool[covered], wait[covered]
+            none = np.iinfo(np.int64).max
+            begins = np.where(trips["begin_ns"] > 0, trips["begin_ns"], none)
+            np.minimum.at(begins, wait, taken["begin_ns"])
+            trips["begin_ns"] = np.where(begins < none, begins, 0)
+            for name in ("launches", "copies"):
+                trips[name] += np.bincount(wait, taken[name], len(trips)).astype("<u4")
+            self._pool = pool[~covered]
+        self._pool = _collapsed(self._pool)
+        self._count_helped(trips["process"])
+        return trips[trips["begin_ns"] > 0]
+
+    def _count_helped(self, waits: NDArray[np.uint32]) -> None:
+        """A thread that once waited, and whose work others have waited for since `HELPED` times, only helps."""
+        if not len(waits):
+            return
+        processes, counts = np.unique(waits, return_counts=True)
+        threads = self._threads
+        at = np.minimum(np.searchsorted(processes, threads["process"]), len(processes) - 1)
+        mine = (processes[at] == threads["process"]) & (threads["hands"] > 0) & (threads["waits_ns"] == 0)
+        open_ = np.flatnonzero(mine & (threads["helped"] >= 0))
+        threads["helped"][open_] += counts[at[open_]]
+        turned = open_[threads["helped"][open_] >= HELPED]
+        if len(turned):
+            self._pool = np.concatenate([self._pool, threads[turned]])
+            threads["helped"][turned] = -1
+            for name in _COUNTS:
+                threads[name][turned] = 0
+
+
+def _keys(rows: Array) -> Ints:
+    keys: Ints = (rows["process"].astype(np.int64) << 32) | rows["thread"]
+    return keys
+
+
+def _returned(calls: Array, segment: Ints, state: Array) -> tuple[Ints, Ints]:
+    """Waits that return: their places and when they began. One whose begin was not seen is passed over. Writes which
+    threads are waiting at the end."""
+    waits, returns, ns = _WAITS[calls["function"]], calls["returned"] != 0, calls["ns"]
+    marks = np.flatnonzero(waits)
+    at = np.flatnonzero(waits & returns)
+    before = marks[np.searchsorted(marks, at) - 1] if len(marks) else at
+    same = (before < at) & (segment[before] == segment[at])
+    since = np.where(same, np.where(returns[before], 0, ns[before]), state["waits_ns"][segment[at]])
+    ends = marks[np.r_[segment[marks[1:]] != segment[marks[:-1]], True]] if len(marks) else marks
+    state["waits_ns"][segment[ends]] = np.where(returns[ends], 0, ns[ends])
+    return at[since > 0], since[since > 0]
+
+
+def _closed(calls: Array, hands: NDArray[np.bool_], at: Ints, edges: Ints, state: Array) -> Array:
+    """A row for each wait that returned ``at``: its thread's own work since the wait before, ``begin_ns`` 0 where there
+    was none. Writes what is open of each thread at the end. ``edges``: where threads begin, and the end."""
+    ns, function = calls["ns"], calls["function"]
+    handed = np.append(np.flatnonzero(hands), len(ns))
+    times = np.append(ns, 0)
+    sums = {
+        name: np.r_[0, np.cumsum(mask)]
+        for name, mask in zip(_COUNTS, (hands, hands & _LAUNCHES[function], hands & _COPIES[function]), strict=True)
+    }
+    of = np.searchsorted(edges, at, side="right") - 1
+    opens = np.ones(len(at), bool)
+    opens[1:] = of[1:] != of[:-1]
+    start = np.where(opens, edges[of], np.r_[0, at[:-1]][: len(at)])
+    counts = {name: total[at] - total[start] + np.where(opens, state[name][of], 0) for name, total in sums.items()}
+    begins = times[handed[np.searchsorted(handed, start)]]
+    carried = opens & (state["hands"][of] > 0)
+    trips = np.zeros(len(at), WATCHED_TRIP)
+    trips["begin_ns"] = np.where(counts["hands"] > 0, np.where(carried, state["begin_ns"][of], begins), 0)
+    trips["end_ns"], trips["process"] = ns[at], calls["process"][at]
+    trips["launches"], trips["copies"] = counts["launches"], counts["copies"]
+
+    tail, end = edges[:-1].copy(), edges[1:]
+    tail[of] = at  # the last wait of each thread
+    for name in _COUNTS:
+        state[name][of] = 0
+    before = state["hands"].copy()
+    for name, total in sums.items():
+        state[name] += total[end] - total[tail]
+    fresh = state["hands"] > before
+    begun = fresh & (before == 0)
+    state["begin_ns"][begun] = times[handed[np.searchsorted(handed, tail[begun])]]
+    state["last_ns"][fresh] = times[handed[np.searchsorted(handed, end[fresh]) - 1]]
+    return trips
+
+
+def _collapsed(pool: Array) -> Array:
+    """One row for each process."""
+    if len(pool) < 2:
+        return pool
+    processes, place = np.unique(pool["process"], return_inverse=True)
+    rows = np.zeros(len(processes), _OPEN)
+    rows["process"], rows["begin_ns"] = processes, np.iinfo(np.int64).max
+    np.minimum.at(rows["begin_ns"], place, pool["begin_ns"])
+    np.maximum.at(rows["last_ns"], place, pool["last_ns"])
+    for name in _COUNTS:
+        rows[name] = np.bincount(place, pool[name])
+    return rows
