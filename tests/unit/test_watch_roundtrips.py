@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from kts.watch.calls import CALL, FUNCTIONS, Array
-from kts.watch.roundtrips import STALE_NS, RoundTrips
+from kts.watch.roundtrips import STALE_NS, WatchedTrips
 from kts.worker.tracing.layout import EVENT, Flag, Kind
 from kts.worker.tracing.trips import Trips
 
@@ -60,7 +60,7 @@ def test_round_trips_are_those_of_the_tracers_reader(threads: int, helpers: int)
     """Else the same program would have other response times watched than measured."""
     rng = np.random.default_rng(threads * 10 + helpers)
     calls = _program(rng, 1, threads, helpers, 300)
-    found, expected = RoundTrips().add(calls), Trips().add(_events(calls))
+    found, expected = WatchedTrips().add(calls), Trips().add(_events(calls))
     assert len(found) == len(expected) > 200
     order = np.argsort(expected["end_ns"])
     for name in ("begin_ns", "end_ns", "launches", "copies", "waited_ns"):
@@ -74,7 +74,7 @@ def test_pieces_change_nothing(threads: int, helpers: int) -> None:
     several = [_program(rng, process, threads, helpers, 120) for process in range(1, 6)]
     calls = np.sort(np.concatenate(several), order=["ns", "process"], kind="stable")
     # a thread that has not waited yet counts as one that helps: let all have waited once
-    whole, pieces = RoundTrips(), RoundTrips()
+    whole, pieces = WatchedTrips(), WatchedTrips()
     start = len(calls) // 4
     at_once = [whole.add(calls[:start]), whole.add(calls[start:])]
     cuts = np.sort(rng.integers(start, len(calls), 40))
@@ -87,7 +87,7 @@ def test_pieces_change_nothing(threads: int, helpers: int) -> None:
 
 def test_what_is_begun_is_in_flight_until_its_wait_returns() -> None:
     """Else a neighbour in the middle of a long kernel would not count as company."""
-    trips = RoundTrips()
+    trips = WatchedTrips()
     trips.add(_calls((100, 1, 10, LAUNCH, 0), (110, 1, 10, WAIT, 0)))
     assert trips.in_flight(5 * STALE_NS).tolist() == [(1, 100, 5 * STALE_NS)]
     (found,) = trips.add(_calls((6 * STALE_NS, 1, 10, WAIT, 1)))
@@ -97,7 +97,7 @@ def test_what_is_begun_is_in_flight_until_its_wait_returns() -> None:
 
 def test_work_that_nobody_waits_for_is_not_in_flight_for_ever() -> None:
     """Else one launch of a library that is set up beside would be company to all, for as long as it lives."""
-    trips = RoundTrips()
+    trips = WatchedTrips()
     trips.add(_calls((100, 1, 10, LAUNCH, 0)))
     assert trips.in_flight(9 * STALE_NS)["end_ns"].tolist() == [100 + STALE_NS]
 
@@ -105,7 +105,7 @@ def test_work_that_nobody_waits_for_is_not_in_flight_for_ever() -> None:
 def test_who_is_gone_or_whose_calls_are_lost_has_nothing_in_flight() -> None:
     """Else a killed neighbour would be company for ever, and a round trip would span what was lost."""
     for end in (lambda trips: trips.gone((1,)), lambda trips: trips.forget()):
-        trips = RoundTrips()
+        trips = WatchedTrips()
         trips.add(_calls((100, 1, 10, LAUNCH, 0), (110, 1, 10, WAIT, 0)))
         end(trips)
         assert not len(trips.in_flight(200))
@@ -115,7 +115,7 @@ def test_who_is_gone_or_whose_calls_are_lost_has_nothing_in_flight() -> None:
 def test_a_thread_whose_work_others_wait_for_becomes_a_helper() -> None:
     """Else the work of a thread that synchronised once at its start would be in no round trip, for ever."""
     rows = [(1, 1, 90, LAUNCH, 0), (2, 1, 90, WAIT, 0), (3, 1, 90, WAIT, 1)]
-    trips, ns = RoundTrips(), 10
+    trips, ns = WatchedTrips(), 10
     trips.add(_calls(*rows))
     counts: list[int] = []
     for _ in range(70):
@@ -132,5 +132,7 @@ def test_a_thread_whose_work_others_wait_for_becomes_a_helper() -> None:
 
 def test_calls_of_a_later_version_are_passed_over() -> None:
     """Else a recording of a later kts would end in a traceback."""
-    found = RoundTrips().add(_calls((1, 1, 1, LAUNCH, 0), (2, 1, 1, 60000, 0), (3, 1, 1, WAIT, 0), (4, 1, 1, WAIT, 1)))
+    found = WatchedTrips().add(
+        _calls((1, 1, 1, LAUNCH, 0), (2, 1, 1, 60000, 0), (3, 1, 1, WAIT, 0), (4, 1, 1, WAIT, 1))
+    )
     assert len(found) == 1

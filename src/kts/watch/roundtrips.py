@@ -56,7 +56,7 @@ FLIGHT = np.dtype([("process", "<u4"), ("begin_ns", "<i8"), ("end_ns", "<i8")])
 Ints = NDArray[np.int64]
 
 
-class RoundTrips:
+class WatchedTrips:
     """Feed it all calls, in order. Memory: a row per thread of each process that is not gone."""
 
     def __init__(self) -> None:

@@ -18,7 +18,7 @@ from kts.stats.sample import make_sample
 from kts.watch.calls import FUNCTIONS, Array, Piece, WatchedProcess
 from kts.watch.company import SECOND_NS, Company, of_second
 from kts.watch.live import WATCH_VERSION, Cost, Happened, Watched, WatchNow
-from kts.watch.roundtrips import FLIGHT, WATCHED_TRIP, RoundTrips
+from kts.watch.roundtrips import FLIGHT, WATCHED_TRIP, WatchedTrips
 from kts.worker.tracing.layout import Kind
 
 Key = tuple[str, tuple[str, ...]]
@@ -55,7 +55,7 @@ class Watching:
     def __init__(self, node: str = "", *, window_s: int = 10) -> None:
         self._node = node
         self._window_s = window_s
-        self._trips = RoundTrips()
+        self._trips = WatchedTrips()
         self._processes: dict[int, WatchedProcess] = {}
         self._units: dict[Key, _Unit] = {}
         self._recent = np.empty(0, WATCHED_TRIP)
