@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
 from kts.model.summary import Estimate
+from kts.watch.calls import CALL, FUNCTIONS, Piece, WatchedProcess
 from kts.watch.live import WATCH_VERSION, Cost, Happened, Watched, WatchNow
+from kts.watch.recording import PieceWriter
 
 GPU = "GPU-11111111-2222-3333-4444-555555555555"
 TOO_SHORT = "alone for 3 s, and 30 s are needed"
@@ -65,3 +72,58 @@ def three() -> WatchNow:
     web = watched("web", df99=refused(), foretold=estimate(1.9), waits_for={"": 0.0})
     came = Happened(at_ns=AT_NS - 7_000_000_000, what="new-neighbour", unit="shop/train/main", words="computes now")
     return state(api, train, web, happened=(came,))
+
+
+_WORKS_S, _RESTS_S = 20, 20
+_FUNCTION = {function.name: number for number, function in enumerate(FUNCTIONS)}
+
+
+def pieces(seconds: int, pods: tuple[str, str] = ("api", "train")) -> Iterator[Piece]:
+    """Two pods on one GPU. The first has a round trip every 10 ms, of 2 ms; of 4 ms while the second computes, which
+    does so for 20 s of every 40, without a pause between its round trips of 5 ms."""
+    processes = tuple(
+        WatchedProcess(
+            number=k,
+            pid=100 + k,
+            began_ticks=k,
+            command="python",
+            container=f"{k}" * 64,
+            container_name="main",
+            pod_uid=f"uid-{k}",
+            pod=pod,
+            namespace="shop",
+            gpus=(GPU,),
+        )
+        for k, pod in enumerate(pods)
+    )
+    random = np.random.default_rng(7)
+    for second in range(seconds):
+        begin_ns = AT_NS + second * 1_000_000_000
+        works = second % (_WORKS_S + _RESTS_S) >= _RESTS_S
+        mine = _trips(
+            0, begin_ns + np.arange(100) * 10_000_000, (4e6 if works else 2e6) * random.uniform(0.9, 1.1, 100)
+        )
+        parts = [mine]
+        if works:
+            parts.append(_trips(1, begin_ns + np.arange(200) * 5_000_000, np.full(200, 4.9e6)))
+        calls = np.concatenate(parts)
+        yield Piece(begin_ns + 1_000_000_000, calls[np.argsort(calls["ns"])], processes if second == 0 else ())
+
+
+def _trips(process: int, begin_ns: np.ndarray, lasts_ns: np.ndarray) -> np.ndarray:
+    """A launch, and a wait until the GPU is done, for each."""
+    launch, wait = _FUNCTION["cuLaunchKernel"], _FUNCTION["cuStreamSynchronize"]
+    steps = ((launch, 0, begin_ns), (wait, 0, begin_ns + 10_000), (wait, 1, begin_ns + lasts_ns.astype(np.int64)))
+    calls = np.zeros((len(begin_ns), len(steps)), CALL)
+    for k, (function, returned, at_ns) in enumerate(steps):
+        calls["ns"][:, k], calls["function"][:, k], calls["returned"][:, k] = at_ns, function, returned
+    calls["process"], calls["thread"] = process, 100 + process
+    return calls.ravel()
+
+
+def recording(path: Path, seconds: int = 130) -> Path:
+    """`pieces` as a file."""
+    with PieceWriter(path, node="node-1", kts="0.1") as writer:
+        for piece in pieces(seconds):
+            writer.write(piece)
+    return path

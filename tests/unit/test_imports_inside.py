@@ -27,6 +27,7 @@ WHY = {
     "kts.app.measuring": LINUX,
     "kts.app.plans": COMMAND_LINE,
     "kts.app.profiles": LINUX,
+    "kts.app.watching": COMMAND_LINE,
     "kts.arrivals.closed": WORKER,
     "kts.arrivals.poisson": WORKER,
     "kts.arrivals.trace": WORKER,

@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from kts.app.selfchecks import selfcheck
     from kts.app.validation import validate
     from kts.app.watch_cluster import install_watching, remove_watching, render_watching
+    from kts.app.watched import WatchRun, explain_watch, is_watch, load_watch
+    from kts.app.watching import WatchAsked, screen, serve_watch, watch
 
 __all__ = [
     "Changes",
@@ -38,6 +40,8 @@ __all__ = [
     "Given",
     "Preview",
     "Run",
+    "WatchAsked",
+    "WatchRun",
     "append_summary",
     "attach",
     "attach_fleet",
@@ -53,6 +57,7 @@ __all__ = [
     "experiment_text",
     "experiments",
     "explain",
+    "explain_watch",
     "exporter_in_pods",
     "exporter_url",
     "finished",
@@ -61,9 +66,11 @@ __all__ = [
     "image_name",
     "install_watching",
     "is_fleet",
+    "is_watch",
     "kept_fingerprints",
     "load",
     "load_fleet",
+    "load_watch",
     "local_checks",
     "pool",
     "predict",
@@ -82,10 +89,13 @@ __all__ = [
     "run_fleet",
     "run_on_cluster",
     "schema",
+    "screen",
     "selfcheck",
     "selfcheck_here",
+    "serve_watch",
     "show",
     "validate",
+    "watch",
     "whatif",
     "who",
     "write_junit",
@@ -114,6 +124,8 @@ _HOME = {
     "profiles": ("profile",),
     "selfchecks": ("selfcheck",),
     "validation": ("validate",),
+    "watched": ("WatchRun", "explain_watch", "is_watch", "load_watch"),
+    "watching": ("WatchAsked", "screen", "serve_watch", "watch"),
     "watch_cluster": ("install_watching", "remove_watching", "render_watching"),
 }
 

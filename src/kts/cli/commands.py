@@ -15,6 +15,7 @@ COMMANDS = {
     "predict": "Predict latencies and DF of mixes, with bands.",
     "whatif": "Predict a mix as it is, and as it would be.",
     "validate": "Score a prediction against a run.",
+    "watch": "Say who pays for sharing on this node, now.",
     "selfcheck": "Check the instrument on this machine, or the whole way from plan to verdict.",
     "experiments": "List the ready-made experiments, or print one.",
     "runs": "List the runs that are in a cluster.",

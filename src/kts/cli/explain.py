@@ -8,9 +8,10 @@ from typing import Annotated
 import typer
 
 import kts
+from kts import app
 from kts.cli.forecast_options import three
 from kts.cli.options import Json, NoFigures, RunDirectory
-from kts.cli.output import say, told_first
+from kts.cli.output import present, say, told_first
 
 
 def explain(
@@ -50,8 +51,11 @@ def explain(
     """Say why it cost that, and what would change it.
 
     Causes of the added time with the data that show them, the slowest iterations with who was in flight meanwhile, and
-    predictions of other slices and of neighbours paced or moved away.
+    predictions of other slices and of neighbours paced or moved away. Of what kts watch kept: whom each waits for.
     """
+    if app.is_watch(directory):
+        present(app.explain_watch(directory, tenant or ()), as_json=as_json, body=app.load_watch(directory).summary)
+        return
     with told_first(as_json=as_json) as tell:
         kts.explain(
             directory,

@@ -29,8 +29,12 @@ def report(
 ) -> None:
     """Report a run directory or KTS_APP logs.
 
-    A run that was killed is reported as far as it came. Of a fleet (kts run --nodes) by node.
+    A run that was killed is reported as far as it came. Of a fleet (kts run --nodes) by node. Of what kts watch --out
+    kept, who pays and who makes whom wait.
     """
+    if app.is_watch(directory):
+        show(app.load_watch(directory), out, figures=not no_figures, as_json=as_json)
+        return
     if app.is_fleet(directory):
         show(app.load_fleet(directory), out, figures=not no_figures, as_json=as_json)
         return
@@ -67,7 +71,14 @@ def show_fleet(fleet: app.FleetRun, *, figures: bool, as_json: bool) -> None:
         raise failure
 
 
-def show(run: kts.Run | app.FleetRun, out: Path | None, *, figures: bool, as_json: bool, failed: bool = False) -> None:
+def show(
+    run: kts.Run | app.FleetRun | app.WatchRun,
+    out: Path | None,
+    *,
+    figures: bool,
+    as_json: bool,
+    failed: bool = False,
+) -> None:
     """Prints the summary, and writes the report into ``out``: who ends it while it draws has the figures.
 
     Where ``out`` cannot be written it only prints, and SetupError follows; not so without one, as the run's own

@@ -36,7 +36,7 @@ def address_of(text: str) -> tuple[str, int]:
         host, port = text, str(PORT)
     host = host.removeprefix("[").removesuffix("]")
     if not (port.isascii() and port.isdigit() and int(port) < 1 << 16):
-        raise UsageError(f"--address: no port in {text!r}", f"for example 127.0.0.1:{PORT}")
+        raise UsageError(f"--serve: no port in {text!r}", f"for example 127.0.0.1:{PORT}")
     return host, int(port)
 
 
@@ -48,7 +48,7 @@ def serve(board: Board, host: str, port: int, kts_version: str, *, ended: Callab
         server = kind((host, port), _Quiet)
     except OSError as error:
         where = f"{host or 'any address'}, port {port}"
-        raise SetupError(f"cannot listen on {where}: {error.strerror or error}", "choose another --address") from error
+        raise SetupError(f"cannot listen on {where}: {error.strerror or error}", "choose another one") from error
     server.set_app(application(board, kts_version, ended=ended))
     threading.Thread(target=server.serve_forever, name="serve", daemon=True).start()
     return server

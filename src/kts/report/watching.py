@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from kts.model.summary import Estimate
 from kts.report import cells
@@ -16,6 +16,8 @@ MOST_HAPPENED = 10
 """Events that are shown, the latest."""
 OTHERS, UNEXPLAINED = "others", "unexplained"
 _SHORT_GPU = 12
+_LEAST_MS = 1e-3
+"""Per second; what is below a microsecond is nothing."""
 EXPLAINED = (
     "DF: response while a neighbour had work in flight over response while none had, each unit against itself, with "
     "95 % intervals. Neighbours came and went as they liked: where a unit's own load rises together with theirs, part "
@@ -51,6 +53,35 @@ def watch_elements(now: WatchNow, most_rows: int | None = None) -> Iterator[doc.
     latest = sorted(now.happened, key=lambda one: -one.at_ns)[:MOST_HAPPENED]
     yield from doc.listed("What happened", (_ago(one, now.at_ns) for one in latest), "-")
     yield from doc.listed("What limits it", _limits(now), "!")
+
+
+def explained_elements(now: WatchNow, units: Sequence[Watched]) -> Iterator[doc.Element]:
+    """Of each: what sharing costs it, because of whom, and what would settle it; those that wait longest first."""
+    yield doc.Paragraph((doc.Cell(now.node, "strong"), doc.Cell(f"  last {format_duration(now.window_s)}")))
+    for one in sorted(units, key=lambda one: (-one.added_ms, one.unit, one.gpu)):
+        yield doc.Heading(one.unit)
+        yield doc.Bullets(tuple(map(doc.Item, _told(one))), "-")
+    yield doc.paragraph(EXPLAINED, "quiet")
+    yield doc.paragraph("What another GPU or another way to share would change: kts run --modes, kts whatif.", "quiet")
+    yield from doc.listed("What limits it", _limits(now), "!")
+
+
+def _told(one: Watched) -> Iterator[str]:
+    p99 = f"p99 {cells.number(one.p99_ms.estimate)} ms"
+    seen = f"seen beside others for {format_duration(one.cost.shared_s)}, alone for {format_duration(one.cost.alone_s)}"
+    if one.cost.df99.estimate is not None:
+        yield f"{p99}, {cells.ratio_with_interval(one.cost.df99)} times what it is alone; {seen}"
+    elif one.cost.foretold_df99 is not None and one.cost.foretold_df99.estimate is not None:
+        foretold = cells.ratio_with_interval(one.cost.foretold_df99)
+        yield f"{p99}, by the model {foretold} times what it would be alone; not measured: {one.cost.df99.refused}"
+    else:
+        yield f"{p99}; what of it is sharing is not known: {one.cost.df99.refused}"
+    if one.added_ms >= _LEAST_MS:
+        yield f"waits {_ms(one.added_ms)} ms in each second longer than alone"
+        for unit, ms in sorted(one.waits_for.items(), key=lambda item: -item[1]):
+            if ms >= _LEAST_MS:
+                whom = f"for {unit}, which computes on the same GPU" if unit else "for nobody that was seen"
+                yield f"{_ms(ms)} ms of it ({cells.percent(ms / one.added_ms)}) {whom}"
 
 
 def sentence(now: WatchNow) -> str:
@@ -112,13 +143,12 @@ def _above_one(figure: Estimate) -> bool:
 
 
 def _ms(value: float) -> str:
-    """Milliseconds per second; what is below a microsecond is nothing."""
-    return cells.number(0.0 if abs(value) < 1e-3 else value)
+    return cells.number(0.0 if abs(value) < _LEAST_MS else value)
 
 
 def _blame(units: list[Watched]) -> Iterator[doc.Element]:
     """The matrix of who waits for whom; in a narrow terminal a line each."""
-    waiting = [one for one in units if one.added_ms >= 1e-3]
+    waiting = [one for one in units if one.added_ms >= _LEAST_MS]
     if not waiting:
         return
     total: dict[str, float] = {}
@@ -139,7 +169,7 @@ def _blame(units: list[Watched]) -> Iterator[doc.Element]:
         doc.Item(f"{name} for {unit or UNEXPLAINED}: {_ms(ms)}")
         for name, one in zip(names, waiting, strict=True)
         for unit, ms in sorted(one.waits_for.items(), key=lambda item: -item[1])[:MOST_BLAMED]
-        if ms >= 1e-3
+        if ms >= _LEAST_MS
     )
     yield doc.Fitting((matrix,), (doc.Bullets(lines, "-"),))
 

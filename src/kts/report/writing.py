@@ -14,6 +14,7 @@ from kts.report import markdown, page, sheet
 from kts.report.fleet import fleet_document
 from kts.report.gate import pair_document
 from kts.report.sections import run_document
+from kts.report.watching import watch_document
 
 if TYPE_CHECKING:
     from kts.model.fleet_summary import FleetSummary
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from kts.physics.validate import Score
     from kts.report.document import Document, Figure
     from kts.stats.series import Analysis
+    from kts.watch.live import WatchNow
 
 Say = Callable[[str], None]
 
@@ -115,6 +117,12 @@ def write_score(
 
     data = {"validation.json": files.encode(score)}
     return _write(directory, data, None, draw if figures else None, say)
+
+
+def write_watch(now: WatchNow, directory: Path, kts_version: str) -> list[Path]:
+    """Writes summary.csv, results.md and report.html of a watch; there are no pictures. Returns the paths; SetupError
+    where the directory cannot be written."""
+    return _write(directory, {}, lambda _: watch_document(now, kts_version))
 
 
 def write_file(path: Path, content: bytes) -> Path:
