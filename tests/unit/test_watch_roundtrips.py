@@ -132,7 +132,6 @@ def test_a_thread_whose_work_others_wait_for_becomes_a_helper() -> None:
 
 def test_calls_of_a_later_version_are_passed_over() -> None:
     """Else a recording of a later kts would end in a traceback."""
-    found = WatchedTrips().add(
-        _calls((1, 1, 1, LAUNCH, 0), (2, 1, 1, 60000, 0), (3, 1, 1, WAIT, 0), (4, 1, 1, WAIT, 1))
-    )
+    calls = _calls((1, 1, 1, LAUNCH, 0), (2, 1, 1, 60000, 0), (3, 1, 1, WAIT, 0), (4, 1, 1, WAIT, 1))
+    found = WatchedTrips().add(calls)
     assert len(found) == 1

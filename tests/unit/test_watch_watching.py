@@ -5,10 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from kts.model.summary import Estimate
+from kts.stats.natural import KEPT
 from kts.watch.calls import CALL, Array, Piece, WatchedProcess
 from kts.watch.company import SECOND_NS
 from kts.watch.live import Watched
-from kts.watch.watching import Watching
+from kts.watch.sides import MOST, Side
+from kts.watch.watching import SeenUnit, Watching
 
 LAUNCH, WAIT = 0, 22
 
@@ -100,3 +103,102 @@ def test_what_was_lost_or_left_out_is_said() -> None:
     now = watching.now()
     assert (now.lost, now.left_out, now.notes) == (7, 1, ("a note",))
     assert {one.what for one in now.happened} == {"lost-calls", "left-out"}
+
+
+def _noisy(watching: Watching, *, cost_ms: float, seconds: int = 240, always: bool = False) -> dict[str, Watched]:
+    """``a`` takes 4 ms; each other 30 s ``b`` and ``c`` are there, and beside ``b`` in flight it costs more."""
+    rng = np.random.default_rng(5)
+    begins = np.arange(0.0, seconds, 0.02) + rng.uniform(0, 0.005, 50 * seconds)
+    there = np.full(len(begins), True) if always else begins % 60 >= 30
+    phase = (begins / 0.05) % 1
+    took = 4 * rng.lognormal(0, 0.05, len(begins)) + cost_ms * (there & (phase < 0.4))
+    at = np.arange(0.0, seconds, 0.05)
+    at = at if always else at[at % 60 >= 30]
+    calls = [
+        _trips(1, begins, took),
+        _trips(2, at, np.full(len(at), 20.0)),
+        _trips(3, at + 0.03, np.full(len(at), 1.0)),
+    ]
+    return _fed(watching, np.concatenate(calls), (_pod(1, "a"), _pod(2, "b"), _pod(3, "c")), seconds)
+
+
+def test_cost_and_whose_it_is() -> None:
+    """Else nobody would know what a neighbour costs, or the wrong one would be moved."""
+    a = _noisy(Watching(window_s=60), cost_ms=3)["n/a"]
+    assert a.cost.df50.lo is not None
+    assert a.cost.df99.estimate == pytest.approx(7 / 4.4, rel=0.06)
+    assert sum(a.waits_for.values()) == pytest.approx(a.added_ms)
+    assert max(a.waits_for, key=lambda name: a.waits_for[name]) == "n/b"
+    # 30 of the 60 s are in company, 50 round trips a second, of which two in five take 3 ms longer
+    assert a.added_ms == pytest.approx(0.5 * 50 * 0.4 * 3, rel=0.1)
+
+
+def test_who_costs_nothing_is_blamed_for_nothing() -> None:
+    """Else what varies by chance would be some neighbour's."""
+    a = _noisy(Watching(window_s=60), cost_ms=0)["n/a"]
+    assert a.cost.df99.estimate == pytest.approx(1, abs=0.05)
+    assert not a.waits_for.keys() - {""}
+
+
+def test_without_time_alone_there_is_no_figure_but_a_models() -> None:
+    """Else a pod that never is alone would have a baseline that nobody saw, or no figure where there could be one."""
+    asked = []
+
+    def foretell(own: SeenUnit, others: tuple[SeenUnit, ...]) -> Estimate:
+        asked.append((own.unit, tuple(other.unit for other in others)))
+        return Estimate(estimate=1.5, lo=1.4, hi=1.6)
+
+    a = _noisy(Watching(foretell=foretell), cost_ms=3, seconds=60, always=True)["n/a"]
+    assert "never seen without" in a.cost.df99.refused
+    assert a.cost.foretold_df99 is not None
+    assert ("n/a", ("n/b", "n/c")) in asked
+    assert set(a.waits_for) == {"n/b", "n/c"}
+    assert sum(a.waits_for.values()) == pytest.approx(a.added_ms)
+
+
+def test_what_is_not_watched_may_be_company() -> None:
+    """Else a process that is left out would make others seem alone, and what it costs them their own."""
+    watching = Watching()
+    _noisy(watching, cost_ms=3, seconds=60)
+    watching.take(Piece(61 * SECOND_NS, np.empty(0, CALL), unwatched=(3,)))
+    watching.take(Piece(63 * SECOND_NS, np.empty(0, CALL)))
+    a = next(unit for unit in watching.now(whole=True).units if unit.unit == "n/a")
+    assert "not watched" in a.cost.df99.refused
+
+
+def test_a_new_neighbour_is_an_event() -> None:
+    """Else the pod that somebody just put on the GPU would be found days later."""
+    watching = Watching()
+    begins, later = np.arange(0.0, 40, 0.1), np.arange(20.0, 40, 0.1)
+    calls = [_trips(1, begins, np.full(len(begins), 2.0)), _trips(2, later, np.full(len(later), 2.0))]
+    _fed(watching, np.concatenate(calls), (_pod(1, "a"), _pod(2, "b")), 40)
+    (event,) = watching.now().happened
+    assert (event.what, event.unit) == ("new-neighbour", "n/b")
+    assert 20 <= event.at_ns / 1e9 <= 30
+    assert "beside n/a" in event.words
+
+
+def test_memory_does_not_grow() -> None:
+    """Else a node's watcher would be killed for memory, some day."""
+    side = Side()
+    rows = np.zeros(5000, KEPT)
+    for number in range(300):
+        rows["number"] = number * len(rows) + np.arange(len(rows))
+        rows["window"] = number
+        side.add(rows)
+        assert len(side.rows()) <= MOST
+    kept = side.rows()
+    assert kept["window"].max() == 299
+    assert len(np.unique(kept["window"])) > 200
+    assert len(np.unique(kept["number"] % (kept["number"][1] - kept["number"][0]))) == 1
+
+
+def test_pods_that_come_and_go_leave_nothing_behind() -> None:
+    """Else a node on which jobs start and end all day would fill its watcher's memory."""
+    watching = Watching(window_s=3)
+    for number in range(1, 60):
+        calls = np.sort(_trips(number, np.arange(0.1, 0.9, 0.1) + number, np.full(8, 2.0)), order="ns")
+        watching.take(Piece((number + 1) * SECOND_NS, calls, (_pod(number, f"job-{number}"),), gone=(number,)))
+    assert len(watching.now().units) <= 5
+    assert len(watching._of) <= 1
+    assert not len(watching._trips._threads)

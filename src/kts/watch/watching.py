@@ -1,24 +1,29 @@
 """From pieces of calls to what is shown: a machine that holds a bounded past. Pure: no clock but the calls' own.
 
-Seconds of the node's time are looked at one after the other, each when all of it is told. A round trip belongs to the
-window in which it began, and is compared only where all windows that it touches are of one kind.
+Seconds of the node's time are looked at one after the other, each when all of it is told.
 """
 
 from __future__ import annotations
 
+import math
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from kts.model.summary import Estimate
+from kts.stats.natural import NaturalCost, Rows, compared
 from kts.stats.quantiles import quantile_estimate, refused
 from kts.stats.sample import make_sample
+from kts.watch.alarms import Newcomers, TailAlarm
 from kts.watch.calls import FUNCTIONS, Array, Piece, WatchedProcess
 from kts.watch.company import SECOND_NS, Company, of_second
 from kts.watch.live import WATCH_VERSION, Cost, Happened, Watched, WatchNow
 from kts.watch.roundtrips import FLIGHT, WATCHED_TRIP, WatchedTrips
+from kts.watch.sides import Past
 from kts.worker.tracing.layout import Kind
 
 Key = tuple[str, tuple[str, ...]]
@@ -27,15 +32,45 @@ Key = tuple[str, tuple[str, ...]]
 _LAUNCHES = np.array([function.kind in {Kind.LAUNCH, Kind.GRAPH} for function in FUNCTIONS])
 NO_GPU = ("",)
 """Where nobody tells which GPU: these are taken to be neighbours of each other."""
+AT_ONCE = 8
+"""Units whose figures with intervals are made anew each time that somebody asks: those that were made longest ago."""
+MOST_NOTES = 20
+
+
+class SeenUnit(NamedTuple):
+    """A unit as far as calls tell of it, for a model. ``alone``, ``shared``: round trips kept, dtype `KEPT`; per
+    second ``trips`` and ``launches``; ``in_flight``: share of the time."""
+
+    unit: str
+    alone: Rows
+    shared: Rows
+    trips: float
+    launches: float
+    in_flight: float
+
+
+Foretell = Callable[[SeenUnit, tuple[SeenUnit, ...]], Estimate | None]
+"""DF99 of a unit beside its neighbours by a model, from what is seen; None where it has none."""
 
 
 @dataclass
 class _Second:
-    """What a unit did in one second."""
+    """What a unit did in one second. ``beside``: seconds in which it waited while another had the GPU (`Company`)."""
 
-    trips: int = 0
-    launches: int = 0
-    in_flight: float = 0.0
+    response_ms: NDArray[np.float32]
+    launches: int
+    in_flight: float
+    company: float  # seconds in which both it and a neighbour had work in flight
+    beside: dict[str, float]
+
+
+class _Figures(NamedTuple):
+    """What is made anew in turns."""
+
+    p50: Estimate
+    p99: Estimate
+    cost: NaturalCost
+    foretold: Estimate | None
 
 
 @dataclass
@@ -44,27 +79,52 @@ class _Unit:
     process: WatchedProcess
     processes: set[int] = field(default_factory=set)
     seconds: deque[_Second] = field(default_factory=deque)
-    responses: deque[np.ndarray] = field(default_factory=deque)
-    alone_s: float = 0.0
-    shared_s: float = 0.0
+    past: Past = field(default_factory=Past)
+    tail: TailAlarm = field(default_factory=TailAlarm)
+    alone_s: int = 0
+    shared_s: int = 0
+    blind: bool = False
+    made_at: int = -1
+    figures: _Figures | None = None
+
+    @property
+    def name(self) -> str:
+        return self.key[0]
+
+    def rate(self, of: Callable[[_Second], float]) -> float:
+        """Per second, within the window."""
+        return sum(map(of, self.seconds)) / max(len(self.seconds), 1)
+
+    @property
+    def density(self) -> float:
+        """Of the time in which it has work in flight, how much of a GPU that needs: what its round trips take without
+        company, or the fastest tenth where that is not known, over what they take."""
+        responses = _responses(self)
+        if not len(responses):
+            return 1.0
+        alone = self.figures.cost.alone_ms if self.figures else math.nan
+        needs = alone if math.isfinite(alone) else float(np.quantile(responses, 0.1))
+        return min(max(needs / max(float(responses.mean()), 1e-9), 0.01), 1.0)
 
 
 class Watching:
     """``window_s``: how far back figures of now reach. Memory is bounded by units and by calls within that time."""
 
-    def __init__(self, node: str = "", *, window_s: int = 10) -> None:
+    def __init__(self, node: str = "", *, window_s: float = 10, foretell: Foretell | None = None) -> None:
         self._node = node
-        self._window_s = window_s
+        self._window_s = max(math.ceil(window_s), 1)
+        self._foretell = foretell
         self._trips = WatchedTrips()
-        self._processes: dict[int, WatchedProcess] = {}
         self._units: dict[Key, _Unit] = {}
+        self._of: dict[int, _Unit] = {}
         self._recent = np.empty(0, WATCHED_TRIP)
         self._launches: dict[int, int] = {}
         self._ended: list[int] = []
         self._second: int | None = None  # the first that is not yet looked at
-        self._until_ns = 0
+        self._until_ns = self._blind_until_ns = 0
         self._calls = self._lost = 0
-        self._left_out: set[int] = set()
+        self._left_out: dict[int, _Unit] = {}
+        self._newcomers = Newcomers()
         self._happened: deque[Happened] = deque(maxlen=100)
         self._notes: dict[str, None] = {}
 
@@ -73,6 +133,7 @@ class Watching:
         self._learn(piece)
         if piece.lost:
             self._trips.forget()
+            self._blind_until_ns = piece.until_ns
         if self._second is None:
             first = int(piece.calls["ns"][0]) if len(piece.calls) else piece.until_ns
             self._second = first // SECOND_NS
@@ -86,19 +147,34 @@ class Watching:
             self._look(self._second)
             self._second += 1
 
-    def now(self) -> WatchNow:
-        """What it came to by the end of the last piece."""
+    def tell(self, happened: Happened) -> None:
+        """Adds what others have seen, as a GPU that is lost."""
+        self._happened.append(happened)
+
+    def now(self, *, whole: bool = False) -> WatchNow:
+        """What it came to by the end of the last piece. Figures with intervals are of the last few calls of this, or
+        all made now with ``whole``, which takes some milliseconds for each unit."""
+        second = self._second or 0
+        units = [unit for unit in self._units.values() if unit.seconds]
+        stale = sorted((one for one in units if one.made_at < second), key=lambda one: one.made_at)
+        for number, unit in enumerate(stale):
+            if whole or number < AT_ONCE or unit.figures is None:
+                unit.figures, unit.made_at = self._figures(unit), second
+        notes = dict(self._notes)
+        for unit in units:
+            if unit.figures and unit.figures.cost.doubt:
+                notes[f"{unit.name}: {unit.figures.cost.doubt}"] = None
         return WatchNow(
             schema=WATCH_VERSION,
             node=self._node,
             at_ns=self._until_ns,
             window_s=float(self._window_s),
-            units=tuple(self._shown(unit) for unit in self._units.values() if unit.seconds),
+            units=tuple(_shown(unit) for unit in units),
             happened=tuple(self._happened),
             calls=self._calls,
             lost=self._lost,
             left_out=len(self._left_out),
-            notes=tuple(self._notes),
+            notes=tuple(notes),
         )
 
     def _learn(self, piece: Piece) -> None:
@@ -106,29 +182,25 @@ class Watching:
         self._lost += piece.lost
         for note in piece.notes:
             self._notes[note] = None
-            if len(self._notes) > 20:
+            if len(self._notes) > MOST_NOTES:
                 del self._notes[next(iter(self._notes))]
         for process in piece.processes:
-            self._processes[process.number] = process
             self._place(process)
         if piece.lost:
-            words = f"{piece.lost} calls found no room"
-            self._happened.append(Happened(at_ns=piece.until_ns, what="lost-calls", unit="", words=words))
+            self._say(piece.until_ns, "lost-calls", "", f"{piece.lost} calls found no room")
         for number in piece.unwatched:
-            self._left_out.add(number)
-            unit = self._unit_of(number).key[0]
-            words = "left out from now on, so as not to cost more than may be"
-            self._happened.append(Happened(at_ns=piece.until_ns, what="left-out", unit=unit, words=words))
-        self._left_out.difference_update(piece.gone)
+            unit = self._left_out[number] = self._unit_of(number)
+            self._say(piece.until_ns, "left-out", unit.name, "left out from now on, so as not to cost more than may be")
+        for number in piece.gone:
+            self._left_out.pop(number, None)
+
+    def _say(self, at_ns: int, what: str, unit: str, words: str) -> None:
+        self._happened.append(Happened(at_ns=at_ns, what=what, unit=unit, words=words))
 
     def _place(self, process: WatchedProcess) -> _Unit:
         """The unit of a process. One that consisted of it alone goes on under its new name."""
-        key = process.unit, process.gpus or NO_GPU
-        old = next((unit for unit in self._units.values() if process.number in unit.processes), None)
-        if old is not None and old.key == key:
-            old.process = process
-            return old
-        if old is not None:
+        key, old = (process.unit, process.gpus or NO_GPU), self._of.get(process.number)
+        if old is not None and old.key != key:
             old.processes.discard(process.number)
             if not old.processes and key not in self._units:
                 del self._units[old.key]
@@ -137,29 +209,25 @@ class Watching:
         unit = self._units.setdefault(key, _Unit(key, process))
         unit.process = process
         unit.processes.add(process.number)
+        self._of[process.number] = unit
         return unit
 
     def _unit_of(self, number: int) -> _Unit:
-        found = next((unit for unit in self._units.values() if number in unit.processes), None)
-        if found is None:
-            found = self._place(WatchedProcess(number=number, pid=0, began_ticks=0, command=f"process {number}"))
-        return found
+        found = self._of.get(number)
+        return found or self._place(WatchedProcess(number=number, pid=0, began_ticks=0, command=f"process {number}"))
 
-    def _units_of(self, processes: np.ndarray) -> np.ndarray:
+    def _units_of(self, processes: NDArray[np.uint32]) -> NDArray[np.int64]:
         """Place of each one's unit in `_units`."""
         numbers, place = np.unique(processes, return_inverse=True)
-        for number in numbers.tolist():
-            self._unit_of(number)
-        known = {number: at for at, unit in enumerate(self._units.values()) for number in unit.processes}
-        return np.array([known[number] for number in numbers.tolist()], dtype=np.int64)[place]
+        units = [self._unit_of(number) for number in numbers.tolist()]
+        at = {key: number for number, key in enumerate(self._units)}
+        return np.array([at[unit.key] for unit in units], dtype=np.int64)[place]
 
     def _count_launches(self, calls: Array) -> None:
-        known = calls[calls["function"] < len(FUNCTIONS)]
-        processes, counts = np.unique(
-            known["process"][_LAUNCHES[known["function"]] & (known["returned"] == 0)], return_counts=True
-        )
-        for number, count in zip(processes.tolist(), counts.tolist(), strict=True):
-            self._launches[number] = self._launches.get(number, 0) + count
+        known = calls[(calls["function"] < len(FUNCTIONS)) & (calls["returned"] == 0)]
+        counts = np.bincount(known["process"][_LAUNCHES[known["function"]]].astype(np.int64))
+        for number in np.flatnonzero(counts).tolist():
+            self._launches[number] = self._launches.get(number, 0) + int(counts[number])
 
     def _look(self, second: int) -> None:
         """All of that second is told."""
@@ -171,69 +239,153 @@ class Watching:
         flights = flights[(flights["begin_ns"] < end_ns) & (flights["end_ns"] > begin_ns)]
         unit = self._units_of(flights["process"])
         units = list(self._units.values())
-        company = of_second(flights, unit, [one.key[1] for one in units], np.ones(len(units)), begin_ns)
+        density = np.array([one.density for one in units])
+        company = of_second(flights, unit, [one.key[1] for one in units], density, begin_ns)
         over = self._recent["end_ns"] <= end_ns
         done, self._recent = self._recent[over], self._recent[~over]
-        self._note(units, done, self._units_of(done["process"]), company)
+        self._note(second, done, self._units_of(done["process"]), company)
         self._leave()
 
-    def _note(self, units: list[_Unit], done: Array, unit: np.ndarray, company: Company) -> None:
+    def _note(self, second: int, done: Array, unit: NDArray[np.int64], company: Company) -> None:
         """Adds a second to each unit's past."""
-        order = np.argsort(unit, kind="stable")
-        response = (done["end_ns"] - done["begin_ns"])[order] / 1e6
-        edges = np.searchsorted(unit[order], np.arange(len(units) + 1))
+        units = list(self._units.values())
+        done = done[np.argsort(unit, kind="stable")]
+        edges = np.cumsum(np.bincount(unit, minlength=len(units)))
         launches, self._launches = self._launches, {}
+        unseen = {gpu for one in self._left_out.values() for gpu in one.key[1]}
+        lost = second * SECOND_NS < self._blind_until_ns
         for number, one in enumerate(units):
-            mine = response[edges[number] : edges[number + 1]]
+            trips = done[edges[number - 1] if number else 0 : edges[number]]
+            others, own = company.others[number], company.own[number]
+            one.blind = bool(unseen.intersection(one.key[1]))
+            one.past.second(second, trips, others, blind=lost or one.blind)
+            beside = {
+                units[other].name: float(company.beside[number, other]) for other in company.beside[number].nonzero()[0]
+            }
             issued = sum(launches.get(process, 0) for process in one.processes)
-            one.seconds.append(_Second(len(mine), issued, float(company.own[number].mean())))
-            one.responses.append(mine)
+            response = ((trips["end_ns"] - trips["begin_ns"]) / 1e6).astype(np.float32)
+            one.seconds.append(_Second(response, issued, float(own.mean()), float((own * others).mean()), beside))
             if len(one.seconds) > self._window_s:
                 one.seconds.popleft()
-                one.responses.popleft()
-            if company.others[number].any():
-                one.shared_s += 1
-            else:
-                one.alone_s += 1
+            if own.any():
+                one.shared_s += bool((others > 0).any())
+                one.alone_s += not (others > 0).any()
+            self._events(second, one, response)
+        self._new_neighbours(second, units, company)
+
+    def _events(self, second: int, unit: _Unit, response_ms: NDArray[np.float32]) -> None:
+        doubled = unit.tail.second(second, response_ms.astype(np.float64))
+        if doubled:
+            words = f"p99 was {doubled[0]:.3g} ms and is {doubled[1]:.3g} ms"
+            self._say((second + 1) * SECOND_NS, "tail-doubled", unit.name, words)
+
+    def _new_neighbours(self, second: int, units: list[_Unit], company: Company) -> None:
+        busy: dict[str, list[str]] = {}
+        for unit, own in zip(units, company.own, strict=True):
+            if own.any():
+                for gpu in unit.key[1]:
+                    busy.setdefault(gpu, []).append(unit.name)
+        for name, gpu, others in self._newcomers.second(second, busy):
+            words = f"has work on GPU {gpu or 'of this node'} beside {', '.join(others)}"
+            self._say((second + 1) * SECOND_NS, "new-neighbour", name, words)
 
     def _leave(self) -> None:
         """Forgets processes that have ended, and units that have none and nothing to show."""
         ended, self._ended = self._ended, []
         for number in ended:
-            self._processes.pop(number, None)
-            for unit in self._units.values():
+            unit = self._of.pop(number, None)
+            if unit is not None:
                 unit.processes.discard(number)
-        empty = [key for key, one in self._units.items() if not one.processes and not any(s.trips for s in one.seconds)]
-        for key in empty:
+        for key in [key for key, one in self._units.items() if not one.processes and not len(_responses(one))]:
             del self._units[key]
 
-    def _shown(self, unit: _Unit) -> Watched:
-        seconds = max(len(unit.seconds), 1)
-        process = unit.process
-        responses = _joined(unit.responses)
-        p50, p99 = (_quantile(responses, p) for p in (0.5, 0.99))
-        none = refused("not compared yet")
-        return Watched(
-            unit=unit.key[0],
-            gpu=", ".join(unit.key[1]),
-            namespace=process.namespace,
-            pod=process.pod,
-            container=process.container_name,
-            processes=len(unit.processes),
-            p50_ms=p50,
-            p99_ms=p99,
-            trips=sum(one.trips for one in unit.seconds) / seconds,
-            launches=sum(one.launches for one in unit.seconds) / seconds,
-            in_flight=sum(one.in_flight for one in unit.seconds) / seconds,
-            cost=Cost(alone_s=unit.alone_s, shared_s=unit.shared_s, df50=none, df99=none),
-            added_ms=0.0,
-            waits_for={},
+    def _figures(self, unit: _Unit) -> _Figures:
+        responses = _responses(unit)
+        p50, p99 = (
+            quantile_estimate(make_sample([(0, responses.copy())], split=True), p, missing="no round trips")
+            for p in (0.5, 0.99)
         )
+        if unit.blind:
+            reason = "a process on its GPU is not watched, which may be a neighbour"
+            cost = NaturalCost(refused(reason), refused(reason), math.nan, math.nan, sure=False)
+        else:
+            cost = compared(unit.past.alone.rows(), unit.past.shared.rows(), unit.past.window_s)
+        foretold = None
+        if self._foretell and cost.df99.refused and unit.shared_s:
+            foretold = self._foretell(_seen(unit), tuple(map(_seen, self._neighbours(unit))))
+        return _Figures(p50, p99, cost, foretold)
+
+    def _neighbours(self, unit: _Unit) -> list[_Unit]:
+        """Who shares a GPU with it and has had work in flight in the window."""
+        gpus = set(unit.key[1])
+        return [
+            one
+            for one in self._units.values()
+            if one is not unit and gpus.intersection(one.key[1]) and any(s.in_flight for s in one.seconds)
+        ]
 
 
-def _joined(parts: Iterable[np.ndarray]) -> np.ndarray:
-    return np.concatenate([*parts, np.empty(0)])
+def _seen(unit: _Unit) -> SeenUnit:
+    return SeenUnit(
+        unit=unit.name,
+        alone=unit.past.alone.rows(),
+        shared=unit.past.shared.rows(),
+        trips=unit.rate(lambda one: len(one.response_ms)),
+        launches=unit.rate(lambda one: one.launches),
+        in_flight=unit.rate(lambda one: one.in_flight),
+    )
 
 
-def _quantile(responses: np.ndarray, p: float) -> Estimate:
-    return quantile_estimate(make_sample([(0, responses.copy())], split=True), p, missing="no round trips")
+def _responses(unit: _Unit) -> NDArray[np.float32]:
+    return np.concatenate([np.empty(0, np.float32), *(one.response_ms for one in unit.seconds)])
+
+
+def _shown(unit: _Unit) -> Watched:
+    figures, process = unit.figures, unit.process
+    assert figures is not None
+    added, waits_for = _blame(unit, figures.cost)
+    return Watched(
+        unit=unit.name,
+        gpu=", ".join(unit.key[1]),
+        namespace=process.namespace,
+        pod=process.pod,
+        container=process.container_name,
+        processes=len(unit.processes),
+        p50_ms=figures.p50,
+        p99_ms=figures.p99,
+        trips=unit.rate(lambda one: len(one.response_ms)),
+        launches=unit.rate(lambda one: one.launches),
+        in_flight=unit.rate(lambda one: one.in_flight),
+        cost=Cost(
+            alone_s=float(unit.alone_s),
+            shared_s=float(unit.shared_s),
+            df50=figures.cost.df50,
+            df99=figures.cost.df99,
+            foretold_df99=figures.foretold,
+        ),
+        added_ms=added,
+        waits_for=waits_for,
+    )
+
+
+def _blame(unit: _Unit, cost: NaturalCost) -> tuple[float, dict[str, float]]:
+    """Milliseconds per second that company adds, and whose they are; ``""`` is nobody's.
+
+    What was added is measured: round trips in seconds with company, less as many of the same kind without. Whose it is
+    follows from who had the GPU meanwhile (`Company.beside`), and is no more than the time with a neighbour in flight.
+    Never seen without company, it is what turns foretell.
+    """
+    turns: dict[str, float] = {}
+    for second in unit.seconds:
+        for name, waited in second.beside.items():
+            turns[name] = turns.get(name, 0.0) + 1e3 * waited / len(unit.seconds)
+    whole = sum(turns.values())
+    if math.isnan(cost.alone_ms):
+        return whole, turns
+    in_company = [second.response_ms for second in unit.seconds if second.company]
+    added = sum(float((ms - cost.alone_ms).sum()) for ms in in_company) / max(len(unit.seconds), 1)
+    limit = 1e3 * unit.rate(lambda one: one.company)
+    others = min(max(added, 0.0), limit) if cost.sure and whole else 0.0
+    waits_for = {name: others * waited / whole for name, waited in turns.items()} if others else {}
+    rest = added - others
+    return added, waits_for | ({"": rest} if abs(rest) > 1e-9 or (not waits_for and added) else {})

@@ -1,0 +1,128 @@
+"""Simulated tenants that come and go on a GPU, as calls that a source would tell of them; and their truth."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+
+import numpy as np
+
+from kts.physics.simulate import Completed, Stream, simulate
+from kts.physics.synthetic import HOST_AFTER_MS, HOST_BEFORE_MS, SHARING, SyntheticKernel
+from kts.physics.values import Iterations, bursts
+from kts.watch.calls import CALL, FUNCTIONS, Array, Piece, WatchedProcess
+from kts.watch.company import SECOND_NS
+
+Visitor = Callable[[np.random.Generator, float], Stream]
+"""A tenant's work for at least so many ms."""
+Stretch = tuple[float, Sequence[str]]
+"""So many seconds with these tenants there."""
+
+LAUNCH = next(number for number, function in enumerate(FUNCTIONS) if function.name == "cuLaunchKernel")
+WAIT = next(number for number, function in enumerate(FUNCTIONS) if function.name == "cuStreamSynchronize")
+
+
+def paced(kernel: SyntheticKernel, think_ms: float) -> Visitor:
+    """A closed loop, its pauses half as long to one and a half times."""
+
+    def make(rng: np.random.Generator, ms: float) -> Stream:
+        n = int(2 * ms / (kernel.ms + think_ms)) + 50
+        return _closed(kernel.draw(n, rng), rng, think_ms)
+
+    return make
+
+
+def varied(low_ms: float, high_ms: float, think_ms: float) -> Visitor:
+    """A closed loop of work between two lengths, all as likely."""
+
+    def make(rng: np.random.Generator, ms: float) -> Stream:
+        n = int(2 * ms / (low_ms + think_ms)) + 50
+        return _closed(bursts(rng.uniform(low_ms, high_ms, n), HOST_AFTER_MS, HOST_BEFORE_MS), rng, think_ms)
+
+    return make
+
+
+def due(kernel: SyntheticKernel, rate_hz: float) -> Visitor:
+    """An open loop of Poisson arrivals."""
+
+    def make(rng: np.random.Generator, ms: float) -> Stream:
+        n = int(1.3 * ms / 1000 * rate_hz) + 50
+        return Stream(kernel.draw(n, rng), np.arange(n), due_ms=np.cumsum(rng.exponential(1000 / rate_hz, n)))
+
+    return make
+
+
+def launched(count: int, each_ms: float, every_ms: float, think_ms: float) -> Visitor:
+    """A closed loop of iterations of so many launches, between which a GPU that is free waits for the host."""
+
+    def make(rng: np.random.Generator, ms: float) -> Stream:
+        n = int(2 * ms / (count * every_ms + think_ms)) + 50
+        offset = HOST_BEFORE_MS + every_ms * np.arange(count)
+        them = Iterations(
+            first=np.arange(n + 1, dtype=np.int64) * count,
+            offset_ms=(offset * rng.lognormal(0, 0.05, (n, 1))).ravel(),
+            duration_ms=each_ms * rng.lognormal(0, 0.01, n * count),
+            retire_ms=np.full(n, HOST_AFTER_MS),
+        )
+        return _closed(them, rng, think_ms)
+
+    return make
+
+
+def _closed(them: Iterations, rng: np.random.Generator, think_ms: float) -> Stream:
+    think = think_ms * rng.uniform(0.5, 1.5, them.n)
+    return Stream(them, np.arange(them.n), think_ms=think, start_ms=float(rng.uniform(0, 2 * think_ms)))
+
+
+def stretch(tenants: Mapping[str, Visitor], rng: np.random.Generator, seconds: float) -> dict[str, Completed]:
+    """What these do beside each other."""
+    streams = [make(rng, 1000 * seconds) for make in tenants.values()]
+    found = simulate(streams, SHARING, horizon_ms=1000 * seconds, stop_at_first=False)
+    return dict(zip(tenants, found.tenants, strict=True))
+
+
+def service_ms(done: Completed) -> np.ndarray:
+    """As a watcher sees it: from the first work handed over until the wait returns."""
+    return done.retire_ms - done.submit_ms - HOST_BEFORE_MS
+
+
+def calls_of(done: Completed, process: int, from_s: float, launches: int = 1) -> Array:
+    """Its round trips as calls; launches are a microsecond apart."""
+    calls = np.zeros((len(done.retire_ms), launches + 2), CALL)
+    calls["process"], calls["thread"] = process, 10_000 + process
+    begin = ((done.submit_ms + HOST_BEFORE_MS) * 1e6 + from_s * SECOND_NS).astype(np.int64)
+    end = (done.retire_ms * 1e6 + from_s * SECOND_NS).astype(np.int64)
+    calls["ns"] = begin[:, None] + np.arange(launches + 2) * 1000
+    calls["ns"] = np.minimum(calls["ns"], end[:, None])
+    calls["ns"][:, -1] = end
+    calls["function"][:, :launches], calls["function"][:, launches:] = LAUNCH, WAIT
+    calls["returned"][:, -1] = 1
+    return calls.ravel()
+
+
+def visits(
+    tenants: Mapping[str, Visitor], stretches: Sequence[Stretch], seed: int, *, gpu: str = "GPU-0"
+) -> Iterator[Piece]:
+    """Pieces of a second each, stretch after stretch."""
+    rng = np.random.default_rng(seed)
+    numbers = {name: number for number, name in enumerate(tenants, 1)}
+    pods = tuple(
+        WatchedProcess(
+            number=number, pid=number, began_ticks=1, command=name, pod_uid=name, pod=name, namespace="sim", gpus=(gpu,)
+        )
+        for name, number in numbers.items()
+    )
+    begin_s = 1.0
+    for seconds, names in stretches:
+        done = stretch({name: tenants[name] for name in names}, rng, seconds) if names else {}
+        parts = [calls_of(completed, numbers[name], begin_s, 3) for name, completed in done.items()]
+        yield from pieces(np.concatenate([np.empty(0, CALL), *parts]), begin_s, seconds, pods)
+        begin_s += seconds
+        pods = ()
+
+
+def pieces(calls: Array, begin_s: float, seconds: float, pods: tuple[WatchedProcess, ...] = ()) -> Iterator[Piece]:
+    """``calls`` by the second."""
+    calls = np.sort(calls, order="ns", kind="stable")
+    ends = (begin_s + np.arange(1, int(seconds) + 1)) * SECOND_NS
+    for number, part in enumerate(np.split(calls, np.searchsorted(calls["ns"], ends))[:-1]):
+        yield Piece(int(ends[number]), part, pods if not number else ())

@@ -1,0 +1,294 @@
+"""What `kts watch` makes of simulated tenants that come and go, against what is true of them.
+
+python -m bench watch                      # the tables of docs/watch.md
+python -m bench watch --only load --seconds 30
+"""
+
+from __future__ import annotations
+
+import argparse
+import resource
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+
+import numpy as np
+
+from bench.visits import (
+    LAUNCH,
+    WAIT,
+    Stretch,
+    Visitor,
+    due,
+    launched,
+    paced,
+    pieces,
+    service_ms,
+    stretch,
+    varied,
+    visits,
+)
+from kts.model.summary import Estimate
+from kts.physics.synthetic import SyntheticKernel
+from kts.watch.calls import CALL, Piece, WatchedProcess
+from kts.watch.company import SECOND_NS
+from kts.watch.live import Watched
+from kts.watch.watching import Watching
+
+FFT, GEMM, SHORT = (SyntheticKernel(ms, spread=0.005) for ms in (3.55, 20.6, 0.5))
+TENANTS: Mapping[str, Visitor] = {
+    "fft": paced(FFT, 20),
+    "gemm": paced(GEMM, 30),
+    "fft saturating": paced(FFT, 0.01),
+    "gemm saturating": paced(GEMM, 0.01),
+    "short": paced(SHORT, 5),
+    "2 to 12 ms": varied(2, 12, 20),
+    "60 launches": launched(60, 0.02, 0.1, 10),
+    "fft due": due(FFT, 60),
+}
+PAIRS = (
+    ("fft", "gemm"),
+    ("gemm", "fft"),
+    ("fft", "gemm saturating"),
+    ("short", "gemm saturating"),
+    ("short", "gemm"),
+    ("2 to 12 ms", "gemm"),
+    ("60 launches", "gemm"),
+    ("60 launches", "short"),
+    ("fft due", "gemm"),
+    ("fft", "fft saturating"),
+)
+RUN_S = 1000.0
+"""Of each condition of the run that is the truth."""
+
+
+def come_and_go(rng: np.random.Generator, others: Sequence[str], visits_: int) -> list[Stretch]:
+    """20 to 60 s without and as long with some of them, each in two of three."""
+    found: list[Stretch] = []
+    for _ in range(visits_):
+        there = [name for name in others if len(others) == 1 or rng.random() < 2 / 3]
+        found += [(float(rng.integers(20, 60)), ("own",)), (float(rng.integers(20, 60)), ("own", *there))]
+    return found
+
+
+def watched(tenants: Mapping[str, Visitor], stretches: Sequence[Stretch], seed: int, window_s: float = 10) -> Watched:
+    """What is told of the tenant ``own`` at the end."""
+    watching = Watching(window_s=window_s)
+    for piece in visits(tenants, stretches, seed):
+        watching.take(piece)
+    return next(unit for unit in watching.now(whole=True).units if unit.unit == "sim/own")
+
+
+def pairs(seed: int, visits_: int) -> None:
+    """DF of natural windows against that of a run of both conditions."""
+    print(
+        "| tenant | beside | DF50 of a run | watched | DF99 of a run | watched | inside |\n"
+        "|---|---|---:|---:|---:|---:|---|"
+    )
+    errors, inside = [], 0
+    for number, (name, other) in enumerate(PAIRS):
+        rng = np.random.default_rng([seed, number])
+        mine = {"own": TENANTS[name]}
+        alone = service_ms(stretch(mine, rng, RUN_S)["own"])
+        both = service_ms(stretch({**mine, "other": TENANTS[other]}, rng, RUN_S)["own"])
+        true = {p: float(np.quantile(both, p) / np.quantile(alone, p)) for p in (0.5, 0.99)}
+        cost = watched({**mine, "other": TENANTS[other]}, come_and_go(rng, ("other",), visits_), seed).cost
+        held = cost.df99.lo is not None and cost.df99.hi is not None and cost.df99.lo <= true[0.99] <= cost.df99.hi
+        inside += held
+        errors.append(abs((cost.df99.estimate or np.inf) / true[0.99] - 1))
+        figures = f"{true[0.5]:.3f} | {_shown(cost.df50)} | {true[0.99]:.3f} | {_shown(cost.df99)}"
+        print(f"| {name} | {other} | {figures} | {'yes' if held else 'no'} |", flush=True)
+    print(f"\nInside {inside} of {len(PAIRS)}; median error of DF99 {100 * np.median(errors):.2g} %.")
+
+
+def _shown(figure: Estimate) -> str:
+    return figure.refused or f"{figure.estimate:.3f} ({figure.lo:.3f}-{figure.hi:.3f})"
+
+
+def aggressors(seed: int, trials: int) -> None:
+    """Who of three neighbours is blamed most, against whose absence would help most."""
+    choices = {
+        "gemm": paced(GEMM, 15),
+        "gemm seldom": paced(GEMM, 250),
+        "fft": paced(FFT, 10),
+        "short": paced(SHORT, 2),
+        "launches": launched(60, 0.02, 0.1, 10),
+        "fft seldom": paced(FFT, 60),
+    }
+    own = {"a": paced(FFT, 20), "b": paced(SHORT, 5), "c": launched(60, 0.02, 0.1, 10)}
+    right = 0
+    print("| tenant | beside | costs most | blamed most, ms/s |\n|---|---|---|---|")
+    for trial in range(trials):
+        rng = np.random.default_rng([seed, trial])
+        mine = rng.choice(sorted(own))
+        three = [str(name) for name in rng.choice(sorted(choices), 3, replace=False)]
+        tenants = {"own": own[mine], **{name: choices[name] for name in three}}
+        without = {
+            gone: float(service_ms(stretch({n: t for n, t in tenants.items() if n != gone}, rng, 200)["own"]).mean())
+            for gone in three
+        }
+        true = min(without, key=lambda name: without[name])
+        stretches = [*come_and_go(rng, three, 6), (60.0, ("own", *three))]
+        blamed = watched(tenants, stretches, seed + trial, window_s=60).waits_for
+        told = {name.removeprefix("sim/"): value for name, value in sorted(blamed.items(), key=lambda one: -one[1])}
+        first = next(iter(told), "")
+        right += first == true
+        shown = ", ".join(f"{name or 'nobody'} {value:.3g}" for name, value in told.items())
+        print(f"| {mine} | {', '.join(three)} | {true} | {shown} |", flush=True)
+    print(f"\nThe one that costs most is blamed most in {right} of {trials}.")
+
+
+def own_load(seed: int, repetitions: int) -> None:
+    """A tenant whose own work grows with its neighbours', which cost it nothing."""
+    print(
+        "| own work grows in | neighbour in flight | trials | refused | claims over 1.05 | the same, in doubt |\n"
+        "|---|---|---:|---:|---:|---:|"
+    )
+    for grows in ("length", "launches", "pace", "nothing"):
+        for always in (False, True):
+            refused = wrong = doubted = 0
+            for number in range(repetitions):
+                watching = Watching()
+                for piece in _confounded(np.random.default_rng([seed, number]), grows, always=always):
+                    watching.take(piece)
+                now = watching.now(whole=True)
+                cost = next(unit for unit in now.units if unit.unit == "own (1)").cost
+                doubt = any("nothing tells" in note for note in now.notes)
+                refused += cost.df99.estimate is None
+                claims = cost.df99.lo is not None and cost.df99.lo > 1.05
+                wrong += claims and not doubt
+                doubted += claims and doubt
+            how = "always" if always else "a third of the time"
+            print(f"| {grows} | {how} | {repetitions} | {refused} | {wrong} | {doubted} |", flush=True)
+
+
+def _confounded(rng: np.random.Generator, grows: str, *, always: bool, visits_: int = 8) -> Iterator[Piece]:
+    """``own`` takes 4 ms and has nothing to do with its neighbour; while that is there, work of its own is another."""
+    pods = tuple(
+        WatchedProcess(number=number, pid=number, began_ticks=1, command=name, gpus=("GPU-0",))
+        for number, name in enumerate(("own", "other"), 1)
+    )
+    begin_s = 1.0
+    for number in range(2 * visits_):
+        seconds = float(rng.integers(20, 60))
+        busy = number % 2 == 1
+        pace = 100.0 if busy and grows == "pace" else 40.0
+        begins = np.cumsum(0.009 + rng.exponential(max(1 / pace - 0.009, 1e-3), int(1.5 * pace * seconds)))
+        # where it is the pace that grows, a higher pace makes it slower by itself
+        longer = 1.5 if busy and grows != "nothing" else 1.0
+        took = 4.0 * longer * rng.lognormal(0, 0.1, len(begins))
+        launches = 6 if busy and grows == "launches" else 3
+        parts = [_calls(1, begins[begins < seconds - 0.1], took[begins < seconds - 0.1], launches)]
+        if busy:
+            cycle = 0.0201 if always else 0.06
+            at = np.arange(0.01, seconds - 0.1, cycle) + (0 if always else rng.uniform(0, 0.02, 1))
+            parts.append(_calls(2, at, np.full(len(at), 20.0), 3))
+        calls = np.concatenate(parts)
+        calls["ns"] += int(begin_s * SECOND_NS)
+        yield from pieces(calls, begin_s, seconds, pods)
+        begin_s, pods = begin_s + seconds, ()
+
+
+def _calls(process: int, begins_s: np.ndarray, took_ms: np.ndarray, launches: int) -> np.ndarray:
+    calls = np.zeros((len(begins_s), launches + 2), CALL)
+    calls["process"], calls["thread"] = process, process
+    calls["ns"] = (begins_s * 1e9).astype(np.int64)[:, None] + np.arange(launches + 2) * 1000
+    calls["ns"][:, -1] = calls["ns"][:, 0] + (took_ms * 1e6).astype(np.int64)
+    calls["function"][:, :launches], calls["function"][:, launches:] = LAUNCH, WAIT
+    calls["returned"][:, -1] = 1
+    return calls.ravel()
+
+
+def day(seed: int, hours: float) -> None:
+    """A day of a tenant beside a neighbour that comes and goes: what is told, and how soon."""
+    rng = np.random.default_rng(seed)
+    alarms: dict[str, int] = {}
+    watching, level = Watching(), 1.0
+    pods = tuple(
+        WatchedProcess(number=number, pid=number, began_ticks=1, command=name, gpus=("GPU-0",))
+        for number, name in enumerate(("own", "other"), 1)
+    )
+    for second in range(1, int(3600 * hours) + 1):
+        level = float(np.exp(0.999 * np.log(level) + 0.004 * rng.standard_normal()))  # a host that wanders by 9 %
+        begins = np.sort(rng.uniform(0, 0.99, rng.poisson(50)))
+        took = level * 8 * rng.lognormal(0, 0.25, len(begins)) * np.where(rng.random(len(begins)) < 0.005, 4, 1)
+        parts = [_calls(1, begins, np.minimum(took, 9), 3)]
+        if second // 600 % 3 == 1:
+            at = np.arange(0.01, 0.95, 0.05)
+            parts.append(_calls(2, at, np.full(len(at), 10.0), 3))
+        calls = np.concatenate(parts)
+        calls["ns"] += second * SECOND_NS
+        for piece in pieces(calls, second, 1.0, pods):
+            watching.take(piece)
+            pods = ()
+    for one in watching.now().happened:
+        alarms[one.what] = alarms.get(one.what, 0) + 1
+    print(f"{hours:g} h of {second} s: {alarms or 'no events'} (one new neighbour is true)")
+
+
+def load(seed: int, seconds: int, per_second: int = 100_000, processes: int = 200, pods: int = 64) -> None:
+    """CPU time and memory for so many calls a second, with what is shown made anew each second."""
+    rng = np.random.default_rng(seed)
+    who = tuple(
+        WatchedProcess(
+            number=number,
+            pid=number,
+            began_ticks=1,
+            command="python",
+            pod_uid=f"{number % pods}",
+            pod=f"pod-{number % pods}",
+            namespace="load",
+            gpus=(f"GPU-{number % pods % 8}",),
+        )
+        for number in range(1, processes + 1)
+    )
+    launches = 7
+    each = per_second // processes // (launches + 2)
+    watching, spent, shown, calls_seen = Watching(window_s=60), 0.0, 0.0, 0
+    for second in range(1, seconds + 1):
+        parts = [
+            _calls(number, np.sort(rng.uniform(0, 1, each)), rng.uniform(0.2, 1, each), launches)
+            for number in range(1, processes + 1)
+        ]
+        calls = np.concatenate(parts)
+        calls["ns"] += second * SECOND_NS
+        calls = np.sort(calls, order="ns", kind="stable")
+        began = time.process_time()
+        watching.take(Piece((second + 1) * SECOND_NS, calls, who if second == 1 else ()))
+        middle = time.process_time()
+        watching.now()
+        spent, shown, calls_seen = spent + middle - began, shown + time.process_time() - middle, calls_seen + len(calls)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    print(
+        f"{calls_seen / seconds:,.0f} calls/s of {processes} processes in {pods} pods on 8 GPUs, {seconds} s: "
+        f"{100 * spent / seconds:.1f} % of a core to take, {100 * shown / seconds:.1f} % to show, {peak:.0f} MB at most"
+        " (with the making of the calls)"
+    )
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Prints what was asked for."""
+    parser = argparse.ArgumentParser(prog="python -m bench watch", description=__doc__)
+    parser.add_argument("--only", choices=("pairs", "aggressors", "own-load", "day", "load"))
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--visits", type=int, default=8)
+    parser.add_argument("--trials", type=int, default=10)
+    parser.add_argument("--hours", type=float, default=24)
+    parser.add_argument("--seconds", type=int, default=120)
+    options = parser.parse_args(arguments)
+    tables: dict[str, Callable[[], None]] = {
+        "pairs": lambda: pairs(options.seed, options.visits),
+        "aggressors": lambda: aggressors(options.seed, options.trials),
+        "own-load": lambda: own_load(options.seed, options.trials),
+        "day": lambda: day(options.seed, options.hours),
+        "load": lambda: load(options.seed, options.seconds),
+    }
+    for name, table in tables.items():
+        if options.only in {None, name}:
+            print(f"\n{name}\n")
+            table()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

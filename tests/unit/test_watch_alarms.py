@@ -1,0 +1,54 @@
+"""Events of a watch: told soon, and seldom wrong."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from kts.watch.alarms import FORGOTTEN_S, LEARNT_S, Newcomers, TailAlarm
+
+
+def test_a_new_neighbour_is_told_within_ten_seconds_and_once() -> None:
+    """Else nobody would hear of whom the GPU is shared with, or of the same one for ever."""
+    newcomers, told = Newcomers(), []
+    for second in range(400):
+        busy = ["own"] + (["new"] if 100 <= second < 200 or second >= 300 else [])
+        told += [(second, *one) for one in newcomers.second(second, {"g": busy, "h": ["elsewhere"]})]
+    ((second, unit, gpu, others),) = told
+    assert 100 <= second <= 110
+    assert (unit, gpu, others) == ("new", "g", ("own",))
+
+
+def test_who_computes_for_a_moment_is_no_neighbour() -> None:
+    """Else each tool that touches the GPU would be an event."""
+    newcomers = Newcomers()
+    assert not any(
+        newcomers.second(second, {"g": ["own"] + (["tool"] if second in {100, 101} else [])}) for second in range(300)
+    )
+
+
+def test_who_is_known_is_forgotten_after_a_day() -> None:
+    """Else what is remembered of pods would grow for as long as the node lives."""
+    newcomers = Newcomers()
+    for second in range(5):
+        newcomers.second(second, {"g": ["own", "other"]})
+    newcomers.second(60 * ((FORGOTTEN_S + 120) // 60), {})
+    assert not newcomers._known
+    assert not newcomers._busy
+
+
+def _told(rng: np.random.Generator, seconds: int, doubles_at: int) -> list[int]:
+    alarm, found, level = TailAlarm(), [], 0.0
+    for second in range(seconds):
+        level = 0.99 * level + 0.01 * rng.standard_normal()
+        ms = 8 * np.exp(level) * rng.lognormal(0, 0.3, rng.poisson(60)) * (2.5 if second >= doubles_at else 1)
+        if alarm.second(second, ms):
+            found.append(second)
+    return found
+
+
+def test_a_tail_that_doubles_is_told_and_one_that_does_not_is_not() -> None:
+    """Else nobody would hear of it, or nobody would listen any more."""
+    rng = np.random.default_rng(1)
+    assert _told(rng, 6 * LEARNT_S, 10**9) == []
+    (told,) = _told(rng, 4 * LEARNT_S, 3 * LEARNT_S)
+    assert 3 * LEARNT_S < told <= 3 * LEARNT_S + 60
