@@ -152,9 +152,11 @@ class Nodes(Api):
         self.deleted.append(kind)
         return True
 
-    def logs(self, pod: str, namespace: str, *, tail: int | None = None, container: str = "") -> Any:
+    def logs(
+        self, pod: str, namespace: str, *, tail: int | None = None, container: str = "", previous: bool = False
+    ) -> Any:
         del pod, namespace, tail, container
-        return iter([self.log])
+        return iter([self.log] if previous else [])
 
     def pause(self, s: float) -> None:
         self.now_s += s

@@ -162,12 +162,15 @@ class Api:
             return False
         return True
 
-    def logs(self, pod: str, namespace: str, *, tail: int | None = None, container: str = "") -> Iterator[bytes]:
+    def logs(
+        self, pod: str, namespace: str, *, tail: int | None = None, container: str = "", previous: bool = False
+    ) -> Iterator[bytes]:
         """What the pod's container printed so far, in pieces; of its last ``tail`` lines. ``container``: which one,
-        where it has several."""
+        where it has several. ``previous``: before it was started again."""
         path = f"{_path('Pod', namespace, pod)}/log"
         params = {} if tail is None else {"tailLines": str(tail)}
         params |= {"container": container} if container else {}
+        params |= {"previous": "true"} if previous else {}
         with self._named(path), self._client.stream("GET", path, params=params) as answer:
             if answer.status_code >= 400:
                 answer.read()

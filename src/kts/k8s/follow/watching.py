@@ -129,7 +129,7 @@ def _refuse(api: Api, namespace: str, state: WatchedNodes, *, late: bool) -> Non
 
 def _last_words(api: Api, pod: Object, namespace: str) -> str:
     try:
-        text = b"".join(api.logs(podstate.name(pod), namespace, tail=_LINES)).decode(errors="replace")
+        text = b"".join(api.logs(podstate.name(pod), namespace, tail=_LINES, previous=True)).decode(errors="replace")
     except (Missing, Forbidden, Unavailable) as error:
         return f"its log cannot be had ({error.what})"
     return " ".join(text.split()) or "it said nothing"
