@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from kts.app.profiles import profile
     from kts.app.selfchecks import selfcheck
     from kts.app.validation import validate
-    from kts.app.watch_cluster import install_watching, remove_watching, render_watching
+    from kts.app.watch_cluster import install_watching, remove_watching, render_watching, watch_image
     from kts.app.watched import WatchRun, explain_watch, is_watch, load_watch
     from kts.app.watching import WatchAsked, screen, serve_watch, watch
 
@@ -96,6 +96,7 @@ __all__ = [
     "show",
     "validate",
     "watch",
+    "watch_image",
     "whatif",
     "who",
     "write_junit",
@@ -126,7 +127,7 @@ _HOME = {
     "validation": ("validate",),
     "watched": ("WatchRun", "explain_watch", "is_watch", "load_watch"),
     "watching": ("WatchAsked", "screen", "serve_watch", "watch"),
-    "watch_cluster": ("install_watching", "remove_watching", "render_watching"),
+    "watch_cluster": ("install_watching", "remove_watching", "render_watching", "watch_image"),
 }
 
 

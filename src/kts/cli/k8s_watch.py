@@ -90,7 +90,7 @@ def render(
     ] = False,
 ) -> None:
     """Print the objects, for review or GitOps; `kubectl apply -f -` of them is `kts k8s watch install`."""
-    settings = options.settings(options.image or parts.image_name("torch", full=True))
+    settings = options.settings(options.image or parts.image_name("cpu", full=True))
     sys.stdout.write(parts.render_watching(settings, namespace=not without_namespace))
 
 
@@ -102,7 +102,7 @@ def install(*, options: WatchOptions, context: Context = None) -> None:
     It takes an administrator's rights, once. docs/watch-rights.md says what it sees, and what each right is for.
     """
     options.settings(options.image or "checked-before/anything-is-built")
-    image = options.image or parts.build_image(context, "torch", None, say, full=True)
+    image = options.image or parts.watch_image(context, say)
     there = parts.install_watching(options.settings(image), context)
     say(f"{there.ready} of {there.nodes} nodes are watched; each pod serves /metrics at port {WATCH_PORT}")
 
