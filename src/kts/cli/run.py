@@ -80,7 +80,7 @@ class ModeOptions:
         typer.Option(
             metavar="A,B,...",
             help="Ways to share, measured in turns in one run: exclusive, time-slicing, mps, mps:50 (% of threads), "
-            "streams, streams:priority.",
+            "streams, streams:priority, mig.",
         ),
     ] = ""
     try_isolation: Annotated[

@@ -179,11 +179,13 @@ class Roster:
         return {name: seat.ready.cycle_ms if seat.ready else None for name, seat in self.seats.items()}
 
     def different_devices(self) -> str:
-        """Who sits where, if not all tenants are on one device; empty if they are."""
+        """Who sits where, if not all tenants are on one device; empty if they are, or are to have a part of it each."""
         opened = self._seen | {self._where(name): seat.opened for name, seat in self.seats.items() if seat.opened}
         devices = {name: told.device for name, told in opened.items()}
         if len({device.uuid for device in devices.values()}) <= 1:
             return self._different_gpus(opened)
+        if self._plan.cut and all(device.uuid.startswith("MIG-") for device in devices.values()):
+            return ""
         return ", ".join(f"{name} on {device.label} ({device.uuid})" for name, device in devices.items())
 
     @staticmethod

@@ -12,7 +12,7 @@ from typing import ClassVar, Literal, TypeVar, get_args
 import msgspec
 
 from kts.arrivals import Arrivals, Closed
-from kts.model.mode import STREAMS, Mode
+from kts.model.mode import MIG, STREAMS, Mode
 
 Design = Literal["classic", "interleaved"]
 SizedKernel = Literal["fft", "gemm"]
@@ -328,6 +328,11 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     def sequential(self) -> bool:
         """True where more than ``rounds`` may follow, until a question is answered."""
         return self.precision is not None or self.pair is not None
+
+    @property
+    def cut(self) -> bool:
+        """True where each tenant is to have a MIG device of its own."""
+        return any(one.mode.kind == MIG for one in self.modes)
 
     def in_mode(self, name: str) -> Plan:
         """What a run of that mode alone would have planned, in the names that all modes have in common. KeyError if

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 import msgspec
 
 from kts.errors import UsageError
-from kts.model.mode import CPU_SCHEDULER, EXCLUSIVE, STREAMS, TIGHTEST, TIME_SLICING, Mode
+from kts.model.mode import CPU_SCHEDULER, EXCLUSIVE, MIG, STREAMS, TIGHTEST, TIME_SLICING, Mode
 from kts.model.plan import Condition, InMode, Plan
 
-OWN_CONTEXTS = (TIME_SLICING, CPU_SCHEDULER)
+OWN_CONTEXTS = (TIME_SLICING, CPU_SCHEDULER, MIG)
 """Modes in which a tenant's process is as it is alone, so that its solo worker can share in it."""
 
 

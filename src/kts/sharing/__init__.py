@@ -11,10 +11,10 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from kts.errors import SetupError, UsageError
-from kts.model.mode import CPU_SCHEDULER, EXCLUSIVE, MPS, STREAMS, TIGHTEST, TIME_SLICING, Mode
+from kts.model.mode import CPU_SCHEDULER, EXCLUSIVE, MIG, MPS, STREAMS, TIGHTEST, TIME_SLICING, Mode
 from kts.model.plan import InMode, Plan
 from kts.model.sharing_facts import MpsProcess, SharedMachine
-from kts.sharing import folders, mps, state, streams, turns
+from kts.sharing import folders, mig, mps, state, streams, turns
 from kts.sharing.port import Held, Sharing
 from kts.worker.detect import cuda_devices
 
@@ -24,6 +24,7 @@ KINDS: dict[str, Sharing] = {
     CPU_SCHEDULER: turns,
     MPS: mps,
     STREAMS: streams,
+    MIG: mig,
 }
 """Modes that a run can be measured in."""
 ALONE = Mode(name=EXCLUSIVE, kind=EXCLUSIVE)
@@ -73,6 +74,12 @@ def _streams(name: str, setting: str) -> Mode:
 def check(plan: Plan) -> None:
     """UsageError where a mode of the plan cannot be one of its device."""
     on_cpu = plan.device == "cpu"
+    others = [one.mode.name for one in plan.modes if one.mode.kind not in (EXCLUSIVE, MIG)]
+    if others and any(one.mode.kind == MIG for one in plan.modes):
+        raise UsageError(
+            f"--modes: {MIG} beside {', '.join(others)}: a GPU that is cut is no whole one for the others",
+            f"{EXCLUSIVE},{MIG} in one run, and the others in another, on a whole GPU",
+        )
     for one in plan.modes:
         if one.mode.above and one.mode.above not in one.tenants:
             raise UsageError(

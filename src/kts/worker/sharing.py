@@ -36,8 +36,8 @@ def before(device: DeviceChoice, env: Mapping[str, str] = os.environ) -> Sharing
 
     if choose_kind(device) == "cpu":
         return SharingMode(asked=CPU_SCHEDULER)
-    cut = [gpu.name for gpu in cuda_devices() if _is_cut(gpu.name, gpu.uuid)]
-    evidence = (_cut(cut[0], _BY_KTS),) if cut else _pipe(env, _BY_KTS)
+    cut = [(gpu.name, gpu.uuid) for gpu in cuda_devices() if _is_cut(gpu.name, gpu.uuid)]
+    evidence = (_cut(*cut[0], _BY_KTS),) if cut else _pipe(env, _BY_KTS)
     return SharingMode(asked=evidence[0].mode if evidence else TIME_SLICING, evidence=evidence)
 
 
@@ -49,7 +49,7 @@ def seen_from(
     if device.kind != "cuda":
         return ()
     if _is_cut(device.name, device.uuid):
-        return (_cut(device.name, by),)
+        return (_cut(device.name, device.uuid, by),)
     if client := _as_client(env, by):
         return (client,)
     own, clients = _processes(device.uuid, load or load_pynvml)
@@ -140,8 +140,8 @@ def _is_cut(name: str, uuid: str) -> bool:
     return " MIG " in name or uuid.startswith("MIG-")
 
 
-def _cut(name: str, by: str) -> Evidence:
-    return _evidence(MIG, f"the driver calls the device {name}", by)
+def _cut(name: str, uuid: str, by: str) -> Evidence:
+    return _evidence(MIG, f"the driver calls the device {name} ({uuid})", by)
 
 
 def _pipe(env: Mapping[str, str], by: str) -> tuple[Evidence, ...]:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from kts.model.checks import Check
+from kts.model.mode import MIG
 from kts.model.reading import RunData
 from kts.model.run import RunInfo
 from kts.stats import neighbours
@@ -25,7 +26,9 @@ def of_run(run: RunData, gathered: Gathered) -> Iterator[Check]:
     ill = [*_unhealthy(run), *_xids(run, gathered)]
     yield from ill
     cpu = [worker.device.label for worker in info.workers if worker.device.kind == "cpu"]
-    if where := _places(info):
+    if parts := _parts(info):
+        yield passed(CODE, ", ".join(parts.values()), f"Each tenant had a MIG device of its own: {_told(parts)}.")
+    elif where := _places(info):
         text = f"The tenants were not on one device: {where}. Nothing here says what sharing one GPU costs."
         if info.plan.allow_different_gpus:
             text = f"{text} The run was allowed that."
@@ -69,8 +72,21 @@ def apart(info: RunInfo) -> str:
     return f"the tenants were not on one device: {where}" if where else ""
 
 
+def _parts(info: RunInfo) -> dict[str, str]:
+    """By tenant its MIG device, in a run in which each was to have its own, and had; else empty."""
+    found = {worker.tenant: worker.device.uuid for worker in info.workers}
+    apart = len(set(found.values())) == len(found) > 1 and all(uuid.startswith("MIG-") for uuid in found.values())
+    return found if apart and info.backend == "local" and info.mode.asked == MIG else {}
+
+
+def _told(parts: dict[str, str]) -> str:
+    return ", ".join(f"{tenant} {uuid}" for tenant, uuid in parts.items())
+
+
 def _places(info: RunInfo) -> str:
-    """Who was where, if not all were on one device; empty if they were, or nobody tells."""
+    """Who was where, if not all were on one device; empty if they were, or had a part of it each, or nobody tells."""
+    if _parts(info):
+        return ""
     devices = {worker.tenant: worker.device for worker in info.workers if worker.device.uuid}
     if len({device.uuid for device in devices.values()}) > 1:
         return ", ".join(f"{name} on {device.label} ({device.uuid})" for name, device in devices.items())
