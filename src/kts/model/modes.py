@@ -21,7 +21,9 @@ class InModeTenant(msgspec.Struct, frozen=True, kw_only=True):
     ``progress``: its rate in the mix over its rate alone. ``over_best``: shared p99 over that in the chosen mode, round
     by round; the intervals of all modes and tenants hold together. None in that mode itself, in exclusive use, and
     where none is chosen. ``goodput``: share of iterations within the deadline, where
-    it has one; ``slo``: whether the shared p99 keeps what was promised, where that was.
+    it has one; ``slo``: whether the shared p99 keeps what was promised, where that was. ``stood_still``: of streams,
+    the share of its iterations' time in the mix in which its thread stood still for others of its process, less that
+    alone; None where it cannot be told.
     """
 
     alone_p99: Estimate
@@ -31,6 +33,7 @@ class InModeTenant(msgspec.Struct, frozen=True, kw_only=True):
     over_best: Estimate | None = None
     goodput: Estimate | None = None
     slo: KeptSlo | None = None
+    stood_still: float | None = None
 
 
 class ModeResult(msgspec.Struct, frozen=True, kw_only=True):

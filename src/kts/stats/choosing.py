@@ -9,9 +9,9 @@ from msgspec.structs import replace
 from kts.model.mode import STREAMS, Mode
 from kts.model.modes import MODES_VERSION, Choice, InModeTenant, KeptSlo, ModeResult, ModesSummary
 from kts.model.reading import RunData
-from kts.model.run import RunInfo
 from kts.model.summary import Estimate, Summary, TenantSummary
 from kts.stats.block import gather
+from kts.stats.inside import Still, stood_still
 from kts.stats.modes import views
 from kts.stats.pair_gate import CONFIDENCE, Recorded
 from kts.stats.pairs import Rounds
@@ -30,7 +30,7 @@ def modes_summary(run: RunData, summaries: Mapping[str, Summary]) -> ModesSummar
         if found is None:
             results.append(_exclusive(one.mode, alone))
         else:
-            results.append(_shared(one.mode, found, shared[one.mode.name].info))
+            results.append(_shared(one.mode, found, shared[one.mode.name]))
     choice = choose(results)
     ratios = over(run, choice.best)
     results = [
@@ -142,12 +142,13 @@ def _why_none(modes: Sequence[ModeResult], told: Sequence[ModeResult]) -> str:
     return f"no mode is sure to keep every SLO ({states})"
 
 
-def _shared(mode: Mode, found: Summary, info: RunInfo) -> ModeResult:
-    sharing = info.sharing
-    processes = {(worker.hostname, worker.pid) for worker in info.workers}
+def _shared(mode: Mode, found: Summary, run: RunData) -> ModeResult:
+    sharing = run.info.sharing
+    processes = {(worker.hostname, worker.pid) for worker in run.info.workers}
+    still = stood_still(run) if mode.kind == STREAMS else {}
     apart = mode.kind == STREAMS and len(processes) > 1
     shown = found.mode if sharing.proven or not sharing.name else f"{found.mode}, as told and not seen"
-    tenants = {name: _tenant(one) for name, one in found.tenants.items()}
+    tenants = {name: _tenant(one, still.get(name)) for name, one in found.tenants.items()}
     progress = [one.progress for one in tenants.values()]
     return ModeResult(
         mode=mode,
@@ -156,11 +157,13 @@ def _shared(mode: Mode, found: Summary, info: RunInfo) -> ModeResult:
         tenants=tenants,
         throughput=None if None in progress else sum(value for value in progress if value is not None),
         slos=_all_kept([one.slo for one in tenants.values()]),
-        doubts=tuple(dict.fromkeys(warning.text for warning in found.warnings)),
+        doubts=tuple(
+            dict.fromkeys([*(one.text for one in found.warnings), *(one.doubt for one in still.values() if one.doubt)])
+        ),
     )
 
 
-def _tenant(one: TenantSummary) -> InModeTenant:
+def _tenant(one: TenantSummary, still: Still | None) -> InModeTenant:
     alone, shared = one.throughput.solo.real, one.throughput.shared.real
     return InModeTenant(
         alone_p99=one.response.solo.p99,
@@ -169,6 +172,7 @@ def _tenant(one: TenantSummary) -> InModeTenant:
         progress=shared / alone if alone and shared is not None else None,
         goodput=one.goodput.shared if one.goodput is not None else None,
         slo=one.slo.shared if one.slo is not None else None,
+        stood_still=None if still is None else still.share,
     )
 
 
