@@ -23,16 +23,19 @@ SMALL = Decoder(layers=2, context=16)
 
 @pytest.fixture(
     params=[
-        pytest.param(("cpu", "numpy"), id="cpu"),
-        pytest.param(("cuda", "torch"), id="torch", marks=pytest.mark.gpu),
-        pytest.param(("cuda", "cupy"), id="cupy", marks=pytest.mark.gpu),
+        pytest.param(("cpu", "numpy", None), id="cpu"),
+        pytest.param(("cuda", "torch", None), id="torch", marks=pytest.mark.gpu),
+        pytest.param(("cuda", "cupy", None), id="cupy", marks=pytest.mark.gpu),
+        pytest.param(("cuda", "torch", "first"), id="torch-stream", marks=pytest.mark.gpu),
+        pytest.param(("cuda", "cupy", "first"), id="cupy-stream", marks=pytest.mark.gpu),
     ]
 )
 def device(request: pytest.FixtureRequest) -> Iterator[Device]:
-    kind, library = request.param
+    kind, library, wish = request.param
     if kind == "cuda" and not (cuda_devices() and installed(library)):
         pytest.skip(f"no CUDA device with {library}")
-    opened = open_device(kind, library)
+    opened = open_device(kind, library, wish)
+    assert (opened.stream is not None) == (kind == "cuda" and wish is not None)
     yield opened
     opened.release()
 

@@ -17,28 +17,33 @@ from kts.backends.local import LocalBackend
 from kts.conduct.driver import conduct
 from kts.conduct.ports import Progress
 from kts.conduct.roster import Limits
-from kts.model.plan import Program
+from kts.model.mode import Mode
+from kts.model.plan import Plan, Program
 from kts.model.run import Outcome
+from kts.plan import in_modes
 
 pytestmark = [
     pytest.mark.skipif(not sys.platform.startswith("linux"), reason="measuring needs Linux"),
 ]
 
 PLAN = make_plan(rounds=200, iterations=200 * 50, think_ms=2.0)
+STREAMS = in_modes(PLAN, [Mode(name="streams", kind="streams")])
 
 
-def hit_in_a_block(number: signal.Signals, log_dir: Path, limits: Limits) -> tuple[Outcome, MemorySink]:
-    """Runs `PLAN` and sends ``number`` to gemm's worker in a block of its own after the first round."""
+def hit_in_a_block(
+    number: signal.Signals, log_dir: Path, limits: Limits, plan: Plan = PLAN, whose: str = "gemm"
+) -> tuple[Outcome, MemorySink]:
+    """Runs ``plan`` and sends ``number`` to one tenant's worker in a block of its own after the first round."""
     sink = MemorySink()
     hit: list[int] = []
 
     def hit_once(progress: Progress) -> None:
-        gemm = next((t for t in progress.tenants if t.tenant == "gemm"), None)
+        gemm = next((t for t in progress.tenants if t.tenant == whose), None)
         if not hit and len(sink.blocks) >= 3 and gemm is not None and gemm.active:
-            hit.append(sink.workers["gemm"].pid)
+            hit.append(sink.workers[whose].pid)
             os.kill(hit[0], number)
 
-    outcome = conduct(PLAN, LocalBackend(log_dir), sink, SilentWatcher(hit_once), None, limits=limits)
+    outcome = conduct(plan, LocalBackend(log_dir), sink, SilentWatcher(hit_once), None, limits=limits)
     assert hit
     assert not Path(f"/proc/{hit[0]}").exists()
     return outcome, sink
@@ -56,6 +61,21 @@ def test_a_worker_that_is_killed_spoils_its_block_only(tmp_path: Path) -> None:
     """Otherwise kill -9 of a worker loses the run, or passes for success."""
     outcome, sink = hit_in_a_block(signal.SIGKILL, tmp_path, Limits())
     assert "gemm ended before the run did: killed by SIGKILL" in outcome.reason
+    assert_earlier_blocks_kept(outcome, sink)
+
+
+@pytest.mark.parametrize(
+    ("number", "how"), [(signal.SIGKILL, "killed by SIGKILL"), (signal.SIGTERM, "stopped by SIGTERM")]
+)
+def test_the_end_of_a_process_is_that_of_all_the_tenants_that_it_carries(
+    number: signal.Signals, how: str, tmp_path: Path
+) -> None:
+    """Otherwise a tenant whose process is gone is waited for, or a thread outlives the signal that ends its process."""
+    outcome, sink = hit_in_a_block(number, tmp_path, Limits(), STREAMS, "gemm@streams")
+    assert "@streams ended before the run did" in outcome.reason
+    assert how in outcome.reason
+    assert outcome.remedy.startswith("see the log of fft@streams in the run directory")
+    assert sink.workers["fft@streams"].pid == sink.workers["gemm@streams"].pid != sink.workers["gemm"].pid
     assert_earlier_blocks_kept(outcome, sink)
 
 

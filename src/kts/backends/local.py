@@ -136,7 +136,11 @@ class LocalBackend:
             if name not in self._reported and _reap(process):
                 self._reported.add(name)
                 reason, log = self._reason(name, process), self._logs[name]
-                remedy = "" if log.stem == name else f"see {log.name} in the run directory: one process carried both"
+                remedy = (
+                    ""
+                    if log.stem == name
+                    else f"see the log of {log.stem} in the run directory: one process carries both"
+                )
                 ended.append(WorkerExit(tenant=name, code=process.returncode, reason=reason, remedy=remedy))
         return ended
 
