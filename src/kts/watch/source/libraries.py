@@ -61,7 +61,7 @@ def points(path: Path) -> list[ProbePoint]:
     """The probes of the library at ``path``: one for each place in it, two where the function waits. ValueError where
     it is no driver's library; OSError."""
     names = {function.name for function in FUNCTIONS}
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | (0 if _magic(path) else os.O_NOFOLLOW))
     try:
         offsets = function_offsets(descriptor, names | {"cuInit"})
     finally:
@@ -78,6 +78,11 @@ def points(path: Path) -> list[ProbePoint]:
         if function.waits:
             made.append(ProbePoint(f"r{number}", offset, returns=True))
     return made
+
+
+def _magic(path: Path) -> bool:
+    """Whether it is a link of the kernel's own, which leads to what is mapped. Others are anybody's."""
+    return path.parent.name == "map_files"
 
 
 class Libraries:

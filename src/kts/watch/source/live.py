@@ -271,7 +271,7 @@ class LiveSource:
             try:
                 formats = kernel.attach(number, path, points(path))
             except (OSError, ValueError) as error:
-                why = why or str(error)
+                why = str(error)
                 continue
             for event, form in formats.items():
                 self._kinds.what[form.number] = _CALL

@@ -25,7 +25,6 @@ Ints = NDArray[np.int64]
 
 _POD = re.compile(r"pod([0-9a-f]{8}(?:[-_][0-9a-f]{4}){3}[-_][0-9a-f]{12}|[0-9a-f]{32})(?=[./]|$)")
 _CONTAINER = re.compile(r"(?:^|[/:-])([0-9a-f]{64})(?=\.scope|/|$)")
-_INTERPRETERS = re.compile(r"(python|pypy|node|ruby|perl|julia|bash|sh)[0-9.]*")
 NOBODY = 0
 """The number of no process: whose a call was could not be found out."""
 
@@ -186,18 +185,8 @@ class Processes:
             return False
 
     def _command(self, pid: int) -> str:
-        """What runs, without the rest of its arguments, in which there may be secrets: its name, of an interpreter with
-        the script's."""
-        name = self._read(pid, "comm").strip()
-        words = self._read(pid, "cmdline").split("\0")
-        if (
-            len(words) > 1
-            and _INTERPRETERS.fullmatch(Path(words[0]).name)
-            and words[1]
-            and not words[1].startswith("-")
-        ):
-            return f"{Path(words[0]).name} {Path(words[1]).name}"[:80]
-        return name[:80]
+        """Its name as the kernel has it. Not its arguments, in which there may be secrets."""
+        return self._read(pid, "comm").strip()
 
     def _read(self, pid: int, name: str) -> str:
         with contextlib.suppress(OSError), (self._proc / str(pid) / name).open("rb") as file:
