@@ -30,6 +30,7 @@ from numpy.typing import NDArray
 from tests.helpers_tracer import standin
 
 from kts.errors import KtsError
+from kts.telemetry.ancestry import line_of
 from kts.units import NS_PER_S
 from kts.watch.calls import CALL, FUNCTIONS, Array
 from kts.watch.source import LiveSource, default_tracefs
@@ -83,16 +84,18 @@ class Part:
     """Iterations of which no call was seen."""
 
 
-def stretch(said: Said, seconds: float, watched: bool, tracefs: Path) -> Part:
-    """``seconds`` of the program's time."""
+def stretch(said: Said, seconds: float, watched: bool, tracefs: Path, pid: int) -> Part:
+    """``seconds`` of the time of the program ``pid``; its children are part of it."""
     calls: list[Array] = []
+    ours: list[int] = []
     lost = 0
     if watched:
         with LiveSource(tracefs=Tracefs(tracefs), most_calls_s=float("inf")) as source:
             begin_ns = time.monotonic_ns() + int(_SETTLE_S * NS_PER_S)
             end_ns = begin_ns + int(seconds * NS_PER_S)
             for piece in source.pieces():
-                calls.append(piece.calls)
+                ours += [one.number for one in piece.processes if pid in line_of(one.pid)]
+                calls.append(piece.calls[np.isin(piece.calls["process"], ours)])
                 lost += piece.lost
                 if piece.until_ns > end_ns:
                     break
@@ -139,7 +142,8 @@ def report(parts: Sequence[Part]) -> Iterator[str]:
     on = [part for part in parts if part.watched]
     off_ms, took = np.concatenate([part.off_ms for part in on]), np.concatenate([part.latency_ms for part in on])
     seconds = sum(len(part.latency_ms) / part.rate for part in on if part.rate)
-    yield f"calls/s: {sum(part.calls for part in on) / max(seconds, 1e-9):,.0f}; lost: {sum(part.lost for part in on)}"
+    lost = sum(part.lost for part in on)
+    yield f"calls/s: {sum(part.calls for part in on) / max(seconds, 1e-9):,.0f}; lost, of all programs here: {lost}"
     yield f"iterations by lines: {len(took)}; without calls: {sum(part.unseen for part in on)}"
     if len(off_ms) and len(took):
         yield (
@@ -198,7 +202,7 @@ def main(argv: Sequence[str] = ()) -> int:
             time.sleep(asked.warm)
             for number in range(asked.rounds):
                 for watched in rng.sample([True, False], 2):
-                    parts.append(stretch(said, asked.seconds, watched, tracefs))
+                    parts.append(stretch(said, asked.seconds, watched, tracefs, process.pid))
                     what = "watched" if watched else "not watched"
                     print(f"round {number}, {what}: {parts[-1].rate:.1f}/s, p99 {parts[-1].p99_ms:.3f} ms", flush=True)
         except KtsError as error:

@@ -34,14 +34,14 @@ _COUNTED = (
     _OPENED
     + """
     program = subprocess.Popen(sys.argv[2:], stdout=subprocess.PIPE, text=True)
-    calls, lost, held = {}, 0, []
+    calls, ours = {}, []
     deadline = time.monotonic() + 60
     for piece in source.pieces():
         assert time.monotonic() < deadline, "the calls do not come"
-        held += [note for note in piece.notes if "watched" in note]
-        for number in zip(piece.calls["function"].tolist(), piece.calls["returned"].tolist()):
-            calls[number] = calls.get(number, 0) + 1
-        lost += piece.lost
+        ours += [one.number for one in piece.processes if one.pid == program.pid]
+        for number, *which in piece.calls[["process", "function", "returned"]].tolist():
+            if number in ours:
+                calls[tuple(which)] = calls.get(tuple(which), 0) + 1
         if program.returncode is None and calls.get((22, 1), 0) >= 200:
             program.send_signal(19)
             os.waitid(os.P_PID, program.pid, os.WSTOPPED)
@@ -51,7 +51,7 @@ _COUNTED = (
         if program.returncode is not None and piece.until_ns > until_ns:
             break
     lines = program.stdout.read().count("KTS_APP")
-    print(lines, calls.get((0, 0), 0), calls.get((22, 0), 0), calls.get((22, 1), 0), lost, tracefs.name)
+    print(lines, calls.get((0, 0), 0), calls.get((22, 0), 0), calls.get((22, 1), 0))
 print((tracefs.root / "uprobe_events").read_text().count(tracefs.name), tracefs.instance.exists())
 """
 )
@@ -96,8 +96,7 @@ def test_what_the_kernel_tells_is_what_the_program_says(tracefs: Path) -> None:
         holder.wait()
     assert done.returncode == 0, done.stderr
     counts, left = done.stdout.splitlines()
-    lines, launches, waits, ends, lost = map(int, counts.split()[:5])
-    assert lost == 0
+    lines, launches, waits, ends = map(int, counts.split())
     assert lines <= ends / 2 <= lines + 1  # the last iteration may be one that has no line yet
     assert 0 <= waits - ends <= 1
     assert 2 * lines <= launches / 2 <= 2 * (lines + 1)
