@@ -270,8 +270,12 @@ def test_a_file_that_containers_show_as_two_is_counted_once(node: Node) -> None:
     node.proc.load(800, node.library, inode=10)
     with node.source() as source:
         node.later()
-        for library in (1, 2):
-            node.launches(500, 0.5, 0.4, library=library)
+        rows = []
+        for ago_ns, ip in ((5 * 10**8, 0x7F01), (4 * 10**8, 0x7F02)):
+            for library in (1, 2):  # one trap tells both, one right after the other
+                number = node.kernel.number(LAUNCH, library)
+                rows.append((node.now_ns - ago_ns + 700 * library, entry(number, 500, ip)))
+        node.kernel.happen(0, rows)
         piece = source.take()
         assert len(piece.calls) == 2
         assert any("same file" in note for note in piece.notes)
@@ -279,6 +283,53 @@ def test_a_file_that_containers_show_as_two_is_counted_once(node: Node) -> None:
         node.later(3)
         source.take()
         assert {line.split("/")[0][-3:] for line in probes(node)} == {"_l1"}  # and it is not tried again
+
+
+def test_one_file_under_two_names_is_watched_until_nobody_has_either(node: Node) -> None:
+    """Else the end of the first container would hide what the second calls."""
+    node.proc.begin(800, 5)
+    node.proc.load(800, node.library, inode=10)
+    with node.source() as source:
+        node.later()
+        at = node.now_ns - 5 * 10**8
+        node.kernel.happen(0, [(at + one, entry(node.kernel.number(LAUNCH, one), 800)) for one in (1, 2)])
+        source.take()
+        node.proc.end(500)
+        node.later(3)
+        source.take()
+        node.later()
+        node.launches(800, 0.5)
+        assert len(source.take().calls) == 1
+        node.proc.end(800)
+        node.later(3)
+        source.take()
+        assert probes(node) == []
+
+
+def test_a_library_whose_process_ended_too_soon_is_tried_with_the_next(node: Node) -> None:
+    """Else one short-lived process would hide a driver from the watch for ever."""
+    place = node.proc.root / "500" / "map_files"
+    place.rename(place.with_name("gone"))
+    with node.source() as source:
+        assert any(note.startswith("not watched") for note in source.take().notes)
+        node.proc.begin(800, 5)
+        node.proc.load(800, node.library, inode=9)
+        node.later(3)
+        assert any(note.startswith("watched") for note in source.take().notes)
+
+
+def test_a_thread_that_calls_two_libraries_in_turn_is_believed(node: Node) -> None:
+    """Else calls of a program with two drivers in it would count half."""
+    node.proc.begin(800, 5)
+    node.proc.load(800, node.library, inode=10)
+    with node.source() as source:
+        node.later()
+        rows = []
+        for k in range(6):
+            number = node.kernel.number(LAUNCH, 1 + k % 2)
+            rows.append((node.now_ns - 5 * 10**8 + k, entry(number, 500, 0x7F00 + k % 2)))
+        node.kernel.happen(0, rows)
+        assert len(source.take().calls) == 6
 
 
 def test_what_only_looks_like_a_driver_is_left_alone_and_named(node: Node, tmp_path: Path) -> None:

@@ -40,6 +40,8 @@ class _Kinds:
         self.function = np.zeros(1 << 16, np.uint16)
         self.returned = np.zeros(1 << 16, np.uint16)
         self.library = np.full(1 << 16, -1, np.int32)
+        self.place = np.zeros(1 << 16, np.int64)
+        """Bytes to where it says at which instruction it was."""
 
 
 class _Attached(NamedTuple):
@@ -74,8 +76,8 @@ class LiveSource:
         self._processes = Processes(names, gpus, proc)
         self._kinds = _Kinds()
         self._attached: dict[FileId, _Attached] = {}
-        self._refused: dict[FileId, str] = {}
-        self._twins: set[FileId] = set()
+        self._refused: dict[FileId, tuple[str, tuple[Path, ...]]] = {}
+        self._twins: dict[FileId, FileId] = {}
         self._made = 0
         self._common: dict[str, Where] = {}
         self._began: EventFormat | None = None
@@ -203,7 +205,7 @@ class LiveSource:
         calls["function"], calls["returned"] = self._kinds.function[number], self._kinds.returned[number]
         if len(self._attached) > 1:
             library = self._kinds.library[number]
-            place = value(flat, at, self._common["place"])
+            place = value(flat, at + self._kinds.place[number], Where(0, 8))
             calls = calls[~self._twice(calls, library, place)]
         return calls
 
@@ -219,8 +221,9 @@ class LiveSource:
         for pair in pairs:
             drop = max(pair)
             twice |= library == drop
-            if (found := next((a for a in self._attached.values() if a.number == drop), None)) is not None:
-                self._twins.add(found.library.file)
+            by_number = {attached.number: attached for attached in self._attached.values()}
+            if (found := by_number.get(drop)) is not None:
+                self._twins[found.library.file] = by_number[min(pair)].library.file
                 self._detach(found)
                 self._notes.append(f"{found.library.seen_as} is the same file as one that is watched")
         return twice
@@ -245,11 +248,14 @@ class LiveSource:
         self._looked_ns = self._clock()
         there = self._libraries.look(self._looked_ns / NS_PER_S)
         for file, library in there.items():
-            if file not in self._attached and file not in self._refused and file not in self._twins:
+            _, tried = self._refused.get(file, ("", ()))
+            if file not in self._attached and file not in self._twins and tried != library.paths:
                 self._attach(library)
         for file, attached in list(self._attached.items()):
-            if file not in there and not self._libraries.users(file):
+            names = {file, *(twin for twin, other in self._twins.items() if other == file)}
+            if not names & there.keys() and not any(map(self._libraries.users, names)):
                 self._detach(attached)
+                self._twins = {twin: other for twin, other in self._twins.items() if other != file}
                 self._notes.append(f"no longer watched, nobody has it any more: {attached.library.seen_as}")
         if not self._attached and not self._refused and self._made == 0:
             self._made = -1
@@ -262,8 +268,7 @@ class LiveSource:
     def _attach(self, library: DriverFile) -> None:
         kernel = self._open()
         if len(self._attached) >= MOST_LIBRARIES:
-            self._refused[library.file] = "too many"
-            self._notes.append(f"not watched: {library.seen_as}: {MOST_LIBRARIES} libraries are watched already")
+            self._refuse(library, f"{MOST_LIBRARIES} libraries are watched already")
             return
         number = self._made = max(0, self._made) + 1
         why = ""
@@ -284,14 +289,19 @@ class LiveSource:
             names = [FUNCTIONS[int(event[1:])].name for event in formats if event.startswith("e")]
             self._notes.append(f"watched: {library.seen_as}, {len(names)} functions")
             return
-        self._refused[library.file] = why
-        self._notes.append(f"not watched: {library.seen_as}: {why}")
+        self._refuse(library, why)
+
+    def _refuse(self, library: DriverFile, why: str) -> None:
+        """It is tried again when another process has it; a cause is told once."""
+        before, _ = self._refused.get(library.file, ("", ()))
+        self._refused[library.file] = why, library.paths
+        if why != before:
+            self._notes.append(f"not watched: {library.seen_as}: {why}")
 
     def _know(self, form: EventFormat) -> None:
-        """Where the fields are that all have, and the instruction at which a probe was hit."""
-        fields = form.fields
-        place = fields.get("__probe_ip") or fields["__probe_ret_ip"]
-        self._common = {**{name: fields[name] for name in ("common_type", "common_pid")}, "place": place}
+        """Where the fields are that all have, and the function at which a probe was hit, which returns tell, too."""
+        self._common = {name: form.fields[name] for name in ("common_type", "common_pid")}
+        self._kinds.place[form.number] = (form.fields.get("__probe_ip") or form.fields["__probe_func"]).offset
 
     def _detach(self, attached: _Attached) -> None:
         self._open().detach(attached.number)
