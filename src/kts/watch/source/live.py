@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -25,6 +26,9 @@ _PIECE_S, _LEAST_S, _LOOK_S = 1.0, 0.05, 2.0
 _SETTLE_NS = 50 * NS_PER_MS
 """A call's time is taken a little before it lies in the ring; so long it may take."""
 _PAGES = 512
+_MOST_PORTIONS = 16
+"""So many portions of `_PAGES` are read at once, about 1.4 million calls: it bounds the memory. What is still in the
+rings then comes late, and is told as lost."""
 _ROUNDS = 3
 """So often in a row there are too many, or some found no room, before a process is left out."""
 _CALL, _BEGAN, _ENDED = 1, 2, 3
@@ -175,7 +179,7 @@ class LiveSource:
         assert self._form is not None
         parts, lived = [self._kept], self._kept_lived
         torn = 0
-        for pages in kernel.pages(self._form, _PAGES):
+        for pages in islice(kernel.pages(self._form, _PAGES), _MOST_PORTIONS):
             flat = pages.reshape(-1)
             found = events(pages, self._form)
             torn += found.torn
