@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
@@ -56,6 +57,12 @@ print((tracefs.root / "uprobe_events").read_text().count(tracefs.name), tracefs.
 """
 )
 _KILLED = _OPENED + "    print(tracefs.name, flush=True)\n    os.kill(os.getpid(), 9)\n"
+_COMMAND = """
+import os, sys
+from kts.cli.main import main
+os.environ["KTS_TRACEFS"] = sys.argv[1]
+sys.exit(main(sys.argv[2:]))
+"""
 _NEXT = (
     _OPENED.replace("with LiveSource(tracefs=tracefs) as source:", "").rstrip()
     + "\nprint(*tracefs.remove_left())\n"
@@ -118,3 +125,29 @@ def test_what_a_killed_one_left_in_the_kernel_is_removed_by_the_next(tracefs: Pa
     removed, left = done.stdout.splitlines()
     assert name in removed
     assert left == "False"
+
+
+def test_the_command_says_what_a_program_says_of_itself(tracefs: Path, tmp_path: Path) -> None:
+    """Else the way from the kernel to the table would be tried in parts alone."""
+    program = subprocess.Popen(
+        standin().argv(iterations=0, trips="1,3", kernel_us=500, think_us=2000, lines=1, api="driver"),
+        env={**os.environ, **standin().env()},
+        stdout=subprocess.DEVNULL,
+    )
+    try:
+        done = _on_the_kernel(_COMMAND, tracefs, "watch", "--for", "3", "--out", str(tmp_path / "out"), "--json")
+    finally:
+        program.kill()
+        program.wait()
+    assert done.returncode == 0, done.stderr
+    state = json.loads(done.stdout)
+    (unit,) = (one for one in state["units"] if f"({program.pid})" in one["unit"])
+    assert unit["trips"] > 0
+    assert unit["launches"] > unit["trips"]
+    again = subprocess.run(
+        [sys.executable, "-m", "kts", "watch", "--from", str(tmp_path / "out"), "--window", "3", "--json"],
+        capture_output=True,
+        check=True,
+        timeout=120,
+    )
+    assert json.loads(again.stdout)["units"] == state["units"]

@@ -203,7 +203,11 @@ def _source(asked: WatchAsked) -> tuple[CallSource, str]:
         path = asked.recording / RECORDING if asked.recording.is_dir() else asked.recording
         recorded = RecordedSource(path)
         return recorded, recorded.head.node or "a node"
-    raise UsageError("watching this node itself is not there yet", "kts watch --from RECORDING")
+    from kts.k8s.cluster.podnames import names_here
+    from kts.telemetry.computing import ComputingProcesses
+    from kts.watch.source import LiveSource
+
+    return LiveSource(names_here(os.environ), ComputingProcesses(), most_calls_s=asked.most_calls_s), _node()
 
 
 def _node() -> str:
