@@ -62,7 +62,13 @@ def test_it_ends_after_the_seconds_that_are_asked_for(recorded: Path) -> None:
     """Else --for would be a wish."""
     last = watch(WatchAsked(recording=recorded, seconds=12))
     assert (last.at_ns - next(pieces(1)).calls["ns"][0]) / 1e9 == pytest.approx(12, abs=1)
-    assert last.window_s == 12
+    assert last.window_s == pytest.approx(12, abs=1)
+
+
+def test_figures_of_the_first_seconds_are_not_told_as_of_a_whole_window(recorded: Path) -> None:
+    """Else a rate of three seconds would pass for one of a minute."""
+    last = watch(WatchAsked(recording=recorded, seconds=3, window_s=60.0))
+    assert last.window_s == pytest.approx(3, abs=1)
 
 
 def test_what_is_kept_is_what_was_seen(recorded: Path, tmp_path: Path) -> None:

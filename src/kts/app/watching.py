@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
+from msgspec.structs import replace
 from rich.console import Console
 
 from kts import __version__, files
@@ -129,11 +130,16 @@ def states(pieces: Iterable[Piece], node: str, asked: WatchAsked, clocks: Clocks
         shown = clocks.now_s() - told_s >= EVERY_S
         if shown:
             told_s = clocks.now_s()
-            yield watching.now()
+            yield _so_far(watching.now(), began_ns)
         if asked.seconds is not None and piece.until_ns - began_ns >= asked.seconds * NS_PER_S:
             break
-    if not shown:
-        yield watching.now()
+    if not shown and began_ns is not None:
+        yield _so_far(watching.now(), began_ns)
+
+
+def _so_far(state: WatchNow, began_ns: int) -> WatchNow:
+    """In the beginning figures are about less than a window."""
+    return replace(state, window_s=min(state.window_s, max(1.0, (state.at_ns - began_ns) / NS_PER_S)))
 
 
 def screen(console: Console, asked: WatchAsked) -> Screen:

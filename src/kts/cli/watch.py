@@ -67,7 +67,7 @@ def watch(
         typer.Option(metavar="SECONDS", min=1, max=600, help="What figures of now are about. Default: 60, or --for."),
     ] = None,
     most_calls: Annotated[
-        int, typer.Option(min=1000, help="Calls per second beyond which whole processes are left out.")
+        int, typer.Option(metavar="N", min=1000, help="Calls per second beyond which whole processes are left out.")
     ] = 200_000,
     serve: Annotated[
         str,
@@ -85,7 +85,7 @@ def watch(
     """Say who pays for sharing on this node, now, and who makes whom wait.
 
     Watches calls of all processes into the driver's library; no program is started, stopped or changed. Needs root, or
-    the rights that docs/watch.md lists.
+    the rights that docs/watch-rights.md lists.
     """
     replayed.check()
     if events and not serve:
