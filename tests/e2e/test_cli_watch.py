@@ -20,14 +20,16 @@ def test_a_recording_is_watched_kept_reported_and_explained(tmp_path: Path) -> N
     done = kts("watch", "--from", file, "--out", out, "--json")
     assert done.returncode == 0, done.stderr
     state = json.loads(done.stdout)
-    assert [one["unit"] for one in state["units"]] == ["shop/api/main", "shop/train/main"]
+    (api,) = (one for one in state["units"] if one["unit"] == "shop/api/main")
+    assert api["cost"]["df99"]["estimate"] == pytest.approx(2.0, rel=0.1)  # as the recording was made
+    assert api["waits_for"]["shop/train/main"] == pytest.approx(api["added_ms"], rel=0.1)
     assert "shop/api/main" in done.stderr
     assert json.loads((out / "watch.json").read_text(encoding="utf-8")) == state
     told = kts("report", out, "--json")
     assert (told.returncode, json.loads(told.stdout)) == (0, state)
     explained = kts("explain", out, "--tenant", "shop/api/main")
     assert (explained.returncode, explained.stderr) == (0, "")
-    assert "beside others" in explained.stdout or "not known" in explained.stdout
+    assert "for shop/train/main, which computes on the same GPU" in explained.stdout
 
 
 def test_a_recording_is_served_until_somebody_ends_it(tmp_path: Path) -> None:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
-from tests.helpers_watch import pieces, recording
+from tests.helpers_watch import GPU, pieces, recording
 
 from kts.app.watched import RECORDING, STATE, explain_watch, is_watch, load_watch
-from kts.app.watching import Clocks, WatchAsked, watch
+from kts.app.watching import Clocks, WatchAsked, states, watch
 from kts.errors import DataError, UsageError
+from kts.watch.calls import Piece
 from kts.watch.live import WatchNow
 from kts.watch.recording import RecordedSource
 
@@ -42,19 +44,19 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize("pace", [1.0, 10.0])
 def test_a_recording_comes_at_the_pace_that_is_asked_for(recorded: Path, pace: float) -> None:
     """Else a Prometheus that scrapes a recording would see its hours in a moment, or for ever."""
-    clock, states = Clock(), []
-    watch(WatchAsked(recording=recorded, pace=pace), states.append, clocks=clock.clocks)
+    clock, shown = Clock(), list[WatchNow]()
+    watch(WatchAsked(recording=recorded, pace=pace), shown.append, clocks=clock.clocks)
     assert sum(clock.waited) == pytest.approx(30 / pace, rel=0.01)
-    assert [state.at_ns for state in states] == sorted({state.at_ns for state in states})
-    assert len(states) == pytest.approx(30 if pace == 1.0 else 6, abs=1)
+    assert [one.at_ns for one in shown] == sorted(one.at_ns for one in shown)
+    assert len(shown) == pytest.approx(30 if pace == 1.0 else 6, abs=1)
 
 
 def test_at_once_it_shows_no_more_than_anyone_can_see(recorded: Path) -> None:
     """Else a week would take as long to draw as to read."""
-    clock, states = Clock(), []
-    last = watch(WatchAsked(recording=recorded), states.append, clocks=clock.clocks)
-    assert (len(states), clock.waited) == (2, [])
-    assert last is states[-1]
+    clock, shown = Clock(), list[WatchNow]()
+    last = watch(WatchAsked(recording=recorded), shown.append, clocks=clock.clocks)
+    assert (len(shown), clock.waited) == (2, [])
+    assert last is shown[-1]
     assert last.calls == sum(len(piece.calls) for piece in pieces(30))
 
 
@@ -71,15 +73,31 @@ def test_figures_of_the_first_seconds_are_not_told_as_of_a_whole_window(recorded
     assert last.window_s == pytest.approx(3, abs=1)
 
 
+def test_a_gpu_that_is_lost_is_told_to_whoever_is_on_it() -> None:
+    """Else a pod whose GPU fell off its bus would seem to have nothing to do."""
+    answers = iter([(), (GPU,), ()])
+    clock = Clock()
+
+    def paced() -> Iterator[Piece]:
+        for piece in pieces(15):
+            clock.now_s += 1.0
+            yield piece
+
+    *_, last = states(paced(), "node-1", WatchAsked(), clock.clocks, lambda: next(answers))
+    told = [one for one in last.happened if one.what == "gpu-lost"]
+    assert sorted(one.unit for one in told) == ["shop/api/main", "shop/train/main"]
+    assert GPU in told[0].words
+
+
 def test_what_is_kept_is_what_was_seen(recorded: Path, tmp_path: Path) -> None:
     """Else what is watched again from it would be another run."""
-    last = watch(WatchAsked(recording=recorded, out=tmp_path / "out"))
+    last = watch(WatchAsked(recording=recorded, out=tmp_path / "out"), clocks=Clock().clocks)
     with RecordedSource(tmp_path / "out" / RECORDING) as source:
         again = list(source.pieces())
     assert not source.damage
     assert np.array_equal(np.concatenate([p.calls for p in again]), np.concatenate([p.calls for p in pieces(30)]))
     assert load_watch(tmp_path / "out").summary == last
-    assert watch(WatchAsked(recording=tmp_path / "out")) == last
+    assert watch(WatchAsked(recording=tmp_path / "out"), clocks=Clock().clocks) == last
     assert {path.name for path in (tmp_path / "out").iterdir()} == {
         RECORDING,
         STATE,
@@ -91,18 +109,18 @@ def test_what_is_kept_is_what_was_seen(recorded: Path, tmp_path: Path) -> None:
 
 def test_whoever_is_interrupted_keeps_what_was_seen(recorded: Path, tmp_path: Path) -> None:
     """Else an hour would be lost to one key."""
-    clock, states = Clock(), []
+    clock, shown = Clock(), []
 
     def show(state: WatchNow) -> None:
-        states.append(state)
-        if len(states) == 5:
+        shown.append(state)
+        if len(shown) == 5:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
         watch(WatchAsked(recording=recorded, pace=1.0, out=tmp_path / "out"), show, clocks=clock.clocks)
-    assert load_watch(tmp_path / "out").summary == states[-1]
+    assert load_watch(tmp_path / "out").summary == shown[-1]
     with RecordedSource(tmp_path / "out" / RECORDING) as source:
-        assert sum(len(piece.calls) for piece in source.pieces()) == states[-1].calls
+        assert sum(len(piece.calls) for piece in source.pieces()) == shown[-1].calls
 
 
 def test_nothing_of_others_is_overwritten(recorded: Path, tmp_path: Path) -> None:

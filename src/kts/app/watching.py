@@ -37,6 +37,10 @@ EVERY_S = 0.5
 """Between two states at least; the last is always shown."""
 Show = Callable[[WatchNow], None]
 Learn = Callable[[Piece], None]
+Lost = Callable[[], Iterable[str]]
+"""UUIDs of GPUs that were there when it was asked before."""
+LOST_S = 5.0
+"""Between two questions for them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,14 +91,14 @@ def watch(
     """
     if asked.out is not None:
         _check_out(asked.out, overwrite=asked.overwrite)
-    source, node = _source(asked)
+    source, node, lost = _source(asked)
     with source, contextlib.ExitStack() as kept:
         last: WatchNow | None = None
         writer = None
         if asked.out is not None:
             writer = kept.enter_context(_writer(asked.out, node))
         try:
-            for state in states(_told(source, writer, learn), node, asked, clocks or Clocks()):
+            for state in states(_told(source, writer, learn), node, asked, clocks or Clocks(), lost):
                 last = state
                 show(state)
         finally:
@@ -114,11 +118,12 @@ def _told(source: CallSource, writer: PieceWriter | None, learn: Learn) -> Itera
         yield piece
 
 
-def states(pieces: Iterable[Piece], node: str, asked: WatchAsked, clocks: Clocks) -> Iterator[WatchNow]:
-    """What is known, every `EVERY_S` or less often, and at the end. A recording comes at its pace."""
+def states(
+    pieces: Iterable[Piece], node: str, asked: WatchAsked, clocks: Clocks, lost: Lost = tuple
+) -> Iterator[WatchNow]:
+    """What is known, every `EVERY_S` or less often, and at the end, all of it made anew. A recording keeps its pace."""
     watching = Watching(node, window_s=max(1, round(asked.window)))
-    began_ns, began_s, told_s = None, clocks.now_s(), float("-inf")
-    shown = True
+    began_ns, began_s, told_s, asked_s = None, clocks.now_s(), float("-inf"), float("-inf")
     for piece in pieces:
         if began_ns is None:
             began_ns = int(piece.calls["ns"][0]) if len(piece.calls) else piece.until_ns
@@ -127,14 +132,26 @@ def states(pieces: Iterable[Piece], node: str, asked: WatchAsked, clocks: Clocks
             if ahead_s > 0:
                 clocks.wait(ahead_s)
         watching.take(piece)
-        shown = clocks.now_s() - told_s >= EVERY_S
-        if shown:
+        if clocks.now_s() - asked_s >= LOST_S:
+            asked_s = clocks.now_s()
+            _tell_lost(watching, lost(), piece.until_ns)
+        if clocks.now_s() - told_s >= EVERY_S:
             told_s = clocks.now_s()
             yield _so_far(watching.now(), began_ns)
         if asked.seconds is not None and piece.until_ns - began_ns >= asked.seconds * NS_PER_S:
             break
-    if not shown and began_ns is not None:
-        yield _so_far(watching.now(), began_ns)
+    if began_ns is not None:
+        yield _so_far(watching.now(whole=True), began_ns)
+
+
+def _tell_lost(watching: Watching, gpus: Iterable[str], at_ns: int) -> None:
+    """Each GPU that is lost, to each unit on it, or to nobody in particular."""
+    for gpu in gpus:
+        units = [one.unit for one in watching.now().units if gpu in one.gpu]
+        for unit in units or [""]:
+            watching.tell(
+                Happened(at_ns=at_ns, what="gpu-lost", unit=unit, words=f"{gpu} is lost: NVML no longer reaches it")
+            )
 
 
 def _so_far(state: WatchNow, began_ns: int) -> WatchNow:
@@ -203,17 +220,22 @@ class _PodsTold:
             self._say(f"note: events of pods: {self._problem or 'taken again'}")
 
 
-def _source(asked: WatchAsked) -> tuple[CallSource, str]:
-    """Where calls come from, and of which node."""
+def _source(asked: WatchAsked) -> tuple[CallSource, str, Lost]:
+    """Where calls come from, of which node, and who tells which GPUs are lost."""
     if asked.recording is not None:
         path = asked.recording / RECORDING if asked.recording.is_dir() else asked.recording
         recorded = RecordedSource(path)
-        return recorded, recorded.head.node or "a node"
+        return recorded, recorded.head.node or "a node", tuple
     from kts.k8s.cluster.podnames import names_here
     from kts.telemetry.computing import ComputingProcesses
+    from kts.telemetry.lost import LostGpus
     from kts.watch.source import LiveSource
 
-    return LiveSource(names_here(os.environ), ComputingProcesses(), most_calls_s=asked.most_calls_s), _node()
+    return (
+        LiveSource(names_here(os.environ), ComputingProcesses(), most_calls_s=asked.most_calls_s),
+        _node(),
+        LostGpus(),
+    )
 
 
 def _node() -> str:
