@@ -7,17 +7,22 @@ from pathlib import Path
 import msgspec
 import numpy as np
 import pytest
+from tests.helpers_report import terminal_text
 from tests.helpers_stats import Array, FakeRun, make_plan, make_run
 
 from kts.errors import UsageError
 from kts.model.mode import EXCLUSIVE, MPS, TIME_SLICING, Evidence, Mode
-from kts.model.modes import ModeResult
+from kts.model.modes import InModeTenant, ModeResult
 from kts.model.plan import Plan, Slo
 from kts.model.run import WorkerInfo
+from kts.model.summary import Estimate
+from kts.model.telemetry import SampleSeries
 from kts.plan import blocks_of_round, in_modes
+from kts.report import document as doc
+from kts.report.modes import modes_elements
 from kts.sharing import check, parse, prepared
 from kts.stats import analyse
-from kts.stats.choosing import choose, modes_summary, over
+from kts.stats.choosing import choose, modes_summary, over, promised
 from kts.stats.modes import ModesRule, views
 from kts.stats.stopping import PrecisionRule
 from kts.worker.sharing import PIPE
@@ -154,7 +159,7 @@ def told(factors: dict[str, float], slo: Slo = Slo()) -> dict[str, str]:  # noqa
     run = measured(planned(slo), factors)
     summary = modes_summary(run, {name: analyse(view).summary for name, view in views(run).items()})
     choice = summary.choice
-    return {"best": choice.best, "next": choice.runner_up, "reason": choice.reason}
+    return {"best": choice.best, "next": choice.runner_up, "reason": choice.reason, "kind": choice.kind}
 
 
 def test_most_work_wins_among_those_that_keep_every_slo() -> None:
@@ -167,7 +172,9 @@ def test_most_work_wins_among_those_that_keep_every_slo() -> None:
     assert "SLOs broken in time-slicing, half" in bounded["reason"]
     none = told({"time-slicing": 2.0, "mps": 1.2, "half": 1.6}, Slo(p99_ms=9.0))
     assert none["best"] == ""
-    assert "no mode is sure to keep every SLO" in none["reason"]
+    assert none["kind"] == "broken"
+    assert none["reason"].startswith("every mode breaks an SLO (exclusive: broken for fft p99 1")
+    assert "ms, promised 9, gemm p99" in none["reason"]
 
 
 def test_one_mode_under_two_names_is_not_told_apart() -> None:
@@ -222,5 +229,103 @@ def test_who_runs_alone_is_kept_from_every_daemon() -> None:
 
 def test_without_any_mode_there_is_no_choice() -> None:
     lone = ModeResult(mode=Mode(name="mps", kind=MPS), shown="x", proves=False, tenants={}, throughput=None)
-    assert choose([lone]).best == ""
+    assert (choose([lone]).best, choose([lone]).kind) == ("", "unproven")
     assert EXCLUSIVE != TIME_SLICING
+
+
+def result(name: str, throughput: float | None, **p99: tuple[float, float | None]) -> ModeResult:
+    """A proven mode. By tenant: its p99, known to 5 %, and what it was promised."""
+    tenants = {
+        tenant: InModeTenant(
+            alone_p99=estimate(10.0), shared_p99=estimate(value), df99=estimate(value / 10), progress=0.5
+        )
+        for tenant, (value, _) in p99.items()
+    }
+    one = ModeResult(mode=Mode(name=name, kind=MPS), shown="x", proves=True, tenants=tenants, throughput=throughput)
+    return promised(one, {tenant: limit for tenant, (_, limit) in p99.items() if limit is not None})
+
+
+def estimate(value: float) -> Estimate:
+    return Estimate(estimate=value, lo=0.95 * value, hi=1.05 * value)
+
+
+def test_tenants_without_an_slo_are_named_and_ask_for_nothing() -> None:
+    """Else a reader would take it for a promise that all are served well."""
+    some = choose([result("a", 1.5, fft=(12.0, 20.0), gemm=(90.0, None)), result("b", 1.2, fft=(11.0, 20.0))])
+    assert some.best == "a"
+    assert some.reason.startswith("it keeps every SLO (gemm without one), and the device does 1.50")
+    none = choose([result("a", 1.5, fft=(12.0, None), gemm=(90.0, None))])
+    assert (none.best, none.runner_up) == ("a", "")
+    assert none.reason.startswith("no tenant has an SLO, so throughput decides")
+
+
+def test_a_mode_that_may_keep_its_slos_is_not_one_that_breaks_them() -> None:
+    """Else a run that is too short would read as a machine that is too slow, or the other way round."""
+    open_ = choose([result("a", 1.5, fft=(20.0, 20.0)), result("b", 1.2, fft=(40.0, 20.0))])
+    assert (open_.best, open_.kind) == ("", "undetermined")
+    assert open_.reason == (
+        "no mode is sure to keep every SLO (a: undetermined for fft p99 20 ms, promised 20; b: broken for fft p99 40 "
+        "ms, promised 20)"
+    )
+    without = choose([result("a", None, fft=(1.0, 20.0)), result("b", 1.2, fft=(40.0, 20.0))])
+    assert without.kind == "broken"
+    assert without.reason.endswith("; without a throughput, so not considered: a")
+
+
+def test_slos_can_be_asked_anew_of_a_run_that_is_there() -> None:
+    """Else another promise would need another run."""
+    run = measured(planned(Slo(p99_ms=18.0)), {"time-slicing": 2.0, "mps": 1.2, "half": 1.6})
+    summaries = {name: analyse(view).summary for name, view in views(run).items()}
+    assert modes_summary(run, summaries).choice.best == "mps"
+    stricter = modes_summary(run, summaries, {"gemm": 14.0})
+    assert stricter.choice.best == "exclusive"
+    assert stricter.mode("mps").tenants["gemm"].slo == "broken"
+    assert stricter.mode("mps").tenants["fft"].slo_ms == 18.0
+
+
+def powered(run: FakeRun, watts: dict[str, float]) -> FakeRun:
+    """NVML's power in the blocks of each condition, told every 10 ms."""
+    t_ns, value = [], []
+    for block in run.blocks:
+        at = np.arange(block.start_ns + 1, block.end_ns, 10_000_000)
+        t_ns.append(at)
+        value.append(np.full(len(at), watts[block.condition]))
+    moments = np.concatenate(t_ns)
+    series = SampleSeries(
+        source="nvml",
+        metric="power_w",
+        scope="device",
+        subject="x",
+        t_ns=moments,
+        span_ns=np.zeros_like(moments),
+        value=np.concatenate(value),
+    )
+    run.samples = [series]
+    return run
+
+
+def test_energy_is_what_the_device_drew_over_the_work_it_did() -> None:
+    """Else a mode that draws more and does more would look wasteful, and exclusive use would count one device for
+    all."""
+    drawn = {
+        "solo-fft": 200.0,
+        "solo-gemm": 300.0,
+        "shared-fft+gemm": 400.0,
+        "shared-fft+gemm@mps": 600.0,
+        "shared-fft+gemm@half": 500.0,
+    }
+    run = powered(measured(planned(), {"time-slicing": 2.0, "mps": 1.25, "half": 1.6}), drawn)
+    summary = modes_summary(run, {name: analyse(view).summary for name, view in views(run).items()})
+    watts = {one.mode.name: one.energy.watts for one in summary.modes if one.energy is not None}
+    assert watts == pytest.approx({"exclusive": 250, "time-slicing": 400, "mps": 600, "half": 500}, rel=0.01)
+    for one in summary.modes:
+        assert one.energy is not None
+        assert one.throughput is not None
+        assert one.energy.joules == pytest.approx(one.energy.watts / one.throughput)
+    table = terminal_text(doc.Document(tuple(modes_elements(summary))), 100)
+    assert "energy" in table
+    assert "250" in table
+    run.samples = []
+    silent = modes_summary(run, {name: analyse(view).summary for name, view in views(run).items()})
+    assert [one.energy for one in silent.modes] == [None] * 4
+    assert "energy" not in terminal_text(doc.Document(tuple(modes_elements(silent))), 100)

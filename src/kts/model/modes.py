@@ -13,6 +13,9 @@ from kts.model.summary import Estimate
 MODES_VERSION = 1
 
 KeptSlo = Literal["kept", "broken", "undetermined"]
+ChoiceKind = Literal["chosen", "broken", "undetermined", "unproven"]
+"""How choosing ended: with a mode; because every mode breaks an SLO; because none is sure to keep all, and some may;
+because no mode is proven with figures."""
 
 
 class InModeTenant(msgspec.Struct, frozen=True, kw_only=True):
@@ -21,9 +24,9 @@ class InModeTenant(msgspec.Struct, frozen=True, kw_only=True):
     ``progress``: its rate in the mix over its rate alone. ``over_best``: shared p99 over that in the chosen mode, round
     by round; the intervals of all modes and tenants hold together. None in that mode itself, in exclusive use, and
     where none is chosen. ``goodput``: share of iterations within the deadline, where
-    it has one; ``slo``: whether the shared p99 keeps what was promised, where that was. ``stood_still``: of streams,
-    the share of its iterations' time in the mix in which its thread stood still for others of its process, less that
-    alone; None where it cannot be told.
+    it has one; ``slo``: whether the shared p99 keeps what was promised, ``slo_ms``, where that was. ``stood_still``: of
+    streams, the share of its iterations' time in the mix in which its thread stood still for others of its process,
+    less that alone; None where it cannot be told.
     """
 
     alone_p99: Estimate
@@ -34,6 +37,17 @@ class InModeTenant(msgspec.Struct, frozen=True, kw_only=True):
     goodput: Estimate | None = None
     slo: KeptSlo | None = None
     stood_still: float | None = None
+    slo_ms: float | None = None
+
+
+class Energy(msgspec.Struct, frozen=True, kw_only=True):
+    """What a mode's work took. ``watts``: drawn by the device, mean over the blocks in which all its tenants ran; of
+    the exclusive use over the solo blocks, the mean of its devices. ``joules``: per second's work of one tenant alone,
+    which is ``watts`` / `ModeResult.throughput`. ``source``: of the telemetry. No intervals."""
+
+    watts: float
+    joules: float
+    source: str
 
 
 class ModeResult(msgspec.Struct, frozen=True, kw_only=True):
@@ -41,7 +55,8 @@ class ModeResult(msgspec.Struct, frozen=True, kw_only=True):
 
     ``throughput``: the sum of its tenants' progress, in tenants' worth of work per device (system throughput, Eyerman
     and Eeckhout 2008); of the exclusive use, which needs a device for each, 1. ``slos``: of all tenants that were
-    promised something; None where none was. ``doubts``: checks that failed in this mode.
+    promised something; None where none was. ``doubts``: checks that failed in this mode. ``energy``: where telemetry
+    told of the device's power. ``predicted``: the model's figures, of which there is nothing to prove.
     """
 
     mode: Mode
@@ -51,15 +66,18 @@ class ModeResult(msgspec.Struct, frozen=True, kw_only=True):
     throughput: float | None
     slos: KeptSlo | None = None
     doubts: tuple[str, ...] = ()
+    energy: Energy | None = None
+    predicted: bool = False
 
 
 class Choice(msgspec.Struct, frozen=True, kw_only=True):
     """The mode that holds every SLO at most throughput, the one after it, and why, in a sentence. ``best`` is empty
-    where none can be recommended."""
+    where none can be recommended: ``kind`` says why."""
 
     best: str
     runner_up: str
     reason: str
+    kind: ChoiceKind = "chosen"
 
 
 class ModesSummary(msgspec.Struct, frozen=True, kw_only=True):

@@ -18,6 +18,10 @@ EXPLAINED = (
     "which all modes share. Work per device: the sum of the tenants' rates over their rates alone (system throughput, "
     "Eyerman and Eeckhout 2008); exclusive needs a device for each tenant, and so does one tenant's work on each."
 )
+ENERGY = (
+    "Energy: what the device drew while the tenants of a mode ran (mean), over the work it did, as joules per second's "
+    "work of one tenant alone."
+)
 
 
 def modes_document(modes: ModesSummary, run: RunData, figures: Sequence[doc.Figure] = ()) -> doc.Document:
@@ -38,9 +42,9 @@ def modes_elements(modes: ModesSummary, figures: Sequence[doc.Figure] = ()) -> I
     rounds = "1 round" if modes.rounds == 1 else f"{modes.rounds} rounds"
     how = f"{len(modes.modes)} modes in turns, {rounds}, response clock, "
     yield doc.paragraph(f"{how}{100 * modes.confidence:g} % intervals, outcome {modes.outcome}", "quiet")
-    yield _table(modes)
+    yield table(modes)
     yield doc.paragraph(sentence(modes), "strong")
-    yield doc.paragraph(EXPLAINED, "quiet", media=doc.FILES)
+    yield doc.paragraph(explained(modes), "quiet", media=doc.FILES)
     yield from doc.listed("What each was", [f"{one.mode.name}: {one.shown}" for one in modes.modes], "-")
     yield from doc.listed("What limits it", _doubts(modes), "!")
     yield from isolation_elements(modes.machine)
@@ -54,12 +58,19 @@ def sentence(modes: ModesSummary) -> str:
     return f"Best: {modes.choice.best}. {reason}" if modes.choice.best else reason
 
 
-def _table(modes: ModesSummary) -> doc.Table:
-    slos, deadlines = _has(modes, "slo"), _has(modes, "goodput")
+def explained(modes: ModesSummary) -> str:
+    """What the columns mean."""
+    return f"{EXPLAINED} {ENERGY}" if _has_energy(modes) else EXPLAINED
+
+
+def table(modes: ModesSummary) -> doc.Table:
+    """A row per mode and tenant."""
+    slos, deadlines, energy = _has(modes, "slo"), _has(modes, "goodput"), _has_energy(modes)
     return doc.Table(
         columns=(
             doc.Column("mode", "subject"),
             doc.Column("work per device", short="work per\ndevice"),
+            *((doc.Column("energy J", short="energy\nJ", from_width=cells.FULL_COLUMNS),) if energy else ()),
             doc.Column("tenant", "subject"),
             doc.Column("p99 alone ms", short="alone\np99 ms", from_width=cells.FULL_COLUMNS),
             doc.Column("p99 ms", short="p99 ms"),
@@ -68,17 +79,19 @@ def _table(modes: ModesSummary) -> doc.Table:
             *((doc.Column("in time", from_width=cells.FULL_COLUMNS),) if deadlines else ()),
             *((doc.Column("SLO", "word"),) if slos else ()),
         ),
-        groups=tuple(tuple(_rows(one, slos=slos, deadlines=deadlines)) for one in modes.modes),
+        groups=tuple(tuple(_rows(one, slos=slos, deadlines=deadlines, energy=energy)) for one in modes.modes),
         layout="plain",
-        once=2,
+        once=3 if energy else 2,
     )
 
 
-def _rows(one: ModeResult, *, slos: bool, deadlines: bool) -> Iterator[doc.Row]:
+def _rows(one: ModeResult, *, slos: bool, deadlines: bool, energy: bool) -> Iterator[doc.Row]:
+    joules = (cells.number(one.energy.joules if one.energy is not None else None),) if energy else ()
     for name, tenant in one.tenants.items():
         row: list[str | doc.Cell] = [
             one.mode.name,
             cells.ratio(one.throughput),
+            *joules,
             name,
             cells.number(tenant.alone_p99.estimate),
             cells.number(tenant.shared_p99.estimate),
@@ -96,6 +109,10 @@ def _has(modes: ModesSummary, field: str) -> bool:
     return any(getattr(tenant, field) is not None for one in modes.modes for tenant in one.tenants.values())
 
 
+def _has_energy(modes: ModesSummary) -> bool:
+    return any(one.energy is not None for one in modes.modes)
+
+
 def _doubts(modes: ModesSummary) -> Iterator[str]:
     """Each once, with the modes that have it."""
     by_text: dict[str, list[str]] = {}
@@ -109,6 +126,8 @@ def _data(modes: ModesSummary) -> Iterator[doc.Element]:
     """For programs: whose is the mode's name, and the condition the tenant's."""
     for one in modes.modes:
         data = [datum for name, tenant in one.tenants.items() for datum in _of_tenant(name, tenant)]
+        if one.energy is not None:
+            data.append(doc.Datum("", "shared", "energy", one.energy.joules, "J"))
         yield doc.Data(one.mode.name, tuple(data))
 
 

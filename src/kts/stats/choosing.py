@@ -7,30 +7,40 @@ from collections.abc import Mapping, Sequence
 from msgspec.structs import replace
 
 from kts.model.mode import STREAMS, Mode
-from kts.model.modes import MODES_VERSION, Choice, InModeTenant, KeptSlo, ModeResult, ModesSummary
+from kts.model.modes import MODES_VERSION, Choice, Energy, InModeTenant, KeptSlo, ModeResult, ModesSummary
 from kts.model.reading import RunData
-from kts.model.summary import Estimate, Summary, TenantSummary
+from kts.model.summary import Activity, ActivityMean, Estimate, Summary, TenantSummary
 from kts.stats.block import gather
 from kts.stats.inside import Still, stood_still
 from kts.stats.modes import views
 from kts.stats.pair_gate import CONFIDENCE, Recorded
 from kts.stats.pairs import Rounds
 from kts.stats.sample import FloatArray
+from kts.stats.view import kept
 
 EQUAL = 0.02
 """Throughputs closer than this are taken for equal, and the milder tail decides."""
+POWER = "power_w"
+"""The metric of telemetry that says what the device draws."""
+ONE_DEVICE = 0.1
+"""Tenants of one device were told of the same power, but for blocks in which one of them has no iterations."""
 
 
-def modes_summary(run: RunData, summaries: Mapping[str, Summary]) -> ModesSummary:
-    """The modes of a run, of which at least one is shared; ``summaries``: of these, by name."""
+def modes_summary(
+    run: RunData, summaries: Mapping[str, Summary], slo: Mapping[str, float] | None = None
+) -> ModesSummary:
+    """The modes of a run, of which at least one is shared; ``summaries``: of these, by name. ``slo``: by tenant, a
+    response p99 (ms) that is promised in place of the experiment's, or besides."""
     info, alone, shared = run.info, next(iter(summaries.values())), views(run)
     results = []
     for one in info.plan.modes:
-        found = summaries.get(one.mode.name)
-        if found is None:
+        of = summaries.get(one.mode.name)
+        if of is None:
             results.append(_exclusive(one.mode, alone))
         else:
-            results.append(_shared(one.mode, found, shared[one.mode.name]))
+            results.append(_shared(one.mode, of, shared[one.mode.name]))
+    if slo:
+        results = [promised(one, slo) for one in results]
     choice = choose(results)
     ratios = over(run, choice.best)
     results = [
@@ -58,30 +68,39 @@ def modes_summary(run: RunData, summaries: Mapping[str, Summary]) -> ModesSummar
     )
 
 
+def promised(one: ModeResult, slo: Mapping[str, float]) -> ModeResult:
+    """The mode with these p99s (ms, by tenant) promised, in place of what was and besides."""
+    tenants = {
+        name: replace(tenant, slo=kept(tenant.shared_p99, slo[name]), slo_ms=slo[name]) if name in slo else tenant
+        for name, tenant in one.tenants.items()
+    }
+    return replace(one, tenants=tenants, slos=all_kept(tenants))
+
+
 def choose(modes: Sequence[ModeResult]) -> Choice:
-    """Of the modes that are proven and break no SLO: first those that keep every one, then by throughput; where that
-    is as good as equal, by the mildest DF99 of the tenant that is hit most."""
-    told = [one for one in modes if one.proves and one.throughput is not None]
-    asked = any(one.slos is not None for one in modes)
+    """Of the modes that are proven, or predicted, those that keep every SLO; of these by throughput, and where that is
+    as good as equal by the mildest DF99 of the tenant that is hit most."""
+    told = [one for one in modes if (one.proves or one.predicted) and one.throughput is not None]
     fit = [one for one in told if one.slos in (None, "kept")]
     if not fit:
-        return Choice(best="", runner_up="", reason=_why_none(modes, told))
+        return _none(modes, told)
     best = _first(fit)
     rest = [one for one in fit if one is not best]
     second = _first(rest) if rest else None
-    holds = "it keeps every SLO" if asked else "no tenant has an SLO, so throughput decides"
-    reason = f"{holds}, and the device does {best.throughput:.2f} tenants' worth of work"
+    reason = f"{_promises(best)}, and the device does {best.throughput:.2f} tenants' worth of work"
     if second is not None:
         reason += f"; {second.mode.name} does {second.throughput:.2f}"
         if _equal(best, second):
             reason += f", as good as equal: its worst DF99 is {_ratio(second)}, not {_ratio(best)}"
     broken = [one.mode.name for one in told if one.slos == "broken"]
     open_ = [one.mode.name for one in told if one.slos == "undetermined"]
-    unproven = [one.mode.name for one in modes if not one.proves]
     for names, what in ((broken, "broken in"), (open_, "not settled in")):
         reason += f"; SLOs {what} {', '.join(names)}" if names else ""
-    reason += f"; not proven, so not considered: {', '.join(unproven)}" if unproven else ""
-    return Choice(best=best.mode.name, runner_up=second.mode.name if second is not None else "", reason=reason)
+    return Choice(
+        best=best.mode.name,
+        runner_up=second.mode.name if second is not None else "",
+        reason=f"{reason}{_left_out(modes, told)}",
+    )
 
 
 def over(run: RunData, best: str) -> dict[tuple[str, str], Estimate]:
@@ -134,12 +153,46 @@ def worst_df99(one: ModeResult) -> float:
     return max((float("inf") if value is None else value for value in values), default=float("inf"))
 
 
-def _why_none(modes: Sequence[ModeResult], told: Sequence[ModeResult]) -> str:
+def _none(modes: Sequence[ModeResult], told: Sequence[ModeResult]) -> Choice:
     if not told:
         missing = [one.mode.name for one in modes if not one.proves]
-        return f"no mode is proven with figures: {', '.join(missing)}" if missing else "no mode has a throughput"
-    states = "; ".join(f"{one.mode.name}: {one.slos}" for one in told)
-    return f"no mode is sure to keep every SLO ({states})"
+        why = f"no mode is proven with figures: {', '.join(missing)}" if missing else "no mode has a throughput"
+        return Choice(best="", runner_up="", reason=why, kind="unproven")
+    settled = all(one.slos == "broken" for one in told)
+    why = "every mode breaks an SLO" if settled else "no mode is sure to keep every SLO"
+    states = "; ".join(f"{one.mode.name}: {_misses(one)}" for one in told)
+    return Choice(
+        best="",
+        runner_up="",
+        reason=f"{why} ({states}){_left_out(modes, told)}",
+        kind="broken" if settled else "undetermined",
+    )
+
+
+def _left_out(modes: Sequence[ModeResult], told: Sequence[ModeResult]) -> str:
+    unproven = [one.mode.name for one in modes if one not in told and not (one.proves or one.predicted)]
+    empty = [one.mode.name for one in modes if one not in told and one.mode.name not in unproven]
+    text = f"; not proven, so not considered: {', '.join(unproven)}" if unproven else ""
+    return f"{text}; without a throughput, so not considered: {', '.join(empty)}" if empty else text
+
+
+def _promises(best: ModeResult) -> str:
+    without = [name for name, tenant in best.tenants.items() if tenant.slo is None]
+    if len(without) == len(best.tenants):
+        return "no tenant has an SLO, so throughput decides"
+    return f"it keeps every SLO ({', '.join(without)} without one)" if without else "it keeps every SLO"
+
+
+def _misses(one: ModeResult) -> str:
+    """Which SLOs it breaks, or else may break."""
+    worst: KeptSlo = "broken" if one.slos == "broken" else "undetermined"
+    parts = []
+    for name, tenant in one.tenants.items():
+        if tenant.slo == worst:
+            p99 = tenant.shared_p99
+            figure = "refused" if p99.estimate is None else f"{p99.estimate:.3g} ms"
+            parts.append(f"{name} p99 {figure}" + (f", promised {tenant.slo_ms:g}" if tenant.slo_ms else ""))
+    return f"{worst} for {', '.join(parts)}"
 
 
 def _shared(mode: Mode, found: Summary, run: RunData) -> ModeResult:
@@ -149,17 +202,18 @@ def _shared(mode: Mode, found: Summary, run: RunData) -> ModeResult:
     apart = mode.kind == STREAMS and len(processes) > 1
     shown = found.mode if sharing.proven or not sharing.name else f"{found.mode}, as told and not seen"
     tenants = {name: _tenant(one, still.get(name)) for name, one in found.tenants.items()}
-    progress = [one.progress for one in tenants.values()]
+    throughput = work(tenants)
     return ModeResult(
         mode=mode,
         shown=f"asked for {STREAMS}, but its tenants were in {len(processes)} processes" if apart else shown,
         proves=sharing.proven and sharing.name == mode.kind and not apart,
         tenants=tenants,
-        throughput=None if None in progress else sum(value for value in progress if value is not None),
-        slos=_all_kept([one.slo for one in tenants.values()]),
+        throughput=throughput,
+        slos=all_kept(tenants),
         doubts=tuple(
             dict.fromkeys([*(one.text for one in found.warnings), *(one.doubt for one in still.values() if one.doubt)])
         ),
+        energy=_energy(found, throughput, alone=False),
     )
 
 
@@ -173,6 +227,7 @@ def _tenant(one: TenantSummary, still: Still | None) -> InModeTenant:
         goodput=one.goodput.shared if one.goodput is not None else None,
         slo=one.slo.shared if one.slo is not None else None,
         stood_still=None if still is None else still.share,
+        slo_ms=one.slo.p99_ms if one.slo is not None else None,
     )
 
 
@@ -187,6 +242,7 @@ def _exclusive(mode: Mode, alone: Summary) -> ModeResult:
             progress=1.0,
             goodput=tenant.goodput.solo if tenant.goodput is not None else None,
             slo=tenant.slo.solo if tenant.slo is not None else None,
+            slo_ms=tenant.slo.p99_ms if tenant.slo is not None else None,
         )
         for name, tenant in alone.tenants.items()
     }
@@ -196,12 +252,44 @@ def _exclusive(mode: Mode, alone: Summary) -> ModeResult:
         proves=True,
         tenants=tenants,
         throughput=1.0,
-        slos=_all_kept([one.slo for one in tenants.values()]),
+        slos=all_kept(tenants),
+        energy=_energy(alone, 1.0, alone=True),
     )
 
 
-def _all_kept(slos: Sequence[KeptSlo | None]) -> KeptSlo | None:
-    asked = [one for one in slos if one is not None]
+def _energy(of: Summary, throughput: float | None, *, alone: bool) -> Energy | None:
+    """None without a throughput, without power of every tenant's device, and where tenants shared more than one."""
+    told = [_power(one, alone=alone) for one in of.tenants.values()]
+    known = [(watts, source) for watts, source in told if watts is not None]
+    if not throughput or not known or len(known) < len(told):
+        return None
+    each = [watts for watts, _ in known]
+    mean = sum(each) / len(each)
+    if not alone and max(each) - min(each) > ONE_DEVICE * mean:
+        return None
+    return Energy(watts=mean, joules=mean / throughput, source=known[0][1])
+
+
+def _power(one: TenantSummary, *, alone: bool) -> tuple[float | None, str]:
+    """Of the tenant's device, mean over whole blocks (W), and who told. NVML before others."""
+    activity: Sequence[Activity] = one.activity or ()
+    told = sorted((each for each in activity if each.metric == POWER), key=lambda each: each.source != "nvml")
+    for each in told:
+        mean: ActivityMean = each.solo if alone else each.shared
+        if mean.block_mean is not None:
+            return mean.block_mean, each.source
+    return None, ""
+
+
+def work(tenants: Mapping[str, InModeTenant]) -> float | None:
+    """The sum of their progress; None where one is not known."""
+    progress = [one.progress for one in tenants.values() if one.progress is not None]
+    return sum(progress) if len(progress) == len(tenants) else None
+
+
+def all_kept(tenants: Mapping[str, InModeTenant]) -> KeptSlo | None:
+    """Whether all SLOs are kept; None without any."""
+    asked = [one.slo for one in tenants.values() if one.slo is not None]
     if not asked:
         return None
     return "broken" if "broken" in asked else "undetermined" if "undetermined" in asked else "kept"

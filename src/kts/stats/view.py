@@ -67,7 +67,7 @@ class TenantView:
         }
         join = gathered.activity
         self._activity = join.activity(name) if join is not None else None
-        alone, on_core = self._kept("solo"), name in gathered.kept.on_core
+        alone, on_core = self.kept("solo"), name in gathered.kept.on_core
         self.tail_alone = tail_alone(alone, on_core=on_core)
         self.disturbed = disturbed(self._activity or (), self.tail_alone, asked_of(self.plan.precision))
         self.unfit = same_gpu.apart(info) or alignment.apart(info) or unfit(info, name)
@@ -85,7 +85,7 @@ class TenantView:
         response, device = self._clock("response"), self._clock("device")
         closed = all(self.samples[side]["service"] is self.samples[side]["response"] for side in SIDES)
         service = response if closed else self._clock("service")
-        waits = waiting(self._kept("solo"), self._kept("shared"), service.solo.p99.estimate)
+        waits = waiting(self.kept("solo"), self.kept("shared"), service.solo.p99.estimate)
         return TenantSummary(
             workload=tenant.work.workload,
             size=tenant.work.size,
@@ -176,7 +176,7 @@ class TenantView:
             rate_hz=_rate_hz(side),
         )
 
-    def _kept(self, side: Side) -> KeptRows | None:
+    def kept(self, side: Side) -> KeptRows | None:
         conditions = self.plan.conditions if side == "solo" else (self.plan.full_house,)
         names = [one.name for one in conditions if self.name in one.tenants and one.is_solo == (side == "solo")]
         return self.gathered.kept.of(self.name, names[0]) if names else None
@@ -299,10 +299,11 @@ def _copied(side: SideData) -> SideData:
 def _slo(p99_ms: float | None, response: ClockSummary) -> SloResult | None:
     if p99_ms is None:
         return None
-    return SloResult(p99_ms=p99_ms, solo=_kept(response.solo.p99, p99_ms), shared=_kept(response.shared.p99, p99_ms))
+    return SloResult(p99_ms=p99_ms, solo=kept(response.solo.p99, p99_ms), shared=kept(response.shared.p99, p99_ms))
 
 
-def _kept(p99: Estimate, limit_ms: float) -> Literal["kept", "broken", "undetermined"]:
+def kept(p99: Estimate, limit_ms: float) -> Literal["kept", "broken", "undetermined"]:
+    """Whether a p99 is at most so much: yes or no only where its whole interval says so."""
     if p99.lo is None or p99.hi is None:
         return "undetermined"
     return "kept" if p99.hi <= limit_ms else "broken" if p99.lo > limit_ms else "undetermined"
