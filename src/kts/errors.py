@@ -8,7 +8,8 @@ from __future__ import annotations
 
 FAILED = 8
 INCONCLUSIVE = 9
-"""Exit codes of `kts check`, which are no errors: a crash, a wrong file or a full disk never reads as either."""
+"""Exit codes of `kts check` and `kts choose`, which are no errors: a crash, a wrong file or a full disk never reads as
+either."""
 
 
 class KtsError(Exception):

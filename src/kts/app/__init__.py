@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from kts.app.beside import predict_beside
     from kts.app.catalog import experiment_text, experiments, schema
     from kts.app.checking import append_summary, check, check_pair, write_junit
+    from kts.app.choosing import choose, predict_choice, run_to_choose
     from kts.app.cluster import attach, clean, cluster_runs, collect, profile_on_cluster, run_on_cluster
     from kts.app.comparisons import compare, pool
     from kts.app.explanations import explain
@@ -48,6 +49,7 @@ __all__ = [
     "build_image",
     "check",
     "check_pair",
+    "choose",
     "clean",
     "cluster_checks",
     "cluster_runs",
@@ -75,6 +77,7 @@ __all__ = [
     "pool",
     "predict",
     "predict_beside",
+    "predict_choice",
     "preview",
     "probe",
     "profile",
@@ -88,6 +91,7 @@ __all__ = [
     "run",
     "run_fleet",
     "run_on_cluster",
+    "run_to_choose",
     "schema",
     "screen",
     "selfcheck",
@@ -106,6 +110,7 @@ _HOME = {
     "beside": ("predict_beside",),
     "catalog": ("experiment_text", "experiments", "schema"),
     "checking": ("append_summary", "check", "check_pair", "write_junit"),
+    "choosing": ("choose", "predict_choice", "run_to_choose"),
     "cluster": ("attach", "clean", "cluster_runs", "collect", "profile_on_cluster", "run_on_cluster"),
     "comparisons": ("compare", "pool"),
     "explanations": ("explain",),

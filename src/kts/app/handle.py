@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
 
@@ -89,10 +90,17 @@ class Run:
     @cached_property
     def modes(self) -> ModesSummary | None:
         """Of a run that measured several modes: what each comes to, and the choice. None of all others."""
+        return self.modes_by({})
+
+    def modes_by(self, slo: Mapping[str, float]) -> ModesSummary | None:
+        """As `modes`, where these p99s (ms, by tenant) are promised in place of the experiment's, or besides.
+        UsageError for a tenant that is not there."""
         if not self.info.plan.modes:
             return None
+        for name in slo:
+            _check("tenant", name, tuple(next(iter(self._in_modes.values())).tenants))
         found = {name: one.summary for name, one in self._in_modes.items()}
-        return replace(modes_summary(self.data, found), machine=read_sharing(self.directory))
+        return replace(modes_summary(self.data, found, slo), machine=read_sharing(self.directory))
 
     def in_mode(self, name: str) -> Run:
         """A run in several modes, as if one of them had been measured alone. UsageError for a mode that is not

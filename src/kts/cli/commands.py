@@ -10,6 +10,7 @@ COMMANDS = {
     "explain": "Say why it cost that, and what would change it.",
     "compare": "Compare two runs, or several a side, tenant by tenant.",
     "check": "Gate: are SLOs kept, has a tail got worse?",
+    "choose": "Say which way to share, and how to set it in a cluster.",
     "profile": "Profile each tenant alone: launches, durations, host time.",
     "probe": "Measure how this GPU is shared, or say who is on it.",
     "predict": "Predict latencies and DF of mixes, with bands.",

@@ -80,6 +80,15 @@ class Choice(msgspec.Struct, frozen=True, kw_only=True):
     kind: ChoiceKind = "chosen"
 
 
+class ClusterLines(msgspec.Struct, frozen=True, kw_only=True):
+    """``text``: YAML, as it is to be copied to where the ``title`` says; empty where there is nothing to set.
+    ``notes``: what it needs, and what it gives otherwise than it was measured."""
+
+    title: str
+    text: str
+    notes: tuple[str, ...] = ()
+
+
 class ModesSummary(msgspec.Struct, frozen=True, kw_only=True):
     """All modes of a run, in the order asked, and the choice between them. ``machine``: what the run did to it, and
     tried; None of a run that was killed."""
@@ -103,3 +112,11 @@ class ModesSummary(msgspec.Struct, frozen=True, kw_only=True):
             if one.mode.name == name:
                 return one
         raise KeyError(name)
+
+
+class Chosen(msgspec.Struct, frozen=True, kw_only=True):
+    """What `kts choose` says: the modes with the choice between them, and how a cluster is set to the best of them."""
+
+    basis: Literal["measured", "predicted"]
+    modes: ModesSummary
+    cluster: tuple[ClusterLines, ...] = ()

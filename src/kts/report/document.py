@@ -199,6 +199,15 @@ class Figure(Element):
 
 
 @dataclass(frozen=True)
+class Listing(Element):
+    """Text of several lines to be copied as it is: no line is folded."""
+
+    text: str
+
+    LINES = frozenset({"text"})
+
+
+@dataclass(frozen=True)
 class Details(Element):
     """Text of several lines, shown on demand."""
 

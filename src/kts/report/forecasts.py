@@ -207,6 +207,11 @@ def _kinds(score: Score) -> Iterator[doc.Row]:
         yield row
 
 
+def basis_lines(of: Fingerprint, confidence: float, seconds: float, error: ModelError) -> list[str]:
+    """What forecasts of runs of so many seconds are made from, and what their bands hold."""
+    return [_sharing(of), *meaning(confidence, _length([seconds]), error)]
+
+
 def _sharing(mark: Fingerprint) -> str:
     costs = ", ".join(
         f"{name} {cells.number(kind[0].value)}"

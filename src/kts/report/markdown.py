@@ -34,11 +34,17 @@ def _element(element: doc.Element) -> str:
             return escape("".join(part.text for part in element.parts))
         case doc.Bullets():
             return "\n".join(f"- {_item(item)}" for item in element.items)
-        case doc.Table():
-            return _table(element)
         case doc.Figure():
             return escape(element.note) if element.undrawn else _picture(element)
+        case doc.Table() | doc.Listing():
+            return _block(element)
     return ""
+
+
+def _block(element: doc.Table | doc.Listing) -> str:
+    if isinstance(element, doc.Table):
+        return _table(element)
+    return "\n".join(f"    {line}" for line in element.text.splitlines())
 
 
 def _picture(figure: doc.Figure) -> str:

@@ -37,25 +37,35 @@ def modes_document(modes: ModesSummary, run: RunData, figures: Sequence[doc.Figu
 
 def modes_elements(modes: ModesSummary, figures: Sequence[doc.Figure] = ()) -> Iterator[doc.Element]:
     """What there is to say, in order."""
+    yield from head(modes)
+    yield table(modes)
+    yield doc.paragraph(sentence(modes), "strong")
+    yield doc.paragraph(explained(modes), "quiet", media=doc.FILES)
+    yield from limits(modes)
+    yield from figures
+
+
+def head(modes: ModesSummary) -> Iterator[doc.Element]:
+    """What was measured, on what."""
     label = doc.Cell(modes.device, "badge" if modes.is_gpu else "warning")
     yield doc.Paragraph((doc.Cell(modes.run, "strong"), doc.Cell("  on  "), label))
     rounds = "1 round" if modes.rounds == 1 else f"{modes.rounds} rounds"
     how = f"{len(modes.modes)} modes in turns, {rounds}, response clock, "
     yield doc.paragraph(f"{how}{100 * modes.confidence:g} % intervals, outcome {modes.outcome}", "quiet")
-    yield table(modes)
-    yield doc.paragraph(sentence(modes), "strong")
-    yield doc.paragraph(explained(modes), "quiet", media=doc.FILES)
-    yield from doc.listed("What each was", [f"{one.mode.name}: {one.shown}" for one in modes.modes], "-")
-    yield from doc.listed("What limits it", _doubts(modes), "!")
-    yield from isolation_elements(modes.machine)
-    yield from doc.listed("What else to know", modes.notes, "!")
-    yield from figures
 
 
 def sentence(modes: ModesSummary) -> str:
     """The choice, or why there is none."""
     reason = f"{modes.choice.reason[:1].upper()}{modes.choice.reason[1:]}."
     return f"Best: {modes.choice.best}. {reason}" if modes.choice.best else reason
+
+
+def limits(modes: ModesSummary) -> Iterator[doc.Element]:
+    """What each mode was, and what else to know before one believes it."""
+    yield from doc.listed("What each was", [f"{one.mode.name}: {one.shown}" for one in modes.modes], "-")
+    yield from doc.listed("What limits it", _doubts(modes), "!")
+    yield from isolation_elements(modes.machine)
+    yield from doc.listed("What else to know", modes.notes, "!")
 
 
 def explained(modes: ModesSummary) -> str:

@@ -59,9 +59,16 @@ def _element(element: doc.Element) -> str:
             return _table(element)
         case doc.Figure():
             return _figure(element)
-        case doc.Details():
-            return f"<details><summary>{escape(element.title)}</summary><pre>{escape(element.text)}</pre></details>"
+        case doc.Listing() | doc.Details():
+            return _text(element)
     return ""
+
+
+def _text(element: doc.Listing | doc.Details) -> str:
+    text = f"<pre>{escape(element.text)}</pre>"
+    if isinstance(element, doc.Listing):
+        return text
+    return f"<details><summary>{escape(element.title)}</summary>{text}</details>"
 
 
 def _figure(figure: doc.Figure) -> str:
