@@ -69,5 +69,5 @@ def _predicted(chosen: Chosen) -> Iterator[doc.Element]:
 def _lines(lines: ClusterLines) -> Iterator[doc.Element]:
     yield doc.Heading(lines.title)
     if lines.text:
-        yield doc.Listing(lines.text)
+        yield doc.Verbatim(lines.text)
     yield doc.Bullets(tuple(map(doc.Item, lines.notes)), "!")

@@ -199,7 +199,7 @@ class Figure(Element):
 
 
 @dataclass(frozen=True)
-class Listing(Element):
+class Verbatim(Element):
     """Text of several lines to be copied as it is: no line is folded."""
 
     text: str

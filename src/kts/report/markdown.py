@@ -36,12 +36,12 @@ def _element(element: doc.Element) -> str:
             return "\n".join(f"- {_item(item)}" for item in element.items)
         case doc.Figure():
             return escape(element.note) if element.undrawn else _picture(element)
-        case doc.Table() | doc.Listing():
+        case doc.Table() | doc.Verbatim():
             return _block(element)
     return ""
 
 
-def _block(element: doc.Table | doc.Listing) -> str:
+def _block(element: doc.Table | doc.Verbatim) -> str:
     if isinstance(element, doc.Table):
         return _table(element)
     return "\n".join(f"    {line}" for line in element.text.splitlines())

@@ -59,14 +59,14 @@ def _element(element: doc.Element) -> str:
             return _table(element)
         case doc.Figure():
             return _figure(element)
-        case doc.Listing() | doc.Details():
+        case doc.Verbatim() | doc.Details():
             return _text(element)
     return ""
 
 
-def _text(element: doc.Listing | doc.Details) -> str:
+def _text(element: doc.Verbatim | doc.Details) -> str:
     text = f"<pre>{escape(element.text)}</pre>"
-    if isinstance(element, doc.Listing):
+    if isinstance(element, doc.Verbatim):
         return text
     return f"<details><summary>{escape(element.title)}</summary>{text}</details>"
 

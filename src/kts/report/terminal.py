@@ -52,7 +52,7 @@ def render(document: doc.Document, console: Console) -> None:
                     console.print(line, overflow="fold")
             case doc.Table():
                 console.print(_table(element, console.width))
-            case doc.Listing():
+            case doc.Verbatim():
                 console.print(Text(element.text.rstrip("\n")), soft_wrap=True)
             case doc.Bullets():
                 for item in element.items:
@@ -115,7 +115,7 @@ def _apart(before: doc.Element, element: doc.Element) -> bool:
     """Whether an empty line stands between both."""
     if isinstance(element, doc.Paragraph):
         return not (element.close or isinstance(before, doc.Paragraph | doc.Heading))
-    return not (isinstance(element, doc.Bullets | doc.Listing) and isinstance(before, doc.Heading))
+    return not (isinstance(element, doc.Bullets | doc.Verbatim) and isinstance(before, doc.Heading))
 
 
 def _paragraph(element: doc.Paragraph, width: int) -> Text:
