@@ -62,6 +62,24 @@ def test_modes_are_measured_in_turns_and_each_is_reported_by_itself(tmp_path: Pa
     assert "others go on" in page
     assert "which way to share" in page
     assert told["choice"]["reason"][1:] in html.unescape(page)
+    chosen = kts("choose", "run", "--slo", "gemm.p99=5000", "--json", cwd=tmp_path)
+    assert chosen.returncode == 0, chosen.stderr
+    found = json.loads(chosen.stdout)
+    assert found["basis"] == "measured"
+    assert found["modes"]["choice"]["reason"].startswith("it keeps every SLO, and")
+    assert found["modes"]["modes"][0]["tenants"]["gemm"]["slo_ms"] == 5000
+
+
+def test_an_experiment_is_measured_before_a_mode_of_it_is_chosen(tmp_path: Path) -> None:
+    """The way from an experiment to a choice by one command; which modes it measured, it says."""
+    (tmp_path / "two.yaml").write_text(EXPERIMENT.replace("450", "60").replace("p99_ms: 5000", "deadline_ms: 5000"))
+    done = kts("choose", "two.yaml", "--device", "cpu", "--out", "run", "--no-figures", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "measuring in exclusive,cpu-scheduler" in done.stderr
+    text = " ".join(done.stdout.split())
+    assert "Best: " in text
+    assert "No tenant has an SLO, so throughput decides" in text
+    assert (tmp_path / "run" / "modes.json").exists()
 
 
 def test_a_mode_that_this_device_does_not_have_is_refused_before_anything_runs(tmp_path: Path) -> None:
