@@ -8,7 +8,7 @@ import kubernetes_validate
 import pytest
 import yaml
 
-from kts.k8s.objects.choice import DRIVER, HAMI, KAI, PLUGIN, THREADS, cluster_lines
+from kts.k8s.objects.choice import CONTAINER, DRIVER, HAMI, KAI, PLUGIN, cluster_lines
 from kts.k8s.objects.pluginconfig import sharing_of
 from kts.model import mode as modes
 from kts.model.mode import Mode
@@ -83,8 +83,8 @@ def of(mode: Mode, title: str, tenants: int = 3) -> tuple[Any, str]:
     return yaml.safe_load(lines.text), " ".join(lines.notes)
 
 
-def mode(kind: str, percent: int | None = None) -> Mode:
-    return Mode(name="x", kind=kind, threads_percent=percent)
+def mode(kind: str, percent: int | None = None, memory: int | None = None, above: str = "") -> Mode:
+    return Mode(name="x", kind=kind, threads_percent=percent, memory_mib=memory, above=above)
 
 
 def pod_of(fragment: dict[str, Any]) -> dict[str, Any]:
@@ -95,7 +95,7 @@ def pod_of(fragment: dict[str, Any]) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("tenants", [2, 3, 50])
-@pytest.mark.parametrize("one", [*map(mode, KINDS), mode(modes.MPS, 20)], ids=lambda one: f"{one.kind}-{one}")
+@pytest.mark.parametrize("one", [*map(mode, KINDS), mode(modes.MPS, 20), mode(modes.MPS, 33, 8192, "fft")], ids=str)
 def test_whoever_reads_the_lines_takes_them(one: Mode, tenants: int) -> None:
     """Else a user would copy what the plugin, the driver or the API server refuses."""
     for lines in cluster_lines(one, tenants):
@@ -137,8 +137,8 @@ def test_time_slicing_has_a_slot_for_each_tenant() -> None:
 @pytest.mark.parametrize(
     ("percent", "said"),
     [
-        (None, "and no limit was measured: take the claim below, or measure mps:33 first"),
-        (50, "and 50 % was measured: take the claim below, or measure mps:33 first"),
+        (None, "and no limit of them was measured: take the claim below, or measure mps:33 first"),
+        (50, "and 50 % of the threads was measured: take the claim below, or measure mps:33 first"),
         (33, "the share of threads that was measured"),
         (20, "the environment below lowers the threads to the 20 %"),
     ],
@@ -150,17 +150,26 @@ def test_where_the_plugin_gives_another_mps_than_was_measured_it_is_said(percent
     assert said in notes
 
 
-def test_the_share_of_threads_that_was_measured_is_the_one_that_is_set() -> None:
-    lines = {one.title: one for one in cluster_lines(mode(modes.MPS, 20), 3)}
-    env = yaml.safe_load(lines["Every container of a tenant"].text)["env"]
-    assert env == [{"name": THREADS, "value": "20"}]
-    assert mps.PERCENT == THREADS
+def test_the_settings_of_mps_that_were_measured_are_those_that_are_set() -> None:
+    """Each variable is the one with which kts measured it: else a cluster would have another mode."""
+    one = mode(modes.MPS, 20, 8192, "fft")
+    lines = {each.title: each for each in cluster_lines(one, 3)}
+    env = {each["name"]: each["value"] for each in yaml.safe_load(lines[CONTAINER].text)["env"]}
+    assert env == mps.variables(one, "gemm")
+    assert 'is "0" for fft' in " ".join(lines[CONTAINER].notes)
+    assert mps.variables(one, "fft")[mps.PRIORITY] == "0"
     sharing = yaml.safe_load(lines[DRIVER].text)["spec"]["devices"]["config"][0]["opaque"]["parameters"]["sharing"]
-    assert sharing == {"strategy": "MPS", "mpsConfig": {"defaultActiveThreadPercentage": 20}}
-    free = {one.title: one for one in cluster_lines(mode(modes.MPS), 3)}
-    assert "Every container of a tenant" not in free
+    limits = {"defaultActiveThreadPercentage": 20, "defaultPinnedDeviceMemoryLimit": "8192Mi"}
+    assert sharing == {"strategy": "MPS", "mpsConfig": limits}
+    free = {each.title: each for each in cluster_lines(mode(modes.MPS), 3)}
+    assert CONTAINER not in free
     assert "mpsConfig" not in free[DRIVER].text
     assert yaml.safe_load(free[KAI].text)["spec"]["volumes"][0]["hostPath"]["path"] == "/tmp/nvidia-mps"
+
+
+def test_static_partitions_are_not_said_to_be_had_from_the_plugin_or_the_driver() -> None:
+    for title in (PLUGIN, DRIVER):
+        assert "it is not that mode" in of(Mode(name="x", kind=modes.MPS, chunks=4), title)[1]
 
 
 def test_what_no_cluster_sets_says_so_and_sets_nothing() -> None:

@@ -18,9 +18,11 @@ from kts.k8s.objects.pluginconfig import with_replicas
 from kts.model.mode import CPU_SCHEDULER, EXCLUSIVE, MIG, MPS, STREAMS, TIME_SLICING, Mode
 from kts.model.modes import ClusterLines
 
-THREADS = "CUDA_MPS_ACTIVE_THREAD_PERCENTAGE"
+THREADS, MEMORY = "CUDA_MPS_ACTIVE_THREAD_PERCENTAGE", "CUDA_MPS_PINNED_DEVICE_MEM_LIMIT"
+PRIORITY = "CUDA_MPS_CLIENT_PRIORITY"
 CLAIM = "shared-gpu"
 PLUGIN, DRIVER = "NVIDIA's device plugin: its config", "NVIDIA's DRA driver: one claim for all pods"
+CONTAINER = "Every container of a tenant"
 KAI, HAMI = "KAI Scheduler: every pod", "HAMi: every pod"
 _OF_THE_PLUGIN = f"Every container asks for {GPU}: 1. On a node with several GPUs pods may land on different ones."
 _OF_THE_CLAIM = (
@@ -66,27 +68,21 @@ def _time_slicing(_: Mode, tenants: int) -> tuple[ClusterLines, ...]:
 
 
 def _mps(mode: Mode, tenants: int) -> tuple[ClusterLines, ...]:
-    percent = mode.threads_percent
-    settings: Object = {} if percent is None else {"defaultActiveThreadPercentage": percent}
+    settings = _limits(mode)
     sharing: Object = {"strategy": "MPS", **({"mpsConfig": settings} if settings else {})}
     plugin = {"version": "v1", "sharing": {"mps": {"resources": [{"name": GPU, "replicas": tenants}]}}}
-    env = [{"name": THREADS, "value": str(percent)}]
     mounted = {"name": "mps", "hostPath": {"path": "/tmp/nvidia-mps", "type": "Directory"}}
-    lines = [ClusterLines(title=PLUGIN, text=_yaml(plugin), notes=(_OF_THE_PLUGIN, _plugins_limit(percent, tenants)))]
-    if percent is not None:
-        lines.append(
-            ClusterLines(
-                title="Every container of a tenant",
-                text=_yaml({"env": env}),
-                notes=("It can only lower what the MPS daemon allows.",),
-            )
-        )
     return (
-        *lines,
+        ClusterLines(
+            title=PLUGIN,
+            text=_yaml(plugin),
+            notes=(_OF_THE_PLUGIN, *_plugins_limits(mode, tenants), *_partitioned(mode)),
+        ),
+        *_environment(mode),
         ClusterLines(
             title=DRIVER,
             text=_yaml(_claim(sharing)),
-            notes=(_OF_THE_CLAIM, "It needs the driver's feature gate MPSSupport."),
+            notes=(_OF_THE_CLAIM, "It needs the driver's feature gate MPSSupport.", *_partitioned(mode)),
         ),
         ClusterLines(
             title=KAI,
@@ -100,16 +96,52 @@ def _mps(mode: Mode, tenants: int) -> tuple[ClusterLines, ...]:
     )
 
 
-def _plugins_limit(percent: int | None, tenants: int) -> str:
+def _limits(mode: Mode) -> Object:
+    """As the DRA driver takes them."""
+    found: Object = {}
+    if mode.threads_percent is not None:
+        found["defaultActiveThreadPercentage"] = mode.threads_percent
+    if mode.memory_mib is not None:
+        found["defaultPinnedDeviceMemoryLimit"] = f"{mode.memory_mib}Mi"
+    return found
+
+
+def _environment(mode: Mode) -> tuple[ClusterLines, ...]:
+    """As a client of MPS takes its settings."""
+    env: dict[str, object] = {
+        THREADS: mode.threads_percent,
+        MEMORY: None if mode.memory_mib is None else f"0={mode.memory_mib}M",
+        PRIORITY: 1 if mode.above else None,
+    }
+    told = [{"name": name, "value": str(value)} for name, value in env.items() if value is not None]
+    if not told:
+        return ()
+    notes: tuple[str, ...] = ("Limits can only lower what the MPS daemon allows.",)
+    if mode.above:
+        notes += (f'{PRIORITY} is "0" for {mode.above}: the others are below it. It is a hint to the driver.',)
+    return (ClusterLines(title=CONTAINER, text=_yaml({"env": told}), notes=notes),)
+
+
+def _plugins_limits(mode: Mode, tenants: int) -> tuple[str, ...]:
     """The plugin limits every client to its part of the threads and of the memory, whatever was measured."""
-    gives = 100 // tenants
+    percent, gives = mode.threads_percent, 100 // tenants
     each = f"The plugin gives each of {tenants} pods {gives} % of the threads and 1/{tenants} of the memory at most"
     if percent == gives:
-        return f"{each}: the share of threads that was measured. A limit of memory was not."
-    if percent is not None and percent < gives:
-        return f"{each}; the environment below lowers the threads to the {percent} % that were measured."
-    was = "no limit" if percent is None else f"{percent} %"
-    return f"{each}, and {was} was measured: take the claim below, or measure mps:{gives} first."
+        threads = f"{each}: the share of threads that was measured."
+    elif percent is not None and percent < gives:
+        threads = f"{each}; the environment below lowers the threads to the {percent} % that were measured."
+    else:
+        was = "no limit of them" if percent is None else f"{percent} % of the threads"
+        threads = f"{each}, and {was} was measured: take the claim below, or measure mps:{gives} first."
+    if mode.memory_mib is None:
+        return (threads, "No limit of memory was measured: see that every tenant fits into its part.")
+    return (threads, f"Of the memory {mode.memory_mib} MiB each were measured; the environment below says so, too.")
+
+
+def _partitioned(mode: Mode) -> tuple[str, ...]:
+    if mode.chunks is None:
+        return ()
+    return (f"Static partitions of {mode.chunks} chunks were measured. Nothing here makes any: it is not that mode.",)
 
 
 def _exclusive(_: Mode, tenants: int) -> tuple[ClusterLines, ...]:
@@ -121,7 +153,7 @@ def _exclusive(_: Mode, tenants: int) -> tuple[ClusterLines, ...]:
     }
     return (
         ClusterLines(
-            title="Every container of a tenant",
+            title=CONTAINER,
             text=_yaml({"resources": {"limits": {GPU: 1}}}),
             notes=(f"On nodes whose plugin config has no sharing: {tenants} GPUs in all.",),
         ),
