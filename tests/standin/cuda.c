@@ -4,13 +4,16 @@
  * with STANDIN_GPU=FILE all kernels of all processes that name the file run one after another. STANDIN_DEVICES: how
  * many there are. STANDIN_CALL_NS: what each call costs the host. STANDIN_COPY_NS_PER_KB: 50. A kernel with "fault" in
  * its name takes its process's contexts with it, and with STANDIN_FAULTS=FILE those of all processes that name the file
- * and are there. STANDIN_MEMORY: bytes of each process; CUDA_MPS_PINNED_DEVICE_MEM_LIMIT=0=BYTES limits it, too.
+ * and are there. Where the daemon of MPS has left its number, the process is its client, and falls with it.
+ * STANDIN_MEMORY: bytes of each process; CUDA_MPS_PINNED_DEVICE_MEM_LIMIT=0=BYTES limits it, too.
  */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <fcntl.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdatomic.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -21,7 +24,7 @@
 #include "standin.h"
 
 #define API __attribute__((visibility("default")))
-enum { SUCCESS, INVALID = 1, OUT_OF_MEMORY = 2, NOT_INITIALIZED = 3, NO_CONTEXT = 201, NOT_READY = 600, ILLEGAL_ADDRESS = 700 };
+enum { SUCCESS, INVALID = 1, OUT_OF_MEMORY = 2, NOT_INITIALIZED = 3, NO_CONTEXT = 201, NOT_READY = 600, ILLEGAL_ADDRESS = 700, MPS_CONNECTION_FAILED = 805 };
 typedef struct context { uint32_t id, device; struct stream *null; } *CUcontext;
 typedef struct kernel { int64_t ns; char name[64]; } *CUfunction;
 typedef struct graph { int count; int64_t ns[4096]; } *CUgraph;
@@ -63,7 +66,32 @@ static void sleep_until(int64_t at)
 static _Atomic int64_t own_fault, *all_fault = &own_fault;
 static int64_t begun_at;
 
-static int fallen(void) { return atomic_load(all_fault) > begun_at ? ILLEGAL_ADDRESS : SUCCESS; }
+static pid_t mps_daemon; /* whose client this process is; 0: nobody's */
+
+static int fallen(void)
+{
+    if (mps_daemon && kill(mps_daemon, 0) != 0)
+        return MPS_CONNECTION_FAILED;
+    return atomic_load(all_fault) > begun_at ? ILLEGAL_ADDRESS : SUCCESS;
+}
+
+static void join_mps(void) /* where a daemon has left its number, as the real one does */
+{
+    const char *pipe = getenv("CUDA_MPS_PIPE_DIRECTORY");
+    char path[512];
+    snprintf(path, sizeof path, "%s/nvidia-cuda-mps-control.pid", pipe ? pipe : "/tmp/nvidia-mps");
+    FILE *number = fopen(path, "re");
+    if (!number)
+        return;
+    mps_daemon = fscanf(number, "%d", &mps_daemon) == 1 ? mps_daemon : 0;
+    fclose(number);
+    snprintf(path, sizeof path, "%s/clients", pipe ? pipe : "/tmp/nvidia-mps");
+    FILE *clients = mps_daemon ? fopen(path, "ae") : NULL;
+    if (clients) {
+        fprintf(clients, "%d\n", getpid());
+        fclose(clients);
+    }
+}
 
 /* ---- memory: what was allocated is the GPU's or pinned; all else is pageable */
 static struct { uint64_t begin, end; bool host; } areas[4096];
@@ -239,6 +267,7 @@ API int cuInit(unsigned flags)
     if (shared >= 0 && ftruncate(shared, 4096) == 0)
         all_fault = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, shared, 0);
     begun_at = standin_now();
+    join_mps();
     memory_limit = memory ? strtoull(memory, NULL, 10) : UINT64_MAX;
     const char *pinned = getenv("CUDA_MPS_PINNED_DEVICE_MEM_LIMIT");
     if (pinned && strchr(pinned, '='))
@@ -262,11 +291,11 @@ API int cuDeviceGet(int *device, int ordinal) { *device = ordinal; return ordina
 
 API int cuDeviceGetName(char *name, int length, int device) { (void)device; strncpy(name, "Stand-in", length); return SUCCESS; }
 API int cuDeviceGetUuid_v2(unsigned char *uuid, int device) { memset(uuid, device, 16); return SUCCESS; }
-API int cuDeviceTotalMem_v2(size_t *bytes, int device) { (void)device; *bytes = memory_limit; return SUCCESS; }
+API int cuDeviceTotalMem_v2(size_t *bytes, int device) { (void)device; *bytes = memory_limit < 80ull << 30 ? memory_limit : 80ull << 30; return SUCCESS; }
 API int cuGetErrorName(int code, const char **name)
 {
     *name = code == ILLEGAL_ADDRESS ? "CUDA_ERROR_ILLEGAL_ADDRESS" : code == OUT_OF_MEMORY ? "CUDA_ERROR_OUT_OF_MEMORY"
-                                                                                         : "CUDA_ERROR_OF_STANDIN";
+            : code == MPS_CONNECTION_FAILED ? "CUDA_ERROR_MPS_CONNECTION_FAILED" : "CUDA_ERROR_OF_STANDIN";
     return SUCCESS;
 }
 

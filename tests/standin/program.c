@@ -163,7 +163,11 @@ static void wait_for(struct work *work)
         char result[64];
         cudaMemcpyAsync(result, (void *)work->device, sizeof result, 2, work->stream[0]);
     } else {
-        driver ? cuStreamSynchronize(work->stream[0]) : cudaStreamSynchronize(work->stream[0]);
+        const int failed = driver ? cuStreamSynchronize(work->stream[0]) : cudaStreamSynchronize(work->stream[0]);
+        if (failed) {
+            fprintf(stderr, "error %d\n", failed);
+            _exit(1);
+        }
     }
 }
 
