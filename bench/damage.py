@@ -40,12 +40,14 @@ from kts.k8s.cluster.identity import Plugin
 from kts.k8s.pod.status import stop_reason
 from kts.model.cluster import ClusterFacts
 from kts.model.run import DeviceInfo, Outcome, WorkerInfo
+from kts.model.sharing_facts import GpuSettings, MpsProcess, SharedMachine, SharingFacts, Trial
 from kts.model.telemetry import Sample, SourceState
 from kts.physics.files import decode_fingerprint, decode_prediction, decode_profile
 from kts.plan import build
 from kts.spec import load_text
 from kts.store import layout, open_run
 from kts.store.reader import opening_order
+from kts.store.sharingfile import decode_sharing
 from kts.telemetry.dcgm import device_values
 from kts.watch.calls import CALL, Piece, WatchedProcess
 from kts.watch.recording import PieceWriter, RecordedSource
@@ -199,6 +201,14 @@ def _read_recording(raw: bytes, _: Path) -> Told:
     return Told(msgspec.msgpack.encode(parse_result(raw.decode(errors="replace"))))
 
 
+def _sharing(_: Path) -> bytes:
+    gpu = GpuSettings(uuid=UUID, name="Test GPU", settings={"compute mode": "default", "power limit": "700 W"})
+    daemon = MpsProcess(pid=12, began="7", uid=0, name="nvidia-cuda-mps-control")
+    machine = SharedMachine(at_ns=1, gpus=(gpu,), mps=(daemon,), computing=2)
+    trial = Trial(harm="fault", others="fall", victim="v", bystander="b", newcomer=True, shown="mps")
+    return files.encode(SharingFacts(schema=1, before=machine, after=machine, trials={"mps": (trial,)}))
+
+
 def _prediction(_: Path) -> bytes:
     return (Path(__file__).parents[1] / "examples/programs/results/llama/prediction.json").read_bytes()
 
@@ -270,6 +280,7 @@ READERS = {
         _decoded(lambda raw, name: files.decode(raw, type(summary()), name, "not a summary", "")),
         text=True,
     ),
+    "sharing": Reader("sharing.json", _sharing, _decoded(decode_sharing), text=True),
     "profile": Reader(
         "a tenant's profile", lambda _: files.encode(profile("a", 3.0, n=40)), _decoded(decode_profile), text=True
     ),

@@ -15,10 +15,13 @@ def read_sharing(directory: Path) -> SharingFacts | None:
     path = directory / SHARING
     if not path.is_file():
         return None
-    return files.decode(
-        files.read(path, "check the path and the disk"), SharingFacts, str(path), "damaged: not how a run shared",
-        "remove it: all but the state of the GPU and the trials is in run.json", newest=SHARING_VERSION,
-    )  # fmt: skip
+    return decode_sharing(files.read(path, "check the path and the disk"), str(path))
+
+
+def decode_sharing(raw: bytes, name: str) -> SharingFacts:
+    """Its content. DataError, as of `read_sharing`."""
+    remedy = "remove it: all but the state of the GPU and the trials is in run.json"
+    return files.decode(raw, SharingFacts, name, "damaged: not how a run shared", remedy, newest=SHARING_VERSION)
 
 
 def write_sharing(directory: Path, facts: SharingFacts) -> None:
