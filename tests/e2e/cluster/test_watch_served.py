@@ -194,9 +194,11 @@ def prometheus(folder: Path, target: str) -> Iterator[Callable[[str], Any]]:
             process.kill()
 
 
-def test_prometheus_scrapes_the_daemonset(api: Api, install: Callable[..., WatchedNodes], tmp_path: Path) -> None:
+def test_prometheus_scrapes_the_daemonset_and_its_alert_fires(
+    api: Api, install: Callable[..., WatchedNodes], tmp_path: Path
+) -> None:
     """Else nothing in a cluster would tell who pays for sharing: the pod would not run with the rights it has, not be
-    found ready, or not be read by Prometheus."""
+    found ready, not be read by Prometheus, or nobody would be called."""
     file = recording(tmp_path / "recording")
     tmp_path.chmod(0o755)
     assert install("--from", str(file), "--pace", "0") == (1, 1)
@@ -206,6 +208,13 @@ def test_prometheus_scrapes_the_daemonset(api: Api, install: Callable[..., Watch
             lambda: {one["metric"]["unit"] for one in ask(f"query?{asked}")["result"]}, "nothing is scraped"
         )
         assert {"shop/api/main", "shop/train/main"} <= units
+        awaited(
+            lambda: (
+                ("KtsNewNeighbour", "firing")
+                in {(one["labels"]["alertname"], one["state"]) for one in ask("alerts")["alerts"]}
+            ),
+            "no alert fires",
+        )
 
 
 def test_pods_of_two_namespaces_are_seen_as_they_compute(
