@@ -98,6 +98,18 @@ def test_the_committed_daemonset_is_what_is_rendered() -> None:
     assert list(yaml.safe_load_all(text)) == list(yaml.safe_load_all(done.stdout))
 
 
+def test_the_pod_monitor_finds_the_daemonset_s_pods() -> None:
+    """Else a Prometheus operator would scrape nothing, or take figures for kts watch's own."""
+    monitor = yaml.safe_load(COMMITTED.with_name("podmonitor.yaml").read_text(encoding="utf-8"))
+    (daemonset,) = (one for one in watching.render(settings()) if one["kind"] == "DaemonSet")
+    template = daemonset["spec"]["template"]
+    assert monitor["metadata"]["namespace"] == daemonset["metadata"]["namespace"]
+    assert monitor["spec"]["selector"]["matchLabels"].items() <= template["metadata"]["labels"].items()
+    (endpoint,) = monitor["spec"]["podMetricsEndpoints"]
+    assert endpoint["port"] in {port["name"] for port in template["spec"]["containers"][0]["ports"]}
+    assert endpoint["honorLabels"] is True
+
+
 @pytest.mark.parametrize(
     ("options", "words"),
     [
