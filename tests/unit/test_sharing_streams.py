@@ -19,7 +19,7 @@ import pytest
 from tests.helpers_cuda import FakeCuda
 from tests.helpers_stats import FakeRun, make_plan, make_run
 
-from kts.backends.local import LocalBackend
+from kts.backends.local import LocalBackend, shares_by_session
 from kts.backends.placement import Placement
 from kts.conduct.ports import Endpoint
 from kts.errors import SetupError, UsageError
@@ -321,3 +321,14 @@ def test_a_crews_process_is_told_who_is_in_it(tmp_path: Path, monkeypatch: pytes
     )
     assert (given[0]["KTS_CORES"], given[0]["OMP_NUM_THREADS"]) == ("2,3,4", "2")
     assert MEMBERS not in given[1]
+
+
+def test_a_kernel_that_shares_by_sessions_is_told_of(tmp_path: Path) -> None:
+    """Else what other programs take from one process, and not from several, would be taken for a cost of streams."""
+    told = tmp_path / "sys/kernel/sched_autogroup_enabled"
+    assert not shares_by_session(tmp_path)
+    told.parent.mkdir(parents=True)
+    told.write_text("0\n")
+    assert not shares_by_session(tmp_path)
+    told.write_text("1\n")
+    assert shares_by_session(tmp_path)

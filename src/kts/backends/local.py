@@ -29,6 +29,10 @@ COMMAND_VARIABLES = (*THREAD_VARIABLES, "NUMEXPR_NUM_THREADS")  # a user's progr
 TAIL_BYTES = 8192
 REASON_CHARACTERS = 300
 POLL_S = 0.02
+BY_SESSION_NOTE = (
+    "this kernel shares a core by sessions (sched_autogroup_enabled): where other programs run on the tenants' cores, "
+    "the one process of streams gets less of them than the several of other modes"
+)
 STRANGERS_NOTE = (
     "another kts was measuring on this machine at the same time: where it used the same device or cores, "
     "its tenants are in these figures"
@@ -78,12 +82,14 @@ class LocalBackend:
         self._logs: dict[str, Path] = {}
         self._reported: set[str] = set()
         self._placement: Placement | None = None
+        self._has_crews = False
         self._former_cores: tuple[int, ...] = ()
 
     def start(self, plan: Plan, endpoint: Endpoint) -> None:
         """Starts one worker per tenant; returns at once. SetupError if that cannot be."""
         self._placement = placed(plan)
         crews = {name: crew for crew in plan.crews for name in crew.tenants}
+        self._has_crews = bool(crews)
         try:
             self._log_dir.mkdir(parents=True, exist_ok=True)
             for tenant in plan.tenants:
@@ -97,7 +103,11 @@ class LocalBackend:
 
     def notes(self) -> list[str]:
         """What a reader of the results must know of where the workers run, as things are now."""
-        known = (self._placement.note if self._placement else "", STRANGERS_NOTE if strangers() else "")
+        known = (
+            self._placement.note if self._placement else "",
+            STRANGERS_NOTE if strangers() else "",
+            BY_SESSION_NOTE if self._has_crews and shares_by_session() else "",
+        )
         return [note for note in (*known, *self._trouble()) if note]
 
     def _spawn(self, crew: Crew, endpoint: Endpoint, placement: Placement) -> subprocess.Popen[bytes]:
@@ -230,6 +240,14 @@ def _last_line(path: Path) -> str:
         if text and not text.startswith(PREFIX):
             return text[:REASON_CHARACTERS]
     return ""
+
+
+def shares_by_session(proc: Path = Path("/proc")) -> bool:
+    """Whether the scheduler gives each session the same, however many threads it has; workers have one each."""
+    try:
+        return (proc / "sys/kernel/sched_autogroup_enabled").read_text().strip() == "1"
+    except OSError:
+        return False
 
 
 def strangers(proc: Path = Path("/proc")) -> list[int]:
