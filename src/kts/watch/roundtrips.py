@@ -10,6 +10,9 @@ work belongs to the next wait of their process that begins after it.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -28,6 +31,7 @@ WATCHED_TRIP = np.dtype(
     ]
 )
 
+_FIELDS = ("ns", "process", "thread", "function", "returned")
 _KINDS = np.array([function.kind for function in FUNCTIONS])
 _HANDS: NDArray[np.bool_] = HANDS_OVER[_KINDS]
 _WAITS = np.array([function.waits for function in FUNCTIONS])
@@ -54,6 +58,8 @@ _OPEN = np.dtype(
 
 FLIGHT = np.dtype([("process", "<u4"), ("begin_ns", "<i8"), ("end_ns", "<i8")])
 Ints = NDArray[np.int64]
+Columns = Mapping[str, NDArray[Any]]
+"""The fields of calls, each by itself: several times as fast to read."""
 
 
 class WatchedTrips:
@@ -68,21 +74,23 @@ class WatchedTrips:
 
         Functions that are not in `FUNCTIONS` are passed over.
         """
-        calls = calls[calls["function"] < len(FUNCTIONS)]
+        if len(calls) and calls["function"].max() >= len(FUNCTIONS):
+            calls = calls[calls["function"] < len(FUNCTIONS)]
         if not len(calls):
             return np.empty(0, WATCHED_TRIP)
-        keys = _keys(calls)
+        columns = {name: np.ascontiguousarray(calls[name]) for name in _FIELDS}
+        keys = _keys(columns)
         order = np.argsort(keys, kind="stable")
-        keys, calls = keys[order], calls[order]
+        keys, columns = keys[order], {name: column[order] for name, column in columns.items()}
         first = np.flatnonzero(np.r_[True, keys[1:] != keys[:-1]])
         edges = np.r_[first, len(keys)]
         segment = np.repeat(np.arange(len(first)), np.diff(edges))
-        state = self._states(calls[first])
-        hands = _HANDS[calls["function"]] & (calls["returned"] == 0)
-        at, since_ns = _returned(calls, segment, state)
+        state = self._states({name: column[first] for name, column in columns.items()})
+        hands = _HANDS[columns["function"]] & (columns["returned"] == 0)
+        at, since_ns = _returned(columns, segment, state)
         state["helped"][segment[at]] = 0
-        self._move_helpers(calls, hands, segment, state)
-        trips = _closed(calls, hands & (state["helped"] >= 0)[segment], at, edges, state)
+        self._move_helpers(columns, hands, segment, state)
+        trips = _closed(columns, hands & (state["helped"] >= 0)[segment], at, edges, state)
         trips["waited_ns"] = trips["end_ns"] - since_ns
         self._keep(state)
         order = np.lexsort((trips["end_ns"], trips["process"]))
@@ -116,9 +124,9 @@ class WatchedTrips:
             parts.append(part[rows["hands"] > 0])
         return np.concatenate(parts)
 
-    def _states(self, heads: Array) -> Array:
+    def _states(self, heads: Columns) -> Array:
         """What is known of each of these threads."""
-        state = np.zeros(len(heads), _OPEN)
+        state = np.zeros(len(heads["ns"]), _OPEN)
         state["process"], state["thread"], state["helped"] = heads["process"], heads["thread"], -1
         if len(self._threads):
             known, wanted = _keys(self._threads), _keys(state)
@@ -131,7 +139,7 @@ class WatchedTrips:
         both = np.concatenate([self._threads[~np.isin(_keys(self._threads), _keys(state))], state])
         self._threads = both[np.argsort(_keys(both))]
 
-    def _move_helpers(self, calls: Array, hands: NDArray[np.bool_], segment: Ints, state: Array) -> None:
+    def _move_helpers(self, calls: Columns, hands: NDArray[np.bool_], segment: Ints, state: Array) -> None:
         """What threads hand over that only help is their process's."""
         rows = np.flatnonzero(hands & (state["helped"] < 0)[segment])
         fresh = np.zeros(len(rows), _OPEN)
@@ -185,12 +193,12 @@ class WatchedTrips:
                 threads[name][turned] = 0
 
 
-def _keys(rows: Array) -> Ints:
+def _keys(rows: Array | Columns) -> Ints:
     keys: Ints = (rows["process"].astype(np.int64) << 32) | rows["thread"]
     return keys
 
 
-def _returned(calls: Array, segment: Ints, state: Array) -> tuple[Ints, Ints]:
+def _returned(calls: Columns, segment: Ints, state: Array) -> tuple[Ints, Ints]:
     """Waits that return: their places and when they began. One whose begin was not seen is passed over. Writes which
     threads are waiting at the end."""
     waits, returns, ns = _WAITS[calls["function"]], calls["returned"] != 0, calls["ns"]
@@ -204,7 +212,7 @@ def _returned(calls: Array, segment: Ints, state: Array) -> tuple[Ints, Ints]:
     return at[since > 0], since[since > 0]
 
 
-def _closed(calls: Array, hands: NDArray[np.bool_], at: Ints, edges: Ints, state: Array) -> Array:
+def _closed(calls: Columns, hands: NDArray[np.bool_], at: Ints, edges: Ints, state: Array) -> Array:
     """A row for each wait that returned ``at``: its thread's own work since the wait before, ``begin_ns`` 0 where there
     was none. Writes what is open of each thread at the end. ``edges``: where threads begin, and the end."""
     ns, function = calls["ns"], calls["function"]

@@ -29,10 +29,10 @@ from kts.worker.tracing.layout import Kind
 Key = tuple[str, tuple[str, ...]]
 """A unit and its GPUs."""
 
-_LAUNCHES = np.array([function.kind in {Kind.LAUNCH, Kind.GRAPH} for function in FUNCTIONS])
+_LAUNCHES = np.array([*(function.kind in {Kind.LAUNCH, Kind.GRAPH} for function in FUNCTIONS), False])
 NO_GPU = ("",)
 """Where nobody tells which GPU: these are taken to be neighbours of each other."""
-AT_ONCE = 8
+AT_ONCE = 4
 """Units whose figures with intervals are made anew each time that somebody asks: those that were made longest ago."""
 MOST_NOTES = 20
 
@@ -84,6 +84,7 @@ class _Unit:
     alone_s: int = 0
     shared_s: int = 0
     blind: bool = False
+    density: float = 1.0
     made_at: int = -1
     figures: _Figures | None = None
 
@@ -94,17 +95,6 @@ class _Unit:
     def rate(self, of: Callable[[_Second], float]) -> float:
         """Per second, within the window."""
         return sum(map(of, self.seconds)) / max(len(self.seconds), 1)
-
-    @property
-    def density(self) -> float:
-        """Of the time in which it has work in flight, how much of a GPU that needs: what its round trips take without
-        company, or the fastest tenth where that is not known, over what they take."""
-        responses = _responses(self)
-        if not len(responses):
-            return 1.0
-        alone = self.figures.cost.alone_ms if self.figures else math.nan
-        needs = alone if math.isfinite(alone) else float(np.quantile(responses, 0.1))
-        return min(max(needs / max(float(responses.mean()), 1e-9), 0.01), 1.0)
 
 
 class Watching:
@@ -224,8 +214,8 @@ class Watching:
         return np.array([at[unit.key] for unit in units], dtype=np.int64)[place]
 
     def _count_launches(self, calls: Array) -> None:
-        known = calls[(calls["function"] < len(FUNCTIONS)) & (calls["returned"] == 0)]
-        counts = np.bincount(known["process"][_LAUNCHES[known["function"]]].astype(np.int64))
+        issues = _LAUNCHES[np.minimum(calls["function"], len(FUNCTIONS))] & (calls["returned"] == 0)
+        counts = np.bincount(calls["process"][issues].astype(np.int64))
         for number in np.flatnonzero(counts).tolist():
             self._launches[number] = self._launches.get(number, 0) + int(counts[number])
 
@@ -310,6 +300,7 @@ class Watching:
             cost = NaturalCost(refused(reason), refused(reason), math.nan, math.nan, sure=False)
         else:
             cost = compared(unit.past.alone.rows(), unit.past.shared.rows(), unit.past.window_s)
+        unit.density = _density(responses, cost.alone_ms)
         foretold = None
         if self._foretell and cost.df99.refused and unit.shared_s:
             foretold = self._foretell(_seen(unit), tuple(map(_seen, self._neighbours(unit))))
@@ -334,6 +325,15 @@ def _seen(unit: _Unit) -> SeenUnit:
         launches=unit.rate(lambda one: one.launches),
         in_flight=unit.rate(lambda one: one.in_flight),
     )
+
+
+def _density(response_ms: NDArray[np.float32], alone_ms: float) -> float:
+    """Of the time in which it has work in flight, how much of a GPU that needs: what its round trips take without
+    company, or the fastest tenth where that is not known, over what they take."""
+    if not len(response_ms):
+        return 1.0
+    needs = alone_ms if math.isfinite(alone_ms) else float(np.quantile(response_ms, 0.1))
+    return min(max(needs / max(float(response_ms.mean()), 1e-9), 0.01), 1.0)
 
 
 def _responses(unit: _Unit) -> NDArray[np.float32]:
