@@ -82,10 +82,10 @@ def watch(
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Say who pays for sharing on this node, now, and who makes whom wait.
+    """Say who pays for sharing on this node, now.
 
-    Watches calls of all processes into the driver's library; no program is started, stopped or changed. Needs root, or
-    the rights that docs/watch-rights.md lists.
+    And who makes whom wait. Watches calls of all processes into the driver's library; no program is started, stopped or
+    changed. Needs root, or the rights that docs/watch-rights.md lists.
     """
     replayed.check()
     if events and not serve:
