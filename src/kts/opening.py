@@ -9,6 +9,8 @@ import stat
 from io import BufferedReader
 from pathlib import Path
 
+TAIL_BYTES, LONGEST = 8192, 300
+"""Of a log's end, and characters of its last line."""
 WRITER_S = 5.0
 """So long the first byte of a pipe is waited for."""
 
@@ -32,6 +34,19 @@ def opened(path: Path, *, pipes: bool = False) -> BufferedReader:
         os.close(descriptor)
         raise
     return os.fdopen(descriptor, "rb")
+
+
+def last_line(path: Path, *, but: str = "") -> str:
+    """The last line of a log that says something, without what cannot be seen and cut to `LONGEST`; empty if there is
+    none, or no file. ``but``: lines that begin so are passed over."""
+    try:
+        with opened(path) as log:
+            log.seek(max(0, os.fstat(log.fileno()).st_size - TAIL_BYTES))
+            lines = log.read(TAIL_BYTES).decode(errors="replace").splitlines()
+    except OSError:
+        return ""
+    said = ("".join(filter(str.isprintable, line)).strip() for line in reversed(lines))
+    return next((text[:LONGEST] for text in said if text and not (but and text.startswith(but))), "")
 
 
 def ordinary(path: Path) -> None:

@@ -9,6 +9,7 @@ from tests.helpers_conduct import DEVICE, Puppets, S, make_plan, make_records, s
 from kts.conduct import events as ev
 from kts.conduct.ports import WorkerExit
 from kts.conduct.roster import Limits
+from kts.model.masking import HIDDEN
 from kts.model.plan import Program
 from kts.model.run import DeviceInfo, Outcome, ThreadWait
 from kts.wire import messages as msg
@@ -389,6 +390,33 @@ def test_what_a_tenant_says_of_itself_is_noted_once_and_what_it_lost_is_kept() -
     assert [block.events_lost for block in puppets.ended] == [{"a": 7}, {}]
     logs = [action for action in puppets.actions if isinstance(action, ev.Log) and action.kind == "note"]
     assert [log.fields["text"] for log in logs] == ["a: nothing is seen of it", "a: it is slow"]
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        msg.Failed(kind="program", what="it ended; its last line: no user for s3cr3t-value", remedy="run s3cr3t-value"),
+        WorkerExit(tenant="a", code=1, reason="exit code 1: bad --key=s3cr3t-value", remedy="look for s3cr3t-value"),
+        msg.Ready(size=None, solo_ms=1.0, notes=("it printed s3cr3t-value",)),
+    ],
+    ids=lambda said: type(said).__name__,
+)
+@pytest.mark.parametrize("keeps", [False, True])
+def test_what_a_tenant_was_given_in_secret_is_in_nothing_that_is_said_of_it(
+    said: msg.FromWorker | WorkerExit, keeps: bool
+) -> None:
+    """A token that a program prints as it dies would stand in run.json and the report, for all who read these."""
+    plan = make_plan("a", rounds=1)
+    work = Program(command=("serve", "--key=s3cr3t-value"), env={"KEY": "s3cr3t-value", "N": "1"}, keep_values=keeps)
+    tenants = tuple(msgspec.structs.replace(tenant, work=work) for tenant in plan.tenants)
+    puppets = Puppets(msgspec.structs.replace(plan, tenants=tenants))
+    puppets.join()
+    puppets.tell(said) if isinstance(said, WorkerExit) else puppets.say("a", said)
+    puppets.pass_time(10)
+    told = repr(([one for one in puppets.actions if isinstance(one, ev.Log)], puppets.machine.outcome))
+    assert ("s3cr3t-value" in told) == keeps
+    assert (HIDDEN in told) != keeps
+    assert "exit code 1" in told or "it printed" in told or "last line" in told, "the rest of it stays"
 
 
 @pytest.mark.parametrize(("subject", "ends"), [("fft", True), ("gemm", False), ("", False)])

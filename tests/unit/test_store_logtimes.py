@@ -168,6 +168,18 @@ def test_a_clock_set_back_is_told_and_nothing_is_lost(tmp_path: Path, back_ms: i
     assert f"or more between iterations {at - 1} and {at}, at line {at + 1}" in doubt
 
 
+def test_a_clock_set_back_leaves_no_throughput(tmp_path: Path) -> None:
+    """How long the iterations took in all is not known; a rate of that time was 1.4 times the real one."""
+    (tmp_path / "whole").mkdir()
+    (tmp_path / "stepped").mkdir()
+    begin, behind = lines("fft"), lines("fft", T0 - 50 * MS)
+    whole = analyse(write(tmp_path / "whole", fft_solo=begin)).summary.tenants["fft"]
+    stepped = analyse(write(tmp_path / "stepped", fft_solo=begin[:5] + behind[5:])).summary.tenants["fft"]
+    assert whole.throughput.solo.real is not None
+    assert stepped.throughput.solo.real is None
+    assert stepped.throughput.solo.proxy == whole.throughput.solo.proxy
+
+
 def test_a_clock_set_back_within_an_iteration_says_so(tmp_path: Path) -> None:
     """A torn line would be suspected where the clock is at fault."""
     text = lines("fft")

@@ -93,6 +93,14 @@ def test_semicolons_and_tabs_with_a_decimal_comma_are_taken() -> None:
         assert (only.what.device_ms, only.what.phase) == (3.598, "shared")
 
 
+@pytest.mark.parametrize("wrapper", ["{}", '{{"log": "{}"}}', "2026-11-29T10:00:00Z {}"])
+def test_capitals_are_not_asked_for(wrapper: str) -> None:
+    """`kts_app,v1,...` would be passed over in silence: whoever prints it means nothing else."""
+    for text in (LINE.replace("KTS_APP,v1", "kts_app,V1"), LINE.replace("KTS_APP", "Kts_App")):
+        (only,) = said(wrapper.format(text) + "\n")
+        assert only.what == said(LINE + "\n")[0].what
+
+
 def test_without_its_end_only_six_decimals_tell_that_a_line_is_whole() -> None:
     """3.5 of a torn 3.598 would be measured."""
     assert isinstance(said(HEAD + "3.5")[0].what, RefusedLine)

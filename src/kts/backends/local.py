@@ -20,14 +20,13 @@ from kts.backends.placement import Placement, pin_conductor, place, topology
 from kts.conduct.ports import Endpoint, WorkerExit
 from kts.errors import SetupError
 from kts.model.plan import Crew, Plan
+from kts.opening import last_line
 from kts.wire.appline import PREFIX
 from kts.worker.detect import choose_for
 from kts.worker.interpreter import module
 from kts.worker.prepare import MEMBERS, SPARE_CORES, THREAD_VARIABLES
 
 COMMAND_VARIABLES = (*THREAD_VARIABLES, "NUMEXPR_NUM_THREADS")  # a user's program may use more than our workloads
-TAIL_BYTES = 8192
-REASON_CHARACTERS = 300
 POLL_S = 0.02
 BY_SESSION_NOTE = (
     "this kernel shares a core by sessions (sched_autogroup_enabled): where other programs run on the tenants' cores, "
@@ -160,7 +159,7 @@ class LocalBackend:
         if code < 0:
             with suppress(ValueError):
                 how = f"killed by {signal.Signals(-code).name}"
-        last = _last_line(self._logs[name])
+        last = last_line(self._logs[name], but=PREFIX)
         return f"{how}: {last}" if last else how
 
     def stop(self, grace_s: float) -> None:
@@ -225,21 +224,6 @@ def _signal_group(process: subprocess.Popen[bytes], number: signal.Signals) -> N
     """To the worker and the programs it started."""
     with suppress(ProcessLookupError, PermissionError):
         os.killpg(process.pid, number)
-
-
-def _last_line(path: Path) -> str:
-    """The last line for people, shortened; empty if there is none."""
-    try:
-        with path.open("rb") as log:
-            log.seek(max(0, path.stat().st_size - TAIL_BYTES))
-            lines = log.read().decode(errors="replace").splitlines()
-    except OSError:
-        return ""
-    for line in reversed(lines):
-        text = "".join(c for c in line if c.isprintable()).strip()
-        if text and not text.startswith(PREFIX):
-            return text[:REASON_CHARACTERS]
-    return ""
 
 
 def shares_by_session(proc: Path = Path("/proc")) -> bool:

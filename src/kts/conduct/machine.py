@@ -35,6 +35,7 @@ from kts.conduct.ports import Progress, TenantProgress, WorkerExit
 from kts.conduct.roster import Limits, Roster
 from kts.conduct.stop import BY_USER
 from kts.errors import DataError, MeasurementError, SetupError
+from kts.model.masking import without_values
 from kts.model.plan import Block, Plan
 from kts.model.run import Outcome, OutcomeKind
 from kts.plan import block_seed
@@ -333,7 +334,7 @@ class Machine:
 
     def _note(self, tenant: str, notes: tuple[str, ...]) -> None:
         """Notes of the run, each once: a tenant may have a worker per block, and each says the same."""
-        for text in dict.fromkeys(f"{tenant}: {note}" for note in notes):
+        for text in dict.fromkeys(f"{tenant}: {self._hidden(tenant, note)}" for note in notes):
             if text not in self._noted:
                 self._noted.add(text)
                 self._log("note", text=text)
@@ -370,11 +371,16 @@ class Machine:
     def _measured(self) -> bool:
         return self._course is not None and self._course.began_ns is not None
 
+    def _hidden(self, tenant: str, text: str) -> str:
+        """What is said of a tenant, without what its program was given in secret."""
+        return without_values(text, self.plan.tenant(tenant).work)
+
     def _failed(self, tenant: str, message: msg.Failed) -> None:
-        self._log("failed", tenant=tenant, failure=message.kind, what=message.what)
+        what, remedy = self._hidden(tenant, message.what), self._hidden(tenant, message.remedy)
+        self._log("failed", tenant=tenant, failure=message.kind, what=what)
         setup = message.kind == "setup" or not self._measured
         code = SetupError.exit_code if setup else MeasurementError.exit_code
-        self._abort("incomplete", message.what, message.remedy, code)
+        self._abort("incomplete", what, remedy, code)
 
     def _violated(self, tenant: str, what: str) -> None:
         remedy = "run it again; if it happens again it is a fault of kts: please report it with the run directory"
@@ -392,8 +398,9 @@ class Machine:
                 self._log("lost", tenant=event.tenant)
                 self._check_deaths()
             case WorkerExit():
-                seat.exit_ns, seat.exit_reason, seat.exit_remedy = self._now, event.reason, event.remedy
-                self._log("exited", tenant=event.tenant, code=event.code, reason=event.reason)
+                reason, remedy = self._hidden(event.tenant, event.reason), self._hidden(event.tenant, event.remedy)
+                seat.exit_ns, seat.exit_reason, seat.exit_remedy = self._now, reason, remedy
+                self._log("exited", tenant=event.tenant, code=event.code, reason=reason)
                 self._check_deaths()
 
     def _check_deaths(self) -> None:

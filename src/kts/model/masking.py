@@ -8,10 +8,11 @@ from pathlib import PurePosixPath
 
 import msgspec
 
-from kts.model.plan import Plan, Program, Tenant
+from kts.model.plan import Plan, Program, Tenant, Work
 
 HIDDEN = "***"
 """Stands in place of a value."""
+SHORTEST = 4
 _SCRIPTS = (".py", ".sh", ".pl", ".rb", ".js", ".jl", ".r", ".lua")
 _SETTINGS = (".yaml", ".yml", ".json", ".toml", ".cfg", ".ini", ".conf", ".txt")
 _OPTION = re.compile(r"(-[^-]=?|--[^=]*=?)(.*)", re.DOTALL)
@@ -47,6 +48,21 @@ def masked_command(command: Sequence[str]) -> tuple[str, ...]:
 def hidden_values(command: Sequence[str]) -> list[str]:
     """What `masked_command` leaves out."""
     return [hidden for _, hidden in _split(command) if hidden]
+
+
+def without_values(text: str, work: Work) -> str:
+    """What a program printed, or what is said of it, with `HIDDEN` in place of the values that `kept` leaves out.
+
+    Values of fewer than `SHORTEST` characters stay: they are part of many words. Itself where values are to be kept.
+    """
+    if not isinstance(work, Program) or work.keep_values:
+        return text
+    values = {*work.env.values(), *hidden_values(work.command)}
+    lines = {line.strip() for value in values for line in (value, *value.splitlines())}
+    for value in sorted(lines, key=len, reverse=True):
+        if len(value) >= SHORTEST:
+            text = text.replace(value, HIDDEN)
+    return text
 
 
 def _split(command: Sequence[str]) -> Iterator[tuple[str, str]]:

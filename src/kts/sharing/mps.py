@@ -20,6 +20,7 @@ from msgspec.structs import replace
 from kts.errors import SetupError, UsageError
 from kts.model.mode import Mode
 from kts.model.plan import InMode
+from kts.opening import last_line
 from kts.sharing import folders
 from kts.sharing.port import Held
 from kts.shown import one_line
@@ -207,7 +208,7 @@ def _await_answer(daemon: ChildProcess, folder: Path) -> None:
         time.sleep(POLL_S)
     how = "does not answer" if code is None else f"ended with exit code {code}"
     daemon.drain()
-    said = one_line(daemon.last_line) or _last_logged(folder) or "it says nothing"
+    said = one_line(daemon.last_line) or last_line(folder / "log" / "control.log") or "it says nothing"
     raise SetupError(f"MPS: its daemon {how}: {said[:300]}", "kts doctor; nvidia-smi -q -d COMPUTE")
 
 
@@ -216,10 +217,3 @@ def _directories(folder: Path) -> dict[str, str]:
     for path in made.values():
         path.mkdir()
     return {name: str(path) for name, path in made.items()}
-
-
-def _last_logged(folder: Path) -> str:
-    with suppress(OSError):
-        lines = (folder / "log" / "control.log").read_text(errors="replace").split("\n")
-        return one_line(next((line.strip() for line in reversed(lines) if line.strip()), ""))
-    return ""

@@ -22,7 +22,8 @@ class SideData:
     ``unsteady``: iterations from before the tenant, or one beside it, was steady.
     ``left_out_device``: of iterations that do not count: ``lead`` of them for what they are, ``dropped`` ran while a
     neighbour was not there. ``cycles`` start-to-start cycles took
-    ``cycles_ns``; the due times of the same iterations lie ``due_ns`` apart.
+    ``cycles_ns``; the due times of the same iterations lie ``due_ns`` apart. ``set_back``: a clock was set back within
+    a block, so that nobody knows how long it took.
     """
 
     response: Blocks = field(default_factory=list)
@@ -37,6 +38,7 @@ class SideData:
     cycles: int = 0
     cycles_ns: int = 0
     due_ns: int = 0
+    set_back: bool = False
 
     @property
     def n(self) -> int:
@@ -66,6 +68,7 @@ class SideData:
         self.cycles += len(submit_ns) - 1
         span_ns = int(submit_ns[-1] - submit_ns[0])
         self.cycles_ns += span_ns
+        self.set_back |= bool(np.any(submit_ns[1:] < submit_ns[:-1]))
         late_ms = kept.response[[0, -1]] - kept.service[[0, -1]]
         self.due_ns += span_ns - round(float(late_ms[1] - late_ms[0]) * 1e6)
 

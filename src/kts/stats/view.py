@@ -282,8 +282,9 @@ def _samples(side: SideData, split: bool) -> dict[Clock, LatencySample | None]:
 
 
 def _rate_hz(side: SideData) -> float | None:
-    """Cycles per second from first to last submission in each block: think time is part of a cycle."""
-    return side.cycles * 1e9 / side.cycles_ns if side.cycles_ns > 0 else None
+    """Cycles per second from first to last submission in each block: think time is part of a cycle. None where that
+    time is not known."""
+    return side.cycles * 1e9 / side.cycles_ns if side.cycles_ns > 0 and not side.set_back else None
 
 
 def _copied(side: SideData) -> SideData:

@@ -30,7 +30,7 @@ _ROTATED = re.compile(
     r"(?:\.(?:gz|bz2|xz|zst|lz4))?",
     re.IGNORECASE,
 )
-_LOOKS = re.compile(rb"KTS_APP[,;\t]v1[,;\t][^,;\t\n]{1,64}[,;\t] *\d")
+_LOOKS = re.compile(rb"KTS_APP[,;\t]v1[,;\t][^,;\t\n]{1,64}[,;\t] *\d", re.IGNORECASE)
 _LOOKED_AT = 1 << 16
 _PACKED = ((b"\x1f\x8b", gzip.open), (b"BZh", bz2.open), (b"\xfd7zXZ\x00", lzma.open))
 _UNREADABLE = ((b"\x28\xb5\x2f\xfd", "zstd -d"), (b"\x04\x22\x4d\x18", "lz4 -d"), (b"PK\x03\x04", "unzip"))

@@ -297,7 +297,8 @@ class _LogReader:
             i, then = (int(records["i"][plain[n]]) for n in (step, step + 1))
             found.doubts.append(
                 f"{self.place}: the clock was set back by {format_ms(back_ns / NS_PER_MS)} or more between iterations "
-                f"{i} and {then}, at {self.position(int(at[plain[step + 1]]))}: the numbers go on, the times do not"
+                f"{i} and {then}, at {self.position(int(at[plain[step + 1]]))}: the numbers go on, the times do "
+                "not: how many were done in a second is not known"
             )
         times, where = begun[plain], at[plain]
         late = np.flatnonzero(times[1:] < np.maximum.accumulate(times)[:-1]) + 1

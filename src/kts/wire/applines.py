@@ -11,8 +11,8 @@ from kts.wire.appline import AppLine, RefusedLine, parse_line, take_line
 from kts.wire.logframe import ECHO, End, Meta, app_of, parse_end, parse_meta
 from kts.wire.unwrap import Unwrapped, Unwrapper
 
-_BEGIN = re.compile(r"KTS_(?:APP|META|ECHO|END)[,;\t]")
-_NEAR = re.compile(r"KTS_APP\W{0,3}v\d.*\d{9}")
+_BEGIN = re.compile(r"KTS_(?:APP|META|ECHO|END)[,;\t]", re.IGNORECASE)
+_NEAR = re.compile(r"KTS_APP\W{0,3}v\d.*\d{9}", re.IGNORECASE)
 _QUOTES = "\"'`"
 
 
@@ -44,7 +44,7 @@ class AppLines:
 
 
 def _said(line: Unwrapped) -> Iterator[Said]:
-    if "KTS_" not in line.text:
+    if "kts_" not in line.text.lower():
         return
     *segments, last = line.text.split("\r")  # what a progress bar writes over
     for segment in segments:
@@ -54,6 +54,7 @@ def _said(line: Unwrapped) -> Iterator[Said]:
 
 def _segment(line: Unwrapped) -> Iterator[Said]:
     text, source, ended = line
+    text = _BEGIN.sub(lambda match: match[0].upper(), text)
     begins = [match.start() for match in _BEGIN.finditer(text)]
     if not begins:
         if _NEAR.search(text):

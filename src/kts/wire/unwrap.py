@@ -81,7 +81,7 @@ class Unwrapper:
                 return None
             if self._parts:
                 body = self._parts.pop(source, "") + body
-        if "KTS_" in text and "KTS_" not in body:  # it stood in what was taken for a wrapper
+        if _ours(text) and not _ours(body):  # it stood in what was taken for a wrapper
             body = _seen(text.rstrip("\r\n"))
         return Unwrapped(body, source, ended)
 
@@ -92,6 +92,11 @@ class Unwrapper:
         self._parts.clear()
 
 
+def _ours(text: str) -> bool:
+    """Whether a line of ours may be in it, in capitals or not."""
+    return "KTS_" in text or "kts_" in text.lower()
+
+
 def _seen(text: str) -> str:
     """The text as a terminal shows it, apart from what it writes over."""
     return text if text.isprintable() and "#033[" not in text else _ESCAPES.sub("", text)
@@ -99,7 +104,7 @@ def _seen(text: str) -> str:
 
 def _peeled(text: str, source: str) -> _Layer | None:
     """``text`` without its outermost wrapper; None if it has none."""
-    if text.startswith("KTS_"):
+    if _ours(text[:4]):
         return None
     if text.startswith("{"):
         return _json_layer(text)
@@ -145,7 +150,7 @@ def _json_layer(text: str) -> _Layer | None:
     messages = {name: said for name in _MESSAGES if (said := _message(record.get(name))) is not None}
     if not messages:
         return None
-    key = next((name for name, said in messages.items() if "KTS_" in said), next(iter(messages)))
+    key = next((name for name, said in messages.items() if _ours(said)), next(iter(messages)))
     message = messages[key]
     if record.get("CONTAINER_PARTIAL_MESSAGE") == "true" or (
         key == "log" and "stream" in record and len(message) >= _DOCKER_PART and not message.endswith("\n")
