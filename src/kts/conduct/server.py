@@ -38,7 +38,7 @@ class MessageServer:
     async def open(self) -> None:
         """Listens; ``port`` is then the real one. SetupError if the address cannot be had."""
         try:
-            self._server = await asyncio.start_server(self._serve, self.host, self.port, limit=READ_BYTES)
+            self._server = await asyncio.start_server(self._accepted, self.host, self.port, limit=READ_BYTES)
         except OSError as error:
             what = f"cannot listen on {self.host}:{self.port}: {error.strerror or error}"
             raise SetupError(what, "choose another host or port") from error
@@ -83,10 +83,15 @@ class MessageServer:
         if self._server is not None:
             await self._server.wait_closed()
 
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
+    def _accepted(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Begins to serve. By a task of our own: one that asyncio makes shows a traceback where it is cancelled, as
+        happens to a connection that comes in the instant in which the run ends."""
+        task = asyncio.get_running_loop().create_task(self._serve(reader, writer))
         self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(lambda _: writer.close())
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._last_peer += 1
         peer = self._last_peer
         try:
@@ -95,13 +100,10 @@ class MessageServer:
             self._strangers[peer] = writer
             _without_delay(writer)
             await self._attend(peer, reader)
-        except asyncio.CancelledError:
-            pass  # only `close` cancels; the streams protocol would report it as an unhandled exception
         finally:
-            self._tasks.discard(task)
             self._forget(peer)
             writer.close()
-            with contextlib.suppress(OSError, asyncio.CancelledError):  # `close` may cancel here, too
+            with contextlib.suppress(OSError):
                 await writer.wait_closed()
 
     async def _attend(self, peer: int, reader: asyncio.StreamReader) -> None:
