@@ -244,7 +244,7 @@ def _role(words: list[bytes], name: str) -> str:
     if b"--join" in words:
         return "worker"
     if words[0] == b"sh":
-        return "wrapper"
+        return "sweeper" if b"kts-sweeper" in words else "wrapper"
     if b"said" in words[-2][-4:] or words[0].endswith(b"program"):
         return "program"
     return "other"

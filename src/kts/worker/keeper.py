@@ -3,9 +3,8 @@
 Runs in a process of its own, as text, from the standard library alone, so that it outlives a worker that is killed.
 The kernel hands it every orphan among the program's descendants, also one with a session of its own: without a child
 it has ended them all. Its standard input is the worker's end of a pipe: one line of JSON (`argv`, `env`, `folder`,
-`cores`, `scratch`), and then a byte that tells to end, or the end of the pipe: the worker is gone, and does no more
-remove the folder `scratch`. Into the descriptor of its argument it
-writes one line of JSON: `pid`, or why there is none. It ends as the program did.
+`cores`), and then a byte that tells to end, or the end of the pipe: the worker is gone. Into the descriptor of its
+argument it writes one line of JSON: `pid`, or why there is none. It ends as the program did.
 """
 
 # Without pathlib, which takes as long to load as all the rest.
@@ -14,7 +13,6 @@ import contextlib
 import json
 import os
 import select
-import shutil
 import signal
 import subprocess
 import sys
@@ -25,6 +23,8 @@ PR_SET_PDEATHSIG, PR_SET_NAME, PR_SET_CHILD_SUBREAPER, PR_GET_CHILD_SUBREAPER = 
 GONE_S = 10.0
 """So long the kernel may take to end what was killed: a process inside a driver ends only when that lets go."""
 AGAIN_S = 0.01
+SPARED: set[int] = set()
+"""Children of this process that are no program's, and end by themselves."""
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
@@ -59,8 +59,6 @@ def main() -> None:
         if 0 in ready:
             break
     ended = _end_all()
-    if asked_for["scratch"] and select.select([0], [], [], 0)[0] and not os.read(0, 1):
-        shutil.rmtree(asked_for["scratch"], ignore_errors=True)
     _leave(ended.get(program, signal.SIGKILL) if status is None else status)
 
 
@@ -83,7 +81,7 @@ def adopt_orphans() -> None:
 
 
 def end_orphans() -> None:
-    """Ends all descendants of this process, if it asked for orphans."""
+    """Ends all descendants of this process but `SPARED` ones, if it asked for orphans."""
     adopts = c_int()
     CDLL(None).prctl(PR_GET_CHILD_SUBREAPER, byref(adopts))
     if adopts.value:
@@ -142,7 +140,7 @@ def _end_all() -> dict[int, int]:
     found: dict[int, int] = {}
     until = time.monotonic() + GONE_S
     while time.monotonic() < until:
-        left = descendants(os.getpid())
+        left = set(descendants(os.getpid())) - SPARED
         for pid in left:
             with contextlib.suppress(OSError):
                 os.kill(pid, signal.SIGKILL)

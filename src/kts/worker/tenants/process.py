@@ -15,13 +15,11 @@ import sys
 import termios
 import time
 from collections.abc import Mapping, Sequence, Set
-from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 from kts.worker import keeper
 from kts.worker.cgroup import memory_kills, memory_limit
 from kts.worker.failures import CommandError
-from kts.worker.tracing.control import PREFIX
 
 _PIPE_BYTES = 1024 * 1024  # room for a program that prints faster than we read for a moment
 _READ_BYTES = 65536
@@ -166,8 +164,6 @@ class ChildProcess:
         assert self._keeper.stdout is not None
         assert self._keeper.stderr is not None
         asked = {"argv": [*argv], "env": dict(env), "folder": folder, "cores": sorted(cores or ())}
-        traced = env.get("KTS_TRACE_DIR", "")
-        asked["scratch"] = traced if Path(traced).name.startswith(PREFIX) else ""  # not what a user named
         with contextlib.suppress(BrokenPipeError):
             self._keeper.stdin.write(json.dumps(asked).encode() + b"\n")
             self._keeper.stdin.flush()

@@ -8,6 +8,7 @@ import mmap
 import os
 import platform
 import shutil
+import subprocess
 import tempfile
 from contextlib import suppress
 from pathlib import Path
@@ -16,10 +17,19 @@ from typing import Any
 import numpy as np
 
 from kts.files import replacing
+from kts.worker.keeper import SPARED
 from kts.worker.tracing.layout import CONTROL, CONTROL_BYTES, CONTROL_MAGIC, VERSION, Level
 
 CONTROL_NAME = "control"
 PREFIX = "kts-trace-"
+_SWEEPER = (
+    "sh",
+    "-c",
+    'read gone; n=0; until rm -rf "$1" || [ $n -gt 99 ]; do n=$((n + 1)); sleep 0.1; done',
+    "kts-sweeper",
+)
+"""Waits for the end of its input, which is that of the process that holds the other end. It tries again, as the program
+may make a file in the folder while that is emptied."""
 _FUTEX = {"x86_64": 202, "aarch64": 98}
 _FUTEX_WAKE = 1
 _ALL = 2**31 - 1
@@ -64,11 +74,37 @@ class Control:
         os.close(self._file)
 
 
-def make_folder(room_bytes: int) -> Path:
-    """A new folder of this user's alone: in memory where there is ``room_bytes``, else among temporary files.
+class Folder:
+    """A new folder of this user's alone: in memory where there is ``room_bytes``, else among temporary files. It is
+    removed when this process ends, however that comes."""
 
-    OSError, where neither can be.
-    """
+    def __init__(self, room_bytes: int) -> None:
+        """OSError, where neither can be."""
+        self.path = _made(room_bytes)
+        try:
+            self._sweeper = subprocess.Popen(
+                [*_SWEEPER, str(self.path)],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                start_new_session=True,  # who ends this process with its group leaves it to its work
+                bufsize=0,
+            )
+        except OSError:
+            shutil.rmtree(self.path, ignore_errors=True)
+            raise
+        SPARED.add(self._sweeper.pid)
+
+    def remove(self) -> None:
+        """Removes it. Idempotent."""
+        shutil.rmtree(self.path, ignore_errors=True)
+        assert self._sweeper.stdin is not None
+        self._sweeper.stdin.close()
+        self._sweeper.wait()
+        SPARED.discard(self._sweeper.pid)
+
+
+def _made(room_bytes: int) -> Path:
     shared = Path("/dev/shm")
     bases = [shared, Path(tempfile.gettempdir())]
     for base in bases:

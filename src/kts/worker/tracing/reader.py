@@ -5,13 +5,12 @@ from __future__ import annotations
 import errno
 import os
 import re
-import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from kts.model.masking import masked_command
-from kts.worker.tracing.control import CONTROL_NAME, Control, make_folder
+from kts.worker.tracing.control import CONTROL_NAME, Control, Folder
 from kts.worker.tracing.layout import EVENT, EVENTS_OFFSET, Level, Reason, State
 from kts.worker.tracing.ring import Breaks, DamagedRingError, Events, NotYetError, Ring, TracedProcess, remove
 
@@ -51,16 +50,17 @@ class Tracing:
         if capacity <= 0 or capacity & (capacity - 1):
             raise ValueError(f"a capacity of {capacity} events is no power of two")
         self.why = self.why_no_ranges = ""
-        self._own = folder is None
+        self._own: Folder | None = None
         self._control: Control | None = None
         self._rings: dict[tuple[int, int], Ring] = {}
         self._over: dict[tuple[int, int], TracedProcess] = {}
         self.folder = folder
         try:
             if folder is None:
-                self.folder = make_folder(_ROOM_RINGS * (EVENTS_OFFSET + capacity * EVENT.itemsize))
+                self._own = Folder(_ROOM_RINGS * (EVENTS_OFFSET + capacity * EVENT.itemsize))
+                self.folder = self._own.path
             assert self.folder is not None
-            self._control = Control(self.folder, capacity, level, for_all=not self._own)
+            self._control = Control(self.folder, capacity, level, for_all=self._own is None)
         except OSError as error:
             self.why = self.why_no_ranges = f"no room for a trace: {error}"
             self.close()
@@ -172,8 +172,8 @@ class Tracing:
             self._control = None
         if self.folder is None:
             return
-        if self._own:
-            shutil.rmtree(self.folder, ignore_errors=True)
+        if self._own is not None:
+            self._own.remove()
         else:
             for path in (self.folder / CONTROL_NAME, *self.folder.glob("*.ring")):
                 remove(path)
