@@ -7,6 +7,7 @@ import fcntl
 import mmap
 import os
 import platform
+import secrets
 import shutil
 import subprocess
 import tempfile
@@ -80,20 +81,21 @@ class Folder:
 
     def __init__(self, room_bytes: int) -> None:
         """OSError, where neither can be."""
-        self.path = _made(room_bytes)
-        try:
-            self._sweeper = subprocess.Popen(
-                [*_SWEEPER, str(self.path)],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
-                start_new_session=True,  # who ends this process with its group leaves it to its work
-                bufsize=0,
-            )
-        except OSError:
-            shutil.rmtree(self.path, ignore_errors=True)
-            raise
+        self.path = _place(room_bytes) / f"{PREFIX}{secrets.token_hex(8)}"
+        self._sweeper = subprocess.Popen(  # first: a kill between the two would leave the folder
+            [*_SWEEPER, str(self.path)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,  # who ends this process with its group leaves it to its work
+            bufsize=0,
+        )
         SPARED.add(self._sweeper.pid)
+        try:
+            self.path.mkdir(0o700)
+        except OSError:
+            self.remove()
+            raise
 
     def remove(self) -> None:
         """Removes it. Idempotent."""
@@ -104,16 +106,17 @@ class Folder:
         SPARED.discard(self._sweeper.pid)
 
 
-def _made(room_bytes: int) -> Path:
+def _place(room_bytes: int) -> Path:
+    """Where the folder is made."""
     shared = Path("/dev/shm")
     bases = [shared, Path(tempfile.gettempdir())]
     for base in bases:
         _sweep(base)
     with suppress(OSError):
         told = os.statvfs(shared)
-        if told.f_bavail * told.f_frsize >= room_bytes:
-            return Path(tempfile.mkdtemp(prefix=PREFIX, dir=shared))
-    return Path(tempfile.mkdtemp(prefix=PREFIX))
+        if told.f_bavail * told.f_frsize >= room_bytes and os.access(shared, os.W_OK | os.X_OK):
+            return shared
+    return bases[1]
 
 
 def _sweep(base: Path) -> None:
