@@ -41,6 +41,8 @@ WHY = {
     "kts.physics.simulate": COMPILER,
     "kts.report.foretold": QUANTILES,
     "kts.report.writing": DRAWING,
+    "kts.sharing.isolation": LINUX,
+    "kts.sharing.mps": LINUX,
     "kts.spec.beside": COMMAND_LINE,
     "kts.spec.loader": COMMAND_LINE,
     "kts.spec.masking": COMMAND_LINE,

@@ -100,13 +100,14 @@ from pathlib import Path
 from kts.model.plan import InMode
 from kts.model.mode import Mode
 from kts.sharing import folders, mps
+from kts.worker.tenants import process
 folders._base = lambda: Path(sys.argv[1])
-start = mps.ChildProcess
+start = process.ChildProcess
 def kept(*given):
     global daemon
     daemon = start(*given)
     return daemon
-mps.ChildProcess = kept
+process.ChildProcess = kept
 with mps.prepared([InMode(mode=Mode(name="mps", kind="mps"), tenants={"a": "a"}, mixes={})]) as held:
     print(held.env["a"]["CUDA_MPS_PIPE_DIRECTORY"], flush=True)
     if sys.argv[2] == "both":

@@ -20,7 +20,6 @@ from kts.model.sharing_facts import Harm, SharedMachine, Trial
 from kts.sharing.port import Held
 from kts.worker import trial as tenant
 from kts.worker.interpreter import module
-from kts.worker.tenants.process import ChildProcess
 
 HARMS: tuple[Harm, ...] = ("kill", "memory", "fault")
 STARTS_S, GOES_S = 60.0, 20.0
@@ -96,6 +95,8 @@ def trial(harm: Harm, device: str, victims: Mapping[str, str], bystanders: Mappi
 
 class _Tenant:
     def __init__(self, role: str, device: str, env: Mapping[str, str]) -> None:
+        from kts.worker.tenants.process import ChildProcess
+
         argv = [sys.executable, *module("kts.worker.trial"), role, device]
         self._process = ChildProcess(argv, {**os.environ, **env})
         self._turns = 0

@@ -14,6 +14,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
@@ -26,7 +27,9 @@ from kts.sharing.port import Held
 from kts.shown import one_line
 from kts.worker.detect import cuda_devices
 from kts.worker.sharing import CONTROL, MPS_SERVER, PIPE, ask_daemon
-from kts.worker.tenants.process import ChildProcess
+
+if TYPE_CHECKING:
+    from kts.worker.tenants.process import ChildProcess
 
 LOG = "CUDA_MPS_LOG_DIRECTORY"
 PERCENT = "CUDA_MPS_ACTIVE_THREAD_PERCENTAGE"
@@ -69,6 +72,8 @@ def prepared(arms: Sequence[InMode]) -> Iterator[Held]:
 @contextmanager
 def _daemon(option: str) -> Iterator[tuple[ChildProcess, Mapping[str, str]]]:
     """A daemon that answers, and the directories that lead to it. It ends with this process, whoever is killed."""
+    from kts.worker.tenants.process import ChildProcess
+
     control = shutil.which(CONTROL)
     if control is None:
         raise SetupError(
