@@ -251,12 +251,13 @@ def test_what_was_measured_is_sent_before_a_failure_is_passed_on() -> None:
 
 def test_garbage_collection_is_off_in_the_block_and_on_after_it() -> None:
     """Otherwise collections show up as tail latency, or the worker leaks between blocks."""
-    seen = []
+    seen: list[bool] = []
+    frozen = gc.get_freeze_count()
     operation = lambda: seen.append(gc.isenabled())  # noqa: E731
     make_block(FakeClock(), MemoryOutlet(), quota=Quota(iterations=3, linger=False), operation=operation).run()
     assert seen == [False] * 3
     assert gc.isenabled()
-    assert gc.get_freeze_count() == 0
+    assert gc.get_freeze_count() <= frozen
 
 
 def test_an_open_loop_works_off_its_backlog_in_order_and_knows_when_each_was_due() -> None:
