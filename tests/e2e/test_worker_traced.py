@@ -188,7 +188,8 @@ def test_a_traced_program_waits_at_its_launch_between_blocks(gpu: Standin) -> No
         worker = conductor.worker
         assert worker is not None
         children = Path(f"/proc/{worker.pid}/task/{worker.pid}/children").read_text().split()
-        states = [Path(f"/proc/{child}/stat").read_text().rpartition(")")[2].split()[0] for child in children]
+        found = [Path(f"/proc/{child}/stat").read_text().rpartition(")") for child in children]
+        states = [rest.split()[0] for name, _, rest in found if name.endswith("(keeper")]
         assert states == ["S"], "held, not stopped"
         held_since_ns = time.monotonic_ns()
         conductor.start_block(0, Quota(iterations=20, linger=False), in_ms=300)

@@ -23,6 +23,7 @@ from tests import helpers_rings
 from tests.helpers_fuzz import mutations
 from tests.helpers_rings import ENDED, EVENT_BYTES, EVENTS_OFFSET, HEAD, LOST, Writer
 
+from kts.worker.keeper import descendants
 from kts.worker.tracing import control
 from kts.worker.tracing.layout import CONTROL, Kind, Level, Reason, State
 from kts.worker.tracing.reader import Tracing
@@ -443,17 +444,15 @@ def test_what_a_killed_worker_left_is_removed_and_what_a_living_one_uses_is_not(
         for _ in range(2)
     ]
     left, used = (Path(worker.stdout.readline().strip()) for worker in workers if worker.stdout)
+    for sweeper in descendants(workers[0].pid):
+        os.kill(sweeper, signal.SIGKILL)
     workers[0].kill()
-    workers[0].wait()
+    workers[0].communicate()
     assert left.exists()
     Tracing(16).close()
     assert not left.exists()
     assert used.exists()
-    for worker in workers:
-        worker.kill()
-        worker.communicate()
-    Tracing(16).close()
-    assert not used.exists()
+    workers[1].communicate("\n")
 
 
 def test_a_program_with_an_injection_of_its_own_keeps_it(tracing: Tracing) -> None:
