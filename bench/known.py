@@ -55,18 +55,25 @@ def varied(low_ms: float, high_ms: float, think_ms: float) -> Make:
     return make
 
 
+def in_launches(
+    n: int, count: int, each_ms: float, every_ms: float, rng: np.random.Generator, *, host_spread: float
+) -> Iterations:
+    """``n`` iterations of ``count`` launches; ``host_spread``: of how fast the host is, from iteration to iteration."""
+    offset = HOST_BEFORE_MS + every_ms * np.arange(count)
+    return Iterations(
+        first=np.arange(n + 1, dtype=np.int64) * count,
+        offset_ms=(offset * rng.lognormal(0, host_spread, (n, 1))).ravel(),
+        duration_ms=each_ms * rng.lognormal(0, 0.01, n * count),
+        retire_ms=np.full(n, HOST_AFTER_MS),
+    )
+
+
 def launched(count: int, each_ms: float, every_ms: float, think_ms: float) -> Make:
     """A closed loop of iterations of so many launches, between which a GPU that is free waits for the host."""
 
     def make(rng: np.random.Generator) -> Stream:
         n = _enough(count * every_ms + think_ms)
-        offset = HOST_BEFORE_MS + every_ms * np.arange(count)
-        them = Iterations(
-            first=np.arange(n + 1, dtype=np.int64) * count,
-            offset_ms=(offset * rng.lognormal(0, 0.01, (n, 1))).ravel(),
-            duration_ms=each_ms * rng.lognormal(0, 0.01, n * count),
-            retire_ms=np.full(n, HOST_AFTER_MS),
-        )
+        them = in_launches(n, count, each_ms, every_ms, rng, host_spread=0.01)
         return _closed(them, rng, think_ms, count * every_ms)
 
     return make

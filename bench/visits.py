@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
 
+from bench.known import in_launches
 from kts.physics.simulate import Completed, Stream, simulate
 from kts.physics.synthetic import HOST_AFTER_MS, HOST_BEFORE_MS, SHARING, SyntheticKernel
 from kts.physics.values import Iterations, bursts
@@ -56,14 +57,7 @@ def launched(count: int, each_ms: float, every_ms: float, think_ms: float) -> Vi
 
     def make(rng: np.random.Generator, ms: float) -> Stream:
         n = int(2 * ms / (count * every_ms + think_ms)) + 50
-        offset = HOST_BEFORE_MS + every_ms * np.arange(count)
-        them = Iterations(
-            first=np.arange(n + 1, dtype=np.int64) * count,
-            offset_ms=(offset * rng.lognormal(0, 0.05, (n, 1))).ravel(),
-            duration_ms=each_ms * rng.lognormal(0, 0.01, n * count),
-            retire_ms=np.full(n, HOST_AFTER_MS),
-        )
-        return _closed(them, rng, think_ms)
+        return _closed(in_launches(n, count, each_ms, every_ms, rng, host_spread=0.05), rng, think_ms)
 
     return make
 

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
+import time
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -12,6 +16,7 @@ from kts.k8s.cluster.api import Api
 
 GPU = "nvidia.com/gpu"
 NEEDED = ("KUBECONFIG", "KTS_IMAGE_LOADER")
+DEADLINE_S = 180.0
 NEEDS_KUBECTL = pytest.mark.skipif(not shutil.which("kubectl"), reason="needs kubectl")
 
 
@@ -20,6 +25,23 @@ def on_a_cluster(*further: str) -> list[pytest.MarkDecorator]:
     needed = (*NEEDED, *further)
     skip = pytest.mark.skipif(not all(map(os.environ.get, needed)), reason=f"needs a cluster: {' and '.join(needed)}")
     return [pytest.mark.cluster, pytest.mark.e2e, skip]
+
+
+def kubectl(*arguments: str, given: object = None) -> str:
+    """What it prints; the test fails if it does."""
+    text = json.dumps(given) if given is not None else None
+    done = subprocess.run(["kubectl", *arguments], input=text, capture_output=True, text=True, timeout=200, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def awaited(condition: Callable[[], Any], what: str) -> Any:
+    """The first true answer; the test fails after `DEADLINE_S`."""
+    deadline = time.monotonic() + DEADLINE_S
+    while not (found := condition()):
+        assert time.monotonic() < deadline, what
+        time.sleep(0.1)
+    return found
 
 
 def has_plugin(api: Api) -> bool:

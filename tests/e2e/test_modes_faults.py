@@ -6,12 +6,12 @@ import json
 import os
 import signal
 import subprocess
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 from tests.helpers_cli import KTS
+from tests.helpers_conduct import until
 from tests.helpers_tracer import standin
 
 from kts.sharing import folders, mps
@@ -49,7 +49,7 @@ def test_a_daemon_that_is_killed_costs_the_block_and_no_other(tmp_path: Path) ->
     said = (tmp_path / "stderr").open("w")
     with said, subprocess.Popen(argv, cwd=tmp_path, env=env, stdout=subprocess.PIPE, stderr=said, text=True) as running:
         try:
-            eventually(lambda: running.poll() is not None or whole_round(tmp_path / "run"))
+            until(lambda: running.poll() is not None or whole_round(tmp_path / "run"))
             before = blocks(tmp_path / "run")
             (daemon,) = [pid for pid in descendants(running.pid) if pipe_of(pid)]
             pipe = Path(pipe_of(daemon))
@@ -94,10 +94,3 @@ def pipe_of(pid: int) -> str:
         return ""
     name = b"CUDA_MPS_PIPE_DIRECTORY="
     return next((one.removeprefix(name).decode() for one in variables if one.startswith(name)), "")
-
-
-def eventually(condition: Callable[[], object]) -> None:
-    deadline = time.monotonic() + 120
-    while not condition() and time.monotonic() < deadline:
-        time.sleep(0.05)
-    assert condition()

@@ -24,7 +24,7 @@ from kts.report.screen import Screen
 from kts.report.serving import address_of, serve
 from kts.report.writing import write_watch
 from kts.units import NS_PER_S
-from kts.watch.calls import CallSource, Piece, WatchedProcess
+from kts.watch.calls import MOST_CALLS_S, CallSource, Piece, WatchedProcess
 from kts.watch.live import Happened, WatchNow
 from kts.watch.recording import PieceWriter, RecordedSource
 from kts.watch.watching import Watching
@@ -59,7 +59,7 @@ class WatchAsked:
     pace: float = 0.0
     out: Path | None = None
     overwrite: bool = False
-    most_calls_s: int = 200_000
+    most_calls_s: int = MOST_CALLS_S
 
     @property
     def window(self) -> float:

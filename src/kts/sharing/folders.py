@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from kts.worker.host import began_ticks
+
 
 @contextmanager
 def own(kind: str) -> Iterator[Path]:
@@ -29,8 +31,8 @@ def orphans(kind: str) -> list[Path]:
 def began(pid: int, proc: Path = Path("/proc")) -> str:
     """When the process began, in ticks since boot; empty where there is none."""
     try:
-        return (proc / str(pid) / "stat").read_text(errors="replace").rpartition(")")[2].split()[19]
-    except (OSError, IndexError):
+        return str(began_ticks(pid, proc))
+    except (OSError, ValueError):
         return ""
 
 

@@ -367,6 +367,15 @@ class Family:
         return found
 
 
+def began_ticks(pid: int, proc: Path = Path("/proc")) -> int:
+    """When a process began, in clock ticks since the machine did. OSError where it is gone; ValueError."""
+    told = (proc / str(pid) / "stat").read_text(errors="replace")
+    try:
+        return int(told.rpartition(")")[2].split()[19])
+    except IndexError as error:
+        raise ValueError(f"not the state of a process: {told[:40]}") from error
+
+
 def boot_id() -> str:
     """Which start of which kernel this is: the same in all containers of a machine. Empty where it is not told."""
     return text(Path("/proc/sys/kernel/random/boot_id")).strip()

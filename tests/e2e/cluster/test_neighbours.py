@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 import yaml
+from tests import helpers_cluster
 from tests.helpers_cli import kts, start
 from tests.helpers_cluster import GPU, NEEDS_KUBECTL, on_a_cluster
 
@@ -41,11 +42,7 @@ def experiment(folder: Path) -> Path:
 
 def kubectl(*arguments: str, given: object = None) -> str:
     """Its output."""
-    text = json.dumps(given) if given is not None else None
-    command = ["kubectl", "--namespace", NAMESPACE, *arguments]
-    done = subprocess.run(command, input=text, capture_output=True, text=True, timeout=200, check=False)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
+    return helpers_cluster.kubectl("--namespace", NAMESPACE, *arguments, given=given)
 
 
 def account() -> list[dict[str, Any]]:

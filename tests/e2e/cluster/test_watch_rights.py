@@ -6,7 +6,6 @@ import copy
 import json
 import os
 import subprocess
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,7 +14,7 @@ from typing import Any
 import pytest
 import yaml
 from tests.helpers_cli import kts
-from tests.helpers_cluster import NEEDS_KUBECTL, on_a_cluster
+from tests.helpers_cluster import NEEDS_KUBECTL, awaited, kubectl, on_a_cluster
 
 from kts.k8s.cluster import kubeconfig
 from kts.k8s.cluster.api import Api
@@ -28,7 +27,6 @@ from kts.watch.live import Happened
 
 NAMESPACE, WATCHED = "kts-e2e-watch", "kts-e2e-watched"
 POD, CONTAINER = "serves", "model"
-DEADLINE_S = 180.0
 pytestmark = [
     *on_a_cluster(),
     NEEDS_KUBECTL,
@@ -85,23 +83,6 @@ print(json.dumps({{
 }}))
 """
 """What kts watch does with each right, once."""
-
-
-def kubectl(*arguments: str, given: object = None) -> str:
-    """What it prints; the test fails if it does."""
-    text = json.dumps(given) if given is not None else None
-    done = subprocess.run(["kubectl", *arguments], input=text, capture_output=True, text=True, timeout=200, check=False)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
-
-
-def awaited(condition: Callable[[], Any], what: str) -> Any:
-    """The first true answer."""
-    deadline = time.monotonic() + DEADLINE_S
-    while not (found := condition()):
-        assert time.monotonic() < deadline, what
-        time.sleep(0.1)
-    return found
 
 
 @pytest.fixture(scope="module")

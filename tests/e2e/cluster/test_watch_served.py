@@ -11,7 +11,6 @@ import os
 import shutil
 import subprocess
 import sysconfig
-import time
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -22,7 +21,7 @@ from urllib.parse import urlencode
 import pytest
 import yaml
 from tests.helpers_cli import kts
-from tests.helpers_cluster import on_a_cluster
+from tests.helpers_cluster import DEADLINE_S, awaited, on_a_cluster
 from tests.helpers_conductor import free_port
 from tests.helpers_tracer import standin
 from tests.helpers_watch import recording
@@ -39,21 +38,11 @@ from kts.k8s.objects.watching import WatchSettings
 ROOT = Path(__file__).parents[3]
 NAMESPACE = "kts-e2e-watch-served"
 TEAMS = ("kts-e2e-watch-a", "kts-e2e-watch-b")
-DEADLINE_S = 180.0
 PROMETHEUS = shutil.which("prometheus")
 pytestmark = [
     *on_a_cluster("KTS_CLUSTER_STATE"),
     pytest.mark.skipif(PROMETHEUS is None, reason="no prometheus on this machine (Debian: prometheus)"),
 ]
-
-
-def awaited(condition: Callable[[], Any], what: str) -> Any:
-    """The first true answer."""
-    deadline = time.monotonic() + DEADLINE_S
-    while not (found := condition()):
-        assert time.monotonic() < deadline, what
-        time.sleep(0.1)
-    return found
 
 
 @pytest.fixture(scope="module")

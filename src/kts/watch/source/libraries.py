@@ -14,7 +14,8 @@ from typing import NamedTuple
 
 from kts.watch.calls import FUNCTIONS
 from kts.watch.source.elf import function_offsets
-from kts.watch.source.tracefs import ProbePoint, began_ticks
+from kts.watch.source.tracefs import ProbePoint
+from kts.worker.host import began_ticks
 
 _FOLDERS = (
     *("usr/lib/x86_64-linux-gnu", "usr/lib/aarch64-linux-gnu", "usr/lib64", "usr/lib", "usr/local/cuda/compat"),

@@ -13,14 +13,12 @@ import numpy as np
 
 from kts.errors import SetupError
 from kts.units import NS_PER_MS, NS_PER_S
-from kts.watch.calls import CALL, FUNCTIONS, Array, Piece
+from kts.watch.calls import CALL, FUNCTIONS, MOST_CALLS_S, Array, Piece
 from kts.watch.source.libraries import DriverFile, FileId, Libraries, points
 from kts.watch.source.pages import EventFormat, PageFormat, Where, events, value
 from kts.watch.source.tracefs import Tracefs, default_tracefs
 from kts.watch.source.whose import NOBODY, Gpus, Lived, Names, Processes
 
-MOST_CALLS_S = 200_000
-"""Beyond so many calls per second whole processes are left out."""
 MOST_LIBRARIES = 16
 _PIECE_S, _LEAST_S, _LOOK_S = 1.0, 0.05, 2.0
 _SETTLE_NS = 50 * NS_PER_MS

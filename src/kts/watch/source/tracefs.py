@@ -19,6 +19,7 @@ import numpy as np
 
 from kts.errors import SetupError
 from kts.watch.source.pages import Bytes, EventFormat, PageFormat, event_format, page_format
+from kts.worker.host import began_ticks
 
 TRACEFS = "KTS_TRACEFS"
 PLACES = (Path("/sys/kernel/tracing"), Path("/sys/kernel/debug/tracing"))
@@ -47,15 +48,6 @@ def own_name(proc: Path = Path("/proc"), pid: int | None = None) -> str:
     """The name of what this process (or ``pid``) makes: a reused pid is another one. OSError, ValueError."""
     number = os.getpid() if pid is None else pid
     return f"kts_{number}_{began_ticks(number, proc)}"
-
-
-def began_ticks(pid: int, proc: Path = Path("/proc")) -> int:
-    """When a process began, in clock ticks since the machine did. OSError where it is gone; ValueError."""
-    text = (proc / str(pid) / "stat").read_text(errors="replace")
-    try:
-        return int(text.rpartition(")")[2].split()[19])
-    except IndexError as error:
-        raise ValueError(f"not the state of a process: {text[:40]}") from error
 
 
 class Tracefs:

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kts.watch.calls import WatchedProcess
-from kts.watch.source.tracefs import began_ticks
+from kts.worker.host import began_ticks
 
 Names = Callable[[WatchedProcess], WatchedProcess]
 Gpus = Callable[[], Mapping[int, tuple[str, ...]]]
