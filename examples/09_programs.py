@@ -66,21 +66,25 @@ def run(folder: Path, experiments: Sequence[str], device: str) -> None:
     """Measures each experiment."""
     for file in experiments:
         name = kts.preview(file, device=device).plan.name
-        kts.run(file, folder / name / "run", device=device, telemetry=False)
+        kts.run(file, folder / name / "run", device=device)
         print(f"measured {folder / name / 'run'}")
 
 
-def added_up(folder: Path, experiments: Sequence[str], seconds: float) -> Iterator[str]:
-    """A row per mix: the wall clock, its parts, and by how much these are more than it."""
+def added_up(folder: Path, experiments: Sequence[str], seconds: float, only: str = "") -> Iterator[str]:
+    """A row per mix: the wall clock, its parts, by how much these are more than it; and how much fewer round trips each
+    made while its kernels were traced than just before."""
     how = sharing(read(folder / "fingerprint.json"))
-    yield "| mix | wall clock | work | switches | idle | too much |\n|---|---:|---:|---:|---:|---:|"
+    yield "| mix | wall clock | work | switches | idle | too much | traced kernel by kernel: slower by |"
+    yield "|---|---:|---:|---:|---:|---:|---|"
     for file in experiments:
         plan = kts.preview(file).plan
-        mixes = [[plan.tenant(name) for name in mix.tenants] for mix in plan.mixes]
-        for mix, one in accounts(mixes, how, seconds).items():
-            parts = (one.wall_ms, sum(one.gpu_ms.values()), one.switch_ms, one.idle_ms)
+        names = [list(mix.tenants) for mix in plan.mixes if not only or "+".join(mix.tenants) in only.split(",")]
+        for mix, one in accounts([[plan.tenant(name) for name in mix] for mix in names], how, seconds):
+            found = one.account
+            parts = (found.wall_ms, sum(found.gpu_ms.values()), found.switch_ms, found.idle_ms)
             cells = [f"{ms / 1000:.3f} s" for ms in parts]
-            yield f"| {mix} | {' | '.join(cells)} | {100 * one.excess:+.2f} % |"
+            slower = ", ".join(f"{name} {100 * (factor - 1):+.1f} %" for name, factor in one.slower.items())
+            yield f"| {mix} | {' | '.join(cells)} | {100 * found.excess:+.2f} % | {slower} |"
 
 
 def scored(folder: Path, predictions: Path) -> Iterator[Score]:
@@ -180,6 +184,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=20.0)
     parser.add_argument("--predictions", type=Path)
     parser.add_argument("--without", default="", metavar="PROGRAM", help="of score and host: leave out mixes with it")
+    parser.add_argument("--only", default="", metavar="MIX,MIX", help="of account: these mixes, e.g. graph+resnet")
     asked = parser.parse_args()
     try:
         if asked.step == "seal":
@@ -187,7 +192,7 @@ def main() -> None:
         elif asked.step == "run":
             run(asked.folder, asked.more, asked.device)
         elif asked.step == "account":
-            for line in added_up(asked.folder, asked.more, asked.seconds):
+            for line in added_up(asked.folder, asked.more, asked.seconds, asked.only):
                 print(line, flush=True)
         else:
             folders = [asked.folder, *map(Path, asked.more)]

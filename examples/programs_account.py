@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import subprocess
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -21,13 +22,37 @@ from kts.worker.tracing.listed import Listing, listed
 from kts.worker.tracing.reader import Tracing
 from kts.worker.tracing.trips import Trips
 
-WARM_S = 5.0
+WARM_S = 10.0
+RAISED_S = 2.0
 READ_S = 0.02
 Work = Mapping[int, np.ndarray]
 """How long each launch of a round trip takes alone (ms, medians), by how many launches that has."""
 
 
-def side_by_side(tenants: Sequence[Tenant], seconds: float, warm_s: float = WARM_S) -> dict[str, Listing]:
+@dataclass(frozen=True)
+class Seen:
+    """A tenant's round trips while its kernels were traced, and how many it made in each second (1/s) then, and just
+    before, while only its calls were: what the tracing of kernels costs a tenant in company."""
+
+    listing: Listing
+    kernels_rate: float
+    calls_rate: float
+
+    @property
+    def slower(self) -> float:
+        """By what factor, 1: not at all; NaN where no round trip was told while kernels were traced."""
+        return self.calls_rate / self.kernels_rate if self.kernels_rate else float("nan")
+
+
+@dataclass(frozen=True)
+class Accounted:
+    """A mix's account, and how much slower its tenants were for being traced kernel by kernel (1: not at all)."""
+
+    account: Account
+    slower: Mapping[str, float]
+
+
+def side_by_side(tenants: Sequence[Tenant], seconds: float, warm_s: float = WARM_S) -> dict[str, Seen]:
     """Their round trips while all of them run, once all are warm."""
     with ExitStack() as stack:
         traced = {}
@@ -38,14 +63,20 @@ def side_by_side(tenants: Sequence[Tenant], seconds: float, warm_s: float = WARM
             if tracer.tracing is None:
                 raise SystemExit(f"{tenant.name}: {tracer.why}")
             stack.callback(tracer.tracing.close)
-            tracer.tracing.raise_level()
             process = subprocess.Popen(tenant.work.command, env={**env, **tracer.env}, stdout=subprocess.DEVNULL)
             stack.callback(process.wait)
             stack.callback(process.kill)
             traced[tenant.name] = tracer.tracing
         _read(traced, warm_s)
-        kept = _read(traced, seconds)
-    return {name: _listing(one) for name, one in kept.items()}
+        calls = _read(traced, seconds)
+        for tracing in traced.values():
+            tracing.raise_level()
+        _read(traced, RAISED_S)
+        kernels = _read(traced, seconds)
+    return {
+        name: Seen(_listing(kernels[name]), *(len(_trips(one[name])) / seconds for one in (kernels, calls)))
+        for name in traced
+    }
 
 
 def _read(traced: Mapping[str, Tracing], seconds: float) -> dict[str, Kept]:
@@ -58,10 +89,14 @@ def _read(traced: Mapping[str, Tracing], seconds: float) -> dict[str, Kept]:
     return kept
 
 
-def _listing(kept: Kept) -> Listing:
+def _trips(kept: Kept) -> np.ndarray:
     """Of all round trips, those of several processes or threads in order of their begin."""
     trips = np.concatenate([Trips().add(events) for events in kept.processes])
-    trips = trips[np.argsort(trips["begin_ns"], kind="stable")]
+    return trips[np.argsort(trips["begin_ns"], kind="stable")]
+
+
+def _listing(kept: Kept) -> Listing:
+    trips = _trips(kept)
     rows = np.zeros(len(trips), RECORD)
     rows["submit_ns"], rows["retire_ns"] = trips["begin_ns"], trips["end_ns"]
     return listed(kept.processes, rows, gaps=kept.gaps)
@@ -93,12 +128,14 @@ def seen(shared: Listing, work: Work) -> OnGpu:
 
 def accounts(
     mixes: Sequence[Sequence[Tenant]], sharing: SharingModel, seconds: float, warm_s: float = WARM_S
-) -> dict[str, Account]:
+) -> Iterator[tuple[str, Accounted]]:
     """By mix; each tenant first alone."""
     tenants = {tenant.name: tenant for mix in mixes for tenant in mix}
-    work = {name: work_of(side_by_side([one], seconds, warm_s)[name]) for name, one in tenants.items()}
-    found = {}
+    work = {name: work_of(side_by_side([one], seconds, warm_s)[name].listing) for name, one in tenants.items()}
     for mix in mixes:
         shared = side_by_side(mix, seconds, warm_s)
-        found["+".join(shared)] = account({name: seen(one, work[name]) for name, one in shared.items()}, sharing)
-    return found
+        on_gpu = {name: seen(one.listing, work[name]) for name, one in shared.items()}
+        slower = {
+            name: one.calls_rate / one.kernels_rate if one.kernels_rate else np.nan for name, one in shared.items()
+        }
+        yield "+".join(shared), Accounted(account(on_gpu, sharing), slower)
