@@ -79,7 +79,9 @@ def added_up(folder: Path, experiments: Sequence[str], seconds: float, only: str
     for file in experiments:
         plan = kts.preview(file).plan
         names = [list(mix.tenants) for mix in plan.mixes if not only or "+".join(mix.tenants) in only.split(",")]
-        for mix, one in accounts([[plan.tenant(name) for name in mix] for mix in names], how, seconds):
+        for mix, one in accounts(
+            [[plan.tenant(name) for name in mix] for mix in names], how, seconds, folder / plan.name / "account"
+        ):
             found = one.account
             parts = (found.wall_ms, sum(found.gpu_ms.values()), found.switch_ms, found.idle_ms)
             cells = [f"{ms / 1000:.3f} s" for ms in parts]

@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
@@ -126,14 +127,35 @@ def seen(shared: Listing, work: Work) -> OnGpu:
     return OnGpu(*(column[kernels][order] for column in columns))
 
 
+def keep(folder: Path, mix: str, seen_in: Mapping[str, Seen]) -> None:
+    """What was seen, a file per tenant, for an account by another rule."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, one in seen_in.items():
+        launches = one.listing.launches
+        np.savez_compressed(
+            folder / f"{mix}.{name}.npz",
+            begin_ns=one.listing.begin_ns,
+            duration_ns=unpacked(launches.duration_ns),
+            counts=unpacked(launches.counts),
+            apart=unpacked(launches.apart),
+            outside=one.listing.outside,
+            rates=np.array([one.calls_rate, one.kernels_rate]),
+        )
+
+
 def accounts(
-    mixes: Sequence[Sequence[Tenant]], sharing: SharingModel, seconds: float, warm_s: float = WARM_S
+    mixes: Sequence[Sequence[Tenant]], sharing: SharingModel, seconds: float, kept: Path, warm_s: float = WARM_S
 ) -> Iterator[tuple[str, Accounted]]:
     """By mix; each tenant first alone."""
     tenants = {tenant.name: tenant for mix in mixes for tenant in mix}
-    work = {name: work_of(side_by_side([one], seconds, warm_s)[name].listing) for name, one in tenants.items()}
+    work = {}
+    for name, one in tenants.items():
+        alone = side_by_side([one], seconds, warm_s)
+        keep(kept, "alone", alone)
+        work[name] = work_of(alone[name].listing)
     for mix in mixes:
         shared = side_by_side(mix, seconds, warm_s)
+        keep(kept, "+".join(shared), shared)
         on_gpu = {name: seen(one.listing, work[name]) for name, one in shared.items()}
         slower = {
             name: one.calls_rate / one.kernels_rate if one.kernels_rate else np.nan for name, one in shared.items()

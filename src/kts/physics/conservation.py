@@ -4,7 +4,8 @@ A check of a mix of which it was seen when each kernel began and ended. A kernel
 whoever sees it, so that its work is taken from the tenant alone. Where nobody runs and the next is another tenant, as
 much of the gap as a switch costs is one. Where several run, turns are counted: a tenant that is done costs a switch,
 so does each slice of work that a tenant does while others run, and so does who comes in while one other runs, unless
-it was given the turn of one that was done.
+it was given the turn of one that was done. Between two kernels of one launch, a graph's say, the GPU stands still for
+a few microseconds in the tenant's own turn: those are idle, too, and no less of its turn.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from kts.physics.values import Floats, Ints
 HELD = 0.02
 """The parts add up to the wall clock if no more than this share of it is missing or too much."""
 _TOGETHER_MS = 0.02
-"""Kernels of a tenant that are no further apart belong to one stay on the GPU."""
+"""Kernels of a tenant that are no further apart belong to one stay on the GPU: no switch is as short."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,6 +60,7 @@ class _Stays:
     begin: Floats
     end: Floats
     work: Floats
+    between: Floats
 
 
 def account(tenants: Mapping[str, OnGpu], sharing: SharingModel) -> Account:
@@ -75,29 +77,31 @@ def account(tenants: Mapping[str, OnGpu], sharing: SharingModel) -> Account:
         wall_ms=float(until[-1] - stays.begin[0]),
         gpu_ms={name: float(seen.work_ms.sum()) for name, seen in tenants.items()},
         switch_ms=float(waking.sum()) + inside,
-        idle_ms=float((gap - waking).sum()),
+        idle_ms=float((gap - waking).sum() + stays.between.sum()),
     )
 
 
 def _stays(tenants: list[OnGpu]) -> _Stays:
-    """Kernels of a tenant one right behind the other as one, of all tenants, by begin."""
+    """Kernels of a tenant one right behind the other as one, of all tenants, by begin. ``between``: its kernels."""
     parts = []
     for number, seen in enumerate(tenants):
         if not len(seen.begin_ms):
             continue
         until = np.maximum.accumulate(seen.end_ms)
-        first = np.flatnonzero(np.append(True, seen.begin_ms[1:] > until[:-1] + _TOGETHER_MS))
+        gap = np.append(np.inf, seen.begin_ms[1:] - until[:-1])
+        first = np.flatnonzero(gap > _TOGETHER_MS)
         ends = until[np.append(first[1:], len(until)) - 1]
         work = np.add.reduceat(seen.work_ms, first)
-        parts.append((np.full(len(first), number), seen.begin_ms[first], ends, work))
-    tenant, begin, end, work = (np.concatenate(column) for column in zip(*parts, strict=True))
+        between = np.add.reduceat(np.where(gap > _TOGETHER_MS, 0.0, np.maximum(gap, 0.0)), first)
+        parts.append((np.full(len(first), number), seen.begin_ms[first], ends, work, between))
+    tenant, begin, end, work, between = (np.concatenate(column) for column in zip(*parts, strict=True))
     order = np.argsort(begin, kind="stable")
-    return _Stays(tenant[order], begin[order], end[order], work[order])
+    return _Stays(tenant[order], begin[order], end[order], work[order], between[order])
 
 
 def _inside_ms(stays: _Stays, crowd: Ints, sharing: SharingModel) -> float:
     """Time for switches while somebody runs. ``crowd``: which stays overlap, be it by others in between."""
-    slices = np.floor(np.maximum(stays.work - _alone_ms(stays, sharing), 0.0) / sharing.slice_ms + 1e-6)
+    slices = np.floor(np.maximum(stays.work + stays.between - _alone_ms(stays, sharing), 0.0) / sharing.slice_ms + 1e-6)
     comes_in = np.append(False, crowd[1:] == crowd[:-1])
     ends = np.sort(stays.end)
     latest = np.append(-np.inf, ends)[np.searchsorted(ends, stays.begin, side="right")]

@@ -75,6 +75,10 @@ class OwnStream(Driver):
         """What libraries know it by; no two streams of a process have the same."""
         return self.stream.value or 0
 
+    def __cuda_stream__(self) -> tuple[int, int]:
+        """CUDA's stream protocol, by which libraries take a stream that they did not make: its version, the handle."""
+        return 0, self.handle
+
     @property
     def priority(self) -> int:
         """As the driver has it; lower goes first."""

@@ -25,7 +25,7 @@ class CupyCuda(CudaEvents):
             cupy.cuda.Device(0).use()
             self.stream = None if wish is None else OwnStream(wish)
             if self.stream is not None:
-                cupy.cuda.ExternalStream(self.stream.handle).use()  # in this thread alone
+                _taken(self.stream).use()  # in this thread alone
             self._start = cupy.cuda.Event()
             self._stop = cupy.cuda.Event()
         except cupy.cuda.runtime.CUDARuntimeError as error:
@@ -73,3 +73,9 @@ class CupyCuda(CudaEvents):
         cupy.cuda.runtime.deviceSynchronize()
         cupy.fft.config.get_plan_cache().clear()
         cupy.get_default_memory_pool().free_all_blocks()
+
+
+def _taken(stream: OwnStream) -> Any:
+    """It as CuPy's. Before CuPy 14 streams of others are taken by their handles, since then by CUDA's protocol."""
+    take = getattr(cupy.cuda.Stream, "from_external", None)
+    return cupy.cuda.ExternalStream(stream.handle) if take is None else take(stream)
