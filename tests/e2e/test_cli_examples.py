@@ -54,6 +54,21 @@ def test_a_plan_before_measuring() -> None:
     assert re.search(r"foretold: no p99 or DF99 will be refused: \d+ rounds in about ", shown)
 
 
+def test_a_crowd_in_two_modes(tmp_path: Path) -> None:
+    """Else what measures fifty tenants on a GPU, in one go and with no second try, would not have run before."""
+    out, step = tmp_path / "out", "examples/10_modes.py"
+    few = ("--device", "cpu", "--most", "3", "--seconds", "1", "--starts", "1")
+    said = _python(step, "fifty", out, *few, "--modes", "exclusive,cpu-scheduler")
+    assert "outcome: complete" in said
+    assert [file.name for file in out.iterdir()] == ["fifty.tar.gz"]
+    rows = [line for line in _python(step, "table", out).splitlines() if line.startswith("| ")]
+    assert [row.split(" | ")[:2] for row in rows[1:]] == [
+        ["| alone", "1"],
+        ["| cpu-scheduler", "2"],
+        ["| cpu-scheduler", "3"],
+    ]
+
+
 def test_an_experiment_against_itself(tmp_path: Path) -> None:
     """Else nobody could find out how often the gate fails falsely on a machine of theirs."""
     file = tmp_path / "pairs.json"

@@ -155,8 +155,8 @@ MISTAKES = {
         f"x:1: tenants: a replica's name, '{'b' * 39}-2', would be longer than 40 characters",
     ),
     "too many replicas in all": (
-        A + "  b: {workload: gemm, replicas: 32}\n",
-        "x:1: tenants: at most 32 tenants (there are 33, replicas counted)",
+        A + "  b: {workload: gemm, replicas: 64}\n",
+        "x:1: tenants: at most 64 tenants (there are 65, replicas counted)",
     ),
     "no replica": (
         A + "  b: {workload: gemm, replicas: 0}\n",

@@ -26,7 +26,7 @@ from kts.report.modes import modes_document, modes_elements
 from kts.report.writing import write_gate, write_modes
 from kts.stats import Analysis, analyse
 from kts.stats.choosing import modes_summary
-from kts.stats.modes import views
+from kts.stats.modes import of_mix, views
 from kts.stats.pair_gate import compared
 from kts.store import open_run
 from kts.store.sharingfile import read_sharing
@@ -108,6 +108,21 @@ class Run:
         if name not in self._in_modes:
             raise UsageError(f"no mode {name!r} in this run", f"there are: {', '.join(self._in_modes) or 'none'}")
         return self._in_modes[name]
+
+    def of_mix(self, *tenants: str) -> Run:
+        """A run of several mixes in modes, as if it had been about the mix of these tenants alone: its `modes` and the
+        choice between them. UsageError for a mix that it has not measured in a mode."""
+        named = {
+            frozenset(
+                plain for plain, name in arm.tenants.items() if name in self.info.plan.condition(mix).tenants
+            ): key
+            for arm in self.info.plan.modes
+            for key, mix in arm.mixes.items()
+        }
+        if frozenset(tenants) not in named:
+            known = ", ".join("+".join(sorted(mix)) for mix in named)
+            raise UsageError(f"no mix of {', '.join(tenants)} in modes in this run", f"there are: {known or 'none'}")
+        return Run(self.directory, of_mix(self.data, named[frozenset(tenants)]), self.outcome)
 
     @cached_property
     def _in_modes(self) -> dict[str, Run]:

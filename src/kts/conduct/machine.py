@@ -46,6 +46,8 @@ MAX_REFUSALS_LOGGED = 20
 """A stranger that knocks all day must not fill the disk."""
 LONGEST_LEAD_MS = 2000.0
 """A tenant of longer iterations begins at most so long before the window opens."""
+MISSING_NAMED = 8
+"""Tenants named on the line that says who is waited for."""
 WHOLE = 3
 """So many iterations of a program must fit into a block: one begins before it, and company may make them longer."""
 UNKNOWN_CYCLE_MS = 100.0
@@ -505,7 +507,9 @@ class Machine:
 
     def _doing(self) -> str:
         if self._phase == "starting":
-            return f"waiting for {', '.join(self._roster.missing)}"
+            missing = self._roster.missing
+            more = f" and {len(missing) - MISSING_NAMED} more" if len(missing) > MISSING_NAMED else ""
+            return f"waiting for {', '.join(missing[:MISSING_NAMED])}{more}"
         if self._phase == "calibrating":
             return f"calibrating {self._calibrating}"
         return self._running.block.condition if self._running else ""

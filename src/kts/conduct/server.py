@@ -15,7 +15,7 @@ from kts.wire.messages import FromConductor, Hello, Refuse, decode_from_worker, 
 READ_BYTES = 64 * 1024
 STRANGER_S = 5.0
 STRANGER_BYTES = 8 * 1024
-MAX_STRANGERS = 64
+MAX_STRANGERS = 256
 
 
 class MessageServer:

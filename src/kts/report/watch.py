@@ -18,6 +18,8 @@ from kts.shown import one_line
 from kts.units import format_duration
 
 PLAIN_INTERVAL_S = 10.0
+NAMED = 12
+"""Tenants on the line of progress, at most."""
 
 
 class RichWatcher:
@@ -101,12 +103,19 @@ def progress_line(progress: Progress) -> str:
 
 def _parts(progress: Progress) -> list[str]:
     parts = [_round(progress), progress.text]
-    parts += [f"{t.tenant}{'*' if t.active else ''} {t.iterations}" for t in progress.tenants]
+    parts += _tenants(progress)
     if progress.left_s is not None:
         parts.append(f"{format_duration(progress.left_s)} left")
     elif progress.done_s:
         parts.append(f"{format_duration(progress.done_s)} so far")
     return [one_line(part) for part in parts if part]
+
+
+def _tenants(progress: Progress) -> list[str]:
+    """All; of many those that are active, and of many of these the first."""
+    shown = [t for t in progress.tenants if t.active or len(progress.tenants) <= NAMED]
+    parts = [f"{t.tenant}{'*' if t.active else ''} {t.iterations}" for t in shown[:NAMED]]
+    return [*parts, f"and {len(shown) - NAMED} more"] if len(shown) > NAMED else parts
 
 
 def _round(progress: Progress) -> str:

@@ -30,6 +30,40 @@ def views(run: RunData) -> dict[str, RunPart]:
     }
 
 
+def of_mix(run: RunData, mix: str) -> RunPart:
+    """A run that measured several mixes in modes, as if it had been about one of them; ``mix``: what all modes call
+    it. Its tenants keep the names of the plan. KeyError if the plan has no such mix."""
+    plan = run.info.plan
+    members = {name for arm in plan.modes if mix in arm.mixes for name in _members(plan, arm, mix)}
+    if not members:
+        raise KeyError(f"no mix {mix}")
+    arms = tuple(
+        replace(
+            arm,
+            tenants={plain: name for plain, name in arm.tenants.items() if plain in members},
+            mixes={plain: name for plain, name in arm.mixes.items() if plain == mix},
+        )
+        for arm in plan.modes
+        if not arm.mixes or mix in arm.mixes
+    )
+    names = {name for arm in arms for name in arm.tenants.values()} | members
+    wanted = {name for arm in arms for name in arm.mixes.values()}
+    conditions = tuple(
+        one for one in plan.conditions if one.name in wanted or (one.is_solo and set(one.tenants) <= members)
+    )
+    part = replace(
+        plan, tenants=tuple(one for one in plan.tenants if one.name in names), conditions=conditions, modes=arms
+    )
+    return RunPart(
+        run, part, tenants={name: name for name in names}, conditions={one.name: one.name for one in conditions}
+    )
+
+
+def _members(plan: Plan, arm: InMode, mix: str) -> list[str]:
+    plain_of = {name: plain for plain, name in arm.tenants.items()}
+    return [plain_of[name] for name in plan.condition(arm.mixes[mix]).tenants]
+
+
 class ModesRule:
     """Reached once the DF99 of every tenant is settled in every mode. A `kts.conduct.ports.StopRule`."""
 

@@ -1,0 +1,282 @@
+"""Which way to share: fifty small tenants in each mode, and mixes of programs; then what a choice is worth elsewhere.
+
+python examples/10_modes.py fifty OUT       tenants of one kind, up to 50 at once, in each mode
+python examples/10_modes.py mixes OUT       mixes of the programs of examples/programs in each mode
+python examples/10_modes.py table OUT       of fifty: the table; --figures FOLDER: the figure, too
+python examples/10_modes.py regret A B      of mixes: what kts chooses by A's run, held against B's
+
+fifty and mixes need a GPU, and leave one file in OUT. --device cpu rehearses them without one, with --most 8
+--seconds 60 and --experiment demo. --seconds: all that it may take, the starts of processes included. A mode that
+cannot be had here is left out, and said to be.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+
+import msgspec
+from rich.console import Console
+
+import kts
+from kts import plan as planning
+from kts import sharing
+from kts.app.measuring import measured
+from kts.errors import KtsError, SetupError
+from kts.model.mode import MPS
+from kts.model.plan import Plan
+from kts.report import cells
+from kts.report.charts_crowd import GIB, draw
+from kts.stats.crowd import CrowdFigures, crowds
+from modes_data import GpuMemory, groups, limited, memory_of, pack, unpacked, with_solos
+from modes_regret import promises, rows, scored, table
+
+COUNTS = (2, 4, 8, 16, 32, 50)
+CLIENTS = (48, 32)
+"""Where MPS does not let in all: so many are tried next."""
+SOLOS = 6
+ROUNDS = 3
+BLOCK_OVERHEAD_S = 0.35
+SHORTEST_S = 0.25
+MODES = {"cuda": "exclusive,time-slicing,mps,streams", "cpu": "exclusive,a=cpu-scheduler,b=cpu-scheduler,streams"}
+OF_PROGRAMS = {"cuda": "exclusive,time-slicing,mps", "cpu": "exclusive,a=cpu-scheduler,b=cpu-scheduler"}
+MIXES = (
+    "[[graph, resnet], [graph, train], [graph, unet], [mixed, resnet], [mixed, streams], [train, unet], "
+    "[resnet, streams], [unet, streams], [graph, mixed, resnet], [mixed, train, streams], [graph, resnet, train], "
+    "[graph, mixed, resnet, train]]"
+)
+"""Of examples/programs/evaluation.yaml."""
+EVALUATION = Path(__file__).parent / "programs" / "evaluation.yaml"
+RUN, FELL, MEMORY = "run", "fell.json", "memory.json"
+
+
+def crowd_text(counts: Sequence[int], asked: argparse.Namespace, seconds: float) -> str:
+    """The experiment. An agent of ours: a step of a small decoder, a pause, the next."""
+    mixes = [[f"agent-{k}" for k in range(first, last + 1)] for first, last in groups(counts)]
+    agent = {
+        "workload": "decode",
+        "layers": 1,
+        "d_model": 256,
+        "context": 256,
+        "think_ms": asked.think_ms,
+        "seconds": round(ROUNDS * seconds, 3),
+        "settle_seconds": 0.3,
+        "library": asked.library,
+        "slo": {"deadline_ms": asked.deadline_ms},
+        "replicas": max(counts),
+    }
+    experiment = {
+        "name": f"crowd-{max(counts)}",
+        "device": asked.device,
+        "rounds": ROUNDS,
+        "precision": None,
+        "mixes": mixes or "full",
+        "tenants": {"agent": agent},
+    }
+    return msgspec.json.encode(experiment).decode() + "\n"
+
+
+def crowd_plan(text: str, modes: str, clients: int) -> Plan:
+    """In all modes; MPS has at most so many clients."""
+    plan = planning.in_modes(with_solos(kts.preview(text).plan, SOLOS), sharing.parse(modes))
+    return limited(plan, MPS, clients)
+
+
+def fifty(out: Path, asked: argparse.Namespace) -> None:
+    """Measures, and again with fewer in MPS, or without it, where that fails."""
+    ends = time.monotonic() + asked.seconds
+    counts = [n for n in COUNTS if n < asked.most] + [asked.most]
+    modes, fell = asked.modes or MODES[asked.device], []
+    clients = [asked.most, *(n for n in CLIENTS if n < asked.most)]
+    while clients:
+        blocks = len(crowd_plan(crowd_text(counts, asked, 1.0), modes, clients[0]).conditions) * ROUNDS
+        left_s = ends - time.monotonic() - asked.starts
+        seconds = max(SHORTEST_S, left_s / blocks - BLOCK_OVERHEAD_S)
+        text = crowd_text(counts, asked, seconds)
+        print(f"{modes}: {blocks} blocks of {seconds:.2f} s, at most {clients[0]} clients of MPS", flush=True)
+        why = _measured(out, text, crowd_plan(text, modes, clients[0]), blocks * (seconds + BLOCK_OVERHEAD_S))
+        if not why:
+            break
+        print(f"fell: {why}", flush=True)
+        fell.append(f"{modes} with at most {clients[0]} clients of MPS: {why}")
+        if MPS not in modes:
+            break
+        if f"@{MPS}" in why and len(clients) > 1:
+            clients.pop(0)
+        else:
+            modes, clients = ",".join(one for one in modes.split(",") if one != MPS), clients[:1]
+    (out / FELL).write_bytes(msgspec.json.encode(fell))
+
+
+def _measured(out: Path, text: str, plan: Plan, seconds: float) -> str:
+    """Why there is no run to use; empty where there is."""
+    plan = msgspec.structs.replace(plan, max_seconds=1.5 * seconds)
+    try:
+        with GpuMemory() as memory:
+            run = measured(plan, text, out / RUN, overwrite=True, progress=Console(stderr=True))
+    except SetupError as error:
+        return error.what
+    (out / MEMORY).write_bytes(msgspec.json.encode(memory.told()))
+    whole = {block.condition for block in run.data.blocks if block.valid}
+    if run.failure is not None and whole < {one.name for one in plan.conditions}:
+        return f"{_culprit(out / RUN)}: {run.outcome.reason}"
+    print(f"outcome: {run.outcome.kind} {run.outcome.reason}", flush=True)
+    return ""
+
+
+def _culprit(run: Path) -> str:
+    """The tenant that failed first; empty where none did."""
+    lines = (run / "events.jsonl").read_bytes().splitlines()
+    told = [event for line in lines if (event := msgspec.json.decode(line))["kind"] in ("failed", "exited", "lost")]
+    return str(told[0].get("tenant", "")) if told else ""
+
+
+def mixes(out: Path, asked: argparse.Namespace) -> None:
+    """Measures every mix in every mode, in one run; without MPS where that cannot be had."""
+    text = asked.experiment or EVALUATION.read_text(encoding="utf-8")
+    if not asked.experiment:
+        head, _, rest = text.partition("mixes: ")
+        text = f"{head}mixes: {MIXES}\n{rest[rest.index('tenants:') :]}"
+    modes, fell = asked.modes or OF_PROGRAMS[asked.device], []
+    ends = time.monotonic() + asked.seconds
+    while True:
+        limit_s = max(10.0, ends - time.monotonic() - asked.starts)
+        try:
+            run = kts.run(
+                text,
+                out / RUN,
+                modes=modes,
+                overwrite=True,
+                device=asked.device,
+                max_seconds=limit_s,
+                progress=Console(stderr=True),
+            )
+            print(f"outcome: {run.outcome.kind} {run.outcome.reason}", flush=True)
+            break
+        except SetupError as error:
+            fell.append(f"{modes}: {error.what}")
+            print(f"fell: {error.what}", flush=True)
+            if MPS not in modes:
+                raise
+            modes = ",".join(one for one in modes.split(",") if one != MPS)
+    (out / FELL).write_bytes(msgspec.json.encode(fell))
+
+
+def crowd_table(run: kts.Run, folder: Path, figures: Path | None) -> Iterator[str]:
+    """A row per mode and number of tenants; the figure beside."""
+    deadline_ms = run.info.plan.tenants[0].slo.deadline_ms or 0.0
+    found = crowds(run.data, deadline_ms)
+    told = msgspec.json.decode((folder / MEMORY).read_bytes())
+    memory = memory_of(run.info, told)
+    yield f"{run.info.plan.name} on {run.info.workers[0].device.label or run.info.workers[0].device.name}"
+    yield f"\n| mode | tenants | iterations | rate (1/s) | p99 (ms) | DF99 | within {deadline_ms:g} ms | memory (GiB) |"
+    yield "|---|---:|---:|---:|---:|---:|---:|---:|"
+    for one in found:
+        yield _row(one, memory.get(one.mode, {}).get(one.tenants))
+    yield f"\nMemory of the device at most {told['most_bytes'] / GIB:.1f} GiB, {told['before_bytes'] / GIB:.1f} before."
+    if told["missing"]:
+        yield told["missing"]
+    yield from (f"Fell: {why}" for why in msgspec.json.decode((folder / FELL).read_bytes()))
+    if figures is not None:
+        figures.mkdir(parents=True, exist_ok=True)
+        footer = f"{run.info.plan.name}, run {run.info.id} on {run.info.workers[0].device.label} | kts {run.info.kts}"
+        for figure in draw(found, memory, deadline_ms, footer):
+            if figure.undrawn:
+                yield f"not drawn: {figure.undrawn}"
+            for name, content in figure.files:
+                (figures / name).write_bytes(content)
+
+
+def _row(one: CrowdFigures, memory: int | None) -> str:
+    parts = [
+        one.mode,
+        str(one.tenants),
+        str(one.iterations),
+        f"{one.rate_hz:.0f}",
+        cells.number(one.p99_ms.estimate) if one.p99_ms.estimate is not None else one.p99_ms.refused,
+        cells.ratio_with_interval(one.df99) if one.df99.estimate is not None else "refused",
+        cells.percent_with_interval(one.goodput),
+        "-" if memory is None else f"{memory / GIB:.2f}",
+    ]
+    return f"| {' | '.join(parts)} |"
+
+
+def regret(here: Path, there: Path, factors: Sequence[float]) -> Iterator[str]:
+    """Tables of the mixes that both have: throughput alone decides; then with SLOs of so many times the p99 alone."""
+    with ExitStack() as stack:
+        folders = [stack.enter_context(unpacked(one)) for one in (here, there)]
+        names = [{str(p.parent.relative_to(folder)) for p in folder.rglob("run.json")} for folder in folders]
+        pairs = [[kts.load(folder / name) for folder in folders] for name in sorted(names[0] & names[1])]
+        for factor in (None, *factors):
+            found = []
+            for a, b in pairs:
+                for mix in _mixes_of(a):
+                    ours, theirs = a.of_mix(*mix), b.of_mix(*mix)
+                    assert ours.modes is not None
+                    slo = promises(ours.modes, factor) if factor else {}
+                    chosen, there_ = ours.modes_by(slo), theirs.modes_by(slo)
+                    assert chosen is not None
+                    assert there_ is not None
+                    found.append(scored("+".join(mix), chosen, there_))
+            yield "\nNo SLO: most work decides" if factor is None else f"\nSLO: {factor:g} times the p99 alone on A"
+            yield ""
+            yield from rows(found)
+            yield ""
+            yield from table(found)
+
+
+def _mixes_of(run: kts.Run) -> list[tuple[str, ...]]:
+    plan = run.info.plan
+    arm = next(one for one in plan.modes if one.mixes)
+    plain = {name: common for common, name in arm.tenants.items()}
+    return [tuple(plain[name] for name in plan.condition(mix).tenants) for mix in arm.mixes.values()]
+
+
+def main() -> None:
+    """See above."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("step", choices=("fifty", "mixes", "table", "regret"))
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("other", type=Path, nargs="?", help="of regret: the other machine's")
+    parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda")
+    parser.add_argument("--modes", default="")
+    parser.add_argument("--seconds", type=float, help="all that it may take (default: fifty 180, mixes 480)")
+    parser.add_argument("--starts", type=float, help="of these for starts (default: fifty 80, mixes 130)")
+    parser.add_argument("--most", type=int, default=50, help="tenants")
+    parser.add_argument("--think-ms", type=float, default=25.0)
+    parser.add_argument("--deadline-ms", type=float, default=20.0)
+    parser.add_argument("--library", default="auto")
+    parser.add_argument("--experiment", default="", help="of mixes: another experiment than that of the programs")
+    parser.add_argument("--figures", type=Path)
+    parser.add_argument("--slo", type=float, nargs="*", default=[2.0, 4.0], help="times the p99 alone")
+    parser.add_argument("--loose", action="store_true", help="leave OUT as it is, not packed")
+    asked = parser.parse_args()
+    seconds, starts = {"fifty": (180.0, 80.0)}.get(asked.step, (480.0, 130.0))
+    asked.seconds = seconds if asked.seconds is None else asked.seconds
+    asked.starts = starts if asked.starts is None else asked.starts
+    try:
+        if asked.step in ("fifty", "mixes"):
+            asked.folder.mkdir(parents=True, exist_ok=True)
+            try:
+                (fifty if asked.step == "fifty" else mixes)(asked.folder, asked)
+            finally:
+                if not asked.loose:
+                    print(f"wrote {pack(asked.folder, asked.step)}")
+        elif asked.step == "table":
+            with unpacked(asked.folder) as folder:
+                for line in crowd_table(kts.load(folder / RUN), folder, asked.figures):
+                    print(line)
+        else:
+            if asked.other is None:
+                parser.error("regret: of A and B")
+            for line in regret(asked.folder, asked.other, asked.slo):
+                print(line)
+    except KtsError as error:
+        raise SystemExit(f"{error.what}\n{error.remedy}") from error
+
+
+if __name__ == "__main__":
+    main()
