@@ -55,7 +55,8 @@ def record(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Record:
                 pass
 
         monkeypatch.setattr(alone, "LocalBackend", Ended)
-        return record_alone(Request(tenant=TENANT, device="cpu", seconds=1.0), tmp_path)
+        request = Request(tenant=TENANT, device="cpu", seconds=1.0)
+        return record_alone(request, tmp_path, request.plan)
 
     return of
 

@@ -9,7 +9,7 @@ import msgspec
 import pytest
 from tests.helpers_conduct import make_plan
 
-from kts.backends.local import strangers, tenants_device
+from kts.backends.local import placed, strangers, tenants_device
 from kts.backends.placement import place, topology
 from kts.errors import SetupError
 from kts.model.plan import PROGRAM, Kernel, Plan, Program
@@ -53,6 +53,33 @@ def test_hardware_threads_are_the_second_choice_and_said() -> None:
     placement = place(["a", "b"], "cuda", [0, 1, 2, 3], {0: 0, 1: 0, 2: 2, 3: 2})
     assert len({*placement.tenants["a"], *placement.tenants["b"], *placement.conductor}) == 4
     assert "hardware threads" in placement.note
+
+
+def test_programs_share_what_is_left_and_kernels_have_a_core_each() -> None:
+    """Otherwise a program's threads wait for each other on one core while ten are idle, as nowhere else."""
+    placement = place(["a", "b", "k"], "cuda", range(16), programs={"a", "b"})
+    assert placement.tenants == {"a": tuple(range(3, 9)), "b": tuple(range(9, 15)), "k": (15,)}
+    assert placement.conductor == (0, 1, 2)
+    six = place(list("abcdef"), "cuda", range(16), programs=set("abcdef"))
+    assert {len(cores) for cores in six.tenants.values()} == {2}
+    assert {len(cores) for cores in place(list("ab"), "cuda", range(4), programs={"a", "b"}).tenants.values()} == {1}
+
+
+def test_a_tenant_alone_has_the_cores_that_it_has_in_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Otherwise a profile is of a program with more threads at work than its run has room for."""
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: set(range(16)))
+    monkeypatch.setattr("kts.backends.local.topology", lambda _: {})
+    monkeypatch.setattr("kts.backends.local.tenants_device", lambda _: "cuda")
+    works = [Program(command=["a"]), Program(command=["b"])]
+    tenants = tuple(
+        msgspec.structs.replace(one, work=work) for one, work in zip(make_plan().tenants, works, strict=True)
+    )
+    whole = msgspec.structs.replace(make_plan(), tenants=tenants)
+    for tenant in tenants:
+        replica = msgspec.structs.replace(tenant, name="a-replica")
+        alone = msgspec.structs.replace(whole, tenants=(replica,))
+        assert placed(alone, whole).tenants == {"a-replica": placed(whole).tenants[tenant.name]}
+        assert len(placed(alone).tenants["a-replica"]) > len(placed(whole).tenants[tenant.name])
 
 
 @pytest.mark.parametrize("cores", [[0], [0, 1]])

@@ -6,6 +6,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -63,7 +64,7 @@ def profile(
     changes = {key: value for key, value in (("device", device), ("library", library)) if value is not None}
     loaded, plan = planned(experiment, changes)
     return profiles_of(
-        loaded, plan, _recorded_here, out, tenants=tenants, seconds=seconds, overwrite=overwrite, say=say
+        loaded, plan, partial(_recorded_here, plan), out, tenants=tenants, seconds=seconds, overwrite=overwrite, say=say
     )
 
 
@@ -93,13 +94,13 @@ def profiles_of(
     return made
 
 
-def _recorded_here(request: Request) -> tuple[Recording, list[str]]:
+def _recorded_here(among: Plan, request: Request) -> tuple[Recording, list[str]]:
     if not sys.platform.startswith("linux"):
         raise SetupError(f"measuring needs Linux (this is {sys.platform})", "profile on Linux, predict anywhere")
     from kts.backends.alone import record_alone  # needs Linux
 
     with tempfile.TemporaryDirectory(prefix="kts-profile-") as scratch:
-        return record_alone(request, Path(scratch))
+        return record_alone(request, Path(scratch), among)
 
 
 def _profile(request: Request, record: Record, experiment: Material, say: Say) -> Profile:

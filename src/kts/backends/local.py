@@ -19,7 +19,7 @@ from kts import files
 from kts.backends.placement import Placement, pin_conductor, place, topology
 from kts.conduct.ports import Endpoint, WorkerExit
 from kts.errors import SetupError
-from kts.model.plan import Crew, Plan
+from kts.model.plan import Crew, Plan, Program, Tenant
 from kts.opening import last_line
 from kts.wire.appline import PREFIX
 from kts.worker.detect import choose_for
@@ -73,9 +73,10 @@ class LocalBackend:
         worker: Sequence[str] | None = None,
         env: Mapping[str, Mapping[str, str]] = MappingProxyType({}),
         trouble: Callable[[], Sequence[str]] = tuple,
+        among: Plan | None = None,
     ) -> None:
         self._log_dir = log_dir
-        self._env, self._trouble = env, trouble
+        self._env, self._trouble, self._among = env, trouble, among
         self._command = (python, *(worker or (*module("kts.worker"), "--join")))
         self._workers: dict[str, subprocess.Popen[bytes]] = {}
         self._logs: dict[str, Path] = {}
@@ -86,7 +87,7 @@ class LocalBackend:
 
     def start(self, plan: Plan, endpoint: Endpoint) -> None:
         """Starts one worker per tenant; returns at once. SetupError if that cannot be."""
-        self._placement = placed(plan)
+        self._placement = placed(plan, self._among)
         crews = {name: crew for crew in plan.crews for name in crew.tenants}
         self._has_crews = bool(crews)
         try:
@@ -195,12 +196,23 @@ def _members(crew: Crew, placement: Placement) -> str:
     return msgspec.json.encode(told).decode()
 
 
-def placed(plan: Plan) -> Placement:
-    """Who gets which of the cores that this process may run on. SetupError as of `tenants_device`."""
+def placed(plan: Plan, among: Plan | None = None) -> Placement:
+    """Who gets which of the cores that this process may run on: those of the run of ``among``, of which the plan is a
+    part. SetupError as of `tenants_device`."""
+    whole = among or plan
     cores = tuple(sorted(os.sched_getaffinity(0)))
-    seats = {tenant.name: plan.twin(tenant.name) or tenant.name for tenant in plan.tenants}  # twins never run together
-    found = place(list(dict.fromkeys(seats.values())), tenants_device(plan), cores, topology(cores))
-    return msgspec.structs.replace(found, tenants={name: found.tenants[seat] for name, seat in seats.items()})
+    seats = {one.name: whole.twin(one.name) or one.name for one in whole.tenants}  # twins never run together
+    names = list(dict.fromkeys(seats.values()))
+    programs = {seats[one.name] for one in whole.tenants if isinstance(one.work, Program)}
+    found = place(names, tenants_device(whole), cores, topology(cores), programs)
+    given = {one.name: found.tenants[_seat(one, whole, seats)] for one in plan.tenants}
+    return msgspec.structs.replace(found, tenants=given)
+
+
+def _seat(tenant: Tenant, whole: Plan, seats: Mapping[str, str]) -> str:
+    """Its own, or that of one with the same work: of replicas one is profiled, under the name of them all."""
+    same = next((one.name for one in whole.tenants if one.work == tenant.work), whole.tenants[0].name)
+    return seats.get(tenant.name, seats[same])
 
 
 def tenants_device(plan: Plan) -> Literal["cuda", "cpu"]:

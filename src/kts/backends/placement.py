@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from math import ceil
 from pathlib import Path
 from typing import Literal
 
@@ -22,22 +23,31 @@ class Placement(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def place(
-    tenants: Sequence[str], kind: Literal["cuda", "cpu"], cores: Sequence[int], siblings: Siblings | None = None
+    tenants: Sequence[str],
+    kind: Literal["cuda", "cpu"],
+    cores: Sequence[int],
+    siblings: Siblings | None = None,
+    programs: Collection[str] = (),
 ) -> Placement:
     """Cores for ``tenants`` out of the available ``cores`` (at least one).
 
     On the ``cpu`` device all tenants share the last core, which is the device. Beside a GPU each tenant
     gets a core of its own, a physical one with all its hardware threads where there are enough: one per
-    tenant and one for the conductor. Where there are too few, all share all, and the note says so.
+    tenant and one for the conductor. Where there are too few, all share all, and the note says so. A program may
+    have threads of its own, which would wait for each other on one core and nowhere else: what is left is shared out
+    equally among ``programs``, but for half a core of each, on which its worker reads what it does.
     """
     groups = _physical(cores, siblings or {})
     if kind == "cpu":
         return _one_for_all(tenants, groups)
     if len(groups) > len(tenants):
-        return _one_each(tenants, groups, "")
+        spare = len(groups) - len(tenants) - 1 - ceil(len(programs) / 2)
+        more = max(spare, 0) // len(programs) if programs else 0
+        return _some_each({name: 1 + more * (name in programs) for name in tenants}, groups, "")
     threads = [(core,) for group in groups for core in group]
     if len(threads) > len(tenants):
-        return _one_each(tenants, threads, "tenants have hardware threads of their own but share physical CPU cores")
+        note = "tenants have hardware threads of their own but share physical CPU cores"
+        return _some_each(dict.fromkeys(tenants, 1), threads, note)
     everything = tuple(sorted(cores))
     note = f"{len(tenants)} tenants and the conductor share {len(everything)} CPU cores: host times include that"
     return Placement(tenants=dict.fromkeys(tenants, everything), conductor=everything, note=note)
@@ -62,11 +72,15 @@ def _one_for_all(tenants: Sequence[str], groups: Sequence[tuple[int, ...]]) -> P
     return Placement(tenants=dict.fromkeys(tenants, (device,)), conductor=rest, note=note)
 
 
-def _one_each(tenants: Sequence[str], groups: Sequence[tuple[int, ...]], note: str) -> Placement:
-    """The last groups to the tenants, in order; the first to the conductor (core 0 serves most interrupts)."""
-    first = len(groups) - len(tenants)
+def _some_each(wanted: Mapping[str, int], groups: Sequence[tuple[int, ...]], note: str) -> Placement:
+    """So many of the last groups to each tenant, in order; the first to the conductor: core 0 serves interrupts."""
+    first = at = len(groups) - sum(wanted.values())
+    given = {}
+    for name, count in wanted.items():
+        given[name] = tuple(core for group in groups[at : at + count] for core in group)
+        at += count
     rest = tuple(core for group in groups[:first] for core in group)
-    return Placement(tenants=dict(zip(tenants, groups[first:], strict=True)), conductor=rest, note=note)
+    return Placement(tenants=given, conductor=rest, note=note)
 
 
 def topology(cores: Sequence[int], root: Path = Path("/sys/devices/system/cpu")) -> dict[int, int]:
