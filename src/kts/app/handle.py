@@ -100,7 +100,8 @@ class Run:
         for name in slo:
             _check("tenant", name, tuple(next(iter(self._in_modes.values())).tenants))
         found = {name: one.summary for name, one in self._in_modes.items()}
-        return replace(modes_summary(self.data, found, slo), machine=read_sharing(self.directory))
+        facts = read_sharing(self.directory)
+        return replace(modes_summary(self.data, found, slo, facts.turns if facts else None), machine=facts)
 
     def in_mode(self, name: str) -> Run:
         """A run in several modes, as if one of them had been measured alone. UsageError for a mode that is not

@@ -26,7 +26,7 @@ from kts.model.plan import Plan
 from kts.model.provenance import Material
 from kts.model.sharing_facts import SHARING_VERSION, SharingFacts, Trial
 from kts.report import RichWatcher
-from kts.sharing import isolation, state
+from kts.sharing import isolation, probed, state
 from kts.stats import Foretelling, PrecisionRule
 from kts.stats.modes import ModesRule
 from kts.stats.pair_gate import PairRule
@@ -130,12 +130,16 @@ def measured(
             mode=before(plan.device),
             environment=environment() | {"kts_cores": ",".join(map(str, placed(plan).conductor))},
         )
+        say = (progress or Console(quiet=True)).print
+        turns = probed.looked(plan, held, say)
         sampler = (lambda told: make_sampler(plan, told, *found)) if telemetry else None
         run = _measured(setting, out, overwrite=overwrite, make_sampler=sampler, progress=progress)
         if try_isolation and run.outcome.kind in ("complete", "undetermined"):
-            trials = isolation.tried(plan, held, (progress or Console(quiet=True)).print)
+            trials = isolation.tried(plan, held, say)
     if held.before is not None:
-        facts = SharingFacts(schema=SHARING_VERSION, before=held.before, after=state.look(plan.device), trials=trials)
+        facts = SharingFacts(
+            schema=SHARING_VERSION, before=held.before, after=state.look(plan.device), trials=trials, turns=turns
+        )
         write_sharing(run.directory, facts)
     return run
 

@@ -87,13 +87,42 @@ class Trial(msgspec.Struct, frozen=True, kw_only=True):
     why: str = ""
 
 
+TurnsKind = Literal["turns", "at-once", "unclear", "not-looked"]
+
+
+class TurnsSeen(msgspec.Struct, frozen=True, kw_only=True):
+    """What two probes in the environments of two tenants of a mode saw of each other, for ``window_ms``.
+
+    ``both``: of the time in which either was on the device, the share in which both were; ``away``: of the window, the
+    share in which each was not; ``handed``: how often the device was taken from the first of them. ``why``: they could
+    not look.
+    """
+
+    kind: TurnsKind
+    both: float = 0.0
+    away: tuple[float, float] = (0.0, 0.0)
+    handed: int = 0
+    window_ms: float = 0.0
+    why: str = ""
+
+    def words(self) -> str:
+        """For people."""
+        if self.kind == "not-looked":
+            return f"no probe looked for turns: {self.why}"
+        heads = {"turns": "two probes took turns", "at-once": "no turns were seen by two probes"}
+        head = heads.get(self.kind, "two probes could not tell whether they took turns")
+        return f"{head}: both on the device for {100 * self.both:.0f} % of {self.window_ms:.0f} ms"
+
+
 class SharingFacts(msgspec.Struct, frozen=True, kw_only=True):
-    """Of a run: its machine ``before`` and ``after``, and by mode the ``trials`` of its isolation."""
+    """Of a run: its machine ``before`` and ``after``; by mode the ``trials`` of its isolation, and what ``turns`` were
+    seen in it before its tenants were there."""
 
     schema: int
     before: SharedMachine
     after: SharedMachine
     trials: dict[str, tuple[Trial, ...]] = {}
+    turns: dict[str, TurnsSeen] = {}
 
     @property
     def changes(self) -> tuple[str, ...]:

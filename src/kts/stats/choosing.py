@@ -6,9 +6,10 @@ from collections.abc import Mapping, Sequence
 
 from msgspec.structs import replace
 
-from kts.model.mode import STREAMS, Mode
+from kts.model.mode import MPS, STREAMS, TIME_SLICING, Mode
 from kts.model.modes import MODES_VERSION, Choice, Energy, InModeTenant, KeptSlo, ModeResult, ModesSummary
 from kts.model.reading import RunData
+from kts.model.sharing_facts import TurnsKind, TurnsSeen
 from kts.model.summary import Activity, ActivityMean, Estimate, Summary, TenantSummary
 from kts.stats.block import gather
 from kts.stats.inside import Still, stood_still
@@ -20,6 +21,8 @@ from kts.stats.view import kept
 
 EQUAL = 0.02
 """Throughputs closer than this are taken for equal, and the milder tail decides."""
+_PROBED: Mapping[str, TurnsKind] = {TIME_SLICING: "turns", MPS: "at-once"}
+"""By the kind of a mode, what two probes see in it."""
 POWER = "power_w"
 """The metric of telemetry that says what the device draws."""
 ONE_DEVICE = 0.1
@@ -27,10 +30,13 @@ ONE_DEVICE = 0.1
 
 
 def modes_summary(
-    run: RunData, summaries: Mapping[str, Summary], slo: Mapping[str, float] | None = None
+    run: RunData,
+    summaries: Mapping[str, Summary],
+    slo: Mapping[str, float] | None = None,
+    turns: Mapping[str, TurnsSeen] | None = None,
 ) -> ModesSummary:
     """The modes of a run, of which at least one is shared; ``summaries``: of these, by name. ``slo``: by tenant, a
-    response p99 (ms) that is promised in place of the experiment's, or besides."""
+    response p99 (ms) that is promised in place of the experiment's, or besides. ``turns``: by mode, what probes saw."""
     info, alone, shared = run.info, next(iter(summaries.values())), views(run)
     results = []
     for one in info.plan.modes:
@@ -38,7 +44,7 @@ def modes_summary(
         if of is None:
             results.append(_exclusive(one.mode, alone))
         else:
-            results.append(_shared(one.mode, of, shared[one.mode.name]))
+            results.append(_probed(_shared(one.mode, of, shared[one.mode.name]), (turns or {}).get(one.mode.name)))
     if slo:
         results = [promised(one, slo) for one in results]
     choice = choose(results)
@@ -215,6 +221,17 @@ def _shared(mode: Mode, found: Summary, run: RunData) -> ModeResult:
         ),
         energy=_energy(found, throughput, alone=False),
     )
+
+
+def _probed(one: ModeResult, turns: TurnsSeen | None) -> ModeResult:
+    """Not proven where probes saw the opposite of what was asked for, whatever else was seen."""
+    if turns is None:
+        return one
+    if turns.kind in ("unclear", "not-looked"):
+        return replace(one, doubts=(*one.doubts, turns.words()))
+    if turns.kind == _PROBED.get(one.mode.kind, turns.kind):
+        return replace(one, shown=f"{one.shown}; {turns.words()}")
+    return replace(one, proves=False, shown=f"asked for {one.mode.kind}, not proven: {turns.words()}")
 
 
 def _tenant(one: TenantSummary, still: Still | None) -> InModeTenant:

@@ -12,8 +12,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
-from types import TracebackType
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType, TracebackType
 from typing import IO, Any
 
 import msgspec
@@ -35,10 +35,18 @@ _ERRORS = {kind.exit_code: kind for kind in (SetupError, MeasurementError)}
 
 
 class ProbeProcess:
-    """One probe in a process of its own. ``cores``: where it runs; None: wherever the system likes."""
+    """One probe in a process of its own. ``cores``: where it runs; None: wherever the system likes. ``more``: what its
+    environment has besides ours."""
 
-    def __init__(self, kind: DeviceKind, cores: Sequence[int] | None, command: Sequence[str] | None = None) -> None:
-        env = dict(os.environ)
+    def __init__(
+        self,
+        kind: DeviceKind,
+        cores: Sequence[int] | None,
+        command: Sequence[str] | None = None,
+        *,
+        more: Mapping[str, str] = MappingProxyType({}),
+    ) -> None:
+        env = {**os.environ, **more}
         if cores is not None:
             env["KTS_CORES"] = ",".join(map(str, cores))
         self._log: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - as long as the process
