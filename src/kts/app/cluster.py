@@ -8,8 +8,10 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Unpack
 
+from msgspec.structs import replace
 from rich.console import Console
 
+from kts import sharing
 from kts.app.handle import Run, finished
 from kts.app.images import ensured, extra_from, planned_in_pods
 from kts.app.measuring import default_directory
@@ -44,6 +46,7 @@ def run_on_cluster(
     image: str | None = None,
     extra: str = "torch",
     context: str | None = None,
+    modes: str = "",
     keep: bool = False,
     overwrite: bool = False,
     progress: Console | None = None,
@@ -51,7 +54,10 @@ def run_on_cluster(
     **changes: Unpack[Changes],
 ) -> Run:
     """As `kts.run`, in pods. ``image``: by default this kts's, built and loaded in the variant ``extra``. ``context``:
-    of the kubeconfig. ``keep``: leave the run's objects in the cluster."""
+    of the kubeconfig. ``modes``: the one way to share that the node or the claim must be set to; SetupError where it
+    says another, UsageError for several. ``keep``: leave the run's objects in the cluster."""
+    if modes:
+        settings = replace(settings, mode=sharing.in_pods(modes))
     variant = extra_from(extra)
     loaded, plan = planned_in_pods(experiment, changes, variant)
     api = Api.connect(context)

@@ -80,7 +80,7 @@ class ModeOptions:
         typer.Option(
             metavar="A,B,...",
             help="Ways to share, measured in turns in one run: exclusive, time-slicing, mps, mps:50 (% of threads), "
-            "streams, streams:priority, mig.",
+            "streams, streams:priority, mig. With --on k8s one, to which the node is set.",
         ),
     ] = ""
     try_isolation: Annotated[
@@ -91,12 +91,16 @@ class ModeOptions:
         ),
     ] = False
 
-    def check(self, on: str, *, measures: bool) -> None:
-        """UsageError where what is asked for measures nothing on this machine."""
-        if self.modes and (on != "local" or not measures):
-            raise UsageError("--modes: a run on this machine measures them", "leave --on, --dry-run and --predict out")
+    def check(self, on: str, *, measures: bool, many: bool) -> None:
+        """UsageError where what is asked for measures nothing. ``many``: on many nodes."""
+        if self.modes and (on == "replay" or many or not measures):
+            raise UsageError(
+                "--modes: one run measures them", "leave --on replay, --nodes, --dry-run and --predict out"
+            )
         if self.try_isolation and not self.modes:
             raise UsageError("--try-isolation: of which modes?", "--modes time-slicing,mps")
+        if self.try_isolation and on == "k8s":
+            raise UsageError("--try-isolation: of processes of this machine", "leave --on out")
 
 
 def run(
@@ -143,7 +147,7 @@ def run(
     Every tenant runs alone and all run together, in blocks; the report says how much slower sharing made each. A
     program of yours runs alone, beside a light neighbour, beside a heavy one, and beside a copy of itself."""
     asked, wanted = _asked(experiment, program, program_image, on), changes.given()
-    sharing.check(on, measures=not (dry_run or foretell))
+    sharing.check(on, measures=not (dry_run or foretell), many=fleet.nodes is not None)
     if dry_run or foretell:
         (_preview if dry_run else _foretell)(asked, wanted, on, out, overwrite=overwrite, as_json=as_json)
         return
@@ -153,7 +157,7 @@ def run(
         show_fleet(pods.of_nodes(fleet.nodes, fleet, asked, out, wanted), figures=not no_figures, as_json=as_json)
         return
     if on == "k8s":
-        measured = pods.of_run(asked, out, wanted, overwrite=overwrite)
+        measured = pods.of_run(asked, out, wanted, sharing.modes, overwrite=overwrite)
     elif on == "replay":
         measured = _again(_recorded(asked, wanted, dcgm), out, overwrite=overwrite)
     else:
@@ -219,8 +223,10 @@ class _Pods:
             **wanted,
         )
 
-    def of_run(self, asked: str | list[str], out: Path | None, wanted: app.Changes, *, overwrite: bool) -> app.Run:
-        """One run."""
+    def of_run(
+        self, asked: str | list[str], out: Path | None, wanted: app.Changes, modes: str, *, overwrite: bool
+    ) -> app.Run:
+        """One run. ``modes``: empty, or the one that the node or the claim is set to."""
         return app.run_on_cluster(
             asked,
             self.place.run_settings(telemetry=self.telemetry, dcgm=self.dcgm),
@@ -228,6 +234,7 @@ class _Pods:
             image=self.place.image,
             extra=self.place.extra,
             context=self.context,
+            modes=modes,
             keep=self.keep,
             overwrite=overwrite,
             progress=console(stderr=True),

@@ -71,6 +71,31 @@ def _streams(name: str, setting: str) -> Mode:
     return Mode(name=name or usual, kind=STREAMS, first=tenant or TIGHTEST)
 
 
+def in_pods(text: str) -> str:
+    """The one mode that a run in pods is to be in, which its node or claim is set to. UsageError for what no run in
+    pods can be."""
+    modes = parse(text)
+    kind = modes[0].kind
+    if len(modes) > 1:
+        raise UsageError(
+            f"--modes {text} in pods: a node shares its GPU in one way at a time, and a run does not change it",
+            "for each mode set the node (kts choose prints the lines), kts run --on k8s --modes MODE; then kts compare",
+        )
+    if kind == EXCLUSIVE:
+        raise UsageError("--modes exclusive in pods: nothing is shared in it", "every run has each tenant alone anyway")
+    if kind == STREAMS:
+        raise UsageError(
+            "--modes streams in pods: its tenants are threads of one process, and each pod is a process of its own",
+            "kts run --modes streams on the machine that has the GPU, without --on k8s",
+        )
+    if modes[0] != Mode(name=modes[0].name, kind=kind):
+        raise UsageError(
+            f"--modes {text} in pods: the device plugin, or the claim, sets the limits of MPS",
+            "--modes mps; limits that are lower than the node's: env of the containers, by --pod-template",
+        )
+    return kind
+
+
 def check(plan: Plan) -> None:
     """UsageError where a mode of the plan cannot be one of its device."""
     on_cpu = plan.device == "cpu"

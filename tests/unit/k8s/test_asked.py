@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import Any, cast
 
 import pytest
+from msgspec.structs import replace
 
-from kts.errors import SetupError
+from kts import sharing
+from kts.errors import SetupError, UsageError
 from kts.k8s.cluster import asked, creation
 from kts.k8s.cluster.api import Api, Forbidden, Unavailable
 from kts.k8s.objects import quotas
@@ -196,3 +198,74 @@ def test_a_server_that_goes_away_while_a_run_waits_is_waited_for_and_before_that
     cluster.objects["Pod"] = Away()
     with pytest.raises(Unavailable):
         waited(cluster, ClusterSettings(wait_s=60), {})
+
+
+def node_that_shares(strategy: str) -> dict[str, Any]:
+    return {**NODE, "metadata": {"name": "n1", "labels": {f"{GPU}.sharing-strategy": strategy}}}
+
+
+def claim(strategy: str) -> dict[str, Any]:
+    config = [{"opaque": {"parameters": {"sharing": {"strategy": strategy}}}}]
+    return {"metadata": {"name": "c"}, "spec": {"devices": {"config": config}}}
+
+
+ON_NODE, BY_CLAIM = ClusterSettings(node="n1"), ClusterSettings(resource="", claim="c")
+
+
+@pytest.mark.parametrize(
+    ("mode", "settings", "there"),
+    [
+        ("mps", ON_NODE, {"Node": [node_that_shares("mps")]}),
+        ("time-slicing", ON_NODE, {"Node": [node_that_shares("time-slicing")]}),
+        ("mps", BY_CLAIM, {"ResourceClaim": [claim("MPS")]}),
+        ("mps", ON_NODE, {}),
+    ],
+)
+def test_a_run_that_asks_for_the_mode_that_is_set_or_for_one_nobody_tells_of_begins(
+    mode: str, settings: ClusterSettings, there: dict[str, list[dict[str, Any]]]
+) -> None:
+    """Else MPS on a cluster could not be asked for; and what is only told of is no proof of it."""
+    found = creation.shared(cast(Api, Cluster(**there)), plan(), replace(settings, mode=mode))
+    assert found.asked == mode
+    assert not found.proven
+    assert found.words() == (mode if there else f"asked for {mode}, not proven")
+
+
+@pytest.mark.parametrize(
+    ("mode", "settings", "there", "does"),
+    [
+        ("mps", ON_NODE, {"Node": [node_that_shares("time-slicing")]}, "sharing.mps in the device plugin's config"),
+        ("time-slicing", ON_NODE, {"Node": [node_that_shares("mps")]}, "kts k8s time-slicing --replicas N --apply"),
+        ("mps", BY_CLAIM, {"ResourceClaim": [claim("TimeSlicing")]}, "strategy: MPS a claim"),
+    ],
+)
+def test_a_node_or_claim_in_another_mode_is_refused_with_how_it_is_set(
+    mode: str, settings: ClusterSettings, there: dict[str, list[dict[str, Any]]], does: str
+) -> None:
+    """Else a run would be made under the name of a mode that the cluster is not in."""
+    with pytest.raises(SetupError, match=f"--modes {mode}: the pods would share in") as error:
+        creation.shared(cast(Api, Cluster(**there)), plan(), replace(settings, mode=mode))
+    assert does in error.value.remedy
+
+
+def test_a_cpu_core_in_a_pod_is_shared_by_its_scheduler_alone() -> None:
+    with pytest.raises(SetupError, match="--modes mps on the device cpu"):
+        creation.shared(cast(Api, Cluster()), plan("cpu"), replace(ON_NODE, mode="mps"))
+
+
+@pytest.mark.parametrize(
+    ("modes", "says"),
+    [
+        ("time-slicing,mps", "one way at a time"),
+        ("exclusive", "nothing is shared in it"),
+        ("streams", "each pod is a process of its own"),
+        ("mps:50", "sets the limits of MPS"),
+        ("green", "no mode 'green'"),
+    ],
+)
+def test_what_pods_cannot_be_in_is_refused_in_a_line(modes: str, says: str) -> None:
+    """Else a run in pods would measure something else than its modes say."""
+    with pytest.raises(UsageError, match=says) as error:
+        sharing.in_pods(modes)
+    assert error.value.remedy
+    assert sharing.in_pods("mps") == "mps"

@@ -97,8 +97,14 @@ def placed(
 def shared(api: Api, plan: Plan, settings: ClusterSettings) -> SharingMode:
     """How the run is to share its device, with what the node it is placed on, or its claim, says of that.
 
-    What may not be read says nothing.
+    What may not be read says nothing. SetupError where that is another mode than was asked for.
     """
+    mode = _told(api, plan, settings)
+    sharingmode.check_as_asked(mode, plan, settings)
+    return mode
+
+
+def _told(api: Api, plan: Plan, settings: ClusterSettings) -> SharingMode:
     mode = sharingmode.asked(plan, settings)
     if plan.device == "cpu":
         return mode

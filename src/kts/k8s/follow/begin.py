@@ -54,10 +54,10 @@ def start(
     if manifests.is_classic(plan):
         classic_jobs.check(settings)
     settings, notes = prepared(api, plan, settings, told=told)
+    mode = shared(api, plan, settings)
     if image is not None:
         settings = msgspec.structs.replace(settings, image=image())
     settings = with_egress(api, plan, settings, run)
-    mode = shared(api, plan, settings)
     mirror = Mirror.create(
         directory,
         plan=plan,

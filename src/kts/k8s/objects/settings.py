@@ -23,6 +23,7 @@ class ClusterSettings(msgspec.Struct, frozen=True, kw_only=True):
     ``telemetry``: the conductor's pod samples, and on a GPU asks to see NVML; ``dcgm``: URL of a dcgm-exporter that it
     scrapes, too, or ``auto`` until the run's node is known; ``dcgm_missing``: why that found none. ``service_account``:
     with whose rights the conductor's pod looks at the pods of its node; empty: it has no token, and does not look.
+    ``mode``: in which the node or the claim must be set to share; empty: in whichever it is.
     ``egress``: NetworkPolicies of the namespace isolate the run's pods, so that they need rules of their own.
     """
 
@@ -50,3 +51,4 @@ class ClusterSettings(msgspec.Struct, frozen=True, kw_only=True):
     dcgm_missing: str = ""
     service_account: str = ""
     egress: bool = False
+    mode: str = ""
