@@ -24,7 +24,8 @@ from kts.report.screen import Screen
 from kts.report.serving import address_of, serve
 from kts.report.writing import write_watch
 from kts.units import NS_PER_S
-from kts.watch.calls import MOST_CALLS_S, CallSource, Piece, WatchedProcess
+from kts.watch.calls import CallSource, Piece, WatchedProcess
+from kts.watch.limits import MOST_CALLS_S
 from kts.watch.live import Happened, WatchNow
 from kts.watch.recording import PieceWriter, RecordedSource
 from kts.watch.watching import Watching

@@ -13,6 +13,7 @@ from kts import app
 from kts.cli.options import Json
 from kts.cli.output import console, present, say
 from kts.errors import KtsError, UsageError
+from kts.watch.limits import MOST_CALLS_S
 
 HERE = "127.0.0.1:9478"
 
@@ -68,7 +69,7 @@ def watch(
     ] = None,
     most_calls: Annotated[
         int, typer.Option(metavar="N", min=1000, help="Calls per second beyond which whole processes are left out.")
-    ] = 200_000,
+    ] = MOST_CALLS_S,
     serve: Annotated[
         str,
         typer.Option(

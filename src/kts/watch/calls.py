@@ -118,10 +118,6 @@ class Piece(NamedTuple):
     notes: tuple[str, ...] = ()
 
 
-MOST_CALLS_S = 200_000
-"""Beyond so many calls per second whole processes are left out."""
-
-
 class CallSource(Protocol):
     """Where calls come from: the running kernel, or a recording. A context: it detaches on exit."""
 

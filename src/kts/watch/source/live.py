@@ -13,7 +13,8 @@ import numpy as np
 
 from kts.errors import SetupError
 from kts.units import NS_PER_MS, NS_PER_S
-from kts.watch.calls import CALL, FUNCTIONS, MOST_CALLS_S, Array, Piece
+from kts.watch.calls import CALL, FUNCTIONS, Array, Piece
+from kts.watch.limits import MOST_CALLS_S
 from kts.watch.source.libraries import DriverFile, FileId, Libraries, points
 from kts.watch.source.pages import EventFormat, PageFormat, Where, events, value
 from kts.watch.source.tracefs import Tracefs, default_tracefs
