@@ -8,12 +8,15 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 import pytest
+from tests.helpers_stats import make_plan
 
 from kts.errors import SetupError
 from kts.k8s.follow.ends import why, with_logs
 from kts.k8s.objects import podend, podstate
 from kts.k8s.objects.names import APP, LABEL_APP, LABEL_JOB, LABEL_ROLE, LABEL_RUN, LABEL_TENANT
+from kts.model.plan import Program, Tenant
 from kts.model.run import Outcome
 
 Object = dict[str, Any]
@@ -244,6 +247,19 @@ def test_a_crash_is_told_by_its_last_line_and_points_to_the_log_only_if_there_is
         "see logs/fft-solo.log in the run directory",
     )
     assert "logs/" not in why(Server([]), crashed, "fft.log").remedy  # type: ignore[arg-type]
+
+
+def test_what_a_program_was_given_in_secret_is_not_in_why_its_pod_ended() -> None:
+    """Else a crash that prints its token, here where the line is cut, puts it into run.json for all to read."""
+    token = "hunter2-" * 20
+    work = Program(command=("serve", "--token", token), env={"PASSWORD": "open sesame"})
+    plan = msgspec.structs.replace(make_plan(), tenants=(Tenant(name="fft", work=work, iterations=1),))
+    crashed = pod(phase="Failed", containerStatuses=ended(1, "Error"))
+    log = f"no such user: open sesame {token} {'x' * 150}\n".encode()
+    end = why(Server([], log=log), crashed, "fft.log", plan)  # type: ignore[arg-type]
+    assert end.reason == f"exit code 1: no such user: *** *** {'x' * 150}"
+    said = pod(phase="Failed", containerStatuses=ended(128, "StartError", message=f"exec: {token}: not found"))
+    assert "hunter2" not in why(Server([]), said, "fft.log", plan).reason  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(

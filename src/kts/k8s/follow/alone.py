@@ -58,7 +58,7 @@ def record_in_pod(
         watch = PodWatch(api, run, settings, told)
         watch.expect(podstate.name(objects[-1]))
         pod = _ended(watch, interrupts)
-        found, worse = _read(api, pod, request.tenant.name)
+        found, worse = _read(api, pod, request)
     finally:
         remove(api, run, settings.namespace, interrupts, told)
     return found, [*notes, *worse]
@@ -85,10 +85,11 @@ def _ended(watch: PodWatch, interrupts: Interrupts) -> Object:
         interrupts.pause(POLL_S)
 
 
-def _read(api: Api, pod: Object, tenant: str) -> tuple[Recording, list[str]]:
+def _read(api: Api, pod: Object, request: Request) -> tuple[Recording, list[str]]:
     container = podstate.main_container(pod)
     text = b"".join(api.logs(podstate.name(pod), pod["metadata"]["namespace"], container=container))
     reason, code = "", 0
     if podstate.phase(pod) != "Succeeded":
-        reason, code = ends.why(api, pod, "").reason, 1
-    return recording_in(text.decode(errors="replace").splitlines(), tenant, reason or "its log has no profile", code)
+        reason, code = ends.why(api, pod, "", request.plan).reason, 1
+    lines = text.decode(errors="replace").splitlines()
+    return recording_in(lines, request.tenant.name, reason or "its log has no profile", code)

@@ -259,7 +259,7 @@ class Session:
         return msgspec.structs.replace(outcome, reason=told.reason, remedy=told.remedy)
 
     def _why(self, pod: Object) -> PodEnd:
-        return ends.why(self._api, pod, self._log_name(pod))
+        return ends.why(self._api, pod, self._log_name(pod), self.plan)
 
     # fetching
 
