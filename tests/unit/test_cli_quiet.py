@@ -121,6 +121,32 @@ def test_a_signal_while_it_is_loaded_ends_it_as_documented(name: str, number: in
     assert "ignored" not in done.stderr
 
 
+def test_a_held_terminal_costs_no_report_and_holds_nobody_for_ever(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Otherwise Ctrl-S while a run ends leaves it without its report, and a terminal that nobody reads leaves `kts`."""
+    from tests.helpers_cli import record
+
+    import kts
+    from kts.cli import output, report
+
+    monkeypatch.setattr(output, "PATIENCE_S", 0.01)
+    monkeypatch.setattr(output, "LAST_S", 0.01)
+    monkeypatch.setenv("COLUMNS", "80")
+    run = kts.load(record(tmp_path / "run"))
+    master, slave = pty.openpty()
+    with os.fdopen(slave, "w", encoding="utf-8") as terminal, os.fdopen(master, "rb", buffering=0) as screen:
+        monkeypatch.setattr(sys, "stdout", terminal)
+        termios.tcflow(slave, termios.TCOOFF)
+        with pytest.raises(output.HeldError):
+            report.show(run, run.directory, figures=False, as_json=False)
+        assert (run.directory / "results.md").exists()
+        termios.tcflow(slave, termios.TCOON)
+        monkeypatch.setattr(kts, "show", lambda result, people: people.print(result))  # fits into its buffer
+        assert output.shown_to(output.console(stderr=False), "a line") is None
+        assert b"a line" in screen.read(1 << 12)
+
+
 def test_the_report_of_an_interrupted_run_does_not_hang_on_its_output(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -29,7 +29,7 @@ from kts.shown import PASTED, named, take_any_text, visible
 _AGAIN_S = 0.02
 _UNREADABLE = re.compile(r"path '(.*)' is not readable", re.IGNORECASE | re.DOTALL)
 """What typer says before a command could: to it, it is a mistake on the command line; to us, as any file of a run."""
-_OF_OUTPUTS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
+_OF_OUTPUTS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EAGAIN)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

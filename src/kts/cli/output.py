@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import select
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import kts
 from kts.shown import clean, one_line
 
 if TYPE_CHECKING:
     from rich.console import Console
+
+
+PATIENCE_S, LAST_S = 5.0, 60.0
+"""So long a terminal that is held is waited for: before the files are written, and again at the end."""
 
 
 def console(*, stderr: bool) -> Console:
@@ -36,6 +42,37 @@ def present(result: object, *, as_json: bool, body: object = None) -> None:
     kts.show(result, console(stderr=as_json))
 
 
+class HeldError(OSError):
+    """A terminal that is held (Ctrl-S) takes nothing."""
+
+
+def shown_to(people: Console, result: object, *, patience_s: float | None = None) -> OSError | None:
+    """Shows a result. The error where it could not be written: also where ``people`` look at a terminal that has no
+    room for ``patience_s`` (default: `PATIENCE_S`)."""
+    try:
+        if not people.stderr:  # which never waits: see `kts.cli.quiet`
+            _await_room(people.file, PATIENCE_S if patience_s is None else patience_s)
+        kts.show(result, people)
+        people.file.flush()
+    except OSError as error:
+        return error
+    return None
+
+
+def shown_at_last(people: Console, result: object, unprinted: OSError | None) -> OSError | None:
+    """Once more, where the terminal was held: there is nothing else to do now. Not for ever: see `shown_to`."""
+    return shown_to(people, result, patience_s=LAST_S) if isinstance(unprinted, HeldError) else unprinted
+
+
+def _await_room(file: IO[str], patience_s: float) -> None:
+    if not file.isatty() or not hasattr(select, "poll"):
+        return
+    room = select.poll()
+    room.register(file.fileno(), select.POLLOUT)
+    if not room.poll(patience_s * 1e3):
+        raise HeldError(errno.EAGAIN, "the terminal is held (Ctrl-Q lets it go on)")
+
+
 @contextmanager
 def told_first(*, as_json: bool) -> Iterator[Callable[[object], None]]:
     """Gives what shows people a result before a file of it is written: a folder that cannot be written costs no table.
@@ -44,20 +81,17 @@ def told_first(*, as_json: bool) -> Iterator[Callable[[object], None]]:
     OSError is raised behind the block.
     """
     told: list[object] = []
-    unprinted: list[OSError] = []
+    unprinted: list[OSError | None] = []
+    people = console(stderr=as_json)
 
     def tell(result: object) -> None:
         told.append(result)
-        people = console(stderr=as_json)
-        try:
-            kts.show(result, people)
-            people.file.flush()
-        except OSError as error:
-            unprinted.append(error)
+        unprinted.append(shown_to(people, result))
 
     yield tell
-    if unprinted:
-        raise unprinted[0]
+    for result, failed in zip(told, unprinted, strict=True):
+        if error := shown_at_last(people, result, failed):
+            raise error
     if as_json:
         print_json(told[-1])
 

@@ -12,7 +12,7 @@ import typer
 import kts
 from kts import app
 from kts.cli.options import Json, NoFigures, RunDirectory
-from kts.cli.output import console, print_json, say
+from kts.cli.output import console, print_json, say, shown_at_last, shown_to
 from kts.errors import KtsError, SetupError
 
 _FIGURES = (".png", ".svg")
@@ -86,17 +86,13 @@ def show(
     """
     written: Sequence[Path] = ()
     problem: SetupError | None = None
-    unprinted: OSError | None = None
     people = console(stderr=as_json)
-    try:
-        kts.show(run, people)
-        people.file.flush()
-    except OSError as error:  # its reader or its terminal is gone; the report is for whoever comes later
-        unprinted = error
+    unprinted = shown_to(people, run)  # its reader or its terminal may be gone; the report is for whoever comes later
     try:
         written = run.report(out, figures=figures, say=say)
     except SetupError as error:
         problem = error
+    unprinted = shown_at_last(people, run, unprinted)
     fatal = problem if out is not None else None
     if as_json and not failed and not fatal and not unprinted:
         print_json(run.result if isinstance(run, kts.Run) else run.summary)
