@@ -174,7 +174,7 @@ def truth(name: str) -> tuple[float, float, float]:
 
 def sampled(values: Array) -> LatencySample:
     """A sample of these rounds; of one block, segments."""
-    made = make_sample(list(enumerate(values.copy())), split=len(values) == 1)
+    made = make_sample(list(enumerate(values)), split=len(values) == 1)
     assert made is not None
     return made
 
@@ -226,7 +226,7 @@ def stopping_coverage(
                 side.append((number, lognormal(rng, 1, per_round)[0] * np.exp(rng.normal(0, between))))
             if number < 9:
                 continue
-            above, below = (make_sample([(r, v.copy()) for r, v in side], split=False) for side in sides)
+            above, below = (make_sample(side, split=False) for side in sides)
             found = ratio_estimate(above, 0.99, below, 0.99)
             if settled(found, precision):
                 break

@@ -2,9 +2,11 @@
 
     python -m bench memory
     python -m bench memory --before ../other/src          # the same of another version of kts, side by side
+    python -m bench memory --sizes 26000000 --rounds 500 --reporting
 
-The peak is the process's own (VmHWM), in MB. What a run with few iterations takes is what kts takes anyway; the rest,
-divided by the iterations, is what each one costs.
+The peak is the process's own (VmHWM), in MB; of reporting also the part that no file stands for (RssAnon, looked at
+each 20 ms), and the seconds. What a run with few iterations takes is what kts takes anyway; the rest, divided by the
+iterations, is what each one costs.
 """
 
 from __future__ import annotations
@@ -12,12 +14,16 @@ from __future__ import annotations
 import argparse
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tempfile
+import threading
+import time
 from collections.abc import Sequence
 from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
+from typing import Self
 
 import msgspec
 
@@ -36,13 +42,32 @@ from kts.wire.framing import CHUNK_RECORDS
 
 SIZES = (100_000, 5_000_000)
 ROOT = Path(__file__).resolve().parents[1]
-PHASES = ("measuring", "closing", "reporting")
+CONDUCTING, REPORTING = ("measuring, MB", "closing, MB"), ("reporting, MB", "anonymous, MB", "reporting, s")
+LOOK_S = 0.02
 
 
-def peak_mb() -> float:
-    """The most this process has had in memory so far."""
-    found = re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())
+def memory_mb(field: str = "VmHWM") -> float:
+    """A field of this process's status: the most it has had in memory so far."""
+    found = re.search(rf"{field}:\s+(\d+) kB", Path("/proc/self/status").read_text())
     return int(found.group(1)) * 1024 / 1e6 if found else float("nan")
+
+
+class Anonymous:
+    """The most memory without a file that this process is seen to have while the context is open."""
+
+    def __enter__(self) -> Self:
+        self.peak_mb, self._over = 0.0, threading.Event()
+        self._thread = threading.Thread(target=self._look)
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        self._thread.join()
+
+    def _look(self) -> None:
+        while not self._over.wait(LOOK_S):
+            self.peak_mb = max(self.peak_mb, memory_mb("RssAnon"))
 
 
 def conduct(recorded: Path, directory: Path) -> None:
@@ -66,9 +91,9 @@ def conduct(recorded: Path, directory: Path) -> None:
         keeper.telemetry([], samples(block))
         keeper.keep(ev.EndBlock(outcome=block))
     keeper.ask()
-    print(peak_mb())
+    print(memory_mb())
     keeper.close(Outcome(kind="complete"))
-    print(peak_mb())
+    print(memory_mb())
 
 
 def samples(block: BlockOutcome) -> list[Sample]:
@@ -88,18 +113,19 @@ def samples(block: BlockOutcome) -> list[Sample]:
 
 
 def report(directory: Path) -> None:
-    """`kts report DIR --json` in this process; prints its peak."""
+    """`kts report DIR --json` in this process; prints its peak, that of anonymous memory, and the seconds."""
     from kts.cli.main import main as kts
 
     sys.argv = ["kts", "report", str(directory), "--json", "--out", str(directory.parent / "report")]
-    with Path(os.devnull).open("w") as nowhere, redirect_stdout(nowhere), redirect_stderr(nowhere):
+    begin = time.perf_counter()
+    with Path(os.devnull).open("w") as nowhere, redirect_stdout(nowhere), redirect_stderr(nowhere), Anonymous() as seen:
         try:
             code = kts()
         except SystemExit as ended:
             code = ended.code if isinstance(ended.code, int) else 1
     if code:
         sys.exit(f"memory: kts report ended with code {code}")
-    print(peak_mb())
+    print(memory_mb(), seen.peak_mb, time.perf_counter() - begin)
 
 
 def child(source: Path, *arguments: str) -> list[float]:
@@ -110,13 +136,17 @@ def child(source: Path, *arguments: str) -> list[float]:
     return [float(line) for line in done.stdout.split()]
 
 
-def measure(source: Path, size: int, rounds: int, *, open_loop: bool) -> list[float]:
-    """Peaks (MB) of the three `PHASES`."""
+def measure(sources: dict[str, Path], size: int, rounds: int, *, open_loop: bool, conducted: bool) -> list[list[float]]:
+    """`CONDUCTING`, if asked for, and `REPORTING` of each version, of the same records."""
     with tempfile.TemporaryDirectory(prefix="kts-memory-") as temporary:
         recorded, directory = Path(temporary) / "recorded", Path(temporary) / "run"
-        write_run(recorded, size, rounds, chunk_records=CHUNK_RECORDS, open_loop=open_loop, keep_journal=True)
-        peaks = child(source, "--conduct", str(recorded), str(directory))
-        return peaks + child(source, "--report", str(directory))
+        write_run(recorded, size, rounds, chunk_records=CHUNK_RECORDS, open_loop=open_loop, keep_journal=conducted)
+        found = []
+        for source in sources.values():
+            peaks = child(source, "--conduct", str(recorded), str(directory)) if conducted else []
+            found.append(peaks + child(source, "--report", str(directory if conducted else recorded)))
+            shutil.rmtree(directory, ignore_errors=True)
+        return found
 
 
 def main(argv: Sequence[str] = ()) -> None:
@@ -124,6 +154,7 @@ def main(argv: Sequence[str] = ()) -> None:
     parser = argparse.ArgumentParser(prog="python -m bench memory")
     parser.add_argument("--sizes", type=int, nargs="+", default=SIZES)
     parser.add_argument("--rounds", type=int, nargs="+", default=(10, 1))
+    parser.add_argument("--reporting", action="store_true", help="nothing but the report of the run")
     parser.add_argument("--open-loop", action="store_true", help="due times that are not the submissions")
     parser.add_argument("--before", type=Path, help="src of another version, measured as well")
     parser.add_argument("--conduct", type=Path, nargs=2, help=argparse.SUPPRESS)
@@ -140,17 +171,20 @@ def main(argv: Sequence[str] = ()) -> None:
 
 def compare(sources: dict[str, Path], arguments: argparse.Namespace) -> None:
     """The table: a row per shape, size and version."""
-    print(f"memory: {'rounds':>6} {'iterations':>12} {'version':>8} " + " ".join(f"{p + ', MB':>14}" for p in PHASES))
+    columns = REPORTING if arguments.reporting else CONDUCTING + REPORTING
+    print(f"memory: {'rounds':>6} {'iterations':>12} {'version':>8} " + " ".join(f"{name:>14}" for name in columns))
     for rounds in arguments.rounds:
         smallest: dict[str, list[float]] = {}
         for size in arguments.sizes:
-            for name, source in sources.items():
-                peaks = measure(source, size, rounds, open_loop=arguments.open_loop)
+            measured = measure(sources, size, rounds, open_loop=arguments.open_loop, conducted=not arguments.reporting)
+            for name, peaks in zip(sources, measured, strict=True):
                 least = smallest.setdefault(name, peaks)
                 cells = [f"{peak:8.0f}" for peak in peaks]
                 if size > arguments.sizes[0]:
-                    each = [(a - b) * 1e6 / (size - arguments.sizes[0]) for a, b in zip(peaks, least, strict=True)]
-                    cells = [f"{cell} {bytes_:4.0f}B" for cell, bytes_ in zip(cells, each, strict=True)]
+                    each = [
+                        (a - b) * 1e6 / (size - arguments.sizes[0]) for a, b in zip(peaks[:-1], least, strict=False)
+                    ]
+                    cells[:-1] = [f"{cell} {bytes_:4.0f}B" for cell, bytes_ in zip(cells, each, strict=False)]
                 print(
                     f"memory: {rounds:>6} {size:>12,} {name:>8} " + " ".join(f"{cell:>14}" for cell in cells),
                     flush=True,

@@ -62,7 +62,7 @@ def stopped(
             shared.append((number, noise.block(rng, per_round, factor)))
             if number < 9:
                 continue
-            samples = [make_sample([(r, v.copy()) for r, v in side], split=False) for side in (shared, solo)]
+            samples = [make_sample(side, split=False) for side in (shared, solo)]
             df = ratio_estimate(samples[0], 0.99, samples[1], 0.99)
             if settled(df, precision):
                 break

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
@@ -13,6 +13,7 @@ from numpy.typing import DTypeLike, NDArray
 from kts.model.reading import RunData
 from kts.model.records import CPU_TIMES, NOT_TOLD, WAITED, Records
 from kts.model.run import BlockOutcome
+from kts.shelf import ALIGNED
 from kts.stats.faults import sound
 from kts.stats.overlap import PORTION, Counted, Mask, Span, counted
 from kts.stats.sample import FloatArray
@@ -109,6 +110,16 @@ def valid_blocks(run: RunData) -> list[BlockOutcome]:
     return [block for block in run.blocks if block.valid and block.condition in conditions]
 
 
+def held_as(blocks: Sequence[BlockOutcome]) -> np.dtype[Any]:
+    """What latencies of so many iterations are held in."""
+    return np.dtype(np.float32 if _rows(blocks) > SINGLE_PRECISION_FROM else np.float64)
+
+
+def held_bytes(blocks: Sequence[BlockOutcome]) -> int:
+    """What one latency of each iteration takes, with some room."""
+    return _rows(blocks) * held_as(blocks).itemsize + sum(ALIGNED * len(block.counts) for block in blocks)
+
+
 def counting(
     run: RunData, block: BlockOutcome, tenants: Sequence[str], since_ns: Mapping[str, int] | None = None
 ) -> dict[str, Records]:
@@ -120,14 +131,17 @@ def counting(
     return {name: rows[counts[name].keep] for name, rows in records.items()}
 
 
+def _rows(blocks: Sequence[BlockOutcome]) -> int:
+    return sum(sum(block.counts.values()) for block in blocks)
+
+
 def _begin_ns(tenants: Sequence[str], since_ns: Mapping[str, int]) -> int:
     return max((since_ns.get(name, 0) for name in tenants), default=0)
 
 
 def _blocks(run: RunData, since_ns: Mapping[str, int]) -> Iterator[MeasuredBlock]:
     blocks = valid_blocks(run)
-    rows_in_all = sum(sum(block.counts.values()) for block in blocks)
-    dtype: DTypeLike = np.float32 if rows_in_all > SINGLE_PRECISION_FROM else np.float64
+    dtype = held_as(blocks)
     for block in blocks:
         yield _read(run, block, dtype, since_ns)
 

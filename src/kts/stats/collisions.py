@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from kts.model.plan import Plan
-from kts.stats.block import MeasuredBlock
+from kts.model.reading import RunData
+from kts.shelf import Shelf
+from kts.stats.block import MeasuredBlock, held_bytes, valid_blocks
 from kts.stats.overlap import collided
 from kts.stats.sample import Blocks
 
@@ -16,9 +17,11 @@ COLLIDED_KEPT = 200_000
 class Collisions:
     """Of every tenant: how many iterations met a neighbour's, and response times of these as ``(round, ms)``."""
 
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, run: RunData) -> None:
+        plan = run.info.plan
         self._met = {tenant.name: 0 for tenant in plan.tenants}
         self._response: dict[str, Blocks] = {tenant.name: [] for tenant in plan.tenants}
+        self._shelf = Shelf(held_bytes([one for one in valid_blocks(run) if one.condition == plan.full_house.name]))
 
     def feed(self, block: MeasuredBlock) -> None:
         """See Pass."""
@@ -27,7 +30,8 @@ class Collisions:
         for name, row in block.kept.items():
             met = np.flatnonzero(collided(block.spans, name)[block.counts[name].keep])
             self._met[name] += len(met)
-            self._response[name].append((block.outcome.round, row.response[met[:: 1 + len(met) // COLLIDED_KEPT]]))
+            some = row.response[met[:: 1 + len(met) // COLLIDED_KEPT]]
+            self._response[name].append((block.outcome.round, self._shelf.put(some)))
 
     def met(self, tenant: str) -> int:
         """Iterations that met a neighbour's."""

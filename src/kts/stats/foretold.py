@@ -99,8 +99,7 @@ class SeenRounds:
     def _sample(self, place: PLACE, times: int, *, split: bool) -> LatencySample | None:
         key = (place, times, split)
         if key not in self._cut:
-            copies = [(number, ms.copy()) for number, ms in self._repeated(place, times)]  # samples sort in place
-            self._cut[key] = make_sample(copies, split=split)
+            self._cut[key] = make_sample(self._repeated(place, times), split=split)
         return self._cut[key]
 
     def _repeated(self, place: PLACE, times: int) -> Blocks:

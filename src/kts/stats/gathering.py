@@ -62,10 +62,10 @@ class Gathered:
     def _empty(cls, run: RunData, telemetry: Sequence[SampleSeries], steady: SteadyStates) -> Gathered:
         plan = run.info.plan
         return cls(
-            latencies=Latencies(plan),
+            latencies=Latencies(run),
             over_time=LatencyOverTime(run),
             strips=Strips(run),
-            company=Collisions(plan),
+            company=Collisions(run),
             phases=Phases(plan),
             starts=Starts(plan),
             slowest=Slowest(plan),

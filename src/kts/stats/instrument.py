@@ -181,9 +181,7 @@ def on_quiet(parts: Sequence[InstrumentPart], waited: float | None) -> Iterator[
 
 
 def _ratio(above: Blocks, below: Blocks, p: float, confidence: float) -> Estimate:
-    top, bottom = (
-        make_sample([(number, ms.copy()) for number, ms in blocks], split=False) for blocks in (above, below)
-    )
+    top, bottom = (make_sample(blocks, split=False) for blocks in (above, below))
     return degradation(top, bottom, p, confidence)
 
 

@@ -6,8 +6,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from kts.model.plan import Plan
-from kts.stats.block import MeasuredBlock, Rows
+from kts.model.reading import RunData
+from kts.shelf import Shelf
+from kts.stats.block import MeasuredBlock, Rows, held_bytes, valid_blocks
 from kts.stats.overlap import Counted
 from kts.stats.sample import Blocks
 from kts.stats.series import Side
@@ -50,20 +51,22 @@ class SideData:
         """Rounds that hold iterations."""
         return {number for number, _ in self.service}
 
-    def add(self, number: int, rows: Rows, kept: Rows, counts: Counted) -> None:
-        """One more block, of round ``number``: all its rows, and those that count."""
+    def add(self, number: int, rows: Rows, kept: Rows, counts: Counted, shelf: Shelf) -> None:
+        """One more block, of round ``number``: all its rows, and those that count. Keeps arrays on ``shelf``."""
         self.lead += counts.lead
         self.dropped += counts.alone
         self.unsteady += rows.unsteady
         if counts.lead or counts.alone:
             left_out = np.ones(len(rows.device), dtype=np.bool_)
             left_out[counts.keep] = False
-            self.left_out_device.append((number, rows.device[left_out]))
+            self.left_out_device.append((number, shelf.put(rows.device[left_out])))
         if not len(kept.service):
             return
-        self.service.append((number, kept.service))
-        self.response.append((number, kept.response))
-        self.device.append((number, kept.device))
+        service = shelf.put(kept.service)
+        response = service if kept.response is kept.service else shelf.put(kept.response)
+        self.service.append((number, service))
+        self.response.append((number, response))
+        self.device.append((number, shelf.put(kept.device)))
         submit_ns = kept.span.submit_ns
         self.cycles += len(submit_ns) - 1
         span_ns = int(submit_ns[-1] - submit_ns[0])
@@ -91,10 +94,11 @@ class TenantData:
 
 
 class Latencies:
-    """Every latency that counts, of every tenant."""
+    """Every latency that counts, of every tenant; of many iterations in a file."""
 
-    def __init__(self, plan: Plan) -> None:
-        self._tenants = {tenant.name: TenantData() for tenant in plan.tenants}
+    def __init__(self, run: RunData) -> None:
+        self._tenants = {tenant.name: TenantData() for tenant in run.info.plan.tenants}
+        self._shelf = Shelf(3 * held_bytes(valid_blocks(run)))
 
     def feed(self, block: MeasuredBlock) -> None:
         """See Pass."""
@@ -105,8 +109,8 @@ class Latencies:
             side = data.mixes.setdefault(condition, SideData()) if block.side is None else data.side(block.side)
             side.lost += block.outcome.lost.get(name, 0)
             side.events_lost += block.outcome.events_lost.get(name, 0)
-            side.add(block.outcome.round, row, block.kept[name], block.counts[name])
+            side.add(block.outcome.round, row, block.kept[name], block.counts[name], self._shelf)
 
     def take(self, tenant: str) -> TenantData:
-        """What was kept of a tenant. It is the caller's now: nobody else holds its arrays."""
+        """What was kept of a tenant: the caller's now."""
         return self._tenants.pop(tenant)

@@ -154,4 +154,4 @@ class Rounds:
 
 def p99(rounds: Sequence[FloatArray]) -> Estimate:
     """Of one version, in ms, with its own interval."""
-    return quantile_estimate(make_sample([(k, ms.copy()) for k, ms in enumerate(rounds)], split=False), P)
+    return quantile_estimate(make_sample(list(enumerate(rounds)), split=False), P)

@@ -9,10 +9,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from kts.shelf import ALIGNED, Shelf
 from kts.stats.dependence import Dependence, FloatArray
 
 __all__ = ["IN_TIME", "MIN_ROUNDS", "SEGMENTS", "Blocks", "FloatArray", "LatencySample", "make_sample", "split_blocks"]
@@ -25,6 +27,9 @@ SEGMENTS = 10
 
 IN_TIME = 1 << 18
 """Iterations kept in order of time, over all units: enough to learn how they depend on each other."""
+
+FEW, TOGETHER = 8, 1 << 20
+"""So many order statistics are selected, more are read from a sorted window; so many values are in memory for it."""
 
 CUTS = 20_000
 """Iterations in which the tick is looked for."""
@@ -87,15 +92,40 @@ class LatencySample:
     def at_ranks(self, ranks: NDArray[np.int64]) -> NDArray[np.float64]:
         """Pooled order statistics, rank 0 the smallest; same shape as ``ranks``. Ranks outside are clipped."""
         clipped = np.clip(ranks, 0, self.n - 1)
-        low = min(_at(unit, int(np.floor((clipped.min() + 0.5) / self.n * len(unit))) - 1) for unit in self.units)
-        high = max(_at(unit, int(np.ceil((clipped.max() + 0.5) / self.n * len(unit))) + 1) for unit in self.units)
+        wanted = np.unique(clipped)
+        low, high = self._around(int(wanted[0]))[0], self._around(int(wanted[-1]))[1]
+        if len(wanted) <= FEW and self.n > TOGETHER and self._between(low, high) > TOGETHER:
+            return np.array([self._selected(int(rank)) for rank in clipped])
         below, window = self._window(low, high)
-        wanted = clipped - below
-        if np.unique(wanted).size <= 8:
-            window.partition(np.unique(wanted))
+        if len(wanted) <= FEW:
+            window.partition(wanted - below)
         else:
             window.sort()
-        return window[wanted].astype(np.float64)
+        return window[clipped - below].astype(np.float64)
+
+    def _selected(self, rank: int) -> float:
+        """One order statistic: halves the values among which it is until few are left, or one that many share."""
+        low, high = self._around(rank)
+        while low < high and self._between(low, high) > TOGETHER:
+            middle = low + (high - low) / 2
+            if not low <= middle < high:
+                middle = low
+            if self.n - int(self.above(middle).sum()) > rank:
+                high = middle
+            else:
+                low = np.nextafter(middle, high)
+        if not low < high:
+            return float(low)
+        below, window = self._window(low, high)
+        window.partition(rank - below)
+        return float(window[rank - below])
+
+    def _around(self, rank: int) -> tuple[Any, Any]:
+        """Two of the values, between which that of this rank is: those of about the same fraction in the units."""
+        at = (rank + 0.5) / self.n
+        low = min(_at(unit, int(np.floor(at * len(unit))) - 1) for unit in self.units)
+        high = max(_at(unit, int(np.ceil(at * len(unit))) + 1) for unit in self.units)
+        return low, high
 
     def quantile(self, p: float) -> float:
         """Pooled quantile, type 7 of Hyndman & Fan (1996): numpy's default."""
@@ -108,7 +138,11 @@ class LatencySample:
         """Iterations slower than ``value`` in each unit, shape ``(k,)``."""
         return np.array([len(unit) - unit.searchsorted(value, side="right") for unit in self.units], dtype=np.int64)
 
-    def _window(self, low: float, high: float) -> tuple[int, FloatArray]:
+    def _between(self, low: Any, high: Any) -> int:
+        """How many values are from ``low`` to ``high``."""
+        return int(sum(u.searchsorted(high, "right") - u.searchsorted(low, "left") for u in self.units))
+
+    def _window(self, low: Any, high: Any) -> tuple[int, FloatArray]:
         """How many values are below ``low``, and those from ``low`` to ``high``, unsorted."""
         edges = [(unit.searchsorted(low, side="left"), unit.searchsorted(high, side="right")) for unit in self.units]
         inside = [unit[begin:end] for unit, (begin, end) in zip(self.units, edges, strict=True)]
@@ -121,11 +155,13 @@ def split_blocks(solo_rounds: set[int], shared_rounds: set[int]) -> bool:
     return bool(present) and min(present) < MIN_ROUNDS
 
 
-def make_sample(blocks: Sequence[tuple[int, FloatArray]], *, split: bool, lost: int = 0) -> LatencySample | None:
+def make_sample(
+    blocks: Sequence[tuple[int, FloatArray]], *, split: bool, lost: int = 0, aside: bool = False
+) -> LatencySample | None:
     """A sample of ``(round, latencies in order of time)``. None if it would be empty.
 
-    Takes the arrays over: they are sorted in place. NaN (no stopwatch) are dropped. Blocks of one
-    round join. With ``split`` every block becomes contiguous segments, `SEGMENTS` in all if it can.
+    NaN (no stopwatch) are dropped. Blocks of one round join. With ``split`` every block becomes contiguous segments,
+    `SEGMENTS` in all if it can. ``aside``: of many iterations the units are in a file (`kts.shelf`).
     """
     kept = [(number, values) for number, raw in blocks if len(values := _without_nan(raw))]
     if not kept:
@@ -140,11 +176,15 @@ def make_sample(blocks: Sequence[tuple[int, FloatArray]], *, split: bool, lost: 
         units = [_joined(values for number, values in kept if number == label) for label in labels]
     kept_of_each = max(1, IN_TIME // len(units))
     in_time = tuple(unit[:kept_of_each].copy() for unit in units)
-    for unit in units:
-        unit.sort()
+    shelf = Shelf(sum(unit.nbytes + ALIGNED for unit in units) if aside else 0)
     n = sum(len(unit) for unit in units)
     return LatencySample(
-        units=tuple(units), labels=tuple(labels), rounds=not split, mean=total / n, in_time=in_time, lost=lost
+        units=tuple(shelf.put(np.sort(unit)) for unit in units),
+        labels=tuple(labels),
+        rounds=not split,
+        mean=total / n,
+        in_time=in_time,
+        lost=lost,
     )
 
 
@@ -158,5 +198,5 @@ def _without_nan(values: FloatArray) -> FloatArray:
     return values[~missing] if missing.any() else values
 
 
-def _at(unit: FloatArray, index: int) -> float:
-    return float(unit[min(max(index, 0), len(unit) - 1)])
+def _at(unit: FloatArray, index: int) -> Any:
+    return unit[min(max(index, 0), len(unit) - 1)]

@@ -81,6 +81,5 @@ class PrecisionRule:
     def _df_in(self, name: str, mix: str) -> Estimate:
         blocks = [self._kept.get((name, condition), []) for condition in (self._solo_of.get(name, ""), mix)]
         split = split_blocks(*({number for number, _ in side} for side in blocks))
-        copies = ([(number, ms.copy()) for number, ms in side] for side in blocks)  # samples sort in place
-        solo, shared = (make_sample(side, split=split) for side in copies)
+        solo, shared = (make_sample(side, split=split) for side in blocks)
         return degradation(shared, solo, 0.99, self._confidence)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Literal
 
 import numpy as np
@@ -39,13 +38,16 @@ from kts.stats.latencies import SideData
 from kts.stats.proportions import fraction_within
 from kts.stats.quantiles import QUANTILES, quantile_estimate
 from kts.stats.reference import reference_table
-from kts.stats.sample import Blocks, FloatArray, LatencySample, make_sample, split_blocks
+from kts.stats.sample import LatencySample, make_sample, split_blocks
 from kts.stats.series import SIDES, TAIL_POINTS, Side, TailCurve, TenantSeries
 from kts.stats.steadiness import unsteady
 from kts.stats.verdict import NEEDS_SOLO, asked_of, dimming, judge, verdict
 from kts.stats.waiting import waiting
 
 Samples = dict[Side, dict[Clock, LatencySample | None]]
+
+TAIL_CANDIDATES = 100 * TAIL_POINTS
+"""Values of which the points of a tail are picked, at most."""
 
 
 class TenantView:
@@ -60,9 +62,8 @@ class TenantView:
         self.data = gathered.latencies.take(name)
         solo, shared = self.data.solo, self.data.shared
         split = split_blocks(solo.rounds, shared.rounds)
-        recut = any(split_blocks(solo.rounds, mix.rounds) != split for mix in self.data.mixes.values())
         self.samples: Samples = {
-            "solo": _samples(_copied(solo) if recut else solo, split),
+            "solo": _samples(solo, split),
             "shared": _samples(shared, split),
         }
         join = gathered.activity
@@ -242,7 +243,7 @@ class TenantView:
         if not shared.n or not self.gathered.phases.of(self.name):
             return None
         split = split_blocks(self.data.solo.rounds, shared.rounds)
-        sample = make_sample(company.take(self.name), split=split)
+        sample = make_sample(company.take(self.name), split=split, aside=True)
         figures = {
             field: quantile_estimate(sample, QUANTILES[field], self.confidence, "none met a neighbour's")
             for field in ("p50", "p95", "p99")
@@ -265,19 +266,19 @@ class TenantView:
         alone, together = (
             [sample for sample in (self.samples[side]["device"], left_out) if sample is not None]
             for side in SIDES
-            for left_out in (make_sample(self.data.side(side).left_out_device, split=False),)
+            for left_out in (make_sample(self.data.side(side).left_out_device, split=False, aside=True),)
         )
         return reference_table(alone, together)
 
 
 def _samples(side: SideData, split: bool) -> dict[Clock, LatencySample | None]:
     """Samples of the three clocks; response is the very object of service where all due times are submissions."""
-    service = make_sample(side.service, split=split, lost=side.lost)
+    service = make_sample(side.service, split=split, lost=side.lost, aside=True)
     closed = all(a is b for (_, a), (_, b) in zip(side.response, side.service, strict=True))
     return {
-        "response": service if closed else make_sample(side.response, split=split, lost=side.lost),
+        "response": service if closed else make_sample(side.response, split=split, lost=side.lost, aside=True),
         "service": service,
-        "device": make_sample(told_device(side.device), split=split, lost=side.lost),
+        "device": make_sample(told_device(side.device), split=split, lost=side.lost, aside=True),
     }
 
 
@@ -285,16 +286,6 @@ def _rate_hz(side: SideData) -> float | None:
     """Cycles per second from first to last submission in each block: think time is part of a cycle. None where that
     time is not known."""
     return side.cycles * 1e9 / side.cycles_ns if side.cycles_ns > 0 and not side.set_back else None
-
-
-def _copied(side: SideData) -> SideData:
-    """The side with arrays of its own, since samples sort them in place; equal arrays stay one."""
-    mine: dict[int, FloatArray] = {}
-
-    def copies(values: Blocks) -> Blocks:
-        return [(number, mine.setdefault(id(ms), ms.copy())) for number, ms in values]
-
-    return replace(side, response=copies(side.response), service=copies(side.service), device=copies(side.device))
 
 
 def _slo(p99_ms: float | None, response: ClockSummary) -> SloResult | None:
@@ -320,7 +311,12 @@ def _tail(sample: LatencySample) -> TailCurve:
         ]
     )
     values = np.unique(values)
-    slower = np.array([len(u) - u.searchsorted(values, side="left") for u in sample.units]).sum(axis=0) / sample.n
+    if len(values) > TAIL_CANDIDATES:
+        values = values[np.linspace(0, len(values) - 1, TAIL_CANDIDATES).astype(np.int64)]
+    faster = np.zeros(len(values), dtype=np.int64)
+    for unit in sample.units:
+        faster += unit.searchsorted(values, side="left")
+    slower = (sample.n - faster) / sample.n
     if len(values) > TAIL_POINTS:  # nearest to the wanted fractions, the maximum always among them
         picked = np.unique(np.searchsorted(-slower, -fractions).clip(0, len(values) - 1))
         picked = np.unique(np.append(picked[: TAIL_POINTS - 1], len(values) - 1))

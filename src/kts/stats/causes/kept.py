@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -9,7 +10,7 @@ import numpy as np
 
 from kts.model.reading import RunData
 from kts.model.telemetry import SampleSeries
-from kts.stats.block import MeasuredBlock, Rows
+from kts.stats.block import MeasuredBlock, Rows, valid_blocks
 from kts.stats.causes.company import Floats, computed, shares
 from kts.stats.causes.rates import RATES, Rates
 from kts.stats.neighbours import uninvited
@@ -19,6 +20,8 @@ from kts.units import NS_PER_MS
 TAIL_FROM = 0.9
 MOST = 4000
 """Of a block's iterations below its own `TAIL_FROM` quantile, and again of those above."""
+MOST_IN_ALL = 50_000
+"""Of a tenant under one condition, over all its blocks: of each of many blocks fewer than `MOST` are kept."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,6 +87,8 @@ class KeptIterations:
         self._parts: dict[tuple[str, str], list[KeptRows]] = {
             (name, condition.name): [] for condition in info.plan.conditions for name in condition.tenants
         }
+        blocks = Counter(block.condition for block in valid_blocks(run))
+        self._most = {name: max(1, min(MOST, MOST_IN_ALL // count)) for name, count in blocks.items()}
         in_thread = {tenant.name for tenant in info.plan.tenants if tenant.work.in_thread}
         self.on_core = {worker.tenant for worker in info.workers if worker.device.kind == "cpu"} & in_thread
         self._rates = Rates(info, telemetry)
@@ -93,7 +98,7 @@ class KeptIterations:
         for name, row in block.rows.items():
             counts = np.arange(len(row.service))[block.counts[name].keep]
             if len(counts):
-                picked, weight = _some(row.response[counts])
+                picked, weight = _some(row.response[counts], self._most[block.outcome.condition])
                 rows = self._rows(name, block, counts[picked], weight)
                 self._parts[name, block.outcome.condition].append(rows)
 
@@ -150,16 +155,16 @@ class KeptIterations:
         )
 
 
-def _some(response: np.ndarray) -> tuple[Ints, Floats]:
+def _some(response: np.ndarray, most: int) -> tuple[Ints, Floats]:
     """Places of iterations, in order of time, and for how many each stands: all of few, else every so many-th of the
-    faster ones and of the slower ones."""
+    faster ones and of the slower ones, ``most`` of each."""
     n = len(response)
-    if n <= 2 * MOST:
+    if n <= 2 * most:
         return np.arange(n), np.ones(n)
     edge = np.partition(response, int(TAIL_FROM * n))[int(TAIL_FROM * n)]
     places, weights = [], []
     for half in (np.flatnonzero(response < edge), np.flatnonzero(response >= edge)):
-        step = max(1, -(-len(half) // MOST))  # a half is empty where ties begin at the edge
+        step = max(1, -(-len(half) // most))  # a half is empty where ties begin at the edge
         picked = half[step // 2 :: step]
         places.append(picked)
         weights.append(np.full(len(picked), len(half) / max(len(picked), 1)))
