@@ -18,6 +18,7 @@ BENCHES: dict[str, tuple[str, tuple[str, ...]]] = {
     "telemetry": ("what sampling a GPU costs its tenant", ()),
     "telemetry_df": ("what telemetry costs DF99: one run, on and off in turns", ("--seconds", "24", "--rounds", "4")),
     "ingest": ("records of four fast tenants, received without loss", ()),
+    "versions": ("whether the worker's loop and ingest are slower than before", ("--pairs", "2")),
     "report_scale": ("time and memory of kts report on a large run", ("--iterations", "10000000")),
     "memory": ("memory of kts while it measures and while it reports", ("--sizes", "100000", "4000000")),
     "simulate": ("events per second of the simulator, beside SimPy and a slow one", ("--repetitions", "3")),

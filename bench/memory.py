@@ -113,10 +113,10 @@ def samples(block: BlockOutcome) -> list[Sample]:
 
 
 def report(directory: Path) -> None:
-    """`kts report DIR --json` in this process; prints its peak, that of anonymous memory, and the seconds."""
+    """`kts report DIR --json` in this process, without pictures, which another one draws; prints `REPORTING`."""
     from kts.cli.main import main as kts
 
-    sys.argv = ["kts", "report", str(directory), "--json", "--out", str(directory.parent / "report")]
+    sys.argv = ["kts", "report", str(directory), "--json", "--no-figures", "--out", str(directory.parent / "report")]
     begin = time.perf_counter()
     with Path(os.devnull).open("w") as nowhere, redirect_stdout(nowhere), redirect_stderr(nowhere), Anonymous() as seen:
         try:

@@ -171,18 +171,18 @@ def _alternating(pairs: int, first: Block, second: Block) -> tuple[Arm, Arm]:
 def cost(plain: Arm, observed: Arm) -> dict[str, Interval]:
     """Per figure the relative cost of observing; positive: worse."""
     return {
-        "throughput": _over_pairs(1 - np.array(observed.rates) / np.array(plain.rates)),
-        "p50": _over_pairs(_per_block(observed, 0.5) / _per_block(plain, 0.5) - 1),
-        "p99": _over_pairs(_per_block(observed, 0.99) / _per_block(plain, 0.99) - 1),
+        "throughput": over_pairs(1 - np.array(observed.rates) / np.array(plain.rates)),
+        "p50": over_pairs(_per_block(observed, 0.5) / _per_block(plain, 0.5) - 1),
+        "p99": over_pairs(_per_block(observed, 0.99) / _per_block(plain, 0.99) - 1),
     }
 
 
 def extra_us(plain: Arm, observed: Arm) -> Interval:
     """What observing adds to one iteration, in microseconds of wall time."""
-    return _over_pairs(1e6 / np.array(observed.rates) - 1e6 / np.array(plain.rates))
+    return over_pairs(1e6 / np.array(observed.rates) - 1e6 / np.array(plain.rates))
 
 
-def _over_pairs(costs: NDArray[np.float64]) -> Interval:
+def over_pairs(costs: NDArray[np.float64]) -> Interval:
     """The median over pairs, whose two blocks are neighbours in time, and its interval from resampled pairs."""
     chosen = np.random.default_rng(0).integers(0, len(costs), (RESAMPLES, len(costs)))
     low, high = np.quantile(np.median(costs[chosen], axis=1), [0.025, 0.975])
