@@ -28,7 +28,7 @@ from kts.errors import KtsError
 from kts.physics.draws import sharing
 from kts.physics.validate import MODEL, FigureScore, Score
 from kts.store.fingerprints import read
-from programs_account import accounts
+from programs_account import accounts, measure
 from validation_data import errors_of, far, figures_of, held, middle, percent, share
 
 HASHES = "HASHES"
@@ -72,16 +72,17 @@ def run(folder: Path, experiments: Sequence[str], device: str) -> None:
 
 def added_up(folder: Path, experiments: Sequence[str], seconds: float, only: str = "") -> Iterator[str]:
     """A row per mix: the wall clock, its parts, by how much these are more than it; and how much fewer round trips each
-    made while its kernels were traced than just before."""
+    made while its kernels were traced than just before. What was measured before is taken."""
     how = sharing(read(folder / "fingerprint.json"))
     yield "| mix | wall clock | work | switches | idle | too much | traced kernel by kernel: slower by |"
     yield "|---|---:|---:|---:|---:|---:|---|"
     for file in experiments:
         plan = kts.preview(file).plan
-        names = [list(mix.tenants) for mix in plan.mixes if not only or "+".join(mix.tenants) in only.split(",")]
-        for mix, one in accounts(
-            [[plan.tenant(name) for name in mix] for mix in names], how, seconds, folder / plan.name / "account"
-        ):
+        mixes = [list(mix.tenants) for mix in plan.mixes if not only or "+".join(mix.tenants) in only.split(",")]
+        kept = folder / plan.name / "account"
+        if not kept.exists():
+            measure([[plan.tenant(name) for name in mix] for mix in mixes], seconds, kept)
+        for mix, one in accounts(mixes, how, kept):
             found = one.account
             parts = (found.wall_ms, sum(found.gpu_ms.values()), found.switch_ms, found.idle_ms)
             cells = [f"{ms / 1000:.3f} s" for ms in parts]

@@ -7,7 +7,7 @@ import subprocess
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 import numpy as np
@@ -16,10 +16,11 @@ from kts.model.plan import Program, Tenant
 from kts.model.records import RECORD
 from kts.physics.conservation import Account, OnGpu, account
 from kts.physics.simulate import SharingModel
+from kts.physics.values import Floats, Ints
 from kts.wire.recording import unpacked
 from kts.worker.tenants.tracer import tracer_for
 from kts.worker.tracing.kept import Kept
-from kts.worker.tracing.listed import Listing, listed
+from kts.worker.tracing.listed import listed
 from kts.worker.tracing.reader import Tracing
 from kts.worker.tracing.trips import Trips
 
@@ -30,19 +31,24 @@ Work = Mapping[int, np.ndarray]
 """How long each launch of a round trip takes alone (ms, medians), by how many launches that has."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Seen:
-    """A tenant's round trips while its kernels were traced, and how many it made in each second (1/s) then, and just
-    before, while only its calls were: what the tracing of kernels costs a tenant in company."""
+    """A tenant's round trips while its kernels were traced. By kernel: when it began (0: not seen), how long it took,
+    and whether it was a copy engine's; by round trip: how many it had. ``outside``: share of the GPU's time that was
+    launched in no round trip. ``rates``: round trips per second while only calls were traced, and just after, while
+    kernels were: what that costs a tenant in company."""
 
-    listing: Listing
-    kernels_rate: float
-    calls_rate: float
+    begin_ns: Ints
+    duration_ns: Ints
+    apart: Ints
+    counts: Ints
+    outside: float
+    rates: Floats
 
     @property
     def slower(self) -> float:
         """By what factor, 1: not at all; NaN where no round trip was told while kernels were traced."""
-        return self.calls_rate / self.kernels_rate if self.kernels_rate else float("nan")
+        return float(self.rates[0] / self.rates[1]) if self.rates[1] else float("nan")
 
 
 @dataclass(frozen=True)
@@ -74,10 +80,7 @@ def side_by_side(tenants: Sequence[Tenant], seconds: float, warm_s: float = WARM
             tracing.raise_level()
         _read(traced, RAISED_S)
         kernels = _read(traced, seconds)
-    return {
-        name: Seen(_listing(kernels[name]), *(len(_trips(one[name])) / seconds for one in (kernels, calls)))
-        for name in traced
-    }
+    return {name: _seen(kernels[name], calls[name], seconds) for name in traced}
 
 
 def _read(traced: Mapping[str, Tracing], seconds: float) -> dict[str, Kept]:
@@ -96,68 +99,57 @@ def _trips(kept: Kept) -> np.ndarray:
     return trips[np.argsort(trips["begin_ns"], kind="stable")]
 
 
-def _listing(kept: Kept) -> Listing:
-    trips = _trips(kept)
+def _seen(kernels: Kept, calls: Kept, seconds: float) -> Seen:
+    trips = _trips(kernels)
     rows = np.zeros(len(trips), RECORD)
     rows["submit_ns"], rows["retire_ns"] = trips["begin_ns"], trips["end_ns"]
-    return listed(kept.processes, rows, gaps=kept.gaps)
+    found = listed(kernels.processes, rows, gaps=kernels.gaps)
+    kinds = (unpacked(each) for each in (found.launches.duration_ns, found.launches.apart, found.launches.counts))
+    return Seen(found.begin_ns, *kinds, found.outside, np.array([len(_trips(calls)), len(trips)]) / seconds)
 
 
-def work_of(alone: Listing) -> Work:
+def work_of(alone: Seen) -> Work:
     """See Work."""
-    counts, duration = unpacked(alone.launches.counts), unpacked(alone.launches.duration_ns) / 1e6
-    first = np.cumsum(counts) - counts
-    found = {}
-    for count in np.unique(counts).tolist():
-        rows = first[counts == count][:, None] + np.arange(count)
-        found[count] = np.median(duration[rows], axis=0)
+    first, found = np.cumsum(alone.counts) - alone.counts, {}
+    for count in np.unique(alone.counts).tolist():
+        rows = first[alone.counts == count][:, None] + np.arange(count)
+        found[count] = np.median(alone.duration_ns[rows] / 1e6, axis=0)
     return found
 
 
-def seen(shared: Listing, work: Work) -> OnGpu:
+def on_gpu(shared: Seen, work: Work) -> OnGpu:
     """What a tenant did on the GPU. A round trip of a kind that it never made alone counts as long as it was seen."""
-    counts = unpacked(shared.launches.counts)
-    duration = unpacked(shared.launches.duration_ns) / 1e6
-    alone = np.concatenate([work.get(count, np.full(count, np.nan)) for count in counts.tolist()])
+    begin, duration = shared.begin_ns / 1e6, shared.duration_ns / 1e6
+    alone = np.concatenate([work.get(count, np.full(count, np.nan)) for count in shared.counts.tolist()])
     alone = np.where(np.isnan(alone), duration, alone)
-    begin = shared.begin_ns / 1e6
-    kernels = (unpacked(shared.launches.apart) == 0) & (shared.begin_ns > 0)
+    kernels = (shared.apart == 0) & (shared.begin_ns > 0)
     order = np.argsort(begin[kernels], kind="stable")
     columns = (begin, begin + duration, alone)
     return OnGpu(*(column[kernels][order] for column in columns))
 
 
-def keep(folder: Path, mix: str, seen_in: Mapping[str, Seen]) -> None:
-    """What was seen, a file per tenant, for an account by another rule."""
+def measure(mixes: Sequence[Sequence[Tenant]], seconds: float, folder: Path, warm_s: float = WARM_S) -> None:
+    """Each tenant alone, then each mix, into a file per tenant."""
     folder.mkdir(parents=True, exist_ok=True)
-    for name, one in seen_in.items():
-        launches = one.listing.launches
-        np.savez_compressed(
-            folder / f"{mix}.{name}.npz",
-            begin_ns=one.listing.begin_ns,
-            duration_ns=unpacked(launches.duration_ns),
-            counts=unpacked(launches.counts),
-            apart=unpacked(launches.apart),
-            outside=one.listing.outside,
-            rates=np.array([one.calls_rate, one.kernels_rate]),
-        )
-
-
-def accounts(
-    mixes: Sequence[Sequence[Tenant]], sharing: SharingModel, seconds: float, kept: Path, warm_s: float = WARM_S
-) -> Iterator[tuple[str, Accounted]]:
-    """By mix; each tenant first alone."""
     tenants = {tenant.name: tenant for mix in mixes for tenant in mix}
-    work = {}
-    for name, one in tenants.items():
-        alone = side_by_side([one], seconds, warm_s)
-        keep(kept, "alone", alone)
-        work[name] = work_of(alone[name].listing)
+    for beside in [*([one] for one in tenants.values()), *mixes]:
+        for name, one in side_by_side(beside, seconds, warm_s).items():
+            np.savez_compressed(_file(folder, [tenant.name for tenant in beside], name), **vars(one))
+
+
+def _file(folder: Path, mix: Sequence[str], name: str) -> Path:
+    return folder / f"{'+'.join(mix)}.{name}.npz"
+
+
+def _read_file(file: Path) -> Seen:
+    with np.load(file) as columns:
+        return Seen(**{field.name: columns[field.name] for field in fields(Seen)})
+
+
+def accounts(mixes: Sequence[Sequence[str]], sharing: SharingModel, folder: Path) -> Iterator[tuple[str, Accounted]]:
+    """By mix, of what was measured."""
+    work = {name: work_of(_read_file(_file(folder, [name], name))) for mix in mixes for name in mix}
     for mix in mixes:
-        shared = side_by_side(mix, seconds, warm_s)
-        keep(kept, "+".join(shared), shared)
-        on_gpu = {name: seen(one.listing, work[name]) for name, one in shared.items()}
-        slower = {
-            name: one.calls_rate / one.kernels_rate if one.kernels_rate else np.nan for name, one in shared.items()
-        }
-        yield "+".join(shared), Accounted(account(on_gpu, sharing), slower)
+        shared = {name: _read_file(_file(folder, mix, name)) for name in mix}
+        gpu = {name: on_gpu(one, work[name]) for name, one in shared.items()}
+        yield "+".join(mix), Accounted(account(gpu, sharing), {name: one.slower for name, one in shared.items()})

@@ -6,6 +6,7 @@ from __future__ import annotations
 import ast
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -105,7 +106,10 @@ def test_mixes_are_of_two_to_four_or_more_and_evaluation_has_kinds_that_developm
     assert ran["development"] | ran["evaluation"] <= {f"examples/programs/{program.name}" for program in PROGRAMS}
 
 
-@pytest.mark.parametrize(("machine", "predicted"), [("h200-1", "h200-1"), ("h200-2", "h200-1"), ("h200-3", "h200-3")])
+@pytest.mark.parametrize(
+    ("machine", "predicted"),
+    [("h200-1", "h200-1"), ("h200-2", "h200-1"), *((one, one) for one in ("h200-3", "h200-4", "h200-5"))],
+)
 def test_the_published_figures_are_those_of_the_recorded_runs(machine: str, predicted: str) -> None:
     """Else the docs would claim of the sealed predictions what the data do not show."""
     results = FOLDER / "results"
@@ -119,6 +123,29 @@ def test_the_published_figures_are_those_of_the_recorded_runs(machine: str, pred
     published = (ROOT / "docs" / "physics.md").read_text(encoding="utf-8")
     assert [row for row in table if row not in published] == []
     assert "Sealed before the run" in done.stdout
+
+
+def test_the_gpus_time_adds_up_in_what_was_traced_on_a_gpu() -> None:
+    """Else a term that the model leaves out could not be told from one that it has, and the docs would claim it."""
+    folder, mixes = FOLDER / "results" / "h200-5", "graph+resnet,train+streams"
+    argv = [ROOT / "examples" / "09_programs.py", "account", folder, FOLDER / "evaluation.yaml", "--only", mixes]
+    done = subprocess.run([sys.executable, *map(str, argv)], capture_output=True, text=True, check=True)
+    rows = done.stdout.splitlines()[2:]
+    assert len(rows) == 2
+    assert [row for row in rows if row not in (ROOT / "docs" / "physics.md").read_text(encoding="utf-8")] == []
+    assert all(abs(float(row.split("|")[6].strip(" %"))) <= 2 for row in rows)
+
+
+def test_the_published_modes_are_those_of_the_recorded_run(tmp_path: Path) -> None:
+    """Else the docs would say of MPS on a GPU what no run shows."""
+    run = tmp_path / "run"
+    shutil.copytree(ROOT / "examples" / "modes" / "h200-fast-5", run)
+    subprocess.run([sys.executable, "-m", "kts", "report", run, "--no-figures"], capture_output=True, check=True)
+    told = (run / "results.md").read_text(encoding="utf-8").splitlines()
+    rows = [line for line in told if line.startswith(("| exclusive |", "| time-slicing |", "| mps |", "| streams | 1"))]
+    assert len(rows) == 10
+    published = (ROOT / "docs" / "modes.md").read_text(encoding="utf-8")
+    assert [row for row in rows if row not in published] == []
 
 
 def test_the_slow_start_of_a_real_program_is_in_no_figure_of_run_profile_or_prediction() -> None:
