@@ -1,6 +1,7 @@
 # Two commands: `make demo` and `make test`. Each sets up what it needs, on a machine with Python 3.11+ and nothing else.
 PYTHON ?= python3
 BIN := .venv/bin
+unexport PYTHONDONTWRITEBYTECODE # else each of the tests' processes would compile all that it loads
 STAMP := .venv/.ready
 
 .PHONY: demo test lint bench lock clean
@@ -11,7 +12,7 @@ demo: $(STAMP)
 test: $(STAMP) lint
 	@test -n "$$KUBECONFIG" && test -n "$$KTS_IMAGE_LOADER" || echo "note: no cluster (KUBECONFIG and KTS_IMAGE_LOADER must name one): its tests will skip"
 	$(BIN)/python -m pytest -rs --durations 25 -n auto --no-loadscope-reorder -m "not alone"
-	$(BIN)/python -m pytest -rs --durations 25 -m alone
+	$(BIN)/python -m pytest -rs --durations 25 -m alone $$(grep -rl --include='test_*.py' mark.alone tests)
 
 lint: $(STAMP)
 	$(BIN)/ruff check src tests bench examples

@@ -3,7 +3,7 @@
 python examples/05_predict_shared.py            prints the tables
 python examples/05_predict_shared.py --write    puts them into docs/physics.md
 python examples/05_predict_shared.py --check    exits 1 if docs/physics.md holds other ones
-python examples/05_predict_shared.py --why      what the errors come from
+python examples/05_predict_shared.py --why      what the errors come from, of all runs or of those named
 """
 
 from __future__ import annotations
@@ -154,7 +154,8 @@ def main(mode: str) -> None:
     runs = {path.parent.name: open_run(path.parent) for path in sorted(RESULTS.glob("*/run.json"))}
     runs = {name: run for name, run in runs.items() if is_time_sliced(run.info)}
     if mode == "--why":
-        print("\n".join(why(name, run) for name, run in runs.items()))
+        named = sys.argv[2:] or list(runs)
+        print("\n".join(why(name, runs[name]) for name in named))
         return
     made = {
         "published": published_table(),

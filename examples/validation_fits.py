@@ -12,6 +12,7 @@ import numpy as np
 from msgspec.structs import replace
 from scipy import stats
 
+from in_docs import LEFT_OUT
 from kts.arrivals import Closed
 from kts.model.records import clock_ms
 from kts.physics.fitted import LATE_MS, MODEL_ERROR, TRACED_GAP_MS
@@ -115,27 +116,30 @@ def host_table() -> str:
     return "\n".join(lines) + "\n"
 
 
-def error_table() -> str:
-    """How many bands hold, by the error that is added to shared times, then to those alone, by kind."""
+def error_table(shared: Sequence[float] = SHARED, alone: Sequence[float] = ALONE) -> str:
+    """How many bands hold, by the error that is added to shared times, then to those alone, by kind. ``shared``,
+    ``alone``: which of the errors are tried; what the others give, and what follows from all, is left out."""
     lines = [f"| bands | error | {' | '.join(KINDS)} |", f"|---|---:|{'---:|' * len(KINDS)}"]
-    shared = [replace(FOUND, kinds=dict.fromkeys(KINDS, relative)) for relative in SHARED]
-    alone = [replace(FOUND, solo=dict.fromkeys(KINDS, relative)) for relative in ALONE]
+    tried = [("response", replace(FOUND, kinds=dict.fromkeys(KINDS, relative))) for relative in shared]
+    tried += [("df", replace(FOUND, solo=dict.fromkeys(KINDS, relative))) for relative in alone]
     with ProcessPoolExecutor(2) as pool:
-        found = list(pool.map(_held, [*shared, *alone], ["response"] * len(shared) + ["df"] * len(alone)))
-    tried = [("response, of shared times", relative) for relative in SHARED]
-    tried += [("DF, of times alone", relative) for relative in ALONE]
-    for (what, one), cells in zip(tried, found, strict=True):
-        lines.append(f"| {what} | {100 * one:g} % | {' | '.join('{} of {}'.format(*cell) for cell in cells)} |")
+        each = list(pool.map(_held, [error for _, error in tried], [clock for clock, _ in tried]))
+    found = dict(zip([*((SHARED, one) for one in shared), *((ALONE, one) for one in alone)], each, strict=True))
     tenants = [sum(kind_of(p) == kind for p in DEVELOPMENT.profiles.values()) for kind in KINDS]
+    for what, errors in (("response, of shared times", SHARED), ("DF, of times alone", ALONE)):
+        for one in errors:
+            cells = ["{} of {}".format(*cell) for cell in found.get((errors, one), ())] or [LEFT_OUT] * len(KINDS)
+            lines.append(f"| {what} | {100 * one:g} % | {' | '.join(cells)} |")
     lines.append(f"| tenants | | {' | '.join(map(str, tenants))} |")
-    for what, chosen, rows in (
-        ("shared times", MODEL_ERROR.kinds, list(zip(SHARED, found[: len(SHARED)], strict=True))),
-        ("times alone", MODEL_ERROR.solo, list(zip(ALONE, found[len(SHARED) :], strict=True))),
-    ):
+    for what, chosen, errors in (("shared times", MODEL_ERROR.kinds, SHARED), ("times alone", MODEL_ERROR.solo, ALONE)):
+        rows = [(one, found[errors, one]) for one in errors if (errors, one) in found]
         best = [_closest([(relative, cells[k]) for relative, cells in rows]) for k in range(len(KINDS))]
-        lines.append(f"| closest to nine of ten, of {what} | | {' | '.join(f'{100 * one:g} %' for one in best)} |")
         widened = [one * wider(n) for one, n in zip(best, tenants, strict=True)]
-        lines.append(f"| wider, of {what} | | {' | '.join(f'{100 * one:.1f} %' for one in widened)} |")
+        close, wide = ([f"{100 * one:{form}} %" for one in of] for of, form in ((best, "g"), (widened, ".1f")))
+        if len(rows) < len(errors):
+            close = wide = [LEFT_OUT] * len(KINDS)
+        lines.append(f"| closest to nine of ten, of {what} | | {' | '.join(close)} |")
+        lines.append(f"| wider, of {what} | | {' | '.join(wide)} |")
         lines.append(f"| used, of {what} | | {' | '.join(f'{100 * chosen.get(kind, 0):g} %' for kind in KINDS)} |")
     return "\n".join(lines) + "\n"
 

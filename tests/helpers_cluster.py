@@ -6,9 +6,6 @@ import json
 import os
 import shutil
 import subprocess
-import time
-from collections.abc import Callable
-from typing import Any
 
 import pytest
 
@@ -33,15 +30,6 @@ def kubectl(*arguments: str, given: object = None) -> str:
     done = subprocess.run(["kubectl", *arguments], input=text, capture_output=True, text=True, timeout=200, check=False)
     assert done.returncode == 0, done.stderr
     return done.stdout
-
-
-def awaited(condition: Callable[[], Any], what: str) -> Any:
-    """The first true answer; the test fails after `DEADLINE_S`."""
-    deadline = time.monotonic() + DEADLINE_S
-    while not (found := condition()):
-        assert time.monotonic() < deadline, what
-        time.sleep(0.1)
-    return found
 
 
 def has_plugin(api: Api) -> bool:

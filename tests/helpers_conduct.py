@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
@@ -388,11 +387,3 @@ class Puppets:
 def sent(actions: Iterable[ev.Action], kind: type[msg.Message]) -> list[str]:
     """The tenants to which a message of ``kind`` is sent."""
     return [a.tenant for a in actions if isinstance(a, ev.Send) and isinstance(a.message, kind)]
-
-
-def until(condition: Callable[[], bool], seconds: float = 120.0) -> None:
-    """Returns when ``condition`` holds; fails after ``seconds``."""
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "the condition did not come true in time"
-        time.sleep(0.01)

@@ -24,7 +24,7 @@ from kts.model.plan import Plan
 from kts.model.run import RunInfo
 from kts.plan import build
 from kts.spec import load_text
-from tests.helpers_conduct import until
+from tests.helpers_wait import until
 
 RUN = "r1"
 TOKEN = "the-token-of-this-run"
@@ -101,17 +101,14 @@ class ConductorProcess:
 
     def when(self, condition: Callable[[Status], bool]) -> Status:
         """The first status for which ``condition`` holds."""
-        seen: list[Status] = []
 
-        def holds() -> bool:
+        def holds() -> Status | None:
             assert self.process.poll() is None, self.process.communicate()[1]
             status = self.status()
-            if status is not None and condition(status):
-                seen.append(status)
-            return bool(seen)
+            return status if status is not None and condition(status) else None
 
-        until(holds, DEADLINE_S)
-        return seen[0]
+        found: Status = until(holds, "a status as asked for")
+        return found
 
     def when_over(self) -> RunInfo:
         """run.json, once the run is over."""

@@ -9,8 +9,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from tests.helpers_conduct import MemoryRun, MemorySink, SilentWatcher, make_plan, until
+from tests.helpers_conduct import MemoryRun, MemorySink, SilentWatcher, make_plan
 from tests.helpers_conductor import PodsHere
+from tests.helpers_wait import until
 
 from kts.backends.local import LocalBackend
 from kts.backends.replay import ReplayBackend
@@ -74,7 +75,7 @@ def test_without_a_conductor_workers_end_and_say_so_once(make: Make) -> None:
         exits.extend(backend.poll())
         return len(exits) >= 2
 
-    until(all_gone)
+    until(all_gone, "both workers end")
     assert {e.tenant for e in exits} == {"fft", "gemm"}
     assert all(e.code != 0 and "\n" not in e.reason and e.reason for e in exits)
     assert backend.poll() == []

@@ -8,12 +8,12 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from tests.helpers_launcher import Beside, launcher_binary
+from tests.helpers_wait import until
 
 from kts.units import NS_PER_MS
 from kts.worker.failures import BesideError, CommandError
@@ -35,13 +35,6 @@ def launch(
     beside.close()
 
 
-def _until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 60
-    while not condition():
-        assert time.monotonic() < deadline
-        os.sched_yield()
-
-
 def _state(pid: int) -> str:
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
@@ -52,7 +45,7 @@ def _state(pid: int) -> str:
 def _said(process: Process, lines: int = 1) -> list[PrintedLine]:
     """What it says, until it has said so many lines."""
     found: list[PrintedLine] = []
-    _until(lambda: bool(found.extend(process.lines(0.05)) or len(found) >= lines))
+    until(lambda: bool(found.extend(process.lines(0.05)) or len(found) >= lines), "it says so")
     return found
 
 
@@ -69,12 +62,12 @@ def test_the_whole_group_is_stopped_continued_and_ended(launch: Launch) -> None:
     process = launch(_python(code), os.environ)
     pids = [int(text) for text in _said(process)[0].text.split()]
     process.pause()
-    _until(lambda: all(_state(pid) == "T" for pid in pids))
+    until(lambda: all(_state(pid) == "T" for pid in pids), "all are stopped")
     process.resume()
-    _until(lambda: all(_state(pid) in "SR" for pid in pids))
+    until(lambda: all(_state(pid) in "SR" for pid in pids), "all go on")
     process.pause()
     process.kill()
-    _until(lambda: all(_state(pid) in ("gone", "Z") for pid in pids))
+    until(lambda: all(_state(pid) in ("gone", "Z") for pid in pids), "all end")
     process.kill()
 
 
@@ -86,7 +79,7 @@ def test_lines_are_whole_and_the_last_word_is_kept(launch: Launch) -> None:
     )
     process = launch(_python(code), os.environ)
     lines: list[PrintedLine] = []
-    _until(lambda: bool(lines.extend(process.lines(0.05)) or process.exit_code() is not None))
+    until(lambda: bool(lines.extend(process.lines(0.05)) or process.exit_code() is not None), "it ends")
     lines += process.drain()
     assert [line.text for line in lines if not line.on_stderr] == ["abc\n", "de\n", "last"]
     assert process.exit_code() == 3
@@ -97,9 +90,9 @@ def test_lines_are_whole_and_the_last_word_is_kept(launch: Launch) -> None:
 def test_what_prints_on_ends_with_the_program_that_started_it(launch: Launch) -> None:
     """Otherwise its output never ends, nor does the run: all that is there is read before it is started again."""
     process = launch(["sh", "-c", f"yes {'x' * 500} & exit 0"], os.environ)
-    _until(lambda: process.exit_code() == 0)
+    until(lambda: process.exit_code() == 0, "it ends")
     process.drain()
-    _until(lambda: not process.drain())
+    until(lambda: not process.drain(), "it says no more")
     process.kill()
 
 
@@ -107,7 +100,7 @@ def test_a_program_that_ends_at_once_tells_its_code(launch: Launch) -> None:
     """Otherwise, once in several times, a run waits for ever for a program that is gone."""
     for _ in range(12):
         process = launch(["sh", "-c", "exit 3"], os.environ)
-        _until(lambda process=process: process.exit_code() == 3)  # type: ignore[misc]
+        until(lambda process=process: process.exit_code() == 3, "it ends")  # type: ignore[misc]
         process.kill()
 
 
@@ -122,7 +115,7 @@ def test_what_prints_all_the_time_is_not_read_for_ever(launch: Launch) -> None:
 def test_a_program_that_dies_by_a_signal_says_which(launch: Launch) -> None:
     """Otherwise a segmentation fault looks like an exit code that the program chose."""
     process = launch(_python("import os, signal; os.kill(os.getpid(), signal.SIGSEGV)"), os.environ)
-    _until(lambda: process.exit_code() is not None)
+    until(lambda: process.exit_code() is not None, "it ends")
     assert process.exit_code() == -signal.SIGSEGV
     process.kill()
 
@@ -133,7 +126,7 @@ def test_a_program_that_ignores_to_be_ended_is_killed(launch: Launch) -> None:
     process = launch(_python(code), {**os.environ, "PYTHONUNBUFFERED": "1"})
     pid = int(_said(process)[0].text)
     process.kill()
-    _until(lambda: _state(pid) in ("gone", "Z"))
+    until(lambda: _state(pid) in ("gone", "Z"), "it ends")
 
 
 def test_what_it_may_use_of_memory_is_told(launch: Launch) -> None:
@@ -179,7 +172,7 @@ def test_a_program_of_a_container_that_is_gone_is_gone(
     process = beside(_python("import time; time.sleep(600)"), os.environ)
     beside.launchers[0].kill()
     with pytest.raises(BesideError, match="gone"):
-        _until(lambda: process.exit_code() is not None)
+        until(lambda: process.exit_code() is not None, "it ends")
     process.kill()
     beside.close()
 
@@ -204,7 +197,7 @@ def test_a_launcher_shows_the_processes_of_its_container(
     assert (there.pid, there.cores()) == (beside.launchers[0].pid, os.sched_getaffinity(0))
     with contextlib.closing(HostReader(own=False, container=there)) as reader:
         assert reader.read().counters["running_threads"] == 0
-        _until(lambda: reader.read().counters["running_threads"] >= 20 * NS_PER_MS)
+        until(lambda: reader.read().counters["running_threads"] >= 20 * NS_PER_MS, "it works")
     program.kill()
     beside.close()
 
@@ -226,7 +219,7 @@ def test_a_second_life_has_nothing_of_the_first(tmp_path: Path, tmp_path_factory
     end = beside._ends[0]
     assert _said(first)[0].text == "once\n"
     second = end([sys.executable], {"MORE": "1"})
-    _until(lambda: second.exit_code() is not None)
+    until(lambda: second.exit_code() is not None, "it ends")
     assert (second.exit_code(), second.lines(0.05)[0].text) == (0, "once\n")
     second.kill()
     first.kill()
@@ -259,9 +252,9 @@ def test_what_a_wrapper_started_ends_with_whoever_is_killed(who: str) -> None:
         assert worker.stdout is not None
         keeper, *pids = map(int, worker.stdout.readline().split())
         assert len(pids) == 3
-        _until(lambda: _state(pids[0]) == "T")
+        until(lambda: _state(pids[0]) == "T", "it is stopped")
         os.kill(worker.pid if who == "worker" else keeper, signal.SIGKILL)
-        _until(lambda: all(_state(pid) in ("gone", "Z") for pid in pids))
+        until(lambda: all(_state(pid) in ("gone", "Z") for pid in pids), "all end")
 
 
 def test_what_leaves_the_group_ends_with_the_program() -> None:
@@ -270,7 +263,7 @@ def test_what_leaves_the_group_ends_with_the_program() -> None:
         program = ChildProcess(_wrapped(then), os.environ)
         pids = [int(line.text) for line in _said(program, 3)]
         if then == "exit 0":
-            _until(lambda program=program: program.exit_code() == 0)  # type: ignore[misc]
+            until(lambda program=program: program.exit_code() == 0, "it ends")  # type: ignore[misc]
         else:
             program.kill()
         assert all(_state(pid) in ("gone", "Z") for pid in pids)

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from tests.helpers_conduct import MemorySink, SilentWatcher, make_plan, until
+from tests.helpers_conduct import MemorySink, SilentWatcher, make_plan
+from tests.helpers_wait import until
 
 from kts.backends.local import LocalBackend
 from kts.conduct.driver import conduct
@@ -199,7 +200,7 @@ def test_no_worker_outlives_a_killed_kts(tmp_path: Path) -> None:
         assert len(pids) == 2
         process.kill()
         process.wait(60)
-        until(lambda: not any(_alive(pid) for pid in pids))
+        until(lambda: not any(_alive(pid) for pid in pids), "the workers are gone")
 
 
 def _alive(pid: str) -> bool:

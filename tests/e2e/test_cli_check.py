@@ -37,7 +37,9 @@ def test_a_version_whose_work_is_many_times_as_long_fails_and_the_run_keeps_why(
     assert gate["judgement"] == "fail"
     by_tenant = {one["tenant"]: one for one in gate["criteria"]}
     assert by_tenant["gemm"]["judgement"] == "fail"
-    assert by_tenant["gemm"]["measured"]["lo"] > 1.05
+    ratio = by_tenant["gemm"]["measured"]
+    least = ratio["lo"] or by_tenant["gemm"]["why"].removeprefix("B / A is at least ")  # few iterations have no most
+    assert float(least) > 1.05, by_tenant["gemm"]
     assert gate["measured_s"] < 60, "it goes on though it is decided"
     run = json.loads((tmp_path / "run" / "run.json").read_text())
     assert run["outcome"]["kind"] == "complete"
@@ -58,7 +60,7 @@ def test_stopped_by_the_user_it_is_inconclusive_and_keeps_what_was_measured(tmp_
         if line.startswith("measuring: round 1"):
             break
     os.kill(process.pid, signal.SIGINT)
-    out, said = process.communicate(timeout=60)
+    out, said = process.communicate(timeout=180)
     assert process.returncode == 130, said
     assert "inconclusive: fft, gemm: not decided" in out
     assert "error: stopped by the user" in said

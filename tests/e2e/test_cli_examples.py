@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -17,6 +18,7 @@ from kts.files import encode
 pytestmark = pytest.mark.e2e
 
 ROOT = Path(__file__).parents[2]
+FULL = bool(os.environ.get("KTS_E2E_FULL"))
 
 
 def _python(*arguments: str | Path, limit_s: float = DEADLINE_S) -> str:
@@ -104,9 +106,11 @@ def test_predictions_of_programs_are_sealed_before_they_run(tmp_path: Path) -> N
 
 
 def test_predictions_of_what_is_measured_still_come_out_as_the_docs_say() -> None:
-    """Else docs/physics.md could claim an accuracy that the simulator does not have, or leave a run out."""
+    """Else docs/physics.md could claim an accuracy that the simulator does not have, or leave a run out. Nothing of
+    `--why` is in the docs: one run shows that it works."""
     _python("examples/05_predict_shared.py", "--check")
-    assert "first of their block" in _python("examples/05_predict_shared.py", "--why")
+    runs = () if FULL else ("h200-agents-1",)
+    assert "first of their block" in _python("examples/05_predict_shared.py", "--why", *runs)
 
 
 def test_replicates_still_differ_as_the_docs_say() -> None:
@@ -116,8 +120,11 @@ def test_replicates_still_differ_as_the_docs_say() -> None:
 
 @pytest.mark.timeout(900)
 def test_mixes_that_nothing_was_fitted_to_are_still_predicted_as_the_docs_say() -> None:
-    """Else a change of the model could spoil what docs/physics.md claims of 25 mixes on two GPUs."""
-    _python("examples/06_validate.py", "--check", limit_s=10 * DEADLINE_S)  # 50 predictions have bands
+    """Else a change of the model could spoil what docs/physics.md claims of 25 mixes on two GPUs.
+
+    Each error of each mix, machine and way, and how many bands of the development set's mixes hold with one error of
+    shared times and one of times alone. With KTS_E2E_FULL=1 also the bands of the 25 mixes, which take minutes."""
+    _python("examples/06_validate.py", "--check" if FULL else "--check-errors", limit_s=10 * DEADLINE_S)
 
 
 def test_the_readme_holds_the_table_of_the_recorded_runs() -> None:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import signal
-import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 from tests.helpers_cli import DEADLINE_S, TINY, errors, kts, start
+from tests.helpers_wait import until
 
 from kts.physics.files import decode_profile
 from kts.physics.values import Iterations
@@ -108,19 +108,13 @@ def test_ctrl_c_ends_the_worker_and_keeps_what_is_done(tmp_path: Path) -> None:
     (tmp_path / "tiny.yaml").write_text(TINY, encoding="utf-8")
     process = start("profile", "tiny.yaml", "--device", "cpu", "--seconds", "0.5", "--out", "made", cwd=tmp_path)
     done = tmp_path / "made" / "fft.profile.json"
-    deadline = time.monotonic() + DEADLINE_S
-    while not done.exists():
-        assert time.monotonic() < deadline
-        assert process.poll() is None
-        time.sleep(0.01)
+    until(done.exists, "the first tenant is profiled", living=process)
     process.send_signal(signal.SIGINT)
     _, shown = process.communicate(timeout=DEADLINE_S)
     assert process.returncode == 130, shown
     assert "Traceback" not in shown
     assert decode_profile(done.read_bytes(), "fft").tenant == "fft"
-    while str(tmp_path) in _workers():  # the kernel ends one that kts had not yet noted, a moment after kts
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+    until(lambda: str(tmp_path) not in _workers(), "the kernel ends one that kts had not yet noted")
 
 
 def _workers() -> list[str]:

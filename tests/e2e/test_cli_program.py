@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 import signal
 import sys
-import time
 from pathlib import Path
 
 import pytest
 from tests.helpers_cli import DEADLINE_S, errors, kts, start
 from tests.helpers_tracer import standin
+from tests.helpers_wait import until
 
 from kts.app import run as measured
 from kts.spec import beside
@@ -105,11 +105,11 @@ def test_ctrl_c_keeps_what_was_measured_and_ends_the_program(folder: Path) -> No
     """Else an impatient user would lose everything, or leave programs on the device."""
     process = start("run", *OPTIONS, "--rounds", "20", "--iterations", "800", "--out", "run", *OWN, cwd=folder)
     events = folder / "run" / "events.jsonl"
-    deadline_s = time.monotonic() + DEADLINE_S
-    while not events.exists() or events.read_text(encoding="utf-8").count('"block-ended"') < 4:
-        assert time.monotonic() < deadline_s
-        assert process.poll() is None
-        time.sleep(0.02)
+    until(
+        lambda: events.exists() and events.read_text(encoding="utf-8").count('"block-ended"') >= 4,
+        "four blocks",
+        living=process,
+    )
     process.send_signal(signal.SIGINT)
     _, shown = process.communicate(timeout=DEADLINE_S)
     assert process.returncode == 130, shown

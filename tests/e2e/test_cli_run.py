@@ -7,14 +7,14 @@ import os
 import re
 import signal
 import subprocess
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import jsonschema
 import pytest
 from tests.helpers_cli import DEADLINE_S, TINY, kts, start
+from tests.helpers_wait import until
 
 from kts.app.catalog import schema
 from kts.cli.main import main
@@ -122,7 +122,7 @@ def running(tmp_path: Path) -> Iterator[tuple[Path, subprocess.Popen[str]]]:
     process = start("run", "long.yaml", "--out", "out", "--device", "cpu", "--no-figures", cwd=tmp_path)
     try:
         events = tmp_path / "out" / "events.jsonl"
-        _wait_for(lambda: _blocks_ended(events) >= 6, process)
+        until(lambda: _blocks_ended(events) >= 6, "two rounds", living=process)
         yield tmp_path / "out", process
     finally:
         for pid in (process.pid, *_workers(tmp_path / "out")):
@@ -141,7 +141,7 @@ def test_ctrl_c_keeps_and_reports_what_was_measured(running: tuple[Path, subproc
     summary = json.loads((directory / "summary.json").read_text(encoding="utf-8"))
     assert summary["outcome"] == "interrupted"
     assert summary["tenants"]["fft"]["response"]["solo"]["n"] > 100
-    _wait_for(lambda: not any(_alive(pid) for pid in _workers(directory)), None)
+    until(lambda: not any(map(_alive, _workers(directory))), "the workers end")
 
 
 def test_a_run_that_was_killed_can_be_reported(running: tuple[Path, subprocess.Popen[str]]) -> None:
@@ -149,20 +149,12 @@ def test_a_run_that_was_killed_can_be_reported(running: tuple[Path, subprocess.P
     directory, process = running
     os.kill(process.pid, signal.SIGKILL)
     process.wait(timeout=DEADLINE_S)
-    _wait_for(lambda: not any(_alive(pid) for pid in _workers(directory)), None)
+    until(lambda: not any(map(_alive, _workers(directory))), "the workers end")
     done = kts("report", directory, "--no-figures", "--json")
     assert done.returncode == 0, done.stderr
     summary = json.loads(done.stdout)
     assert summary["outcome"] == "incomplete"
     assert summary["tenants"]["gemm"]["response"]["solo"]["n"] > 100
-
-
-def _wait_for(condition: Callable[[], bool], process: subprocess.Popen[str] | None) -> None:
-    deadline_s = time.monotonic() + DEADLINE_S
-    while not condition():
-        assert time.monotonic() < deadline_s, "waited in vain"
-        assert process is None or process.poll() is None, "the run ended before its time"
-        time.sleep(0.02)
 
 
 def _blocks_ended(events: Path) -> int:

@@ -42,7 +42,7 @@ def test_a_recording_is_served_until_somebody_ends_it(tmp_path: Path) -> None:
         while "is over" not in said:
             said = command.stderr.readline()
             assert said, "it ended"
-        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=180)
         connection.request("GET", "/metrics")
         body = connection.getresponse().read().decode()
         connection.request("GET", "/healthz")
@@ -50,7 +50,7 @@ def test_a_recording_is_served_until_somebody_ends_it(tmp_path: Path) -> None:
         connection.close()
         assert 'unit="shop/api/main"' in body
         command.send_signal(signal.SIGTERM)
-        assert command.wait(timeout=60) == 130
+        assert command.wait(timeout=180) == 130
         assert "Traceback" not in command.stderr.read()
     finally:
         command.kill()

@@ -11,7 +11,7 @@ from typing import cast
 import numpy as np
 import pytest
 from tests.helpers_cluster_here import ClusterHere
-from tests.helpers_conduct import until
+from tests.helpers_wait import until
 
 from kts.conduct.ports import Progress
 from kts.errors import UsageError
@@ -111,7 +111,7 @@ def test_three_sets_of_jobs_in_order_become_a_run_like_any_other(cluster: Cluste
     names = [name.removeprefix("kts-r-1-") for name in cluster.created]
     assert names == ["0-solo-fft", "1-solo-gemm", "2-shared-fft", "2-shared-gemm"]
     assert cluster.beside == [[], [], [], ["kts-r-1-2-shared-fft-0"]]
-    until(lambda: all(process.poll() == 0 for process in cluster.processes.values()))
+    until(lambda: all(process.poll() == 0 for process in cluster.processes.values()), "the pods end")
     run = open_run(tmp_path / "out")
     assert run.damage == ()
     assert (run.info.plan.tenant("fft").work.size or 0) > 0
@@ -174,7 +174,7 @@ def test_a_run_that_was_left_is_listed_and_attach_runs_the_rest(
 ) -> None:
     """Else a closed laptop would cost the measurement, or measure a block twice."""
     killed_in_block_2(cluster, tmp_path / "out")
-    until(lambda: cluster.process("1-solo-gemm").poll() is not None)
+    until(lambda: cluster.process("1-solo-gemm").poll() is not None, "the second block's pod ends")
     (listed,) = runs.runs(cast(Api, cluster), "kts")
     assert listed.state == "block 2 of 3 over"
     seen = attached(cluster, tmp_path / "seen")

@@ -10,8 +10,9 @@ from typing import Any
 
 import msgspec
 import pytest
-from tests.helpers_conduct import SilentWatcher, until
+from tests.helpers_conduct import SilentWatcher
 from tests.helpers_conductor import DEADLINE_S, RUN, TOKEN, ConductorProcess, small_plan
+from tests.helpers_wait import until
 
 from kts.k8s.cluster.api import Unavailable
 from kts.k8s.follow.interrupts import Interrupts
@@ -159,7 +160,7 @@ def test_a_signal_before_the_run_ends_it_in_order(tmp_path: Path) -> None:
                 return False  # nobody reads the plan yet
             return True
 
-        until(is_reading, DEADLINE_S)
+        until(is_reading, "it reads")
         pod.signal()
         os.write(pipe, msgspec.json.encode(LONG))
         os.close(pipe)

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 from tests.helpers_cli import errors, kts, start
-from tests.helpers_conduct import until
 from tests.helpers_fleet_here import FleetHere, node
+from tests.helpers_wait import until
 
 from kts.model.fleet import Fleet
 from kts.store import fleetfile, open_run
@@ -113,7 +113,7 @@ def test_a_client_that_is_killed_is_attached_again_and_the_fleet_went_on(cluster
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("KUBECONFIG", str(cluster.kubeconfig))
         process = start(*arguments(tmp_path, "--nodes", "pool=gpu"))
-    until(when_measuring(tmp_path))
+    until(when_measuring(tmp_path), "a node is measured")
     process.kill()
     process.communicate()
     env = {"KUBECONFIG": str(cluster.kubeconfig)}
@@ -136,7 +136,7 @@ def test_ctrl_c_ends_all_runs_in_order_and_keeps_what_was_measured(cluster: Flee
         patch.setenv("KUBECONFIG", str(cluster.kubeconfig))
         process = start(*arguments(tmp_path, "--nodes", "pool=gpu", iterations=20_000))
     journal = tmp_path / "out/nodes/n1/records.journal"
-    until(lambda: journal.exists() and journal.stat().st_size > 0)
+    until(lambda: journal.exists() and journal.stat().st_size > 0, "records are fetched")
     process.send_signal(signal.SIGINT)
     said = ended(process)
     assert process.returncode == 130, said
@@ -156,7 +156,7 @@ def test_a_pod_that_is_killed_costs_its_node_and_keeps_what_was_fetched(cluster:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("KUBECONFIG", str(cluster.kubeconfig))
         process = start(*arguments(tmp_path, "--nodes", "pool=gpu,pool!=x", iterations=3000))
-    until(when_measuring(tmp_path))
+    until(when_measuring(tmp_path), "a node is measured")
     cluster.process("-0-x").kill()
     said = ended(process)
     assert process.returncode == 5, said

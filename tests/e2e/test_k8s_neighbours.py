@@ -10,7 +10,7 @@ from typing import cast
 
 import pytest
 from tests.helpers_cluster_here import ClusterHere, Object
-from tests.helpers_conduct import until
+from tests.helpers_wait import until
 
 from kts.conduct.ports import Progress
 from kts.k8s.cluster.api import Api
@@ -110,7 +110,7 @@ def test_a_neighbour_is_remembered_by_a_run_whose_kts_was_killed(cluster: Cluste
         following.follow(KilledIn("block 2 of 3"), Interrupts())
     following.close()
     del cluster.objects["Pod", "stranger"]
-    until(lambda: cluster.process("1-solo-gemm").poll() is not None)
+    until(lambda: cluster.process("1-solo-gemm").poll() is not None, "the second block's pod ends")
     info, summary = attached(cluster, tmp_path / "again")
     assert info.neighbours is not None
     seen = {(one.who, one.what, one.node) for one in info.neighbours.others}
@@ -133,7 +133,7 @@ def test_a_run_that_nobody_followed_says_that_nobody_looked(cluster: ClusterHere
     )
     for obj in (obj for _, objects in stages for obj in objects if obj["kind"] != "Namespace"):
         cluster.create(obj)
-    until(lambda: cluster.process("-fft").poll() is not None)
+    until(lambda: cluster.process("-fft").poll() is not None, "the pod ends")
     info, summary = attached(cluster, tmp_path / "out")
     assert info.outcome.kind == "complete"
     assert [note.split(" of ")[1].split(" (")[0] for note in summary.notes if "nobody looked" in note] == ["all blocks"]

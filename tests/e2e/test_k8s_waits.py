@@ -11,7 +11,7 @@ from typing import cast
 
 import pytest
 from tests.helpers_cluster_here import ClusterHere, Object
-from tests.helpers_conduct import until
+from tests.helpers_wait import until
 
 from kts.conduct.ports import Progress
 from kts.errors import SetupError
@@ -104,7 +104,7 @@ def test_a_job_without_a_pod_ends_a_run_of_either_design_in_order(
     assert outcome.reason == f"Job {job} has no pod: {QUOTA}"
     assert "quota" in outcome.remedy
     assert any("exceeded quota" in text for text in watcher.texts)
-    until(lambda: cluster.process("conductor").poll() == 4)  # told, not killed
+    until(lambda: cluster.process("conductor").poll() == 4, "it ends as told, not killed")
 
 
 def test_a_tenant_without_a_place_ends_the_run_though_its_conductor_runs(cluster: ClusterHere, tmp_path: Path) -> None:

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 from tests.helpers_cli import KTS
-from tests.helpers_conduct import until
 from tests.helpers_tracer import standin
+from tests.helpers_wait import until
 
 from kts.sharing import folders, mps
 from kts.worker.keeper import descendants
@@ -49,7 +49,7 @@ def test_a_daemon_that_is_killed_costs_the_block_and_no_other(tmp_path: Path) ->
     said = (tmp_path / "stderr").open("w")
     with said, subprocess.Popen(argv, cwd=tmp_path, env=env, stdout=subprocess.PIPE, stderr=said, text=True) as running:
         try:
-            until(lambda: running.poll() is not None or whole_round(tmp_path / "run"))
+            until(lambda: running.poll() is not None or whole_round(tmp_path / "run"), "a round")
             before = blocks(tmp_path / "run")
             (daemon,) = [pid for pid in descendants(running.pid) if pipe_of(pid)]
             pipe = Path(pipe_of(daemon))

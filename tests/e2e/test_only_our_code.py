@@ -35,7 +35,7 @@ def _folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_a_process_of_ours_runs_nothing_of_the_folder(folder: Path, name: str, arguments: list[str]) -> None:
     """Otherwise whoever can write where kts is called has his code run, or a stray numpy.py ends every run."""
     command = [sys.executable, *module(name), *arguments]
-    done = subprocess.run(command, capture_output=True, timeout=60, check=False, env=os.environ)
+    done = subprocess.run(command, capture_output=True, timeout=180, check=False, env=os.environ)
     assert not list(folder.glob("*.was-run")), done.stderr
     assert done.returncode != 99
 

@@ -15,6 +15,7 @@ import msgspec
 import pytest
 from tests.helpers_cli import KTS, errors, kts
 from tests.helpers_probe import readings, sharing
+from tests.helpers_wait import until
 
 from kts.model.run import DeviceInfo
 from kts.physics.files import decode_fingerprint
@@ -131,9 +132,7 @@ def test_ctrl_c_leaves_nothing_behind(arguments: tuple[str, ...]) -> None:
     )
     children: set[int] = set()
     try:
-        deadline = time.monotonic() + 120
-        while not children and time.monotonic() < deadline:
-            children = _children(process.pid)
+        children = until(lambda: _children(process.pid), "it starts a probe", living=process)
         process.send_signal(signal.SIGINT)
         process.communicate(timeout=120)
     finally:
@@ -146,22 +145,25 @@ def test_ctrl_c_leaves_nothing_behind(arguments: tuple[str, ...]) -> None:
 def test_a_killed_driver_leaves_nothing_behind(arguments: tuple[str, ...], processes: int) -> None:
     """Else kill -9 leaves neighbours that keep the device busy for ever, or a watch that nobody waits for."""
     process = subprocess.Popen([*_POD, *arguments], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    deadline = time.monotonic() + 120
     children: set[int] = set()
-    while (len(children) < processes or not any(map(_spinning, children))) and time.monotonic() < deadline:
+
+    def begun() -> bool:
+        nonlocal children
         children = _children(process.pid)
-    process.kill()
-    process.communicate()
+        return len(children) >= processes and any(map(_spinning, children))
+
+    try:
+        until(begun, f"{processes} probes run, one of them busy", living=process)
+    finally:
+        process.kill()
+        process.communicate()
     _all_end(children)
 
 
 def _all_end(children: set[int]) -> None:
     """Their stdin has ended; one that was just being started first has to come so far as to read it."""
-    deadline = time.monotonic() + 60
-    while any(map(_alive, children)) and time.monotonic() < deadline:
-        pass
     assert children
-    assert not {pid for pid in children if _alive(pid)}
+    until(lambda: not any(map(_alive, children)), "the probes end")
 
 
 def _children(pid: int) -> set[int]:

@@ -40,7 +40,7 @@ def shown(page: Path, profile: Path) -> subprocess.CompletedProcess[str]:
 def shown_at(url: str, profile: Path) -> subprocess.CompletedProcess[str]:
     """The same of an address."""
     command = [str(BROWSER), *FLAGS, f"--user-data-dir={profile}", "--dump-dom", url]
-    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+    return subprocess.run(command, capture_output=True, text=True, timeout=180, check=True)
 
 
 def test_a_browser_shows_the_page_with_all_pictures(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 from tests.helpers_tracer import standin
+from tests.helpers_wait import until
 
 from kts.worker.tracing import build
 from kts.worker.tracing.layout import Kind, Level, State
@@ -250,10 +251,8 @@ def test_without_a_compiler_a_program_runs_on(
 def test_a_closed_gate_holds_all_of_a_program_and_opens_when_the_trace_ends(tracing: Tracing) -> None:
     tracing.gate(closed=True)
     program = begin(tracing, standin().argv(iterations=50, trips="2", kernel_us=20, processes=2, threads=2))
-    until = time.monotonic() + LONGEST_S
-    while [process.held for process in tracing.processes] != [2, 2]:
-        assert time.monotonic() < until
-        assert tracing.read() == []
+    until(lambda: tracing.read() or [process.held for process in tracing.processes] == [2, 2], "all are held")
+    assert [process.held for process in tracing.processes] == [2, 2]
     tracing.close()
     assert program.wait(LONGEST_S) == 0
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 from tests.helpers_cli import DEADLINE_S, kts, start
-from tests.helpers_conduct import until
 from tests.helpers_tracer import standin
+from tests.helpers_wait import until
 
 from kts.errors import KtsError
 from kts.store.reader import open_run
@@ -78,7 +78,7 @@ def test_a_traced_program_that_dies_ends_the_run_with_its_own_end_and_keeps_what
     path = experiment(tmp_path, rounds=1000, dies=dies | often, beside=BESIDE | often)
     process = start("run", path, "--out", tmp_path / "run", *OPTIONS)
     try:
-        until(lambda: measured(tmp_path / "run", "dies") or process.poll() is not None, DEADLINE_S)
+        until(lambda: measured(tmp_path / "run", "dies") or process.poll() is not None, "it is measured")
         told.touch()
         _, said = process.communicate(timeout=DEADLINE_S)
     finally:

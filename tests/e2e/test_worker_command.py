@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tests.helpers_wait import until
 from tests.helpers_worker_conductor import TinyConductor
 
 from kts.model.plan import Program, Quota, Tenant
@@ -232,9 +233,7 @@ def test_the_program_dies_with_its_worker(number: signal.Signals) -> None:
         assert exit_code == (143 if number == signal.SIGTERM else -9)
         assert "Traceback" not in err
         pid = next(int(t.split()[1]) for t in out.splitlines() if t.startswith("PID"))
-    deadline = time.monotonic() + 60
-    while _alive(pid):
-        assert time.monotonic() < deadline
+    until(lambda: not _alive(pid), "the program ends with its worker")
 
 
 def _alive(pid: int) -> bool:

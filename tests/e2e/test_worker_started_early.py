@@ -13,8 +13,9 @@ from typing import Any
 
 import msgspec
 import pytest
-from tests.helpers_conduct import MemorySink, SilentWatcher, make_plan, until
+from tests.helpers_conduct import MemorySink, SilentWatcher, make_plan
 from tests.helpers_tracer import Standin, standin
+from tests.helpers_wait import until
 from tests.helpers_worker_conductor import TinyConductor
 
 from kts.backends.local import LocalBackend
@@ -128,7 +129,7 @@ def test_a_program_that_never_comes_to_the_gate_is_stopped_until_its_calibration
     with TinyConductor() as conductor:
         _opened(conductor, _tenant([sys.executable, "-c", code], gpu, settle_s=60 if line else 0.5))
         (pid,) = _programs(conductor)
-        until(lambda: _state(pid) == "T")
+        until(lambda: _state(pid) == "T", "it is stopped")
         ready = _calibrated(conductor)
         assert (ready.solo_ms is not None) == line
         assert _programs(conductor) == [pid], "it was let go on, not started again"
@@ -142,7 +143,7 @@ def test_a_program_that_is_not_seen_is_stopped_where_it_says_so(gpu: Standin) ->
     with TinyConductor() as conductor:
         _opened(conductor, tenant)
         (pid,) = _programs(conductor)
-        until(lambda: _state(pid) == "T")
+        until(lambda: _state(pid) == "T", "it is stopped")
         assert _calibrated(conductor).notes[1].startswith("its launches are not seen: ")
 
 
@@ -189,7 +190,7 @@ def test_no_program_outlives_a_worker_that_is_ended_before_its_calibration(gpu: 
         conductor.start_worker()
         conductor.accept()
         conductor.send(Welcome(tenant=tenant, device="cpu"))
-        until(lambda: bool(_programs(conductor)))
+        until(lambda: _programs(conductor), "the program is started")
         (pid,) = _programs(conductor)
         if waits:
             conductor.wait_for(Opened)
@@ -198,7 +199,7 @@ def test_no_program_outlives_a_worker_that_is_ended_before_its_calibration(gpu: 
             assert conductor.worker is not None
             conductor.worker.terminate()
         conductor.worker_ends()
-        until(lambda: not Path(f"/proc/{pid}").exists() or _state(pid) == "Z")
+        until(lambda: not Path(f"/proc/{pid}").exists() or _state(pid) == "Z", "it ends")
 
 
 ON = """

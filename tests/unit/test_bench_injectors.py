@@ -21,15 +21,13 @@ from bench.injectors.judge import Verdict
 from bench.injectors.stage import SUBJECT, Device, Stage
 from bench.injectors.tools import Beat, Did, Tools, tools
 from msgspec import UNSET
-from tests.helpers_conduct import until
 from tests.helpers_tracer import standin
+from tests.helpers_wait import until
 
 from kts.errors import SetupError
 from kts.spec import load_text
 from kts.stats.analysis import analyse
 from kts.store.reader import open_run
-
-_S = 20.0
 
 
 @pytest.fixture
@@ -65,8 +63,8 @@ def test_what_acts_does_so_while_the_beat_is_fresh_and_at_no_other_time(
     never: list[Did] = []
     with made.acting(what, idle.path, never, **settings), made.acting(what, beat.path, busy, **settings) as pid:
         with beat.held():
-            until(lambda: cpu_ms(pid) > 60, _S)
-        until(lambda: state(pid) == "S", _S)
+            until(lambda: cpu_ms(pid) > 60, "it works")
+        until(lambda: state(pid) == "S", "it rests")
     assert busy[0].turns > 0
     assert busy[0].fresh_ms > 40
     assert (never[0].turns, never[0].fresh_ms) == (0, 0)
@@ -78,10 +76,10 @@ def test_a_switch_is_on_while_the_beat_is_fresh_and_off_when_it_ends(made: Tools
     file.write_text("-")
     with made.acting("switch", beat.path, did, file=file, on="1", off="0"):
         with beat.held():
-            until(lambda: file.read_text() == "1", _S)
-        until(lambda: file.read_text() == "0", _S)
+            until(lambda: file.read_text() == "1", "it is on")
+        until(lambda: file.read_text() == "0", "it is off")
         with beat.held():
-            until(lambda: file.read_text() == "1", _S)
+            until(lambda: file.read_text() == "1", "it is on")
     assert file.read_text() == "0"
     assert did[0].turns >= 4
 
@@ -90,7 +88,7 @@ def test_a_paused_neighbour_stops_again_whenever_it_is_told_to_go_on(made: Tools
     did: list[Did] = []
     with made.acting("paused", beat.path, did) as pid:
         for _ in range(3):
-            until(lambda: state(pid) == "T", _S)
+            until(lambda: state(pid) == "T", "it is stopped")
             os.kill(pid, 18)
     assert did[0].turns >= 3
     assert did[0].cpu_ms < 50

@@ -114,7 +114,7 @@ def test_a_signal_while_it_is_loaded_ends_it_as_documented(name: str, number: in
     code = SIGNALLED_WHILE_LOADED.format(name=name, number=number)
     env = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False, env=env
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=180, check=False, env=env
     )
     assert done.returncode == 130, done.stderr
     assert "Traceback" not in done.stderr

@@ -21,7 +21,7 @@ from kts.report.gate import gate_elements
 from kts.report.markdown import render
 from kts.spec import load_text
 from kts.stats import analyse
-from kts.stats.pair_gate import PairRule, compared
+from kts.stats.pair_gate import PairLooks, PairRule, compared
 from kts.stats.pairs import Rounds
 from kts.stats.spending import Spending
 
@@ -115,6 +115,19 @@ tenants:
 def version(name: str, size: str = "size: 64", other: str = "batch", device: str = "auto", more: str = "") -> Plan:
     text = TEXT.format(name=name, size=size, other=other, device=device) + more
     return planning.build(load_text(text, source=name).experiment)
+
+
+def test_a_fail_says_how_much_slower_at_least_where_too_few_slow_iterations_say_how_much_at_most() -> None:
+    """Else a gate that fails on a tail 60 times as long would show no figure at all, and no reason for that."""
+    rng = np.random.default_rng(5)
+    a, b = rng.lognormal(-2, 0.1, (8, 400)), rng.lognormal(2, 0.1, (8, 400))
+    a[0, :80] = 2.0  # of the old version one round alone was slow
+    looks = PairLooks(planning.pair(version("old"), version("new"), tolerance=0.05))
+    looks.look({"api": Rounds(list(a), list(b))}, 8, 100.0)
+    api, _ = looks.criteria(8)
+    assert (api.judgement, api.measured.refused) == ("fail", "so few slow iterations bound no ratio")
+    assert api.why.startswith("B / A is at least ")
+    assert float(api.why.split()[-1]) > 1.05
 
 
 def test_a_pair_measures_both_versions_together_with_their_own_neighbours_and_nobody_alone() -> None:

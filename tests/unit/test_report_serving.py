@@ -28,7 +28,7 @@ class Served:
 
     def ask(self, path: str, method: str = "GET") -> tuple[int, str, http.client.HTTPMessage]:
         """Status, body and headers."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=20)
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=180)
         try:
             connection.request(method, path)
             answer = connection.getresponse()
@@ -88,8 +88,8 @@ def test_silence_is_no_health_unless_nothing_more_is_to_come() -> None:
 def test_who_holds_connections_cannot_make_it_hold_more() -> None:
     """Else anyone who reaches the port could have a watch take threads and memory without a bound."""
     with door() as served:
-        held = [socket.create_connection(("127.0.0.1", served.port), timeout=20) for _ in range(_MOST_CONNECTIONS)]
-        with socket.create_connection(("127.0.0.1", served.port), timeout=20) as late:
+        held = [socket.create_connection(("127.0.0.1", served.port), timeout=180) for _ in range(_MOST_CONNECTIONS)]
+        with socket.create_connection(("127.0.0.1", served.port), timeout=180) as late:
             assert late.recv(1) == b""
         for one in held:
             one.close()

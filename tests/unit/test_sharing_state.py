@@ -65,10 +65,10 @@ def seen(nvml: OneGpu, tmp_path: Path) -> SharedMachine:
     return state.look("cuda", lambda: nvml, tmp_path)
 
 
-def mps(folder: Path, pid: int, comm: str = "nvidia-cuda-mps-control") -> None:
+def mps(folder: Path, pid: int, comm: str = "nvidia-cuda-mps-control", state: str = "S") -> None:
     (folder / str(pid)).mkdir()
     (folder / str(pid) / "comm").write_text(f"{comm}\n")
-    (folder / str(pid) / "stat").write_text(f"{pid} (x) S 1 {' '.join(['0'] * 17)} 77 0")
+    (folder / str(pid) / "stat").write_text(f"{pid} (x) {state} 1 {' '.join(['0'] * 17)} 77 0")
 
 
 def test_a_gpu_that_is_left_as_it_was_has_no_changes(nvml: OneGpu, tmp_path: Path) -> None:
@@ -108,6 +108,14 @@ def test_each_setting_that_is_not_as_it_was_is_named_with_both_values(nvml: OneG
     nvml.absent = {"nvmlDeviceGetCount"}
     (gone, *_) = before.changes(seen(nvml, tmp_path))
     assert gone.startswith("Test GPU (GPU-1) is gone: NVML does not tell")
+
+
+def test_what_is_left_of_a_daemon_that_has_ended_is_no_daemon(nvml: OneGpu, tmp_path: Path) -> None:
+    """Its parent asks how it ended seconds later: else the run would be said to share the GPU with who computes through
+    it, or to have left it behind."""
+    mps(tmp_path, 12, state="Z")
+    mps(tmp_path, 13)
+    assert [one.pid for one in seen(nvml, tmp_path).mps] == [13]
 
 
 def test_without_nvml_nothing_is_claimed(tmp_path: Path) -> None:

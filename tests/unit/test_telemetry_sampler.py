@@ -7,8 +7,9 @@ import socket
 import threading
 
 import pytest
-from tests.helpers_conduct import DEVICE, until
+from tests.helpers_conduct import DEVICE
 from tests.helpers_telemetry import MS, UUID, Clock, FakeNvml, S, sample
+from tests.helpers_wait import until
 
 from kts.model.run import DeviceInfo, WorkerInfo
 from kts.model.telemetry import Sample, SourceState
@@ -77,7 +78,7 @@ def run(*sources: Scripted, until_polls: int = 5) -> tuple[dict[str, SourceState
 
     subject.worker(worker("fft"))
     subject.worker(worker("fft"))
-    until(enough)
+    until(enough, "the sources are polled")
     subject.close()
     subject.close()
     drain()
@@ -167,7 +168,7 @@ def test_only_processes_of_this_namespace_are_handed_to_the_sources() -> None:
     subject.worker(worker("here"))
     subject.worker(worker("pod", hostname="kts-x-fft-abcde"))
     subject.worker(worker("dead", pid=2**22 + 1))
-    until(lambda: bool(asked))
+    until(lambda: asked, "sources are made")
     assert asked[0].by_pid() == {os.getpid(): "here"}
     assert asked[0].by_host() == {"kts-x-fft-abcde": "pod"}
     subject.close()
@@ -184,7 +185,7 @@ def test_a_process_of_several_tenants_is_nones() -> None:
     subject = Sampler(make, period_ns=MS)
     subject.worker(worker("one"))
     subject.worker(worker("one"))
-    until(lambda: bool(asked))
+    until(lambda: asked, "sources are made")
     assert asked[0].by_pid() == {os.getpid(): "one"}
     subject.worker(worker("other"))
     subject.worker(worker("one"))

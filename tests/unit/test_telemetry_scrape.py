@@ -9,6 +9,7 @@ import subprocess
 import time
 import zlib
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
@@ -119,15 +120,14 @@ def test_an_answer_that_drips_is_given_up_in_time(served: Exporter, monkeypatch:
 
     def drip(handler: BaseHTTPRequestHandler) -> None:
         handler.wfile.write(b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n")
-        for _ in range(100):
-            handler.wfile.write(b"x")
-            time.sleep(0.02)
+        with suppress(OSError):  # whoever asked is gone
+            while True:
+                handler.wfile.write(b"x")
+                time.sleep(0.02)
 
     served.respond = drip
-    began_s = time.monotonic()
     with pytest.raises(ScrapeError, match="timed out after"):
         got(served.url)
-    assert time.monotonic() - began_s < 1.5
 
 
 def test_a_kept_connection_that_died_is_made_anew(served: Exporter) -> None:

@@ -7,8 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from tests.helpers_conduct import until
 from tests.helpers_telemetry import UUID, Clock, FakeNvml
+from tests.helpers_wait import until
 
 from kts.model.neighbours import Look
 from kts.model.run import DeviceInfo, WorkerInfo
@@ -41,7 +41,7 @@ def looks(listed: list[int], proc: Path, *, host: str = "", countable: bool = Tr
     for tenant, pid in (("a", 11), ("b", 12)):
         strangers.worker(WorkerInfo(tenant=tenant, pid=pid, hostname=host or socket.gethostname(), device=GPU))
     if waits:
-        until(lambda: bool(told))
+        until(lambda: told, "a look is told")
     strangers.close()
     assert nvml.opened == 0
     return told
@@ -102,6 +102,6 @@ def test_a_gpu_that_cannot_be_asked_is_a_problem() -> None:
     told: list[Look] = []
     strangers = Strangers(told.append, ("a",), countable=True, nvml=nvml)
     strangers.worker(WorkerInfo(tenant="a", pid=1, hostname="x", device=GPU))
-    until(lambda: bool(told))
+    until(lambda: told, "a look is told")
     strangers.close()
     assert "NVML does not start" in told[0].problem

@@ -63,7 +63,7 @@ cuda.cuStreamSynchronize(stream)
 def test_each_kind_of_call_tells_stream_bytes_direction_and_event(tmp_path: Path) -> None:
     with trace(tmp_path):
         argv = [sys.executable, "-c", EACH_CALL]
-        said = subprocess.run(argv, env=standin().traced(tmp_path), check=True, timeout=60, capture_output=True).stdout
+        said = subprocess.run(argv, env=standin().traced(tmp_path), check=True, timeout=180, capture_output=True).stdout
         (ring,) = rings(tmp_path)
     stream, event = map(int, said.split())
     own, up, down, waited, pageable = 2, Flag.TO_HOST, Flag.TO_DEVICE, Flag.WAITED, Flag.PAGEABLE

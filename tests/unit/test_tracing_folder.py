@@ -6,16 +6,14 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from tests.helpers_wait import until
 
 from kts.worker.keeper import descendants
 from kts.worker.tracing.control import Folder
 
-DEADLINE_S = 60.0
 MAKER = """
 from kts.worker.tracing.control import Folder
 folder = Folder(1)
@@ -23,14 +21,6 @@ folder = Folder(1)
 print(folder.path, flush=True)
 input()
 """
-
-
-def until(condition: Callable[[], bool]) -> bool:
-    """Whether it came to hold."""
-    end_s = time.monotonic() + DEADLINE_S
-    while not condition() and time.monotonic() < end_s:
-        time.sleep(0.01)
-    return condition()
 
 
 @pytest.mark.parametrize("ended_by", ["SIGKILL", "SIGKILL of its group", "its end"])
@@ -55,7 +45,7 @@ def test_it_goes_with_the_worker(ended_by: str) -> None:
             worker.communicate("")
         else:
             os.killpg(worker.pid, signal.SIGKILL)
-        assert until(lambda: not folder.exists())
+        until(lambda: not folder.exists(), "the folder goes")
     finally:
         worker.kill()
         worker.communicate()
@@ -88,4 +78,4 @@ def test_ending_the_orphans_of_a_program_spares_it() -> None:
     """After the first of a program's lives nobody would be there to remove the folder."""
     done = subprocess.run([sys.executable, "-c", ORPHANS], stdout=subprocess.PIPE, text=True, check=False)
     assert done.returncode == -signal.SIGKILL
-    assert until(lambda: not Path(done.stdout.strip()).exists())
+    until(lambda: not Path(done.stdout.strip()).exists(), "the folder goes")

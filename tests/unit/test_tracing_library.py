@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from tests.helpers_tracer import Seen, rings, standin, trace
+from tests.helpers_wait import until
 
 from kts.worker.tracing.cupti import cupti
 from kts.worker.tracing.layout import NO_NAME, Flag, Kind, Level, Reason, State
@@ -21,7 +22,7 @@ from kts.worker.tracing.reader import Tracing
 def run(folder: Path, env: dict[str, str] | None = None, **shape: object) -> list[Seen]:
     """The rings of the program, after it has ended well."""
     made = standin()
-    subprocess.run(made.argv(**shape), env={**made.traced(folder), **(env or {})}, check=True, timeout=60)
+    subprocess.run(made.argv(**shape), env={**made.traced(folder), **(env or {})}, check=True, timeout=180)
     return rings(folder)
 
 
@@ -91,9 +92,7 @@ def test_gate_holds_the_first_work_and_no_wait(tmp_path: Path) -> None:
     made = standin()
     with trace(tmp_path, closed=True) as control:
         with subprocess.Popen(made.argv(iterations=3, trips="1"), env=made.traced(tmp_path)) as program:
-            until = time.monotonic() + 120
-            while not (seen := rings(tmp_path)) or seen[0].header["held"] != 1:
-                assert time.monotonic() < until
+            until(lambda: (seen := rings(tmp_path)) and seen[0].header["held"] == 1, "it is held")
             assert program.poll() is None
             control.gate(closed=False)
         (ring,) = rings(tmp_path)
@@ -109,12 +108,9 @@ def test_gate_closed_meanwhile_lets_a_wait_end(tmp_path: Path) -> None:
     made = standin()
     argv = made.argv(iterations=0, trips="1", kernel_us=500)
     with trace(tmp_path) as control, subprocess.Popen(argv, env=made.traced(tmp_path)) as program:
-        until = time.monotonic() + 120
-        while not (seen := rings(tmp_path)) or len(seen[0].events) < 20:
-            assert time.monotonic() < until
+        until(lambda: (seen := rings(tmp_path)) and len(seen[0].events) >= 20, "it works")
         control.gate(closed=True)
-        while rings(tmp_path)[0].header["held"] != 1:
-            assert time.monotonic() < until
+        until(lambda: rings(tmp_path)[0].header["held"] == 1, "it is held")
         (ring,) = rings(tmp_path)
         program.kill()
     assert ring.events["kind"][-2:].tolist() == [Kind.LAUNCH, Kind.WAIT], "held at the next launch, nothing in flight"
@@ -229,7 +225,7 @@ def test_no_room_for_the_ring_is_a_refusal(limited: bool) -> None:
     with tempfile.TemporaryDirectory(dir="/dev/shm") as folder:
         argv = ["prlimit", f"--fsize={1_000_000 if limited else 1 << 50}", *made.argv(iterations=3, trips="2")]
         with trace(Path(folder), capacity=1 << (16 if limited else 32)):
-            subprocess.run(argv, env=made.traced(Path(folder)), check=True, timeout=60)
+            subprocess.run(argv, env=made.traced(Path(folder)), check=True, timeout=180)
             (ring,) = rings(Path(folder))
     assert (ring.header["state"], ring.header["reason"]) == (State.REFUSED, Reason.NO_MEMORY)
 
@@ -239,7 +235,7 @@ def test_execed_program_has_a_ring_of_its_own(tmp_path: Path) -> None:
     again = " ".join(made.argv(iterations=2, trips="1"))
     first = " ".join(made.argv(iterations=9, trips="1", crash="exec", crash_at=3))
     with trace(tmp_path):
-        subprocess.run(["sh", "-c", f"{first}; exec {again}"], env=made.traced(tmp_path), check=True, timeout=60)
+        subprocess.run(["sh", "-c", f"{first}; exec {again}"], env=made.traced(tmp_path), check=True, timeout=180)
         seen = rings(tmp_path)
     assert [len(ring.of(Kind.LAUNCH)) for ring in seen] == [3, 2]
     assert [ring.header["state"] for ring in seen] == [State.RECORDING, State.ENDED]
@@ -274,7 +270,7 @@ def test_ranges_by_the_real_nvtx(tmp_path: Path) -> None:
     pytest.importorskip("nvtx")
     with trace(tmp_path):
         env = {**standin().traced(tmp_path), "PYTHONPATH": os.pathsep.join(sys.path)}
-        subprocess.run([sys.executable, "-c", REAL_NVTX], env=env, check=True, timeout=60)
+        subprocess.run([sys.executable, "-c", REAL_NVTX], env=env, check=True, timeout=180)
         parent, child = rings(tmp_path)
     names = [[ring.names[int(name)] for name in ring.events["detail"]] for ring in (parent, child)]
     assert names == [["inner", "step", "started", "ünicöde", "inner", "step"], ["inner", "step"]]
@@ -327,7 +323,7 @@ def test_names_that_never_end_cost_names_only(tmp_path: Path) -> None:
     pytest.importorskip("nvtx")
     with trace(tmp_path, capacity=1 << 15):
         env = {**standin().traced(tmp_path), "PYTHONPATH": os.pathsep.join(sys.path)}
-        subprocess.run([sys.executable, "-c", MANY_NAMES], env=env, check=True, timeout=60)
+        subprocess.run([sys.executable, "-c", MANY_NAMES], env=env, check=True, timeout=180)
         (ring,) = rings(tmp_path)
     named = ring.events["detail"] != NO_NAME
     assert len(ring.events) == 20_000

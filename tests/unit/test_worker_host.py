@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from tests.helpers_wait import until
 
 from kts.units import NS_PER_MS, NS_PER_S
 from kts.wire.messages import HostCounters
@@ -18,7 +19,6 @@ from kts.worker.cgroup import cpu_groups, own_group
 from kts.worker.clocks import scheduled_ns
 from kts.worker.host import Container, Family, HostReader, boot_id, throttled_ns, waited_ns
 
-PATIENCE_S = 20.0
 A_PARENT = """
 import subprocess, sys, threading
 child = subprocess.Popen([sys.executable, "-c", "while True: pass"])
@@ -47,12 +47,15 @@ def running(code: str) -> Iterator[subprocess.Popen[bytes]]:
         program.communicate()
 
 
-def until(reader: HostReader, enough: Callable[[HostCounters], bool]) -> HostCounters:
-    """The first reading that is enough; the last one if none is."""
-    deadline = time.monotonic() + PATIENCE_S
-    while not enough(now := reader.read()) and time.monotonic() < deadline:
-        pass
-    return now
+def read_until(reader: HostReader, enough: Callable[[HostCounters], bool]) -> HostCounters:
+    """The first reading that is enough."""
+
+    def reading() -> HostCounters | None:
+        now = reader.read()
+        return now if enough(now) else None
+
+    found: HostCounters = until(reading, "the kernel counts as much", pause_s=0)
+    return found
 
 
 @needs_schedstat
@@ -60,12 +63,11 @@ def test_all_threads_and_children_of_a_program_count_and_this_process_does_not()
     """Else the work of a program in processes of its own would have no figure, or its worker's would be it."""
     with running(A_PARENT) as program, contextlib.closing(HostReader(own=False)) as reader:
         family = Family()
-        while not family.of(program.pid):
-            pass
+        until(lambda: family.of(program.pid), "it has children")
         assert program.pid in family.of(os.getpid())
         reader.read()
         begin_ns = time.process_time_ns()
-        found = until(reader, lambda now: now.counters["waiting_threads"] > 100 * NS_PER_MS)
+        found = read_until(reader, lambda now: now.counters["waiting_threads"] > 100 * NS_PER_MS)
         own_ns = time.process_time_ns() - begin_ns
         wall_ns = found.monotonic_ns
     assert found.counters["waiting_threads"] > 100 * NS_PER_MS
@@ -78,10 +80,10 @@ def test_all_threads_and_children_of_a_program_count_and_this_process_does_not()
 def test_the_threads_that_waited_longest_are_named_and_counted_from_the_blocks_begin() -> None:
     """Else nobody could tell whether the main thread had no core, or one that nobody waits for."""
     with running(A_PARENT) as program, contextlib.closing(HostReader(own=False)) as reader:
-        until(reader, lambda now: now.counters.get("waiting_threads", 0) > 20 * NS_PER_MS)
+        read_until(reader, lambda now: now.counters.get("waiting_threads", 0) > 20 * NS_PER_MS)
         before = reader.read().counters["waiting_threads"]
         reader.block_begins()
-        now = until(reader, lambda now: now.counters["waiting_threads"] > before + 100 * NS_PER_MS)
+        now = read_until(reader, lambda now: now.counters["waiting_threads"] > before + 100 * NS_PER_MS)
         told = reader.longest_waits()
         after = reader.read().counters["waiting_threads"]
     assert {(one.pid, one.tid) for one in told if one.pid == one.tid} >= {(program.pid, program.pid)}
@@ -96,7 +98,7 @@ def test_a_worker_that_computes_itself_is_read_alone() -> None:
     with running("print(flush=True)\nwhile True: pass"), contextlib.closing(HostReader(own=True)) as reader:
         before, begin_ns = reader.read(), time.process_time_ns()
         assert before.untold
-        found = until(reader, lambda _: time.process_time_ns() - begin_ns > 50 * NS_PER_MS)
+        found = read_until(reader, lambda _: time.process_time_ns() - begin_ns > 50 * NS_PER_MS)
         used_ns = time.process_time_ns() - begin_ns
     grown_ns = found.counters["running_threads"] - before.counters["running_threads"]
     assert grown_ns == pytest.approx(used_ns, rel=0.2)
@@ -107,10 +109,9 @@ def test_processes_that_ended_take_nothing_back() -> None:
     """Else counters would shrink, and a whole span be lost with each thread that ends."""
     with contextlib.closing(HostReader(own=False)) as reader:
         with running(A_PARENT) as program:
-            while not Family().of(program.pid):
-                pass
+            until(lambda: Family().of(program.pid), "it has children")
             reader.read()
-            before = until(reader, lambda now: now.counters.get("running_threads", 0) > 20 * NS_PER_MS)
+            before = read_until(reader, lambda now: now.counters.get("running_threads", 0) > 20 * NS_PER_MS)
         after = reader.read()
     for name, counter in before.counters.items():
         assert after.counters[name] >= counter

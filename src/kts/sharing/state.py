@@ -99,7 +99,12 @@ def _mps(proc: Path) -> tuple[MpsProcess, ...]:
         if entry.name.isdigit():
             with contextlib.suppress(OSError):
                 name = (entry / "comm").read_text(errors="replace").strip()
-                if name.startswith(MPS_SERVER):
+                if name.startswith(MPS_SERVER) and not _is_dead(entry):
                     pid = int(entry.name)
                     found.append(MpsProcess(pid=pid, began=began(pid, proc), uid=entry.stat().st_uid, name=name))
     return tuple(sorted(found, key=lambda one: one.pid))
+
+
+def _is_dead(process: Path) -> bool:
+    """Whether nothing of it is left but how it ended, for its parent to ask: it serves nobody. OSError once gone."""
+    return (process / "stat").read_text(errors="replace").rpartition(")")[2].split()[0] in ("Z", "X")

@@ -97,7 +97,8 @@ class PairLooks:
             if one is not None:
                 ratio = one.rounds.interval(one.p)
                 open_now = one.judged == "inconclusive"
-                why = (ratio.refused or self._undecided(ratio)) if open_now else ""
+                known = _one_bound(one) if ratio.refused else ""
+                why = (ratio.refused or self._undecided(ratio)) if open_now else known
                 clear = float(np.log(self._limit))
                 single = one.rounds.interval(self._pass.alpha)  # a later look's is as wide for its rounds, nearly
                 more = more_s(single, self._limit, one.elapsed_s, clear=clear) if open_now else None
@@ -118,6 +119,13 @@ class PairLooks:
         beyond = ratio.lo is not None and ratio.lo > self._limit
         sure = f"{100 * (1 - self._fail.alpha):.4g} %"
         return f"beyond its limit, but not at {sure}" if beyond else "the interval holds the limit"
+
+
+def _one_bound(one: LastLook) -> str:
+    """What decided, where it is all that is known of the ratio: of much slower times the slowest are too few to say how
+    much slower at most."""
+    lo, hi = one.rounds.bounds(one.p)
+    return f"B / A is at least {lo:.3g}" if one.judged == "fail" else f"B / A is at most {hi:.3g}"
 
 
 class PairRule:

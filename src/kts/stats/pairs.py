@@ -121,12 +121,16 @@ class Rounds:
         """B's p99 / A's p99, with all factors that are not rejected at ``p``, as too low or as too high."""
         if why := self.refusal:
             return refused(why)
+        lo, hi = self.bounds(p)
+        if lo == 0 or hi == math.inf:
+            return refused("so few slow iterations bound no ratio")
+        return Estimate(estimate=min(max(math.exp(self.log_ratio), lo), hi), lo=lo, hi=hi)
+
+    def bounds(self, p: float) -> tuple[float, float]:
+        """The lowest and the highest factor that is not rejected at ``p``; 0 or infinity where there is none."""
         lo, _ = self._passes(self.critical(p))
         _, hi = self._passes(-self.critical(p))
-        if lo <= -_WIDEST or hi >= _WIDEST:
-            return refused("so few slow iterations bound no ratio")
-        centre = min(max(self.log_ratio, lo), hi)
-        return Estimate(estimate=math.exp(centre), lo=math.exp(lo), hi=math.exp(hi))
+        return 0.0 if lo <= -_WIDEST else math.exp(lo), math.inf if hi >= _WIDEST else math.exp(hi)
 
     def critical(self, p: float) -> float:
         """What t exceeds with probability ``p`` where the factor is true; infinite for 0."""

@@ -14,7 +14,7 @@ import signal
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ import pytest
 import yaml
 from tests.helpers_cli import kts, start
 from tests.helpers_cluster import has_plugin, on_a_cluster, tells_devices
+from tests.helpers_wait import until
 
 from kts.k8s.cluster.api import Api
 from kts.k8s.cluster.creation import KINDS
@@ -131,7 +132,7 @@ def test_a_line_that_is_lost_costs_nothing_but_the_line(tmp_path: Path, api: Api
 def test_ctrl_c_keeps_what_was_measured_and_leaves_nothing(tmp_path: Path) -> None:
     """Else stopping a run would cost it, or leave pods on the GPU."""
     process = start("run", written(tmp_path, SMALL), *options("--out", tmp_path / "out"))
-    when(lambda: blocks(tmp_path / "out") >= 1, process)
+    until(lambda: blocks(tmp_path / "out") >= 1, "blocks are measured", living=process)
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=200)
     assert process.returncode == 130, errors
@@ -145,7 +146,7 @@ def test_a_run_whose_kts_was_killed_is_listed_and_attach_runs_the_rest(tmp_path:
     process = start("run", written(tmp_path, SMALL), *options("--out", tmp_path / "lost"))
     assert process.stderr is not None
     run = next(line.split()[1] for line in process.stderr if line.startswith("run "))
-    when(lambda: blocks(tmp_path / "lost") >= 1, process)
+    until(lambda: blocks(tmp_path / "lost") >= 1, "blocks are measured", living=process)
     os.killpg(process.pid, signal.SIGKILL)
     process.communicate()
     listed = kts("runs", "--on", "k8s", "--namespace", NAMESPACE).stdout
@@ -180,7 +181,7 @@ def restart_kubelet() -> None:
     api = Api.connect()
     asked = time.time()
     try:
-        when(lambda: any(is_ready(node, asked) for node in api.list("Node")))
+        until(lambda: any(is_ready(node, asked) for node in api.list("Node")), "the node is ready")
     finally:
         api.close()
 
@@ -228,14 +229,3 @@ def blocks(directory: Path) -> int:
         return len(content(directory)["blocks"])
     except (OSError, ValueError):
         return 0
-
-
-def when(
-    condition: Callable[[], bool], process: subprocess.Popen[str] | None = None, patience_s: float = 180.0
-) -> None:
-    """Waits for ``condition``, as long as ``process`` lives."""
-    deadline = time.monotonic() + patience_s
-    while not condition():
-        assert process is None or process.poll() is None, process.communicate()[1]
-        assert time.monotonic() < deadline, "waited in vain"
-        threading.Event().wait(0.2)

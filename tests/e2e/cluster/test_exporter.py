@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import time
 from collections.abc import Iterator
 
 import pytest
 from tests.helpers_cli import kts
 from tests.helpers_cluster import NEEDS_KUBECTL, on_a_cluster
 from tests.helpers_telemetry import RECORDED, UUID
+from tests.helpers_wait import until
 
 from kts.k8s.cluster.api import Api
 from kts.k8s.cluster.exporters import find, with_exporter
@@ -97,12 +97,8 @@ def image() -> Iterator[str]:
 
 def sampled(source: DcgmSource) -> list[Sample]:
     """Its next means."""
-    deadline = time.monotonic() + DEADLINE_S
-    while time.monotonic() < deadline:
-        if found := [sample for sample in source.sample() if sample.span_ns]:
-            return found
-        time.sleep(0.05)
-    raise AssertionError(source.state())
+    found: list[Sample] = until(lambda: [sample for sample in source.sample() if sample.span_ns], "it has means")
+    return found
 
 
 def test_the_nodes_exporter_is_found_asked_and_read_on_after_its_pod_is_replaced(image: str) -> None:

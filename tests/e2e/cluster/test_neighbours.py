@@ -6,9 +6,8 @@ import json
 import os
 import signal
 import subprocess
-import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,7 @@ import yaml
 from tests import helpers_cluster
 from tests.helpers_cli import kts, start
 from tests.helpers_cluster import GPU, NEEDS_KUBECTL, on_a_cluster
+from tests.helpers_wait import until
 
 from kts.k8s.cluster.api import Api
 from kts.k8s.objects.names import CONDUCTOR_ACCOUNT, LABEL_RUN
@@ -100,14 +100,6 @@ def attached(run: str, out: Path) -> tuple[dict[str, Any], str]:
     return info["neighbours"], (out / "results.md").read_text(encoding="utf-8")
 
 
-def when(condition: Callable[[], object], patience_s: float = 180.0) -> None:
-    """Waits for ``condition``."""
-    deadline = time.monotonic() + patience_s
-    while not condition():
-        assert time.monotonic() < deadline, "waited in vain"
-        threading.Event().wait(0.2)
-
-
 def blocks(run: str) -> int:
     """How many have ended, by the conductor's own word."""
     command = ["exec", conductor_name(run), "--", "grep", "-c", "block-ended", f"/var/lib/kts/{run}/events.jsonl"]
@@ -130,7 +122,7 @@ def stranger(api: Api, run: str) -> None:
     kubectl("apply", "-f", "-", given={"apiVersion": "v1", "kind": "Pod", "metadata": meta, "spec": spec})
     kubectl("wait", "--for=jsonpath={.status.phase}=Running", "pod/stranger", "--timeout=120s")
     seen = blocks(run)
-    when(lambda: blocks(run) >= seen + 6)
+    until(lambda: blocks(run) >= seen + 6, "blocks are measured")
     kubectl("delete", "pod", "stranger", "--wait=true")
 
 
@@ -141,7 +133,7 @@ def test_who_came_and_went_while_no_kts_followed(looks: bool, tmp_path: Path, ap
         for obj in account():
             kubectl("apply", "-f", "-", given=obj)
     run = left_alone(tmp_path)
-    when(lambda: blocks(run) >= 1)
+    until(lambda: blocks(run) >= 1, "blocks are measured")
     came_ns = time.time_ns()
     stranger(api, run)
     went_ns = time.time_ns()

@@ -6,8 +6,6 @@ import copy
 import json
 import os
 import subprocess
-import threading
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -16,6 +14,7 @@ import pytest
 import yaml
 from tests.helpers_cli import kts
 from tests.helpers_cluster import NEEDS_KUBECTL, on_a_cluster
+from tests.helpers_wait import until
 
 from kts.errors import SetupError
 from kts.k8s.cluster.api import Api
@@ -131,14 +130,6 @@ def user(kubeconfig: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Api]:
     api = Api.connect()
     yield api
     api.close()
-
-
-def settled(condition: Callable[[], bool], what: str) -> None:
-    """Waits for ``condition``: the API server learns of changed rules a moment later."""
-    deadline = time.monotonic() + 120
-    while not condition():
-        assert time.monotonic() < deadline, what
-        threading.Event().wait(0.02)
 
 
 def test_the_rules_suffice_for_a_run(kubeconfig: Path, tmp_path: Path) -> None:
@@ -262,9 +253,9 @@ def test_no_rule_can_be_left_out(user: Api, conductor: Api, tmp_path: Path) -> N
             who = conductor if name == "kts-conductor-e2e" else user  # noqa: B023 - called in this round only
             return who.allowed(verb, group, plain, namespace, subresource)  # noqa: B023
 
-        settled(allowed, f"{rule} is not granted")
+        until(allowed, f"{rule} is not granted")
         kubectl("apply", "-f", "-", given=without(roles[name], rule))
-        settled(lambda: not allowed(), f"{rule} is granted by something else, too")
+        until(lambda: not allowed(), f"{rule} is granted by something else, too")
         with pytest.raises(SetupError, match="not allowed"):
             call()
         kubectl("apply", "-f", "-", given=roles[name])

@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,10 +12,12 @@ from typing import Any
 import pytest
 from tests.helpers_cli import kts
 from tests.helpers_cluster import NEEDS_KUBECTL, on_a_cluster
+from tests.helpers_wait import until
 
 from kts.app.plans import planned
 from kts.k8s.cluster.api import Api, Refused
 from kts.k8s.cluster.rehearsal import rehearse
+from kts.k8s.objects.needs import Need
 from kts.k8s.objects.refusals import refusal
 from kts.k8s.objects.settings import ClusterSettings
 
@@ -77,13 +77,12 @@ def api() -> Iterator[Api]:
 
 def told(api: Api, words: str, settings: ClusterSettings = SETTINGS) -> str:
     """The remedies of what a dry run says, once that holds ``words``: the server learns of an object a moment later."""
-    deadline = time.monotonic() + 120
-    while True:
+
+    def needed() -> list[Need] | None:
         needs = rehearse(api, PLAN, settings)
-        if any(words in need.found for need in needs):
-            return "\n".join(need.remedy for need in needs)
-        assert time.monotonic() < deadline, needs
-        threading.Event().wait(0.1)
+        return needs if any(words in need.found for need in needs) else None
+
+    return "\n".join(need.remedy for need in until(needed, f"a dry run says: {words}"))
 
 
 def test_each_refusal_of_a_real_cluster_has_its_own_remedy_before_a_run(api: Api) -> None:
@@ -122,13 +121,11 @@ def test_each_refusal_of_a_real_cluster_has_its_own_remedy_before_a_run(api: Api
 
 def failure(api: Api) -> str:
     """What a Job's controller says of the pod that it cannot make."""
-    deadline = time.monotonic() + 120
-    while True:
-        events: list[dict[str, Any]] = [e for e in api.list("Event", NAMESPACE) if e.get("reason") == "FailedCreate"]
-        if events:
-            return str(events[-1]["message"])
-        assert time.monotonic() < deadline, "no event"
-        threading.Event().wait(0.1)
+
+    def events() -> list[dict[str, Any]]:
+        return [event for event in api.list("Event", NAMESPACE) if event.get("reason") == "FailedCreate"]
+
+    return str(until(events, "the controller tells of it")[-1]["message"])
 
 
 def held() -> str:

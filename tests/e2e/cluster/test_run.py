@@ -10,14 +10,14 @@ import os
 import shlex
 import signal
 import subprocess
-import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from tests.helpers_cli import kts, start
 from tests.helpers_cluster import has_plugin, on_a_cluster, tells_devices
+from tests.helpers_wait import until
 
 from kts.k8s.cluster.api import Api, Unavailable
 from kts.k8s.follow.interrupts import ENDING_S
@@ -72,7 +72,7 @@ def api() -> Iterator[Api]:
     api.close()
     fresh = Api.connect()  # a test may have stopped the server under the other one's connections
     try:
-        _when(lambda: _answers(fresh))
+        until(lambda: _answers(fresh), "the API server answers")
         remaining = left(fresh)
     finally:
         fresh.close()
@@ -167,7 +167,7 @@ def test_a_tenant_over_its_memory_limit_is_named(tmp_path: Path, api: Api) -> No
 def test_a_deleted_pod_ends_the_run_and_keeps_what_was_measured(tmp_path: Path, api: Api) -> None:
     """Else a drained node would look like a hung tenant, or cost the rounds before it."""
     process, run = running(tmp_path, iterations=12_000)
-    _when(lambda: _blocks(tmp_path / "out") >= 3)
+    until(lambda: _blocks(tmp_path / "out") >= 3, "blocks are measured")
     pod = api.list("Pod", NAMESPACE, {LABEL_RUN: run, LABEL_TENANT: "t1"})[0]
     api.delete("Pod", pod["metadata"]["name"], NAMESPACE)
     _, errors = process.communicate(timeout=200)
@@ -183,7 +183,7 @@ def test_a_drained_conductor_ends_its_run_in_order_and_says_so(tmp_path: Path) -
     """Else, as its container's first process, it would ignore the signal, and be killed with what was not yet kept; or
     its end would be taken for the user's."""
     process, run = running(tmp_path, iterations=12_000)
-    _when(lambda: _blocks(tmp_path / "out") >= 2)
+    until(lambda: _blocks(tmp_path / "out") >= 2, "blocks are measured")
     _evict(conductor_name(run))
     _, errors = process.communicate(timeout=200)
     assert process.returncode == 5, errors
@@ -213,7 +213,7 @@ def test_two_runs_at_once_do_not_mix_and_know_of_each_other(tmp_path: Path, api:
 def test_ctrl_c_keeps_what_was_measured_and_cleans_up(tmp_path: Path, api: Api) -> None:
     """Else stopping a run would cost it, or leave pods on the GPU."""
     process, _ = running(tmp_path, iterations=12_000)
-    _when(lambda: _blocks(tmp_path / "out") >= 3)
+    until(lambda: _blocks(tmp_path / "out") >= 3, "blocks are measured")
     errors = interrupted(process, signal.SIGINT)
     assert left(api) == []
     assert "nothing is left in the cluster" in errors
@@ -230,7 +230,7 @@ def test_a_job_that_is_cancelled_before_the_conductor_answers_leaves_nothing(
     """Else a CI job that is cancelled while its objects are made, or its pods start, would hold the GPU."""
     path = experiment(tmp_path, 2)
     process = start("run", path, *options(), "--out", tmp_path / "out", "--no-figures")
-    _when(lambda: bool(left(api)) and len([name for name in left(api) if name.startswith("Pod/")]) >= pods)
+    until(lambda: len([name for name in left(api) if name.startswith("Pod/")]) >= pods, "its pods are there")
     interrupted(process, signal.SIGTERM)
     assert left(api) == []
 
@@ -251,12 +251,12 @@ def interrupted(process: subprocess.Popen[str], number: signal.Signals) -> str:
 def test_a_run_outlives_the_control_plane(component: str, tmp_path: Path) -> None:
     """Else every hiccup of a cluster would cost a measurement that does not need it."""
     process, _ = running(tmp_path, iterations=9_000)
-    _when(lambda: _blocks(tmp_path / "out") >= 2)
+    until(lambda: _blocks(tmp_path / "out") >= 2, "blocks are measured")
     fault = shlex.split(os.environ["KTS_CLUSTER_FAULTS"])
     subprocess.run([*fault, f"stop-{component}"], check=True)
     try:
         over = time.monotonic() + 20
-        _when(lambda: time.monotonic() > over or process.poll() is not None)
+        until(lambda: time.monotonic() > over or process.poll() is not None, "the fault lasts a while")
     finally:
         subprocess.run([*fault, f"start-{component}"], check=True)
     _, errors = process.communicate(timeout=270)
@@ -291,7 +291,7 @@ def test_the_reference_pair_goes_from_image_to_report_by_one_command(tmp_path: P
 def test_an_evicted_tenant_is_named_and_what_was_measured_is_kept(tmp_path: Path, api: Api) -> None:
     """Else a drained node would look like a fault of the tenant."""
     process, run = running(tmp_path, iterations=12_000)
-    _when(lambda: _blocks(tmp_path / "out") >= 3)
+    until(lambda: _blocks(tmp_path / "out") >= 3, "blocks are measured")
     name = api.list("Pod", NAMESPACE, {LABEL_RUN: run, LABEL_TENANT: "t1"})[0]["metadata"]["name"]
     _evict(name)
     _, errors = process.communicate(timeout=200)
@@ -350,14 +350,6 @@ def _answers(api: Api) -> bool:
         return bool(api.version())
     except Unavailable:
         return False
-
-
-def _when(condition: Callable[[], bool], patience_s: float = 180.0) -> None:
-    """Waits for ``condition``."""
-    deadline = time.monotonic() + patience_s
-    while not condition():
-        assert time.monotonic() < deadline, "waited in vain"
-        threading.Event().wait(0.2)
 
 
 def _run_id(process: subprocess.Popen[str]) -> str:

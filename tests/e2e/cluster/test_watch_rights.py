@@ -14,7 +14,8 @@ from typing import Any
 import pytest
 import yaml
 from tests.helpers_cli import kts
-from tests.helpers_cluster import NEEDS_KUBECTL, awaited, kubectl, on_a_cluster
+from tests.helpers_cluster import NEEDS_KUBECTL, kubectl, on_a_cluster
+from tests.helpers_wait import until
 
 from kts.k8s.cluster import kubeconfig
 from kts.k8s.cluster.api import Api
@@ -132,7 +133,7 @@ def watched(api: Api, image: str) -> Iterator[Object]:
         for obj in watching.render(_settings(image, "kubelet")):
             if obj["kind"] != "DaemonSet":
                 kubectl("apply", "-f", "-", given=obj)
-        yield awaited(lambda: (pod := api.get("Pod", POD, WATCHED)) and podstate.ready(pod) and pod, "no pod to watch")
+        yield until(lambda: (pod := api.get("Pod", POD, WATCHED)) and podstate.ready(pod) and pod, "no pod to watch")
     finally:
         kubectl("delete", "namespace", WATCHED, NAMESPACE, "--ignore-not-found", "--timeout=180s")
         for kind in ("clusterrolebinding", "clusterrole"):
@@ -201,7 +202,7 @@ RIGHTS: dict[str, tuple[Callable[[Object], Any], NamesBy, set[str]]] = {
 
 def told(api: Api, name: str) -> Object:
     """What a pod that looked has seen."""
-    pod = awaited(lambda: (pod := api.get("Pod", name, NAMESPACE)) and podstate.ended(pod) and pod, f"{name} looks on")
+    pod = until(lambda: (pod := api.get("Pod", name, NAMESPACE)) and podstate.ended(pod) and pod, f"{name} looks on")
     text = b"".join(api.logs(name, NAMESPACE)).decode()
     assert podstate.phase(pod) == "Succeeded", text
     return dict(json.loads(text.splitlines()[-1]))
@@ -248,11 +249,11 @@ def less_a_rule(api: Api, image: str, verb: str, resource: str, **given: Any) ->
 
     try:
         api.apply({**role, "rules": []})
-        awaited(lambda: not allowed(), "something else grants it, too")
+        until(lambda: not allowed(), "something else grants it, too")
         yield
     finally:
         api.apply(role)
-        awaited(allowed, "it is not granted")
+        until(allowed, "it is not granted")
 
 
 def test_the_kubelet_tells_nobody_who_may_not_get_nodes_pods(api: Api, image: str, watched: Object) -> None:

@@ -21,9 +21,10 @@ from urllib.parse import urlencode
 import pytest
 import yaml
 from tests.helpers_cli import kts
-from tests.helpers_cluster import DEADLINE_S, awaited, on_a_cluster
+from tests.helpers_cluster import DEADLINE_S, on_a_cluster
 from tests.helpers_conductor import free_port
 from tests.helpers_tracer import standin
+from tests.helpers_wait import until
 from tests.helpers_watch import recording
 
 from kts.errors import SetupError
@@ -57,7 +58,7 @@ def api() -> Iterator[Api]:
     found = Api.connect()
     yield found
     follow.remove(found, NAMESPACE)
-    awaited(lambda: found.get("Namespace", NAMESPACE) is None, "the namespace stays")
+    until(lambda: found.get("Namespace", NAMESPACE) is None, "the namespace stays")
     found.close()
 
 
@@ -144,7 +145,7 @@ def computing(api: Api, image: str) -> Iterator[set[str]]:
     finally:
         for name in TEAMS:
             api.delete("Namespace", name)
-        awaited(lambda: not any(api.get("Namespace", name) for name in TEAMS), "a namespace stays")
+        until(lambda: not any(api.get("Namespace", name) for name in TEAMS), "a namespace stays")
 
 
 @contextmanager
@@ -193,11 +194,9 @@ def test_prometheus_scrapes_the_daemonset_and_its_alert_fires(
     assert install("--from", str(file), "--pace", "0") == (1, 1)
     asked = urlencode({"query": 'group by (unit) ({job="kts-watch", unit!=""})'})
     with prometheus(tmp_path, address(api)) as ask:
-        units = awaited(
-            lambda: {one["metric"]["unit"] for one in ask(f"query?{asked}")["result"]}, "nothing is scraped"
-        )
+        units = until(lambda: {one["metric"]["unit"] for one in ask(f"query?{asked}")["result"]}, "nothing is scraped")
         assert {"shop/api/main", "shop/train/main"} <= units
-        awaited(
+        until(
             lambda: (
                 ("KtsNewNeighbour", "firing")
                 in {(one["labels"]["alertname"], one["state"]) for one in ask("alerts")["alerts"]}
@@ -213,7 +212,7 @@ def test_pods_of_two_namespaces_are_seen_as_they_compute(
     assert install() == (1, 1)
     asked = urlencode({"query": 'group by (unit) (kts_watch_round_trips_per_second{job="kts-watch"} > 0)'})
     with prometheus(tmp_path, address(api)) as ask:
-        awaited(
+        until(
             lambda: computing <= {one["metric"]["unit"] for one in ask(f"query?{asked}")["result"]}, "they are not seen"
         )
     assert "kts_" in (tracefs / "uprobe_events").read_text()

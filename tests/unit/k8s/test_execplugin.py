@@ -246,7 +246,7 @@ def test_a_plugin_gets_the_terminal_if_it_wants_it(script: Script) -> None:
     try:
         os.write(leader, b"one\ntwo\n")
         done = subprocess.run(
-            [sys.executable, "-c", program], stdin=follower, capture_output=True, text=True, timeout=60, check=True
+            [sys.executable, "-c", program], stdin=follower, capture_output=True, text=True, timeout=180, check=True
         )
     finally:
         os.close(leader)

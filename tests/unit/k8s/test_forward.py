@@ -109,7 +109,7 @@ def test_bytes_go_both_ways_and_pings_are_answered() -> None:
         while len(got) < len(text):
             got += tunnel.near.recv(1000)
         assert got == text
-        assert pongs.wait(10)
+        assert pongs.wait(120)
         tunnel.close()
         assert tunnel.fault == ""
 
@@ -177,7 +177,7 @@ def test_each_connection_to_the_local_port_gets_a_way_of_its_own() -> None:
                 say(near, spoken, b"\0" + head, b"\0" + path)
 
     with kubelet(serve) as api, forwarded(api, "ns", "p", PORT) as port:
-        open_ones = [http.client.HTTPConnection("127.0.0.1", port, timeout=10) for _ in range(3)]
+        open_ones = [http.client.HTTPConnection("127.0.0.1", port, timeout=120) for _ in range(3)]
         for turn in ("a", "b"):
             for number, connection in enumerate(open_ones):
                 connection.request("GET", f"/{turn}{number}")

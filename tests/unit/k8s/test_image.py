@@ -10,12 +10,11 @@ import signal
 import subprocess
 import sys
 import tempfile
-import threading
-import time
 from pathlib import Path
 from typing import cast
 
 import pytest
+from tests.helpers_wait import until
 
 import kts
 from kts.errors import SetupError, UsageError
@@ -101,12 +100,10 @@ class Machine:
         return image.ensure(CPU, lambda names: bool(names) and present, self.said.append, tag)[-1]
 
     def left(self) -> list[str]:
-        """What was started and still runs, and what was written and is still there."""
+        """What was written and is still there, once what was started has ended."""
         child = int(self.log.with_suffix(".child").read_text(encoding="utf-8"))
-        deadline = time.monotonic() + 10
-        while (alive := _alive(child)) and time.monotonic() < deadline:
-            threading.Event().wait(0.01)
-        return [f"process {child}"] * alive + [path.name for path in self.tmp.iterdir()]
+        until(lambda: not _alive(child), "what was started ends")
+        return [path.name for path in self.tmp.iterdir()]
 
 
 def _alive(process: int) -> bool:
@@ -380,7 +377,7 @@ def test_a_loader_may_ask_for_a_password() -> None:
         text=True,
     )
     os.write(ours, b"secret\n")
-    _, errors = process.communicate(timeout=30)
+    _, errors = process.communicate(timeout=180)
     os.close(ours)
     os.close(theirs)
     assert "W (exit code 3)\ntold secret" in errors

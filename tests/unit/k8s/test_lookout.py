@@ -13,7 +13,7 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
-from tests.helpers_conduct import until
+from tests.helpers_wait import until
 
 from kts.errors import SetupError
 from kts.k8s.objects import Object, around
@@ -48,7 +48,7 @@ class ApiServer:
 
     def pods(self, node: str) -> list[Object]:
         """As the conductor asks."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.server.server_port, timeout=10)
+        connection = http.client.HTTPConnection("127.0.0.1", self.server.server_port, timeout=120)
         return neighbours.pods_of(connection, node, "token-of-the-account")
 
 
@@ -78,7 +78,7 @@ def test_what_cannot_be_seen_is_said_and_nothing_is_raised(api: ApiServer, code:
     api.code, api.body = code, body
     looks: list[Look] = []
     lookout = neighbours.Lookout(api.pods, looks.append, SCOPE, every_s=60)
-    until(lambda: bool(looks))
+    until(lambda: looks, "it looks")
     lookout.close()
     assert told in looks[0].problem
     assert not lookout.sees
@@ -89,7 +89,7 @@ def test_it_looks_again_and_again_until_it_is_closed(api: ApiServer) -> None:
     looks: list[Look] = []
     began_ns = time.time_ns()
     lookout = neighbours.Lookout(api.pods, looks.append, SCOPE, every_s=0.01)
-    until(lambda: len(looks) >= 3)
+    until(lambda: len(looks) >= 3, "it looks again")
     lookout.close()
     assert lookout.sees
     assert {look.node for look in looks} == {"n"}
