@@ -12,7 +12,7 @@ demo: $(STAMP)
 test: $(STAMP) lint
 	@test -n "$$KUBECONFIG" && test -n "$$KTS_IMAGE_LOADER" || echo "note: no cluster (KUBECONFIG and KTS_IMAGE_LOADER must name one): its tests will skip"
 	$(BIN)/python -m pytest -rs --durations 25 -n auto --no-loadscope-reorder -m "not alone"
-	$(BIN)/python -m pytest -rs --durations 25 -m alone $$(grep -rl --include='test_*.py' mark.alone tests)
+	$(BIN)/python -m pytest -rs --durations 25 -m alone $$(grep -rl --include='test_*.py' mark.alone tests | sort)
 
 lint: $(STAMP)
 	$(BIN)/ruff check src tests bench examples

@@ -17,7 +17,7 @@ from kts.spec import load_text
 from kts.store import create
 
 KTS = (sys.executable, "-c", "import sys; from kts.cli.main import main; sys.exit(main())")
-DEADLINE_S = 240
+DEADLINE_S = 400
 
 TINY = """\
 name: tiny

@@ -27,7 +27,7 @@ def on_a_cluster(*further: str) -> list[pytest.MarkDecorator]:
 def kubectl(*arguments: str, given: object = None) -> str:
     """What it prints; the test fails if it does."""
     text = json.dumps(given) if given is not None else None
-    done = subprocess.run(["kubectl", *arguments], input=text, capture_output=True, text=True, timeout=200, check=False)
+    done = subprocess.run(["kubectl", *arguments], input=text, capture_output=True, text=True, timeout=400, check=False)
     assert done.returncode == 0, done.stderr
     return done.stdout
 
@@ -52,7 +52,7 @@ def tells_devices() -> bool:
     if not shutil.which("kubectl"):
         return False
     done = subprocess.run(
-        ["kubectl", "get", "--raw", "/metrics"], capture_output=True, text=True, timeout=200, check=False
+        ["kubectl", "get", "--raw", "/metrics"], capture_output=True, text=True, timeout=400, check=False
     )
     gate = 'kubernetes_feature_enabled{name="ResourceHealthStatus"'
     return any(line.startswith(gate) and line.endswith(" 1") for line in done.stdout.splitlines())

@@ -28,7 +28,7 @@ from tests.helpers_wait import until
 
 RUN = "r1"
 TOKEN = "the-token-of-this-run"
-DEADLINE_S = 120.0
+DEADLINE_S = 240.0
 
 
 def small_plan(iterations: int = 100, rounds: int = 2) -> Plan:

@@ -32,7 +32,7 @@ from kts.wire.messages import (
     encode,
 )
 
-_DEADLINE_S = 120.0
+_DEADLINE_S = 240.0
 _M = TypeVar("_M", bound=Message)
 
 

@@ -304,7 +304,7 @@ def test_a_signal_ends_the_run_in_order_and_handlers_come_back(number: signal.Si
     """Otherwise Ctrl-C loses the run, or kts keeps the signal afterwards."""
     with start_program() as process:
         process.send_signal(number)
-        out, _ = process.communicate(timeout=120)
+        out, _ = process.communicate(timeout=400)
     lines = [line for line in out.splitlines() if line != "finishing"]
     assert lines == [*ENDED_IN_ORDER, "True True"]
 
@@ -316,7 +316,7 @@ def test_a_second_signal_does_not_wait_for_a_stuck_tenant() -> None:
         process.send_signal(signal.SIGINT)
         assert process.stdout.readline() == "finishing\n"
         process.send_signal(signal.SIGINT)
-        out, _ = process.communicate(timeout=120)
+        out, _ = process.communicate(timeout=400)
     lines = [line for line in out.splitlines() if line != "finishing"]
     assert lines[:2] == ["grace 0.0", "interrupted 130 [True, True, True, True, False] 1"]
 
@@ -328,7 +328,7 @@ def test_a_terminal_that_goes_twice_insists_on_nothing() -> None:
         process.send_signal(signal.SIGHUP)
         assert process.stdout.readline() == "finishing\n"
         process.send_signal(signal.SIGHUP)
-        out, _ = process.communicate(timeout=120)
+        out, _ = process.communicate(timeout=400)
     lines = [line for line in out.splitlines() if line != "finishing"]
     assert lines == [*ENDED_IN_ORDER, "True True"]
 

@@ -75,7 +75,7 @@ def gate(folder: Path, run: Path) -> tuple[int, str]:
     script = folder / "gate.py"
     script.write_text(data()["gate.py"], encoding="utf-8")
     command = [sys.executable, str(script), str(run), str(folder / "baseline")]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=400, check=False)
     assert done.stderr == ""
     return done.returncode, done.stdout
 

@@ -68,7 +68,7 @@ def _sh(words: list[str], cwd: Path, given: str = "") -> str:
         "GIT_CEILING_DIRECTORIES": str(cwd.parent),
     }
     done = subprocess.run(
-        words, cwd=cwd, env=env, input=given, capture_output=True, text=True, timeout=120, check=False
+        words, cwd=cwd, env=env, input=given, capture_output=True, text=True, timeout=400, check=False
     )
     assert done.returncode == 0, f"{words}: {done.stdout}{done.stderr}"
     return done.stdout + done.stderr

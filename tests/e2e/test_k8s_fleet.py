@@ -77,7 +77,7 @@ def when_measuring(tmp_path: Path) -> Callable[[], bool]:
 
 def ended(process: subprocess.Popen[str]) -> str:
     """What it said on stderr, once it has ended."""
-    return process.communicate(timeout=120)[1]
+    return process.communicate(timeout=400)[1]
 
 
 def test_every_node_that_can_be_is_measured_and_one_that_fails_costs_itself_alone(

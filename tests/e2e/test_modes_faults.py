@@ -54,7 +54,7 @@ def test_a_daemon_that_is_killed_costs_the_block_and_no_other(tmp_path: Path) ->
             (daemon,) = [pid for pid in descendants(running.pid) if pipe_of(pid)]
             pipe = Path(pipe_of(daemon))
             os.kill(daemon, signal.SIGKILL)
-            running.communicate(timeout=120)
+            running.communicate(timeout=400)
         finally:
             running.kill()
     assert running.returncode == 5, (tmp_path / "stderr").read_text()

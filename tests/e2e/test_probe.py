@@ -113,7 +113,7 @@ def test_a_pod_needs_no_command_line(tmp_path: Path) -> None:
         [sys.executable, "-c", program, "--who", "--device", "cpu", "--looks", "1", "--fingerprint", str(known)],
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=400,
         check=False,
     )
     assert done.returncode == 0, done.stderr
@@ -134,7 +134,7 @@ def test_ctrl_c_leaves_nothing_behind(arguments: tuple[str, ...]) -> None:
     try:
         children = until(lambda: _children(process.pid), "it starts a probe", living=process)
         process.send_signal(signal.SIGINT)
-        process.communicate(timeout=120)
+        process.communicate(timeout=400)
     finally:
         process.kill()
     assert process.returncode == 130
@@ -231,7 +231,7 @@ def test_the_command_line_asks_who(tmp_path: Path) -> None:
         env={**os.environ, "XDG_DATA_HOME": str(tmp_path)},
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=400,
         check=False,
     )
     assert done.returncode == 0, done.stderr

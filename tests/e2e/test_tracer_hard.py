@@ -23,7 +23,7 @@ from kts.worker.tracing.layout import Kind, Level, State
 from kts.worker.tracing.reader import Batch, Tracing
 
 pytestmark = pytest.mark.e2e
-LONGEST_S = 120.0
+LONGEST_S = 240.0
 Calls = dict[tuple[int, int], list[int]]
 """Kinds of events in their order, by process."""
 

@@ -75,7 +75,7 @@ def _on_the_kernel(code: str, folder: Path, *arguments: str) -> subprocess.Compl
     """Runs ``code`` where ``folder`` is the kernel's tracefs, and for nobody else."""
     env = {**standin().env(), "PYTHONPATH": os.pathsep.join([str(_ROOT / "src"), str(_ROOT)])}
     argv = [*_PRIVATELY, str(folder), sys.executable, "-c", textwrap.dedent(code), str(folder), *arguments]
-    return subprocess.run(argv, capture_output=True, text=True, check=False, timeout=120, env=env)
+    return subprocess.run(argv, capture_output=True, text=True, check=False, timeout=400, env=env)
 
 
 @pytest.fixture
@@ -148,7 +148,7 @@ def test_the_command_says_what_a_program_says_of_itself(tracefs: Path, tmp_path:
         [sys.executable, "-m", "kts", "watch", "--from", str(tmp_path / "out"), "--window", "3", "--json"],
         capture_output=True,
         check=True,
-        timeout=120,
+        timeout=400,
     )
     (same,) = (one for one in json.loads(again.stdout)["units"] if one["unit"] == unit["unit"])
     assert all(same[figure] == unit[figure] for figure in ("p50_ms", "p99_ms", "trips", "launches", "in_flight"))

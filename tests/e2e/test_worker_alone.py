@@ -21,7 +21,7 @@ def _worker(*arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
         env={**os.environ, **env},
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=400,
         check=False,
     )
 
@@ -85,7 +85,7 @@ def test_sigterm_ends_it_with_143_and_one_line() -> None:
     assert process.stdout is not None
     assert process.stdout.readline().startswith("KTS_APP,v1,FFT,0,")
     process.send_signal(signal.SIGTERM)
-    _, stderr = process.communicate(timeout=120)
+    _, stderr = process.communicate(timeout=400)
     assert process.returncode == 143
     assert stderr.splitlines()[-1] == "stopped by SIGTERM"
     assert "Traceback" not in stderr

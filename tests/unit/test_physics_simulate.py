@@ -219,7 +219,7 @@ from kts.physics.values import Iterations, bursts
 stream = Stream(bursts([1.5], 0.0), np.zeros(4, np.int64), think_ms=np.zeros(4))
 print(simulate([stream], SharingModel(1.0, (0.0,), (0.0,), (0.0,))).end_ms)
 """
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False, timeout=120)
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False, timeout=400)
     assert done.stdout.strip() == "6.0", done.stderr
 
 

@@ -32,7 +32,7 @@ ASKING = frozenset({"open", "stat", "lstat", "scandir", "listdir", "flock", "fst
 FAILING = frozenset({"open", "replace", "unlink", "fstat", "listdir"})
 BLOCKS = (0, 1)
 LOADED = (parquet, samples_parquet)  # their import would be thousands of steps
-PATIENCE_S = 60.0
+PATIENCE_S = 240.0
 
 
 @pytest.fixture(autouse=True)

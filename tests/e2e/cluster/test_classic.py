@@ -134,7 +134,7 @@ def test_ctrl_c_keeps_what_was_measured_and_leaves_nothing(tmp_path: Path) -> No
     process = start("run", written(tmp_path, SMALL), *options("--out", tmp_path / "out"))
     until(lambda: blocks(tmp_path / "out") >= 1, "blocks are measured", living=process)
     process.send_signal(signal.SIGINT)
-    _, errors = process.communicate(timeout=200)
+    _, errors = process.communicate(timeout=400)
     assert process.returncode == 130, errors
     info = content(tmp_path / "out")
     assert (info["outcome"]["kind"], info["blocks"][0]["valid"]) == ("interrupted", True)
@@ -212,7 +212,7 @@ def test_no_record_of_a_chatty_tenant_is_lost_where_the_log_is_rotated(tmp_path:
     watcher = threading.Thread(target=watch)
     watcher.start()
     try:
-        _, errors = process.communicate(timeout=200)
+        _, errors = process.communicate(timeout=400)
     finally:
         over.set()
         watcher.join()

@@ -27,7 +27,7 @@ RBAC = Path(__file__).parents[3] / "deploy" / "rbac.yaml"
 def kubectl(*arguments: str, given: str = "") -> str:
     """What kubectl prints."""
     done = subprocess.run(
-        ["kubectl", *arguments], input=given, capture_output=True, text=True, timeout=200, check=False
+        ["kubectl", *arguments], input=given, capture_output=True, text=True, timeout=400, check=False
     )
     assert done.returncode == 0, done.stderr
     return done.stdout

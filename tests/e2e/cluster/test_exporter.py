@@ -53,7 +53,7 @@ http.server.ThreadingHTTPServer(("", 9400), Answer).serve_forever()
 def kubectl(*arguments: str, given: str | None = None) -> str:
     """What it prints; the test fails if it does."""
     done = subprocess.run(
-        ["kubectl", *arguments], input=given, capture_output=True, text=True, timeout=200, check=False
+        ["kubectl", *arguments], input=given, capture_output=True, text=True, timeout=400, check=False
     )
     assert done.returncode == 0, done.stderr
     return done.stdout

@@ -45,7 +45,7 @@ pytestmark = [
 def kubectl(*arguments: str, given: object = None) -> str:
     """Its output."""
     text = None if given is None else json.dumps(given)
-    done = subprocess.run(["kubectl", *arguments], input=text, capture_output=True, text=True, timeout=200, check=False)
+    done = subprocess.run(["kubectl", *arguments], input=text, capture_output=True, text=True, timeout=400, check=False)
     assert done.returncode == 0, done.stderr
     return done.stdout
 

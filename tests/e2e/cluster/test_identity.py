@@ -42,7 +42,7 @@ sed "s/EXPIRES/$expires/" "$1"
 def kubectl(*arguments: str, given: object = None) -> str:
     """Its output."""
     text = json.dumps(given) if given is not None else None
-    done = subprocess.run(["kubectl", *arguments], input=text, capture_output=True, text=True, timeout=200, check=False)
+    done = subprocess.run(["kubectl", *arguments], input=text, capture_output=True, text=True, timeout=400, check=False)
     assert done.returncode == 0, done.stderr
     return done.stdout
 

@@ -39,7 +39,7 @@ def kubectl(*arguments: str, given: str | None = None) -> str:
         input=given,
         capture_output=True,
         text=True,
-        timeout=200,
+        timeout=400,
         check=False,
     )
     assert done.returncode == 0, done.stderr

@@ -33,7 +33,7 @@ pytestmark = [
 def kubectl(*arguments: str, given: str | None = None) -> str:
     """What it prints; the test fails if it does."""
     command = ["kubectl", "--namespace", NAMESPACE, *arguments]
-    done = subprocess.run(command, input=given, capture_output=True, text=True, timeout=200, check=False)
+    done = subprocess.run(command, input=given, capture_output=True, text=True, timeout=400, check=False)
     assert done.returncode == 0, done.stderr
     return done.stdout
 

@@ -79,7 +79,7 @@ def _images(tmp_path_factory: pytest.TempPathFactory) -> None:
 
 
 def _run(*command: object) -> None:
-    done = subprocess.run(list(map(str, command)), capture_output=True, text=True, timeout=200, check=False)
+    done = subprocess.run(list(map(str, command)), capture_output=True, text=True, timeout=400, check=False)
     assert done.returncode == 0, done.stderr
 
 

@@ -78,7 +78,7 @@ def kubectl(*arguments: str, given: object = None) -> str:
         input=text,
         capture_output=True,
         text=True,
-        timeout=200,
+        timeout=400,
         check=False,
     )
     assert done.returncode == 0, done.stderr

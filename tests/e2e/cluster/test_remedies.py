@@ -57,7 +57,7 @@ spec: {limits: [{type: Container, %s}]}
 def kubectl(*arguments: str, given: str | None = None) -> str:
     """Its output, in the tests' namespace."""
     command = ["kubectl", "--namespace", NAMESPACE, *arguments]
-    done = subprocess.run(command, input=given, capture_output=True, text=True, timeout=200, check=False)
+    done = subprocess.run(command, input=given, capture_output=True, text=True, timeout=400, check=False)
     assert done.returncode == 0, done.stderr
     return done.stdout
 

@@ -170,7 +170,7 @@ def test_a_deleted_pod_ends_the_run_and_keeps_what_was_measured(tmp_path: Path, 
     until(lambda: _blocks(tmp_path / "out") >= 3, "blocks are measured")
     pod = api.list("Pod", NAMESPACE, {LABEL_RUN: run, LABEL_TENANT: "t1"})[0]
     api.delete("Pod", pod["metadata"]["name"], NAMESPACE)
-    _, errors = process.communicate(timeout=200)
+    _, errors = process.communicate(timeout=400)
     assert process.returncode == 5, errors
     assert "t1" in errors
     info = json.loads((tmp_path / "out" / "run.json").read_text(encoding="utf-8"))
@@ -185,7 +185,7 @@ def test_a_drained_conductor_ends_its_run_in_order_and_says_so(tmp_path: Path) -
     process, run = running(tmp_path, iterations=12_000)
     until(lambda: _blocks(tmp_path / "out") >= 2, "blocks are measured")
     _evict(conductor_name(run))
-    _, errors = process.communicate(timeout=200)
+    _, errors = process.communicate(timeout=400)
     assert process.returncode == 5, errors
     info = json.loads((tmp_path / "out" / "run.json").read_text(encoding="utf-8"))
     assert info["outcome"]["kind"] == "incomplete"
@@ -201,7 +201,7 @@ def test_two_runs_at_once_do_not_mix_and_know_of_each_other(tmp_path: Path, api:
     first, first_id = running(tmp_path / "a", iterations=10_000)
     second, second_id = running(tmp_path / "b", iterations=3_000)
     for process, folder, other in ((second, "b", first_id), (first, "a", second_id)):
-        _, errors = process.communicate(timeout=200)
+        _, errors = process.communicate(timeout=400)
         assert process.returncode == 0, errors
         info = json.loads((tmp_path / folder / "out" / "run.json").read_text(encoding="utf-8"))
         assert any(other in one["what"] for one in info["neighbours"]["others"])
@@ -239,7 +239,7 @@ def interrupted(process: subprocess.Popen[str], number: signal.Signals) -> str:
     """What it said after the signal, within 5 s."""
     began = time.monotonic()
     process.send_signal(number)
-    _, errors = process.communicate(timeout=200)
+    _, errors = process.communicate(timeout=400)
     assert process.returncode == 130, errors
     assert time.monotonic() - began <= ENDING_S, errors
     return errors
@@ -259,7 +259,7 @@ def test_a_run_outlives_the_control_plane(component: str, tmp_path: Path) -> Non
         until(lambda: time.monotonic() > over or process.poll() is not None, "the fault lasts a while")
     finally:
         subprocess.run([*fault, f"start-{component}"], check=True)
-    _, errors = process.communicate(timeout=270)
+    _, errors = process.communicate(timeout=400)
     assert process.returncode == 0, errors
     assert "not everything could be removed" not in errors
     info = json.loads((tmp_path / "out" / "run.json").read_text(encoding="utf-8"))
@@ -294,7 +294,7 @@ def test_an_evicted_tenant_is_named_and_what_was_measured_is_kept(tmp_path: Path
     until(lambda: _blocks(tmp_path / "out") >= 3, "blocks are measured")
     name = api.list("Pod", NAMESPACE, {LABEL_RUN: run, LABEL_TENANT: "t1"})[0]["metadata"]["name"]
     _evict(name)
-    _, errors = process.communicate(timeout=200)
+    _, errors = process.communicate(timeout=400)
     assert process.returncode == 5, errors
     assert "t1" in errors
     assert "evict" in errors.lower()

@@ -229,7 +229,7 @@ def test_no_other_namespace_takes_the_pod(image: str, watched: Object) -> None:
     pod = looking(image, "elsewhere", watched, less=lambda _: None, names="files")
     pod["metadata"]["namespace"], pod["spec"]["serviceAccountName"] = WATCHED, "default"
     command = ["kubectl", "create", "--dry-run=server", "-f", "-"]
-    done = subprocess.run(command, input=json.dumps(pod), capture_output=True, text=True, timeout=200, check=False)
+    done = subprocess.run(command, input=json.dumps(pod), capture_output=True, text=True, timeout=400, check=False)
     assert done.returncode != 0
     for what in ("host namespaces", "hostPath volumes", "SYS_PTRACE"):
         assert what in done.stderr
@@ -245,7 +245,7 @@ def less_a_rule(api: Api, image: str, verb: str, resource: str, **given: Any) ->
 
     def allowed() -> bool:
         command = ["kubectl", *asked, f"--as=system:serviceaccount:{NAMESPACE}:{WATCH}"]
-        return subprocess.run(command, capture_output=True, text=True, timeout=200, check=False).stdout == "yes\n"
+        return subprocess.run(command, capture_output=True, text=True, timeout=400, check=False).stdout == "yes\n"
 
     try:
         api.apply({**role, "rules": []})

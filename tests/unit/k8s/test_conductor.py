@@ -48,7 +48,7 @@ class Door:
 
     def ask(self, method: str, path: str, body: bytes = b"", token: str = TOKEN) -> tuple[int, bytes]:
         """(status, body)."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.server.server_port, timeout=120)
+        connection = http.client.HTTPConnection("127.0.0.1", self.server.server_port, timeout=400)
         try:
             connection.request(method, path, body=body, headers={TOKEN_HEADER: token})
             answer = connection.getresponse()

@@ -177,7 +177,7 @@ def test_each_connection_to_the_local_port_gets_a_way_of_its_own() -> None:
                 say(near, spoken, b"\0" + head, b"\0" + path)
 
     with kubelet(serve) as api, forwarded(api, "ns", "p", PORT) as port:
-        open_ones = [http.client.HTTPConnection("127.0.0.1", port, timeout=120) for _ in range(3)]
+        open_ones = [http.client.HTTPConnection("127.0.0.1", port, timeout=400) for _ in range(3)]
         for turn in ("a", "b"):
             for number, connection in enumerate(open_ones):
                 connection.request("GET", f"/{turn}{number}")

@@ -48,7 +48,7 @@ class ApiServer:
 
     def pods(self, node: str) -> list[Object]:
         """As the conductor asks."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.server.server_port, timeout=120)
+        connection = http.client.HTTPConnection("127.0.0.1", self.server.server_port, timeout=400)
         return neighbours.pods_of(connection, node, "token-of-the-account")
 
 
