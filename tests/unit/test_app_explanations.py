@@ -129,7 +129,7 @@ def test_pinning_is_a_bound_where_the_wait_for_a_core_was_measured(
     assert (fft.pinned.p99.lo or 9) < (fft.pinned.p99.estimate or 0) < (fft.pinned.p99.hi or 0)
     assert fft.pinned.waited_ms == pytest.approx(6.0 / 25, rel=0.05)
     text = " ".join(shown(of, 200).split())
-    assert "a core of its own (pinned): at most" in text
+    assert "a core for each thread (pinned): at most" in text
     assert "bound" in text
     assert "nobody measured whether the host waited" not in text
 

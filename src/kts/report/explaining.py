@@ -293,7 +293,7 @@ def _foreseen(of: Explained, *, exclusive: bool) -> Iterator[doc.Row]:
         least = of.pinned.p99
         without = cells.number_with_interval(least.estimate, least.lo, least.hi)
         change = cells.change(p99.estimate, least.estimate)
-        yield of.tenant, "a core of its own (pinned): at most", without, "bound", change
+        yield of.tenant, "a core for each thread (pinned): at most", without, "bound", change
     if not of.foreseen:
         return
     now, *changes = of.foreseen

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from kts.stats.causes.facts import Change, Facts, Told
 from kts.units import format_ms
 
@@ -75,6 +77,12 @@ def launch(facts: Facts, change: Change) -> Told | None:
 
 def _off(facts: Facts) -> str:
     alone, together = facts.means(lambda side: side.of("core"))
+    samples = facts.rates("waiting")
+    if samples is not None and np.isnan(facts.after.rows.core_wait).all():  # then the part is what is more than alone
+        return (
+            f"threads ready and without a core, mean number {samples[1]:.2g}, alone {samples[0]:.2g} (samples); "
+            f"that is {format_ms(together)} more of an iteration (mean)"
+        )
     return (
         f"ready and without a core {format_ms(together)}, alone {format_ms(alone)} (means; turns of neighbours apart)"
     )

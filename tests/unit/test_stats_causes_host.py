@@ -1,0 +1,31 @@
+"""What is said of a host that held its tenant up."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from kts.stats.causes.host import core
+
+
+@pytest.mark.parametrize(
+    ("recorded", "said"),
+    [
+        (True, "ready and without a core 2.00 ms, alone 500 us (means; turns of neighbours apart)"),
+        (False, "threads ready and without a core, mean number 0.9, alone 0.7 (samples); that is 2.00 ms more"),
+    ],
+)
+def test_a_wait_for_a_core_that_only_samples_tell_is_not_said_to_be_none_alone(recorded: bool, said: str) -> None:
+    """Otherwise a program whose own threads share a core reads as one that never waits until it has company."""
+    core_wait = np.array([2.0 if recorded else np.nan])
+    facts: Any = SimpleNamespace(
+        rates=lambda name: (0.7, 0.9) if name == "waiting" else None,
+        means=lambda _: (0.5 if recorded else 0.0, 2.0),
+        after=SimpleNamespace(rows=SimpleNamespace(core_wait=core_wait)),
+    )
+    told = core(facts, SimpleNamespace())  # type: ignore[arg-type]
+    assert told is not None
+    assert said in told[1]
