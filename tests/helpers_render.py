@@ -6,7 +6,7 @@ from pathlib import Path
 
 import yaml
 
-from tests.helpers_cli import kts
+from tests.helpers_cli import kts_here
 
 GOLDEN = Path(__file__).parent / "golden" / "render"
 IMAGE = "localhost/kts-worker:v1"
@@ -22,7 +22,7 @@ CASES = {
 
 def rendered(*arguments: str) -> str:
     """The output; everything but the token is the same each time."""
-    done = kts("k8s", "render", "--image", IMAGE, *arguments, "--run-id", "golden", SOURCE_DATE_EPOCH=EPOCH)
+    done = kts_here("k8s", "render", "--image", IMAGE, *arguments, "--run-id", "golden", SOURCE_DATE_EPOCH=EPOCH)
     assert done.returncode == 0, done.stderr
     return done.stdout
 

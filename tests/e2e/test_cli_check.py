@@ -8,7 +8,7 @@ import signal
 from pathlib import Path
 
 import pytest
-from tests.helpers_cli import errors, kts, start
+from tests.helpers_cli import errors, kts, kts_here, start
 
 pytestmark = pytest.mark.e2e
 
@@ -81,7 +81,7 @@ def test_what_is_no_version_of_the_other_is_refused_before_anything_is_measured(
 ) -> None:
     old, new = versions(tmp_path)
     new.write_text(new.read_text().replace(*change))
-    done = kts("check", "--pair", old, new, "--out", tmp_path / "run")
+    done = kts_here("check", "--pair", old, new, "--out", tmp_path / "run")
     assert done.returncode == code
     assert errors(done)[0].replace(f"{tmp_path}/", "").startswith(what)
     assert not (tmp_path / "run").exists()

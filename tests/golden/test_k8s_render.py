@@ -6,7 +6,7 @@ import re
 
 import pytest
 import yaml
-from tests.helpers_cli import errors, kts
+from tests.helpers_cli import errors, kts_here
 from tests.helpers_render import CASES, EXPERIMENT, GOLDEN, rendered, token_of, without_token
 
 
@@ -28,7 +28,7 @@ def test_each_output_has_a_token_of_its_own_in_one_place() -> None:
 @pytest.mark.parametrize("epoch", ["yesterday", "-1", "1.5", "9" * 30])
 def test_a_time_that_is_none_is_named(epoch: str) -> None:
     """Else a wrong SOURCE_DATE_EPOCH would be a traceback, or be ignored."""
-    done = kts("k8s", "render", EXPERIMENT, SOURCE_DATE_EPOCH=epoch)
+    done = kts_here("k8s", "render", EXPERIMENT, SOURCE_DATE_EPOCH=epoch)
     assert done.returncode == 2
     assert "SOURCE_DATE_EPOCH" in errors(done)[0]
 
@@ -59,7 +59,7 @@ def test_every_choice_of_the_command_line_reaches_the_objects() -> None:
 @pytest.mark.parametrize(("option", "text"), [("--pod-cpu", "two"), ("--pod-memory", "8 GB"), ("--pod-memory", "-1Gi")])
 def test_a_quantity_that_is_none_is_named(option: str, text: str) -> None:
     """Else the API server would refuse the run half-way, in its own words."""
-    done = kts("k8s", "render", EXPERIMENT, f"{option}={text}")
+    done = kts_here("k8s", "render", EXPERIMENT, f"{option}={text}")
     assert done.returncode == 2
     assert option in errors(done)[0]
 
@@ -67,8 +67,8 @@ def test_a_quantity_that_is_none_is_named(option: str, text: str) -> None:
 @pytest.mark.parametrize("extra", ["cpu", "torch"])
 def test_the_image_is_the_one_that_is_loaded(extra: str) -> None:
     """Else what is applied would wait for an image that nobody loads."""
-    done = kts("k8s", "render", EXPERIMENT, "--extra", extra, "--design", "classic")
-    loaded = kts("k8s", "image", "--name", "--extra", extra).stdout.strip()
+    done = kts_here("k8s", "render", EXPERIMENT, "--extra", extra, "--design", "classic")
+    loaded = kts_here("k8s", "image", "--name", "--extra", extra).stdout.strip()
     assert set(re.findall(r"^ +(?:- )?image: (.*)$", done.stdout, re.MULTILINE)) == {loaded}
     assert f"# Its image is {loaded}. If it is not on the nodes yet: kts k8s image --extra {extra}\n" in done.stdout
 

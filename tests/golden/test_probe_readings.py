@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 
 import pytest
-from tests.helpers_cli import kts
+from tests.helpers_cli import kts_here
 
 KEPT = Path(__file__).parents[2] / "examples" / "fingerprints"
 
@@ -15,7 +15,7 @@ KEPT = Path(__file__).parents[2] / "examples" / "fingerprints"
 @pytest.mark.parametrize("name", ["h200-1", "h200-2"])
 def test_the_same_readings_give_the_same_fingerprint(name: str, tmp_path: Path) -> None:
     """Else a change of the analysis could move every prediction unseen."""
-    done = kts("probe", "--from", KEPT / f"{name}.readings.json", "--out", tmp_path / "fingerprint.json")
+    done = kts_here("probe", "--from", KEPT / f"{name}.readings.json", "--out", tmp_path / "fingerprint.json")
     assert done.returncode == 0, done.stderr
     made, kept = (json.loads(path.read_text()) for path in (tmp_path / "fingerprint.json", KEPT / f"{name}.json"))
     (seen,) = made.pop("provenance")["made_from"]

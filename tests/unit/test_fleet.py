@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tests.helpers_cli import errors, kts
+from tests.helpers_cli import errors, kts_here
 from tests.helpers_fleet import fleet, recorded
 
 from kts.app.fleets import load_fleet
@@ -79,7 +79,7 @@ def test_the_table_names_outliers_what_failed_and_what_differs(tmp_path: Path) -
     """Else the one thing that a fleet is measured for would have to be looked for."""
     nodes = {f"n{k}": {"alone": 1.0} for k in range(6)} | {"n4": {"together": 3.0}, "n9": {"alone": 9.0}}
     recorded(tmp_path, nodes, [FAILED], gpus={"n9": "NVIDIA A100"})
-    done = kts("report", tmp_path)
+    done = kts_here("report", tmp_path)
     assert done.returncode == 0, done.stderr
     assert "Unlike the others: n4." in done.stdout
     assert "n-bad: failed: no free slot (try: wait)" in done.stdout
@@ -120,7 +120,7 @@ def test_a_damaged_file_is_named(tmp_path: Path, change, said: str) -> None:  # 
     path.write_text(change(path.read_text(encoding="utf-8")), encoding="utf-8")
     with pytest.raises(DataError, match=said):
         load_fleet(tmp_path)
-    done = kts("report", tmp_path)
+    done = kts_here("report", tmp_path)
     assert done.returncode == DataError.exit_code
     assert said in errors(done)[0]
 
@@ -129,7 +129,7 @@ def test_a_run_that_cannot_be_read_costs_its_node_alone(tmp_path: Path) -> None:
     """Else one damaged copy would cost the whole fleet's report."""
     recorded(tmp_path, {f"n{k}": {"alone": 1.0} for k in range(2)})
     (tmp_path / "nodes" / "n1" / "run.json").write_text("{", encoding="utf-8")
-    done = kts("report", tmp_path, "--no-figures")
+    done = kts_here("report", tmp_path, "--no-figures")
     assert done.returncode == 0, done.stderr
     assert "n1: complete:" in " ".join(done.stdout.split())
     assert "run.json" in done.stdout

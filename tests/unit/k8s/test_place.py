@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import yaml
-from tests.helpers_cli import errors, kts
+from tests.helpers_cli import errors, kts_here
 
 from kts.cli.cluster_options import RunPlace
 from kts.errors import UsageError
@@ -72,7 +72,7 @@ def test_a_namespace_is_a_label_of_dns(text: str) -> None:
 def test_every_command_with_a_namespace_checks_it() -> None:
     """Else some options would be checked and others not."""
     for command in (("k8s", "render", "demo"), ("doctor", "--on", "k8s"), ("attach", "x"), ("clean", "x")):
-        done = kts(*command, "--namespace", "My_NS")
+        done = kts_here(*command, "--namespace", "My_NS")
         assert (done.returncode, "--namespace: 'My_NS'" in done.stderr) == (2, True), (command, done.stderr)
 
 
@@ -134,10 +134,13 @@ def test_a_template_that_is_no_yaml_is_one_line(tmp_path: Path) -> None:
 def test_in_a_pod_the_environment_names_image_and_variant() -> None:
     """Else kts in a pod would look for sources to build of, or start tenants for a GPU library that is not there."""
     released = {"KTS_WORKER_IMAGE": "localhost/kts-worker:x", "KTS_EXTRA": "cpu"}
-    done = kts("k8s", "render", "demo", **released)
+    done = kts_here("k8s", "render", "demo", **released)
     assert "image: localhost/kts-worker:x\n" in done.stdout
     assert '"device":"cpu"' in done.stdout
-    assert "nvidia.com/gpu" in kts("k8s", "render", "demo", "--extra", "torch", "--image", "mine:1", **released).stdout
-    done = kts("k8s", "render", "demo", "--extra", "torch", **released)
+    assert (
+        "nvidia.com/gpu"
+        in kts_here("k8s", "render", "demo", "--extra", "torch", "--image", "mine:1", **released).stdout
+    )
+    done = kts_here("k8s", "render", "demo", "--extra", "torch", **released)
     assert done.returncode == 2
     assert "KTS_WORKER_IMAGE names localhost/kts-worker:x, which holds cpu" in errors(done)[0]

@@ -8,7 +8,7 @@ from typing import Any
 import kubernetes_validate
 import pytest
 import yaml
-from tests.helpers_cli import errors, kts
+from tests.helpers_cli import errors, kts_here
 
 from kts.errors import SetupError
 from kts.k8s.cluster import podevents
@@ -93,7 +93,7 @@ def test_two_namespaces_that_watch_do_not_take_each_other_s_rights() -> None:
 def test_the_committed_daemonset_is_what_is_rendered() -> None:
     """Else who applies deploy/watch/daemonset.yaml would get another one. Write it anew by the command in its head."""
     text = COMMITTED.read_text(encoding="utf-8")
-    done = kts("k8s", "watch", "render", "--image", "localhost/kts:v1")
+    done = kts_here("k8s", "watch", "render", "--image", "localhost/kts:v1")
     assert done.returncode == 0, done.stderr
     assert list(yaml.safe_load_all(text)) == list(yaml.safe_load_all(done.stdout))
 
@@ -122,7 +122,7 @@ def test_the_pod_monitor_finds_the_daemonset_s_pods() -> None:
 )
 def test_a_wrong_option_is_named(options: tuple[str, ...], words: str) -> None:
     """Else it would be refused by the cluster, in other words, or be ignored."""
-    done = kts("k8s", "watch", "render", "--image", "localhost/kts:v1", *options)
+    done = kts_here("k8s", "watch", "render", "--image", "localhost/kts:v1", *options)
     assert done.returncode == 2
     assert words in errors(done)[0]
 
