@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import json
 from pathlib import Path
 from types import ModuleType
 
@@ -13,8 +14,9 @@ from tests.unit.test_modes import MODES, measured, planned
 
 from kts.app.handle import Run
 from kts.errors import UsageError
+from kts.model.mode import MPS
 from kts.model.modes import MODES_VERSION, Choice, InModeTenant, ModeResult, ModesSummary
-from kts.model.plan import Condition
+from kts.model.plan import Condition, Plan
 from kts.model.summary import Estimate
 from kts.plan import in_modes
 from kts.report.charts_crowd import draw
@@ -146,6 +148,46 @@ def test_where_mps_has_no_room_the_others_keep_theirs(example: object) -> None:
     assert len(plan.condition("shared-a+b+c+d").tenants) == 4
     assert plan.condition("shared-a+b+c+d@mps").tenants == ("a@mps", "b@mps", "c@mps")
     assert "d@mps" not in {tenant.name for tenant in plan.tenants}
+
+
+@pytest.mark.parametrize(
+    ("fails", "last_modes"),
+    [
+        ([], (["time-slicing", "mps", "streams"], 50)),
+        (["agent-49@mps: no room for one more client"], (["time-slicing", "mps", "streams"], 48)),
+        (["MPS: nvidia-cuda-mps-control is not on this machine"], (["time-slicing", "streams"], 50)),
+        (["agent-9@mps: faulted"] * 3, (["time-slicing", "streams"], 50)),
+    ],
+)
+def test_what_fails_in_mps_costs_mps_and_not_the_rest(
+    example: object,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    fails: list[str],
+    last_modes: tuple[list[str], int],
+) -> None:
+    """Else one client too many would cost the machine's only hour."""
+    script = example("10_modes")  # type: ignore[operator]
+    modes, clients = last_modes
+    left, plans = list(fails), []
+
+    def measure(_out: Path, _text: str, plan: Plan, seconds: float) -> str:
+        assert seconds > 0
+        plans.append(plan)
+        return left.pop(0) if left else ""
+
+    monkeypatch.setattr(script, "_measured", measure)
+    monkeypatch.setattr("sys.argv", ["10_modes.py", "fifty", str(tmp_path / "out"), "--loose"])
+    script.main()
+    last = plans[-1]
+    last.check()
+    assert [arm.mode.name for arm in last.modes if arm.mixes] == modes
+    assert (
+        max(len(arm.tenants) for arm in last.modes if arm.mode.kind == (MPS if "mps" in modes else "streams"))
+        == clients
+    )
+    assert sorted({len(one.tenants) for one in last.conditions}) == sorted({1, 2, 4, 8, 16, 32, 50, clients})
+    assert len(json.loads((tmp_path / "out" / "fell.json").read_text())) == len(fails)
 
 
 def test_memory_is_that_of_the_tenants_processes_and_under_mps_the_servers(example: object) -> None:
