@@ -12,12 +12,16 @@ from kts.physics.synthetic import HOST_AFTER_MS, HOST_BEFORE_MS, SHARING, Synthe
 from kts.physics.values import Iterations, bursts
 from kts.watch.calls import CALL, FUNCTIONS, Array, Piece, WatchedProcess
 from kts.watch.company import SECOND_NS
+from kts.watch.live import Watched
+from kts.watch.watching import Watching
 
 Visitor = Callable[[np.random.Generator, float], Stream]
 """A tenant's work for at least so many ms."""
 Stretch = tuple[float, Sequence[str]]
 """So many seconds with these tenants there."""
 
+SHOWN_S = 10
+"""Between two states that somebody asks for."""
 LAUNCH = next(number for number, function in enumerate(FUNCTIONS) if function.name == "cuLaunchKernel")
 WAIT = next(number for number, function in enumerate(FUNCTIONS) if function.name == "cuStreamSynchronize")
 
@@ -69,9 +73,22 @@ def _closed(them: Iterations, rng: np.random.Generator, think_ms: float) -> Stre
 
 def stretch(tenants: Mapping[str, Visitor], rng: np.random.Generator, seconds: float) -> dict[str, Completed]:
     """What these do beside each other."""
+    return {name: done for name, (_, done) in _played(tenants, rng, seconds).items()}
+
+
+def _played(
+    tenants: Mapping[str, Visitor], rng: np.random.Generator, seconds: float
+) -> dict[str, tuple[Stream, Completed]]:
     streams = [make(rng, 1000 * seconds) for make in tenants.values()]
     found = simulate(streams, SHARING, horizon_ms=1000 * seconds, stop_at_first=False)
-    return dict(zip(tenants, found.tenants, strict=True))
+    return dict(zip(tenants, zip(streams, found.tenants, strict=True), strict=True))
+
+
+def issued_ms(stream: Stream, done: Completed) -> np.ndarray:
+    """From the first launch of each that was completed to its last."""
+    them = stream.iterations
+    span = (them.offset_ms[them.first[1:] - 1] - them.offset_ms[them.first[:-1]]) * stream.host
+    return np.asarray(span[stream.pick[: len(done.submit_ms)]], np.float64)
 
 
 def service_ms(done: Completed) -> np.ndarray:
@@ -79,13 +96,15 @@ def service_ms(done: Completed) -> np.ndarray:
     return done.retire_ms - done.submit_ms - HOST_BEFORE_MS
 
 
-def calls_of(done: Completed, process: int, from_s: float, launches: int = 1) -> Array:
-    """Its round trips as calls; launches are a microsecond apart."""
+def calls_of(done: Completed, issue_ms: np.ndarray, process: int, from_s: float, launches: int = 3) -> Array:
+    """Its round trips as calls: the launches from the first to the last, then a wait."""
     calls = np.zeros((len(done.retire_ms), launches + 2), CALL)
     calls["process"], calls["thread"] = process, 10_000 + process
     begin = ((done.submit_ms + HOST_BEFORE_MS) * 1e6 + from_s * SECOND_NS).astype(np.int64)
     end = (done.retire_ms * 1e6 + from_s * SECOND_NS).astype(np.int64)
-    calls["ns"] = begin[:, None] + np.arange(launches + 2) * 1000
+    calls["ns"][:, :launches] = begin[:, None] + (np.linspace(0, 1e6, launches) * issue_ms[:, None]).astype(np.int64)
+    calls["ns"][:, :launches] += np.arange(launches) * 1000
+    calls["ns"][:, -2] = calls["ns"][:, -3] + 1000
     calls["ns"] = np.minimum(calls["ns"], end[:, None])
     calls["ns"][:, -1] = end
     calls["function"][:, :launches], calls["function"][:, launches:] = LAUNCH, WAIT
@@ -107,11 +126,23 @@ def visits(
     )
     begin_s = 1.0
     for seconds, names in stretches:
-        done = stretch({name: tenants[name] for name in names}, rng, seconds) if names else {}
-        parts = [calls_of(completed, numbers[name], begin_s, 3) for name, completed in done.items()]
+        played = _played({name: tenants[name] for name in names}, rng, seconds) if names else {}
+        parts = [
+            calls_of(done, issued_ms(stream, done), numbers[name], begin_s) for name, (stream, done) in played.items()
+        ]
         yield from pieces(np.concatenate([np.empty(0, CALL), *parts]), begin_s, seconds, pods)
         begin_s += seconds
         pods = ()
+
+
+def watched(tenants: Mapping[str, Visitor], stretches: Sequence[Stretch], seed: int, window_s: float = 10) -> Watched:
+    """What is told of the tenant ``own`` at the end."""
+    watching = Watching(window_s=window_s)
+    for number, piece in enumerate(visits(tenants, stretches, seed)):
+        watching.take(piece)
+        if number % SHOWN_S == 0:
+            watching.now()
+    return next(unit for unit in watching.now(whole=True).units if unit.unit == "sim/own")
 
 
 def pieces(calls: Array, begin_s: float, seconds: float, pods: tuple[WatchedProcess, ...] = ()) -> Iterator[Piece]:

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
 
+from bench import aggressors
 from bench.visits import (
     LAUNCH,
     WAIT,
@@ -26,13 +27,12 @@ from bench.visits import (
     service_ms,
     stretch,
     varied,
-    visits,
+    watched,
 )
 from kts.model.summary import Estimate
 from kts.physics.synthetic import SyntheticKernel
 from kts.watch.calls import CALL, Piece, WatchedProcess
 from kts.watch.company import SECOND_NS
-from kts.watch.live import Watched
 from kts.watch.watching import Watching
 
 FFT, GEMM, SHORT = (SyntheticKernel(ms, spread=0.005) for ms in (3.55, 20.6, 0.5))
@@ -71,14 +71,6 @@ def come_and_go(rng: np.random.Generator, others: Sequence[str], visits_: int) -
     return found
 
 
-def watched(tenants: Mapping[str, Visitor], stretches: Sequence[Stretch], seed: int, window_s: float = 10) -> Watched:
-    """What is told of the tenant ``own`` at the end."""
-    watching = Watching(window_s=window_s)
-    for piece in visits(tenants, stretches, seed):
-        watching.take(piece)
-    return next(unit for unit in watching.now(whole=True).units if unit.unit == "sim/own")
-
-
 def pairs(seed: int, visits_: int) -> None:
     """DF of natural windows against that of a run of both conditions."""
     print(
@@ -103,39 +95,6 @@ def pairs(seed: int, visits_: int) -> None:
 
 def _shown(figure: Estimate) -> str:
     return figure.refused or f"{figure.estimate:.3f} ({figure.lo:.3f}-{figure.hi:.3f})"
-
-
-def aggressors(seed: int, trials: int) -> None:
-    """Who of three neighbours is blamed most, against whose absence would help most."""
-    choices = {
-        "gemm": paced(GEMM, 15),
-        "gemm seldom": paced(GEMM, 250),
-        "fft": paced(FFT, 10),
-        "short": paced(SHORT, 2),
-        "launches": launched(60, 0.02, 0.1, 10),
-        "fft seldom": paced(FFT, 60),
-    }
-    own = {"a": paced(FFT, 20), "b": paced(SHORT, 5), "c": launched(60, 0.02, 0.1, 10)}
-    right = 0
-    print("| tenant | beside | costs most | blamed most, ms/s |\n|---|---|---|---|")
-    for trial in range(trials):
-        rng = np.random.default_rng([seed, trial])
-        mine = rng.choice(sorted(own))
-        three = [str(name) for name in rng.choice(sorted(choices), 3, replace=False)]
-        tenants = {"own": own[mine], **{name: choices[name] for name in three}}
-        without = {
-            gone: float(service_ms(stretch({n: t for n, t in tenants.items() if n != gone}, rng, 200)["own"]).mean())
-            for gone in three
-        }
-        true = min(without, key=lambda name: without[name])
-        stretches = [*come_and_go(rng, three, 6), (60.0, ("own", *three))]
-        blamed = watched(tenants, stretches, seed + trial, window_s=60).waits_for
-        told = {name.removeprefix("sim/"): value for name, value in sorted(blamed.items(), key=lambda one: -one[1])}
-        first = next(iter(told), "")
-        right += first == true
-        shown = ", ".join(f"{name or 'nobody'} {value:.3g}" for name, value in told.items())
-        print(f"| {mine} | {', '.join(three)} | {true} | {shown} |", flush=True)
-    print(f"\nThe one that costs most is blamed most in {right} of {trials}.")
 
 
 def own_load(seed: int, repetitions: int) -> None:
@@ -272,14 +231,14 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--only", choices=("pairs", "aggressors", "own-load", "day", "load"))
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--visits", type=int, default=8)
-    parser.add_argument("--trials", type=int, default=10)
+    parser.add_argument("--trials", type=int)
     parser.add_argument("--hours", type=float, default=24)
     parser.add_argument("--seconds", type=int, default=120)
     options = parser.parse_args(arguments)
     tables: dict[str, Callable[[], None]] = {
         "pairs": lambda: pairs(options.seed, options.visits),
-        "aggressors": lambda: aggressors(options.seed, options.trials),
-        "own-load": lambda: own_load(options.seed, options.trials),
+        "aggressors": lambda: aggressors.table(options.seed, options.trials or 40),
+        "own-load": lambda: own_load(options.seed, options.trials or 10),
         "day": lambda: day(options.seed, options.hours),
         "load": lambda: load(options.seed, options.seconds),
     }

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
-from bench.visits import service_ms, stretch
-from bench.watch import TENANTS, _confounded, come_and_go, watched
+from bench.visits import service_ms, stretch, watched
+from bench.watch import TENANTS, _confounded, come_and_go
 
 from kts.watch.watching import Watching
 

@@ -19,8 +19,9 @@ from kts.stats.natural import NaturalCost, Rows, compared
 from kts.stats.quantiles import quantile_estimate, refused
 from kts.stats.sample import make_sample
 from kts.watch.alarms import Newcomers, TailAlarm
+from kts.watch.blame import SAMPLED, Blame, in_flight_from
 from kts.watch.calls import FUNCTIONS, Array, Piece, WatchedProcess
-from kts.watch.company import SECOND_NS, Company, of_second
+from kts.watch.company import BINS, SECOND_NS, Company, of_second
 from kts.watch.live import WATCH_VERSION, Cost, Happened, Watched, WatchNow
 from kts.watch.roundtrips import FLIGHT, WATCHED_TRIP, WatchedTrips
 from kts.watch.sides import Past
@@ -55,13 +56,13 @@ Foretell = Callable[[SeenUnit, tuple[SeenUnit, ...]], Estimate | None]
 
 @dataclass
 class _Second:
-    """What a unit did in one second. ``beside``: seconds in which it waited while another had the GPU (`Company`)."""
+    """What a unit did in one second. ``company``: seconds in which both it and a neighbour had work in flight."""
 
     response_ms: NDArray[np.float32]
+    sum_ms: float  # of them
     launches: int
     in_flight: float
-    company: float  # seconds in which both it and a neighbour had work in flight
-    beside: dict[str, float]
+    company: float
 
 
 class _Figures(NamedTuple):
@@ -77,6 +78,8 @@ class _Figures(NamedTuple):
 class _Unit:
     key: Key
     process: WatchedProcess
+    blame: Blame
+    own: NDArray[np.float64] = field(default_factory=lambda: np.zeros(BINS))  # the last second (`Company`)
     processes: set[int] = field(default_factory=set)
     seconds: deque[_Second] = field(default_factory=deque)
     past: Past = field(default_factory=Past)
@@ -196,7 +199,9 @@ class Watching:
                 del self._units[old.key]
                 old.key = key
                 self._units[key] = old
-        unit = self._units.setdefault(key, _Unit(key, process))
+        unit = self._units.get(key)
+        if unit is None:
+            unit = self._units[key] = _Unit(key, process, Blame(self._window_s))
         unit.process = process
         unit.processes.add(process.number)
         self._of[process.number] = unit
@@ -240,28 +245,41 @@ class Watching:
         """Adds a second to each unit's past."""
         units = list(self._units.values())
         done = done[np.argsort(unit, kind="stable")]
-        edges = np.cumsum(np.bincount(unit, minlength=len(units)))
+        edges = np.r_[0, np.cumsum(np.bincount(unit, minlength=len(units)))]
         launches, self._launches = self._launches, {}
+        if not units:
+            return
         unseen = {gpu for one in self._left_out.values() for gpu in one.key[1]}
         lost = second * SECOND_NS < self._blind_until_ns
+        ms = (done["end_ns"] - done["begin_ns"]) / 1e6
+        response = ms.astype(np.float32)
+        begins_ms = (done["begin_ns"] - (second - 1) * SECOND_NS) / 1e6
+        covered = np.zeros((len(units), 2 * BINS + 1))
+        np.cumsum(np.hstack([[one.own for one in units], company.own]), axis=1, out=covered[:, 1:])
+        in_flight = company.own.mean(axis=1)
+        beside = np.einsum("ij,ij->i", company.own, company.others) / BINS
+        works, accompanied = company.own.max(axis=1) > 0, company.others.max(axis=1) > 0
         for number, one in enumerate(units):
-            trips = done[edges[number - 1] if number else 0 : edges[number]]
-            others, own = company.others[number], company.own[number]
+            part = slice(edges[number], edges[number + 1])
             one.blind = bool(unseen.intersection(one.key[1]))
-            one.past.second(second, trips, others, blind=lost or one.blind)
-            beside = {
-                units[other].name: float(company.beside[number, other]) for other in company.beside[number].nonzero()[0]
-            }
+            one.past.second(second, done[part], company.others[number], blind=lost or one.blind)
+            near = company.beside[number].nonzero()[0]
+            some = _some(begins_ms[part][: 0 if lost else None], one.past.usual_ms)
+            shares = in_flight_from(covered[near], begins_ms[part][some], one.past.usual_ms)
+            turns_s, names = company.beside[number, near], [units[other].name for other in near]
+            one.blame.second(names, turns_s, shares, ms[part][some], len(ms[part]))
+            one.own = company.own[number]
             issued = sum(launches.get(process, 0) for process in one.processes)
-            response = ((trips["end_ns"] - trips["begin_ns"]) / 1e6).astype(np.float32)
-            one.seconds.append(_Second(response, issued, float(own.mean()), float((own * others).mean()), beside))
+            one.seconds.append(
+                _Second(response[part], float(ms[part].sum()), issued, float(in_flight[number]), float(beside[number]))
+            )
             if len(one.seconds) > self._window_s:
                 one.seconds.popleft()
-            if own.any():
-                one.shared_s += bool((others > 0).any())
-                one.alone_s += not (others > 0).any()
-            self._events(second, one, response)
-        self._new_neighbours(second, units, company)
+            if works[number]:
+                one.shared_s += bool(accompanied[number])
+                one.alone_s += not accompanied[number]
+            self._events(second, one, response[part])
+        self._new_neighbours(second, units, works)
 
     def _events(self, second: int, unit: _Unit, response_ms: NDArray[np.float32]) -> None:
         doubled = unit.tail.second(second, response_ms.astype(np.float64))
@@ -269,10 +287,10 @@ class Watching:
             words = f"p99 was {doubled[0]:.3g} ms and is {doubled[1]:.3g} ms"
             self._say((second + 1) * SECOND_NS, "tail-doubled", unit.name, words)
 
-    def _new_neighbours(self, second: int, units: list[_Unit], company: Company) -> None:
+    def _new_neighbours(self, second: int, units: list[_Unit], works: NDArray[np.bool_]) -> None:
         busy: dict[str, list[str]] = {}
-        for unit, own in zip(units, company.own, strict=True):
-            if own.any():
+        for unit, working in zip(units, works.tolist(), strict=True):
+            if working:
                 for gpu in unit.key[1]:
                     busy.setdefault(gpu, []).append(unit.name)
         for name, gpu, others in self._newcomers.second(second, busy):
@@ -372,20 +390,26 @@ def _blame(unit: _Unit, cost: NaturalCost) -> tuple[float, dict[str, float]]:
     """Milliseconds per second that company adds, and whose they are; ``""`` is nobody's.
 
     What was added is measured: round trips in seconds with company, less as many of the same kind without. Whose it is
-    follows from who had the GPU meanwhile (`Company.beside`), and is no more than the time with a neighbour in flight.
+    follows from who had the GPU meanwhile (`Blame`), and is no more than the time with a neighbour in flight.
     Never seen without company, it is what turns foretell.
     """
-    turns: dict[str, float] = {}
-    for second in unit.seconds:
-        for name, waited in second.beside.items():
-            turns[name] = turns.get(name, 0.0) + 1e3 * waited / len(unit.seconds)
+    turns = unit.blame.weights()
     whole = sum(turns.values())
     if math.isnan(cost.alone_ms):
         return whole, turns
-    in_company = [second.response_ms for second in unit.seconds if second.company]
-    added = sum(float((ms - cost.alone_ms).sum()) for ms in in_company) / max(len(unit.seconds), 1)
+    seconds = max(len(unit.seconds), 1)
+    in_company = [second for second in unit.seconds if second.company]
+    added = sum(second.sum_ms - cost.alone_ms * len(second.response_ms) for second in in_company) / seconds
     limit = 1e3 * unit.rate(lambda one: one.company)
     others = min(max(added, 0.0), limit) if cost.sure and whole else 0.0
     waits_for = {name: others * waited / whole for name, waited in turns.items()} if others else {}
     rest = added - others
     return added, waits_for | ({"": rest} if abs(rest) > 1e-9 or (not waits_for and added) else {})
+
+
+def _some(begins_ms: NDArray[np.float64], usual_ms: float) -> NDArray[np.int64]:
+    """Places of those that began in this second or the last, at most `SAMPLED`, evenly."""
+    if math.isnan(usual_ms):
+        return np.empty(0, np.int64)
+    known = np.flatnonzero(begins_ms >= 0)
+    return known[:: max(1, -(-len(known) // SAMPLED))]

@@ -1,0 +1,146 @@
+"""Whose a unit's waits are: by who has the GPU in turns, corrected by what its neighbours were seen to cost. Pure.
+
+`Company.beside` says a priori how long a unit waits for each neighbour, if each needs the GPU for the share of its time
+in flight that its response alone is of its response now. Who mostly waits for its own host needs less than that, which
+no call tells. But round trips do: those that begin while it has work in flight are longer by what it really costs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kts.watch.company import BINS, Floats
+
+MOST = 32
+"""Neighbours that are known of a unit; the one that was in flight least makes room."""
+LEARNT_S = 600
+"""Seconds with round trips after which what was learnt counts for a third."""
+WORTH = 300.0
+"""Round trips that tell as much as an independent one of a linear model would: what is added is not linear."""
+SPREAD = 0.5
+"""Standard deviation of neighbours' factors before anything was seen, relative to their mean."""
+SAMPLED = 64
+"""Round trips of a second that are looked at."""
+
+
+class Blame:
+    """Told second by second. Memory: ``window_s`` rows and a matrix of at most `MOST` neighbours."""
+
+    def __init__(self, window_s: int) -> None:
+        self._place: dict[str, int] = {}
+        self._recent = np.zeros((window_s, 0))  # seconds waited for each, of the last seconds
+        self._seen = 0
+        self._sums = np.zeros((2, 2))  # of products of (1, response in ms, share with each in flight)
+        self._turns = np.zeros(0)  # ms waited for each, over the same time
+
+    def second(self, names: Sequence[str], turns_s: Floats, shares: Floats, ms: Floats, trips: int) -> None:
+        """``turns_s``: seconds that the unit a priori waited for each of ``names``. ``shares``: of the time that it
+        usually takes, from the begin of some of its ``trips``, with each in flight, shape (names, n); ``ms``: how long
+        these took."""
+        places = self._places(names)
+        at = self._seen % len(self._recent)
+        self._seen += 1
+        self._recent[at] = 0.0
+        self._recent[at, places] = turns_s
+        if not len(ms):
+            return
+        rows = np.empty((2 + len(names), len(ms)))
+        rows[0], rows[1], rows[2:] = 1.0, ms, shares
+        self._sums *= 1 - 1 / LEARNT_S
+        self._turns *= 1 - 1 / LEARNT_S
+        whole = np.concatenate([[0, 1], 2 + places])
+        self._sums[whole[:, None], whole] += trips / len(ms) * (rows @ rows.T)
+        self._turns[places] += 1e3 * turns_s
+
+    def weights(self) -> dict[str, float]:
+        """By neighbour, how much of what was added in the last ``window_s`` seconds is its: in ms per second, if turns
+        took what they take a priori."""
+        seconds = min(self._seen, len(self._recent))
+        turns = 1e3 * self._recent.sum(axis=0) / max(seconds, 1)
+        factors = self._factors()
+        weights = turns * factors
+        whole = float(weights.sum())
+        if whole > 0:
+            weights *= float(turns.sum()) / whole
+        return {name: float(weights[at]) for name, at in self._place.items() if weights[at] > 0}
+
+    def _factors(self) -> Floats:
+        """What each neighbour costs over what it would a priori.
+
+        Ridge regression of response on the a-priori wait for each neighbour, none below 0, towards one factor for all
+        (Hoerl & Kennard 1970): the penalty is the variance of what is left over that of the factors.
+        """
+        k, n = len(self._turns), float(self._sums[0, 0])
+        alike = np.ones(k)
+        if k < 2 or n < WORTH / 10:
+            return alike
+        shares = self._sums[0, 2:]
+        each = np.divide(self._turns, shares, out=np.zeros(k), where=shares > 1e-9)  # ms for a share of 1
+        spread = self._sums[1:, 1:] - np.outer(self._sums[0, 1:], self._sums[0, 1:]) / n
+        both, with_ms = spread[1:, 1:] * np.outer(each, each), spread[0, 1:] * each
+        common = float(with_ms.sum()) / max(float(both.sum()), 1e-300)
+        if not common > 0:
+            return alike
+        factors = common * alike
+        for _ in range(2):
+            left = float(spread[0, 0] - 2 * factors @ with_ms + factors @ both @ factors) / n
+            penalty = WORTH * max(left, 1e-12) / (SPREAD * common) ** 2
+            factors = _solved(both + penalty * np.eye(k), with_ms + penalty * common)
+        return factors if factors.any() else alike
+
+    def _places(self, names: Sequence[str]) -> NDArray[np.int64]:
+        new = [name for name in names if name not in self._place]
+        if len(self._place) + len(new) > MOST:
+            self._forget(len(self._place) + len(new) - MOST, keep=names)
+        for name in new:
+            self._place[name] = len(self._place)
+        more = len(self._place) - len(self._turns)
+        if more:
+            self._sums = np.pad(self._sums, (0, more))
+            self._turns = np.pad(self._turns, (0, more))
+            self._recent = np.pad(self._recent, ((0, 0), (0, more)))
+        return np.array([self._place[name] for name in names], np.int64)
+
+    def _forget(self, count: int, keep: Sequence[str]) -> None:
+        """So many, of those that are not there now, with the least time in flight beside it."""
+        gone = sorted(set(self._place).difference(keep), key=lambda name: self._sums[0, 2 + self._place[name]])[:count]
+        stay = [name for name in self._place if name not in gone]
+        places = np.array([self._place[name] for name in stay], np.int64)
+        whole = np.concatenate([[0, 1], 2 + places])
+        self._sums = self._sums[whole[:, None], whole]
+        self._turns, self._recent = self._turns[places], self._recent[:, places]
+        self._place = {name: at for at, name in enumerate(stay)}
+
+
+def in_flight_from(covered: Floats, begin_ms: Floats, usual_ms: float) -> Floats:
+    """Share of ``usual_ms`` from each of ``begin_ms`` that is covered, shape (units, n). Both are within two seconds.
+
+    ``covered``: cumulated parts of these in which each unit has work in flight, shape (units, 2 `BINS` + 1).
+    """
+    parts = 1e-3 * BINS  # in a ms
+    since = begin_ms * parts
+    until = np.minimum(since + max(usual_ms * parts, 1e-3), 2 * BINS)
+    found = _between(covered, until) - _between(covered, since)
+    return np.asarray(found / np.maximum(until - since, 1e-9))
+
+
+def _between(covered: Floats, at: Floats) -> Floats:
+    below = np.minimum(at.astype(np.int64), covered.shape[1] - 2)
+    low = covered[:, below]
+    return np.asarray(low + (covered[:, below + 1] - low) * (at - below))
+
+
+def _solved(matrix: Floats, wanted: Floats) -> Floats:
+    """The least squares with none below 0; whoever would be is left out, the lowest first."""
+    left = np.arange(len(wanted))
+    found = np.zeros(len(wanted))
+    while len(left):
+        values = np.linalg.solve(matrix[left[:, None], left], wanted[left])
+        if values.min() >= 0:
+            found[left] = values
+            break
+        left = np.delete(left, int(values.argmin()))
+    return found
