@@ -7,14 +7,18 @@ python -m bench watch --only load --seconds 30
 from __future__ import annotations
 
 import argparse
+import multiprocessing
+import os
 import resource
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
 
 import numpy as np
 
-from bench import aggressors
+from bench import aggressors, foreseen
 from bench.visits import (
     LAUNCH,
     WAIT,
@@ -29,10 +33,12 @@ from bench.visits import (
     varied,
     watched,
 )
+from kts.app.watching import Clocks, WatchAsked, states
 from kts.model.summary import Estimate
 from kts.physics.synthetic import SyntheticKernel
 from kts.watch.calls import CALL, Piece, WatchedProcess
 from kts.watch.company import SECOND_NS
+from kts.watch.recording import PieceWriter, RecordedSource
 from kts.watch.watching import Watching
 
 FFT, GEMM, SHORT = (SyntheticKernel(ms, spread=0.005) for ms in (3.55, 20.6, 0.5))
@@ -186,7 +192,7 @@ def day(seed: int, hours: float) -> None:
 
 
 def load(seed: int, seconds: int, per_second: int = 100_000, processes: int = 200, pods: int = 64) -> None:
-    """CPU time and memory for so many calls a second, with what is shown made anew each second."""
+    """CPU time and memory of reading a recording of so many calls a second, and showing what it came to each second."""
     rng = np.random.default_rng(seed)
     who = tuple(
         WatchedProcess(
@@ -203,44 +209,124 @@ def load(seed: int, seconds: int, per_second: int = 100_000, processes: int = 20
     )
     launches = 7
     each = per_second // processes // (launches + 2)
-    watching, spent, shown, calls_seen = Watching(window_s=60), 0.0, 0.0, 0
-    for second in range(1, seconds + 1):
-        parts = [
-            _calls(number, np.sort(rng.uniform(0, 1, each)), rng.uniform(0.2, 1, each), launches)
-            for number in range(1, processes + 1)
-        ]
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "watch.recording"
+        with PieceWriter(path, node="load", kts="") as writer:
+            for second in range(1, seconds + 1):
+                parts = [
+                    _calls(number, np.sort(rng.uniform(0, 1, each)), rng.uniform(0.2, 1, each), launches)
+                    for number in range(1, processes + 1)
+                ]
+                calls = np.concatenate(parts)
+                calls["ns"] += second * SECOND_NS
+                calls = np.sort(calls, order="ns", kind="stable")
+                writer.write(Piece((second + 1) * SECOND_NS, calls, who if second == 1 else ()))
+        reader = multiprocessing.get_context("spawn").Process(target=_read, args=(path,))
+        reader.start()
+        reader.join()
+
+
+def _read(path: Path) -> None:
+    """In a process of its own, so that its memory is that of watching."""
+    watching, read, taken, shown, seconds = Watching(window_s=60), 0.0, 0.0, 0.0, 0
+    with RecordedSource(path) as source:
+        pieces_ = source.pieces()
+        while True:
+            began = time.process_time()
+            piece = next(pieces_, None)
+            got = time.process_time()
+            if piece is None:
+                break
+            watching.take(piece)
+            middle = time.process_time()
+            state = watching.now()
+            read, taken, shown = read + got - began, taken + middle - got, shown + time.process_time() - middle
+            seconds += 1
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    whole = 100 * (read + taken + shown) / seconds
+    print(
+        f"{state.calls / seconds:,.0f} calls/s of {len(state.units)} pods, {seconds} s, {state.lost} lost: "
+        f"{100 * read / seconds:.1f} % of a core to read, {100 * taken / seconds:.1f} % to take, "
+        f"{100 * shown / seconds:.1f} % to show: {whole:.1f} % in all, {peak:.0f} MB at most; "
+        f"load average {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores"
+    )
+
+
+def week(seed: int, days: float, parts: int = 14) -> None:
+    """Memory in the course of so many days of a node on which a pod serves, and jobs come and go: 144 a day."""
+    now_s = 0.0
+    clocks = Clocks(now_s=lambda: now_s / 120, wait=lambda _: None)  # a state for each minute
+
+    def told() -> Iterator[Piece]:
+        nonlocal now_s
+        for piece in _days(seed, days):
+            now_s = piece.until_ns / SECOND_NS
+            yield piece
+
+    shown = 0
+    for state in states(told(), "node", WatchAsked(), clocks):
+        if now_s >= (shown + 1) * days * 86400 / parts:
+            shown += 1
+            told_ = f"{len(state.units)} units, {state.calls:,} calls"
+            print(f"day {now_s / 86400:.2f}: {_resident_mb():.1f} MB, {told_}", flush=True)
+
+
+def _days(seed: int, days: float) -> Iterator[Piece]:
+    """``own`` makes 20 round trips in each second; a job that lives for five minutes of ten makes 10."""
+    rng = np.random.default_rng(seed)
+    number = 1
+
+    def pod(name: str) -> WatchedProcess:
+        return WatchedProcess(
+            number=number,
+            pid=1000 + number % 30_000,
+            began_ticks=number,
+            command="python",
+            pod_uid=name,
+            pod=name,
+            namespace="n",
+            gpus=("GPU-0",),
+        )
+
+    new: tuple[WatchedProcess, ...] = (pod("own"),)
+    for second in range(1, int(days * 86400) + 120, 10):
+        parts = [_calls(1, np.arange(200) / 20, rng.uniform(4, 8, 200), 3)]
+        if second % 600 == 301:
+            number += 1
+            new = (*new, pod(f"job-{number}"))
+        if second % 600 >= 301:
+            parts.append(_calls(number, np.arange(100) / 10 + 0.02, rng.uniform(10, 30, 100), 3))
         calls = np.concatenate(parts)
         calls["ns"] += second * SECOND_NS
-        calls = np.sort(calls, order="ns", kind="stable")
-        began = time.process_time()
-        watching.take(Piece((second + 1) * SECOND_NS, calls, who if second == 1 else ()))
-        middle = time.process_time()
-        watching.now()
-        spent, shown, calls_seen = spent + middle - began, shown + time.process_time() - middle, calls_seen + len(calls)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    print(
-        f"{calls_seen / seconds:,.0f} calls/s of {processes} processes in {pods} pods on 8 GPUs, {seconds} s: "
-        f"{100 * spent / seconds:.1f} % of a core to take, {100 * shown / seconds:.1f} % to show, {peak:.0f} MB at most"
-        " (with the making of the calls)"
-    )
+        gone = (number,) if second % 600 == 591 else ()
+        yield Piece((second + 10) * SECOND_NS, calls[np.argsort(calls["ns"], kind="stable")], new, gone)
+        new = ()
+
+
+def _resident_mb() -> float:
+    fields = Path("/proc/self/statm").read_text().split()
+    return int(fields[1]) * resource.getpagesize() / 1e6
 
 
 def main(arguments: Sequence[str]) -> int:
     """Prints what was asked for."""
     parser = argparse.ArgumentParser(prog="python -m bench watch", description=__doc__)
-    parser.add_argument("--only", choices=("pairs", "aggressors", "own-load", "day", "load"))
+    parser.add_argument("--only", choices=("pairs", "aggressors", "own-load", "foretold", "day", "load", "week"))
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--visits", type=int, default=8)
     parser.add_argument("--trials", type=int)
     parser.add_argument("--hours", type=float, default=24)
+    parser.add_argument("--days", type=float, default=7)
     parser.add_argument("--seconds", type=int, default=120)
     options = parser.parse_args(arguments)
     tables: dict[str, Callable[[], None]] = {
         "pairs": lambda: pairs(options.seed, options.visits),
         "aggressors": lambda: aggressors.table(options.seed, options.trials or 40),
         "own-load": lambda: own_load(options.seed, options.trials or 10),
+        "foretold": lambda: foreseen.table(options.seed, options.trials or 40),
         "day": lambda: day(options.seed, options.hours),
         "load": lambda: load(options.seed, options.seconds),
+        "week": lambda: week(options.seed, options.days),
     }
     for name, table in tables.items():
         if options.only in {None, name}:

@@ -20,6 +20,7 @@ def _taught(blame: Blame, costs_ms: dict[str, float], seconds: int = 300) -> Non
             + rng.normal(0, 0.2, 40)
         )
         blame.second(there, 0.1 * shares.mean(axis=1), shares, ms, 40)
+    blame.learn()
 
 
 def test_who_has_work_in_flight_and_costs_little_is_blamed_little() -> None:
@@ -44,6 +45,7 @@ def test_neighbours_that_are_always_there_together_keep_what_turns_say() -> None
     for second in range(300):
         share = np.full((2, 40), float(second % 2))
         blame.second(["a", "b"], np.array([0.1, 0.2]) * (second % 2), share, 4 + share[0] + rng.normal(0, 0.2, 40), 40)
+    blame.learn()
     weights = blame.weights()
     assert weights["b"] / weights["a"] == pytest.approx(2, rel=0.1)
 
@@ -54,5 +56,6 @@ def test_neighbours_without_end_take_no_more_room() -> None:
     for number in range(3 * MOST):
         names = [f"job-{number}", "stays"]
         blame.second(names, np.array([0.1, 0.1]), np.ones((2, 4)), np.full(4, 5.0), 4)
+        blame.learn()
     assert len(blame.weights()) <= MOST
     assert blame.weights()["stays"] == pytest.approx(100, rel=0.5)

@@ -148,7 +148,10 @@ def test_without_time_alone_there_is_no_figure_but_a_models() -> None:
         asked.append((own.unit, tuple(other.unit for other in others)))
         return Estimate(estimate=1.5, lo=1.4, hi=1.6)
 
-    a = _noisy(Watching(foretell=foretell), cost_ms=3, seconds=60, always=True)["n/a"]
+    watching = Watching(foretell=foretell)
+    _noisy(watching, cost_ms=3, seconds=60, always=True)
+    assert not asked  # while it watches: the model takes long
+    a = next(unit for unit in watching.now(whole=True).units if unit.unit == "n/a")
     assert "never seen without" in a.cost.df99.refused
     assert a.cost.foretold_df99 is not None
     assert ("n/a", ("n/b", "n/c")) in asked

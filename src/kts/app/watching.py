@@ -16,6 +16,7 @@ from rich.console import Console
 
 from kts import __version__, files
 from kts.app.printing import Say, silent
+from kts.app.watch_model import foretold
 from kts.app.watched import RECORDING, STATE, is_watch
 from kts.errors import DataError, SetupError, UsageError
 from kts.k8s.objects.names import ENV_NODE
@@ -123,7 +124,7 @@ def states(
     pieces: Iterable[Piece], node: str, asked: WatchAsked, clocks: Clocks, lost: Lost = tuple
 ) -> Iterator[WatchNow]:
     """What is known, every `EVERY_S` or less often, and at the end, all of it made anew. A recording keeps its pace."""
-    watching = Watching(node, window_s=max(1, round(asked.window)))
+    watching = Watching(node, window_s=max(1, round(asked.window)), foretell=foretold)
     began_ns, began_s, told_s, asked_s = None, clocks.now_s(), float("-inf"), float("-inf")
     for piece in pieces:
         if began_ns is None:

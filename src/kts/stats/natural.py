@@ -19,6 +19,7 @@ from kts.stats.sample import MIN_ROUNDS, LatencySample, make_sample
 KEPT = np.dtype(
     [
         ("ms", "<f4"),  # response
+        ("issue", "<f4"),  # ms of it until its host began to wait
         ("size", "<u4"),  # launches and copies
         ("window", "<u4"),  # in which it began
         ("visit", "<u4"),  # counts up whenever company ends: a stretch without company and the one with it that follows
@@ -26,7 +27,7 @@ KEPT = np.dtype(
         (
             "beside",
             "<f4",
-        ),  # share of the time that it usually takes, from its begin, with a neighbour in flight; or NaN
+        ),  # share of the time that it usually takes, from its begin, with a neighbour in flight, or NaN
         ("number", "<u4"),  # of the unit's round trips, counted from 0
     ]
 )

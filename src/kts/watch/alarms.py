@@ -62,20 +62,18 @@ class TailAlarm:
     def __init__(self) -> None:
         self._learnt = np.zeros(_BINS)
         self._learning: deque[NDArray[np.float64]] = deque()
-        self._chunk = np.zeros(_BINS)
+        self._chunk: list[NDArray[np.floating]] = []
         self._since = self._learnt_s = 0
         self._slow: deque[bool] = deque(maxlen=CHUNKS)
         self._quiet_until = 0
 
-    def second(self, second: int, ms: NDArray[np.float64]) -> tuple[float, float] | None:
+    def second(self, second: int, ms: NDArray[np.floating]) -> tuple[float, float] | None:
         """Responses of round trips that ended in it. (p99 before, p99 of the last `CHUNK_S`), ms, where it doubled."""
-        if len(ms):
-            bins = np.clip(np.log(np.maximum(ms, 1e-9)) / _STEP + 200.5, 0, _BINS - 1).astype(np.int64)
-            self._chunk += np.bincount(bins, minlength=_BINS)
+        self._chunk.append(ms)
         self._since += 1
         if self._since < CHUNK_S:
             return None
-        chunk, self._chunk, self._since = self._chunk, np.zeros(_BINS), 0
+        chunk, self._chunk, self._since = _counts(np.concatenate(self._chunk)), [], 0
         usual = _p99(self._learnt)
         enough = chunk.sum() >= 100 and self._learnt_s >= LEARNT_S
         self._slow.append(bool(enough and _p99(chunk) > 2 * usual))
@@ -91,6 +89,13 @@ class TailAlarm:
         self._quiet_until = second + QUIET_S
         self._slow.clear()
         return usual, _p99(chunk)
+
+
+def _counts(ms: NDArray[np.floating]) -> NDArray[np.float64]:
+    if not len(ms):
+        return np.zeros(_BINS)
+    bins = np.clip(np.log(np.maximum(ms.astype(np.float64), 1e-9)) / _STEP + 200.5, 0, _BINS - 1).astype(np.int64)
+    return np.bincount(bins, minlength=_BINS).astype(np.float64)
 
 
 def _p99(counts: NDArray[np.float64]) -> float:

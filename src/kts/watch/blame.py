@@ -22,7 +22,7 @@ WORTH = 300.0
 """Round trips that tell as much as an independent one of a linear model would: what is added is not linear."""
 SPREAD = 0.5
 """Standard deviation of neighbours' factors before anything was seen, relative to their mean."""
-SAMPLED = 64
+SAMPLED = 32
 """Round trips of a second that are looked at."""
 
 
@@ -35,6 +35,7 @@ class Blame:
         self._seen = 0
         self._sums = np.zeros((2, 2))  # of products of (1, response in ms, share with each in flight)
         self._turns = np.zeros(0)  # ms waited for each, over the same time
+        self._factors = np.zeros(0)
 
     def second(self, names: Sequence[str], turns_s: Floats, shares: Floats, ms: Floats, trips: int) -> None:
         """``turns_s``: seconds that the unit a priori waited for each of ``names``. ``shares``: of the time that it
@@ -60,15 +61,18 @@ class Blame:
         took what they take a priori."""
         seconds = min(self._seen, len(self._recent))
         turns = 1e3 * self._recent.sum(axis=0) / max(seconds, 1)
-        factors = self._factors()
-        weights = turns * factors
+        weights = turns * self._factors
         whole = float(weights.sum())
         if whole > 0:
             weights *= float(turns.sum()) / whole
         return {name: float(weights[at]) for name, at in self._place.items() if weights[at] > 0}
 
-    def _factors(self) -> Floats:
-        """What each neighbour costs over what it would a priori.
+    def learn(self) -> None:
+        """Makes anew what each neighbour costs over what it would a priori."""
+        self._factors = self._found()
+
+    def _found(self) -> Floats:
+        """Factors of all, alike where nothing tells.
 
         Ridge regression of response on the a-priori wait for each neighbour, none below 0, towards one factor for all
         (Hoerl & Kennard 1970): the penalty is the variance of what is left over that of the factors.
@@ -101,6 +105,8 @@ class Blame:
         if more:
             self._sums = np.pad(self._sums, (0, more))
             self._turns = np.pad(self._turns, (0, more))
+            usual = float(self._factors.mean()) if len(self._factors) else 1.0
+            self._factors = np.pad(self._factors, (0, more), constant_values=usual)
             self._recent = np.pad(self._recent, ((0, 0), (0, more)))
         return np.array([self._place[name] for name in names], np.int64)
 
@@ -111,26 +117,22 @@ class Blame:
         places = np.array([self._place[name] for name in stay], np.int64)
         whole = np.concatenate([[0, 1], 2 + places])
         self._sums = self._sums[whole[:, None], whole]
-        self._turns, self._recent = self._turns[places], self._recent[:, places]
+        self._turns, self._factors = self._turns[places], self._factors[places]
+        self._recent = self._recent[:, places]
         self._place = {name: at for at, name in enumerate(stay)}
 
 
-def in_flight_from(covered: Floats, begin_ms: Floats, usual_ms: float) -> Floats:
-    """Share of ``usual_ms`` from each of ``begin_ms`` that is covered, shape (units, n). Both are within two seconds.
+def in_flight_from(covered: NDArray[np.float32], units: NDArray[np.int64], begin_ms: Floats, usual_ms: float) -> Floats:
+    """Share of ``usual_ms`` from each of ``begin_ms`` in which each of ``units`` has work in flight, shape (units, n),
+    by whole parts of a second. All is within two seconds.
 
-    ``covered``: cumulated parts of these in which each unit has work in flight, shape (units, 2 `BINS` + 1).
+    ``covered``: cumulated parts of these in which each unit has work in flight, shape (all units, 2 `BINS` + 1).
     """
     parts = 1e-3 * BINS  # in a ms
-    since = begin_ms * parts
-    until = np.minimum(since + max(usual_ms * parts, 1e-3), 2 * BINS)
-    found = _between(covered, until) - _between(covered, since)
-    return np.asarray(found / np.maximum(until - since, 1e-9))
-
-
-def _between(covered: Floats, at: Floats) -> Floats:
-    below = np.minimum(at.astype(np.int64), covered.shape[1] - 2)
-    low = covered[:, below]
-    return np.asarray(low + (covered[:, below + 1] - low) * (at - below))
+    since = (begin_ms * parts).astype(np.int64)
+    until = np.minimum(np.ceil((begin_ms + usual_ms) * parts).astype(np.int64), 2 * BINS)
+    units = units[:, None]
+    return np.asarray((covered[units, until] - covered[units, since]) / np.maximum(until - since, 1))
 
 
 def _solved(matrix: Floats, wanted: Floats) -> Floats:

@@ -27,11 +27,18 @@ class Company(NamedTuple):
     beside: Floats
 
 
-def shares(begin_ns: NDArray[np.int64], end_ns: NDArray[np.int64], from_ns: int) -> Floats:
-    """Share of each part of the second from ``from_ns`` that these stretches, which may overlap, cover."""
-    order = np.argsort(begin_ns, kind="stable")
-    begin = np.clip(begin_ns[order] - from_ns, 0, SECOND_NS)
-    end = np.maximum.accumulate(np.clip(end_ns[order] - from_ns, 0, SECOND_NS))
+def shares(
+    begin_ns: NDArray[np.int64], end_ns: NDArray[np.int64], unit: NDArray[np.int64], units: int, from_ns: int
+) -> Floats:
+    """Share of each part of the second from ``from_ns`` that the stretches of each unit, which may overlap, cover:
+    shape (units, `BINS`). All units are one behind the other on one line."""
+    if not len(unit):
+        return np.zeros((units, BINS))
+    zero = unit * SECOND_NS
+    begin = np.clip(begin_ns - from_ns, 0, SECOND_NS) + zero
+    order = np.argsort(begin)
+    begin, end = begin[order], (np.clip(end_ns - from_ns, 0, SECOND_NS) + zero)[order]
+    end = np.maximum.accumulate(end)
     begin[1:] = np.maximum(begin[1:], end[:-1])
     length = np.maximum(end - begin, 0)
     points = np.empty(2 * len(begin))
@@ -39,8 +46,8 @@ def shares(begin_ns: NDArray[np.int64], end_ns: NDArray[np.int64], from_ns: int)
     covered = np.empty(len(points))
     total = np.cumsum(length)
     covered[::2], covered[1::2] = total - length, total
-    edges = np.linspace(0, SECOND_NS, BINS + 1)
-    return np.diff(np.interp(edges, points, covered)) / (SECOND_NS / BINS)
+    edges = np.arange(units * BINS + 1) * (SECOND_NS / BINS)
+    return np.asarray(np.diff(np.interp(edges, points, covered)) / (SECOND_NS / BINS)).reshape(units, BINS)
 
 
 def of_second(
@@ -49,14 +56,8 @@ def of_second(
     """``flights``: (begin_ns, end_ns) of what was in flight, ``unit`` of whom. ``gpus`` of each: two are neighbours
     if they share one. ``density``: of the time in which a unit has something in flight, how much of a GPU it needs."""
     units = len(gpus)
-    own, free, beside = np.zeros((units, BINS)), np.ones((units, BINS)), np.zeros((units, units))
-    order = np.argsort(unit, kind="stable")
-    begin, end = flights["begin_ns"][order], flights["end_ns"][order]
-    edges = np.searchsorted(unit[order], np.arange(units + 1))
-    for number in range(units):
-        part = slice(edges[number], edges[number + 1])
-        if part.stop > part.start:
-            own[number] = shares(begin[part], end[part], from_ns)
+    own = shares(flights["begin_ns"], flights["end_ns"], unit, units, from_ns)
+    free, beside = np.ones((units, BINS)), np.zeros((units, units))
     for gpu in sorted({gpu for those in gpus for gpu in those}):
         members = np.flatnonzero([gpu in those for those in gpus])
         if len(members) < 2:

@@ -63,9 +63,14 @@ Columns = Mapping[str, NDArray[Any]]
 
 
 class WatchedTrips:
-    """Feed it all calls, in order. Memory: a row per thread of each process that is not gone."""
+    """Feed it all calls, in order. Memory: a row per thread of each process that is not gone.
+
+    ``launched``: processes, and how often each launched in the calls that were added last; a process may come more than
+    once.
+    """
 
     def __init__(self) -> None:
+        self.launched: tuple[NDArray[np.uint32], Ints] = np.empty(0, np.uint32), np.empty(0, np.int64)
         self._threads = np.empty(0, _OPEN)
         self._pool = np.empty(0, _OPEN)  # what helpers handed over and no wait has covered yet
 
@@ -76,17 +81,21 @@ class WatchedTrips:
         """
         if len(calls) and calls["function"].max() >= len(FUNCTIONS):
             calls = calls[calls["function"] < len(FUNCTIONS)]
+        self.launched = np.empty(0, np.uint32), np.empty(0, np.int64)
         if not len(calls):
             return np.empty(0, WATCHED_TRIP)
-        columns = {name: np.ascontiguousarray(calls[name]) for name in _FIELDS}
+        order = _by_thread(calls)
+        columns = {name: calls[name][order] for name in _FIELDS}
         keys = _keys(columns)
-        order = np.argsort(keys, kind="stable")
-        keys, columns = keys[order], {name: column[order] for name, column in columns.items()}
         first = np.flatnonzero(np.r_[True, keys[1:] != keys[:-1]])
         edges = np.r_[first, len(keys)]
         segment = np.repeat(np.arange(len(first)), np.diff(edges))
         state = self._states({name: column[first] for name, column in columns.items()})
         hands = _HANDS[columns["function"]] & (columns["returned"] == 0)
+        launches = np.add.reduceat(
+            (_LAUNCHES[columns["function"]] & (columns["returned"] == 0)).view(np.int8), first, dtype=np.int64
+        )
+        self.launched = columns["process"][first], launches
         at, since_ns = _returned(columns, segment, state)
         state["helped"][segment[at]] = 0
         self._move_helpers(columns, hands, segment, state)
@@ -191,6 +200,19 @@ class WatchedTrips:
             threads["helped"][turned] = -1
             for name in _COUNTS:
                 threads[name][turned] = 0
+
+
+def _by_thread(calls: Array) -> Ints:
+    """Order by process and thread, else as they come. By 16 bits at a time: numpy then counts them."""
+    order: Ints | None = None
+    for name in ("thread", "process"):
+        column = np.ascontiguousarray(calls[name])
+        for part in (column.astype(np.uint16), (column >> 16).astype(np.uint16)):
+            if (part == part[0]).all():
+                continue
+            place = np.argsort(part if order is None else part[order], kind="stable")
+            order = place if order is None else order[place]
+    return np.arange(len(calls)) if order is None else order
 
 
 def _keys(rows: Array | Columns) -> Ints:

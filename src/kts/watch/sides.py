@@ -8,8 +8,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kts.stats.natural import KEPT, Rows
-from kts.watch.calls import Array
-from kts.watch.company import BINS, SECOND_NS, Floats
 
 MOST = 1 << 14
 """Round trips that are kept of a side: 500 KB."""
@@ -34,7 +32,7 @@ class Side:
     def add(self, rows: Rows) -> None:
         """Keeps them, and forgets as many of the oldest as there is no room for."""
         while True:
-            rows = rows[rows["number"] % self._step == 0]
+            rows = rows if self._step == 1 else rows[rows["number"] % self._step == 0]
             if self._used + len(rows) <= MOST or not self._used:
                 break
             windows = int(rows["window"].max(initial=0)) - int(self._rows["window"][: self._used].min())
@@ -47,7 +45,9 @@ class Side:
         if self._used + len(rows) > len(self._rows) < MOST:
             self._put(self.rows(), 2 * (self._used + len(rows)))
         size = len(self._rows)
-        self._rows[(self._next + np.arange(len(rows))) % size] = rows
+        room = min(size - self._next, len(rows))
+        self._rows[self._next : self._next + room] = rows[:room]
+        self._rows[: len(rows) - room] = rows[room:]
         self._next = (self._next + len(rows)) % size
         self._used = min(self._used + len(rows), size)
         if self._step > 1 and self._used == size and self._newest(WINDOWS) < MOST // 4:
@@ -74,7 +74,6 @@ class Past:
     def __init__(self) -> None:
         self.usual_ms = math.nan
         self._number = 0
-        self._before = np.zeros(BINS)  # the second before: when a neighbour had work in flight
         self._begin(0)
 
     @property
@@ -92,54 +91,39 @@ class Past:
         self._last = ALONE
         self._visit = 0
 
-    def second(self, second: int, trips: Array, others: Floats, *, blind: bool) -> None:
-        """``trips``: that ended in it (begin_ns, end_ns, launches, copies). ``others``: where in it a neighbour had
-        work in flight. ``blind``: calls are missing, so that nothing can be said of it."""
-        rows = np.zeros(len(trips), KEPT)
-        rows["ms"] = (trips["end_ns"] - trips["begin_ns"]) / 1e6
-        rows["size"] = trips["launches"] + trips["copies"]
-        rows["number"] = (self._number + np.arange(len(rows))) % 2**32
+    def second(self, second: int, rows: Rows, begins: NDArray[np.int64], ends: NDArray[np.int64], kind: int) -> None:
+        """``rows``: the round trips that ended in it, with ``ms``, ``size`` and ``beside``; the rest is filled in.
+        ``begins``, ``ends``: seconds in which they did. ``kind``: of the second; `NEITHER` where calls are missing."""
+        rows["number"] = np.arange(self._number, self._number + len(rows)) & 0xFFFFFFFF
         self._number += len(rows)
         self._learn_usual(rows["ms"])
-        rows["beside"] = self._beside(second, trips["begin_ns"], others)
-        self._before = others
-        begins, ends = (trips[name] // SECOND_NS >> self._fold for name in ("begin_ns", "end_ns"))
+        begins, ends = begins >> self._fold, ends >> self._fold
         rows["window"] = begins
-        self._pending.append((rows, ends))
         window = second >> self._fold
+        at = window % _KNOWN
         if second % self.window_s == 0 or self._first is None:
-            at = window % _KNOWN
             self._was[at] = self._kind[at] = ALONE
             self._begun[at] = 0
         if self._first is None:
             self._first = window
-        kind = NEITHER if blind else SHARED if (others > 0).any() else ALONE
-        self._was[window % _KNOWN] = max(self._was[window % _KNOWN], kind)
-        inside = begins[(begins >= self._first) & (begins > window - _KNOWN)]
-        np.add.at(self._begun, inside % _KNOWN, 1)
+        self._was[at] = max(self._was[at], kind)
+        if len(rows):
+            self._pending.append((rows, ends))
+            oldest = max(self._first, window - _KNOWN + 1)
+            inside = begins - oldest
+            counts = np.bincount(inside[inside >= 0])
+            self._begun[np.arange(oldest, oldest + len(counts)) % _KNOWN] += counts
         if (second + 1) % self.window_s == 0 and window > self._first:
             self._decide(window - 1, self._first)
 
     def _learn_usual(self, ms: NDArray[np.float32]) -> None:
         if not len(ms):
             return
-        middle = float(np.median(ms))
+        middle = float(np.partition(ms, len(ms) // 2)[len(ms) // 2])
         self.usual_ms = middle if math.isnan(self.usual_ms) else 0.9 * self.usual_ms + 0.1 * middle
         fold = max(0, math.ceil(math.log2(max(USUALLY * self.usual_ms / 1e3, 1.0))))
         if fold > self._fold or fold < self._fold - 1:
             self._begin(fold)
-
-    def _beside(self, second: int, begin_ns: NDArray[np.int64], others: Floats) -> Floats:
-        """See `KEPT`."""
-        covered = np.concatenate([[0.0], np.cumsum(np.concatenate([self._before, others]))])
-        since = (begin_ns - (second - 1) * SECOND_NS) / SECOND_NS * BINS
-        until = np.minimum(since + max(self.usual_ms / 1e3 * BINS, 1e-3), 2 * BINS)
-        parts = np.arange(2 * BINS + 1)
-        known = (since >= 0) & (until > since)
-        share = (np.interp(until, parts, covered) - np.interp(since, parts, covered)) / np.where(
-            known, until - since, 1
-        )
-        return np.where(known, share, np.nan)
 
     def _decide(self, window: int, first: int) -> None:
         """What ended by that window is on one side, or in neither. The window after it is known, too.
@@ -158,14 +142,19 @@ class Past:
         unlike = [np.concatenate([[0], np.cumsum(kinds != side)]) for side in (ALONE, SHARED)]
         left = []
         for rows, ends in self._pending:
+            if ends.min() > window:
+                left.append((rows, ends))
+                continue
             over = ends <= window
             if not over.all():
                 left.append((rows[~over], ends[~over]))
             known = over & (rows["window"] >= oldest)
-            kept, begin, end = rows[known], rows["window"][known].astype(np.int64), ends[known]
+            # most often all are: then nothing is copied
+            kept, end = (rows, ends) if known.all() else (rows[known], ends[known])
+            begin = kept["window"].astype(np.int64)
             kept["visit"], kept["pace"] = self._visits[begin % _KNOWN], self._begun[begin % _KNOWN] / self.window_s
             for kind, side in enumerate((self.alone, self.shared)):
                 of = unlike[kind][end + 1 - oldest] == unlike[kind][begin - oldest]
                 if of.any():
-                    side.add(kept[of])
+                    side.add(kept if of.all() else kept[of])
         self._pending = left

@@ -15,25 +15,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kts.model.summary import Estimate
-from kts.stats.natural import NaturalCost, Rows, compared
+from kts.stats.natural import KEPT, NaturalCost, Rows, compared
 from kts.stats.quantiles import quantile_estimate, refused
 from kts.stats.sample import make_sample
 from kts.watch.alarms import Newcomers, TailAlarm
 from kts.watch.blame import SAMPLED, Blame, in_flight_from
-from kts.watch.calls import FUNCTIONS, Array, Piece, WatchedProcess
+from kts.watch.calls import Array, Piece, WatchedProcess
 from kts.watch.company import BINS, SECOND_NS, Company, of_second
 from kts.watch.live import WATCH_VERSION, Cost, Happened, Watched, WatchNow
 from kts.watch.roundtrips import FLIGHT, WATCHED_TRIP, WatchedTrips
-from kts.watch.sides import Past
-from kts.worker.tracing.layout import Kind
+from kts.watch.sides import ALONE, NEITHER, SHARED, Past
 
 Key = tuple[str, tuple[str, ...]]
 """A unit and its GPUs."""
 
-_LAUNCHES = np.array([*(function.kind in {Kind.LAUNCH, Kind.GRAPH} for function in FUNCTIONS), False])
 NO_GPU = ("",)
 """Where nobody tells which GPU: these are taken to be neighbours of each other."""
-AT_ONCE = 4
+AT_ONCE = 2
 """Units whose figures with intervals are made anew each time that somebody asks: those that were made longest ago."""
 MOST_NOTES = 20
 
@@ -79,7 +77,8 @@ class _Unit:
     key: Key
     process: WatchedProcess
     blame: Blame
-    own: NDArray[np.float64] = field(default_factory=lambda: np.zeros(BINS))  # the last second (`Company`)
+    own: NDArray[np.float64] = field(default_factory=lambda: np.zeros(BINS))  # of the last second (`Company`)
+    others: NDArray[np.float64] = field(default_factory=lambda: np.zeros(BINS))
     processes: set[int] = field(default_factory=set)
     seconds: deque[_Second] = field(default_factory=deque)
     past: Past = field(default_factory=Past)
@@ -132,7 +131,8 @@ class Watching:
             self._second = first // SECOND_NS
         trips = self._trips.add(piece.calls)
         self._recent = np.concatenate([self._recent, trips])
-        self._count_launches(piece.calls)
+        for number, count in zip(*(part.tolist() for part in self._trips.launched), strict=True):
+            self._launches[number] = self._launches.get(number, 0) + count
         self._trips.gone(piece.gone)
         self._ended += piece.gone
         self._until_ns = max(self._until_ns, piece.until_ns)
@@ -146,13 +146,14 @@ class Watching:
 
     def now(self, *, whole: bool = False) -> WatchNow:
         """What it came to by the end of the last piece. Figures with intervals are of the last few calls of this, or
-        all made now with ``whole``, which takes some milliseconds for each unit."""
+        all made now with ``whole``, which takes some milliseconds for each unit; a second where the model is asked,
+        which it is only then."""
         second = self._second or 0
         units = [unit for unit in self._units.values() if unit.seconds]
-        stale = sorted((one for one in units if one.made_at < second), key=lambda one: one.made_at)
+        stale = sorted((one for one in units if whole or one.made_at < second), key=lambda one: one.made_at)
         for number, unit in enumerate(stale):
             if whole or number < AT_ONCE or unit.figures is None:
-                unit.figures, unit.made_at = self._figures(unit), second
+                unit.figures, unit.made_at = self._figures(unit, foretell=whole), second
         notes = dict(self._notes)
         for unit in units:
             if unit.figures and unit.figures.cost.doubt:
@@ -218,12 +219,6 @@ class Watching:
         at = {key: number for number, key in enumerate(self._units)}
         return np.array([at[unit.key] for unit in units], dtype=np.int64)[place]
 
-    def _count_launches(self, calls: Array) -> None:
-        issues = _LAUNCHES[np.minimum(calls["function"], len(FUNCTIONS))] & (calls["returned"] == 0)
-        counts = np.bincount(calls["process"][issues].astype(np.int64))
-        for number in np.flatnonzero(counts).tolist():
-            self._launches[number] = self._launches.get(number, 0) + int(counts[number])
-
     def _look(self, second: int) -> None:
         """All of that second is told."""
         begin_ns, end_ns = second * SECOND_NS, (second + 1) * SECOND_NS
@@ -251,24 +246,37 @@ class Watching:
             return
         unseen = {gpu for one in self._left_out.values() for gpu in one.key[1]}
         lost = second * SECOND_NS < self._blind_until_ns
-        ms = (done["end_ns"] - done["begin_ns"]) / 1e6
-        response = ms.astype(np.float32)
+        rows = np.zeros(len(done), KEPT)
+        ms = rows["ms"] = (done["end_ns"] - done["begin_ns"]) / 1e6
+        rows["issue"] = ms - done["waited_ns"] / 1e6
+        rows["size"] = done["launches"] + done["copies"]
+        response = np.ascontiguousarray(rows["ms"])
+        begins, ends = done["begin_ns"] // SECOND_NS, done["end_ns"] // SECOND_NS
         begins_ms = (done["begin_ns"] - (second - 1) * SECOND_NS) / 1e6
-        covered = np.zeros((len(units), 2 * BINS + 1))
-        np.cumsum(np.hstack([[one.own for one in units], company.own]), axis=1, out=covered[:, 1:])
+        covered = np.zeros((2, len(units), 2 * BINS + 1), np.float32)  # by each, and by any of its neighbours
+        for number, one in enumerate(units):
+            covered[:, number, 1 : BINS + 1] = one.own, one.others
+        covered[:, :, BINS + 1 :] = company.own, company.others
+        np.cumsum(covered, axis=2, out=covered)
         in_flight = company.own.mean(axis=1)
         beside = np.einsum("ij,ij->i", company.own, company.others) / BINS
         works, accompanied = company.own.max(axis=1) > 0, company.others.max(axis=1) > 0
         for number, one in enumerate(units):
             part = slice(edges[number], edges[number + 1])
             one.blind = bool(unseen.intersection(one.key[1]))
-            one.past.second(second, done[part], company.others[number], blind=lost or one.blind)
+            usual_ms = one.past.usual_ms
+            known = np.flatnonzero(begins_ms[part] >= 0) if usual_ms > 0 else np.empty(0, np.int64)
+            rows["beside"][part] = np.nan
+            by_any = in_flight_from(covered[1], np.array([number]), begins_ms[part][known], usual_ms)
+            rows["beside"][part][known] = by_any[0]
+            kind = NEITHER if lost or one.blind else SHARED if accompanied[number] else ALONE
+            one.past.second(second, rows[part], begins[part], ends[part], kind)
             near = company.beside[number].nonzero()[0]
-            some = _some(begins_ms[part][: 0 if lost else None], one.past.usual_ms)
-            shares = in_flight_from(covered[near], begins_ms[part][some], one.past.usual_ms)
+            some = known[: 0 if lost else None : max(1, -(-len(known) // SAMPLED))]
+            shares = in_flight_from(covered[0], near, begins_ms[part][some], usual_ms)
             turns_s, names = company.beside[number, near], [units[other].name for other in near]
             one.blame.second(names, turns_s, shares, ms[part][some], len(ms[part]))
-            one.own = company.own[number]
+            one.own, one.others = company.own[number], company.others[number]
             issued = sum(launches.get(process, 0) for process in one.processes)
             one.seconds.append(
                 _Second(response[part], float(ms[part].sum()), issued, float(in_flight[number]), float(beside[number]))
@@ -282,7 +290,7 @@ class Watching:
         self._new_neighbours(second, units, works)
 
     def _events(self, second: int, unit: _Unit, response_ms: NDArray[np.float32]) -> None:
-        doubled = unit.tail.second(second, response_ms.astype(np.float64))
+        doubled = unit.tail.second(second, response_ms)
         if doubled:
             words = f"p99 was {doubled[0]:.3g} ms and is {doubled[1]:.3g} ms"
             self._say((second + 1) * SECOND_NS, "tail-doubled", unit.name, words)
@@ -307,20 +315,19 @@ class Watching:
         for key in [key for key, one in self._units.items() if not one.processes and not len(_responses(one))]:
             del self._units[key]
 
-    def _figures(self, unit: _Unit) -> _Figures:
+    def _figures(self, unit: _Unit, *, foretell: bool) -> _Figures:
         responses = _responses(unit)
-        p50, p99 = (
-            quantile_estimate(make_sample([(0, responses.copy())], split=True), p, missing="no round trips")
-            for p in (0.5, 0.99)
-        )
+        sample = make_sample([(0, responses.copy())], split=True)
+        p50, p99 = (quantile_estimate(sample, p, missing="no round trips") for p in (0.5, 0.99))
         if unit.blind:
             reason = "a process on its GPU is not watched, which may be a neighbour"
             cost = NaturalCost(refused(reason), refused(reason), math.nan, math.nan, sure=False)
         else:
             cost = compared(unit.past.alone.rows(), unit.past.shared.rows(), unit.past.window_s)
+        unit.blame.learn()
         unit.density = _density(responses, cost.alone_ms)
         foretold = None
-        if self._foretell and cost.df99.refused and unit.shared_s:
+        if foretell and self._foretell and cost.df99.refused and unit.shared_s and not unit.blind:
             foretold = self._foretell(_seen(unit), tuple(map(_seen, self._neighbours(unit))))
         return _Figures(p50, p99, cost, foretold)
 
@@ -405,11 +412,3 @@ def _blame(unit: _Unit, cost: NaturalCost) -> tuple[float, dict[str, float]]:
     waits_for = {name: others * waited / whole for name, waited in turns.items()} if others else {}
     rest = added - others
     return added, waits_for | ({"": rest} if abs(rest) > 1e-9 or (not waits_for and added) else {})
-
-
-def _some(begins_ms: NDArray[np.float64], usual_ms: float) -> NDArray[np.int64]:
-    """Places of those that began in this second or the last, at most `SAMPLED`, evenly."""
-    if math.isnan(usual_ms):
-        return np.empty(0, np.int64)
-    known = np.flatnonzero(begins_ms >= 0)
-    return known[:: max(1, -(-len(known) // SAMPLED))]
