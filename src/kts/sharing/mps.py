@@ -46,7 +46,7 @@ _MIB = {"M": 1, "G": 1024}
 _SETTINGS = "mps:50 (% of threads), mps:memory=8G, mps:chunks=4, mps:above=TENANT; several: mps:50:memory=8G"
 KIND = "mps"
 PIPES = "pipe"
-STARTS_S = 10.0
+STARTS_S = 60.0
 ENDS_S = 10.0
 POLL_S = 0.02
 

@@ -63,7 +63,7 @@ def seen_from(
     return (_evidence(TIME_SLICING, what, by),)
 
 
-def ask_daemon(command: str, pipe: Path, *, timeout_s: float = 5.0) -> list[str] | None:
+def ask_daemon(command: str, pipe: Path, *, timeout_s: float = 20.0) -> list[str] | None:
     """The lines that the MPS daemon of that directory answers; None where none answers."""
     try:
         done = subprocess.run(
