@@ -46,10 +46,11 @@ def kts(*arguments: str | Path, cwd: Path | None = None, **env: str) -> subproce
     )
 
 
-def kts_here(*arguments: str | Path, **env: str) -> subprocess.CompletedProcess[str]:
+def kts_here(*arguments: str | Path, cwd: Path | None = None, **env: str) -> subprocess.CompletedProcess[str]:
     """The same in this process, a second or two sooner: for tests of what a command answers, and not of its process."""
     out, err = (io.TextIOWrapper(io.BytesIO(), encoding="utf-8", write_through=True) for _ in range(2))
-    with patch.dict(os.environ, env), contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+    here = contextlib.chdir(cwd or Path.cwd())
+    with here, patch.dict(os.environ, env), contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
         code = main([*map(str, arguments)])
     said = [stream.buffer.getvalue().decode() for stream in (out, err)]  # type: ignore[attr-defined]
     return subprocess.CompletedProcess(arguments, code, *said)

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
-from tests.helpers_cli import kts
+from tests.helpers_cli import kts, kts_here
 
 pytestmark = pytest.mark.e2e
 
@@ -29,7 +29,7 @@ def test_it_says_why_what_happened_and_what_would_change_it(tmp_path: Path) -> N
 
 def test_json_is_all_of_it() -> None:
     """For programs: nothing else is on stdout."""
-    done = kts("explain", RUN, "--worst", "1", "--json")
+    done = kts_here("explain", RUN, "--worst", "1", "--json")
     told = json.loads(done.stdout)
     assert [one["tenant"] for one in told["tenants"]] == ["fft", "gemm"]
     for one in told["tenants"]:
@@ -40,7 +40,9 @@ def test_json_is_all_of_it() -> None:
 
 def test_readme_tells_what_the_run_says() -> None:
     """Its paragraph, and the picture beside it, are of this run."""
-    told = kts("explain", str(EXAMPLES / "results" / "h200-fast-4"), "--tenant", "fft", "--worst", "0", "--json").stdout
+    told = kts_here(
+        "explain", str(EXAMPLES / "results" / "h200-fast-4"), "--tenant", "fft", "--worst", "0", "--json"
+    ).stdout
     (p99,) = (of for of in json.loads(told)["tenants"][0]["causes"]["of"] if of["statistic"] == "p99")
     parts = {part["cause"]: part for part in p99["parts"]}
     assert p99["added_ms"] == pytest.approx(4.4, abs=0.05)
@@ -63,13 +65,13 @@ def test_readme_tells_what_the_run_says() -> None:
 def test_what_is_not_there_is_named_and_the_exit_code_says_whose_mistake_it_is(
     options: tuple[str, ...], code: int, told: str
 ) -> None:
-    done = kts("explain", RUN, *options)
+    done = kts_here("explain", RUN, *options)
     assert (done.returncode, told in done.stderr) == (code, True), done.stderr
     assert "Traceback" not in done.stderr
 
 
 def test_a_directory_that_is_no_run_is_said_to_be_none(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("nothing")
-    done = kts("explain", str(tmp_path))
+    done = kts_here("explain", str(tmp_path))
     assert done.returncode == 6, done.stderr
     assert "Traceback" not in done.stderr

@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 
 import pytest
-from tests.helpers_cli import errors, kts, record
+from tests.helpers_cli import errors, kts, kts_here, record
 from tests.helpers_physics import fingerprint, profile
 
 from kts.files import encode
@@ -38,33 +38,37 @@ def test_sealed_predicted_run_and_checked(tmp_path: Path) -> None:
     assert [one["kind"] for one in found["provenance"]["made_from"]] == ["fingerprint", "profile", "profile"]
 
     for given in (published, "p.json.sha256"):
-        checked = kts("validate", "p.json", late, "--sealed", given, "--json", cwd=tmp_path)
+        checked = kts_here("validate", "p.json", late, "--sealed", given, "--json", cwd=tmp_path)
         assert checked.returncode == 0, errors(checked)
         assert json.loads(checked.stdout)["seal"]["sealed"] is True
         assert "Sealed before the run" in " ".join(checked.stderr.split())
-    plain = kts("validate", "p.json", late, cwd=tmp_path)
+    plain = kts_here("validate", "p.json", late, cwd=tmp_path)
     assert plain.returncode == 0
     assert "NOT sealed: no published hash" in " ".join(plain.stdout.split())
-    after = kts("validate", "p.json", early, "--sealed", published, cwd=tmp_path)
+    after = kts_here("validate", "p.json", early, "--sealed", published, cwd=tmp_path)
     assert after.returncode == 7
     assert "after the run had begun" in errors(after)[0]
     (tmp_path / "p.json").write_bytes((tmp_path / "p.json").read_bytes().replace(b'"seed": 0', b'"seed": 1'))
-    changed = kts("validate", "p.json", late, "--sealed", published, cwd=tmp_path)
+    changed = kts_here("validate", "p.json", late, "--sealed", published, cwd=tmp_path)
     assert changed.returncode == 7
     assert "the one given" in errors(changed)[0]
-    assert kts("validate", "p.json", late, "--sealed", "nonsense", cwd=tmp_path).returncode == 2
+    assert kts_here("validate", "p.json", late, "--sealed", "nonsense", cwd=tmp_path).returncode == 2
 
 
 def test_a_prediction_from_the_run_itself_is_never_sealed(tmp_path: Path) -> None:
     """Its solo blocks are part of the run: who has them may have seen the rest."""
     directory = record(tmp_path / "run")
-    made = kts("predict", "--from-run", directory, "--assume", "2,0.18,0.1", "--out", "p.json", "--seal", cwd=tmp_path)
+    made = kts_here(
+        "predict", "--from-run", directory, "--assume", "2,0.18,0.1", "--out", "p.json", "--seal", cwd=tmp_path
+    )
     assert made.returncode == 0, errors(made)
-    checked = kts("validate", "p.json", directory, "--sealed", "p.json.sha256", cwd=tmp_path)
+    checked = kts_here("validate", "p.json", directory, "--sealed", "p.json.sha256", cwd=tmp_path)
     assert checked.returncode == 7
     assert "from this very run" in errors(checked)[0]
     saved = tmp_path / "shared"
-    assert kts("predict", "--from-run", directory, "--assume", "2,0.18,0.1", "--save-profiles", saved).returncode == 0
+    assert (
+        kts_here("predict", "--from-run", directory, "--assume", "2,0.18,0.1", "--save-profiles", saved).returncode == 0
+    )
     profile_made = json.loads((saved / "fft.profile.json").read_bytes())
     assert [one["name"] for one in profile_made["provenance"]["made_from"]] == ["run/run.json", "run/records.parquet"]
     assert profile_made["created_ns"] > 0
@@ -73,7 +77,7 @@ def test_a_prediction_from_the_run_itself_is_never_sealed(tmp_path: Path) -> Non
 def test_the_report_says_which_kts_measured(tmp_path: Path) -> None:
     """Else a reader of results.md would have to open run.json."""
     directory = record(tmp_path / "run")
-    shown = kts("report", directory, "--no-figures")
+    shown = kts_here("report", directory, "--no-figures")
     assert shown.returncode == 0, errors(shown)
     provenance = json.loads((directory / "run.json").read_bytes())["provenance"]
     told = provenance["commit"] or provenance["sources"]
