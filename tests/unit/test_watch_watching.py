@@ -84,6 +84,17 @@ def test_a_process_that_ends_leaves_nothing_in_flight_and_no_unit() -> None:
     assert not watching.now().units
 
 
+def test_what_a_process_did_until_it_ended_makes_no_unit_of_nobody() -> None:
+    """Else each job that ends while several seconds are told at once would leave a row, and its memory, for ever."""
+    watching = Watching(window_s=5)
+    calls = np.sort(_trips(1, np.arange(0.1, 9.9, 0.1), np.full(98, 2.0)), order="ns")
+    watching.take(Piece(int(9.95 * SECOND_NS), calls, (_pod(1, "a"),), gone=(1,)))
+    watching.take(Piece(12 * SECOND_NS, np.empty(0, CALL)))
+    assert {unit.unit for unit in watching.now().units} == {"n/a"}
+    watching.take(Piece(40 * SECOND_NS, np.empty(0, CALL)))
+    assert not watching.now().units
+
+
 def test_a_unit_whose_name_is_learnt_later_goes_on() -> None:
     """Else a pod would begin anew, without its past, when the kubelet answers."""
     watching = Watching()

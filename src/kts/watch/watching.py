@@ -111,7 +111,7 @@ class Watching:
         self._of: dict[int, _Unit] = {}
         self._recent = np.empty(0, WATCHED_TRIP)
         self._launches: dict[int, int] = {}
-        self._ended: list[int] = []
+        self._ended: list[tuple[int, int]] = []  # until when something of theirs was told, and who
         self._second: int | None = None  # the first that is not yet looked at
         self._until_ns = self._blind_until_ns = 0
         self._calls = self._lost = 0
@@ -134,7 +134,7 @@ class Watching:
         for number, count in zip(*(part.tolist() for part in self._trips.launched), strict=True):
             self._launches[number] = self._launches.get(number, 0) + count
         self._trips.gone(piece.gone)
-        self._ended += piece.gone
+        self._ended += [(piece.until_ns, number) for number in piece.gone]
         self._until_ns = max(self._until_ns, piece.until_ns)
         while (self._second + 1) * SECOND_NS <= self._until_ns:
             self._look(self._second)
@@ -234,7 +234,7 @@ class Watching:
         over = self._recent["end_ns"] <= end_ns
         done, self._recent = self._recent[over], self._recent[~over]
         self._note(second, done, self._units_of(done["process"]), company)
-        self._leave()
+        self._leave(end_ns)
 
     def _note(self, second: int, done: Array, unit: NDArray[np.int64], company: Company) -> None:
         """Adds a second to each unit's past."""
@@ -305,10 +305,12 @@ class Watching:
             words = f"has work on GPU {gpu or 'of this node'} beside {', '.join(others)}"
             self._say((second + 1) * SECOND_NS, "new-neighbour", name, words)
 
-    def _leave(self) -> None:
-        """Forgets processes that have ended, and units that have none and nothing to show."""
-        ended, self._ended = self._ended, []
-        for number in ended:
+    def _leave(self, end_ns: int) -> None:
+        """Forgets processes that have ended, once all that they did is looked at, and units that have none and nothing
+        to show."""
+        over = [number for until_ns, number in self._ended if until_ns <= end_ns]
+        self._ended = [one for one in self._ended if one[0] > end_ns]
+        for number in over:
             unit = self._of.pop(number, None)
             if unit is not None:
                 unit.processes.discard(number)
