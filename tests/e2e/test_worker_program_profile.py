@@ -154,7 +154,7 @@ def test_the_time_of_a_shared_gpu_adds_up(tmp_path: Path, monkeypatch: pytest.Mo
     """Otherwise a term that the model lacks on a GPU cannot be told from an error of the bookkeeping. The stand-in
     runs the kernels of all programs one after another and switches for nothing."""
     monkeypatch.syspath_prepend(str(Path(__file__).parents[2] / "examples"))
-    accounts = importlib.import_module("programs_account").accounts
+    programs = importlib.import_module("programs_account")
     here = standin()
     env = {**here.env(), "KTS_CUPTI": str(here.cupti), "STANDIN_GPU": str(tmp_path / "gpu")}
     shapes: dict[str, dict[str, Any]] = {
@@ -166,7 +166,11 @@ def test_the_time_of_a_shared_gpu_adds_up(tmp_path: Path, monkeypatch: pytest.Mo
         for name, shape in shapes.items()
     ]
     free = SharingModel(slice_ms=1e6, preempt_ms=(0.0,), yield_ms=(0.0,), wake_ms=(0.0,))
-    (found,) = accounts([tenants], free, 0.6, 0.4).values()
+    programs.measure([tenants], 0.6, tmp_path / "kept", 0.4)
+    ((mix, one),) = programs.accounts([list(shapes)], free, tmp_path / "kept")
+    assert mix == "search+long"
+    assert set(one.slower) == set(shapes)
+    found = one.account
     assert found.holds, found
     assert found.idle_ms < 0.5 * found.wall_ms
     assert min(found.gpu_ms.values()) > 0.05 * found.wall_ms
