@@ -230,7 +230,10 @@ def test_a_job_that_is_cancelled_before_the_conductor_answers_leaves_nothing(
     """Else a CI job that is cancelled while its objects are made, or its pods start, would hold the GPU."""
     path = experiment(tmp_path, 2)
     process = start("run", path, *options(), "--out", tmp_path / "out", "--no-figures")
-    until(lambda: len([name for name in left(api) if name.startswith("Pod/")]) >= pods, "its pods are there")
+    until(
+        lambda: (names := left(api)) and len([name for name in names if name.startswith("Pod/")]) >= pods,
+        "its pods are there",
+    )
     interrupted(process, signal.SIGTERM)
     assert left(api) == []
 
