@@ -28,7 +28,7 @@ from kts.errors import KtsError
 from kts.physics.draws import sharing
 from kts.physics.validate import MODEL, FigureScore, Score
 from kts.store.fingerprints import read
-from programs_account import accounts, measure
+from programs_account import accounts, measure, measured
 from validation_data import errors_of, far, figures_of, held, middle, percent, share
 
 HASHES = "HASHES"
@@ -72,7 +72,7 @@ def run(folder: Path, experiments: Sequence[str], device: str) -> None:
 
 def added_up(folder: Path, experiments: Sequence[str], seconds: float, only: str = "") -> Iterator[str]:
     """A row per mix: the wall clock, its parts, by how much these are more than it; and how much fewer round trips each
-    made while its kernels were traced than just before. What was measured before is taken."""
+    made while its kernels were traced than just before. What was measured before is taken, and nothing else shown."""
     how = sharing(read(folder / "fingerprint.json"))
     yield "| mix | wall clock | work | switches | idle | too much | traced kernel by kernel: slower by |"
     yield "|---|---:|---:|---:|---:|---:|---|"
@@ -82,6 +82,7 @@ def added_up(folder: Path, experiments: Sequence[str], seconds: float, only: str
         kept = folder / plan.name / "account"
         if not kept.exists():
             measure([[plan.tenant(name) for name in mix] for mix in mixes], seconds, kept)
+        mixes = [mix for mix in mixes if measured(kept, mix)]
         for mix, one in accounts(mixes, how, kept):
             found = one.account
             parts = (found.wall_ms, sum(found.gpu_ms.values()), found.switch_ms, found.idle_ms)

@@ -25,7 +25,7 @@ import kts
 from kts import plan as planning
 from kts import sharing
 from kts.app.measuring import measured
-from kts.errors import KtsError, SetupError
+from kts.errors import KtsError, SetupError, UsageError
 from kts.model.mode import MPS
 from kts.model.plan import Plan
 from kts.report import cells
@@ -216,6 +216,8 @@ def regret(here: Path, there: Path, factors: Sequence[float]) -> Iterator[str]:
         folders = [stack.enter_context(unpacked(one)) for one in (here, there)]
         names = [{str(p.parent.relative_to(folder)) for p in folder.rglob("run.json")} for folder in folders]
         pairs = [[kts.load(folder / name) for folder in folders] for name in sorted(names[0] & names[1])]
+        if not pairs:
+            raise UsageError(f"{here} and {there} have no run in common", "give two folders that `mixes` has written")
         for factor in (None, *factors):
             found = []
             for a, b in pairs:

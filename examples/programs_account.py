@@ -137,6 +137,11 @@ def measure(mixes: Sequence[Sequence[Tenant]], seconds: float, folder: Path, war
             np.savez_compressed(_file(folder, [tenant.name for tenant in beside], name), **vars(one))
 
 
+def measured(folder: Path, mix: Sequence[str]) -> bool:
+    """Whether all that an account of this mix takes is there."""
+    return all(_file(folder, beside, name).exists() for name in mix for beside in ([name], mix))
+
+
 def _file(folder: Path, mix: Sequence[str], name: str) -> Path:
     return folder / f"{'+'.join(mix)}.{name}.npz"
 
