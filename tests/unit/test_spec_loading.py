@@ -12,7 +12,7 @@ from kts.arrivals import Poisson, Trace
 from kts.errors import SpecError
 from kts.model.plan import Lines, Program, Ranges, RoundTrips, Work
 from kts.plan import build
-from kts.spec import catalog, load, load_text, names, override, ready_made_text
+from kts.spec import catalog, load, load_text, names, override, ready_made_text, yamltree
 
 PAIR = "tenants:\n  a: {workload: fft}\n  b: {workload: gemm, target_ms: 20.7}\n"
 
@@ -147,3 +147,14 @@ def test_a_trace_that_cannot_be_read_is_one_line_with_its_place(tmp_path: Path, 
     (line,) = caught.value.what.splitlines()
     assert line.startswith("x:3: tenants.b.due_ms: ")
     assert why in line
+
+
+def test_a_small_text_with_hundreds_of_open_brackets_is_read_by_the_fast_scanner_alone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Else a damaged file of 63 KB takes seconds to be refused."""
+    if not yaml.__with_libyaml__:
+        pytest.skip("PyYAML without libyaml")
+    monkeypatch.setattr(yamltree, "_Loader", None)
+    with pytest.raises(yamltree.TreeError, match="did not find expected"):
+        yamltree.parse('{"a": ' + "[" * 400 + "S" + "- " * 10_000)

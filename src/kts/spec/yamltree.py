@@ -7,11 +7,11 @@ mistake, and aliases cannot blow up.
 
 from __future__ import annotations
 
-import contextlib
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cache
+from itertools import accumulate
 from typing import Any
 
 import yaml
@@ -100,11 +100,22 @@ def parse(text: str) -> Tree:
 
 def composed(text: str) -> yaml.Node | None:
     """The document's node. By libyaml's scanner, ten times as fast, where PyYAML has it and it takes the text; what is
-    wrong with a text PyYAML's own says better."""
+    wrong with a text PyYAML's own says better, but takes seconds for a small one with hundreds of open brackets."""
     if yaml.__with_libyaml__:
-        with contextlib.suppress(yaml.YAMLError):
+        try:
             return _quick_loader()(text).get_single_node()
+        except yaml.YAMLError:
+            if _most_open(text) > MAX_DEPTH:
+                raise
     return _Loader(text).get_single_node()
+
+
+def _most_open(text: str) -> int:
+    """How many brackets are open at once at most, those of quoted text included."""
+    return max(accumulate(_OPENS.get(character, 0) for character in text), default=0)
+
+
+_OPENS = {"[": 1, "{": 1, "]": -1, "}": -1}
 
 
 @cache
