@@ -149,7 +149,7 @@ def test_a_trace_that_cannot_be_read_is_one_line_with_its_place(tmp_path: Path, 
     assert why in line
 
 
-def test_a_small_text_with_hundreds_of_open_brackets_is_read_by_the_fast_scanner_alone(
+def test_what_is_wrong_with_a_large_text_is_said_by_the_fast_scanner_alone(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Else a damaged file of 63 KB takes seconds to be refused."""
