@@ -6,17 +6,21 @@ python examples/10_modes.py table OUT       of fifty: the table; --figures FOLDE
 python examples/10_modes.py regret A B      of mixes: what kts chooses by A's run, held against B's
 
 fifty and mixes need a GPU, and leave one file in OUT. --device cpu rehearses them without one, with --most 8
---seconds 60 and --experiment demo. --seconds: all that it may take, the starts of processes included. A mode that
-cannot be had here is left out, and said to be.
+--seconds 60 and --experiment demo. --seconds: all that it may take, the starts of processes included; then the run
+ends as with Ctrl-C, and what was measured is kept. A mode that cannot be had here is left out, and said to be.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
+import signal
+import threading
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import Any
 
 import msgspec
 from rich.console import Console
@@ -98,6 +102,11 @@ def fifty(out: Path, asked: argparse.Namespace) -> None:
         blocks = len(plan.conditions) * ROUNDS
         starts_s = START_S + SETTLE_S * len(plan.tenants) if asked.starts is None else asked.starts
         left_s = ends - time.monotonic() - starts_s
+        if fell and left_s <= 0:
+            print("no time for another start: what was measured is kept", flush=True)
+            break
+        if (out / RUN).exists():
+            (out / RUN).rename(out / f"fell-{len(fell)}")
         seconds = max(SHORTEST_S, left_s / blocks - BLOCK_OVERHEAD_S)
         text = crowd_text(counts, asked, seconds)
         print(f"{modes}: {blocks} blocks of {seconds:.2f} s, at most {clients[0]} clients of MPS", flush=True)
@@ -115,6 +124,18 @@ def fifty(out: Path, asked: argparse.Namespace) -> None:
     (out / FELL).write_bytes(msgspec.json.encode(fell))
 
 
+@contextmanager
+def _at_most(seconds: float) -> Iterator[None]:
+    """Then as if somebody pressed Ctrl-C: kts keeps what it has measured, and leaves nothing behind."""
+    timer = threading.Timer(seconds, os.kill, (os.getpid(), signal.SIGINT))
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+
+
 def _measured(out: Path, text: str, plan: Plan, seconds: float) -> str:
     """Why there is no run to use; empty where there is."""
     plan = msgspec.structs.replace(plan, max_seconds=1.5 * seconds)
@@ -125,9 +146,8 @@ def _measured(out: Path, text: str, plan: Plan, seconds: float) -> str:
         return error.what
     (out / MEMORY).write_bytes(msgspec.json.encode(memory.told()))
     whole = {block.condition for block in run.data.blocks if block.valid}
-    if run.outcome.kind == "interrupted":
-        raise KeyboardInterrupt
-    if run.failure is not None and whole < {one.name for one in plan.conditions}:
+    failed = run.failure is not None and run.outcome.kind != "interrupted"
+    if failed and whole < {one.name for one in plan.conditions}:
         return f"{_culprit(out / RUN)}: {run.outcome.reason}"
     print(f"outcome: {run.outcome.kind} {run.outcome.reason}", flush=True)
     return ""
@@ -175,7 +195,7 @@ def crowd_table(run: kts.Run, folder: Path, figures: Path | None) -> Iterator[st
     """A row per mode and number of tenants; the figure beside."""
     deadline_ms = run.info.plan.tenants[0].slo.deadline_ms or 0.0
     found = crowds(run.data, deadline_ms)
-    told = msgspec.json.decode((folder / MEMORY).read_bytes())
+    told = {"before_bytes": 0, "most_bytes": 0, "missing": "Of memory nothing was kept.", **_kept(folder / MEMORY, {})}
     memory = memory_of(run.info, told)
     yield f"{run.info.plan.name} on {run.info.workers[0].device.label or run.info.workers[0].device.name}"
     yield f"\n| mode | tenants | iterations | rate (1/s) | p99 (ms) | DF99 | within {deadline_ms:g} ms | memory (GiB) |"
@@ -185,7 +205,9 @@ def crowd_table(run: kts.Run, folder: Path, figures: Path | None) -> Iterator[st
     yield f"\nMemory of the device at most {told['most_bytes'] / GIB:.1f} GiB, {told['before_bytes'] / GIB:.1f} before."
     if told["missing"]:
         yield told["missing"]
-    yield from (f"Fell: {why}" for why in msgspec.json.decode((folder / FELL).read_bytes()))
+    yield from (f"Fell: {why}" for why in _kept(folder / FELL, []))
+    if run.outcome.kind != "complete":
+        yield f"The run is {run.outcome.kind}: {run.outcome.reason}"
     if figures is not None:
         figures.mkdir(parents=True, exist_ok=True)
         footer = f"{run.info.plan.name}, run {run.info.id} on {run.info.workers[0].device.label} | kts {run.info.kts}"
@@ -194,6 +216,11 @@ def crowd_table(run: kts.Run, folder: Path, figures: Path | None) -> Iterator[st
                 yield f"not drawn: {figure.undrawn}"
             for name, content in figure.files:
                 (figures / name).write_bytes(content)
+
+
+def _kept(file: Path, without: Any) -> Any:
+    """What a step has kept; killed, it kept nothing."""
+    return msgspec.json.decode(file.read_bytes()) if file.exists() else without
 
 
 def _row(one: CrowdFigures, memory: int | None) -> str:
@@ -269,7 +296,8 @@ def main() -> None:
         if asked.step in ("fifty", "mixes"):
             asked.folder.mkdir(parents=True, exist_ok=True)
             try:
-                (fifty if asked.step == "fifty" else mixes)(asked.folder, asked)
+                with _at_most(asked.seconds):
+                    (fifty if asked.step == "fifty" else mixes)(asked.folder, asked)
             finally:
                 if not asked.loose:
                     print(f"wrote {pack(asked.folder, asked.step)}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import json
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 
 import msgspec
 import pytest
@@ -188,6 +188,24 @@ def test_what_fails_in_mps_costs_mps_and_not_the_rest(
     )
     assert sorted({len(one.tenants) for one in last.conditions}) == sorted({1, 2, 4, 8, 16, 32, 50, clients})
     assert len(json.loads((tmp_path / "out" / "fell.json").read_text())) == len(fails)
+
+
+def test_a_run_that_was_ended_by_the_clock_is_used_and_nothing_of_it_is_measured_anew(
+    example: object, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else the time limit of a machine would cost what was measured before it."""
+    script = example("10_modes")  # type: ignore[operator]
+    run = measured(planned(), FACTORS, n=5)
+    ended = SimpleNamespace(
+        data=run, failure=OSError(), outcome=SimpleNamespace(kind="interrupted", reason="stopped by the user")
+    )
+    monkeypatch.setattr(script, "measured", lambda *_, **__: ended)
+    assert script._measured(tmp_path, "", planned(), 1.0) == ""
+    ended.outcome.kind, ended.outcome.reason = "incomplete", "a tenant died"
+    ended.data = SimpleNamespace(blocks=())
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "events.jsonl").write_text('{"kind": "lost", "tenant": "a@mps"}\n')
+    assert script._measured(tmp_path, "", planned(), 1.0) == "a@mps: a tenant died"
 
 
 def test_memory_is_that_of_the_tenants_processes_and_under_mps_the_servers(example: object) -> None:
