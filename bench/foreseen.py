@@ -6,8 +6,12 @@ import numpy as np
 
 from bench.aggressors import NEIGHBOURS, OWN
 from bench.visits import service_ms, stretch, visits
-from kts.app.watch_model import foretold
-from kts.watch.watching import Watching
+from kts.physics.seen import foretold
+from kts.physics.simulate import SharingModel
+from kts.watch.watching import ByModel, Watching
+
+TURNS = SharingModel(slice_ms=2.087, preempt_ms=(0.178,), yield_ms=(0.14,), wake_ms=(0.14,))
+"""As a probe has them of an H200 (docs/physics.md): not quite those of the simulated GPU."""
 
 SEEN_S = 120.0
 TRUTH_S = 400.0
@@ -25,7 +29,7 @@ def table(seed: int, trials: int) -> None:
             float(np.quantile(service_ms(stretch(mix, rng, TRUTH_S)["own"]), 0.99))
             for mix in ({"own": tenants["own"]}, tenants)
         )
-        watching = Watching(window_s=60, foretell=foretold)
+        watching = Watching(window_s=60, foretell=lambda own, those: ByModel(foretold(own, those, TURNS)))
         for piece in visits(tenants, [(SEEN_S, tuple(tenants))], int(rng.integers(1 << 30))):
             watching.take(piece)
         cost = next(one for one in watching.now(whole=True).units if one.unit == "sim/own").cost

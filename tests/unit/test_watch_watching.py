@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 
 from kts.model.summary import Estimate
-from kts.stats.natural import KEPT
+from kts.stats.natural import KEPT, SeenUnit
 from kts.watch.calls import CALL, Array, Piece, WatchedProcess
 from kts.watch.company import SECOND_NS
 from kts.watch.live import Watched
 from kts.watch.sides import MOST, Side
-from kts.watch.watching import SeenUnit, Watching
+from kts.watch.watching import ByModel, Watching
 
 LAUNCH, WAIT = 0, 22
 
@@ -155,14 +155,16 @@ def test_without_time_alone_there_is_no_figure_but_a_models() -> None:
     """Else a pod that never is alone would have a baseline that nobody saw, or no figure where there could be one."""
     asked = []
 
-    def foretell(own: SeenUnit, others: tuple[SeenUnit, ...]) -> Estimate:
+    def foretell(own: SeenUnit, others: tuple[SeenUnit, ...]) -> ByModel:
         asked.append((own.unit, tuple(other.unit for other in others)))
-        return Estimate(estimate=1.5, lo=1.4, hi=1.6)
+        return ByModel(Estimate(estimate=1.5, lo=1.4, hi=1.6), f"by the turns of {own.gpus[0]}")
 
     watching = Watching(foretell=foretell)
     _noisy(watching, cost_ms=3, seconds=60, always=True)
     assert not asked  # while it watches: the model takes long
-    a = next(unit for unit in watching.now(whole=True).units if unit.unit == "n/a")
+    now = watching.now(whole=True)
+    a = next(unit for unit in now.units if unit.unit == "n/a")
+    assert now.notes == ("by the turns of GPU-1",)
     assert "never seen without" in a.cost.df99.refused
     assert a.cost.foretold_df99 is not None
     assert ("n/a", ("n/b", "n/c")) in asked

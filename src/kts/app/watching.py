@@ -16,7 +16,7 @@ from rich.console import Console
 
 from kts import __version__, files
 from kts.app.printing import Say, silent
-from kts.app.watch_model import foretold
+from kts.app.watch_turns import by_turns
 from kts.app.watched import RECORDING, STATE, is_watch
 from kts.errors import DataError, SetupError, UsageError
 from kts.k8s.objects.names import ENV_NODE
@@ -30,6 +30,7 @@ from kts.watch.limits import MOST_CALLS_S
 from kts.watch.live import Happened, WatchNow
 from kts.watch.recording import PieceWriter, RecordedSource
 from kts.watch.watching import Watching
+from kts.worker.detect import driver_version
 from kts.worker.host import boot_id
 
 WINDOW_S = 60.0
@@ -52,7 +53,8 @@ class WatchAsked:
     ``recording``: a recording, or a directory that holds one, instead of this node. ``seconds``: of the node's time,
     None: until it is stopped, or the recording ends. ``window_s``: what figures of now are about; None: `WINDOW_S`, or
     ``seconds`` where these are fewer. ``pace``: a recording's seconds per second; 0: as fast as it can be read.
-    ``out``: a directory that gets the recording, the last state and its report.
+    ``out``: a directory that gets the recording, the last state and its report. ``fingerprint``: by whose turns the
+    model tells what is not measured; None: those that are kept of each GPU.
     """
 
     recording: Path | None = None
@@ -62,6 +64,7 @@ class WatchAsked:
     out: Path | None = None
     overwrite: bool = False
     most_calls_s: int = MOST_CALLS_S
+    fingerprint: Path | None = None
 
     @property
     def window(self) -> float:
@@ -124,7 +127,8 @@ def states(
     pieces: Iterable[Piece], node: str, asked: WatchAsked, clocks: Clocks, lost: Lost = tuple
 ) -> Iterator[WatchNow]:
     """What is known, every `EVERY_S` or less often, and at the end, all of it made anew. A recording keeps its pace."""
-    watching = Watching(node, window_s=max(1, round(asked.window)), foretell=foretold)
+    foretell = by_turns(asked.fingerprint, driver_version if asked.recording is None else str)
+    watching = Watching(node, window_s=max(1, round(asked.window)), foretell=foretell)
     began_ns, began_s, told_s, asked_s = None, clocks.now_s(), float("-inf"), float("-inf")
     for piece in pieces:
         if began_ns is None:

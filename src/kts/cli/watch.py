@@ -20,7 +20,8 @@ HERE = "127.0.0.1:9478"
 
 @dataclass(frozen=True, kw_only=True)
 class ReplayOptions:
-    """What is watched in place of this node. Each field is an option; see `kts.cli.groups`."""
+    """What is watched in place of this node, and by whose turns the model tells. Each field is an option; see
+    `kts.cli.groups`."""
 
     recording: Annotated[
         Path | None, typer.Option("--from", metavar="RECORDING", help="Not this node: what --out kept, a file or DIR.")
@@ -30,6 +31,11 @@ class ReplayOptions:
         typer.Option(
             metavar="X", min=0, help="Of --from: its seconds per second; 0: at once. Default: 1 with --serve, else 0."
         ),
+    ] = None
+
+    fingerprint: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="By whose turns DF99 is foretold. Default: what kts probe kept of each GPU."),
     ] = None
 
     def check(self) -> None:
@@ -103,6 +109,7 @@ def watch(
         out=out,
         overwrite=overwrite,
         most_calls_s=most_calls,
+        fingerprint=replayed.fingerprint,
     )
     if serve:
         app.serve_watch(asked, serve, say=say, events=events)

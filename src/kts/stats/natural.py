@@ -36,6 +36,20 @@ KEPT = np.dtype(
 Rows = NDArray[np.void]
 Floats = NDArray[np.float64]
 
+
+class SeenUnit(NamedTuple):
+    """A unit as far as calls tell of it, for a model. ``alone``, ``shared``: round trips kept, dtype `KEPT`; per
+    second ``trips`` and ``launches``; ``in_flight``: share of the time; ``gpus``: UUIDs."""
+
+    unit: str
+    alone: Rows
+    shared: Rows
+    trips: float
+    launches: float
+    in_flight: float
+    gpus: tuple[str, ...] = ()
+
+
 MOST_VISITS = 30
 FEWEST_ALIKE = 20
 """Round trips of a kind without company with which those in company are compared."""

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kts.model.summary import Estimate
-from kts.stats.natural import KEPT, NaturalCost, Rows, compared
+from kts.stats.natural import KEPT, NaturalCost, SeenUnit, compared
 from kts.stats.quantiles import quantile_estimate, refused
 from kts.stats.sample import make_sample
 from kts.watch.alarms import Newcomers, TailAlarm
@@ -36,20 +36,15 @@ AT_ONCE = 2
 MOST_NOTES = 20
 
 
-class SeenUnit(NamedTuple):
-    """A unit as far as calls tell of it, for a model. ``alone``, ``shared``: round trips kept, dtype `KEPT`; per
-    second ``trips`` and ``launches``; ``in_flight``: share of the time."""
+class ByModel(NamedTuple):
+    """``df99``: None where the model has none. ``note``: what it rests on, or what is missing; may be empty."""
 
-    unit: str
-    alone: Rows
-    shared: Rows
-    trips: float
-    launches: float
-    in_flight: float
+    df99: Estimate | None
+    note: str = ""
 
 
-Foretell = Callable[[SeenUnit, tuple[SeenUnit, ...]], Estimate | None]
-"""DF99 of a unit beside its neighbours by a model, from what is seen; None where it has none."""
+Foretell = Callable[[SeenUnit, tuple[SeenUnit, ...]], ByModel]
+"""DF99 of a unit beside its neighbours by a model, from what is seen."""
 
 
 @dataclass
@@ -69,7 +64,7 @@ class _Figures(NamedTuple):
     p50: Estimate
     p99: Estimate
     cost: NaturalCost
-    foretold: Estimate | None
+    foretold: ByModel
 
 
 @dataclass
@@ -158,6 +153,8 @@ class Watching:
         for unit in units:
             if unit.figures and unit.figures.cost.doubt:
                 notes[f"{unit.name}: {unit.figures.cost.doubt}"] = None
+            if unit.figures and unit.figures.foretold.note:
+                notes[unit.figures.foretold.note] = None
         return WatchNow(
             schema=WATCH_VERSION,
             node=self._node,
@@ -328,7 +325,7 @@ class Watching:
             cost = compared(unit.past.alone.rows(), unit.past.shared.rows(), unit.past.window_s)
         unit.blame.learn()
         unit.density = _density(responses, cost.alone_ms)
-        foretold = None
+        foretold = ByModel(None)
         if foretell and self._foretell and cost.df99.refused and unit.shared_s and not unit.blind:
             foretold = self._foretell(_seen(unit), tuple(map(_seen, self._neighbours(unit))))
         return _Figures(p50, p99, cost, foretold)
@@ -351,6 +348,7 @@ def _seen(unit: _Unit) -> SeenUnit:
         trips=unit.rate(lambda one: len(one.response_ms)),
         launches=unit.rate(lambda one: one.launches),
         in_flight=unit.rate(lambda one: one.in_flight),
+        gpus=unit.key[1],
     )
 
 
@@ -388,7 +386,7 @@ def _shown(unit: _Unit) -> Watched:
             shared_s=float(unit.shared_s),
             df50=figures.cost.df50,
             df99=figures.cost.df99,
-            foretold_df99=figures.foretold,
+            foretold_df99=figures.foretold.df99,
         ),
         added_ms=added,
         waits_for=waits_for,

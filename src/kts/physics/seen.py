@@ -10,17 +10,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from kts.model.summary import Estimate
 from kts.physics.simulate import SharingModel, Stream, simulate
-from kts.physics.values import Iterations
-from kts.watch.watching import SeenUnit
+from kts.physics.values import Floats, Iterations
+from kts.stats.natural import SeenUnit
 
-Floats = NDArray[np.float64]
-
-TURNS = SharingModel(slice_ms=2.087, preempt_ms=(0.178,), yield_ms=(0.14,), wake_ms=(0.14,))
-"""As an H200 has them in default time-slicing (docs/physics.md)."""
 HOST_BEFORE_MS, HOST_AFTER_MS = 0.03, 0.02
 FEWEST = 400
 """Round trips in company, below which their p99 is nothing to fit to."""
@@ -87,11 +82,11 @@ class _Fitted:
         return self.ms * float(np.exp(_Z99 * self.spread))
 
 
-def foretold(own: SeenUnit, others: Sequence[SeenUnit]) -> Estimate | None:
-    """DF99 of ``own`` beside ``others``: its p99 in company, as seen, over that alone, by the model; with a band. None
-    where too little is seen, or where the model does not come out as it was seen."""
+def foretold(own: SeenUnit, others: Sequence[SeenUnit], turns: SharingModel) -> Estimate | None:
+    """DF99 of ``own`` beside ``others``, who share a GPU by ``turns``: its p99 in company, as seen, over that alone, by
+    the model; with a band. None where too little is seen, or where the model does not come out as it was seen."""
     others = sorted(others, key=lambda one: -one.in_flight)[:MOST_NEIGHBOURS]
-    found = [_df99(own, others, handing) for handing in HANDINGS]
+    found = [_df99(own, others, turns, handing) for handing in HANDINGS]
     figures = [figure for figure in found if figure is not None]
     if found[1] is None or not others:
         return None
@@ -99,7 +94,7 @@ def foretold(own: SeenUnit, others: Sequence[SeenUnit]) -> Estimate | None:
     return Estimate(estimate=found[1], lo=min(max(low, 1.0), found[1]), hi=high)
 
 
-def _df99(own: SeenUnit, others: Sequence[SeenUnit], handing: float) -> float | None:
+def _df99(own: SeenUnit, others: Sequence[SeenUnit], turns: SharingModel, handing: float) -> float | None:
     mine = _Fitted.of(own)
     if mine is None:
         return None
@@ -107,12 +102,12 @@ def _df99(own: SeenUnit, others: Sequence[SeenUnit], handing: float) -> float | 
     if len(tenants) < 2:
         return None
     for _ in range(ROUNDS):
-        for tenant, response_ms in zip(tenants, _responses(tenants, handing), strict=True):
+        for tenant, response_ms in zip(tenants, _responses(tenants, turns, handing), strict=True):
             tenant.nearer(response_ms)
     return max(mine.p99_ms / mine.alone_p99_ms, 1.0) if mine.near < NEAR else None
 
 
-def _responses(tenants: Sequence[_Fitted], handing: float) -> list[Floats]:
+def _responses(tenants: Sequence[_Fitted], turns: SharingModel, handing: float) -> list[Floats]:
     """Of each beside all others, by the simulator, as they were seen to come."""
     streams = []
     for number, tenant in enumerate(tenants):
@@ -128,7 +123,7 @@ def _responses(tenants: Sequence[_Fitted], handing: float) -> list[Floats]:
                 start_ms=float(rng.uniform(0, gap_ms + tenant.ms)),
             )
         )
-    done = simulate(streams, TURNS, horizon_ms=LENGTH_MS, stop_at_first=False)
+    done = simulate(streams, turns, horizon_ms=LENGTH_MS, stop_at_first=False)
     return [one.retire_ms - one.submit_ms - HOST_BEFORE_MS for one in done.tenants]
 
 

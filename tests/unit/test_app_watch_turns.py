@@ -1,0 +1,90 @@
+"""By whose turns a watch foretells: if these fail, a GPU's figures are made with another one's turns."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from msgspec.structs import replace
+from tests.helpers_physics import fingerprint
+
+from kts import files
+from kts.app import watch_turns
+from kts.app.watch_turns import by_turns
+from kts.errors import DataError
+from kts.model.mode import MPS
+from kts.model.summary import Estimate
+from kts.physics.simulate import SharingModel
+from kts.physics.values import Fingerprint
+from kts.stats.natural import KEPT, SeenUnit
+from kts.store import fingerprints
+
+GPU = "GPU-11111111-2222-3333-4444-555555555555"
+NONE = np.zeros(0, KEPT)
+
+
+def _unit(*gpus: str) -> SeenUnit:
+    return SeenUnit("a", NONE, NONE, 10.0, 30.0, 0.5, gpus)
+
+
+def _of(slice_ms: float, uuid: str = GPU, driver: str = "580", created_ns: int = 1) -> Fingerprint:
+    made = fingerprint(slice_ms)
+    gpu = replace(made.gpu, kind="cuda", uuid=uuid, label="Made L4", driver=driver)
+    return replace(made, gpu=gpu, source="measured", created_ns=created_ns)
+
+
+@pytest.fixture(autouse=True)
+def asked(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[float]:
+    """The slices with which the model was asked; three fingerprints are kept of `GPU`, and one of another."""
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
+    folder = tmp_path / "kts" / "fingerprints"
+    for one in (_of(1.0, driver="570"), _of(3.0, created_ns=2), _of(7.0, uuid="GPU-other", created_ns=3)):
+        fingerprints.keep(one, folder)
+    fingerprints.keep(replace(_of(9.0, created_ns=4), mode=MPS), folder)
+    (folder / "broken.json").write_text("{", encoding="utf-8")
+    slices: list[float] = []
+
+    def told(_own: SeenUnit, _others: object, turns: SharingModel) -> Estimate:
+        slices.append(turns.slice_ms)
+        return Estimate(estimate=1.5, lo=1.4, hi=1.6)
+
+    monkeypatch.setattr(watch_turns, "foretold", told)
+    return slices
+
+
+@pytest.mark.parametrize(("driver", "slice_ms"), [("570", 1.0), ("580", 3.0), ("", 3.0)])
+def test_a_gpu_has_the_turns_that_a_probe_kept_of_it(asked: list[float], driver: str, slice_ms: float) -> None:
+    """Else every GPU would be taken for the one on which kts was made, or for what it was before its driver changed."""
+    found = by_turns(None, lambda: driver)(_unit(GPU), ())
+    assert asked == [slice_ms]
+    assert found.df99 is not None
+    assert f"{slice_ms:g} ms, measured on Made L4" in found.note
+    assert "another" not in found.note
+
+
+@pytest.mark.parametrize(
+    ("unit", "driver"), [(_unit("GPU-new"), "580"), (_unit(GPU), "590"), (_unit(""), ""), (_unit(), "")]
+)
+def test_without_a_fingerprint_nothing_is_foretold_and_it_says_why(
+    asked: list[float], unit: SeenUnit, driver: str
+) -> None:
+    """Else a figure would rest on turns that nobody measured."""
+    found = by_turns(None, lambda: driver)(unit, ())
+    assert (found.df99, asked) == (None, [])
+    assert "no fingerprint of it is kept" in found.note
+    assert "kts probe" in found.note
+
+
+def test_a_fingerprint_that_is_given_is_taken_and_named(asked: list[float], tmp_path: Path) -> None:
+    """Else a recording could not be looked at away from its node, or another GPU's turns would pass for its own."""
+    file = tmp_path / "given.json"
+    file.write_bytes(files.encode(_of(5.0, uuid="GPU-other")))
+    found = by_turns(file, str)(_unit(GPU), ())
+    assert asked == [5.0]
+    assert "another GPU" in found.note
+    file.write_bytes(files.encode(replace(_of(5.0), mode=MPS)))
+    assert by_turns(file, str)(_unit(GPU), ()).df99 is None
+    file.write_text("{", encoding="utf-8")
+    with pytest.raises(DataError):
+        by_turns(file, str)
