@@ -59,7 +59,7 @@ def test_a_plan_before_measuring() -> None:
 def test_a_crowd_in_two_modes(tmp_path: Path) -> None:
     """Else what measures fifty tenants on a GPU, in one go and with no second try, would not have run before."""
     out, step = tmp_path / "out", "examples/10_modes.py"
-    few = ("--device", "cpu", "--most", "3", "--seconds", "1", "--starts", "1")
+    few = ("--device", "cpu", "--most", "3", "--seconds", "300", "--starts", "300")
     said = _python(step, "fifty", out, *few, "--modes", "exclusive,cpu-scheduler")
     assert "outcome: complete" in said
     assert [file.name for file in out.iterdir()] == ["fifty.tar.gz"]
