@@ -6,6 +6,7 @@ import codecs
 import io
 import os
 import unicodedata
+from collections.abc import Sequence
 
 LONGEST, LONGEST_LINE = 60, 120
 """Characters of a value, and of a line of a log, that a message shows."""
@@ -52,6 +53,11 @@ def named(text: str) -> str:
     if not found:
         return ""
     return f", with {' and '.join(list(found)[:_MOST_NAMED])}, {PASTED}"
+
+
+def first_few(names: Sequence[str], most: int, joint: str = ", ") -> str:
+    """``a, b and 3 more``: the first ``most``, and how many are left out."""
+    return joint.join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
 def visible(text: str) -> str:

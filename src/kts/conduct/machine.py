@@ -39,6 +39,7 @@ from kts.model.masking import without_values
 from kts.model.plan import Block, Plan
 from kts.model.run import Outcome, OutcomeKind
 from kts.plan import block_seed
+from kts.shown import first_few
 from kts.units import NS_PER_S, ms_to_ns, ns_to_s, s_to_ns
 from kts.wire import messages as msg
 
@@ -507,9 +508,7 @@ class Machine:
 
     def _doing(self) -> str:
         if self._phase == "starting":
-            missing = self._roster.missing
-            more = f" and {len(missing) - MISSING_NAMED} more" if len(missing) > MISSING_NAMED else ""
-            return f"waiting for {', '.join(missing[:MISSING_NAMED])}{more}"
+            return f"waiting for {first_few(self._roster.missing, MISSING_NAMED)}"
         if self._phase == "calibrating":
             return f"calibrating {self._calibrating}"
         return self._running.block.condition if self._running else ""

@@ -8,6 +8,7 @@ from typing import Literal, cast
 import msgspec
 
 from kts.model.run import Outcome, OutcomeKind
+from kts.shown import first_few
 
 FLEET_VERSION = 1
 NODES = "nodes"
@@ -78,7 +79,7 @@ class Fleet(msgspec.Struct, frozen=True, kw_only=True):
             return Outcome(kind="running", reason=f"{len(bad)} of {len(self.nodes)} nodes are not over")
         if not bad:
             return Outcome(kind="complete")
-        names = ", ".join(f"{one.node} {one.state}" for one in bad[:6]) + (" ..." if len(bad) > 6 else "")
+        names = first_few([f"{one.node} {one.state}" for one in bad], 6)
         state = worst.state if worst.exit_code else bad[0].state
         return Outcome(
             kind=cast("OutcomeKind", "failed" if state == "skipped" else state),

@@ -24,7 +24,7 @@ from kts.report.document import Figure
 from kts.report.renderer import Renderer, UndrawnError
 from kts.report.sections import activity, mixes, steady
 from kts.report.theme import LIGHT, config, darken
-from kts.shown import one_line
+from kts.shown import first_few, one_line
 from kts.stats.series import Analysis
 
 TITLE_CHARACTERS = 92
@@ -182,11 +182,10 @@ def degradation_title(summary: Summary) -> str:
         open_ = mixes.unsettled([tenant.verdict.kind for tenant in summary.tenants.values()])
         refused = all(tenant.verdict.kind == "refused" for tenant in summary.tenants.values())
         return f"No tenant's p99 is shown to be worse when sharing{open_}" if not refused else "Too few data for a DF99"
-    parts = [f"{_short(name)} {cells.ratio_of(df)}x" for _, name, df in worse[:NAMED]]
-    more = f" and {len(worse) - NAMED} more" if len(worse) > NAMED else ""
+    parts = [f"{_short(name)} {cells.ratio_of(df)}x" for _, name, df in worse]
     if cells.dimmed(summary):
-        return f"The p99 was worse together, drift not excluded: {', '.join(parts)}{more}"
-    return f"Sharing makes the p99 worse: {', '.join(parts)}{more}"
+        return f"The p99 was worse together, drift not excluded: {first_few(parts, NAMED)}"
+    return f"Sharing makes the p99 worse: {first_few(parts, NAMED)}"
 
 
 def _matrix_title(summary: Summary) -> str:

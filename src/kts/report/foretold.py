@@ -8,6 +8,7 @@ from kts.model.foretold import FIGURES, Expected, FigureName, Foretold, Otherwis
 from kts.model.plan import Plan, Quota
 from kts.plan import blocks_of_round
 from kts.report import document as doc
+from kts.shown import first_few
 from kts.units import format_duration
 
 NAMES: dict[FigureName, str] = {"p50": "p50", "p95": "p95", "p99": "p99", "p999": "p99.9", "df99": "DF99"}
@@ -66,12 +67,12 @@ def _tenant(told: Foretold, name: str) -> Iterator[str]:
     mine = [one for one in told.expected if one.tenant == name]
     refused = [one for one in mine if _scarce(one)]
     if figures := [NAMES[f] for f in FIGURES if f != "p999" and any(f in one.refused for one in mine)]:
-        yield f"  {name}: no {_listed(figures)}: {_places([_count(one) for one in refused])}"
+        yield f"  {name}: no {_listed(figures)}: {first_few([_count(one) for one in refused], LISTED)}"
     wide = [one for one in mine if told.too_wide(one) and "df99" not in one.refused]
     if wide:
         asked = f"asked for is +-{100 * (told.precision or 0):.3g} %"
         places = [f"+-{100 * (one.width or 0):.2g} % {_where(one.condition)}" for one in wide]
-        yield f"  {name}: DF99 less precise than asked: {_places(places)}, {asked}"
+        yield f"  {name}: DF99 less precise than asked: {first_few(places, LISTED)}, {asked}"
 
 
 def _scarce(one: Expected) -> bool:
@@ -83,11 +84,6 @@ def _count(one: Expected) -> str:
 
     worth = f", worth {int(one.n / one.effect)}" if one.n >= min_samples(0.99) else ""
     return f"{one.n}{worth} of {min_samples(0.99)} iterations {_where(one.condition)}"
-
-
-def _places(places: Sequence[str]) -> str:
-    more = f", and in {len(places) - LISTED} more" if len(places) > LISTED else ""
-    return ", ".join(places[:LISTED]) + more
 
 
 def _where(condition: str) -> str:

@@ -14,7 +14,7 @@ from rich.progress import Progress as Bar
 from kts.conduct.ports import Progress
 from kts.model.foretold import Foretold
 from kts.report import foretold
-from kts.shown import one_line
+from kts.shown import first_few, one_line
 from kts.units import format_duration
 
 PLAIN_INTERVAL_S = 10.0
@@ -103,7 +103,7 @@ def progress_line(progress: Progress) -> str:
 
 def _parts(progress: Progress) -> list[str]:
     parts = [_round(progress), progress.text]
-    parts += _tenants(progress)
+    parts.append(_tenants(progress))
     if progress.left_s is not None:
         parts.append(f"{format_duration(progress.left_s)} left")
     elif progress.done_s:
@@ -111,11 +111,10 @@ def _parts(progress: Progress) -> list[str]:
     return [one_line(part) for part in parts if part]
 
 
-def _tenants(progress: Progress) -> list[str]:
+def _tenants(progress: Progress) -> str:
     """All; of many those that are active, and of many of these the first."""
     shown = [t for t in progress.tenants if t.active or len(progress.tenants) <= NAMED]
-    parts = [f"{t.tenant}{'*' if t.active else ''} {t.iterations}" for t in shown[:NAMED]]
-    return [*parts, f"and {len(shown) - NAMED} more"] if len(shown) > NAMED else parts
+    return first_few([f"{t.tenant}{'*' if t.active else ''} {t.iterations}" for t in shown], NAMED)
 
 
 def _round(progress: Progress) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from kts.model.summary import Estimate
 from kts.report import cells
 from kts.report import document as doc
+from kts.shown import first_few
 from kts.units import NS_PER_S, format_duration
 from kts.watch.live import Happened, Watched, WatchNow
 
@@ -197,7 +198,7 @@ def _limits(now: WatchNow) -> Iterator[str]:
         if one.cost.df99.refused:
             refused.setdefault(one.cost.df99.refused, []).append(one.unit)
     for why, units in refused.items():
-        yield f"DF99 of {', '.join(units[:3])}{f' and {len(units) - 3} more' if len(units) > 3 else ''}: {why}"
+        yield f"DF99 of {first_few(units, 3)}: {why}"
     if now.lost:
         yield f"{now.lost} calls since the start found no room and are in no figure"
     if now.left_out:

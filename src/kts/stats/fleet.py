@@ -24,6 +24,7 @@ import numpy as np
 from kts.model.fleet import Fleet, FleetNode
 from kts.model.fleet_summary import FEWEST, FleetSummary, Hardware, Measured, NodeSummary, OverNodes
 from kts.model.summary import Estimate, Summary, TenantSummary
+from kts.shown import first_few
 from kts.stats.comparison import THRESHOLD, other_work
 from kts.stats.replicates import logs, unusable
 
@@ -130,12 +131,8 @@ def _notes(nodes: Sequence[NodeSummary], summaries: Sequence[Summary]) -> Iterat
         for node, device in there:
             by_value.setdefault(getattr(device, read) or "unknown", []).append(node)
         if len(by_value) > 1:
-            yield f"{what} differs: {'; '.join(f'{value} on {_some(on)}' for value, on in by_value.items())}"
+            yield f"{what} differs: {'; '.join(f'{value} on {first_few(on, 6)}' for value, on in by_value.items())}"
     if many := [node for node, device in there if device.gpus > 1]:
-        yield f"the tenants were not on one device on {_some(many)}"
+        yield f"the tenants were not on one device on {first_few(many, 6)}"
     if len({one.experiment for one in summaries}) > 1:
         yield "the runs are not of one experiment"
-
-
-def _some(names: Sequence[str]) -> str:
-    return ", ".join(names[:6]) + (f" and {len(names) - 6} more" if len(names) > 6 else "")

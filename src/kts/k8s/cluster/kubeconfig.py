@@ -17,7 +17,7 @@ from kts.errors import SetupError
 from kts.k8s.cluster import identity
 from kts.k8s.cluster.identity import Access, Server, User
 from kts.k8s.cluster.kubefields import REMEDY, Fields, content, fault
-from kts.shown import LONGEST, shown, visible
+from kts.shown import LONGEST, first_few, shown, visible
 from kts.spec.yamltree import TreeError, parse
 
 DEFAULT = "~/.kube/config"
@@ -158,8 +158,7 @@ def _entry(config: _Config, kind: str, name: str) -> tuple[Path, Entry]:
         return config.entries[kind][name]
     except KeyError:
         there = [visible(one[:LONGEST]) for one in sorted(config.entries[kind])]
-        more = f" and {len(there) - _MOST_NAMED} more" if len(there) > _MOST_NAMED else ""
-        listed = f"{', '.join(there[:_MOST_NAMED]) or 'none'}{more}"
+        listed = first_few(there, _MOST_NAMED) or "none"
         raise SetupError(
             f"kubeconfig {config.where}: no {_LISTS[kind]} {shown(name)} (there are: {listed})", REMEDY
         ) from None

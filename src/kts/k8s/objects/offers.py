@@ -9,6 +9,7 @@ import msgspec
 
 from kts.k8s.objects import Object, podstate, quantity
 from kts.k8s.objects.names import GPU, SHARED
+from kts.shown import first_few
 
 _ACCELERATOR = re.compile(r"gpu|/mig-|cuda|i915|/xe$|gaudi|neuron|/tpu|/mlu|ascend|/npu|/dcu", re.IGNORECASE)
 _GKE = "cloud.google.com/gke-"
@@ -111,7 +112,7 @@ def elsewhere(nodes: Sequence[Object], daemonsets: Sequence[Object]) -> tuple[st
         return None
     makers = [(item, maker) for item in daemonsets if (maker := of_daemonset(item))]
     found = [maker for node in offering if (maker := of_node(node))] + [maker for _, maker in makers]
-    what = "; ".join(words(node) for node in offering[:4]) + f"{' ...' if len(offering) > 4 else ''}"
+    what = first_few([words(node) for node in offering], 4, "; ")
     if not found:
         return (
             f"{what}, but the cluster has no NVIDIA device plugin (no such DaemonSet): something else makes them",

@@ -10,6 +10,7 @@ from kts.errors import SetupError
 from kts.k8s.objects import Object, offers, podstate, taints
 from kts.k8s.objects.names import GPU
 from kts.k8s.objects.settings import ClusterSettings
+from kts.shown import first_few
 
 CORDONED = "cordoned"
 _NAMED = 3
@@ -36,7 +37,7 @@ class Room(msgspec.Struct, frozen=True, kw_only=True):
 
     def words(self) -> str:
         """For people."""
-        held = f" by {', '.join(self.by[:6])}{' ...' if len(self.by) > 6 else ''}" if self.by else ""
+        held = f" by {first_few(self.by, 6)}" if self.by else ""
         return f"node {self.node}: {self.used} of {self.slots} slots in use{held}"
 
 
@@ -116,11 +117,10 @@ def _none_fits(nodes: Sequence[Object], settings: ClusterSettings) -> SetupError
             "kubectl get nodes --show-labels lists them; correct --node or --node-selector",
         )
     why = {podstate.name(node): out_of_service(node) for node in allowed}
-    told = [f"{name} is {reason}" for name, reason in list(why.items())[:_NAMED]]
-    more = f"; and {len(why) - _NAMED} more" if len(why) > _NAMED else ""
+    told = first_few([f"{name} is {reason}" for name, reason in why.items()], _NAMED, "; ")
     cordoned = next((name for name, reason in why.items() if reason == CORDONED), None)
     remedy = f"kubectl uncordon {cordoned}, if it may be used" if cordoned else "kubectl describe node says why"
-    return SetupError(f"no node{f' {which}' if which else ''} is in service: {'; '.join(told)}{more}", remedy)
+    return SetupError(f"no node{f' {which}' if which else ''} is in service: {told}", remedy)
 
 
 def _allowed(nodes: Sequence[Object], settings: ClusterSettings) -> list[Object]:

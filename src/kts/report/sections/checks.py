@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from kts.model.checks import TITLES, Check, Outcome
 from kts.report import document as doc
 from kts.report.sections.report import Report
+from kts.shown import first_few
 
 WORDS: dict[Outcome, str] = {"passed": "passed", "failed": "failed", "not-applicable": "not applicable"}
 TONES: dict[Outcome, doc.Tone] = {"passed": "", "failed": "strong", "not-applicable": "quiet"}
@@ -70,9 +71,8 @@ def _rows(code: str, checks: Sequence[Check]) -> Iterator[doc.Row]:
             yield _title(code), _outcome("failed"), _figure(one), _means(one)
     passed, other = ([one for one in checks if one.outcome == outcome] for outcome in ("passed", "not-applicable"))
     if passed:
-        more = f" and {len(passed) - NAMED} more" if passed[NAMED:] else ""
         cautions = " ".join(one.text for one in passed if one.caution)
-        yield _title(code), _outcome("passed"), ", ".join(map(_figure, passed[:NAMED])) + more, cautions
+        yield _title(code), _outcome("passed"), first_few([*map(_figure, passed)], NAMED), cautions
     for reason in dict.fromkeys(one.text.removeprefix(f"{one.tenant}: ") for one in other):
         yield _title(code), _outcome("not-applicable"), "", reason
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from kts.model.checks import Check
 from kts.model.summary import MixTenant, Verdict
+from kts.shown import first_few
 from kts.stats import worth
 from kts.stats.checks.told import count, failed, not_applicable, passed
 from kts.stats.verdict import half_width
@@ -68,11 +69,9 @@ def _mixes(view: TenantView) -> Iterator[Check]:
     known = {condition: mix for condition, mix in view.mixes.items() if condition != house and mix.n}
     wide = {condition.removeprefix("shared-"): mix for condition, mix in known.items() if not _decides(mix)}
     if wide and plan.precision is not None:
-        names = list(wide)
-        shown = ", ".join(names[:MIXES_NAMED]) + (f" and {len(wide) - MIXES_NAMED} more" if names[MIXES_NAMED:] else "")
         text = (
             f"{name}: in {len(wide)} of {count(len(known), 'mix', 'mixes')} DF99 is not settled to the asked "
-            f"{_percent(plan.precision)}: {shown}."
+            f"{_percent(plan.precision)}: {first_few(list(wide), MIXES_NAMED)}."
         )
         widths = [width for mix in wide.values() if (width := half_width(mix.df_p99)) is not None]
         off = max(widths, default=None)

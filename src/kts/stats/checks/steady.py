@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from kts.model.checks import Check
+from kts.shown import first_few
 from kts.stats import steadiness
 from kts.stats.checks.told import count, failed, not_applicable, passed
 from kts.steady import SLOW
@@ -63,10 +64,9 @@ def _changes(view: TenantView) -> Iterator[Check]:
     if factor < SLOW:
         return
     slower = "it ends slower than it began" if found.kind == "slowdown" else "its level comes and goes"
-    shown = ", then ".join(
-        f"{format_ratio(one.level)}x its median for {format_ms(1e3 * (one.end_s - one.begin_s))}"
-        for one in named[:NAMED]
-    )
-    more = f", and {len(named) - NAMED} more" if named[NAMED:] else ""
-    text = f"{name}: it changes its state while it is measured ({slower}): {shown}{more}. All of it counts."
+    states = [
+        f"{format_ratio(one.level)}x its median for {format_ms(1e3 * (one.end_s - one.begin_s))}" for one in named
+    ]
+    shown = first_few(states, NAMED, ", then ")
+    text = f"{name}: it changes its state while it is measured ({slower}): {shown}. All of it counts."
     yield failed(CODE, "changes-state", f"{format_ratio(factor)}x", text, name, off=factor - 1)
