@@ -235,6 +235,27 @@ def test_strangers_do_not_disturb_a_run() -> None:
     assert decode_from_conductor(body) == Refuse(what="the token is not this run's")
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP])
+def test_a_signal_that_comes_when_all_is_measured_is_told_to_who_has_more_to_do(number: signal.Signals) -> None:
+    """Otherwise `--try-isolation` begins although somebody asked to stop."""
+    sink, late = MemorySink(), list[str]()
+
+    class Hit(ReplayBackend):
+        def poll(self) -> list[WorkerExit]:
+            if late or "concluded" not in sink.kinds():
+                return super().poll()
+            signal.raise_signal(number)
+            return []
+
+    former = signal.getsignal(number)
+    try:
+        outcome = conduct(PLAN, Hit(MemoryRun(PLAN)), sink, SilentWatcher(), None, limits=LIMITS, late=late)
+    finally:
+        signal.signal(number, former)
+    assert outcome.kind == "complete"
+    assert set(late) == {number.name}
+
+
 class Unseen(ReplayBackend):
     """Does not learn how its workers end."""
 

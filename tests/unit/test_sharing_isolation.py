@@ -65,6 +65,14 @@ def test_what_cannot_be_tried_is_said_for_each_mode() -> None:
     assert told == ["isolation in s: kill", "isolation in s: memory", "isolation in s: fault"]
 
 
+def test_nothing_is_tried_once_somebody_asked_to_stop() -> None:
+    """Else Ctrl-C at the end of a run is followed by minutes of harm, or by a report without a word of them."""
+    plan, told = in_modes(make_plan(), parse("cpu-scheduler")), list[str]()
+    found = isolation.tried(plan, Held({}), told.append, stopped="SIGINT")
+    assert {(one.others, one.why) for one in found["cpu-scheduler"]} == {("not-tried", "SIGINT came before it")}
+    assert told == ["isolation is not tried: SIGINT"]
+
+
 def test_nothing_is_tried_where_somebody_else_computes() -> None:
     """A trial takes all memory, and may end the contexts of everybody."""
     isolation.check_alone(SharedMachine(at_ns=1, computing=0))

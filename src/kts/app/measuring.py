@@ -133,9 +133,10 @@ def measured(
         say = (progress or Console(quiet=True)).print
         turns = probed.looked(plan, held, say)
         sampler = (lambda told: make_sampler(plan, told, *found)) if telemetry else None
-        run = _measured(setting, out, overwrite=overwrite, make_sampler=sampler, progress=progress)
+        late: list[str] = []
+        run = _measured(setting, out, overwrite=overwrite, make_sampler=sampler, progress=progress, late=late)
         if try_isolation and run.outcome.kind in ("complete", "undetermined"):
-            trials = isolation.tried(plan, held, say)
+            trials = isolation.tried(plan, held, say, stopped="".join(late[:1]))
     if held.before is not None:
         facts = SharingFacts(
             schema=SHARING_VERSION, before=held.before, after=state.look(plan.device), trials=trials, turns=turns
@@ -178,6 +179,7 @@ def _measured(
     overwrite: bool,
     make_sampler: Callable[[Callable[[Look], None]], Telemetry] | None,
     progress: Console | None,
+    late: list[str] | None = None,
 ) -> Run:
     plan = setting.plan
     directory = default_directory(plan.name) if out is None else Path(out)
@@ -198,7 +200,15 @@ def _measured(
         backend = setting.make_backend(directory / LOGS)
         foreteller = Foretelling() if plan.pair is None and not plan.modes else None  # it foretells one DF99 each
         outcome = conduct(
-            plan, backend, writer, watcher, _rule(plan), telemetry=sampler, looks=looks, foreteller=foreteller
+            plan,
+            backend,
+            writer,
+            watcher,
+            _rule(plan),
+            telemetry=sampler,
+            looks=looks,
+            foreteller=foreteller,
+            late=late,
         )
     return finished(directory, outcome)
 

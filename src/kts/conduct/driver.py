@@ -54,6 +54,7 @@ def conduct(
     anew: bool = False,
     looks: deque[Look] | None = None,
     foreteller: Foreteller | None = None,
+    late: list[str] | None = None,
 ) -> Outcome:
     """Runs ``plan`` to its end, whichever it is, and returns it; blocks until then.
 
@@ -64,8 +65,8 @@ def conduct(
     has come, is ignored from then on: a terminal that goes may tell it twice, and what was measured is yet to be
     reported. Who gives ``stop`` handles signals himself, and ends the run by that. ``anew``: see
     `kts.conduct.machine.Machine`. ``looks``: to which other threads append what they see of neighbours; the sink gets
-    it between ticks. What ``foreteller`` tells reaches sink and watcher. Errors of kts become an Outcome, they are not
-    raised.
+    it between ticks. What ``foreteller`` tells reaches sink and watcher. ``late`` gets the names of signals that found
+    no run left to end: who has more to do afterwards leaves it. Errors of kts become an Outcome, they are not raised.
     """
     keeper = Keeper(sink, rule, foreteller)
     token = token or secrets.token_urlsafe(32)
@@ -78,7 +79,7 @@ def conduct(
         anew=anew,
         telemetry=telemetry is not None,
     )
-    driver = _Driver(machine, backend, keeper, watcher, telemetry=telemetry, stop=stop, looks=looks)
+    driver = _Driver(machine, backend, keeper, watcher, telemetry=telemetry, stop=stop, looks=looks, late=late)
     outcome = _BROKEN
     try:
         outcome = asyncio.run(driver.run(host, port, token))
@@ -114,12 +115,14 @@ class _Driver:
         telemetry: Telemetry | None,
         stop: StopRequest | None,
         looks: deque[Look] | None,
+        late: list[str] | None,
     ) -> None:
         self.forced = False
         self._hung_up = False
         self._machine, self._backend, self._keeper, self._watcher = machine, backend, keeper, watcher
         self._telemetry, self._stop = telemetry, stop
         self._looks: deque[Look] = deque() if looks is None else looks
+        self._late: list[str] = [] if late is None else late
         self._events: deque[ev.Event] = deque()
         self._handling = False
         self._next_progress = 0.0
@@ -282,12 +285,15 @@ class _Driver:
         self._events.append(ev.Decided(reached=reached))
 
     def _interrupt(self, number: signal.Signals) -> None:
+        is_over = self._machine.outcome is not None
         if number is not signal.SIGHUP:  # a terminal that goes tells it twice, and insists on nothing
-            self.forced = self._machine.outcome is not None
+            self.forced = is_over
         elif self._hung_up:
             return
         else:
             self._hung_up = True
+        if is_over:
+            self._late.append(number.name)
         self._feed(ev.Signalled(signal=number.name))
 
     @contextmanager

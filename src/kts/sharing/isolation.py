@@ -36,13 +36,19 @@ def check_alone(before: SharedMachine | None) -> None:
         )
 
 
-def tried(plan: Plan, held: Held, say: Callable[[str], None]) -> dict[str, tuple[Trial, ...]]:
-    """By the mode's name, each harm; of modes in which tenants share. ``say`` is told of each before it is tried."""
+def tried(plan: Plan, held: Held, say: Callable[[str], None], *, stopped: str = "") -> dict[str, tuple[Trial, ...]]:
+    """By the mode's name, each harm; of modes in which tenants share. ``say`` is told of each before it is tried.
+    ``stopped``: the signal that came when all was measured; then none is tried, and each tells why."""
+    if stopped:
+        say(f"isolation is not tried: {stopped}")
     found = {}
     for one in plan.modes:
         if one.mixes:
             trials = []
             for harm in HARMS:
+                if stopped:
+                    trials.append(Trial(harm=harm, others="not-tried", why=f"{stopped} came before it"))
+                    continue
                 say(f"isolation in {one.mode.name}: {harm}")
                 trials.append(_tried(plan, one, held, harm))
             found[one.mode.name] = tuple(trials)
