@@ -337,11 +337,11 @@ class Puppets:
             self.tell(ev.Greeted(peer=peer, hello=self.hello(name)))
             self.say(name, msg.Opened(device=DEVICE, cores=(1,)))
 
-    def prepare(self) -> None:
+    def prepare(self, solo_ms: float = 1.0) -> None:
         """Joins and calibrates; the first block has been started."""
         self.join()
         for name in self.names:
-            self.say(name, msg.Ready(size=16, solo_ms=1.0))
+            self.say(name, msg.Ready(size=16, solo_ms=solo_ms))
 
     def pass_time(self, seconds: float, *, alive: Sequence[str] | None = None, step_s: float = 0.5) -> list[ev.Action]:
         """Ticks for ``seconds``, with heartbeats of the tenants in ``alive`` (default: all)."""

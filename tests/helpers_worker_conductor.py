@@ -118,7 +118,7 @@ class TinyConductor:
 
     def start_block(self, block: int, quota: Quota, in_ms: float = 30.0, seed: int = 1) -> int:
         start_ns = time.monotonic_ns() + round(in_ms * 1e6)
-        self.send(Start(block=block, start_ns=start_ns, first_ns=start_ns, quota=quota, seed=seed))
+        self.send(Start(block=block, start_ns=start_ns, first_ns=start_ns, go_ns=start_ns, quota=quota, seed=seed))
         return start_ns
 
     def finish_block(self, passed: list[FromWorker] | None = None) -> tuple[BlockDone, Records]:

@@ -118,6 +118,33 @@ def test_one_window_opens_for_all_and_each_enters_it_at_a_phase_of_its_own() -> 
     assert len({m.seed for m in last}) == 2
 
 
+def test_a_held_program_runs_in_before_its_window_opens_and_a_kernel_does_not() -> None:
+    """Otherwise a block's first iterations, slower than those of the program's life, are its p99."""
+    plan = make_plan("a", "b", rounds=1)
+    programs = tuple(msgspec.structs.replace(tenant, work=Program(command=("serve",))) for tenant in plan.tenants[1:])
+    puppets = Puppets(msgspec.structs.replace(plan, tenants=(plan.tenants[0], *programs)), limits=Limits(lead_ms=100))
+    puppets.prepare()
+    while len(puppets.plan.condition(_running(puppets)).tenants) < 2:
+        puppets.play()
+    kernel, program = (s.message for s in puppets.starts[-2:])
+    assert kernel.go_ns == kernel.first_ns
+    assert program.first_ns - program.go_ns >= S // 4
+    assert program.go_ns >= puppets.now_ns + S // 10, "nobody is told too late"
+
+
+@pytest.mark.parametrize(("cycle_ms", "run_in_ms"), [(1.0, 250.0), (200.0, 600.0), (5000.0, 2000.0)])
+def test_a_program_of_long_iterations_runs_in_for_three_of_them_within_two_seconds(
+    cycle_ms: float, run_in_ms: float
+) -> None:
+    """Otherwise one of 200 ms is still cold when its window opens, or one of a minute holds up the run."""
+    plan = make_plan("a", rounds=1)
+    program = msgspec.structs.replace(plan.tenants[0], work=Program(command=("serve",)))
+    puppets = Puppets(msgspec.structs.replace(plan, tenants=(program,)))
+    puppets.prepare(cycle_ms)
+    start = puppets.starts[-1].message
+    assert start.first_ns - start.go_ns == pytest.approx(run_in_ms * 1e6)
+
+
 def test_nobody_is_stopped_before_everybody_has_reached_the_quota() -> None:
     """Otherwise the slower tenant's last iterations would run alone in a shared block."""
     puppets = Puppets(make_plan("a", "b", rounds=1))

@@ -61,7 +61,7 @@ def test_a_stretch_without_a_tracer_is_recorded_as_a_run_would() -> None:
     rows = found.plain.rows
     assert 20 < len(rows) < 400
     assert found.size == 32
-    assert np.array_equal(rows["i"], np.arange(len(rows)))
+    assert (np.diff(rows["i"]) == 1).all()
     assert (np.diff(rows["submit_ns"]) >= 500_000).all(), "at its own pacing"
     issue = unpacked(found.plain.issue_ns)
     assert ((issue > 0) & (issue <= rows["retire_ns"] - rows["submit_ns"])).all()

@@ -73,7 +73,8 @@ class BrokenTenant(KernelTenant):
 
     def run(self, start: Start, outlet: Outlet) -> LeftOut:
         super().run(
-            Start(block=start.block, start_ns=0, first_ns=0, quota=Quota(iterations=3, linger=False), seed=1), outlet
+            Start(block=start.block, start_ns=0, first_ns=0, go_ns=0, quota=Quota(iterations=3, linger=False), seed=1),
+            outlet,
         )
         self._fail("run")
         return LeftOut()

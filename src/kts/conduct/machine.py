@@ -49,6 +49,8 @@ LONGEST_LEAD_MS = 2000.0
 """A tenant of longer iterations begins at most so long before the window opens."""
 MISSING_NAMED = 8
 """Tenants named on the line that says who is waited for."""
+RUN_IN = 3
+"""So many iterations a program that was held makes at least before its window opens."""
 WHOLE = 3
 """So many iterations of a program must fit into a block: one begins before it, and company may make them longer."""
 UNKNOWN_CYCLE_MS = 100.0
@@ -265,7 +267,8 @@ class Machine:
 
     def _start(self, course: Course, block: Block) -> None:
         first_ns = {name: self._first_ns(block, name) for name in block.tenants}
-        start_ns = self._now + ms_to_ns(self._limits.lead_ms) - min(0, *first_ns.values())
+        go_ns = {name: first_ns[name] - self._run_in_ns(name) for name in block.tenants}
+        start_ns = self._now + ms_to_ns(self._limits.lead_ms) - min(0, *go_ns.values())
         course.begin(start_ns)
         guard_s = self._limits.block_factor * longest_block_s(self.plan, self._roster.solo_ms)
         deadline_ns = start_ns + s_to_ns(guard_s) + max(self._roster.hang_ns(name) for name in block.tenants)
@@ -273,11 +276,11 @@ class Machine:
         self._step_ns = self._now
         for name, quota in block.quotas.items():
             seed = block_seed(self.plan, block, name)
-            first = start_ns + first_ns[name]
             start = msg.Start(
                 block=block.index,
                 start_ns=start_ns,
-                first_ns=first,
+                first_ns=start_ns + first_ns[name],
+                go_ns=start_ns + go_ns[name],
                 quota=quota,
                 seed=seed,
                 telemetry=self._telemetry,
@@ -287,10 +290,19 @@ class Machine:
 
     def _first_ns(self, block: Block, name: str) -> int:
         """When a tenant that paces itself begins, relative to the opening of the window."""
-        arrivals, ready = self.plan.tenant(name).arrivals, self._roster.seats[name].ready
+        arrivals, service_ns = self.plan.tenant(name).arrivals, ms_to_ns(self._cycle_ms(name))
+        return first_submission_ns(arrivals, service_ns, block_seed(self.plan, block, name))
+
+    def _run_in_ns(self, name: str) -> int:
+        """How long before its first submission that may count a tenant runs."""
+        least_ms = self.plan.tenant(name).work.run_in_ms
+        return ms_to_ns(min(max(least_ms, RUN_IN * self._cycle_ms(name)), LONGEST_LEAD_MS)) if least_ms else 0
+
+    def _cycle_ms(self, name: str) -> float:
+        """From one iteration to the next, as calibration measured it; of longer ones `LONGEST_LEAD_MS`."""
+        ready = self._roster.seats[name].ready
         known_ms = None if ready is None else ready.cycle_ms or ready.solo_ms
-        service_ms = min(UNKNOWN_CYCLE_MS if known_ms is None else known_ms, LONGEST_LEAD_MS)
-        return first_submission_ns(arrivals, ms_to_ns(service_ms), block_seed(self.plan, block, name))
+        return min(UNKNOWN_CYCLE_MS if known_ms is None else known_ms, LONGEST_LEAD_MS)
 
     def _chunk(self, tenant: str, chunk: msg.Chunk) -> None:
         running = self._running

@@ -72,6 +72,7 @@ class Kernel(msgspec.Struct, frozen=True, kw_only=True, tag="kernel"):
 
     in_thread: ClassVar[bool] = True
     traceable: ClassVar[bool] = True
+    run_in_ms: ClassVar[float] = 0.0
     image: ClassVar[str] = ""
 
     @property
@@ -148,6 +149,7 @@ class Program(msgspec.Struct, frozen=True, kw_only=True, tag="program"):
     target_ms: ClassVar[None] = None
     in_thread: ClassVar[bool] = False
     traceable: ClassVar[bool] = False
+    run_in_ms: ClassVar[float] = 250.0
     alone: ClassVar[bool] = False
     graph: ClassVar[bool] = False
 
@@ -169,8 +171,9 @@ What a kind can do, it says itself. ``workload``: its name in experiment files a
 None where calibration settles nothing. ``in_thread``: the worker's thread does the work itself, on a device of ours, so
 that each block has iterations, and what the kernel's scheduler says of the thread is said of the tenant; otherwise the
 program tells of its iterations, or does not. ``image``: the container image that it runs in, beside the worker's;
-empty: it runs where the worker does. ``traceable``: its launches can be traced. ``alone``: a worker without a conductor
-can do it. ``graph``: it needs a GPU.
+empty: it runs where the worker does. ``traceable``: its launches can be traced. ``run_in_ms``: so long it runs before a
+window opens, since its first iterations after it was held are slower than those of its life. ``alone``: a worker
+without a conductor can do it. ``graph``: it needs a GPU.
 """
 
 

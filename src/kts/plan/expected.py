@@ -55,7 +55,7 @@ def expected_block(
     known = [name for name, ms in service.items() if ms > 0]
     return ExpectedBlock(
         condition=plan.condition(block.condition),
-        seconds=max(wants_s.values()) + BLOCK_OVERHEAD_S,
+        seconds=max(wants_s.values()) + _overhead_s(plan, block),
         iterations={
             name: _iterations(block, name, together_s, service[name] * slower[name], paced[name]) for name in known
         },
@@ -72,6 +72,10 @@ def most_rounds(plan: Plan, round_s: float) -> float:
     if least * round_s > HARD_LIMIT * plan.max_seconds:
         return HARD_LIMIT * plan.max_seconds / round_s
     return min(allowed, max(least, math.floor(plan.max_seconds / round_s + 1e-9)))
+
+
+def _overhead_s(plan: Plan, block: Block) -> float:
+    return BLOCK_OVERHEAD_S + max(plan.tenant(name).work.run_in_ms for name in block.tenants) / 1e3
 
 
 def _wants_s(block: Block, name: str, cycle: float) -> float:

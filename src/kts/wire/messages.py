@@ -32,7 +32,7 @@ from kts.model.mode import Evidence
 from kts.model.plan import DeviceChoice, Quota, Tenant
 from kts.model.run import ClockPair, DeviceInfo, Settled, ThreadWait
 
-PROTOCOL = 8
+PROTOCOL = 9
 
 FailureKind = Literal["setup", "out-of-memory", "device-lost", "program", "internal"]
 
@@ -201,7 +201,8 @@ class Calibrate(Message, frozen=True, kw_only=True):
 
 class Start(Message, frozen=True, kw_only=True):
     """Run a block. Its window opens at ``start_ns`` (CLOCK_MONOTONIC); a tenant that paces itself submits its first
-    iteration at ``first_ns``, before or after that, so that its phase is stationary.
+    iteration at ``first_ns``, before or after that, so that its phase is stationary. A program that was held goes on at
+    ``go_ns``; what it submits before ``first_ns`` is left out.
 
     ``seed`` seeds the think times of this block. ``telemetry``: whether the worker tells what its host did meanwhile.
     """
@@ -209,6 +210,7 @@ class Start(Message, frozen=True, kw_only=True):
     block: int
     start_ns: int
     first_ns: int
+    go_ns: int
     quota: Quota
     seed: int
     telemetry: bool = True

@@ -10,7 +10,7 @@ import numpy as np
 from kts.errors import SetupError
 from kts.model.plan import Quota, Tenant
 from kts.model.records import RECORD, Records
-from kts.units import NS_PER_MS, s_to_ns
+from kts.units import NS_PER_MS, ms_to_ns, s_to_ns
 from kts.wire.messages import Start
 from kts.worker.devices.cuda import SmClock
 
@@ -68,12 +68,14 @@ class Stretches:
         self.seconds = seconds
 
     def start(self, most: int, number: int) -> Start:
-        """Of the stretch of that number, which begins now and has at most so many iterations."""
-        start_ns = time.monotonic_ns() + _LEAD_NS
+        """Of the stretch of that number, which begins once its tenant has run in; with at most so many iterations."""
+        go_ns = time.monotonic_ns() + _LEAD_NS
+        start_ns = go_ns + ms_to_ns(self.tenant.work.run_in_ms)
         return Start(
             block=number,
             start_ns=start_ns,
             first_ns=start_ns,
+            go_ns=go_ns,
             quota=Quota(iterations=most, linger=False),
             seed=(self.tenant.seed + number) % 2**63,
             telemetry=False,

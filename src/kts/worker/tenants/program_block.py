@@ -45,7 +45,7 @@ class ProgramBlock:
 
     def run(self) -> LeftOut:
         """Until the block ends; how many iterations were not wholly inside it, and how many could not be read."""
-        if self._stopped_before_start():
+        if self._stopped_before(self._start.go_ns):
             return LeftOut()
         self._program.resume()
         try:
@@ -65,8 +65,8 @@ class ProgramBlock:
         left_out, unread = (0, 0) if source is None else (source.left_out, source.unread)
         return left_out, unread + self._program.refused, self._program.calls_lost
 
-    def _stopped_before_start(self) -> bool:
-        while (left_ns := self._start.first_ns - time.monotonic_ns()) > 0:
+    def _stopped_before(self, at_ns: int) -> bool:
+        while (left_ns := at_ns - time.monotonic_ns()) > 0:
             if self._between():
                 return True
             time.sleep(min(left_ns / NS_PER_S, LISTEN_S))
@@ -96,7 +96,7 @@ class ProgramBlock:
     def _between(self) -> bool:
         """Sends what is due; True if the block is to end."""
         now_ns = time.monotonic_ns()
-        if self._heartbeat.due(now_ns):
+        if now_ns >= self._start.first_ns and self._heartbeat.due(now_ns):
             self._outlet.heartbeat(now_ns, self._count)
         if self._pending >= CHUNK_RECORDS or self._flush_due.due(now_ns):
             self._flush()
