@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from pathlib import Path
 
 import msgspec
@@ -158,3 +159,42 @@ def test_what_is_wrong_with_a_large_text_is_said_by_the_fast_scanner_alone(
     monkeypatch.setattr(yamltree, "_Loader", None)
     with pytest.raises(yamltree.TreeError, match="did not find expected"):
         yamltree.parse('{"a": ' + "[" * 400 + "S" + "- " * 10_000)
+
+
+class _ScannerAsItWas(yaml.SafeLoader):
+    yaml_implicit_resolvers = yamltree._Loader.yaml_implicit_resolvers
+
+
+def _composed(loader: type[yaml.SafeLoader], text: str) -> str:
+    """The document as YAML, or what is wrong with the text and where."""
+    try:
+        node = loader(text).get_single_node()
+    except (yaml.YAMLError, RecursionError) as error:
+        return str(error)
+    return "" if node is None else str(yaml.serialize(node))
+
+
+def test_where_a_key_may_begin_is_found_as_pyyaml_finds_it() -> None:
+    """Else the quicker look for keys would read some experiment otherwise, or blame another line."""
+    pieces = ["[", "]", "{", "}", ",", ": ", ":", "\n", "\n  ", "a", "'c'", "? ", "- ", "&x ", "*x", "!t ", "k" * 1030]
+    lot = random.Random(1)
+    for _ in range(400):
+        text = "".join(lot.choices(pieces, k=lot.randrange(1, 24)))
+        assert _composed(yamltree._Loader, text) == _composed(_ScannerAsItWas, text), text
+
+
+def test_open_brackets_are_not_each_looked_at_again_for_every_further_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else a line of two thousand brackets takes seconds before it is refused."""
+    looks = 0
+
+    class Key(yaml.scanner.SimpleKey):
+        def __getattribute__(self, name: str) -> object:
+            nonlocal looks
+            looks += 1
+            return super().__getattribute__(name)
+
+    monkeypatch.setattr(yaml.scanner, "SimpleKey", Key)
+    text = "a: {b:" + "[" * 2000
+    with pytest.raises((yaml.YAMLError, RecursionError)):
+        yamltree._Loader(text).get_single_node()
+    assert 0 < looks < 50 * len(text)

@@ -23,6 +23,8 @@ MAX_VALUES = 50_000
 MAX_DEPTH = 20
 MOST_EXPLAINED = 1 << 14
 """Characters of a text of which PyYAML's own scanner says what is wrong: some tenths of a second at most."""
+_LONGEST_KEY = 1024
+"""Characters of a key that no ``?`` announces, as YAML has it."""
 _TAG = "tag:yaml.org,2002:"
 _IMPLICIT: tuple[tuple[str, str, str], ...] = (
     ("bool", r"(?:true|True|TRUE|false|False|FALSE)", "tTfF"),
@@ -35,9 +37,29 @@ _IMPLICIT: tuple[tuple[str, str, str], ...] = (
 
 
 class _Loader(yaml.SafeLoader):
-    """Composes nodes with the scalar rules of YAML 1.2."""
+    """Composes nodes with the scalar rules of YAML 1.2.
+
+    Of the places at which a key may have begun, PyYAML looks at all for each token, and there is one per open bracket.
+    They stand in the order of the text: the first one tells.
+    """
 
     yaml_implicit_resolvers = {}  # noqa: RUF012 - as PyYAML declares it
+
+    def stale_possible_simple_keys(self) -> None:
+        """Forgets those from the first on of which it is too late to be keys; as PyYAML's, which asks each."""
+        while keys := self.possible_simple_keys:
+            level = next(iter(keys))
+            if keys[level].line == self.line and self.index - keys[level].index <= _LONGEST_KEY:
+                return
+            if keys[level].required:
+                message = "could not find expected ':'"
+                mark = keys[level].mark
+                raise yaml.scanner.ScannerError("while scanning a simple key", mark, message, self.get_mark())
+            del keys[level]
+
+    def next_possible_simple_key(self) -> int | None:
+        """The number of the first one's token."""
+        return next((key.token_number for key in self.possible_simple_keys.values()), None)
 
 
 for _name, _pattern, _first in _IMPLICIT:
@@ -101,7 +123,7 @@ def parse(text: str) -> Tree:
 
 def composed(text: str) -> yaml.Node | None:
     """The document's node. By libyaml's scanner, ten times as fast, where PyYAML has it and it takes the text; what is
-    wrong with a text PyYAML's own says better, but its time grows with the square of what is nested."""
+    wrong with a text of ordinary size PyYAML's own says better."""
     if yaml.__with_libyaml__:
         try:
             return _quick_loader()(text).get_single_node()
