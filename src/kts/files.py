@@ -54,8 +54,15 @@ def read(path: Path, remedy: str, *, pipes: bool = True) -> bytes:
 
 def encode(value: object) -> bytes:
     """JSON for a file: indented, ending in a newline. What cannot be seen is escaped: no terminal obeys it."""
-    text = msgspec.json.format(msgspec.json.encode(value), indent=2).decode()
-    return (_UNSEEN.sub(_escaped, text) + "\n").encode()
+    return shaped(msgspec.json.encode(value))
+
+
+def shaped(encoded: bytes) -> bytes:
+    """The same for what is JSON already."""
+    text = msgspec.json.format(encoded, indent=2) + b"\n"
+    if text.isascii() and b"\x7f" not in text:
+        return text
+    return _UNSEEN.sub(_escaped, text.decode()).encode()
 
 
 def _escaped(found: re.Match[str]) -> str:
@@ -156,16 +163,33 @@ def replacing(path: Path, *, durably: bool = True) -> Iterator[Path]:
     A reader sees the old file or the new one; with ``durably`` also after a loss of power. Two writers at once do not
     meet. OSError.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}-{next(_serial)}{TEMPORARY}")
-    temporary.unlink(missing_ok=True)
-    os.close(opened(temporary, os.O_WRONLY | os.O_EXCL))  # ours alone, whoever may write in that folder
-    try:
+    temporary, descriptor = _beside(path)
+    os.close(descriptor)
+    with _taking_place(temporary, path, durably=durably):
         yield temporary
         if durably:
             _sync(temporary, os.O_RDONLY)
-        temporary.replace(path)
-    finally:
+
+
+def _beside(path: Path) -> tuple[Path, int]:
+    """An empty temporary file, ours alone whoever may write in that folder, and its descriptor for writing."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}-{next(_serial)}{TEMPORARY}")
+    try:
+        return temporary, opened(temporary, os.O_WRONLY | os.O_EXCL)
+    except FileExistsError:  # of a process that had our number
         temporary.unlink(missing_ok=True)
+        return temporary, opened(temporary, os.O_WRONLY | os.O_EXCL)
+
+
+@contextmanager
+def _taking_place(temporary: Path, path: Path, *, durably: bool) -> Iterator[None]:
+    """``temporary`` takes the place of ``path`` where the block ends well, and is gone where it does not."""
+    try:
+        yield
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
     if durably:
         sync_directory(path.parent)
 
@@ -185,8 +209,12 @@ def opened(path: Path, flags: int) -> int:
 
 def replace(path: Path, content: bytes, *, durably: bool = True) -> None:
     """Gives ``path`` another content as `replacing` does. OSError."""
-    with replacing(path, durably=durably) as temporary:
-        temporary.write_bytes(content)
+    temporary, descriptor = _beside(path)
+    with _taking_place(temporary, path, durably=durably), os.fdopen(descriptor, "wb") as file:
+        file.write(content)
+        if durably:
+            file.flush()
+            os.fsync(file.fileno())
 
 
 def sync_directory(path: Path) -> None:

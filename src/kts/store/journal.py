@@ -82,8 +82,10 @@ def encode_frame(tenant: str, block: int, seq: int, records: Records, run: str) 
     if len(records) > MAX_FRAME_RECORDS or len(name) > MAX_TENANT_BYTES:
         raise ValueError(f"a frame of {len(records)} records of a tenant with a name of {len(name)} bytes")
     head = _HEAD.pack(_MAGIC, 0, len(name), records.dtype.itemsize, block, seq, len(records))
-    checked = head[_CHECKED_FROM:] + _RUN.pack(int(run, 16)) + name + records.tobytes()
-    return _MAGIC + zlib.crc32(checked).to_bytes(4, "little") + checked
+    front = head[_CHECKED_FROM:] + _RUN.pack(int(run, 16)) + name
+    payload = np.ascontiguousarray(records).view(np.uint8).data
+    crc32 = zlib.crc32(payload, zlib.crc32(front))
+    return b"".join((_MAGIC, crc32.to_bytes(4, "little"), front, payload))
 
 
 def scan(path: Path) -> Scan:
@@ -250,12 +252,13 @@ class Journal:
         dtype = record_dtype(frames[0].optional if frames else ())
         records = np.empty(sum(frame.rows for frame in frames), dtype)
         target = records.view(np.uint8).data
+        file = self._file.raw  # what is read is larger than any buffer
         at = 0
         for frame in frames:
             end = at + frame.rows * dtype.itemsize
-            self._file.seek(frame.payload)
+            file.seek(frame.payload, os.SEEK_SET)
             while at < end:
-                got = self._file.readinto(target[at:end])
+                got = file.readinto(target[at:end])
                 if not got:
                     raise OSError(f"{self.path.name} became shorter while it was read")
                 at += got

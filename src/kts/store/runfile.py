@@ -28,8 +28,8 @@ class _Head(msgspec.Struct):
 
 def write(directory: Path, info: RunInfo) -> None:
     """Replaces run.json durably, with a checksum of what it says. OSError."""
-    content = msgspec.json.decode(msgspec.json.encode(info))
-    files.replace(directory / layout.RUN, files.encode({**content, _CRC: _crc32(content)}))
+    seal = f',"{_CRC}":"{_crc32(info)}"}}'.encode()
+    files.replace(directory / layout.RUN, files.shaped(msgspec.json.encode(info)[:-1] + seal))
 
 
 def read(directory: Path) -> RunInfo:
@@ -63,9 +63,9 @@ def _fault(content: dict[str, Any]) -> str:
     return f"{layout.RUN}: changed since it was written, as its checksum tells: what it says of the run may be wrong"
 
 
-def _crc32(content: dict[str, Any]) -> str:
+def _crc32(content: RunInfo | dict[str, Any]) -> str:
     """Of what it says, however it is laid out."""
-    return f"{zlib.crc32(msgspec.json.encode(content, order='deterministic')):08x}"
+    return f"{zlib.crc32(msgspec.json.encode(content, order='sorted')):08x}"
 
 
 def is_run(directory: Path) -> bool:
