@@ -25,6 +25,7 @@ BENCHES: dict[str, tuple[str, tuple[str, ...]]] = {
     "probe": ("slices, neighbours counted, whom a probe disturbs", ("--repeats", "2", "--probes", "5")),
     "compare": ("false alarms of kts compare, and what it finds", ("--repetitions", "50")),
     "gate": ("false fails of kts check --pair, and what it finds", ("--repetitions", "3")),
+    "same_mode": ("how often one mode under two names seems two", ("--runs", "10")),
     "verdicts": ("how often verdicts and the caution of a phase lock are right", ("--repetitions", "30")),
     "steady": ("false alarms and misses of the change points", ("--repetitions", "10")),
     "foretold": ("how often a run refuses what it foretold", ("--parts", "0.1", "--limits", "0.55")),

@@ -92,7 +92,7 @@ def crowd_plan(text: str, modes: str, clients: int) -> Plan:
 
 
 def fifty(out: Path, asked: argparse.Namespace) -> None:
-    """Measures, and again with fewer in MPS, or without it, where that fails."""
+    """Measures, and again with fewer in MPS, or without the mode that fails: MPS where none is to blame."""
     ends = time.monotonic() + asked.seconds
     counts = [n for n in COUNTS if n < asked.most] + [asked.most]
     modes, fell = asked.modes or MODES[asked.device], []
@@ -115,12 +115,15 @@ def fifty(out: Path, asked: argparse.Namespace) -> None:
             break
         print(f"fell: {why}", flush=True)
         fell.append(f"{modes} with at most {clients[0]} clients of MPS: {why}")
-        if MPS not in modes:
-            break
-        if f"@{MPS}" in why and len(clients) > 1:
+        (out / FELL).write_bytes(msgspec.json.encode(fell))
+        asked_for = modes.split(",")
+        guilty = next((one for one in asked_for if f"@{one.partition('=')[0]}:" in why), MPS)
+        if guilty == MPS and f"@{MPS}:" in why and len(clients) > 1:
             clients.pop(0)
+        elif guilty in asked_for:
+            modes, clients = ",".join(one for one in asked_for if one != guilty), clients[:1]
         else:
-            modes, clients = ",".join(one for one in modes.split(",") if one != MPS), clients[:1]
+            break
     (out / FELL).write_bytes(msgspec.json.encode(fell))
 
 
@@ -139,12 +142,14 @@ def _at_most(seconds: float) -> Iterator[None]:
 def _measured(out: Path, text: str, plan: Plan, seconds: float) -> str:
     """Why there is no run to use; empty where there is."""
     plan = msgspec.structs.replace(plan, max_seconds=1.5 * seconds)
+    memory = GpuMemory()
     try:
-        with GpuMemory() as memory:
+        with memory:
             run = measured(plan, text, out / RUN, overwrite=True, progress=Console(stderr=True))
     except SetupError as error:
         return error.what
-    (out / MEMORY).write_bytes(msgspec.json.encode(memory.told()))
+    finally:
+        (out / MEMORY).write_bytes(msgspec.json.encode(memory.told()))
     whole = {block.condition for block in run.data.blocks if block.valid}
     failed = run.failure is not None and run.outcome.kind != "interrupted"
     if failed and whole < {one.name for one in plan.conditions}:
@@ -248,7 +253,7 @@ def regret(here: Path, there: Path, factors: Sequence[float]) -> Iterator[str]:
         for factor in (None, *factors):
             found = []
             for a, b in pairs:
-                for mix in _mixes_of(a):
+                for mix in a.mixes:
                     ours, theirs = a.of_mix(*mix), b.of_mix(*mix)
                     assert ours.modes is not None
                     slo = promises(ours.modes, factor) if factor else {}
@@ -261,13 +266,6 @@ def regret(here: Path, there: Path, factors: Sequence[float]) -> Iterator[str]:
             yield from rows(found)
             yield ""
             yield from table(found)
-
-
-def _mixes_of(run: kts.Run) -> list[tuple[str, ...]]:
-    plan = run.info.plan
-    arm = next(one for one in plan.modes if one.mixes)
-    plain = {name: common for common, name in arm.tenants.items()}
-    return [tuple(plain[name] for name in plan.condition(mix).tenants) for mix in arm.mixes.values()]
 
 
 def main() -> None:

@@ -65,6 +65,7 @@ def test_a_mix_of_a_run_is_seen_as_a_run_of_it_alone(tmp_path: Path) -> None:
         plain, conditions=(*plain.conditions, Condition(name="shared-fft+gemm", tenants=("fft", "gemm")))
     )
     run = Run(tmp_path, measured(in_modes(plain, MODES), FACTORS))
+    assert set(run.mixes) == {("fft", "gemm", "tiny"), ("fft", "gemm")}
     part = run.of_mix("gemm", "fft")
     assert part.modes is not None
     assert [one.mode.name for one in part.modes.modes] == ["exclusive", "time-slicing", "mps", "half"]
@@ -157,9 +158,10 @@ def test_where_mps_has_no_room_the_others_keep_theirs(example: object) -> None:
         (["agent-49@mps: no room for one more client"], (["time-slicing", "mps", "streams"], 48)),
         (["MPS: nvidia-cuda-mps-control is not on this machine"], (["time-slicing", "streams"], 50)),
         (["agent-9@mps: faulted"] * 3, (["time-slicing", "streams"], 50)),
+        (["agent-2@streams: no sign of life"], (["time-slicing", "mps"], 50)),
     ],
 )
-def test_what_fails_in_mps_costs_mps_and_not_the_rest(
+def test_what_fails_in_a_mode_costs_that_mode_and_not_the_rest(
     example: object,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,

@@ -26,7 +26,7 @@ from kts.report.modes import modes_document, modes_elements
 from kts.report.writing import write_gate, write_modes
 from kts.stats import Analysis, analyse
 from kts.stats.choosing import modes_summary
-from kts.stats.modes import of_mix, views
+from kts.stats.modes import mixes, of_mix, views
 from kts.stats.pair_gate import compared
 from kts.store import open_run
 from kts.store.sharingfile import read_sharing
@@ -113,17 +113,17 @@ class Run:
     def of_mix(self, *tenants: str) -> Run:
         """A run of several mixes in modes, as if it had been about the mix of these tenants alone: its `modes` and the
         choice between them. UsageError for a mix that it has not measured in a mode."""
-        named = {
-            frozenset(
-                plain for plain, name in arm.tenants.items() if name in self.info.plan.condition(mix).tenants
-            ): key
-            for arm in self.info.plan.modes
-            for key, mix in arm.mixes.items()
-        }
+        named = {frozenset(mix): name for name, mix in mixes(self.info.plan).items()}
         if frozenset(tenants) not in named:
-            known = ", ".join("+".join(sorted(mix)) for mix in named)
+            known = ", ".join("+".join(mix) for mix in self.mixes)
             raise UsageError(f"no mix of {', '.join(tenants)} in modes in this run", f"there are: {known or 'none'}")
         return Run(self.directory, of_mix(self.data, named[frozenset(tenants)]), self.outcome)
+
+    @property
+    def mixes(self) -> tuple[tuple[str, ...], ...]:
+        """The mixes that it has measured in modes, each by its tenants, as `of_mix` takes them; empty of all other
+        runs."""
+        return tuple(mixes(self.info.plan).values())
 
     @cached_property
     def _in_modes(self) -> dict[str, Run]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import TypeVar
 
 from msgspec.structs import replace
 
@@ -19,6 +20,7 @@ from kts.stats.pairs import Rounds
 from kts.stats.sample import FloatArray
 from kts.stats.view import kept
 
+_Key = TypeVar("_Key")
 EQUAL = 0.02
 """Throughputs closer than this are taken for equal, and the milder tail decides."""
 _PROBED: Mapping[str, TurnsKind] = {TIME_SLICING: "turns", MPS: "at-once"}
@@ -125,14 +127,23 @@ def over(run: RunData, best: str) -> dict[tuple[str, str], Estimate]:
     def rounds(mode: str, tenant: str) -> dict[int, FloatArray]:
         return dict(recorded.kept.get((arms[mode].tenants[tenant], arms[mode].mixes[house.name]), []))
 
-    p = (1 - CONFIDENCE) / 2 / (len(others) * len(house.tenants))
-    found = {}
+    pairs = {}
     for mode in others:
         for tenant in house.tenants:
             sides = rounds(best, tenant), rounds(mode, tenant)
             both = sorted(sides[0].keys() & sides[1].keys())
-            found[mode, tenant] = Rounds(*([side[number] for number in both] for side in sides)).interval(p)
-    return found
+            pairs[mode, tenant] = Rounds(*([side[number] for number in both] for side in sides))
+    return together(pairs)
+
+
+def together(pairs: Mapping[_Key, Rounds]) -> dict[_Key, Estimate]:
+    """Of each pair B's p99 over A's, in intervals that all hold at once with `CONFIDENCE`."""
+    return {key: one.interval((1 - CONFIDENCE) / 2 / len(pairs)) for key, one in pairs.items()}
+
+
+def differs(ratio: Estimate) -> bool:
+    """Whether a difference is shown: the interval excludes 1."""
+    return ratio.lo is not None and ratio.hi is not None and not ratio.lo <= 1 <= ratio.hi
 
 
 def _with_difference(choice: Choice, results: Sequence[ModeResult]) -> Choice:
@@ -142,9 +153,7 @@ def _with_difference(choice: Choice, results: Sequence[ModeResult]) -> Choice:
     ratios = {} if second is None else {n: t.over_best for n, t in second.tenants.items() if t.over_best is not None}
     if not ratios or second is None:
         return choice
-    apart = [
-        name for name, one in ratios.items() if one.lo is not None and one.hi is not None and not one.lo <= 1 <= one.hi
-    ]
+    apart = [name for name, one in ratios.items() if differs(one)]
     if apart:
         told = ", ".join(f"{name} {ratios[name].estimate:.2f} times" for name in apart)
         return replace(choice, reason=f"{choice.reason}; p99 in {choice.runner_up}: {told} as long")

@@ -30,6 +30,16 @@ def views(run: RunData) -> dict[str, RunPart]:
     }
 
 
+def mixes(plan: Plan) -> dict[str, tuple[str, ...]]:
+    """By what all modes call it, each mix that was measured in any of them: its tenants, by the names that all modes
+    have in common. Where a mode has fewer of them, those of the mode with most."""
+    found: dict[str, tuple[str, ...]] = {}
+    for arm in plan.modes:
+        for mix in arm.mixes:
+            found[mix] = max(found.get(mix, ()), tuple(_members(plan, arm, mix)), key=len)
+    return found
+
+
 def of_mix(run: RunData, mix: str) -> RunPart:
     """A run that measured several mixes in modes, as if it had been about one of them; ``mix``: what all modes call
     it. Its tenants keep the names of the plan. KeyError if the plan has no such mix."""
