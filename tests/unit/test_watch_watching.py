@@ -36,7 +36,8 @@ def _pod(number: int, name: str, gpu: str = "GPU-1") -> WatchedProcess:
 
 def _fed(watching: Watching, calls: Array, processes: tuple[WatchedProcess, ...], until_s: float, step_s: float = 1.0):
     calls = np.sort(calls, order="ns", kind="stable")
-    edges_s = np.arange(step_s, until_s + step_s / 2, step_s)
+    begin_s = until_s * (calls["ns"][0] // int(until_s * 1e9))  # these may be the second half
+    edges_s = begin_s + np.arange(step_s, until_s + step_s / 2, step_s)
     cuts = np.searchsorted(calls["ns"], edges_s * 1e9)
     for number, (until, part) in enumerate(zip(edges_s, np.split(calls, cuts)[:-1], strict=True)):
         watching.take(Piece(int(until * 1e9), part, processes if not number else ()))
@@ -60,7 +61,10 @@ def test_pieces_of_any_length_give_the_same() -> None:
     begins = np.arange(0.001, 20, 0.01)
     calls = np.concatenate([_trips(1, begins, 2 + begins % 3), _trips(2, begins + 0.002, np.full(len(begins), 5.0))])
     pods = (_pod(1, "a"), _pod(2, "b"))
-    assert _fed(Watching(), calls, pods, 20, 0.1) == _fed(Watching(), calls, pods, 20, 5)
+    short, long = Watching(), Watching()
+    assert _fed(short, calls, pods, 20, 0.1) == _fed(long, calls, pods, 20, 5)
+    calls["ns"] += 20 * SECOND_NS  # now it is known how long each needs the GPU
+    assert _fed(short, calls, (), 20, 0.1) == _fed(long, calls, (), 20, 5)
 
 
 def test_company_is_who_has_work_in_flight_on_the_same_gpu() -> None:
@@ -170,6 +174,23 @@ def test_without_time_alone_there_is_no_figure_but_a_models() -> None:
     assert ("n/a", ("n/b", "n/c")) in asked
     assert set(a.waits_for) == {"n/b", "n/c"}
     assert sum(a.waits_for.values()) == pytest.approx(a.added_ms)
+
+
+def test_who_waits_for_its_own_host_is_not_taken_to_hold_the_gpu() -> None:
+    """Else a neighbour of many small launches would come before the one that has the GPU, where both always are there
+    together and nothing else tells them apart."""
+    rng = np.random.default_rng(5)
+    begins = np.arange(0.001, 29.9, 0.02) + rng.uniform(0, 0.005, 1495)
+    hands = _trips(3, begins, np.full(1495, 9.0)).reshape(1495, -1)
+    hands["ns"][:, 1:4] = hands["ns"][:, :1] + np.array([4, 8, 8.001]) * 1_000_000
+    calls = np.concatenate(
+        [_trips(1, begins, rng.uniform(4, 6, 1495)), _trips(2, begins, np.full(1495, 9.0)), hands.ravel()]
+    )
+    watching = Watching(window_s=30)
+    _fed(watching, calls, (_pod(1, "a"), _pod(2, "holds"), _pod(3, "hands")), 30)
+    calls["ns"] += 30 * SECOND_NS
+    told = _fed(watching, calls, (), 30)["n/a"].waits_for
+    assert told["n/holds"] / told["n/hands"] == pytest.approx(9 / (9 - 8 * 2 / 3), rel=0.1)
 
 
 def test_what_is_not_watched_may_be_company() -> None:

@@ -1,8 +1,8 @@
 """Whose a unit's waits are: by who has the GPU in turns, corrected by what its neighbours were seen to cost. Pure.
 
-`Company.beside` says a priori how long a unit waits for each neighbour, if each needs the GPU for the share of its time
-in flight that its response alone is of its response now. Who mostly waits for its own host needs less than that, which
-no call tells. But round trips do: those that begin while it has work in flight are longer by what it really costs.
+`Company.beside` says a priori how long a unit waits for each neighbour, from what each of their round trips is taken to
+need of the GPU. How much of that is its host's time no call tells. But round trips do: those that begin while it has
+work in flight are longer by what it really costs.
 """
 
 from __future__ import annotations

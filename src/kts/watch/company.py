@@ -19,8 +19,8 @@ Floats = NDArray[np.float64]
 
 class Company(NamedTuple):
     """Of one second. ``own``: share of each part of it in which each unit has work in flight, shape (units, `BINS`).
-    ``others``: the same of any neighbour. ``beside[u, v]``: seconds in which u waits while v has the GPU, if all in
-    flight have it in turns, each as much as its density says."""
+    ``others``: the same of any neighbour. ``beside[u, v]``: seconds in which u has work in flight while v has the GPU,
+    if each round trip has it evenly while it is in flight, for as long as its unit needs it."""
 
     own: Floats
     others: Floats
@@ -50,13 +50,31 @@ def shares(
     return np.asarray(np.diff(np.interp(edges, points, covered)) / (SECOND_NS / BINS)).reshape(units, BINS)
 
 
+def held(
+    begin_ns: NDArray[np.int64], end_ns: NDArray[np.int64], unit: NDArray[np.int64], density: Floats, own: Floats
+) -> Floats:
+    """Share of each part of a second that each unit has the GPU, shape (units, `BINS`), at most 1: each stretch, ns
+    from that second's begin, for ``density`` of its length, evenly. ``own``: as of `shares`, for its shape."""
+    units = len(own)
+    slope, first = np.zeros(units * (BINS + 2)), np.zeros(units * (BINS + 2))
+    for edge_ns, sign in ((begin_ns, 1), (end_ns, -1)):
+        at = np.clip(edge_ns, 0, SECOND_NS) * (BINS / SECOND_NS)
+        part = at.astype(np.int64)
+        place = unit * (BINS + 2) + part
+        first += np.bincount(place, sign * density * (part + 1 - at), len(first))
+        slope += np.bincount(place + 1, sign * density, len(slope))
+    rates = np.cumsum(slope.reshape(units, BINS + 2), axis=1) + first.reshape(units, BINS + 2)
+    return np.asarray(np.clip(rates[:, :BINS], 0, 1))
+
+
 def of_second(
     flights: Array, unit: NDArray[np.int64], gpus: Sequence[tuple[str, ...]], density: Floats, from_ns: int
 ) -> Company:
-    """``flights``: (begin_ns, end_ns) of what was in flight, ``unit`` of whom. ``gpus`` of each: two are neighbours
-    if they share one. ``density``: of the time in which a unit has something in flight, how much of a GPU it needs."""
+    """``flights``: (begin_ns, end_ns) of what was in flight, ``unit`` of whom, ``density``: of that time, how much of a
+    GPU it needs. ``gpus`` of each unit: two are neighbours if they share one."""
     units = len(gpus)
     own = shares(flights["begin_ns"], flights["end_ns"], unit, units, from_ns)
+    has = held(flights["begin_ns"] - from_ns, flights["end_ns"] - from_ns, unit, density, own)
     free, beside = np.ones((units, BINS)), np.zeros((units, units))
     for gpu in sorted({gpu for those in gpus for gpu in those}):
         members = np.flatnonzero([gpu in those for those in gpus])
@@ -67,9 +85,9 @@ def of_second(
         before[1:] = np.cumprod(idle[:-1], axis=0)
         after[:-1] = np.cumprod(idle[:0:-1], axis=0)[::-1]
         free[members] *= before * after
-        needs = own[members] * density[members][:, None]
-        beyond = np.maximum(needs.sum(axis=0) - needs, 1.0)
-        pairs = (own[members] / beyond) @ needs.T / BINS
+        theirs = has[members]
+        beyond = np.maximum(theirs.sum(axis=0) - theirs, 1.0)
+        pairs = (own[members] / beyond) @ theirs.T / BINS
         np.fill_diagonal(pairs, 0.0)
         beside[np.ix_(members, members)] += pairs
     return Company(own, 1 - free, beside)

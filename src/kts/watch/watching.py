@@ -34,6 +34,10 @@ NO_GPU = ("",)
 AT_ONCE = 2
 """Units whose figures with intervals are made anew each time that somebody asks: those that were made longest ago."""
 MOST_NOTES = 20
+HOSTS = 2 / 3
+"""Of the time in which a host hands work over one by one: what the GPU is taken to wait for it. No call tells."""
+LEAST_MET = 0.1
+"""So many of the round trips stand for those that met nobody, where there are none."""
 
 
 class ByModel(NamedTuple):
@@ -81,7 +85,7 @@ class _Unit:
     alone_s: int = 0
     shared_s: int = 0
     blind: bool = False
-    density: float = 1.0
+    need_ms: float = math.inf  # of the GPU, for a round trip
     made_at: int = -1
     figures: _Figures | None = None
 
@@ -226,7 +230,7 @@ class Watching:
         flights = flights[(flights["begin_ns"] < end_ns) & (flights["end_ns"] > begin_ns)]
         unit = self._units_of(flights["process"])
         units = list(self._units.values())
-        density = np.array([one.density for one in units])
+        density = _densities(flights, end_ns, unit, units)
         company = of_second(flights, unit, [one.key[1] for one in units], density, begin_ns)
         over = self._recent["end_ns"] <= end_ns
         done, self._recent = self._recent[over], self._recent[~over]
@@ -324,7 +328,7 @@ class Watching:
         else:
             cost = compared(unit.past.alone.rows(), unit.past.shared.rows(), unit.past.window_s)
         unit.blame.learn()
-        unit.density = _density(responses, cost.alone_ms)
+        unit.need_ms = _need_ms(unit.past, cost.alone_ms)
         foretold = ByModel(None)
         if foretell and self._foretell and cost.df99.refused and unit.shared_s and not unit.blind:
             foretold = self._foretell(_seen(unit), tuple(map(_seen, self._neighbours(unit))))
@@ -352,13 +356,31 @@ def _seen(unit: _Unit) -> SeenUnit:
     )
 
 
-def _density(response_ms: NDArray[np.float32], alone_ms: float) -> float:
-    """Of the time in which it has work in flight, how much of a GPU that needs: what its round trips take without
-    company, or the fastest tenth where that is not known, over what they take."""
-    if not len(response_ms):
-        return 1.0
-    needs = alone_ms if math.isfinite(alone_ms) else float(np.quantile(response_ms, 0.1))
-    return min(max(needs / max(float(response_ms.mean()), 1e-9), 0.01), 1.0)
+def _densities(flights: Array, until_ns: int, unit: NDArray[np.int64], units: list[_Unit]) -> NDArray[np.float64]:
+    """Of the time that each of ``flights`` takes, how much it needs of a GPU. One that is not over by then is taken to
+    last no less than usual."""
+    need = np.array([one.need_ms for one in units])
+    usual = np.array([one.past.usual_ms for one in units])
+    ms = (np.minimum(flights["end_ns"], until_ns) - flights["begin_ns"]) / 1e6
+    ms = np.where(flights["end_ns"] < until_ns, ms, np.fmax(ms, usual[unit]))
+    return np.asarray(np.minimum(need[unit] / np.maximum(ms, 1e-6), 1.0))
+
+
+def _need_ms(past: Past, alone_ms: float) -> float:
+    """How long a round trip needs the GPU: what it takes without company, less `HOSTS` of the time in which its host
+    hands work over. Where nothing is seen without, by those that met least: a neighbour is taken to have taken as much
+    of the time of theirs on the GPU as they themselves while it was in flight."""
+    rows, met = past.alone.rows(), 0.0
+    issue = rows["issue"]
+    if math.isnan(alone_ms) or not len(rows):
+        rows = past.shared.rows()
+        beside = np.ascontiguousarray(rows["beside"])
+        told = beside[~np.isnan(beside)]
+        if not len(told):
+            return math.inf
+        few = np.flatnonzero(beside <= np.quantile(told, LEAST_MET))
+        alone_ms, met, issue = float(rows["ms"][few].mean()), float(beside[few].mean()), rows["issue"][few]
+    return max(alone_ms - HOSTS * float(np.median(issue)), 0.01 * alone_ms) / (1 + met)
 
 
 def _responses(unit: _Unit) -> NDArray[np.float32]:
