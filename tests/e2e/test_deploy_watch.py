@@ -24,6 +24,10 @@ ALERTS = ROOT / "tests" / "data" / "watch" / "alerts.yaml"
 PROMTOOL = shutil.which("promtool")
 GRAFANA = {"$__rate_interval": "5m", "$instance": "a", "$unit": "b"}
 NAME = re.compile(r"\bkts_watch_\w+")
+LABELS = re.compile(
+    r"\{\{ *(?:\$labels\.)?([a-z_]+) *\}\}|\$labels\.(\w+)|\b(?:by|on) \(([\w, ]+)\)|[{ ](\w+)[!=]~?\\\""
+)
+"""That a legend, an annotation or a query asks for."""
 
 needs_promtool = pytest.mark.skipif(PROMTOOL is None, reason="no promtool on this machine (Debian: prometheus)")
 
@@ -85,11 +89,15 @@ def test_alerts_and_panels_ask_for_what_is_exported() -> None:
     board = Board("0.1")
     board.put(three())
     families = text_string_to_metric_families(generate_latest(board).decode())
-    exported = {sample.name for family in families for sample in family.samples}
+    samples = [sample for family in families for sample in family.samples]
     alerts = [rule["expr"] for group in rules()["groups"] for rule in group["rules"]]
     asked = {name for query in (*queries(), *alerts) for name in NAME.findall(query)}
-    assert asked <= exported
+    assert asked <= {sample.name for sample in samples}
     assert len(asked) > 12
+    texts = json.dumps([dashboard(), rules()])
+    labels = {name for found in LABELS.findall(texts) for part in found for name in re.findall(r"\w+", part)}
+    assert labels - {"instance"} <= {label for sample in samples for label in sample.labels}
+    assert labels >= {"unit", "because_of", "what", "gpu"}
 
 
 def test_panels_do_not_lie_on_each_other() -> None:

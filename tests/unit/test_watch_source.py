@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import errno
+import inspect
 import os
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -171,6 +173,13 @@ def test_a_pod_without_the_nodes_process_numbers_is_refused(node: Node) -> None:
     with pytest.raises(SetupError, match="numbers of its own") as caught, node.source():
         pass
     assert "hostPID" in caught.value.remedy
+
+
+def test_times_are_of_a_clock_that_nobody_sets(node: Node) -> None:
+    """Else a step of the wall clock would be a wait of hours, or one that ends before it began."""
+    with node.source():
+        assert (node.kernel.instance / "trace_clock").read_text() == "mono"
+    assert inspect.signature(LiveSource).parameters["clock"].default is time.monotonic_ns
 
 
 def test_lost_calls_are_counted_once(node: Node) -> None:
