@@ -88,6 +88,21 @@ def test_nothing_is_named_where_nothing_changed() -> None:
     assert len({seed for seed, *_ in told}) <= 1, told
 
 
+@pytest.mark.parametrize("turn_ms", [0.3, 0.0])
+def test_turns_on_the_stopwatch_are_told_though_the_host_differs_from_round_to_round(turn_ms: float) -> None:
+    """Else programs that mostly compute on the host have all of their neighbours' turns as unexplained; and where there
+    are none, none may be told (twenty tenants: one by chance)."""
+    named = 0
+    for seed in range(20 if not turn_ms else 4):
+        run = beside(lambda rng: (np.full(N, 0.5 * rng.uniform(-1, 1)), np.full(N, turn_ms)), rest_ms=2, seed=seed)
+        mean = statistic(causes_of(analyse(run).summary.tenants["fft"]), "mean")
+        found = sizes(mean)
+        named += len(found) > 1
+        if turn_ms:
+            assert found.get("turns", 0) + found.get("contended", 0) == pytest.approx(turn_ms, abs=0.1 * turn_ms)
+    assert named == 4 if turn_ms else named <= 1
+
+
 def test_a_shorter_time_on_the_stopwatch_behind_a_neighbour_is_no_faster_work() -> None:
     """An eager tenant: alone the GPU waits for the host between the events, behind a turn everything is queued."""
     run = beside(lambda rng: (rng.uniform(1.5, 2.5, N), np.full(N, -1.1)), work_ms=1.6)

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
 
@@ -25,6 +24,9 @@ RELEVANT = 0.005
 """Of the statistic before: less is nobody's cause."""
 DRIFT = 0.1
 """The same where there are too few rounds to tell drift from company."""
+ON_STOPWATCH: frozenset[Place] = frozenset({"turns", "contended", "queued", "work"})
+WAITED: frozenset[Place] = frozenset({"contended", "hidden", "whole"})
+"""Without a stopwatch. Each adds up to a time that is measured on both sides."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,11 +78,10 @@ class _Shift:
         """Together they changed by at least that part of the statistic before."""
         return abs(self.ms(places)) >= least * float(self.before.at[: len(self.places)].sum())
 
-    @cached_property
-    def grew(self) -> bool:
-        """What others may have added to did grow, all together."""
-        places = [at for at, name in enumerate(self.places) if name not in {"backlog", "late"}]
-        return self.ms(places) > 0 and self.shown(places, len(STATISTICS))
+    def grew(self, names: Collection[Place], looks: int) -> bool:
+        """They did, all together."""
+        places = [at for at, name in enumerate(self.places) if name in names]
+        return self.ms(places) > 0 and self.shown(places, looks)
 
 
 def decompositions(compared: Compared) -> tuple[Decomposition, ...]:
@@ -90,8 +91,22 @@ def decompositions(compared: Compared) -> tuple[Decomposition, ...]:
         for statistic in STATISTICS
         if statistic == "mean" or all(_figure(side, statistic).estimate for side in (compared.before, compared.after))
     }
-    grew = any(shift.grew for shift in shifts.values())
-    return tuple(_decomposed(compared, statistic, shifts, grew=grew) for statistic in shifts)
+    grew = _grew(shifts, estimated=compared.facts.after.estimated)
+    return tuple(_decomposed(compared, statistic, shifts, grew) for statistic in shifts)
+
+
+def _grew(shifts: Mapping[Statistic, _Shift], *, estimated: bool) -> frozenset[Place]:
+    """Places of which others may have a part, and whose own intervals count: all where the time since submission grew,
+    at some statistic. Else, where the mean of the stopwatch did, or without one that of the waits for the device, those
+    that add up to it, if they stand out among all that are looked at: a host that is fast in one round and slow in the
+    next hides nothing there. What is ``estimated`` to be others' is above 0 by itself; what is measured to be stands
+    for itself."""
+    mean = shifts["mean"]
+    places = frozenset(mean.places)
+    if any(shift.grew(places - {"backlog", "late"}, len(STATISTICS)) for shift in shifts.values()):
+        return places
+    measured = places & (WAITED if "whole" in mean.places else ON_STOPWATCH)
+    return measured if estimated and mean.grew(measured, len(places) * len(STATISTICS)) else frozenset()
 
 
 def _figure(latency: Latency, statistic: Statistic) -> Estimate:
@@ -132,7 +147,7 @@ def _units(side: Components, *, split: bool) -> np.ndarray:
 
 
 def _decomposed(
-    compared: Compared, statistic: Statistic, shifts: Mapping[Statistic, _Shift], *, grew: bool
+    compared: Compared, statistic: Statistic, shifts: Mapping[Statistic, _Shift], grew: Collection[Place]
 ) -> Decomposition:
     shift = shifts[statistic]
     before, after = (_figure(side, statistic) for side in (compared.before, compared.after))
@@ -143,7 +158,7 @@ def _decomposed(
     else:
         lo = added - _hypot(after.estimate, after.lo, before.hi, before.estimate)
         hi = added + _hypot(after.hi, after.estimate, before.estimate, before.lo)
-    found = _named(compared, shift, shifts["mean"], grew=grew)
+    found = _named(compared, shift, shifts["mean"], grew)
     parts = sorted((_part(compared, shift, told, places) for told, places in found), key=lambda part: -abs(part.ms))
     rest = added - sum(part.ms for part in parts)
     left = [place for place in everything if not any(place in places for _, places in found)]
@@ -167,9 +182,9 @@ def _hypot(a: float | None, b: float | None, c: float | None, d: float | None) -
     return math.hypot((a or 0.0) - (b or 0.0), (c or 0.0) - (d or 0.0))
 
 
-def _named(compared: Compared, shift: _Shift, mean: _Shift, *, grew: bool) -> list[tuple[Told, list[int]]]:
+def _named(compared: Compared, shift: _Shift, mean: _Shift, grew: Collection[Place]) -> list[tuple[Told, list[int]]]:
     """Places whose change is shown, and its cause by their data; those of one cause together. ``grew``: see
-    `_is_shown`."""
+    `_grew`."""
     found: dict[CauseName, tuple[Told, list[int]]] = {}
     for place, name in enumerate(shift.places):
         at_mean = mean.ms([place]) if mean.beyond([place], RELEVANT, compared.confidence) else 0.0
@@ -181,20 +196,22 @@ def _named(compared: Compared, shift: _Shift, mean: _Shift, *, grew: bool) -> li
     return list(found.values())
 
 
-def _is_shown(compared: Compared, shift: _Shift, place: int, at_mean: float, *, is_mean: bool, grew: bool) -> bool:
+def _is_shown(
+    compared: Compared, shift: _Shift, place: int, at_mean: float, *, is_mean: bool, grew: Collection[Place]
+) -> bool:
     """Whether a place has part in what was added: then its size is told with its interval.
 
-    Where the tenant's time ``grew``, at some statistic, its own interval may show it, or the mean's (``at_mean``); or
-    it is one of others' places, which are shown together; or own time of a quantile, which changes with them. Where it
-    did not, nothing is others', and a place must stand for itself among all that are looked at.
+    Of those that ``grew`` (`_grew`) its own interval may show it, or the mean's (``at_mean``); or it is one of others'
+    places, which are shown together; or own time of a quantile, which changes with them. Of the rest nothing is
+    others', and a place must stand for itself among all that are looked at.
     """
     name, ms = shift.places[place], shift.ms([place])
-    if not grew:
+    if name not in grew:
         own = (name not in OF_OTHERS or not compared.facts.after.estimated) and (is_mean or name not in OWN)
         return own and shift.shown([place], len(shift.places) * len(STATISTICS))
     if shift.beyond([place], RELEVANT, compared.confidence) or (at_mean * ms > 0 and shift.reaches([place])):
         return True
-    others = [at for at, one in enumerate(shift.places) if one in OTHERS]
+    others = [at for at, one in enumerate(shift.places) if one in OTHERS and one in grew]
     together = ms > 0 if place in others else not is_mean and name in OWN
     return together and shift.reaches([place]) and shift.beyond(others, RELEVANT, compared.confidence)
 
