@@ -218,4 +218,8 @@ def test_the_page_holds_the_table_of_the_trials_that_are_kept() -> None:
     page = Path("docs/attribution.md").read_text(encoding="utf-8")
     assert "<!-- injections -->\n" + "\n".join(account(trials)) + "\n<!-- /injections -->" in page
     assert len(trials) >= 100
+    trials += told(Path("examples/injections/cpu-loaded.json"))
+    right = [trial.right for trial in trials if INJECTIONS[trial.key.injection].right]
+    idle = [trial.right for trial in trials if not INJECTIONS[trial.key.injection].right]
+    assert f"{sum(map(bool, right))} of {len(right)}, and {sum(map(bool, idle))} of {len(idle)}." in page
     assert len({trial.key.run for trial in trials}) == len(trials)
