@@ -3,6 +3,7 @@
 python examples/10_modes.py fifty OUT       tenants of one kind, up to 50 at once, in each mode
 python examples/10_modes.py mixes OUT       mixes of the programs of examples/programs in each mode
 python examples/10_modes.py table OUT       of fifty: the table; --figures FOLDER: the figure, too
+python examples/10_modes.py same OUT        one mode under two names, --runs times: how often a difference is shown
 python examples/10_modes.py regret A B      of mixes: what kts chooses by A's run, held against B's
 
 fifty and mixes need a GPU, and leave one file in OUT. --device cpu rehearses them without one, with --most 8
@@ -34,6 +35,7 @@ from kts.model.mode import MPS
 from kts.model.plan import Plan
 from kts.report import cells
 from kts.report.charts_crowd import GIB, draw
+from kts.stats.choosing import differs
 from kts.stats.crowd import CrowdFigures, crowds
 from modes_data import GpuMemory, groups, limited, memory_of, pack, unpacked, with_solos
 from modes_regret import promises, rows, scored, table
@@ -56,7 +58,16 @@ MIXES = (
 )
 """Of examples/programs/evaluation.yaml."""
 EVALUATION = Path(__file__).parent / "programs" / "evaluation.yaml"
-RUN, FELL, MEMORY = "run", "fell.json", "memory.json"
+RUN, FELL, MEMORY, SAME = "run", "fell.json", "memory.json", "same.jsonl"
+SAME_MODE = {"cuda": "time-slicing", "cpu": "cpu-scheduler"}
+TWO_ALIKE = """\
+name: same
+rounds: 8
+precision: null
+tenants:
+  fft: {workload: fft, size: 48, think_ms: 0.5, iterations: 2500, settle_seconds: 0.2}
+  gemm: {workload: gemm, size: 48, think_ms: 0.5, iterations: 2500, settle_seconds: 0.2}
+"""
 
 
 def crowd_text(counts: Sequence[int], asked: argparse.Namespace, seconds: float) -> str:
@@ -196,6 +207,46 @@ def mixes(out: Path, asked: argparse.Namespace) -> None:
     (out / FELL).write_bytes(msgspec.json.encode(fell))
 
 
+def same(out: Path, asked: argparse.Namespace) -> None:
+    """One mode under two names, run by run; each is a line of `SAME` at once, and those that are there stay."""
+    kind = asked.modes or SAME_MODE[asked.device]
+    file = out / SAME
+    kept = msgspec.json.Decoder().decode_lines(file.read_bytes()) if file.exists() else []
+    while len(kept) < asked.runs:
+        run = kts.run(
+            asked.experiment or TWO_ALIKE,
+            out / RUN,
+            modes=f"a={kind},b={kind}",
+            overwrite=True,
+            device=asked.device,
+            telemetry=False,
+            seed=len(kept) + 1,
+        )
+        if run.modes is None or run.outcome.kind != "complete":
+            raise UsageError(f"run {len(kept) + 1}: {run.outcome.kind}: {run.outcome.reason}", "measure again")
+        ratios = {
+            tenant: one.over_best
+            for mode in run.modes.modes
+            for tenant, one in mode.tenants.items()
+            if one.over_best is not None
+        }
+        works = [one.throughput for one in run.modes.modes]
+        line = {"seed": len(kept) + 1, "kind": kind, "ratios": ratios, "work": works, "device": run.modes.device}
+        line["differs"] = any(differs(one) for one in ratios.values())
+        line["refused"] = any(one.lo is None for one in ratios.values())
+        kept.append(line)
+        with file.open("ab") as lines:
+            lines.write(msgspec.json.encode(line) + b"\n")
+    shown = [one for one in kept if one["differs"]]
+    refused = sum(one["refused"] for one in kept)
+    apart = sorted(abs(a / b - 1) for a, b in (one["work"] for one in kept))
+    print(f"{kept[0]['kind']} under two names on {kept[0]['device']}: no difference shown in {len(kept) - len(shown)}")
+    print(
+        f"of {len(kept)} runs; {refused} refused an interval. Their work per device, which has no interval, differed by"
+    )
+    print(f"{100 * apart[len(apart) // 2]:.1f} % in the median and at most {100 * apart[-1]:.1f} %.")
+
+
 def crowd_table(run: kts.Run, folder: Path, figures: Path | None) -> Iterator[str]:
     """A row per mode and number of tenants; the figure beside."""
     deadline_ms = run.info.plan.tenants[0].slo.deadline_ms or 0.0
@@ -271,7 +322,7 @@ def regret(here: Path, there: Path, factors: Sequence[float]) -> Iterator[str]:
 def main() -> None:
     """See above."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("step", choices=("fifty", "mixes", "table", "regret"))
+    parser.add_argument("step", choices=("fifty", "mixes", "same", "table", "regret"))
     parser.add_argument("folder", type=Path)
     parser.add_argument("other", type=Path, nargs="?", help="of regret: the other machine's")
     parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda")
@@ -287,6 +338,7 @@ def main() -> None:
     parser.add_argument("--experiment", default="", help="of mixes: another experiment than that of the programs")
     parser.add_argument("--figures", type=Path)
     parser.add_argument("--slo", type=float, nargs="*", default=[2.0, 4.0], help="times the p99 alone")
+    parser.add_argument("--runs", type=int, default=30, help="of same")
     parser.add_argument("--loose", action="store_true", help="leave OUT as it is, not packed")
     asked = parser.parse_args()
     asked.seconds = 480.0 if asked.seconds is None else asked.seconds
@@ -299,6 +351,9 @@ def main() -> None:
             finally:
                 if not asked.loose:
                     print(f"wrote {pack(asked.folder, asked.step)}")
+        elif asked.step == "same":
+            asked.folder.mkdir(parents=True, exist_ok=True)
+            same(asked.folder, asked)
         elif asked.step == "table":
             with unpacked(asked.folder) as folder:
                 for line in crowd_table(kts.load(folder / RUN), folder, asked.figures):

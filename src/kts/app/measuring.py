@@ -64,6 +64,7 @@ def run(
     dcgm: str = "",
     modes: str = "",
     try_isolation: bool = False,
+    allow_reconfigure: bool = False,
     progress: Console | None = None,
     **changes: Unpack[Changes],
 ) -> Run:
@@ -75,8 +76,9 @@ def run(
     scheduler meanwhile; ``dcgm``: scrape this dcgm-exporter, too, or the one that ``auto`` finds. ``modes``: ways
     to share the device, measured in turns in one run, such as ``exclusive,time-slicing,mps,mps:50``; then `Run.modes`
     says what each comes to. ``try_isolation``: afterwards one tenant comes to harm in each of them beside another, and
-    it is told who else falls; nobody else may compute on the GPU. ``progress``: where to show how far it is.
-    ``changes``: keys of the experiment to set anew, see `Changes`.
+    it is told who else falls; nobody else may compute on the GPU. ``allow_reconfigure``: for the mode ``mig``, MIG
+    devices may be made on a GPU in MIG mode that has none, and are taken away afterwards. ``progress``: where to show
+    how far it is. ``changes``: keys of the experiment to set anew, see `Changes`.
 
     What is measured is kept whatever happens: `Run.outcome` says how it ended. Raises where nothing of it can be
     read: SpecError for mistakes in the experiment, SetupError for what this machine lacks, UsageError, DataError.
@@ -94,6 +96,7 @@ def run(
         telemetry=telemetry,
         dcgm=dcgm,
         try_isolation=try_isolation,
+        allow_reconfigure=allow_reconfigure,
         progress=progress,
     )
 
@@ -107,6 +110,7 @@ def measured(
     telemetry: bool = True,
     dcgm: str = "",
     try_isolation: bool = False,
+    allow_reconfigure: bool = False,
     progress: Console | None = None,
 ) -> Run:
     """The run of a plan on this machine; ``text``: what it was made of. Arguments and errors as of `run`."""
@@ -115,31 +119,38 @@ def measured(
         raise SetupError(f"measuring needs Linux (this is {sys.platform}); reporting runs anywhere", "kts report DIR")
     from kts.backends.local import LocalBackend, placed  # needs Linux
 
-    plan = resolved(plan)
-    sharing.check(plan)
-    uuids = [gpu.uuid for gpu in cuda_devices()] if exporter and plan.device == "cuda" else []
-    trials: dict[str, tuple[Trial, ...]] = {}
-    with exporter_here(exporter, uuids) as found, sharing.prepared(plan) as held:
-        if try_isolation:
-            isolation.check_alone(held.before)
-        setting = Setting(
-            backend=LocalBackend.name,
-            make_backend=lambda folder: LocalBackend(folder, env=held.env, trouble=held.trouble),
-            plan=plan,
-            text=text,
-            mode=before(plan.device),
-            environment=environment() | {"kts_cores": ",".join(map(str, placed(plan).conductor))},
-        )
-        say = (progress or Console(quiet=True)).print
-        turns = probed.looked(plan, held, say)
-        sampler = (lambda told: make_sampler(plan, told, *found)) if telemetry else None
-        late: list[str] = []
-        run = _measured(setting, out, overwrite=overwrite, make_sampler=sampler, progress=progress, late=late)
-        if try_isolation and run.outcome.kind in ("complete", "undetermined"):
-            trials = isolation.tried(plan, held, say, stopped="".join(late[:1]))
+    with sharing.reconfigured(plan, allowed=allow_reconfigure) as made:
+        plan = resolved(plan)
+        sharing.check(plan)
+        uuids = [gpu.uuid for gpu in cuda_devices()] if exporter and plan.device == "cuda" else []
+        trials: dict[str, tuple[Trial, ...]] = {}
+        with exporter_here(exporter, uuids) as found, sharing.prepared(plan) as held:
+            if try_isolation:
+                isolation.check_alone(held.before)
+            setting = Setting(
+                backend=LocalBackend.name,
+                make_backend=lambda folder: LocalBackend(
+                    folder, env=held.env, trouble=lambda: (*made.notes, *held.trouble())
+                ),
+                plan=plan,
+                text=text,
+                mode=before(plan.device),
+                environment=environment() | {"kts_cores": ",".join(map(str, placed(plan).conductor))},
+            )
+            say = (progress or Console(quiet=True)).print
+            turns = probed.looked(plan, held, say)
+            sampler = (lambda told: make_sampler(plan, told, *found)) if telemetry else None
+            late: list[str] = []
+            run = _measured(setting, out, overwrite=overwrite, make_sampler=sampler, progress=progress, late=late)
+            if try_isolation and run.outcome.kind in ("complete", "undetermined"):
+                trials = isolation.tried(plan, held, say, stopped="".join(late[:1]))
     if held.before is not None:
         facts = SharingFacts(
-            schema=SHARING_VERSION, before=held.before, after=state.look(plan.device), trials=trials, turns=turns
+            schema=SHARING_VERSION,
+            before=made.before or held.before,
+            after=state.look(plan.device),
+            trials=trials,
+            turns=turns,
         )
         write_sharing(run.directory, facts)
     return run

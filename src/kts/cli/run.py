@@ -91,6 +91,14 @@ class ModeOptions:
         ),
     ] = False
 
+    allow_reconfigure: Annotated[
+        bool,
+        typer.Option(
+            "--allow-reconfigure",
+            help="For mig: may make MIG devices on a GPU in MIG mode that has none, and takes them away afterwards.",
+        ),
+    ] = False
+
     def check(self, on: str, *, measures: bool, many: bool) -> None:
         """UsageError where what is asked for measures nothing. ``many``: on many nodes."""
         if self.modes and (on == "replay" or many or not measures):
@@ -99,6 +107,8 @@ class ModeOptions:
             )
         if self.try_isolation and not self.modes:
             raise UsageError("--try-isolation: of which modes?", "--modes time-slicing,mps")
+        if self.allow_reconfigure and (on != "local" or not self.modes):
+            raise UsageError("--allow-reconfigure: of a GPU of this machine, for the mode mig", "--modes exclusive,mig")
         if self.try_isolation and on == "k8s":
             raise UsageError("--try-isolation: of processes of this machine", "leave --on out")
 
@@ -184,6 +194,7 @@ def _here(
         dcgm=dcgm,
         modes=sharing.modes,
         try_isolation=sharing.try_isolation,
+        allow_reconfigure=sharing.allow_reconfigure,
         **wanted,
     )
 

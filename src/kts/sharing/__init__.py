@@ -8,13 +8,16 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+
+from msgspec.structs import replace
 
 from kts.errors import SetupError, UsageError
 from kts.model.mode import CPU_SCHEDULER, EXCLUSIVE, MIG, MPS, STREAMS, TIGHTEST, TIME_SLICING, Mode
 from kts.model.plan import InMode, Plan
 from kts.model.sharing_facts import MpsProcess, SharedMachine
-from kts.sharing import folders, mig, mps, state, streams, turns
+from kts.sharing import folders, mig, mps, parts, state, streams, turns
 from kts.sharing.port import Held, Sharing
 from kts.worker.detect import cuda_devices
 
@@ -125,6 +128,36 @@ def check(plan: Plan) -> None:
             )
 
 
+@dataclass(frozen=True)
+class Reconfigured:
+    """What was changed of a machine, in words; ``before``: as it was, None where nothing may be changed."""
+
+    notes: tuple[str, ...] = ()
+    before: SharedMachine | None = None
+
+
+@contextmanager
+def reconfigured(plan: Plan, *, allowed: bool) -> Iterator[Reconfigured]:
+    """MIG devices for the plan's tenants are there, and what was made of them is gone afterwards; without ``allowed``
+    nothing is made. What killed runs of this user made is taken away first.
+
+    UsageError where the plan has no use for it, SetupError where they cannot be had.
+    """
+    if not allowed:
+        yield Reconfigured()
+        return
+    arm = next((one for one in plan.modes if one.mode.kind == MIG), None)
+    if arm is None or plan.device == "cpu":
+        raise UsageError(
+            "--allow-reconfigure: MIG devices are made for the mode mig, on a GPU", "--modes exclusive,mig"
+        )
+    check(replace(plan, device="cuda"))
+    parts.end_orphans()
+    before = state.look("cuda")
+    with parts.made(len(arm.tenants)) as note:
+        yield Reconfigured((note,) if note else (), before)
+
+
 @contextmanager
 def prepared(plan: Plan) -> Iterator[Held]:
     """What the plan's modes need is there, and gone afterwards. What killed runs of this user left is ended first.
@@ -175,4 +208,4 @@ def end_orphans() -> list[Path]:
     left = folders.orphans(turns.KIND)
     for folder in left:
         shutil.rmtree(folder, ignore_errors=True)
-    return [*mps.end_orphans(), *left]
+    return [*mps.end_orphans(), *parts.end_orphans(), *left]

@@ -16,11 +16,16 @@ from kts.worker.host import began_ticks
 @contextmanager
 def own(kind: str) -> Iterator[Path]:
     """A new folder of this process, removed afterwards."""
-    folder = Path(tempfile.mkdtemp(prefix=f"{_prefix(kind)}{os.getpid()}-{began(os.getpid())}-", dir=_base()))
+    folder = new(kind)
     try:
         yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def new(kind: str) -> Path:
+    """A new folder of this process, which its maker removes."""
+    return Path(tempfile.mkdtemp(prefix=f"{_prefix(kind)}{os.getpid()}-{began(os.getpid())}-", dir=_base()))
 
 
 def orphans(kind: str) -> list[Path]:

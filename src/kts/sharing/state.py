@@ -14,6 +14,7 @@ from typing import Any
 from kts.model.plan import DeviceChoice
 from kts.model.sharing_facts import GpuSettings, MpsProcess, SharedMachine
 from kts.sharing.folders import began
+from kts.sharing.parts import instances
 from kts.worker.sharing import MPS_SERVER, load_pynvml
 
 _COMPUTE_MODES = {0: "default", 1: "exclusive thread", 2: "prohibited", 3: "exclusive process"}
@@ -70,6 +71,10 @@ def _mig(nvml: Any, handle: Any) -> str:
 
 
 def _instances(nvml: Any, handle: Any) -> str:
+    return ", ".join(str(nvml.nvmlGpuInstanceGetInfo(one).id) for one in instances(nvml, handle)) or "none"
+
+
+def _devices(nvml: Any, handle: Any) -> str:
     found = []
     for index in range(nvml.nvmlDeviceGetMaxMigDeviceCount(handle)):
         with contextlib.suppress(nvml.NVMLError):  # a place without an instance
@@ -85,7 +90,8 @@ def _application_clocks(nvml: Any, handle: Any) -> str:
 _SETTINGS: dict[str, Callable[[Any, Any], str]] = {
     COMPUTE_MODE: lambda nvml, of: _COMPUTE_MODES.get(nvml.nvmlDeviceGetComputeMode(of), "unknown"),
     MIG_MODE: _mig,
-    "MIG devices": _instances,
+    "MIG devices": _devices,
+    "GPU instances": _instances,
     "persistence mode": lambda nvml, of: _on_off(nvml.nvmlDeviceGetPersistenceMode(of)),
     "power limit": lambda nvml, of: f"{nvml.nvmlDeviceGetPowerManagementLimit(of) / 1000:g} W",
     "application clocks": _application_clocks,
