@@ -1,4 +1,4 @@
-"""What is said of a host that held its tenant up."""
+"""What is said of a host that held its tenant up, and of what held clocks down."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 
 from kts.stats.causes.host import core
+from kts.stats.causes.rates import SAMPLED
+from kts.stats.causes.slower import LIMITS, clocks
 
 
 @pytest.mark.parametrize(
@@ -29,3 +31,15 @@ def test_a_wait_for_a_core_that_only_samples_tell_is_not_said_to_be_none_alone(r
     told = core(facts, SimpleNamespace())  # type: ignore[arg-type]
     assert told is not None
     assert said in told[1]
+
+
+@pytest.mark.parametrize(("limit", "words"), LIMITS.items())
+def test_whatever_held_the_clock_down_is_named(limit: str, words: str) -> None:
+    """Otherwise a GPU that its hardware slows down for heat or power reads as one whose clock fell for no reason."""
+    (metric,) = SAMPLED[limit]
+    assert metric.startswith("limited_")
+    rates = {"sm_clock": (1980.0, 1500.0), limit: (0.0, 0.6)}
+    facts: Any = SimpleNamespace(rates=rates.get, is_cpu=False)
+    told = clocks(facts, SimpleNamespace(ms=1.0, at_mean=1.0))  # type: ignore[arg-type]
+    assert told is not None
+    assert told[1].endswith(f"; {words} held them down in 60 % of the samples, alone 0 %")

@@ -23,7 +23,9 @@ SAMPLED = {
     "core_clock": ("core_clock_mhz",),
     "sm_clock": ("sm_clock_mhz",),
     "limited": ("limited_power_ratio",),
-    "heated": ("limited_thermal_ratio", "limited_hw_thermal_ratio"),
+    "heated": ("limited_thermal_ratio",),
+    "hw_heated": ("limited_hw_thermal_ratio",),
+    "braked": ("limited_power_brake_ratio",),
     "dram": ("dram_active_ratio",),
 }
 """Name -> metrics, the best first."""

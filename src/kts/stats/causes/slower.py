@@ -14,6 +14,12 @@ DRAM = 0.1
 """Of the time in which the memory is busy: less more than alone holds up nobody."""
 LEAST = 30
 """Iterations that a mean needs."""
+LIMITS = {
+    "limited": "the power limit",
+    "heated": "heat",
+    "hw_heated": "heat, by the hardware's own limit,",
+    "braked": "the power brake outside of the GPU",
+}
 
 
 def clocks(facts: Facts, change: Change) -> Told | None:
@@ -86,9 +92,8 @@ def _work(facts: Facts) -> str:
 
 def _limits(facts: Facts) -> str:
     """What NVML says of why clocks were held down."""
-    told = [(facts.rates("limited"), "the power limit"), (facts.rates("heated"), "heat")]
     return "".join(
         f"; {by} held them down in {100 * of[1]:.2g} % of the samples, alone {100 * of[0]:.2g} %"
-        for of, by in told
-        if of and of[1] > of[0]
+        for name, by in LIMITS.items()
+        if (of := facts.rates(name)) and of[1] > of[0]
     )
