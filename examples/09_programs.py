@@ -21,6 +21,7 @@ from pathlib import Path
 
 import msgspec
 import numpy as np
+import yaml
 
 import kts
 from kts import files
@@ -32,14 +33,17 @@ from programs_account import accounts, measure, measured
 from validation_data import errors_of, far, figures_of, held, middle, percent, share
 
 HASHES = "HASHES"
+TIMES = 2
+"""What `--hosts` measures alone, over what the experiment does."""
 RULES = ("df-1", "n-times-solo")
 BARS = {"p99 median": 0.08, "p99 90 %": 0.25, "mean": 0.08}
 BANDS = (0.85, 0.95)
 
 
-def seal(folder: Path, experiments: Sequence[str], device: str, seconds: float) -> None:
+def seal(folder: Path, experiments: Sequence[str], device: str, seconds: float, hosts: int = 0) -> None:
     """Everything that is known before the mixes run, in ``folder``, and its hashes in one file. A fingerprint that is
-    there is taken."""
+    there is taken. ``hosts``: rounds in which the programs, all alive, run each alone in turns: how fast their hosts
+    are there is taken instead of how fast they were in the minute of their profile."""
     folder.mkdir(parents=True, exist_ok=True)
     if not (folder / "fingerprint.json").exists():
         kts.probe(device, out=folder / "fingerprint.json", say=print)
@@ -48,9 +52,11 @@ def seal(folder: Path, experiments: Sequence[str], device: str, seconds: float) 
         plan = kts.preview(file, device=device).plan
         here = folder / plan.name
         kts.profile(file, here / "profiles", seconds=seconds, device=device, say=print)
+        alone = kts.run(_in_turns(file, hosts), here / "hosts", device=device) if hosts else None
         kts.predict(
             [list(mix.tenants) for mix in plan.mixes],
             profiles=here / "profiles",
+            from_run=alone,
             fingerprint=folder / "fingerprint.json",
             out=here / "prediction.json",
             seal=True,
@@ -60,6 +66,16 @@ def seal(folder: Path, experiments: Sequence[str], device: str, seconds: float) 
         lines.append(f"{digest}  {plan.name}/prediction.json\n")
     (folder / HASHES).write_text("".join(lines), encoding="utf-8")
     print(f"publish {folder / HASHES} before the next step")
+
+
+def _in_turns(file: str, rounds: int) -> str:
+    """The experiment's programs each alone, and all at once: a run has one mix at least."""
+    experiment = yaml.safe_load(Path(file).read_text(encoding="utf-8"))
+    for tenant in experiment["tenants"].values():
+        for amount in {"iterations", "seconds"} & tenant.keys():
+            tenant[amount] *= TIMES
+    changed = {"name": f"{experiment['name']}-hosts", "rounds": rounds, "mixes": "full"}
+    return str(yaml.safe_dump({**experiment, **changed}))
 
 
 def run(folder: Path, experiments: Sequence[str], device: str) -> None:
@@ -186,13 +202,14 @@ def main() -> None:
     parser.add_argument("more", nargs="*", help="experiments; of score and host, further folders")
     parser.add_argument("--device", default="cuda")
     parser.add_argument("--seconds", type=float, default=20.0)
+    parser.add_argument("--hosts", type=int, default=0, metavar="ROUNDS", help="of seal: first each alone in turns")
     parser.add_argument("--predictions", type=Path)
     parser.add_argument("--without", default="", metavar="PROGRAM", help="of score and host: leave out mixes with it")
     parser.add_argument("--only", default="", metavar="MIX,MIX", help="of account: these mixes, e.g. graph+resnet")
     asked = parser.parse_args()
     try:
         if asked.step == "seal":
-            seal(asked.folder, asked.more, asked.device, asked.seconds)
+            seal(asked.folder, asked.more, asked.device, asked.seconds, asked.hosts)
         elif asked.step == "run":
             run(asked.folder, asked.more, asked.device)
         elif asked.step == "account":

@@ -96,7 +96,7 @@ def test_predictions_of_programs_are_sealed_before_they_run(tmp_path: Path) -> N
     (tmp_path / "pair.yaml").write_text(json.dumps(asked), encoding="utf-8")
     (tmp_path / "m").mkdir()
     (tmp_path / "m" / "fingerprint.json").write_bytes(encode(fingerprint()))
-    for step in (("seal", "--seconds", "0.5"), ("run",)):
+    for step in (("seal", "--seconds", "0.5", "--hosts", "1"), ("run",)):
         _python(
             "examples/09_programs.py", step[0], tmp_path / "m", tmp_path / "pair.yaml", "--device", "cpu", *step[1:]
         )
