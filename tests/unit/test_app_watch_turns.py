@@ -19,6 +19,7 @@ from kts.physics.simulate import SharingModel
 from kts.physics.values import Fingerprint
 from kts.stats.natural import KEPT, SeenUnit
 from kts.store import fingerprints
+from kts.watch.watching import ByModel
 
 GPU = "GPU-11111111-2222-3333-4444-555555555555"
 NONE = np.zeros(0, KEPT)
@@ -88,3 +89,9 @@ def test_a_fingerprint_that_is_given_is_taken_and_named(asked: list[float], tmp_
     file.write_text("{", encoding="utf-8")
     with pytest.raises(DataError):
         by_turns(file, str)
+
+
+def test_where_the_model_has_none_no_note_says_that_it_had(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else it would seem that a figure was foretold, and be looked for."""
+    monkeypatch.setattr(watch_turns, "foretold", lambda *_: None)
+    assert by_turns(None, str)(_unit(GPU), ()) == ByModel(None)

@@ -42,7 +42,8 @@ def by_turns(given: Path | None, driver: Callable[[], str]) -> Foretell:
         whose = known.gpu.label or known.gpu.name or known.gpu.uuid or "a GPU"
         other = "" if known.gpu.uuid == gpu else ", another GPU"
         how = f"turns of {known.slice_ms.value:.3g} ms, {known.source} on {whose}{other}"
-        return ByModel(foretold(own, others, sharing(known)), f"foretold on {where}: by the model, with {how}")
+        figure = foretold(own, others, sharing(known))
+        return ByModel(figure, f"foretold on {where}: by the model, with {how}" if figure else "")
 
     return told
 
