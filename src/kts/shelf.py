@@ -6,11 +6,12 @@ import mmap
 import os
 import tempfile
 import weakref
+from io import FileIO
 from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
 Array = TypeVar("Array", bound=NDArray[Any])
 
@@ -55,6 +56,75 @@ class Shelf:
         taken = -(-array.nbytes // ALIGNED) * ALIGNED
         self._at, self._left = self._at + taken, self._left - taken
         return kept  # type: ignore[return-value]
+
+
+class Column:
+    """One array that is made piece by piece: in memory while it is small, then in a file as those of a `Shelf` are.
+
+    It never fails either: what cannot be written is in memory again.
+    """
+
+    def __init__(self, dtype: DTypeLike) -> None:
+        self._dtype = np.dtype(dtype)
+        self._pieces: list[NDArray[Any]] = []
+        self._bytes = 0
+        self._file: FileIO | None = None
+        self._tried = False
+
+    def __len__(self) -> int:
+        return self._bytes // self._dtype.itemsize
+
+    def add(self, piece: NDArray[Any]) -> None:
+        """Puts values behind those that are there."""
+        if not len(piece):
+            return
+        self._pieces.append(np.ascontiguousarray(piece, self._dtype))
+        self._bytes += self._pieces[-1].nbytes
+        if self._file is not None or (self._bytes >= IN_MEMORY and not self._tried):
+            self._put_aside()
+
+    def made(self) -> NDArray[Any]:
+        """All values so far, not to be written to."""
+        if self._file is not None:
+            try:
+                whole = mmap.mmap(self._file.fileno(), self._bytes, access=mmap.ACCESS_READ)
+            except (OSError, ValueError):
+                self._back_into_memory(self._bytes)
+            else:
+                return np.frombuffer(whole, self._dtype)
+        if len(self._pieces) != 1:
+            self._pieces = [np.concatenate([np.empty(0, self._dtype), *self._pieces])]
+        return self._pieces[0]
+
+    def _put_aside(self) -> None:
+        """Writes what is in memory to the file, which it makes if there is none."""
+        self._tried = True
+        written = self._bytes - sum(piece.nbytes for piece in self._pieces)
+        try:
+            if self._file is None:
+                self._file = tempfile.TemporaryFile(buffering=0, dir=_folder())  # noqa: SIM115
+                weakref.finalize(self, self._file.close)  # arrays hold the mapping, which needs it no more
+            for piece in self._pieces:
+                rest = piece.data.cast("B")
+                while rest:
+                    rest = rest[self._file.write(rest) :]
+        except (OSError, ValueError):
+            self._back_into_memory(written)
+        else:
+            self._pieces = []
+
+    def _back_into_memory(self, written: int) -> None:
+        """What the file holds, of whole pieces, goes before the rest."""
+        if self._file is None:
+            return
+        if written:
+            self._file.seek(0)
+            front = np.empty(written // self._dtype.itemsize, self._dtype)
+            at = 0
+            while at < written:
+                at += self._file.readinto(front.data.cast("B")[at:]) or 0
+            self._pieces.insert(0, front)
+        self._file = None
 
 
 def _folder() -> str:

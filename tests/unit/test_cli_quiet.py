@@ -8,6 +8,7 @@ import pty
 import subprocess
 import sys
 import termios
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -142,9 +143,39 @@ def test_a_held_terminal_costs_no_report_and_holds_nobody_for_ever(
             report.show(run, run.directory, figures=False, as_json=False)
         assert (run.directory / "results.md").exists()
         termios.tcflow(slave, termios.TCOON)
-        monkeypatch.setattr(kts, "show", lambda result, people: people.print(result))  # fits into its buffer
+        monkeypatch.setattr(kts, "show", lambda result, people: people.print(result))
         assert output.shown_to(output.console(stderr=False), "a line") is None
         assert b"a line" in screen.read(1 << 12)
+
+
+def test_a_terminal_that_is_held_in_the_middle_of_a_table_gets_the_rest_later(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Otherwise Ctrl-S while the table runs over the screen keeps the report's files from being written."""
+    import kts
+    from kts.cli import output
+
+    monkeypatch.setattr(output, "PATIENCE_S", 0.01)
+    monkeypatch.setattr(output, "LAST_S", 30.0)
+    lines = [f"line {number} of a long table" for number in range(5000)]
+    monkeypatch.setattr(kts, "show", lambda _, people: people.print("\n".join(lines)))
+    master, slave = pty.openpty()
+    read = bytearray()
+
+    def look() -> None:
+        while lines[-1].encode() not in read:
+            read.extend(os.read(master, 1 << 12))
+
+    with os.fdopen(slave, "w", encoding="utf-8") as terminal:
+        monkeypatch.setattr(sys, "stdout", terminal)
+        people = output.console(stderr=False)
+        held = output.shown_to(people, "a result")  # nobody reads: its buffer is full in the middle
+        assert isinstance(held, output.HeldError)
+        assert 0 < len(held.left) < len("\n".join(lines))
+        looker = threading.Thread(target=look, daemon=True)
+        looker.start()
+        assert output.shown_at_last(people, held) is None
+        looker.join(60)
+    os.close(master)
+    assert read.decode().split() == " ".join(lines).split()
 
 
 def test_the_report_of_an_interrupted_run_does_not_hang_on_its_output(

@@ -12,11 +12,13 @@ import pytest
 from tests.helpers_stats import FakeRun, make_plan, make_run
 
 import kts.shelf
-from kts.shelf import Shelf
-from kts.stats import analyse, sample
+from kts.shelf import Column, Shelf
+from kts.stats import analyse, block, overlap, sample
 from kts.stats.block import gather
 from kts.stats.causes import kept
-from kts.stats.sample import make_sample
+from kts.stats.checks import conservation
+from kts.stats.overlap import Span, every
+from kts.stats.sample import make_sample, ranked
 
 ROUNDS = 4
 
@@ -59,8 +61,25 @@ class FullDisk:
         raise OSError(errno.ENOSPC, "no space left")
 
 
-def read_only(**_: Any) -> None:
-    """In place of a temporary file."""
+class FillsUp:
+    """A file on a disk that has room for one write of ``file`` more."""
+
+    def __init__(self, file: Any) -> None:
+        self._file, self._room = file, 1
+
+    def write(self, data: memoryview) -> int:
+        """Once."""
+        if not self._room:
+            raise OSError(errno.ENOSPC, "no space left")
+        self._room -= 1
+        return int(self._file.write(data))
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._file, name)
+
+
+def read_only(*_: Any, **__: Any) -> None:
+    """In place of what makes a temporary file, or maps it."""
     raise OSError(errno.EROFS, "read-only")
 
 
@@ -81,6 +100,8 @@ def test_figures_are_the_same_wherever_latencies_lie(monkeypatch: pytest.MonkeyP
     here = analyse(made()).summary
     monkeypatch.setattr(kts.shelf, "IN_MEMORY", 0)
     monkeypatch.setattr(sample, "TOGETHER", 16)
+    for module in (block, conservation, kept, overlap):
+        monkeypatch.setattr(module, "PORTION", 30)  # blocks have 400
     assert msgspec.json.encode(analyse(made()).summary) == msgspec.json.encode(here)
 
 
@@ -110,3 +131,57 @@ def test_of_many_blocks_fewer_iterations_of_each_are_kept_and_stand_for_all(monk
     assert rows is not None
     assert rows.n <= 2 * 40
     assert rows.weight.sum() == pytest.approx(sum(b.counts["fft"] for b in run.blocks if b.condition == "solo-fft"))
+
+
+def test_a_column_is_what_was_added_wherever_it_lies(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Otherwise iterations of a long block are lost between memory and its file, or on a disk that fills up."""
+    pieces = [np.arange(k, k + 50, dtype=np.float32) for k in range(4)]
+    whole = np.concatenate(pieces)
+    monkeypatch.setattr(kts.shelf, "IN_MEMORY", 300)
+
+    def made(disk: Any = None) -> tuple[np.ndarray, np.ndarray]:
+        column = Column(np.float32)
+        for piece in pieces[:2]:
+            column.add(piece)
+        early = column.made()
+        if disk is not None:
+            monkeypatch.setattr(column, "_file", disk(column._file))
+        for piece in pieces[2:]:
+            column.add(piece)
+        assert len(column) == len(whole)
+        return early, column.made()
+
+    on_disk, fills_up = made(), made(FillsUp)
+    monkeypatch.setattr(kts.shelf.mmap, "mmap", read_only)
+    unmapped = made()
+    monkeypatch.setattr(tempfile, "TemporaryFile", read_only)
+    for early, found in (on_disk, fills_up, unmapped, made()):
+        np.testing.assert_array_equal(early, whole[:100])
+        np.testing.assert_array_equal(found, whole)
+    assert not on_disk[1].flags.owndata
+    assert not on_disk[1].flags.writeable
+    assert not len(Column(np.int64).made())
+
+
+def test_long_blocks_are_looked_at_in_portions_with_the_same_result(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Otherwise what a block's causes are learnt from hangs on where its portions meet."""
+    for module in (kept, overlap):
+        monkeypatch.setattr(module, "PORTION", 7)
+    monkeypatch.setattr(sample, "TOGETHER", 50)
+    rng = np.random.default_rng(9)
+    for n in (0, 1, 7, 8, 200):
+        submit_ns = np.sort(rng.integers(0, 5 * n + 1, n))
+        retire_ns = submit_ns + rng.integers(0, 12, n)
+        reached = np.maximum.accumulate(retire_ns)
+        opens = np.flatnonzero(np.concatenate([[True], submit_ns[1:] > reached[:-1]])[:n])
+        begins, ends = Span(submit_ns, retire_ns).busy_ns
+        np.testing.assert_array_equal(begins, submit_ns[opens])
+        np.testing.assert_array_equal(ends, reached[(np.append(opens[1:], n) - 1)[: len(opens)]])
+        at = np.arange(0, n, 3)
+        np.testing.assert_array_equal(kept._reached(retire_ns, at), reached[at])
+        mask = rng.random(n) < 0.4
+        for step, start in ((1, 0), (3, 0), (4, 2), (50, 25)):
+            np.testing.assert_array_equal(every(n, mask.__getitem__, step, start), np.flatnonzero(mask)[start::step])
+    for values in (rng.lognormal(0, 1, 5000), np.round(rng.lognormal(0, 1, 5000)), np.ones(300), np.arange(5000.0)):
+        for rank in (0, 1, len(values) // 2, int(0.9 * len(values)), len(values) - 1):
+            assert ranked(values, rank) == np.sort(values)[rank]

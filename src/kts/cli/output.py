@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import errno
 import json
+import os
 import select
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import IO, TYPE_CHECKING, Any
 
 import kts
+from kts.cli.quiet import not_waiting
 from kts.shown import clean, one_line
 
 if TYPE_CHECKING:
@@ -43,34 +46,65 @@ def present(result: object, *, as_json: bool, body: object = None) -> None:
 
 
 class HeldError(OSError):
-    """A terminal that is held (Ctrl-S) takes nothing."""
+    """A terminal that is held (Ctrl-S) takes nothing. ``left``: what it has not taken yet."""
+
+    def __init__(self, left: memoryview) -> None:
+        super().__init__(errno.EAGAIN, "the terminal is held (Ctrl-Q lets it go on)")
+        self.left = left
 
 
-def shown_to(people: Console, result: object, *, patience_s: float | None = None) -> OSError | None:
-    """Shows a result. The error where it could not be written: also where ``people`` look at a terminal that has no
-    room for ``patience_s`` (default: `PATIENCE_S`)."""
+def shown_to(people: Console, result: object) -> OSError | None:
+    """Shows a result. The error where it could not be written: also where ``people`` look at a terminal that takes
+    nothing for `PATIENCE_S`, at its beginning or in the middle of it."""
     try:
-        if not people.stderr:  # which never waits: see `kts.cli.quiet`
-            _await_room(people.file, PATIENCE_S if patience_s is None else patience_s)
-        kts.show(result, people)
+        if people.stderr or not _may_be_held(people.file):  # standard error never waits: see `kts.cli.quiet`
+            kts.show(result, people)
+            people.file.flush()
+            return None
+        with people.capture() as captured:
+            kts.show(result, people)
         people.file.flush()
+        encoding, errors = getattr(people.file, "encoding", None), getattr(people.file, "errors", None)
+        _written(people.file, memoryview(captured.get().encode(encoding or "utf-8", errors or "strict")), PATIENCE_S)
     except OSError as error:
         return error
     return None
 
 
-def shown_at_last(people: Console, result: object, unprinted: OSError | None) -> OSError | None:
-    """Once more, where the terminal was held: there is nothing else to do now. Not for ever: see `shown_to`."""
-    return shown_to(people, result, patience_s=LAST_S) if isinstance(unprinted, HeldError) else unprinted
+def shown_at_last(people: Console, unprinted: OSError | None) -> OSError | None:
+    """The rest, where the terminal was held: there is nothing else to do now. Not for ever: `LAST_S`."""
+    if not isinstance(unprinted, HeldError):
+        return unprinted
+    try:
+        _written(people.file, unprinted.left, LAST_S)
+    except OSError as error:
+        return error
+    return None
 
 
-def _await_room(file: IO[str], patience_s: float) -> None:
-    if not file.isatty() or not hasattr(select, "poll"):
-        return
+def _may_be_held(file: IO[str]) -> bool:
+    return hasattr(select, "poll") and file.isatty()
+
+
+def _written(file: IO[str], left: memoryview, patience_s: float) -> None:
+    """Writes to a terminal. HeldError where it takes nothing for so long; else OSError."""
+    own = not_waiting(file.fileno())
+    descriptor = file.fileno() if own is None else own
     room = select.poll()
-    room.register(file.fileno(), select.POLLOUT)
-    if not room.poll(patience_s * 1e3):
-        raise HeldError(errno.EAGAIN, "the terminal is held (Ctrl-Q lets it go on)")
+    room.register(descriptor, select.POLLOUT)
+    until_s = time.monotonic() + patience_s
+    try:
+        while left:
+            if not room.poll(max(0.0, until_s - time.monotonic()) * 1e3):
+                raise HeldError(left)
+            try:
+                left = left[os.write(descriptor, left[: select.PIPE_BUF]) :]
+            except BlockingIOError:  # held since it was asked
+                continue
+            until_s = time.monotonic() + patience_s
+    finally:
+        if own is not None:
+            os.close(own)
 
 
 @contextmanager
@@ -89,8 +123,8 @@ def told_first(*, as_json: bool) -> Iterator[Callable[[object], None]]:
         unprinted.append(shown_to(people, result))
 
     yield tell
-    for result, failed in zip(told, unprinted, strict=True):
-        if error := shown_at_last(people, result, failed):
+    for failed in unprinted:
+        if error := shown_at_last(people, failed):
             raise error
     if as_json:
         print_json(told[-1])

@@ -24,7 +24,7 @@ class Quiet(io.TextIOBase):
         self._stream = stream
         self._patience_s = PATIENCE_S
         self._open: int | None = stream.fileno()
-        self._own = _not_waiting(stream.fileno())
+        self._own = not_waiting(stream.fileno())
 
     @property
     def encoding(self) -> str:  # type: ignore[override]
@@ -93,7 +93,7 @@ def quiet_errors() -> Iterator[None]:
             quiet.leave()
 
 
-def _not_waiting(descriptor: int) -> int | None:
+def not_waiting(descriptor: int) -> int | None:
     """The same pipe or terminal, opened anew so that writing never waits; None where that cannot be, or need not.
 
     To ask whether there is room is not enough: a terminal that has some waits for more. The descriptor itself must stay

@@ -92,7 +92,7 @@ def show(
         written = run.report(out, figures=figures, say=say)
     except SetupError as error:
         problem = error
-    unprinted = shown_at_last(people, run, unprinted)
+    unprinted = shown_at_last(people, unprinted)
     fatal = problem if out is not None else None
     if as_json and not failed and not fatal and not unprinted:
         print_json(run.result if isinstance(run, kts.Run) else run.summary)

@@ -13,7 +13,7 @@ from numpy.typing import DTypeLike, NDArray
 from kts.model.reading import RunData
 from kts.model.records import CPU_TIMES, NOT_TOLD, WAITED, Records
 from kts.model.run import BlockOutcome
-from kts.shelf import ALIGNED
+from kts.shelf import ALIGNED, Column
 from kts.stats.faults import sound
 from kts.stats.overlap import PORTION, Counted, Mask, Span, counted
 from kts.stats.sample import FloatArray
@@ -156,9 +156,8 @@ def _read(run: RunData, block: BlockOutcome, dtype: DTypeLike, since_ns: Mapping
 
 
 def _compact(parts: Iterable[Records], dtype: DTypeLike) -> Rows:
-    """A part at a time: whole blocks of records would outweigh the result."""
-    compact = [part_of(part[first : first + PORTION], dtype) for part in parts for first in _firsts(part)]
-    return compact[0] if len(compact) == 1 else joined(compact)
+    """A part at a time: whole blocks of records would outweigh the result, and a long block's rows go to a file."""
+    return joined(part_of(part[first : first + PORTION], dtype) for part in parts for first in _firsts(part))
 
 
 def _firsts(records: Records) -> range:
@@ -185,22 +184,34 @@ def _told(values_ns: NDArray[np.int64], dtype: DTypeLike) -> FloatArray:
     return np.asarray(np.where(values_ns == NOT_TOLD, np.nan, values_ns / NS_PER_MS), dtype=dtype)
 
 
-def joined(parts: list[Rows]) -> Rows:
-    """One after the other; at least one."""
-    service = np.concatenate([part.service for part in parts])
-    closed = all(part.response is part.service for part in parts)
+def joined(parts: Iterable[Rows]) -> Rows:
+    """One after the other; at least one. Of many iterations they are in a file (`kts.shelf`)."""
+    columns: dict[str, Column] = {}
+    response: Column | None = None
+    impossible = 0
+    rows = 0
+    for part in parts:
+        if response is None and part.response is not part.service:
+            response = Column(part.response.dtype)
+            if rows:
+                response.add(columns["service"].made())  # until here every due time was the submission
+        if response is not None:
+            response.add(part.response)
+        clocks = {"submit_ns": part.span.submit_ns, "retire_ns": part.span.retire_ns}
+        for name, values in {**clocks, "service": part.service, "device": part.device, **part.told}.items():
+            column = columns.setdefault(name, Column(values.dtype))
+            column.add(np.full(rows - len(column), np.nan))  # of those before that do not tell it
+            column.add(values)
+        rows += len(part.service)
+        impossible += part.impossible
+    for column in columns.values():
+        column.add(np.full(rows - len(column), np.nan))
+    made = {name: column.made() for name, column in columns.items()}
     return Rows(
-        span=Span(
-            np.concatenate([part.span.submit_ns for part in parts]),
-            np.concatenate([part.span.retire_ns for part in parts]),
-        ),
-        response=service if closed else np.concatenate([part.response for part in parts]),
-        service=service,
-        device=np.concatenate([part.device for part in parts]),
-        impossible=sum(part.impossible for part in parts),
-        told={column: _all(parts, column) for column in TOLD if any(column in part.told for part in parts)},
+        span=Span(made["submit_ns"], made["retire_ns"]),
+        response=made["service"] if response is None else response.made(),
+        service=made["service"],
+        device=made["device"],
+        impossible=impossible,
+        told={column: made[column] for column in TOLD if column in made},
     )
-
-
-def _all(parts: Sequence[Rows], column: str) -> FloatArray:
-    return np.concatenate([part.told.get(column, np.full(len(part.service), np.nan)) for part in parts])

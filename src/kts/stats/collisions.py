@@ -7,7 +7,7 @@ import numpy as np
 from kts.model.reading import RunData
 from kts.shelf import Shelf
 from kts.stats.block import MeasuredBlock, held_bytes, valid_blocks
-from kts.stats.overlap import collided
+from kts.stats.overlap import collided, every
 from kts.stats.sample import Blocks
 
 COLLIDED_KEPT = 200_000
@@ -28,9 +28,10 @@ class Collisions:
         if block.side != "shared":
             return
         for name, row in block.kept.items():
-            met = np.flatnonzero(collided(block.spans, name)[block.counts[name].keep])
-            self._met[name] += len(met)
-            some = row.response[met[:: 1 + len(met) // COLLIDED_KEPT]]
+            met = collided(block.spans, name)[block.counts[name].keep]
+            count = int(np.count_nonzero(met))
+            self._met[name] += count
+            some = row.response[every(len(met), met.__getitem__, 1 + count // COLLIDED_KEPT)]
             self._response[name].append((block.outcome.round, self._shelf.put(some)))
 
     def met(self, tenant: str) -> int:

@@ -97,7 +97,8 @@ def _strips(rows: dict[str, Rows]) -> dict[str, Strip]:
     """A window of some 30 iterations of the slowest tenant, fewer where that would be over 400 of another."""
     if not rows:
         return {}
-    cycle = {name: float(np.diff(row.span.submit_ns).mean()) for name, row in rows.items()}
+    submitted = {name: row.span.submit_ns for name, row in rows.items()}
+    cycle = {name: float((times[-1] - times[0]) / (len(times) - 1)) for name, times in submitted.items()}
     span = min(STRIP_ITERATIONS * max(cycle.values()), STRIP_INTERVALS * 0.8 * min(cycle.values()))
     first = max(int(row.span.submit_ns[0]) for row in rows.values())
     last = min(int(row.span.retire_ns[-1]) for row in rows.values())

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
 from kts.model.records import Records
 from kts.model.run import BlockOutcome
+from kts.shelf import Column
 
 Mask = NDArray[np.bool_]
 Ints = NDArray[np.int64]
@@ -30,6 +32,23 @@ class Span:
     def of(cls, records: Records) -> Span:
         """Of a tenant's records in a block."""
         return cls(np.ascontiguousarray(records["submit_ns"]), np.ascontiguousarray(records["retire_ns"]))
+
+    @cached_property
+    def busy_ns(self) -> tuple[Ints, Ints]:
+        """From when until when it had anything in flight, in order, none touching another."""
+        begins, ends = Column(np.int64), Column(np.int64)
+        reached = np.iinfo(np.int64).min
+        for first in range(0, len(self.submit_ns), PORTION):
+            submit_ns, retire_ns = (times[first : first + PORTION] for times in (self.submit_ns, self.retire_ns))
+            reaches = np.maximum(np.maximum.accumulate(retire_ns), reached)
+            before = np.concatenate([[reached], reaches[:-1]])
+            opens = submit_ns > before
+            opens[:1] |= first == 0
+            begins.add(submit_ns[opens])
+            ends.add(before[opens][int(first == 0) :])
+            reached = reaches[-1]
+        ends.add(np.array([reached][: len(begins)]))
+        return begins.made(), ends.made()
 
     def active_ns(self) -> tuple[int, int] | None:
         """From when until when the tenant was there, where nobody wrote down when it was told to be; None without
@@ -112,6 +131,17 @@ def overlapping(span: Span, begin_ns: int, end_ns: int) -> int:
     """How many iterations of ``span`` were in flight at some time between; as `collided` counts them."""
     begun = int(np.searchsorted(span.submit_ns, end_ns, side="left"))
     return int(np.count_nonzero(span.retire_ns[:begun] > begin_ns))
+
+
+def every(n: int, picks: Callable[[slice], Mask], step: int, start: int = 0) -> Ints:
+    """Places of those of ``n`` iterations that ``picks`` picks of each portion: of these each ``step``-th, the first
+    one being number ``start``, which is less than ``step``. As ``flatnonzero(...)[start::step]``, in less memory."""
+    found, seen = [np.empty(0, np.int64)], 0
+    for first in range(0, n, PORTION):
+        here = np.flatnonzero(picks(slice(first, first + PORTION)))
+        found.append(first + here[(start - seen) % step :: step])
+        seen += len(here)
+    return np.concatenate(found)
 
 
 def _neighbours(spans: Mapping[str, Span], tenant: str) -> Iterator[Span]:

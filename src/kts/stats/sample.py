@@ -188,6 +188,20 @@ def make_sample(
     )
 
 
+def ranked(values: FloatArray, rank: int) -> Any:
+    """The value of this rank, 0 the smallest; none is NaN. Of many values those about it alone are copied."""
+    if len(values) > TOGETHER:
+        some = np.sort(values[:: max(1, len(values) // CUTS)])
+        at = rank / len(values) * len(some)
+        low, high = _at(some, int(at - CUTS / 50)), _at(some, int(at + CUTS / 50))
+        portions = [values[first : first + TOGETHER] for first in range(0, len(values), TOGETHER)]
+        below = sum(int(np.count_nonzero(portion < low)) for portion in portions)
+        window = np.concatenate([portion[(portion >= low) & (portion <= high)] for portion in portions])
+        if below <= rank < below + len(window):
+            return np.partition(window, rank - below)[rank - below]
+    return np.partition(values, rank)[rank]
+
+
 def _joined(arrays: Iterable[FloatArray]) -> FloatArray:
     found = list(arrays)
     return found[0] if len(found) == 1 else np.concatenate(found)

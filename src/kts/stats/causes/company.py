@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kts.stats.overlap import Ints, Span
+from kts.stats.sample import FloatArray
 from kts.units import NS_PER_MS
 
 Floats = NDArray[np.float64]
@@ -25,7 +26,7 @@ def shares(neighbours: Sequence[Span], begin_ns: Ints, end_ns: Ints) -> Floats:
     While one is in flight the time is its own, while m are, each has an m-th: a round robin gives equal slices. So the
     sum over the neighbours is the time in which anybody was in flight.
     """
-    merged = [_merged(span) for span in neighbours]
+    merged = [span.busy_ns for span in neighbours]
 
     def of_group(low: int, high: int, begin: Ints, end: Ints) -> Floats:
         flying = [_cut(_around(one, low, high), low, high) for one in merged]
@@ -35,14 +36,14 @@ def shares(neighbours: Sequence[Span], begin_ns: Ints, end_ns: Ints) -> Floats:
     return _by_group(len(merged), begin_ns, end_ns, of_group)
 
 
-def computed(neighbours: Sequence[tuple[Span, Floats]], own: Span, begin_ns: Ints, end_ns: Ints) -> Floats:
+def computed(neighbours: Sequence[tuple[Span, FloatArray]], own: Span, begin_ns: Ints, end_ns: Ints) -> Floats:
     """Of each interval the CPU time (ms) that each neighbour used, shape ``(neighbours, n)``; of tenants on one core.
 
     A neighbour's iteration used its CPU time (``(span, ms)``) as its core was shared: an n-th of the time while n of
     them had something in flight, all times one factor, which gives it what it used in all. NaN: what such a share is.
     """
-    merged = [_merged(span) for span, _ in neighbours]
-    mine = _merged(own)
+    merged = [span.busy_ns for span, _ in neighbours]
+    mine = own.busy_ns
 
     def of_group(low: int, high: int, begin: Ints, end: Ints) -> Floats:
         around = [_around(one, low, high) for one in merged]
@@ -70,7 +71,7 @@ def _by_group(count: int, begin_ns: Ints, end_ns: Ints, of_group: Callable[[int,
     return found / NS_PER_MS
 
 
-def _factor(edges: Ints, share: Floats, span: Span, device: Floats, here: slice) -> Floats:
+def _factor(edges: Ints, share: Floats, span: Span, device: FloatArray, here: slice) -> Floats:
     """Between two edges each: CPU time of the iteration in flight over its share of the time; 1 where not told."""
     submit_ns, retire_ns = span.submit_ns[here], span.retire_ns[here]
     if not len(submit_ns):
@@ -95,17 +96,6 @@ def _between(edges: Ints, rate: Floats, begin: Ints, end: Ints) -> Floats:
     since = (edges - edges[0]).astype(np.float64)
     until = np.concatenate([[0.0], np.cumsum(rate * np.diff(since))])
     return np.asarray(np.interp(end - edges[0], since, until) - np.interp(begin - edges[0], since, until))
-
-
-def _merged(span: Span) -> Intervals:
-    """When the neighbour had anything in flight."""
-    begin_ns, end_ns = span.submit_ns, span.retire_ns
-    if not len(begin_ns):
-        return begin_ns, end_ns
-    reached = np.maximum.accumulate(end_ns)
-    opens = np.concatenate([[True], begin_ns[1:] > reached[:-1]])
-    last = np.append(np.flatnonzero(opens)[1:] - 1, len(begin_ns) - 1)
-    return begin_ns[opens], reached[last]
 
 
 def _around(intervals: Intervals, low: int, high: int) -> Intervals:

@@ -14,7 +14,8 @@ from kts.stats.block import MeasuredBlock, Rows, valid_blocks
 from kts.stats.causes.company import Floats, computed, shares
 from kts.stats.causes.rates import RATES, Rates
 from kts.stats.neighbours import uninvited
-from kts.stats.overlap import Ints, Span
+from kts.stats.overlap import PORTION, Ints, Span, every
+from kts.stats.sample import ranked
 from kts.units import NS_PER_MS
 
 TAIL_FROM = 0.9
@@ -96,10 +97,12 @@ class KeptIterations:
     def feed(self, block: MeasuredBlock) -> None:
         """See Pass."""
         for name, row in block.rows.items():
-            counts = np.arange(len(row.service))[block.counts[name].keep]
-            if len(counts):
-                picked, weight = _some(row.response[counts], self._most[block.outcome.condition])
-                rows = self._rows(name, block, counts[picked], weight)
+            keep = block.counts[name].keep
+            response = row.response[keep]
+            if len(response):
+                picked, weight = _some(response, self._most[block.outcome.condition])
+                at = picked + (keep.start or 0) if isinstance(keep, slice) else np.flatnonzero(keep)[picked]
+                rows = self._rows(name, block, at, weight)
                 self._parts[name, block.outcome.condition].append(rows)
 
     def of(self, tenant: str, condition: str) -> KeptRows | None:
@@ -127,7 +130,7 @@ class KeptIterations:
         spans = [block.spans[other] for other in neighbours]
         if name in self.on_core:
             since_ns, started_ns = submit_ns - _ns(late), submit_ns
-            used = [(block.rows[other].span, block.rows[other].device.astype(np.float64)) for other in neighbours]
+            used = [(block.rows[other].span, block.rows[other].device) for other in neighbours]
             before, during = (
                 computed(used, row.span, *times) for times in ((since_ns, submit_ns), (submit_ns, retire_ns))
             )
@@ -161,22 +164,35 @@ def _some(response: np.ndarray, most: int) -> tuple[Ints, Floats]:
     n = len(response)
     if n <= 2 * most:
         return np.arange(n), np.ones(n)
-    edge = np.partition(response, int(TAIL_FROM * n))[int(TAIL_FROM * n)]
+    edge = ranked(response, int(TAIL_FROM * n))
+    faster = sum(int(np.count_nonzero(response[first : first + PORTION] < edge)) for first in range(0, n, PORTION))
     places, weights = [], []
-    for half in (np.flatnonzero(response < edge), np.flatnonzero(response >= edge)):
-        step = max(1, -(-len(half) // most))  # a half is empty where ties begin at the edge
-        picked = half[step // 2 :: step]
+    halves = (lambda here: response[here] < edge, faster), (lambda here: response[here] >= edge, n - faster)
+    for half, size in halves:
+        step = max(1, -(-size // most))  # a half is empty where ties begin at the edge
+        picked = every(n, half, step, step // 2)
         places.append(picked)
-        weights.append(np.full(len(picked), len(half) / max(len(picked), 1)))
+        weights.append(np.full(len(picked), size / max(len(picked), 1)))
     order = np.argsort(np.concatenate(places), kind="stable")
     return np.concatenate(places)[order], np.concatenate(weights)[order]
 
 
 def _idle(row: Rows, at: Ints) -> Floats:
     """Milliseconds before its submission in which nothing of its own was in flight."""
-    reached = np.maximum.accumulate(row.span.retire_ns)[np.maximum(at - 1, 0)]
+    reached = _reached(row.span.retire_ns, np.maximum(at - 1, 0))
     idle = np.maximum(row.span.submit_ns[at] - reached, 0) / NS_PER_MS
     return np.asarray(np.where(at > 0, idle, np.inf))
+
+
+def _reached(values: Ints, at: Ints) -> Ints:
+    """The largest of the values up to each place; ``at`` rises."""
+    found, most = np.empty(len(at), np.int64), np.iinfo(np.int64).min
+    for first in range(0, len(values), PORTION):
+        here = slice(*np.searchsorted(at, [first, first + PORTION]))
+        reaches = np.maximum(np.maximum.accumulate(values[first : first + PORTION]), most)
+        found[here] = reaches[at[here] - first]
+        most = reaches[-1]
+    return found
 
 
 def _flying(neighbours: list[Span], since_ns: Ints, until_ns: Ints) -> Floats:

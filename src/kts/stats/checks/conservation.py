@@ -13,6 +13,8 @@ from kts.model.reading import RunData
 from kts.model.run import RunInfo
 from kts.stats.block import MeasuredBlock
 from kts.stats.checks.told import failed, not_applicable, passed, percent
+from kts.stats.overlap import PORTION
+from kts.stats.sample import FloatArray
 
 if TYPE_CHECKING:
     from kts.stats.gathering import Gathered
@@ -35,6 +37,15 @@ class DeviceTimes:
     over: int = 0
     excess: float = 0.0
 
+    def add(self, service: FloatArray, device: FloatArray) -> None:
+        """Of some more iterations."""
+        self.told += int(np.count_nonzero(~np.isnan(device)))
+        over = np.flatnonzero(device > service * (1 + HELD) + HELD_MS)
+        if len(over):
+            self.over += len(over)
+            shares = device[over] / np.maximum(service[over], HELD_MS) - 1
+            self.excess = max(self.excess, float(shares.max()))
+
 
 class Conserved:
     """What adds up: device time within each iteration, and on a CPU core that of all tenants within each block."""
@@ -48,15 +59,11 @@ class Conserved:
         """See Pass."""
         spent_ms: dict[tuple[int, ...], float] = {}
         for name, row in block.rows.items():
-            kept, service, device = self._kept[name], row.service, row.device
-            kept.told += int(np.count_nonzero(~np.isnan(device)))
-            over = np.flatnonzero(device > service * (1 + HELD) + HELD_MS)
-            if len(over):
-                kept.over += len(over)
-                shares = device[over] / np.maximum(service[over], HELD_MS) - 1
-                kept.excess = max(kept.excess, float(shares.max()))
+            for first in range(0, len(row.service), PORTION):
+                here = slice(first, first + PORTION)
+                self._kept[name].add(row.service[here], row.device[here])
             if cores := self._cores.get(name):
-                spent_ms[cores] = spent_ms.get(cores, 0.0) + float(np.nansum(device, dtype=np.float64))
+                spent_ms[cores] = spent_ms.get(cores, 0.0) + float(np.nansum(row.device, dtype=np.float64))
         length_ms = (block.outcome.end_ns - block.outcome.start_ns) / 1e6
         if length_ms > 0:
             shares_of_cores = (ms / (length_ms * len(cores)) for cores, ms in spent_ms.items())
