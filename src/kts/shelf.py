@@ -58,7 +58,7 @@ class Shelf:
         return kept  # type: ignore[return-value]
 
 
-class Column:
+class GrowingArray:
     """One array that is made piece by piece: in memory while it is small, then in a file as those of a `Shelf` are.
 
     It never fails either: what cannot be written is in memory again.

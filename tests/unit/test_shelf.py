@@ -12,7 +12,7 @@ import pytest
 from tests.helpers_stats import FakeRun, make_plan, make_run
 
 import kts.shelf
-from kts.shelf import Column, Shelf
+from kts.shelf import GrowingArray, Shelf
 from kts.stats import analyse, block, overlap, sample
 from kts.stats.block import gather
 from kts.stats.causes import kept
@@ -140,7 +140,7 @@ def test_a_column_is_what_was_added_wherever_it_lies(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(kts.shelf, "IN_MEMORY", 300)
 
     def made(disk: Any = None) -> tuple[np.ndarray, np.ndarray]:
-        column = Column(np.float32)
+        column = GrowingArray(np.float32)
         for piece in pieces[:2]:
             column.add(piece)
         early = column.made()
@@ -160,7 +160,7 @@ def test_a_column_is_what_was_added_wherever_it_lies(monkeypatch: pytest.MonkeyP
         np.testing.assert_array_equal(found, whole)
     assert not on_disk[1].flags.owndata
     assert not on_disk[1].flags.writeable
-    assert not len(Column(np.int64).made())
+    assert not len(GrowingArray(np.int64).made())
 
 
 def test_long_blocks_are_looked_at_in_portions_with_the_same_result(monkeypatch: pytest.MonkeyPatch) -> None:

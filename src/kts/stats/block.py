@@ -13,7 +13,7 @@ from numpy.typing import DTypeLike, NDArray
 from kts.model.reading import RunData
 from kts.model.records import CPU_TIMES, NOT_TOLD, WAITED, Records
 from kts.model.run import BlockOutcome
-from kts.shelf import ALIGNED, Column
+from kts.shelf import ALIGNED, GrowingArray
 from kts.stats.faults import sound
 from kts.stats.overlap import PORTION, Counted, Mask, Span, counted
 from kts.stats.sample import FloatArray
@@ -186,20 +186,20 @@ def _told(values_ns: NDArray[np.int64], dtype: DTypeLike) -> FloatArray:
 
 def joined(parts: Iterable[Rows]) -> Rows:
     """One after the other; at least one. Of many iterations they are in a file (`kts.shelf`)."""
-    columns: dict[str, Column] = {}
-    response: Column | None = None
+    columns: dict[str, GrowingArray] = {}
+    response: GrowingArray | None = None
     impossible = 0
     rows = 0
     for part in parts:
         if response is None and part.response is not part.service:
-            response = Column(part.response.dtype)
+            response = GrowingArray(part.response.dtype)
             if rows:
                 response.add(columns["service"].made())  # until here every due time was the submission
         if response is not None:
             response.add(part.response)
         clocks = {"submit_ns": part.span.submit_ns, "retire_ns": part.span.retire_ns}
         for name, values in {**clocks, "service": part.service, "device": part.device, **part.told}.items():
-            column = columns.setdefault(name, Column(values.dtype))
+            column = columns.setdefault(name, GrowingArray(values.dtype))
             column.add(np.full(rows - len(column), np.nan))  # of those before that do not tell it
             column.add(values)
         rows += len(part.service)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from kts.model.records import Records
 from kts.model.run import BlockOutcome
-from kts.shelf import Column
+from kts.shelf import GrowingArray
 
 Mask = NDArray[np.bool_]
 Ints = NDArray[np.int64]
@@ -36,7 +36,7 @@ class Span:
     @cached_property
     def busy_ns(self) -> tuple[Ints, Ints]:
         """From when until when it had anything in flight, in order, none touching another."""
-        begins, ends = Column(np.int64), Column(np.int64)
+        begins, ends = GrowingArray(np.int64), GrowingArray(np.int64)
         reached = np.iinfo(np.int64).min
         for first in range(0, len(self.submit_ns), PORTION):
             submit_ns, retire_ns = (times[first : first + PORTION] for times in (self.submit_ns, self.retire_ns))
