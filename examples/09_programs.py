@@ -5,6 +5,7 @@ python examples/09_programs.py seal FOLDER EXPERIMENT...    fingerprint, profile
 python examples/09_programs.py run FOLDER EXPERIMENT...     measures the mixes
 python examples/09_programs.py score FOLDER...              the tables, of one machine or several
 python examples/09_programs.py host FOLDER...               the same, hosts as fast as in the run's own solo blocks
+python examples/09_programs.py alone FOLDER...              each program alone before the mixes (--hosts) and among them
 python examples/09_programs.py account FOLDER EXPERIMENT... whether the GPU's time adds up in each mix, kernel by kernel
 
 The experiments are those of examples/programs: development.yaml to tune with, evaluation.yaml to be judged by. Its runs
@@ -27,6 +28,7 @@ import kts
 from kts import files
 from kts.errors import KtsError
 from kts.physics.draws import sharing
+from kts.physics.recorded import solo
 from kts.physics.validate import MODEL, FigureScore, Score
 from kts.store.fingerprints import read
 from programs_account import accounts, measure, measured
@@ -127,6 +129,22 @@ def with_its_hosts(folder: Path, predictions: Path) -> Iterator[Score]:
             yield kts.validate(Path(scratch) / "prediction.json", folder / here / "run")
 
 
+def alone_twice(folder: Path) -> Iterator[str]:
+    """A row per program: alone before the mixes (`--hosts`) and alone among them. No prediction of a host that was seen
+    once can be nearer than these two are to each other."""
+    yield "| program, alone | mean before | among the mixes | apart | p99 before | among the mixes | apart |"
+    yield "|---|---:|---:|---:|---:|---:|---:|"
+    for _, name in _sealed(folder):
+        before, among = (kts.load(folder / name.parent / which).data for which in ("hosts", "run"))
+        for tenant in among.info.plan.tenants:
+            pair = [solo(one, tenant.name).response_ms for one in (before, among)]
+            cells = []
+            for figure in (np.mean, lambda ms: np.percentile(ms, 99)):
+                first, second = (float(figure(ms)) for ms in pair)
+                cells += [f"{first:.2f} ms", f"{second:.2f} ms", f"{100 * (second / first - 1):+.0f} %"]
+            yield f"| {tenant.name} | {' | '.join(cells)} |"
+
+
 def _sealed(predictions: Path) -> Iterator[tuple[str, Path]]:
     """Each prediction's hash, and where it lies in that folder."""
     for line in files.read(predictions / HASHES, "seal it first").decode().splitlines():
@@ -197,7 +215,7 @@ def _at(errors: np.ndarray, p: float) -> float:
 def main() -> None:
     """See above."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("step", choices=("seal", "run", "score", "host", "account"))
+    parser.add_argument("step", choices=("seal", "run", "score", "host", "alone", "account"))
     parser.add_argument("folder", type=Path)
     parser.add_argument("more", nargs="*", help="experiments; of score and host, further folders")
     parser.add_argument("--device", default="cuda")
@@ -215,6 +233,9 @@ def main() -> None:
         elif asked.step == "account":
             for line in added_up(asked.folder, asked.more, asked.seconds, asked.only):
                 print(line, flush=True)
+        elif asked.step == "alone":
+            for folder in [asked.folder, *map(Path, asked.more)]:
+                print("\n".join(alone_twice(folder)))
         else:
             folders = [asked.folder, *map(Path, asked.more)]
             scores = scored if asked.step == "score" else with_its_hosts
