@@ -136,6 +136,15 @@ def test_the_gpus_time_adds_up_in_what_was_traced_on_a_gpu() -> None:
     assert all(abs(float(row.split("|")[6].strip(" %"))) <= 2 for row in rows)
 
 
+def test_the_published_crowd_is_that_of_the_recorded_run() -> None:
+    """Else the docs would say of fifty tenants on a GPU what no run shows."""
+    argv = [ROOT / "examples" / "10_modes.py", "table", ROOT / "examples" / "modes" / "h200-fifty-6.tar.xz"]
+    done = subprocess.run([sys.executable, *map(str, argv)], capture_output=True, text=True, check=True)
+    rows = [line for line in done.stdout.splitlines() if line.startswith("|")]
+    assert len(rows) == 21
+    assert [row for row in rows if row not in (ROOT / "docs" / "modes.md").read_text(encoding="utf-8")] == []
+
+
 def test_the_published_modes_are_those_of_the_recorded_run(tmp_path: Path) -> None:
     """Else the docs would say of MPS on a GPU what no run shows."""
     run = tmp_path / "run"
