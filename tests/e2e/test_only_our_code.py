@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -52,3 +53,10 @@ def test_where_our_source_is_the_folder_it_is_found(monkeypatch: pytest.MonkeyPa
     assert "-P" in module("kts.worker")
     monkeypatch.chdir(Path(module.__code__.co_filename).resolve().parents[2])
     assert "-P" not in module("kts.worker")
+
+
+def test_no_module_is_started_by_other_options() -> None:
+    """Otherwise the next process that is added runs what lies in the folder: one that makes MIG devices did, as root."""
+    source = Path(module.__code__.co_filename).resolve().parents[1]
+    bare = re.compile(r'(?:sys\.executable|"python3?"),\s*"-m"')
+    assert [path.name for path in source.rglob("*.py") if bare.search(path.read_text(encoding="utf-8"))] == []

@@ -30,6 +30,7 @@ from kts import files
 from kts.errors import SetupError
 from kts.sharing import folders
 from kts.sharing.mig import session, shown
+from kts.worker.interpreter import module
 
 KIND = "mig"
 RECORD = "made.json"
@@ -77,7 +78,7 @@ def made(count: int) -> Iterator[str]:
         uuid = str(nvml.nvmlDeviceGetUUID(gpu))
     folder = folders.new(KIND)
     keeper = subprocess.Popen(
-        [sys.executable, "-m", __name__, str(folder)],
+        [sys.executable, *module(__name__), str(folder)],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
