@@ -56,7 +56,7 @@ def test_where_our_source_is_the_folder_it_is_found(monkeypatch: pytest.MonkeyPa
 
 
 def test_no_module_is_started_by_other_options() -> None:
-    """Otherwise the next process that is added runs what lies in the folder: one that makes MIG devices did, as root."""
+    """Otherwise the next process that is added runs what lies in the folder: one for MIG devices did, as root."""
     source = Path(module.__code__.co_filename).resolve().parents[1]
     bare = re.compile(r'(?:sys\.executable|"python3?"),\s*"-m"')
     assert [path.name for path in source.rglob("*.py") if bare.search(path.read_text(encoding="utf-8"))] == []

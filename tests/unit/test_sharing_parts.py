@@ -24,10 +24,11 @@ import kts
 from kts import sharing
 from kts.cli.run import ModeOptions
 from kts.errors import SetupError, UsageError
+from kts.model.sharing_facts import SharedMachine
 from kts.plan import in_modes
 from kts.sharing import folders, mig, parse, parts, state
 
-STANDIN = Path(__file__).parent.parent / "standin" / "nvml"
+STANDIN = Path(__file__).parent.parent / "standin_nvml"
 THEIRS = {"id": 5, "profile": 14, "start": 0, "size": 2, "uuid": "MIG-theirs"}
 
 
@@ -74,16 +75,21 @@ def _standin() -> ModuleType:
     return module
 
 
+def _machine(base: Path) -> SharedMachine:
+    """Without the daemons of MPS that other tests have at the same time: of no process at all."""
+    return state.look("cuda", _standin, base)
+
+
 def test_equal_parts_are_there_meanwhile_and_the_gpu_is_then_as_before(gpu: TheGpu, base: Path) -> None:
     """Else a run would leave a GPU cut that was not, or compare tenants on unlike parts."""
-    before = state.look("cuda", _standin)
+    before = _machine(base)
     with parts.made(2) as note:
         assert [(one["profile"], one["uuid"][:4]) for one in gpu.instances] == [(9, "MIG-")] * 2
-        assert state.look("cuda", _standin).gpus[0].settings["GPU instances"] == "1, 2"
+        assert _machine(base).gpus[0].settings["GPU instances"] == "1, 2"
         with mig.prepared(in_modes(make_plan(), parse("mig")).modes) as held:
             assert {env[mig.VISIBLE] for env in held.env.values()} == {one["uuid"] for one in gpu.instances}
     assert note == "MIG: kts made 2 of MIG 3g.71gb on GPU-1, which had none, for this run alone"
-    assert not before.changes(state.look("cuda", _standin))
+    assert not before.changes(_machine(base))
     assert not list(base.iterdir())
 
 

@@ -5,8 +5,7 @@ On a GPU that is in MIG mode and has no instance: whoever made one uses it, and 
 https://docs.nvidia.com/datacenter/tesla/mig-user-guide, https://docs.nvidia.com/deploy/nvml-api (Multi Instance GPU).
 
 What was made is in a record before it is used. A process of its own, in a session of its own, takes it away when kts
-is done or gone; where that was killed, too, the next kts does. Run as a module it is that process: it has the record's
-folder as its argument.
+is done or gone (`kts.sharing.parts_keeper`); where that was killed, too, the next kts does.
 """
 
 from __future__ import annotations
@@ -14,7 +13,6 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import shutil
-import signal
 import subprocess
 import sys
 import time
@@ -34,6 +32,7 @@ from kts.worker.interpreter import module
 
 KIND = "mig"
 RECORD = "made.json"
+KEEPER = "kts.sharing.parts_keeper"
 ENDS_S = 60.0
 """Tenants of a killed run may compute for some seconds yet, and a part that is in use stays."""
 POLL_S = 0.1
@@ -78,7 +77,7 @@ def made(count: int) -> Iterator[str]:
         uuid = str(nvml.nvmlDeviceGetUUID(gpu))
     folder = folders.new(KIND)
     keeper = subprocess.Popen(
-        [sys.executable, *module(__name__), str(folder)],
+        [sys.executable, *module(KEEPER), str(folder)],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
@@ -283,18 +282,3 @@ def _text(value: str | bytes) -> str:
 
 def _boot() -> str:
     return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
-
-
-def main() -> None:
-    """Waits for the end of standard input, then puts back."""
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, signal.SIG_IGN)
-    print(READY, flush=True)
-    sys.stdin.read()
-    left = put_back(Path(sys.argv[1]))
-    with contextlib.suppress(OSError):
-        print(left, flush=True)
-
-
-if __name__ == "__main__":
-    main()
