@@ -70,7 +70,7 @@ def standin() -> Standin:
         pytest.skip("no C compiler for the tracer's stand-in")
     library = build.library()
     assert library.path is not None, library.why
-    sources = [*sorted(_SOURCES.iterdir()), build.NATIVE / "abi.h"]
+    sources = [*sorted(path for path in _SOURCES.iterdir() if path.is_file()), build.NATIVE / "abi.h"]
     content = hashlib.sha256(b"".join(path.read_bytes() for path in sources)).hexdigest()[:16]
     folder = Path(tempfile.gettempdir()) / f"kts-standin-{os.getuid()}-{content}"
     if not folder.is_dir():
