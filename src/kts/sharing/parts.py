@@ -16,8 +16,9 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -129,12 +130,18 @@ def end_orphans(patience_s: float = 5.0) -> list[Path]:
 
 def instances(nvml: Any, gpu: Any) -> list[Any]:
     """Handles of the GPU's instances. NVMLError where this user may not know, or the GPU cannot be cut."""
+    ask = partial(nvml.nvmlDeviceGetGpuInstances, gpu)
+    return _made_of(_profiles(nvml, gpu), nvml.c_nvmlGpuInstance_t, ask, nvml.nvmlGpuInstanceGetInfo)
+
+
+def _made_of(profiles: Iterable[Any], kind: Any, ask: Callable[..., Any], info: Callable[[Any], Any]) -> list[Any]:
+    """Handles of what there is of these profiles, by number: ``ask`` fills room for as many of a ``kind`` as fit."""
     found: dict[int, Any] = {}
-    for profile in _profiles(nvml, gpu):
-        room, count = (nvml.c_nvmlGpuInstance_t * profile.instanceCount)(), ctypes.c_uint(profile.instanceCount)
-        nvml.nvmlDeviceGetGpuInstances(gpu, profile.id, room, ctypes.byref(count))
+    for profile in profiles:
+        room, count = (kind * profile.instanceCount)(), ctypes.c_uint(profile.instanceCount)
+        ask(profile.id, room, ctypes.byref(count))
         for handle in room[: count.value]:
-            found[nvml.nvmlGpuInstanceGetInfo(handle).id] = handle
+            found[info(handle).id] = handle
     return [found[number] for number in sorted(found)]
 
 
@@ -230,19 +237,21 @@ def _is_of(record: MadeParts, info: Any, uuids: list[str]) -> bool:
 
 def _profiles(nvml: Any, gpu: Any) -> list[Any]:
     """Those that the GPU offers, in NVML's order. ``instanceCount``: how many of it an empty GPU has."""
-    found = []
-    for number in range(nvml.NVML_GPU_INSTANCE_PROFILE_COUNT):
-        with contextlib.suppress(nvml.NVMLError):  # not of this GPU
-            found.append(nvml.nvmlDeviceGetGpuInstanceProfileInfo(gpu, number))
-    return found
+    ask = partial(nvml.nvmlDeviceGetGpuInstanceProfileInfo, gpu)
+    return _offered(nvml, nvml.NVML_GPU_INSTANCE_PROFILE_COUNT, ask)
 
 
 def _inner_profiles(nvml: Any, handle: Any) -> list[Any]:
+    shared = nvml.NVML_COMPUTE_INSTANCE_ENGINE_PROFILE_SHARED
+    ask = partial(nvml.nvmlGpuInstanceGetComputeInstanceProfileInfo, handle)
+    return _offered(nvml, nvml.NVML_COMPUTE_INSTANCE_PROFILE_COUNT, lambda number: ask(number, shared))
+
+
+def _offered(nvml: Any, most: int, ask: Callable[[int], Any]) -> list[Any]:
     found = []
-    for number in range(nvml.NVML_COMPUTE_INSTANCE_PROFILE_COUNT):
-        with contextlib.suppress(nvml.NVMLError):  # not of this instance
-            shared = nvml.NVML_COMPUTE_INSTANCE_ENGINE_PROFILE_SHARED
-            found.append(nvml.nvmlGpuInstanceGetComputeInstanceProfileInfo(handle, number, shared))
+    for number in range(most):
+        with contextlib.suppress(nvml.NVMLError):  # not of this GPU, or instance
+            found.append(ask(number))
     return found
 
 
@@ -252,13 +261,9 @@ def _whole(nvml: Any, handle: Any) -> Any:
 
 
 def _compute_instances(nvml: Any, handle: Any) -> list[Any]:
-    found: dict[int, Any] = {}
-    for profile in _inner_profiles(nvml, handle):
-        room, count = (nvml.c_nvmlComputeInstance_t * profile.instanceCount)(), ctypes.c_uint(profile.instanceCount)
-        nvml.nvmlGpuInstanceGetComputeInstances(handle, profile.id, room, ctypes.byref(count))
-        for inner in room[: count.value]:
-            found[nvml.nvmlComputeInstanceGetInfo(inner).id] = inner
-    return list(found.values())
+    ask = partial(nvml.nvmlGpuInstanceGetComputeInstances, handle)
+    kind, info = nvml.c_nvmlComputeInstance_t, nvml.nvmlComputeInstanceGetInfo
+    return _made_of(_inner_profiles(nvml, handle), kind, ask, info)
 
 
 def _devices_in(nvml: Any, gpu: Any, number: int) -> list[str]:
