@@ -54,7 +54,7 @@ class OneGpu:
         }
         if name in self.absent:
             raise pynvml.NVMLError(pynvml.NVML_ERROR_NOT_SUPPORTED)
-        return answers[name]
+        return answers[name] if name in answers else getattr(pynvml, name)  # the rest is there, and never called
 
 
 @pytest.fixture
