@@ -30,6 +30,7 @@ from kts.model.run import BlockOutcome, RunInfo
 from kts.stats import analyse
 from kts.stats.came import came
 from kts.stats.foretold import Foretelling
+from kts.stats.modes import views
 from kts.store import open_run
 from kts.units import NS_PER_S
 
@@ -149,6 +150,13 @@ def judged(run: CutRun, tally: Counter[str], wrong: list[str]) -> None:
     told = foretold(run)
     if not told:
         return
+    if not run.info.plan.modes:
+        _judged(run, told, tally, wrong)
+    for name, view in views(run).items():
+        _judged(view, [one.in_mode(name) for one in told], tally, wrong)
+
+
+def _judged(run: RunData, told: Sequence[Foretold], tally: Counter[str], wrong: list[str]) -> None:
     summary = analyse(run).summary
     mixes = () if summary.mixes is UNSET else summary.mixes
     for when, one in (("start", told[0]), ("last", told[-1])):

@@ -255,4 +255,10 @@ def test_a_dry_run_measures_nothing_and_says_what_its_time_decides(
     assert main(["run", "--dry-run", "--", "true"]) == 0
     assert "nothing yet; nobody knows yet how long iterations of true take" in capsys.readouterr().out
     assert main(["run", "runs/x", "--on", "replay", "--dry-run"]) == 2
+    assert (
+        main(["run", "agents-fast", "--dry-run", "--max-seconds", "80", "--modes", "exclusive,time-slicing,mps"]) == 0
+    )
+    assert "gemm: no p99 or DF99 in any mode: " in capsys.readouterr().out
+    assert main(["check", "--pair", "demo", "demo", "--dry-run", "--max-seconds", "60"]) == 0
+    assert "p99 of B over A of " in capsys.readouterr().out
     assert not list(tmp_path.iterdir())

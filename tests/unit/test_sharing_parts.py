@@ -233,4 +233,4 @@ def test_unasked_nothing_is_made_and_asked_for_nothing_is_refused(gpu: TheGpu) -
         kts.run("demo", device="cpu", modes="exclusive,cpu-scheduler", allow_reconfigure=True)
     for on, modes in (("k8s", "mig"), ("local", "")):
         with pytest.raises(UsageError, match="of a GPU of this machine"):
-            ModeOptions(modes=modes, allow_reconfigure=True).check(on, measures=True, many=False)
+            ModeOptions(modes=modes, allow_reconfigure=True).check(on, foretells=False, many=False)

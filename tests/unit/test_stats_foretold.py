@@ -15,15 +15,18 @@ from tests.helpers_conduct import MemoryRun
 from tests.helpers_conduct import make_plan as conducted
 from tests.helpers_stats import Array, Latencies, make_plan, make_run
 
+from kts import plan as planning
 from kts.arrivals import Closed
 from kts.model.foretold import Expected, Foretold
 from kts.model.plan import Plan
 from kts.plan import blocks_of_round, build, expected_block, most_rounds
 from kts.report import foretold as words
+from kts.sharing import parse
 from kts.spec import load
 from kts.stats import Foretelling, analyse, responses
 from kts.stats.came import came
 from kts.stats.foretold import at_start
+from kts.stats.modes import views
 from kts.store import open_run
 
 
@@ -125,6 +128,64 @@ def as_cut(rounds: int, n: int, spread: float = 0.02, **changes: object) -> CutR
     info = replace(run.info, workers=workers, plan=plan, blocks=tuple(blocks))
     run.info = info
     return CutRun(run, info, blocks)
+
+
+MODES = parse("exclusive,time-slicing,mps")
+
+
+def in_modes(rounds: int, n: int) -> CutRun:
+    plan = planning.in_modes(make_plan(rounds=rounds), MODES)
+    run = make_run(plan, latencies(n))
+    workers = tuple(replace(worker, solo_ms=4.1) for worker in run.info.workers)
+    tenants = tuple(replace(tenant, iterations=n * rounds) for tenant in plan.tenants)
+    blocks = [replace(block, window_ns=(block.start_ns, block.end_ns + 1)) for block in run.blocks]
+    run.info = replace(run.info, workers=workers, plan=replace(plan, tenants=tenants), blocks=tuple(blocks))
+    return CutRun(run, run.info, blocks)
+
+
+def test_a_run_in_modes_says_of_each_mode_what_its_time_decides() -> None:
+    """Else who measures several modes learns at the end, of all of them at once, that the time was too short."""
+    plan = planning.in_modes(build(load("agents-fast").experiment), MODES)
+    told = at_start(replace(plan, max_seconds=80.0), solo(plan, 1.0))
+    assert {(one.mode, one.condition) for one in told.expected if one.tenant == "fft"} == {
+        ("", "solo-fft"),
+        ("time-slicing", "shared-fft+gemm"),
+        ("mps", "shared-fft+gemm"),
+    }
+    _, alone, shared, way = words.lines(told)
+    assert alone.startswith("  gemm: no p99 or DF99 in any mode: ")
+    assert shared.startswith("  gemm in time-slicing and mps: no p99 or DF99: ")
+    enough = at_start(replace(plan, max_seconds=float(way.split()[-1])), solo(plan, 1.0))
+    assert words.lines(enough)[0].startswith("foretold: no p99 or DF99 will be refused in any mode: ")
+
+
+def test_with_fixed_rounds_more_iterations_would_be_enough_in_all_modes() -> None:
+    """Else it would name tenants that the experiment does not have, once for each mode."""
+    plan = planning.in_modes(conducted(rounds=2, iterations=100), MODES)
+    assert at_start(plan, solo(plan, 1.0)).enough == ("`iterations: 400` for fft, `iterations: 400` for gemm",)
+
+
+def test_side_by_side_nobody_knows_how_many_iterations_company_leaves() -> None:
+    """Else MPS would be promised what turns give, or be refused what it has."""
+    plan = planning.in_modes(replace(conducted(rounds=1, iterations=300), max_seconds=60.0), MODES)
+    slow = replace(plan, tenants=tuple(replace(t, iterations=600) if "gemm" in t.name else t for t in plan.tenants))
+    told = {(one.mode, one.tenant): one for one in at_start(slow, solo(slow, 2.0)).expected}
+    assert "p99" not in (*told["time-slicing", "fft"].refused, *told["time-slicing", "fft"].open)
+    assert "p99" in told["mps", "fft"].open
+
+
+@pytest.mark.parametrize("n", [30, 120])
+def test_what_came_in_each_mode_is_what_was_foretold_of_it(n: int) -> None:
+    """Else a mode's figures would be held against another's, or against names that it does not have."""
+    run = in_modes(6, n)
+    told = foretold(run)
+    info = replace(run.info, foretold=tuple(told))
+    for view in views(CutRun(run.whole, info, run.blocks)).values():
+        summary = analyse(view).summary
+        found = came(view.info.foretold[-1], summary.tenants, (), view.info.plan.full_house.name)
+        assert found.figures == 4 * 2 + 5 * 2
+        assert not found.otherwise
+        assert summary.foretold is UNSET
 
 
 @pytest.mark.parametrize("n", [5, 30, 60, 120, 400])

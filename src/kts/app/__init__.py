@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from kts.app.beside import predict_beside
     from kts.app.catalog import experiment_text, experiments, schema
-    from kts.app.checking import append_summary, check, check_pair, write_junit
+    from kts.app.checking import append_summary, check, check_pair, preview_pair, write_junit
     from kts.app.choosing import choose, predict_choice, run_to_choose
     from kts.app.cluster import attach, clean, cluster_runs, collect, profile_on_cluster, run_on_cluster
     from kts.app.comparisons import compare, pool
@@ -79,6 +79,7 @@ __all__ = [
     "predict_beside",
     "predict_choice",
     "preview",
+    "preview_pair",
     "probe",
     "profile",
     "profile_on_cluster",
@@ -109,7 +110,7 @@ __all__ = [
 _HOME = {
     "beside": ("predict_beside",),
     "catalog": ("experiment_text", "experiments", "schema"),
-    "checking": ("append_summary", "check", "check_pair", "write_junit"),
+    "checking": ("append_summary", "check", "check_pair", "preview_pair", "write_junit"),
     "choosing": ("choose", "predict_choice", "run_to_choose"),
     "cluster": ("attach", "clean", "cluster_runs", "collect", "profile_on_cluster", "run_on_cluster"),
     "comparisons": ("compare", "pool"),

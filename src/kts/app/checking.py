@@ -11,10 +11,11 @@ from rich.console import Console
 from kts.app.comparisons import AnyRun, refuse_copies, several, summary_of
 from kts.app.handle import Run, load
 from kts.app.measuring import measured
-from kts.app.plans import Asked, Changes, planned
+from kts.app.plans import Asked, Changes, Preview, planned, previewed
 from kts.app.printing import elements
 from kts.errors import SetupError, UsageError
 from kts.model.gate import TOLERANCE, Gate
+from kts.model.plan import Plan
 from kts.model.summary import Summary
 from kts.plan import pair
 from kts.report import markdown
@@ -22,6 +23,7 @@ from kts.report.document import Document
 from kts.report.gate import gate_elements
 from kts.report.junit import as_junit
 from kts.report.writing import write_file
+from kts.spec import LoadedExperiment
 from kts.stats import analyse, gate
 
 elements.register(Gate, gate_elements)
@@ -85,10 +87,20 @@ def check_pair(
     The other arguments are those of `run`. What it comes to is `check` of the run that is returned, whatever ended it.
     SpecError for mistakes in an experiment, UsageError where the two do not have the same tenants.
     """
-    (first, ours), (second, theirs) = (planned(one, changes) for one in (a, b))
-    plan = pair(ours, theirs, tolerance=tolerance, max_seconds=changes.get("max_seconds"))
+    (first, second), plan = _pair(a, b, tolerance, changes)
     text = "".join(f"# {side}: {one.source}\n{one.text.rstrip()}\n---\n" for side, one in (("A", first), ("B", second)))
     return measured(plan, text, out, overwrite=overwrite, telemetry=telemetry, progress=progress)
+
+
+def preview_pair(a: Asked, b: Asked, *, tolerance: float = TOLERANCE, **changes: Unpack[Changes]) -> Preview:
+    """What `check_pair` will do, before anything is measured. Errors as there."""
+    return previewed(_pair(a, b, tolerance, changes)[1])
+
+
+def _pair(a: Asked, b: Asked, tolerance: float, changes: Changes) -> tuple[list[LoadedExperiment], Plan]:
+    """Both experiments, and the plan that measures them."""
+    loaded, (ours, theirs) = zip(*(planned(one, changes) for one in (a, b)), strict=True)
+    return list(loaded), pair(ours, theirs, tolerance=tolerance, max_seconds=changes.get("max_seconds"))
 
 
 def write_junit(result: Gate, path: str | Path) -> Path:

@@ -209,7 +209,6 @@ def _measured(
     with RichWatcher(progress or Console(quiet=True)) as watcher:
         sampler = make_sampler(looks.append) if make_sampler else None
         backend = setting.make_backend(directory / LOGS)
-        foreteller = Foretelling() if plan.pair is None and not plan.modes else None  # it foretells one DF99 each
         outcome = conduct(
             plan,
             backend,
@@ -218,7 +217,7 @@ def _measured(
             _rule(plan),
             telemetry=sampler,
             looks=looks,
-            foreteller=foreteller,
+            foreteller=Foretelling(),
             late=late,
         )
     return finished(directory, outcome)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TypedDict, Unpack
 
 from kts import plan as planning
-from kts import spec
+from kts import sharing, spec
 from kts.app import printing
 from kts.model.foretold import Foretold
 from kts.model.masking import kept_plan
@@ -67,12 +67,17 @@ class Preview:
         return planning.blocks_of_round(self.plan, round_number)
 
 
-def preview(experiment: Asked, **changes: Unpack[Changes]) -> Preview:
+def preview(experiment: Asked, *, modes: str = "", **changes: Unpack[Changes]) -> Preview:
     """What an experiment will do, before anything is measured. SpecError where it holds mistakes.
 
-    ``experiment``: as `run` takes it.
+    ``experiment``, ``modes``: as `run` takes them. UsageError for modes that cannot be told apart.
     """
     plan = planned(experiment, changes)[1]
+    return previewed(planning.in_modes(plan, sharing.parse(modes)) if modes else plan)
+
+
+def previewed(plan: Plan) -> Preview:
+    """What a plan will do."""
     from kts.stats.foretold import at_start
 
     return Preview(plan, plan.rounds * planning.expected_seconds(plan, {}), at_start(plan, {}))

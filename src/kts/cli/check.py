@@ -39,6 +39,9 @@ def check(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a run that is already there.")] = False,
     max_seconds: Annotated[float | None, typer.Option(help="Measure a pair no longer than this. Default: A's.")] = None,
     device: Annotated[str | None, typer.Option(help="Of a pair: auto, cuda or cpu.")] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Of a pair: measure nothing, say which tails its time could decide.")
+    ] = False,
     junit: Annotated[Path | None, typer.Option(metavar="FILE", help="Write JUnit XML.")] = None,
     summary: Annotated[
         Path | None,
@@ -58,14 +61,17 @@ def check(
             raise UsageError("--pair measures two experiments: no RUN, --slo or --against", "leave them out")
         given = {"max_seconds": max_seconds, "device": device}
         changes = cast("app.Changes", {key: value for key, value in given.items() if value is not None})
+        if dry_run:
+            present(app.preview_pair(*pair, tolerance=tolerated, **changes), as_json=as_json)
+            return
         run = kts.check_pair(
             *pair, out, tolerance=tolerated, overwrite=overwrite, progress=console(stderr=True), **changes
         )
         say(f"wrote {run.directory}")
         _tell(kts.check(run), junit, summary, as_json=as_json, failure=run.failure)
         return
-    if out or overwrite or max_seconds or device:
-        raise UsageError("--out, --overwrite, --max-seconds and --device are for a pair", "kts check --pair A B")
+    if out or overwrite or max_seconds or device or dry_run:
+        raise UsageError("--out, --overwrite, --max-seconds, --device, --dry-run are for a pair", "--pair A B")
     if not runs:
         raise UsageError("which run shall be checked?", "kts check RUN, or kts check NEW --against OLD")
     if tolerance is not None and not against:

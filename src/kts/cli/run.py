@@ -99,12 +99,10 @@ class ModeOptions:
         ),
     ] = False
 
-    def check(self, on: str, *, measures: bool, many: bool) -> None:
-        """UsageError where what is asked for measures nothing. ``many``: on many nodes."""
-        if self.modes and (on == "replay" or many or not measures):
-            raise UsageError(
-                "--modes: one run measures them", "leave --on replay, --nodes, --dry-run and --predict out"
-            )
+    def check(self, on: str, *, foretells: bool, many: bool) -> None:
+        """UsageError for what is no run in modes. ``foretells``: from profiles; ``many``: on many nodes."""
+        if self.modes and (on == "replay" or many or foretells):
+            raise UsageError("--modes: one run measures them", "leave --on replay, --nodes and --predict out")
         if self.try_isolation and not self.modes:
             raise UsageError("--try-isolation: of which modes?", "--modes time-slicing,mps")
         if self.allow_reconfigure and (on != "local" or not self.modes):
@@ -157,9 +155,9 @@ def run(
     Every tenant runs alone and all run together, in blocks; the report says how much slower sharing made each. A
     program of yours runs alone, beside a light neighbour, beside a heavy one, and beside a copy of itself."""
     asked, wanted = _asked(experiment, program, program_image, on), changes.given()
-    sharing.check(on, measures=not (dry_run or foretell), many=fleet.nodes is not None)
-    if dry_run or foretell:
-        (_preview if dry_run else _foretell)(asked, wanted, on, out, overwrite=overwrite, as_json=as_json)
+    sharing.check(on, foretells=foretell, many=fleet.nodes is not None)
+    if says := _preview if dry_run else _foretell if foretell else None:
+        says(asked, wanted, on, out, modes=sharing.modes, overwrite=overwrite, as_json=as_json)
         return
     fleet.check(on, overwrite=overwrite)
     pods = _Pods(place=place, context=context, telemetry=telemetry, dcgm=dcgm, keep=keep)
@@ -277,19 +275,34 @@ def _in_image(asked: str | list[str], image: str, on: str) -> str:
 
 
 def _preview(
-    asked: str | list[str], wanted: app.Changes, on: str, out: Path | None, *, overwrite: bool, as_json: bool
+    asked: str | list[str],
+    wanted: app.Changes,
+    on: str,
+    out: Path | None,
+    *,
+    modes: str,
+    overwrite: bool,
+    as_json: bool,
 ) -> None:
     """Says what an experiment would do, and writes nothing. UsageError for what is no experiment."""
     del out, overwrite
     if on == "replay":
         raise UsageError("--dry-run --on replay: what was recorded is no plan", "kts report DIR")
-    present(app.preview(asked, **wanted), as_json=as_json)
+    present(app.preview(asked, modes=modes, **wanted), as_json=as_json)
 
 
 def _foretell(
-    asked: str | list[str], wanted: app.Changes, on: str, out: Path | None, *, overwrite: bool, as_json: bool
+    asked: str | list[str],
+    wanted: app.Changes,
+    on: str,
+    out: Path | None,
+    *,
+    modes: str,
+    overwrite: bool,
+    as_json: bool,
 ) -> None:
     """Predicts what the run would measure. UsageError for what a prediction does not have."""
+    del modes  # which `ModeOptions.check` refused
     if isinstance(asked, str):
         raise UsageError(
             f"--predict: of a program behind two dashes, not of {asked}",

@@ -85,7 +85,7 @@ class Keeper:
             return
         self.foretold = told
         self._sink.foretold(told)
-        refused = sum(len(one.refused) for one in told.expected)
+        refused = sum(len(one.refused) for one in told.expected) + sum(one.refused for one in told.ratios)
         fields = {"after_rounds": told.after_rounds, "rounds": told.rounds, "seconds": told.seconds, "refused": refused}
         self._sink.event("foretold", **fields, enough="; or ".join(told.enough))
 

@@ -337,6 +337,19 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
         """True where each tenant is to have a MIG device of its own."""
         return any(one.mode.kind == MIG for one in self.modes)
 
+    def plain(self, tenant: str) -> str:
+        """What all modes, or both versions of a pair, call a tenant of the plan; elsewhere its name."""
+        sides = [one.tenants for one in self.modes]
+        if self.pair is not None:
+            sides += [{plain: both[side] for plain, both in self.pair.tenants.items()} for side in (0, 1)]
+        return next((plain for side in sides for plain, name in side.items() if name == tenant), tenant)
+
+    def mode_of(self, condition: str) -> tuple[str, str]:
+        """Of a mix in one of several modes: the mode's name, and what all modes call the mix; elsewhere empty, and its
+        name."""
+        named = ((one.mode.name, plain) for one in self.modes for plain, mix in one.mixes.items() if mix == condition)
+        return next(named, ("", condition))
+
     def in_mode(self, name: str) -> Plan:
         """What a run of that mode alone would have planned, in the names that all modes have in common. KeyError if
         the plan has no such mode."""

@@ -65,7 +65,7 @@ def expected_block(
 
 def most_rounds(plan: Plan, round_s: float) -> float:
     """How many rounds of ``round_s`` the plan's limits allow: whole ones, but where time is over in the first."""
-    allowed = plan.max_rounds if plan.precision is not None else plan.rounds
+    allowed = plan.max_rounds if plan.sequential else plan.rounds
     if plan.max_seconds is None or round_s <= 0:
         return allowed
     least = min(MIN_ROUNDS, plan.rounds)

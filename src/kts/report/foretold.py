@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from kts.model.foretold import FIGURES, Expected, FigureName, Foretold, Otherwise
+from kts.model.foretold import FIGURES, Expected, ExpectedRatio, FigureName, Foretold, Otherwise
 from kts.model.plan import Plan, Quota
 from kts.plan import blocks_of_round
 from kts.report import document as doc
@@ -21,7 +21,11 @@ def lines(told: Foretold) -> list[str]:
     some will, and what would be enough."""
     basis = _basis(told)
     how_long = _rounds(told) if told.untold else f"{_rounds(told)} in about {format_duration(told.seconds)}"
-    wanting = [line for name in dict.fromkeys(one.tenant for one in told.expected) for line in _tenant(told, name)]
+    if told.ratios:
+        return _of_pair(told, how_long)
+    names = dict.fromkeys(one.tenant for one in told.expected)
+    modes = list(dict.fromkeys(one.mode for one in told.expected))
+    wanting = [line for name in names for line in _tenant(told, name, modes)]
     waiting = dict.fromkeys(one.tenant for one in told.expected if {"p50", "p95", "p99"} & set(one.open))
     rounds = "more rounds" if told.after_rounds else "a round"
     later = f"; of {', '.join(waiting)} {rounds} must tell" if waiting else ""
@@ -29,15 +33,49 @@ def lines(told: Foretold) -> list[str]:
     if not told.expected:
         return [f"foretold: nothing yet{untold}"]
     if not wanting:
-        return [f"foretold: no p99 or DF99 will be refused{untold}: {how_long}{_rare(told)}{basis}"]
+        anywhere = " in any mode" if any(modes) else ""
+        return [f"foretold: no p99 or DF99 will be refused{anywhere}{untold}: {how_long}{_rare(told)}{basis}"]
     head = f"foretold: {how_long}{_why(told)} cannot decide all{untold}{basis}"
     enough = [f"  enough: {'; or '.join(told.enough)}"] if told.enough else []
-    return [head, *wanting, *enough]
+    return [head, *wanting, *_whole_modes(told, modes), *enough]
+
+
+def _whole_modes(told: Foretold, modes: Sequence[str]) -> Iterator[str]:
+    """Modes in which nothing is refused, where there are several and some others."""
+    lacking = {one.mode for one in told.expected if "df99" in one.refused or _scarce(one) or told.too_wide(one)}
+    if whole := [mode for mode in modes if mode and mode not in lacking]:
+        yield f"  every p99 and DF99 in {', '.join(whole)}"
+
+
+def _of_pair(told: Foretold, how_long: str) -> list[str]:
+    """What can be said of the tails of two versions."""
+    later = "" if any(one.passes is not None for one in told.ratios) else "; which ratio that decides, rounds must tell"
+    if all(one.refused for one in told.ratios):
+        later = ""
+    basis = _basis(told) if told.after_rounds else " (by how long iterations take alone)"
+    head = f"foretold: at most {how_long}{_why(told)}{later}{basis}"
+    alike = " for a B like A to pass" if any(one.passes is not None for one in told.ratios) else ""
+    enough = [f"  enough{alike}: {way}" for way in told.enough]
+    return [head, *map(_ratio, told.ratios), *enough]
+
+
+def _ratio(one: ExpectedRatio) -> str:
+    from kts.stats.quantiles import min_samples  # brings scipy, which who only renders need not wait for
+
+    a, b = one.n
+    if one.refused:
+        return f"  {one.tenant}: p99 of B over A cannot be decided: {a} and {b} of {min_samples(0.99)} iterations"
+    if one.open:
+        return f"  {one.tenant}: p99 of B over A of about {a} and {b} iterations, if its program keeps that pace"
+    of = f"  {one.tenant}: p99 of B over A of {a} and {b} iterations"
+    decided = [f"up to {one.passes:.3g} passes"] if one.passes is not None else []
+    decided += [f"from {one.fails:.3g} on fails"] if one.fails is not None else []
+    return f"{of}: {', '.join(decided)}" if decided else of
 
 
 def planned(plan: Plan, told: Foretold) -> Iterator[doc.Element]:
     """A plan before anything is measured: what a round holds, and what is foretold of the run."""
-    rounds = f"{plan.rounds} rounds" if plan.precision is None else f"{plan.rounds} to {plan.max_rounds} rounds"
+    rounds = f"{plan.rounds} rounds" if not plan.sequential else f"{plan.rounds} to {plan.max_rounds} rounds"
     limit = "" if plan.max_seconds is None else f", {format_duration(plan.max_seconds)} at most"
     yield doc.paragraph(f"{plan.name}: {plan.design}, {rounds} of {len(plan.conditions)} blocks{limit}", "strong")
     amounts = {block.condition: block.quotas for block in blocks_of_round(plan, 0)}
@@ -63,16 +101,30 @@ def otherwise(one: Otherwise) -> str:
     return f"{one.tenant}: {figure} {where} was foretold to be refused ({one.expected_n} iterations), came of {one.n}"
 
 
-def _tenant(told: Foretold, name: str) -> Iterator[str]:
-    mine = [one for one in told.expected if one.tenant == name]
+def _tenant(told: Foretold, name: str, modes: Sequence[str]) -> Iterator[str]:
+    """Its lines; those that several modes have in common name all of these."""
+    of: dict[str, list[str]] = {}
+    for mode in modes:
+        for text in _in_mode(told, name, mode):
+            of.setdefault(text, []).append(mode)
+    for text, where in of.items():
+        yield f"  {name} in {_listed(where, 'and')}: {text}" if where[0] else f"  {name}: {text}"
+
+
+def _in_mode(told: Foretold, name: str, mode: str) -> Iterator[str]:
+    """``mode``: empty for what all modes have in common, and for a run without."""
+    mine = [one for one in told.expected if one.tenant == name and one.mode == mode]
     refused = [one for one in mine if _scarce(one)]
-    if figures := [NAMES[f] for f in FIGURES if f != "p999" and any(f in one.refused for one in mine)]:
-        yield f"  {name}: no {_listed(figures)}: {first_few([_count(one) for one in refused], LISTED)}"
+    figures = [NAMES[f] for f in FIGURES if f != "p999" and any(f in one.refused for one in mine)]
+    if not mode and "p99" in figures and any(one.mode for one in told.expected):
+        figures.append("DF99 in any mode")
+    if figures and refused:
+        yield f"no {_listed(figures)}: {first_few([_count(one) for one in refused], LISTED)}"
     wide = [one for one in mine if told.too_wide(one) and "df99" not in one.refused]
     if wide:
         asked = f"asked for is +-{100 * (told.precision or 0):.3g} %"
         places = [f"+-{100 * (one.width or 0):.2g} % {_where(one.condition)}" for one in wide]
-        yield f"  {name}: DF99 less precise than asked: {first_few(places, LISTED)}, {asked}"
+        yield f"DF99 less precise than asked: {first_few(places, LISTED)}, {asked}"
 
 
 def _scarce(one: Expected) -> bool:
@@ -90,8 +142,8 @@ def _where(condition: str) -> str:
     return "alone" if condition.startswith("solo-") else f"in {condition}"
 
 
-def _listed(words: Sequence[str]) -> str:
-    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} or {words[-1]}"
+def _listed(words: Sequence[str], last: str = "or") -> str:
+    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} {last} {words[-1]}"
 
 
 def _rounds(told: Foretold) -> str:

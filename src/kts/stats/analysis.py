@@ -72,8 +72,9 @@ def analyse(run: RunData, *, confidence: float = 0.95) -> Analysis:
 
 
 def _came(info: RunInfo, tenants: dict[str, TenantSummary], mixes: tuple[Mix, ...]) -> Came | UnsetType:
-    """Of what was last foretold, where something came otherwise."""
-    if not info.foretold:
+    """Of what was last foretold, where something came otherwise; of a run in modes the summary of each mode says it,
+    and a pair ends as soon as it is decided."""
+    if not info.foretold or info.plan.modes or info.plan.pair:
         return UNSET
     found = came(info.foretold[-1], tenants, mixes, info.plan.full_house.name)
     return found if found.otherwise else UNSET

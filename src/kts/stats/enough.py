@@ -21,13 +21,25 @@ def enough(
         return ()
     margin = MEASURED_MARGIN if measured else MARGIN
     ways = [_way(plan, sum(seconds.values()) * margin, needed)]
-    if len(plan.mixes) > 1 and not plan.subject:
-        house = plan.full_house
-        fewer = {name: s for name, s in seconds.items() if plan.condition(name).is_solo or name == house.name}
+    if len({_plain(plan, mix.name) for mix in plan.mixes}) > 1 and not plan.subject:
+        house = _plain(plan, plan.full_house.name)
+        fewer = {name: s for name, s in seconds.items() if plan.condition(name).is_solo or _plain(plan, name) == house}
         of_these = {place: count for place, count in needed.items() if place[1] in fewer}
         other = _way(plan, sum(fewer.values()) * margin, of_these)
         ways.append(f"`mixes: full` and {other}" if other else "`mixes: full` in the same time")
     return tuple(way for way in ways if way)
+
+
+def enough_time(plan: Plan, wanted_s: float, *, measured: bool) -> tuple[str, ...]:
+    """The same for a run whose blocks are as long as its time lets them; ``wanted_s``: seconds that would do."""
+    wanted_s *= MEASURED_MARGIN if measured else MARGIN
+    if plan.max_seconds is None or not plan.max_seconds < wanted_s < math.inf:
+        return ()
+    return (f"--max-seconds {_rounded_up(wanted_s)}",)
+
+
+def _plain(plan: Plan, condition: str) -> str:
+    return plan.mode_of(condition)[1]
 
 
 def _way(plan: Plan, round_s: float, needed: Mapping[tuple[str, str], float]) -> str:
@@ -54,8 +66,8 @@ def _amounts(plan: Plan, needed: Mapping[tuple[str, str], float]) -> str:
     design of all: who ends first decides how many of the others' iterations count."""
     wanted = []
     classic = plan.design == "classic"
-    for tenant in plan.tenants:
-        mine = (count for (name, _), count in needed.items() if classic or name == tenant.name)
+    for tenant in (one for one in plan.tenants if plan.plain(one.name) == one.name):
+        mine = (count for (name, _), count in needed.items() if classic or plan.plain(name) == tenant.name)
         times = max(mine, default=0) / plan.rounds
         if times > 1 and tenant.iterations is not None:
             wanted.append(f"`iterations: {_rounded_up(tenant.iterations * times)}` for {tenant.name}")

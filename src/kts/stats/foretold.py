@@ -18,13 +18,15 @@ from itertools import product
 from msgspec.structs import replace
 
 from kts.model.foretold import FIGURES, Bound, Expected, Foretold
+from kts.model.mode import MIG, MPS, STREAMS
 from kts.model.plan import Plan
 from kts.model.records import Records
 from kts.model.run import BlockOutcome
 from kts.plan import ExpectedBlock, blocks_of_round, expected_block, most_rounds
 from kts.stats.degradation import degradation
 from kts.stats.dependence import Effect
-from kts.stats.enough import enough
+from kts.stats.enough import enough, enough_time
+from kts.stats.foretold_pair import expected_ratios, reach
 from kts.stats.quantiles import QUANTILES, refusal_of_worth
 from kts.stats.responses import Responses
 from kts.stats.sample import MIN_ROUNDS, Blocks, LatencySample, make_sample, split_blocks
@@ -39,6 +41,8 @@ follows from that."""
 UNSURE = 8.0
 """How many times as few iterations, or as many, programs may have in company as is expected of them; and how many of
 theirs may be worth one."""
+SIDE_BY_SIDE = (MPS, STREAMS, MIG)
+"""Modes in which tenants do not wait for each other's turns."""
 INDEPENDENT = Effect(1.0, by_units=False)
 PLACE = tuple[str, str]
 """Tenant and condition."""
@@ -168,15 +172,15 @@ def at_start(
     """What can be told before the first round. Of tenants without a duration nothing is."""
     blocks = [expected_block(plan, block, solo_ms, cycles_ms) for block in blocks_of_round(plan, 0)]
     told = _foretold(plan, _expected_rates(plan, blocks), None, confidence)
-    timed = {name for block in blocks for name in block.iterations}
-    return replace(told, untold=tuple(name for name in plan.asked if name not in timed))
+    untimed = {name for block in blocks for name in block.condition.tenants if name not in block.iterations}
+    return replace(told, untold=tuple(name for name in _asked(plan) if name in map(plan.plain, untimed)))
 
 
 def after(
     plan: Plan, responses: Responses, seconds: Mapping[str, float], rounds: int, confidence: float = 0.95
 ) -> Foretold:
     """What can be told after ``rounds`` whole ones. ``seconds``: by condition, how long its blocks take."""
-    blocks = {place: found for place, found in responses.blocks.items() if place[0] in plan.asked}
+    blocks = {place: found for place, found in responses.blocks.items() if plan.plain(place[0]) in _asked(plan)}
     heard = {name for name, _ in blocks}
     places = [(n, condition.name) for condition in plan.conditions for n in condition.tenants if n in heard]
     means = {place: sum(float(ms.mean()) for _, ms in found) / len(found) for place, found in blocks.items()}
@@ -189,14 +193,22 @@ def after(
 
 
 def alone_of(plan: Plan, tenant: str) -> PLACE:
-    """Where it is alone; nowhere if the plan has no such condition."""
-    return tenant, next((c.name for c in plan.conditions if c.tenants == (tenant,)), "")
+    """Where it is alone, in whichever mode it shares; nowhere if the plan has no such condition."""
+    plain = plan.plain(tenant)
+    return plain, next((c.name for c in plan.conditions if c.tenants == (plain,)), "")
 
 
-def wanting(told: Foretold) -> set[tuple[str, str, str]]:
-    """What there will be none of, and DF99 that stays wider than asked."""
-    refused = {(one.tenant, one.condition, figure) for one in told.expected for figure in one.refused}
-    return refused | {(one.tenant, one.condition, "width") for one in told.expected if told.too_wide(one)}
+def wanting(told: Foretold) -> set[tuple[str, ...]]:
+    """What there will be none of, and DF99 that stays wider than asked; of a pair which tails it cannot decide."""
+    places: dict[tuple[str, ...], Expected] = {(one.mode, one.tenant, one.condition): one for one in told.expected}
+    refused = {(*place, figure) for place, one in places.items() for figure in one.refused}
+    wide = {(*place, "width") for place, one in places.items() if told.too_wide(one)}
+    return refused | wide | {(one.tenant, reach(one)) for one in told.ratios}
+
+
+def _asked(plan: Plan) -> tuple[str, ...]:
+    """Of whom figures are asked, as all modes and versions call them."""
+    return plan.pair.asked if plan.pair is not None else plan.asked
 
 
 def _expected_rates(plan: Plan, blocks: list[ExpectedBlock]) -> RoundRates:
@@ -205,18 +217,24 @@ def _expected_rates(plan: Plan, blocks: list[ExpectedBlock]) -> RoundRates:
         counts=counts,
         slower={(name, b.condition.name): x for b in blocks for name, x in b.slower.items()},
         seconds={block.condition.name: block.seconds for block in blocks},
-        bounds={place: _bounds(plan, place, count) for place, count in counts.items()},
+        bounds={(n, b.condition.name): _bounds(plan, b, n, count) for b in blocks for n, count in b.iterations.items()},
     )
 
 
-def _bounds(plan: Plan, place: PLACE, count: float) -> tuple[float, float]:
+def _bounds(plan: Plan, block: ExpectedBlock, name: str, count: float) -> tuple[float, float]:
     """Programs do not take company as kernels do: each wait of the host may last a neighbour's turn, or cost nothing.
+    Nor do tenants that compute side by side share as in turns: they may go on as alone, or be slower by their number.
     Their own quota is certain."""
-    condition = plan.condition(place[1])
-    if condition.is_solo or all(plan.tenant(name).work.in_thread for name in condition.tenants) or count <= 0:
+    condition = block.condition
+    if condition.is_solo or count <= 0:
         return 1.0, 1.0
-    own = (plan.tenant(place[0]).iterations or 0) / plan.rounds
-    return min(1.0, max(own / count, 1 / UNSURE)), UNSURE
+    own = (plan.tenant(name).iterations or 0) / plan.rounds / count
+    if not all(plan.tenant(one).work.in_thread for one in condition.tenants):
+        return min(1.0, max(own, 1 / UNSURE)), UNSURE
+    mode, _ = plan.mode_of(condition.name)
+    if next((one.mode.kind for one in plan.modes if one.mode.name == mode), "") in SIDE_BY_SIDE:
+        return min(1.0, max(own, 1 / len(condition.tenants))), block.slower[name]
+    return 1.0, 1.0
 
 
 @dataclass(frozen=True)
@@ -243,7 +261,7 @@ class _Course:
             place
             for condition in self.plan.conditions
             for name in condition.tenants
-            if (place := (name, condition.name)) in self.rates.counts and name in self.plan.asked
+            if (place := (name, condition.name)) in self.rates.counts and self.plan.plain(name) in _asked(self.plan)
         ]
 
     def refused(self, place: PLACE, figure: str, rounds: float, effect: Effect | None = None) -> bool:
@@ -280,10 +298,10 @@ class _Course:
         """After how many rounds it ends, and why."""
         if self.wanted is not None and self.wanted < self.most:
             return max(self.least, math.ceil(self.wanted)), "precision"
-        allowed = self.plan.max_rounds if self.plan.precision is not None else self.plan.rounds
+        allowed = self.plan.max_rounds if self.plan.sequential else self.plan.rounds
         if self.most < allowed:
             return self.most, "max_seconds"
-        return self.most, "rounds" if self.plan.precision is None else "max_rounds"
+        return self.most, "max_rounds" if self.plan.sequential else "rounds"
 
     def expected(self, place: PLACE) -> Expected:
         """What there will be of it."""
@@ -293,9 +311,11 @@ class _Course:
             alone = self.refusals(alone_of(self.plan, place[0]), "p99")
             refusals["df99"] = {a or b for a, b in product(alone, refusals["p99"])}
         width = self.widths.get(place)
+        mode, condition = self.plan.mode_of(place[1])
         return Expected(
-            tenant=place[0],
-            condition=place[1],
+            tenant=self.plan.plain(place[0]),
+            condition=condition,
+            mode=mode,
             n=int(self.rates.counts[place] * rounds + 1e-9),
             slower=round(self.rates.slower.get(place, 1.0), 3),
             effect=round(self.effect(place, 0.99).ratio, 3),
@@ -345,6 +365,18 @@ class _Course:
 def _foretold(plan: Plan, rates: RoundRates, seen: SeenRounds | None, confidence: float) -> Foretold:
     course = _Course(plan, rates, seen, confidence)
     rounds, bound = course.end
+    if plan.pair is not None:
+        blocks = seen.responses.blocks if seen else {}
+        ratios, wanted = expected_ratios(plan, rates.counts, rates.bounds, rounds, blocks)
+        return Foretold(
+            after_rounds=seen.rounds if seen else 0,
+            rounds=round(rounds, 2),
+            seconds=round(rounds * rates.round_s, 1),
+            bound=bound,
+            expected=(),
+            ratios=ratios,
+            enough=enough_time(plan, wanted * rates.round_s, measured=seen is not None) if wanted > rounds else (),
+        )
     needed = {place: course.enough_rounds(place) for place in course.places}
     return Foretold(
         after_rounds=seen.rounds if seen else 0,

@@ -24,6 +24,7 @@ def views(run: RunData) -> dict[str, RunPart]:
             conditions=_conditions(plan, one),
             workers=frozenset(one.tenants.values()),
             mode=SharingMode(asked=one.mode.kind),
+            foretold=tuple(told.in_mode(one.mode.name) for told in run.info.foretold),
         )
         for one in plan.modes
         if one.mixes

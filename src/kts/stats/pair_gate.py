@@ -149,7 +149,7 @@ class PairRule:
     def reached(self) -> bool:
         """See StopRule."""
         count, elapsed_s = _course(self._blocks)
-        self._looks.look(_rounds(self._plan, self._responses.blocks, count), count, elapsed_s)
+        self._looks.look(rounds_of(self._plan, self._responses.blocks, count), count, elapsed_s)
         return self._looks.decided
 
     def widths(self) -> dict[str, float | None]:
@@ -171,7 +171,7 @@ def compared(run: RunData, summary: Summary) -> Gate:
     for count in range(plan.rounds, whole + 1):
         elapsed_s = _elapsed_s(recorded.blocks, count)
         last = count == whole and run.info.outcome.kind == "undetermined"
-        looks.look(_rounds(plan, recorded.kept, count), count, elapsed_s, last=last)
+        looks.look(rounds_of(plan, recorded.kept, count), count, elapsed_s, last=last)
         if looks.decided:
             break
     sides = summary, analyse(_of_b(run, plan, plan.pair)).summary
@@ -241,7 +241,7 @@ def _elapsed_s(blocks: Sequence[BlockOutcome], count: int) -> float:
     return ns_to_s(max(ends) - blocks[0].start_ns) if ends else 0.0
 
 
-def _rounds(plan: Plan, kept: Kept, count: int) -> dict[str, Rounds]:
+def rounds_of(plan: Plan, kept: Kept, count: float) -> dict[str, Rounds]:
     """By tenant, the rounds before ``count`` in which both versions have iterations."""
     assert plan.pair is not None
     found = {}

@@ -8,6 +8,7 @@ import numpy as np
 from msgspec.structs import replace
 
 from kts.model.cluster import ClusterFacts
+from kts.model.foretold import Foretold
 from kts.model.mode import SharingMode
 from kts.model.plan import Plan
 from kts.model.reading import RunData
@@ -21,7 +22,7 @@ class RunPart:
 
     ``tenants``, ``conditions``: those of the run that belong to it, and what ``plan`` calls them; several tenants of
     the run may be one, in different blocks. ``workers``: of which tenants of the run the workers are shown; by default
-    of all these. ``mode``: in place of the run's.
+    of all these. ``mode``: in place of the run's. ``foretold``: of this part.
     """
 
     def __init__(
@@ -33,6 +34,7 @@ class RunPart:
         conditions: Mapping[str, str],
         workers: Collection[str] | None = None,
         mode: SharingMode | None = None,
+        foretold: tuple[Foretold, ...] = (),
     ) -> None:
         self._run, self._tenants, self._conditions = run, tenants, conditions
         self._called = {
@@ -41,7 +43,8 @@ class RunPart:
             if one.condition in conditions
             for name in run.info.plan.condition(one.condition).tenants
         }
-        self.info = self._part_of(run.info, plan, tenants if workers is None else workers, mode)
+        shown = tenants if workers is None else workers
+        self.info = replace(self._part_of(run.info, plan, shown, mode), foretold=foretold)
         self.blocks: Sequence[BlockOutcome] = self._blocks(run.blocks)
 
     @property
@@ -80,7 +83,6 @@ class RunPart:
             blocks=self._blocks(info.blocks),
             mode=info.mode if mode is None else mode,
             altered={names[name]: how for name, how in info.altered.items() if name in names},
-            foretold=(),
         )
 
     def _blocks(self, blocks: Sequence[BlockOutcome]) -> tuple[BlockOutcome, ...]:
