@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from msgspec.structs import replace
 from tests.helpers_stats import make_plan
 from tests.helpers_tracer import standin
 
-from kts.errors import SetupError
+from kts.app import measuring
+from kts.errors import Interrupted, SetupError
 from kts.model.mode import STREAMS, Mode
-from kts.model.sharing_facts import SharedMachine
+from kts.model.sharing_facts import SharedMachine, Trial
 from kts.plan import in_modes
 from kts.sharing import isolation, parse
 from kts.sharing.port import Held
+from kts.store.sharingfile import read_sharing
 
 MIB = 1 << 20
 
@@ -60,7 +63,8 @@ def test_what_cannot_be_tried_is_said_for_each_mode() -> None:
     plan = in_modes(make_plan(), parse("cpu-scheduler"))
     one = replace(plan.modes[0], mode=Mode(name="s", kind=STREAMS))
     told: list[str] = []
-    found = isolation.tried(replace(plan, modes=(one,)), Held({}), told.append)
+    found, stopped = isolation.tried(replace(plan, modes=(one,)), Held({}), told.append)
+    assert not stopped
     assert [(one.harm, one.others) for one in found["s"]] == [(harm, "not-tried") for harm in isolation.HARMS]
     assert told == ["isolation in s: kill", "isolation in s: memory", "isolation in s: fault"]
 
@@ -68,9 +72,35 @@ def test_what_cannot_be_tried_is_said_for_each_mode() -> None:
 def test_nothing_is_tried_once_somebody_asked_to_stop() -> None:
     """Else Ctrl-C at the end of a run is followed by minutes of harm, or by a report without a word of them."""
     plan, told = in_modes(make_plan(), parse("cpu-scheduler")), list[str]()
-    found = isolation.tried(plan, Held({}), told.append, stopped="SIGINT")
+    found, _ = isolation.tried(plan, Held({}), told.append, stopped="SIGINT")
     assert {(one.others, one.why) for one in found["cpu-scheduler"]} == {("not-tried", "SIGINT came before it")}
     assert told == ["isolation is not tried: SIGINT"]
+
+
+def test_what_was_tried_before_a_signal_is_kept_and_the_exit_code_tells(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else who presses Ctrl-C during the last of many harms loses what all others showed."""
+    plan = replace(in_modes(make_plan(), parse("a=cpu-scheduler,b=cpu-scheduler")), device="cpu")
+    seen = Trial(harm="kill", others="go-on")
+    left = iter([seen])
+
+    def cut(*_: object) -> Trial:
+        for one in left:
+            return one
+        raise KeyboardInterrupt
+
+    run = SimpleNamespace(directory=tmp_path, outcome=SimpleNamespace(kind="complete"))
+    monkeypatch.setattr(isolation, "_tried", cut)
+    monkeypatch.setattr(measuring, "_measured", lambda *_, **__: run)
+    with pytest.raises(Interrupted, match="while isolation was tried") as caught:
+        measuring.measured(plan, "", None, overwrite=False, telemetry=False, try_isolation=True)
+    assert caught.value.exit_code == 130
+    facts = read_sharing(tmp_path)
+    assert facts is not None
+    assert facts.trials["a"][0] == seen
+    others = [one.why for one in (*facts.trials["a"][1:], *facts.trials["b"])]
+    assert others == ["a signal to stop came while it was tried", *["a signal to stop came before it"] * 4]
 
 
 def test_nothing_is_tried_where_somebody_else_computes() -> None:

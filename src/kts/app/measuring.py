@@ -19,7 +19,7 @@ from kts.app.handle import Run, finished, load
 from kts.app.plans import Asked, Changes, planned
 from kts.backends.replay import ReplayBackend
 from kts.conduct.driver import conduct
-from kts.errors import SetupError, UsageError
+from kts.errors import Interrupted, SetupError, UsageError
 from kts.model.mode import SharingMode
 from kts.model.neighbours import Look, Neighbours
 from kts.model.plan import Plan
@@ -124,6 +124,7 @@ def measured(
         sharing.check(plan)
         uuids = [gpu.uuid for gpu in cuda_devices()] if exporter and plan.device == "cuda" else []
         trials: dict[str, tuple[Trial, ...]] = {}
+        stopped = ""
         with exporter_here(exporter, uuids) as found, sharing.prepared(plan) as held:
             if try_isolation:
                 isolation.check_alone(held.before)
@@ -143,7 +144,7 @@ def measured(
             late: list[str] = []
             run = _measured(setting, out, overwrite=overwrite, make_sampler=sampler, progress=progress, late=late)
             if try_isolation and run.outcome.kind in ("complete", "undetermined"):
-                trials = isolation.tried(plan, held, say, stopped="".join(late[:1]))
+                trials, stopped = isolation.tried(plan, held, say, stopped="".join(late[:1]))
     if held.before is not None:
         facts = SharingFacts(
             schema=SHARING_VERSION,
@@ -153,6 +154,11 @@ def measured(
             turns=turns,
         )
         write_sharing(run.directory, facts)
+    if stopped == isolation.STOPPED:
+        raise Interrupted(
+            f"interrupted while isolation was tried; {run.directory} has all that was measured",
+            f"kts report {run.directory}",
+        )
     return run
 
 

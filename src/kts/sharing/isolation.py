@@ -25,6 +25,8 @@ HARMS: tuple[Harm, ...] = ("kill", "memory", "fault")
 STARTS_S, GOES_S = 60.0, 20.0
 """A context of its own may take many seconds to be made, a turn never does."""
 WAIT_S = 0.1
+STOPPED = "a signal to stop"
+"""What kts knows of SIGINT, SIGTERM and SIGHUP where they are raised."""
 
 
 def check_alone(before: SharedMachine | None) -> None:
@@ -36,9 +38,14 @@ def check_alone(before: SharedMachine | None) -> None:
         )
 
 
-def tried(plan: Plan, held: Held, say: Callable[[str], None], *, stopped: str = "") -> dict[str, tuple[Trial, ...]]:
+def tried(
+    plan: Plan, held: Held, say: Callable[[str], None], *, stopped: str = ""
+) -> tuple[dict[str, tuple[Trial, ...]], str]:
     """By the mode's name, each harm; of modes in which tenants share. ``say`` is told of each before it is tried.
-    ``stopped``: the signal that came when all was measured; then none is tried, and each tells why."""
+
+    ``stopped``: the signal that came when all was measured; then none is tried, and each tells why. The second value:
+    the same, or what stopped it meanwhile; empty if nothing did.
+    """
     if stopped:
         say(f"isolation is not tried: {stopped}")
     found = {}
@@ -46,13 +53,18 @@ def tried(plan: Plan, held: Held, say: Callable[[str], None], *, stopped: str = 
         if one.mixes:
             trials = []
             for harm in HARMS:
-                if stopped:
-                    trials.append(Trial(harm=harm, others="not-tried", why=f"{stopped} came before it"))
-                    continue
-                say(f"isolation in {one.mode.name}: {harm}")
-                trials.append(_tried(plan, one, held, harm))
+                why = f"{stopped} came before it"
+                try:
+                    if not stopped:
+                        say(f"isolation in {one.mode.name}: {harm}")
+                        trials.append(_tried(plan, one, held, harm))
+                        continue
+                except KeyboardInterrupt:
+                    stopped = STOPPED
+                    why = f"{stopped} came while it was tried"
+                trials.append(Trial(harm=harm, others="not-tried", why=why))
             found[one.mode.name] = tuple(trials)
-    return found
+    return found, stopped
 
 
 def _tried(plan: Plan, one: InMode, held: Held, harm: Harm) -> Trial:
