@@ -15,8 +15,8 @@ from msgspec.structs import replace
 from rich.console import Console
 
 from kts import __version__, files
+from kts.app import watch_turns
 from kts.app.printing import Say, silent
-from kts.app.watch_turns import by_turns
 from kts.app.watched import RECORDING, STATE, is_watch
 from kts.errors import DataError, SetupError, UsageError
 from kts.k8s.objects.names import ENV_NODE
@@ -127,8 +127,10 @@ def states(
     pieces: Iterable[Piece], node: str, asked: WatchAsked, clocks: Clocks, lost: Lost = tuple
 ) -> Iterator[WatchNow]:
     """What is known, every `EVERY_S` or less often, and at the end, all of it made anew. A recording keeps its pace."""
-    foretell = by_turns(asked.fingerprint, driver_version if asked.recording is None else str)
-    watching = Watching(node, window_s=max(1, round(asked.window)), foretell=foretell)
+    driver = driver_version if asked.recording is None else str
+    shared = watch_turns.known(asked.fingerprint, driver)
+    foretell, turns = watch_turns.model(shared, driver), watch_turns.turns(shared)
+    watching = Watching(node, window_s=max(1, round(asked.window)), foretell=foretell, turns=turns)
     began_ns, began_s, told_s, asked_s = None, clocks.now_s(), float("-inf"), float("-inf")
     for piece in pieces:
         if began_ns is None:

@@ -47,6 +47,27 @@ class ByModel(NamedTuple):
     note: str = ""
 
 
+class Turns(NamedTuple):
+    """How a GPU is shared. ``switches_ms``: of the two that a turn costs, to whom it is and to the next."""
+
+    slice_ms: float
+    switches_ms: float
+
+    def taken_ms(self, need_ms: float) -> float:
+        """Off a unit that waits, by a neighbour's round trip that needs the GPU for so long."""
+        return need_ms + self.switches_ms * (1 + need_ms / self.slice_ms)
+
+    def need_ms(self, took_ms: float, met: float) -> float:
+        """The GPU, by a round trip that took so long, if neighbours took off it what it takes off them, in ``met`` of
+        it."""
+        return (took_ms - met * self.switches_ms) / (1 + met * (1 + self.switches_ms / self.slice_ms))
+
+
+USUAL = Turns(slice_ms=2.087, switches_ms=0.178 + 0.1)
+"""Where nobody tells: of an H200 in default compute mode, preempting and yielding (docs/physics.md)."""
+TurnsOf = Callable[[str], Turns]
+"""Those of a GPU by its UUID; empty where nobody tells which it is."""
+
 Foretell = Callable[[SeenUnit, tuple[SeenUnit, ...]], ByModel]
 """DF99 of a unit beside its neighbours by a model, from what is seen."""
 
@@ -85,7 +106,7 @@ class _Unit:
     alone_s: int = 0
     shared_s: int = 0
     blind: bool = False
-    need_ms: float = math.inf  # of the GPU, for a round trip
+    taken_ms: float = math.inf  # by a round trip off who waits meanwhile
     made_at: int = -1
     figures: _Figures | None = None
 
@@ -101,10 +122,18 @@ class _Unit:
 class Watching:
     """``window_s``: how far back figures of now reach. Memory is bounded by units and by calls within that time."""
 
-    def __init__(self, node: str = "", *, window_s: float = 10, foretell: Foretell | None = None) -> None:
+    def __init__(
+        self,
+        node: str = "",
+        *,
+        window_s: float = 10,
+        foretell: Foretell | None = None,
+        turns: TurnsOf = lambda _: USUAL,
+    ) -> None:
         self._node = node
         self._window_s = max(math.ceil(window_s), 1)
         self._foretell = foretell
+        self._turns = turns
         self._trips = WatchedTrips()
         self._units: dict[Key, _Unit] = {}
         self._of: dict[int, _Unit] = {}
@@ -328,7 +357,8 @@ class Watching:
         else:
             cost = compared(unit.past.alone.rows(), unit.past.shared.rows(), unit.past.window_s)
         unit.blame.learn()
-        unit.need_ms = _need_ms(unit.past, cost.alone_ms)
+        turns = self._turns(unit.key[1][0])
+        unit.taken_ms = turns.taken_ms(_need_ms(unit.past, cost.alone_ms, turns))
         foretold = ByModel(None)
         if foretell and self._foretell and cost.df99.refused and unit.shared_s and not unit.blind:
             foretold = self._foretell(_seen(unit), tuple(map(_seen, self._neighbours(unit))))
@@ -357,19 +387,18 @@ def _seen(unit: _Unit) -> SeenUnit:
 
 
 def _densities(flights: Array, until_ns: int, unit: NDArray[np.int64], units: list[_Unit]) -> NDArray[np.float64]:
-    """Of the time that each of ``flights`` takes, how much it needs of a GPU. One that is not over by then is taken to
-    last no less than usual."""
-    need = np.array([one.need_ms for one in units])
+    """Of the time that each of ``flights`` is in flight, in how much it has a GPU, switches included. One that is not
+    over by then is taken to last no less than usual."""
+    taken = np.array([one.taken_ms for one in units])
     usual = np.array([one.past.usual_ms for one in units])
     ms = (np.minimum(flights["end_ns"], until_ns) - flights["begin_ns"]) / 1e6
     ms = np.where(flights["end_ns"] < until_ns, ms, np.fmax(ms, usual[unit]))
-    return np.asarray(np.minimum(need[unit] / np.maximum(ms, 1e-6), 1.0))
+    return np.asarray(np.minimum(taken[unit] / np.maximum(ms, 1e-6), 1.0))
 
 
-def _need_ms(past: Past, alone_ms: float) -> float:
+def _need_ms(past: Past, alone_ms: float, turns: Turns) -> float:
     """How long a round trip needs the GPU: what it takes without company, less `HOSTS` of the time in which its host
-    hands work over. Where nothing is seen without, by those that met least: a neighbour is taken to have taken as much
-    of the time of theirs on the GPU as they themselves while it was in flight."""
+    hands work over. Where nothing is seen without, by those that met least, less what the neighbours took."""
     rows, met = past.alone.rows(), 0.0
     issue = rows["issue"]
     if math.isnan(alone_ms) or not len(rows):
@@ -380,7 +409,8 @@ def _need_ms(past: Past, alone_ms: float) -> float:
             return math.inf
         few = np.flatnonzero(beside <= np.quantile(told, LEAST_MET))
         alone_ms, met, issue = float(rows["ms"][few].mean()), float(beside[few].mean()), rows["issue"][few]
-    return max(alone_ms - HOSTS * float(np.median(issue)), 0.01 * alone_ms) / (1 + met)
+    least_ms = 0.01 * alone_ms
+    return max(turns.need_ms(max(alone_ms - HOSTS * float(np.median(issue)), least_ms), met), least_ms)
 
 
 def _responses(unit: _Unit) -> NDArray[np.float32]:
