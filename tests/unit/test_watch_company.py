@@ -35,8 +35,12 @@ def test_a_unit_waits_for_who_has_the_gpu_while_it_has_work() -> None:
     flights = _flights((0, 100), (0, 400), (50, 150), (0, 1000))
     unit, density = np.array([0, 1, 2, 3]), np.array([1.0, 0.5, 1.0, 1.0])
     gpus = [("a",), ("a",), ("a",), ("b",)]
-    beside = of_second(flights, unit, gpus, density, 0).beside
+    company = of_second(flights, unit, gpus, density, 0)
+    beside = company.beside
     assert beside[0] == pytest.approx([0, 0.05 / 2 + 0.05 / 2 / 1.5, 0.05 / 1.5, 0])
     assert not beside[3].any()
     assert beside[1, 2] == pytest.approx(0.05 + 0.05 / 2)
     assert SECOND_NS == BINS * MS
+    assert company.met[0, [20, 70, 120]] == pytest.approx([1, 2, 2])
+    assert company.met[1, [20, 70, 120, 300]] == pytest.approx([1, 2, 1, 0])
+    assert not company.met[3].any()

@@ -28,6 +28,7 @@ KEPT = np.dtype(
             "beside",
             "<f4",
         ),  # share of the time that it usually takes, from its begin, with a neighbour in flight, or NaN
+        ("met", "<f4"),  # neighbours in flight in that time, their mean number, or NaN
         ("number", "<u4"),  # of the unit's round trips, counted from 0
     ]
 )

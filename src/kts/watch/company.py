@@ -19,11 +19,13 @@ Floats = NDArray[np.float64]
 
 class Company(NamedTuple):
     """Of one second. ``own``: share of each part of it in which each unit has work in flight, shape (units, `BINS`).
-    ``others``: the same of any neighbour. ``beside[u, v]``: seconds in which u has work in flight while v has the GPU,
-    if each round trip has it evenly while it is in flight, for as long as its unit needs it."""
+    ``others``: the same of any neighbour; ``met``: how many of them have, on that GPU of the unit where most do.
+    ``beside[u, v]``: seconds in which u has work in flight while v has the GPU, if each round trip has it evenly while
+    it is in flight, for as long as its unit takes it."""
 
     own: Floats
     others: Floats
+    met: Floats
     beside: Floats
 
 
@@ -75,7 +77,7 @@ def of_second(
     units = len(gpus)
     own = shares(flights["begin_ns"], flights["end_ns"], unit, units, from_ns)
     has = held(flights["begin_ns"] - from_ns, flights["end_ns"] - from_ns, unit, density, own)
-    free, beside = np.ones((units, BINS)), np.zeros((units, units))
+    free, met, beside = np.ones((units, BINS)), np.zeros((units, BINS)), np.zeros((units, units))
     for gpu in sorted({gpu for those in gpus for gpu in those}):
         members = np.flatnonzero([gpu in those for those in gpus])
         if len(members) < 2:
@@ -85,9 +87,10 @@ def of_second(
         before[1:] = np.cumprod(idle[:-1], axis=0)
         after[:-1] = np.cumprod(idle[:0:-1], axis=0)[::-1]
         free[members] *= before * after
+        met[members] = np.maximum(met[members], own[members].sum(axis=0) - own[members])
         theirs = has[members]
         beyond = np.maximum(theirs.sum(axis=0) - theirs, 1.0)
         pairs = (own[members] / beyond) @ theirs.T / BINS
         np.fill_diagonal(pairs, 0.0)
         beside[np.ix_(members, members)] += pairs
-    return Company(own, 1 - free, beside)
+    return Company(own, 1 - free, met, beside)

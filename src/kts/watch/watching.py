@@ -58,15 +58,15 @@ class Turns(NamedTuple):
         return need_ms + self.switches_ms * (1 + need_ms / self.slice_ms)
 
     def need_ms(self, took_ms: float, met: float) -> float:
-        """The GPU, by a round trip that took so long, if neighbours took off it what it takes off them, in ``met`` of
-        it."""
+        """The GPU, by a round trip that took so long while it met so many neighbours, if each took off it what it
+        takes off them."""
         return (took_ms - met * self.switches_ms) / (1 + met * (1 + self.switches_ms / self.slice_ms))
 
 
 USUAL = Turns(slice_ms=2.087, switches_ms=0.178 + 0.1)
 """Where nobody tells: of an H200 in default compute mode, preempting and yielding (docs/physics.md)."""
 TurnsOf = Callable[[str], Turns]
-"""Those of a GPU by its UUID; empty where nobody tells which it is."""
+"""Of a GPU by its UUID, which is empty where nobody tells it."""
 
 Foretell = Callable[[SeenUnit, tuple[SeenUnit, ...]], ByModel]
 """DF99 of a unit beside its neighbours by a model, from what is seen."""
@@ -99,6 +99,7 @@ class _Unit:
     blame: Blame
     own: NDArray[np.float64] = field(default_factory=lambda: np.zeros(BINS))  # of the last second (`Company`)
     others: NDArray[np.float64] = field(default_factory=lambda: np.zeros(BINS))
+    met: NDArray[np.float64] = field(default_factory=lambda: np.zeros(BINS))
     processes: set[int] = field(default_factory=set)
     seconds: deque[_Second] = field(default_factory=deque)
     past: Past = field(default_factory=Past)
@@ -128,12 +129,12 @@ class Watching:
         *,
         window_s: float = 10,
         foretell: Foretell | None = None,
-        turns: TurnsOf = lambda _: USUAL,
+        turns: TurnsOf | None = None,
     ) -> None:
         self._node = node
         self._window_s = max(math.ceil(window_s), 1)
         self._foretell = foretell
-        self._turns = turns
+        self._turns = turns or (lambda _: USUAL)
         self._trips = WatchedTrips()
         self._units: dict[Key, _Unit] = {}
         self._of: dict[int, _Unit] = {}
@@ -283,10 +284,10 @@ class Watching:
         response = np.ascontiguousarray(rows["ms"])
         begins, ends = done["begin_ns"] // SECOND_NS, done["end_ns"] // SECOND_NS
         begins_ms = (done["begin_ns"] - (second - 1) * SECOND_NS) / 1e6
-        covered = np.zeros((2, len(units), 2 * BINS + 1), np.float32)  # by each, and by any of its neighbours
+        covered = np.zeros((3, len(units), 2 * BINS + 1), np.float32)  # by each; any and all of its neighbours
         for number, one in enumerate(units):
-            covered[:, number, 1 : BINS + 1] = one.own, one.others
-        covered[:, :, BINS + 1 :] = company.own, company.others
+            covered[:, number, 1 : BINS + 1] = one.own, one.others, one.met
+        covered[:, :, BINS + 1 :] = company.own, company.others, company.met
         np.cumsum(covered, axis=2, out=covered)
         in_flight = company.own.mean(axis=1)
         beside = np.einsum("ij,ij->i", company.own, company.others) / BINS
@@ -296,9 +297,9 @@ class Watching:
             one.blind = bool(unseen.intersection(one.key[1]))
             usual_ms = one.past.usual_ms
             known = np.flatnonzero(begins_ms[part] >= 0) if usual_ms > 0 else np.empty(0, np.int64)
-            rows["beside"][part] = np.nan
-            by_any = in_flight_from(covered[1], np.array([number]), begins_ms[part][known], usual_ms)
-            rows["beside"][part][known] = by_any[0]
+            for name, by in (("beside", covered[1]), ("met", covered[2])):
+                rows[name][part] = np.nan
+                rows[name][part][known] = in_flight_from(by, np.array([number]), begins_ms[part][known], usual_ms)[0]
             kind = NEITHER if lost or one.blind else SHARED if accompanied[number] else ALONE
             one.past.second(second, rows[part], begins[part], ends[part], kind)
             near = company.beside[number].nonzero()[0]
@@ -306,7 +307,7 @@ class Watching:
             shares = in_flight_from(covered[0], near, begins_ms[part][some], usual_ms)
             turns_s, names = company.beside[number, near], [units[other].name for other in near]
             one.blame.second(names, turns_s, shares, ms[part][some], len(ms[part]))
-            one.own, one.others = company.own[number], company.others[number]
+            one.own, one.others, one.met = company.own[number], company.others[number], company.met[number]
             issued = sum(launches.get(process, 0) for process in one.processes)
             one.seconds.append(
                 _Second(response[part], float(ms[part].sum()), issued, float(in_flight[number]), float(beside[number]))
@@ -403,12 +404,12 @@ def _need_ms(past: Past, alone_ms: float, turns: Turns) -> float:
     issue = rows["issue"]
     if math.isnan(alone_ms) or not len(rows):
         rows = past.shared.rows()
-        beside = np.ascontiguousarray(rows["beside"])
-        told = beside[~np.isnan(beside)]
+        number = np.ascontiguousarray(rows["met"])
+        told = number[~np.isnan(number)]
         if not len(told):
             return math.inf
-        few = np.flatnonzero(beside <= np.quantile(told, LEAST_MET))
-        alone_ms, met, issue = float(rows["ms"][few].mean()), float(beside[few].mean()), rows["issue"][few]
+        few = np.flatnonzero(number <= np.quantile(told, LEAST_MET))
+        alone_ms, met, issue = float(rows["ms"][few].mean()), float(number[few].mean()), rows["issue"][few]
     least_ms = 0.01 * alone_ms
     return max(turns.need_ms(max(alone_ms - HOSTS * float(np.median(issue)), least_ms), met), least_ms)
 
