@@ -18,7 +18,7 @@ from kts.physics.simulate import SharingModel
 from kts.physics.values import Fingerprint
 from kts.stats.natural import KEPT, SeenUnit
 from kts.store import fingerprints
-from kts.watch.watching import USUAL, ByModel, Foretell, Turns
+from kts.watch.watching import USUAL, ByModel, Foretell, TurnCosts
 
 GPU = "GPU-11111111-2222-3333-4444-555555555555"
 MIG = "MIG-66666666-7777-8888-9999-000000000000"
@@ -115,7 +115,7 @@ def test_what_a_neighbour_takes_is_by_the_same_turns(tmp_path: Path) -> None:
     """Else whose a wait is would be told by another GPU's switches where its own are known."""
     turns = watch_turns.turns(watch_turns.known(None, lambda: "580"))
     made = _of(3.0)
-    assert turns(GPU) == Turns(3.0, made.preempt_ms[0].value + made.yield_ms[0].value)
+    assert turns(GPU) == TurnCosts(3.0, made.preempt_ms[0].value + made.yield_ms[0].value)
     assert turns("GPU-new") == turns("") == USUAL
     file = tmp_path / "given.json"
     file.write_bytes(files.encode(replace(made, mode=MPS)))

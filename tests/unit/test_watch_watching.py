@@ -11,7 +11,7 @@ from kts.watch.calls import CALL, Array, Piece, WatchedProcess
 from kts.watch.company import SECOND_NS
 from kts.watch.live import Watched
 from kts.watch.sides import MOST, Side
-from kts.watch.watching import ByModel, Turns, Watching
+from kts.watch.watching import ByModel, TurnCosts, Watching
 
 LAUNCH, WAIT = 0, 22
 
@@ -178,7 +178,7 @@ def test_without_time_alone_there_is_no_figure_but_a_models() -> None:
 
 def test_a_turn_costs_its_switches() -> None:
     """Else who has many short turns would be taken to cost little, and who meets others to need what these took."""
-    turns = Turns(slice_ms=2.0, switches_ms=0.3)
+    turns = TurnCosts(slice_ms=2.0, switches_ms=0.3)
     assert turns.taken_ms(0.5) == pytest.approx(0.5 + 0.3 * 1.25)
     for met in (0.0, 0.7, 2.0):
         assert turns.need_ms(5.0 + met * turns.taken_ms(5.0), met) == pytest.approx(5.0)

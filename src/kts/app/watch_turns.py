@@ -13,7 +13,7 @@ from kts.physics.seen import foretold
 from kts.physics.values import Fingerprint
 from kts.stats.natural import SeenUnit
 from kts.store import fingerprints
-from kts.watch.watching import USUAL, ByModel, Foretell, Turns, TurnsOf
+from kts.watch.watching import USUAL, ByModel, Foretell, TurnCosts, TurnsOf
 
 Known = Callable[[str], Fingerprint | None]
 """How a GPU is shared, by its UUID, which is empty where nobody tells it; None where no probe told."""
@@ -33,14 +33,14 @@ def known(given: Path | None, driver: Callable[[], str]) -> Known:
 def turns(of: Known) -> TurnsOf:
     """What a neighbour's turns take: `USUAL` where no probe told; of a GPU that is shared otherwise, no switches."""
 
-    def told(gpu: str) -> Turns:
+    def told(gpu: str) -> TurnCosts:
         found = of(gpu)
         if found is None:
             return USUAL
         if found.mode != TIME_SLICING:
             return USUAL._replace(switches_ms=0.0)
         how = sharing(found)
-        return Turns(how.slice_ms, how.preempt_ms[0] + how.yield_ms[0])
+        return TurnCosts(how.slice_ms, how.preempt_ms[0] + how.yield_ms[0])
 
     return told
 

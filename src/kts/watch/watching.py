@@ -47,7 +47,7 @@ class ByModel(NamedTuple):
     note: str = ""
 
 
-class Turns(NamedTuple):
+class TurnCosts(NamedTuple):
     """How a GPU is shared. ``switches_ms``: of the two that a turn costs, to whom it is and to the next."""
 
     slice_ms: float
@@ -63,9 +63,9 @@ class Turns(NamedTuple):
         return (took_ms - met * self.switches_ms) / (1 + met * (1 + self.switches_ms / self.slice_ms))
 
 
-USUAL = Turns(slice_ms=2.087, switches_ms=0.178 + 0.1)
+USUAL = TurnCosts(slice_ms=2.087, switches_ms=0.178 + 0.1)
 """Where nobody tells: of an H200 in default compute mode, preempting and yielding (docs/physics.md)."""
-TurnsOf = Callable[[str], Turns]
+TurnsOf = Callable[[str], TurnCosts]
 """Of a GPU by its UUID, which is empty where nobody tells it."""
 
 Foretell = Callable[[SeenUnit, tuple[SeenUnit, ...]], ByModel]
@@ -397,7 +397,7 @@ def _densities(flights: Array, until_ns: int, unit: NDArray[np.int64], units: li
     return np.asarray(np.minimum(taken[unit] / np.maximum(ms, 1e-6), 1.0))
 
 
-def _need_ms(past: Past, alone_ms: float, turns: Turns) -> float:
+def _need_ms(past: Past, alone_ms: float, turns: TurnCosts) -> float:
     """How long a round trip needs the GPU: what it takes without company, less `HOSTS` of the time in which its host
     hands work over. Where nothing is seen without, by those that met least, less what the neighbours took."""
     rows, met = past.alone.rows(), 0.0
