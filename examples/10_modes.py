@@ -35,7 +35,7 @@ from kts.model.mode import MPS
 from kts.model.plan import Plan
 from kts.report import cells
 from kts.report.charts_crowd import GIB, draw
-from kts.stats.choosing import differs
+from kts.stats.apart import differs
 from kts.stats.crowd import CrowdFigures, crowds
 from modes_data import GpuMemory, groups, limited, memory_of, pack, unpacked, with_solos
 from modes_regret import promises, rows, scored, table
@@ -231,8 +231,12 @@ def same(out: Path, asked: argparse.Namespace) -> None:
             if one.over_best is not None
         }
         works = [one.throughput for one in run.modes.modes]
+        ratio = next(
+            (one.throughput_over_best for one in run.modes.modes if one.throughput_over_best is not None), None
+        )
         line = {"seed": len(kept) + 1, "kind": kind, "ratios": ratios, "work": works, "device": run.modes.device}
         line["differs"] = any(differs(one) for one in ratios.values())
+        line |= {"work_ratio": ratio, "by": run.modes.choice.by, "more": ratio is not None and differs(ratio)}
         line["refused"] = any(one.lo is None for one in ratios.values())
         kept.append(line)
         with file.open("ab") as lines:
@@ -240,11 +244,14 @@ def same(out: Path, asked: argparse.Namespace) -> None:
     shown = [one for one in kept if one["differs"]]
     refused = sum(one["refused"] for one in kept)
     apart = sorted(abs(a / b - 1) for a, b in (one["work"] for one in kept))
-    print(f"{kept[0]['kind']} under two names on {kept[0]['device']}: no difference shown in {len(kept) - len(shown)}")
     print(
-        f"of {len(kept)} runs; {refused} refused an interval. Their work per device, which has no interval, differed by"
+        f"{kept[0]['kind']} under two names on {kept[0]['device']}: of {len(kept)} runs {len(kept) - len(shown)} show"
     )
+    print(f"no difference of a p99; {refused} refused an interval. Their work per device differed by")
     print(f"{100 * apart[len(apart) // 2]:.1f} % in the median and at most {100 * apart[-1]:.1f} %.")
+    told = [one for one in kept if "more" in one]
+    print(f"No difference of work is shown in {sum(not one['more'] for one in told)} of {len(told)}", end="")
+    print(f"; the {len(kept) - len(told)} others kept no interval of it." if len(told) < len(kept) else ".")
 
 
 def crowd_table(run: kts.Run, folder: Path, figures: Path | None) -> Iterator[str]:
@@ -254,8 +261,9 @@ def crowd_table(run: kts.Run, folder: Path, figures: Path | None) -> Iterator[st
     told = {"before_bytes": 0, "most_bytes": 0, "missing": "Of memory nothing was kept.", **_kept(folder / MEMORY, {})}
     memory = memory_of(run.info, told)
     yield f"{run.info.plan.name} on {run.info.workers[0].device.label or run.info.workers[0].device.name}"
-    yield f"\n| mode | tenants | iterations | rate (1/s) | p99 (ms) | DF99 | within {deadline_ms:g} ms | memory (GiB) |"
-    yield "|---|---:|---:|---:|---:|---:|---:|---:|"
+    rates = "rate (1/s) | over the first mode's"
+    yield f"\n| mode | tenants | iterations | {rates} | p99 (ms) | DF99 | within {deadline_ms:g} ms | memory (GiB) |"
+    yield "|---|---:|---:|---:|---:|---:|---:|---:|---:|"
     for one in found:
         yield _row(one, memory.get(one.mode, {}).get(one.tenants))
     yield f"\nMemory of the device at most {told['most_bytes'] / GIB:.1f} GiB, {told['before_bytes'] / GIB:.1f} before."
@@ -285,6 +293,7 @@ def _row(one: CrowdFigures, memory: int | None) -> str:
         str(one.tenants),
         str(one.iterations),
         f"{one.rate_hz:.0f}",
+        "-" if one.rate_over_first is None else cells.ratio_with_interval(one.rate_over_first),
         cells.number(one.p99_ms.estimate) if one.p99_ms.estimate is not None else one.p99_ms.refused,
         cells.ratio_with_interval(one.df99) if one.df99.estimate is not None else "refused",
         cells.percent_with_interval(one.goodput),

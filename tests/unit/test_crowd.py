@@ -41,6 +41,11 @@ def test_a_crowd_has_the_tail_of_all_its_tenants_by_mode() -> None:
     assert all(2300 < one.iterations <= 2400 for one in found)
     for one in found[1:]:
         assert one.df99.estimate == pytest.approx(FACTORS[one.mode], rel=0.05)
+    rates = {one.mode: one.rate_over_first for one in found}
+    assert (rates[ALONE], rates["time-slicing"]) == (None, None)
+    assert rates["mps"] is not None
+    assert rates["mps"].estimate == pytest.approx((20 + 1) / (13 + 1), rel=0.01), "1 ms of thought each"
+    assert (rates["mps"].lo or 0) > 1.4
     goodput = {one.mode: one.goodput.estimate or 0.0 for one in found}
     assert goodput[ALONE] > 0.99
     assert goodput["time-slicing"] < 0.05

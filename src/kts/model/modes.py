@@ -16,14 +16,17 @@ KeptSlo = Literal["kept", "broken", "undetermined"]
 ChoiceKind = Literal["chosen", "broken", "undetermined", "unproven"]
 """How choosing ended: with a mode; because every mode breaks an SLO; because none is sure to keep all, and some may;
 because no mode is proven with figures."""
+DecidedBy = Literal["work", "tail", "order", ""]
+"""What speaks for the chosen mode against the runner-up: more work; else a milder tail; else nothing that was measured,
+but that it is the simpler one, or was asked for first. Empty without a runner-up."""
 
 
 class InModeTenant(msgspec.Struct, frozen=True, kw_only=True):
     """A tenant in one mode, on the response clock: p99 alone and shared in ms, ``df99`` their ratio.
 
     ``progress``: its rate in the mix over its rate alone. ``over_best``: shared p99 over that in the chosen mode, round
-    by round; the intervals of all modes and tenants hold together. None in that mode itself, in exclusive use, and
-    where none is chosen. ``goodput``: share of iterations within the deadline, where
+    by round; the intervals of all tenants and pairs of modes hold together. None in that mode itself, in exclusive use,
+    and where none is chosen. ``goodput``: share of iterations within the deadline, where
     it has one; ``slo``: whether the shared p99 keeps what was promised, ``slo_ms``, where that was. ``stood_still``: of
     streams, the share of its iterations' time in the mix in which its thread stood still for others of its process,
     less that alone; None where it cannot be told.
@@ -54,9 +57,12 @@ class ModeResult(msgspec.Struct, frozen=True, kw_only=True):
     """One mode. ``shown``: what the evidence says that it was, and whether that ``proves`` what was asked for.
 
     ``throughput``: the sum of its tenants' progress, in tenants' worth of work per device (system throughput, Eyerman
-    and Eeckhout 2008); of the exclusive use, which needs a device for each, 1. ``slos``: of all tenants that were
-    promised something; None where none was. ``doubts``: checks that failed in this mode. ``energy``: where telemetry
-    told of the device's power. ``predicted``: the model's figures, of which there is nothing to prove.
+    and Eeckhout 2008); of the exclusive use, which needs a device for each, 1. ``throughput_interval``: the same of the
+    rounds that have every tenant, alone and together, with an interval of its own. ``throughput_over_best``: over that
+    in the chosen mode, round by round; the intervals of all pairs of modes hold together. None of the chosen mode, and
+    both where nothing was measured. ``slos``: of all tenants that were promised something; None where none was.
+    ``doubts``: checks that failed in this mode. ``energy``: where telemetry told of the device's power. ``predicted``:
+    the model's figures, of which there is nothing to prove.
     """
 
     mode: Mode
@@ -64,6 +70,8 @@ class ModeResult(msgspec.Struct, frozen=True, kw_only=True):
     proves: bool
     tenants: dict[str, InModeTenant]
     throughput: float | None
+    throughput_interval: Estimate | None = None
+    throughput_over_best: Estimate | None = None
     slos: KeptSlo | None = None
     doubts: tuple[str, ...] = ()
     energy: Energy | None = None
@@ -72,12 +80,13 @@ class ModeResult(msgspec.Struct, frozen=True, kw_only=True):
 
 class Choice(msgspec.Struct, frozen=True, kw_only=True):
     """The mode that holds every SLO at most throughput, the one after it, and why, in a sentence. ``best`` is empty
-    where none can be recommended: ``kind`` says why."""
+    where none can be recommended: ``kind`` says why. ``by``: what speaks for it against the runner-up."""
 
     best: str
     runner_up: str
     reason: str
     kind: ChoiceKind = "chosen"
+    by: DecidedBy = ""
 
 
 class ClusterLines(msgspec.Struct, frozen=True, kw_only=True):

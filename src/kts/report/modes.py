@@ -76,10 +76,12 @@ def explained(modes: ModesSummary) -> str:
 def table(modes: ModesSummary) -> doc.Table:
     """A row per mode and tenant."""
     slos, deadlines, energy = _has(modes, "slo"), _has(modes, "goodput"), _has_energy(modes)
+    known = any(one.throughput_interval is not None for one in modes.modes)
     return doc.Table(
         columns=(
             doc.Column("mode", "subject"),
             doc.Column("work per device", short="work per\ndevice"),
+            *((doc.Column(f"{100 * modes.confidence:g} % interval", from_width=cells.WIDE_COLUMNS),) if known else ()),
             *((doc.Column("energy J", short="energy\nJ", from_width=cells.FULL_COLUMNS),) if energy else ()),
             doc.Column("tenant", "subject"),
             doc.Column("p99 alone ms", short="alone\np99 ms", from_width=cells.FULL_COLUMNS),
@@ -89,18 +91,22 @@ def table(modes: ModesSummary) -> doc.Table:
             *((doc.Column("in time", from_width=cells.FULL_COLUMNS),) if deadlines else ()),
             *((doc.Column("SLO", "word"),) if slos else ()),
         ),
-        groups=tuple(tuple(_rows(one, slos=slos, deadlines=deadlines, energy=energy)) for one in modes.modes),
+        groups=tuple(
+            tuple(_rows(one, slos=slos, deadlines=deadlines, energy=energy, known=known)) for one in modes.modes
+        ),
         layout="plain",
-        once=3 if energy else 2,
+        once=2 + energy + known,
     )
 
 
-def _rows(one: ModeResult, *, slos: bool, deadlines: bool, energy: bool) -> Iterator[doc.Row]:
+def _rows(one: ModeResult, *, slos: bool, deadlines: bool, energy: bool, known: bool) -> Iterator[doc.Row]:
+    work = one.throughput_interval
     joules = (cells.number(one.energy.joules if one.energy is not None else None),) if energy else ()
     for name, tenant in one.tenants.items():
         row: list[str | doc.Cell] = [
             one.mode.name,
             cells.ratio(one.throughput),
+            *((doc.NOTHING if work is None or one.mode.kind == EXCLUSIVE else cells.interval(work),) if known else ()),
             *joules,
             name,
             cells.number(tenant.alone_p99.estimate),
@@ -136,6 +142,8 @@ def _data(modes: ModesSummary) -> Iterator[doc.Element]:
     """For programs: whose is the mode's name, and the condition the tenant's."""
     for one in modes.modes:
         data = [datum for name, tenant in one.tenants.items() for datum in _of_tenant(name, tenant)]
+        if one.throughput_interval is not None:
+            data.append(cells.datum("", "shared", "throughput", one.throughput_interval, "ratio"))
         if one.energy is not None:
             data.append(doc.Datum("", "shared", "energy", one.energy.joules, "J"))
         yield doc.Data(one.mode.name, tuple(data))

@@ -3,30 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TypeVar
 
 from msgspec.structs import replace
 
-from kts.model.mode import MPS, STREAMS, TIME_SLICING, Mode
-from kts.model.modes import MODES_VERSION, Choice, Energy, InModeTenant, KeptSlo, ModeResult, ModesSummary
+from kts.model.mode import CPU_SCHEDULER, EXCLUSIVE, MIG, MPS, STREAMS, TIME_SLICING, Mode
+from kts.model.modes import MODES_VERSION, Choice, DecidedBy, Energy, InModeTenant, KeptSlo, ModeResult, ModesSummary
 from kts.model.reading import RunData
 from kts.model.sharing_facts import TurnsKind, TurnsSeen
 from kts.model.summary import Activity, ActivityMean, Estimate, Summary, TenantSummary
-from kts.stats.block import gather
+from kts.stats.apart import ModesApart, differs
 from kts.stats.inside import Still, stood_still
 from kts.stats.modes import views
-from kts.stats.pair_gate import CONFIDENCE, Recorded
-from kts.stats.pairs import Rounds
-from kts.stats.sample import FloatArray
 from kts.stats.view import kept
+from kts.units import ratio_texts
 
-_Key = TypeVar("_Key")
 EQUAL = 0.02
-"""Throughputs closer than this are taken for equal, and the milder tail decides."""
+"""Less than this of its throughput nobody would give for a milder tail's sake: throughputs that are sure to be closer
+count as equal. Where no interval tells (a prediction, one round), so do those that are closer by their figures."""
+SIMPLEST = (EXCLUSIVE, TIME_SLICING, CPU_SCHEDULER, MPS, STREAMS, MIG)
+"""Kinds of modes in the order in which one is named where nothing tells two apart: first that which needs less set up
+and keeps its tenants further apart. Of one kind that with fewer settings, then that which was asked for first."""
 _PROBED: Mapping[str, TurnsKind] = {TIME_SLICING: "turns", MPS: "at-once"}
 """By the kind of a mode, what two probes see in it."""
 POWER = "power_w"
 """The metric of telemetry that says what the device draws."""
+_NO_WORK = "no shared mode has a throughput: it takes every tenant's rate alone"
 ONE_DEVICE = 0.1
 """Tenants of one device were told of the same power, but for blocks in which one of them has no iterations."""
 
@@ -49,18 +50,10 @@ def modes_summary(
             results.append(_probed(_shared(one.mode, of, shared[one.mode.name]), (turns or {}).get(one.mode.name)))
     if slo:
         results = [promised(one, slo) for one in results]
-    choice = choose(results)
-    ratios = over(run, choice.best)
-    results = [
-        replace(
-            one,
-            tenants={
-                name: replace(tenant, over_best=ratios.get((one.mode.name, name)))
-                for name, tenant in one.tenants.items()
-            },
-        )
-        for one in results
-    ]
+    apart = ModesApart(run, summaries)
+    results = [replace(one, throughput_interval=_by_itself(apart, one, alone.confidence)) for one in results]
+    choice = choose(results, apart)
+    results = [_over_best(apart, one, choice.best) for one in results]
     return ModesSummary(
         schema=MODES_VERSION,
         run=info.id,
@@ -71,7 +64,7 @@ def modes_summary(
         confidence=alone.confidence,
         rounds=max(one.rounds for one in summaries.values()),
         modes=tuple(results),
-        choice=_with_difference(choice, results),
+        choice=choice,
         notes=tuple(dict.fromkeys(note for one in summaries.values() for note in one.notes)),
     )
 
@@ -85,21 +78,23 @@ def promised(one: ModeResult, slo: Mapping[str, float]) -> ModeResult:
     return replace(one, tenants=tenants, slos=all_kept(tenants))
 
 
-def choose(modes: Sequence[ModeResult]) -> Choice:
-    """Of the modes that are proven, or predicted, those that keep every SLO; of these by throughput, and where that is
-    as good as equal by the mildest DF99 of the tenant that is hit most."""
+def choose(modes: Sequence[ModeResult], apart: ModesApart | None = None) -> Choice:
+    """Of the modes that are proven, or predicted, those that keep every SLO; of these the one with most work, of those
+    that are not shown to do less the one with the mildest tail, and of those whose tails are not shown to differ the
+    simplest. ``apart``: what the rounds show; without it figures stand for themselves."""
     told = [one for one in modes if (one.proves or one.predicted) and one.throughput is not None]
     fit = [one for one in told if one.slos in (None, "kept")]
+    if all(one.mode.kind == EXCLUSIVE for one in told) and any(one.proves and one not in told for one in modes):
+        told, fit = [], []  # work of a tenant that has no rate alone: nothing to hold the exclusive use against
     if not fit:
         return _none(modes, told)
-    best = _first(fit)
+    rule = _Rule(apart, [one.mode for one in modes])
+    best = rule.best(fit)
     rest = [one for one in fit if one is not best]
-    second = _first(rest) if rest else None
+    second = rule.best(rest) if rest else None
     reason = f"{_promises(best)}, and the device does {best.throughput:.2f} tenants' worth of work"
     if second is not None:
-        reason += f"; {second.mode.name} does {second.throughput:.2f}"
-        if _equal(best, second):
-            reason += f", as good as equal: its worst DF99 is {_ratio(second)}, not {_ratio(best)}"
+        reason += f"; {second.mode.name} does {second.throughput:.2f}{rule.reason(best, second)}"
     broken = [one.mode.name for one in told if one.slos == "broken"]
     open_ = [one.mode.name for one in told if one.slos == "undetermined"]
     for names, what in ((broken, "broken in"), (open_, "not settled in")):
@@ -108,70 +103,124 @@ def choose(modes: Sequence[ModeResult]) -> Choice:
         best=best.mode.name,
         runner_up=second.mode.name if second is not None else "",
         reason=f"{reason}{_left_out(modes, told)}",
+        by=rule.by(best, second) if second is not None else "",
     )
 
 
-def over(run: RunData, best: str) -> dict[tuple[str, str], Estimate]:
-    """By mode and tenant, its p99 in the full house over that in the mode ``best``, round by round; of the other modes.
+class _Rule:
+    """How two modes are held against each other. ``asked``: all, in that order."""
 
-    Simultaneous intervals (Bonferroni): all hold at once with `CONFIDENCE`. Empty where ``best`` shares nothing.
-    """
-    arms = {one.mode.name: one for one in run.info.plan.modes if one.mixes}
-    others = [name for name in arms if name != best]
-    if best not in arms or not others:
-        return {}
-    house = run.info.plan.in_mode(best).full_house
-    recorded = Recorded(run.info.plan)
-    gather(run, [recorded])
+    def __init__(self, apart: ModesApart | None, asked: Sequence[Mode]) -> None:
+        self._apart, self._asked = apart, [one.name for one in asked]
 
-    def rounds(mode: str, tenant: str) -> dict[int, FloatArray]:
-        return dict(recorded.kept.get((arms[mode].tenants[tenant], arms[mode].mixes[house.name]), []))
+    def best(self, modes: Sequence[ModeResult]) -> ModeResult:
+        """The one that no other is shown to exceed, in work, then in mildness; of several the simplest."""
+        most = [one for one in modes if not any(self.more(other, one) for other in modes)] or modes
+        mildest = [one for one in most if not any(self.milder(other, one) for other in most)] or most
+        return min(mildest, key=lambda one: self._place(one.mode))
 
-    pairs = {}
-    for mode in others:
-        for tenant in house.tenants:
-            sides = rounds(best, tenant), rounds(mode, tenant)
-            both = sorted(sides[0].keys() & sides[1].keys())
-            pairs[mode, tenant] = Rounds(*([side[number] for number in both] for side in sides))
-    return together(pairs)
+    def by(self, best: ModeResult, second: ModeResult) -> DecidedBy:
+        """What speaks for the best."""
+        return "work" if self.more(best, second) else "tail" if self.milder(best, second) else "order"
+
+    def more(self, one: ModeResult, other: ModeResult) -> bool:
+        """Whether ``one`` is shown to do more work, and not just to be equal within `EQUAL`."""
+        ratio = self._work(one, other)
+        if ratio is None or ratio.lo is None or ratio.hi is None:
+            return (one.throughput or 0.0) * (1 - EQUAL) > (other.throughput or 0.0)
+        return ratio.lo > 1 and not _within(ratio)
+
+    def milder(self, one: ModeResult, other: ModeResult) -> bool:
+        """Whether the tail of the tenant that is hit most is shown to be shorter in ``one``; of tenants whose DF99 is
+        known in both. Round by round where it is the same tenant and rounds tell, else the DF99s must not overlap."""
+        mine, theirs = _hit_most(one, other), _hit_most(other, one)
+        if not mine or not theirs or not _df99(one, mine) < _df99(other, theirs):
+            return False
+        if self._apart is None:
+            return True
+        ratio = self._apart.p99s(other.mode.name, one.mode.name).get(theirs)
+        if mine == theirs and ratio is not None and ratio.lo is not None:
+            return ratio.lo > 1
+        ends = one.tenants[mine].df99.hi, other.tenants[theirs].df99.lo
+        return ends[0] is not None and ends[1] is not None and ends[0] < ends[1]
+
+    def reason(self, best: ModeResult, second: ModeResult) -> str:
+        """What the second does of the best's work, and what decided between the two."""
+        ratio, by = self._work(second, best), self.by(best, second)
+        text = ""
+        if ratio is not None and ratio.estimate is not None and ratio.lo is not None and ratio.hi is not None:
+            times, lo, hi = ratio_texts(ratio.estimate, ratio.lo, ratio.hi)
+            text = f", {times} times as much ({lo}-{hi})"
+            if by != "work":
+                text += f", equal to within {100 * EQUAL:g} %" if _within(ratio) else ", so no difference is shown"
+        elif by != "work":
+            text = ", as good as equal by these figures"
+        if by == "tail":
+            worst = [(_hit_most(one, other), one) for one, other in ((best, second), (second, best))]
+            told = [f"{_df99(one, name):.2f} ({name})" for name, one in worst]
+            text += f"; the milder tail decides: the worst DF99 is {told[0]}, not {told[1]}"
+        elif by == "order":
+            alike = self._place(best.mode)[:2] == self._place(second.mode)[:2]
+            why = "the one asked for first" if alike else "the simpler one"
+            text += "; the tail that is hit most is not shown to differ either: the two are not told apart, and "
+            text += f"{best.mode.name} is named as {why}"
+        if by != "work" and (unknown := [name for name in best.tenants if not _known(name, best, second)]):
+            text += f"; of {', '.join(unknown)} no DF99 is known"
+        p99s = self._apart.p99s(second.mode.name, best.mode.name) if self._apart is not None else {}
+        longer = [f"{name} {one.estimate:.2f} times" for name, one in p99s.items() if differs(one)]
+        return f"{text}; p99 in {second.mode.name}: {', '.join(longer)} as long" if longer else text
+
+    def _work(self, one: ModeResult, other: ModeResult) -> Estimate | None:
+        return self._apart.work(one.mode.name, other.mode.name) if self._apart is not None else None
+
+    def _place(self, mode: Mode) -> tuple[int, int, int]:
+        kind = SIMPLEST.index(mode.kind) if mode.kind in SIMPLEST else len(SIMPLEST)
+        settings = (mode.threads_percent, mode.memory_mib, mode.chunks, mode.above or None, mode.first or None)
+        return kind, sum(one is not None for one in settings), self._asked.index(mode.name)
 
 
-def together(pairs: Mapping[_Key, Rounds]) -> dict[_Key, Estimate]:
-    """Of each pair B's p99 over A's, in intervals that all hold at once with `CONFIDENCE`."""
-    return {key: one.interval((1 - CONFIDENCE) / 2 / len(pairs)) for key, one in pairs.items()}
+def _within(ratio: Estimate) -> bool:
+    """Whether two are sure to be equal within `EQUAL`: two one-sided tests (Schuirmann 1987)."""
+    return ratio.lo is not None and ratio.hi is not None and ratio.lo >= 1 - EQUAL and ratio.hi <= 1 / (1 - EQUAL)
 
 
-def differs(ratio: Estimate) -> bool:
-    """Whether a difference is shown: the interval excludes 1."""
-    return ratio.lo is not None and ratio.hi is not None and not ratio.lo <= 1 <= ratio.hi
+def _hit_most(one: ModeResult, other: ModeResult) -> str:
+    """The tenant with the worst DF99 in the mode ``one``, of those whose DF99 is known in both; empty without any."""
+    known = [name for name in one.tenants if _known(name, one, other)]
+    return max(known, key=lambda name: _df99(one, name), default="")
 
 
-def _with_difference(choice: Choice, results: Sequence[ModeResult]) -> Choice:
-    """Says of the runner-up whether its tails are shown to differ from those of the best."""
-    by_name = {one.mode.name: one for one in results}
-    second = by_name.get(choice.runner_up)
-    ratios = {} if second is None else {n: t.over_best for n, t in second.tenants.items() if t.over_best is not None}
-    if not ratios or second is None:
-        return choice
-    apart = [name for name, one in ratios.items() if differs(one)]
-    if apart:
-        told = ", ".join(f"{name} {ratios[name].estimate:.2f} times" for name in apart)
-        return replace(choice, reason=f"{choice.reason}; p99 in {choice.runner_up}: {told} as long")
-    if _equal(by_name[choice.best], second):
-        return replace(choice, reason=f"{choice.reason}; no difference between the two is shown")
-    return choice
+def _known(tenant: str, *modes: ModeResult) -> bool:
+    """Whether its DF99 is, in each of them."""
+    return all(tenant in one.tenants and one.tenants[tenant].df99.estimate is not None for one in modes)
 
 
-def worst_df99(one: ModeResult) -> float:
-    """Of the tenant that is hit most; infinite where a DF99 is refused."""
-    values = [tenant.df99.estimate for tenant in one.tenants.values()]
-    return max((float("inf") if value is None else value for value in values), default=float("inf"))
+def _df99(one: ModeResult, tenant: str) -> float:
+    """Its DF99; infinite where that is refused."""
+    value = one.tenants[tenant].df99.estimate
+    return float("inf") if value is None else value
+
+
+def _by_itself(apart: ModesApart, one: ModeResult, confidence: float) -> Estimate | None:
+    return None if one.throughput is None else apart.interval(one.mode.name, confidence)
+
+
+def _over_best(apart: ModesApart, one: ModeResult, best: str) -> ModeResult:
+    """With its work and its p99s over those in the mode ``best``; as it is where that is itself, or none."""
+    if best in ("", one.mode.name):
+        return one
+    ratios = apart.p99s(one.mode.name, best)
+    return replace(
+        one,
+        throughput_over_best=None if one.throughput is None else apart.work(one.mode.name, best),
+        tenants={name: replace(tenant, over_best=ratios.get(name)) for name, tenant in one.tenants.items()},
+    )
 
 
 def _none(modes: Sequence[ModeResult], told: Sequence[ModeResult]) -> Choice:
     if not told:
         missing = [one.mode.name for one in modes if not one.proves]
-        why = f"no mode is proven with figures: {', '.join(missing)}" if missing else "no mode has a throughput"
+        why = f"no mode is proven with figures: {', '.join(missing)}" if missing else _NO_WORK
         return Choice(best="", runner_up="", reason=why, kind="unproven")
     settled = all(one.slos == "broken" for one in told)
     why = "every mode breaks an SLO" if settled else "no mode is sure to keep every SLO"
@@ -319,18 +368,3 @@ def all_kept(tenants: Mapping[str, InModeTenant]) -> KeptSlo | None:
     if not asked:
         return None
     return "broken" if "broken" in asked else "undetermined" if "undetermined" in asked else "kept"
-
-
-def _first(modes: Sequence[ModeResult]) -> ModeResult:
-    most = max(modes, key=lambda one: one.throughput or 0.0)
-    return min((one for one in modes if _equal(one, most)), key=worst_df99)
-
-
-def _equal(one: ModeResult, other: ModeResult) -> bool:
-    a, b = one.throughput or 0.0, other.throughput or 0.0
-    return abs(a - b) <= EQUAL * max(a, b)
-
-
-def _ratio(one: ModeResult) -> str:
-    value = worst_df99(one)
-    return "refused" if value == float("inf") else f"{value:.2f}"

@@ -10,6 +10,7 @@ import numpy as np
 from kts.model.plan import Plan
 from kts.model.reading import RunData
 from kts.model.summary import Estimate
+from kts.stats.apart import Pace, WorkDone, work_ratio
 from kts.stats.block import MeasuredBlock, gather
 from kts.stats.degradation import degradation
 from kts.stats.proportions import fraction_within
@@ -25,7 +26,8 @@ class CrowdFigures:
     """So many ``tenants`` in a ``mode`` at once; ``mode`` `ALONE`: each by itself, of which there are several.
 
     ``p99_ms``, ``df99``: on the response clock, of all their iterations together; ``goodput``: the share of these
-    within the deadline; ``rate_hz``: iterations per second of all together.
+    within the deadline; ``rate_hz``: iterations per second of all together, ``rate_over_first``: over that of as many
+    tenants in the first mode that has so many, round by round; None of that itself.
     """
 
     mode: str
@@ -35,6 +37,7 @@ class CrowdFigures:
     df99: Estimate
     goodput: Estimate
     rate_hz: float
+    rate_over_first: Estimate | None = None
 
 
 class _Pooled:
@@ -42,7 +45,7 @@ class _Pooled:
 
     def __init__(self) -> None:
         self.ms: dict[str, Blocks] = {}
-        self.seconds: dict[str, float] = {}
+        self.paces: dict[str, dict[int, tuple[int, int]]] = {}
 
     def feed(self, block: MeasuredBlock) -> None:
         rows = [one for one in block.kept.values() if len(one.response)]
@@ -52,8 +55,9 @@ class _Pooled:
         submit_ns = np.concatenate([one.span.submit_ns for one in rows])
         order, name = np.argsort(retire_ns, kind="stable"), block.outcome.condition
         self.ms.setdefault(name, []).append((block.outcome.round, np.concatenate([r.response for r in rows])[order]))
-        took_s = float(retire_ns.max() - submit_ns.min()) / NS_PER_S
-        self.seconds[name] = self.seconds.get(name, 0.0) + took_s
+        pace = self.paces.setdefault(name, {})
+        count, took_ns = pace.get(block.outcome.round, (0, 0))
+        pace[block.outcome.round] = count + len(order), took_ns + int(retire_ns.max() - submit_ns.min())
 
 
 def crowds(run: RunData, deadline_ms: float, confidence: float = 0.95) -> list[CrowdFigures]:
@@ -67,13 +71,16 @@ def crowds(run: RunData, deadline_ms: float, confidence: float = 0.95) -> list[C
     plan = run.info.plan
     solos = [one.name for one in plan.conditions if one.is_solo]
     alone = _joined(pooled, solos)
+    first: dict[int, Pace] = {}
 
     def figures(mode: str, count: int, names: Sequence[str]) -> CrowdFigures:
         blocks = _joined(pooled, names)
         split = split_blocks({number for number, _ in alone}, {number for number, _ in blocks})
         sample, solo = (make_sample([(n, ms.copy()) for n, ms in some], split=split) for some in (blocks, alone))
         one = Estimate(estimate=1.0, lo=1.0, hi=1.0)
-        iterations, seconds = sum(len(ms) for _, ms in blocks), sum(pooled.seconds.get(name, 0.0) for name in names)
+        iterations, pace = sum(len(ms) for _, ms in blocks), _pace(pooled, names)
+        seconds = sum(took_ns for _, took_ns in pace.values()) / NS_PER_S
+        other = first.setdefault(count, pace)
         return CrowdFigures(
             mode=mode,
             tenants=count,
@@ -82,6 +89,9 @@ def crowds(run: RunData, deadline_ms: float, confidence: float = 0.95) -> list[C
             df99=one if mode == ALONE else degradation(sample, solo, 0.99, confidence),
             goodput=fraction_within(sample, deadline_ms, confidence),
             rate_hz=iterations / seconds if seconds else 0.0,
+            rate_over_first=None
+            if other is pace
+            else work_ratio(WorkDone({}, {"": pace}), WorkDone({}, {"": other}), confidence),
         )
 
     mixes = [(mode, count, names) for mode, by_count in _mixes(plan).items() for count, names in by_count.items()]
@@ -97,6 +107,16 @@ def _mixes(plan: Plan) -> dict[str, dict[int, list[str]]]:
             by_count.setdefault(len(plan.condition(name).tenants), []).append(name)
         if by_count:
             found[arm.mode.name] = dict(sorted(by_count.items()))
+    return found
+
+
+def _pace(pooled: _Pooled, names: Sequence[str]) -> Pace:
+    """By round, iterations of these conditions and how long they took."""
+    found: dict[int, tuple[int, int]] = {}
+    for name in names:
+        for number, (count, took_ns) in pooled.paces.get(name, {}).items():
+            before = found.get(number, (0, 0))
+            found[number] = before[0] + count, before[1] + took_ns
     return found
 
 
