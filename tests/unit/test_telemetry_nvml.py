@@ -82,7 +82,8 @@ def test_each_xid_error_is_a_sample_and_the_run_names_them() -> None:
     assert source.sample() == []
     assert source.state().note == ""
     nvml.xids = [31, 79, 31]
-    assert [(s.value, s.scope, s.span_ns) for s in source.sample()] == [(x, "device", 0) for x in (31.0, 79.0, 31.0)]
+    nvml.clock.after(5)
+    assert [(s.value, s.scope, s.span_ns) for s in source.sample()] == [(x, "device", 5) for x in (31.0, 79.0, 31.0)]
     assert source.state().note == "the GPU told Xid 31 (2x), 79 (1x)"
     nvml.refused = {"nvmlEventSetWait_v2": pynvml.NVML_ERROR_GPU_IS_LOST}
     with pytest.raises(SourceMissingError, match="GPU is lost"):

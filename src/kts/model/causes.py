@@ -21,6 +21,7 @@ CauseName = Literal[
     "between",  # the program began its next iteration later
     "disk",  # the host's threads waited for a disk
     "uninvited",  # turns of a process that is no tenant
+    "xid",  # the GPU told an error
     "hidden",  # negative: host time that passed while the GPU was waited for
     "back-to-back",  # negative: launches that queued, and then ran without gaps
     "own",  # of a quantile: its slow iterations in company are others than alone, with more or less work of their own

@@ -1,6 +1,7 @@
 """Xid errors of the GPU, as NVML tells them to whoever asked before they happen: of the device, whoever caused them.
 
-Each is a sample of its moment; its value is the number that NVIDIA's table of Xid errors explains.
+Each is a sample of the time since the look before, in which it happened; its value is the number that NVIDIA's table of
+Xid errors explains.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ class XidSource(NvmlBacked):
         super().__init__(nvml, clock=clock)
         self._events: Any = None
         self._seen: dict[int, int] = {}  # how often
+        self._looked_ns: int | None = None
 
     def open(self, uuid: str) -> SourceState:
         """See Source."""
@@ -38,11 +40,13 @@ class XidSource(NvmlBacked):
         except (nvml.NVMLError, AttributeError) as error:
             self.close()
             raise SourceMissingError(f"NVML tells no Xid errors of {uuid}: {error}") from error
+        self._looked_ns = self._clock()
         return self.state()
 
     def sample(self) -> list[Sample]:
-        """See Source. Their moment is that of this look."""
-        nvml, found = self._nvml, []
+        """See Source."""
+        nvml, found, now_ns = self._nvml, [], self._clock()
+        since_ns, self._looked_ns = now_ns if self._looked_ns is None else self._looked_ns, now_ns
         for _ in range(MOST_AT_ONCE):
             try:
                 event = nvml.nvmlEventSetWait_v2(self._events, 0)
@@ -54,8 +58,9 @@ class XidSource(NvmlBacked):
                 continue
             number = int(event.eventData)
             self._seen[number] = self._seen.get(number, 0) + 1
+            told = {METRIC: float(number)}
             found += samples_at(
-                self._clock(), 0, source=self.name, scope="device", subject=self._uuid, values={METRIC: number}
+                now_ns, now_ns - since_ns, source=self.name, scope="device", subject=self._uuid, values=told
             )
         return found
 

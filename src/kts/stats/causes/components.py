@@ -8,7 +8,7 @@ from typing import Literal
 import numpy as np
 
 from kts.stats.causes.company import Floats
-from kts.stats.causes.held import waits, within
+from kts.stats.causes.held import waits, within, without_error
 from kts.stats.causes.kept import KeptRows
 from kts.stats.causes.own import Apart, apart, cells, gap
 
@@ -21,6 +21,7 @@ Place = Literal[
     "core",
     "quota",
     "disk",
+    "ill",
     "hidden",
     "queued",
     "host",
@@ -29,8 +30,8 @@ Place = Literal[
 ]
 """backlog: own earlier iterations. late: nothing of its own was in flight, and it was not submitted. Others': first
 (before the device let it in), turns (since), contended (no stopwatch tells which). The host's thread: core (ready,
-without one), quota, disk. Own: host (not on the device's stopwatch), work (on it), whole (no stopwatch). Own time that
-is missing since others had their turn: hidden (not on the stopwatch), queued (on it)."""
+without one), quota, disk. ill: an error of the GPU. Own: host (not on the device's stopwatch), work (on it), whole (no
+stopwatch). Own time that is missing since others had their turn: hidden (not on the stopwatch), queued (on it)."""
 
 OTHERS: tuple[Place, ...] = ("first", "turns", "contended")
 OF_OTHERS: tuple[Place, ...] = (*OTHERS, "hidden", "queued")
@@ -69,18 +70,22 @@ class Components:
         return np.asarray(self.values[:, self.places.index(place)])
 
 
-def components(rows: KeptRows, alone: KeptRows, *, is_cpu: bool) -> Components:
-    """Of ``rows``; ``alone``: the same tenant's without company, which tell what is its own."""
+def components(whole: KeptRows, alone: KeptRows, *, is_cpu: bool, errors: bool = False) -> Components:
+    """Of ``whole``; ``alone``: the same tenant's without company, which tell what is its own. ``errors``: the GPU told
+    some in either, and the place "ill" is there."""
+    (rows, ill), (alone, _) = (without_error(side) for side in (whole, alone))
     told = not (np.isnan(rows.device).any() or np.isnan(alone.device).any())
     found, unsure = (
         _without_stopwatch(rows, alone) if not told else (_on_core(rows, alone), {}) if is_cpu else _on_gpu(rows, alone)
     )
     columns: dict[Place, Floats] = {"backlog": rows.backlog, "late": rows.late, **found}
+    if errors:
+        columns["ill"] = ill
     both = rows.before + rows.during
     room = {"first": rows.before, "turns": both if is_cpu else rows.during, "contended": rows.during if told else both}
     shared = {place: _shared(columns[place], room[place]) for place in OTHERS if place in columns}
     estimated = not (told and is_cpu)
-    return Components(rows, tuple(columns), np.column_stack(list(columns.values())), shared, estimated, unsure)
+    return Components(whole, tuple(columns), np.column_stack(list(columns.values())), shared, estimated, unsure)
 
 
 def _on_gpu(rows: KeptRows, alone: KeptRows) -> tuple[dict[Place, Floats], dict[Place, Floats]]:

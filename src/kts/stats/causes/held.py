@@ -1,11 +1,19 @@
-"""How long the host's thread of an iteration was held up, and by what."""
+"""How long an iteration was held up, and by what: its host's thread, or an error of the GPU."""
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
+from scipy.special import bdtrc
 
 from kts.stats.causes.company import Floats
 from kts.stats.causes.kept import KeptRows
+
+UNUSUAL, FEWEST = 0.99, 30
+"""A quantile, and how many iterations tell it roughly."""
+BY_CHANCE = 0.01
+"""How often as many looks with an error may have unusual iterations if the errors slow down nothing."""
 
 
 def waits(rows: KeptRows, alone: KeptRows) -> tuple[Floats, Floats, Floats]:
@@ -27,6 +35,51 @@ def within(columns: tuple[Floats, Floats, Floats], most: Floats) -> tuple[Floats
     factor = np.minimum(1.0, np.maximum(most, 0.0) / np.where(total > 0, total, 1.0))
     core, quota, disk = (column * factor for column in columns)
     return core, quota, disk
+
+
+def met_error(rows: KeptRows) -> np.ndarray:
+    """Which may have run while the GPU told an error, shape ``(n,)``."""
+    return ~np.isnan(rows.rate("xid"))
+
+
+def without_error(rows: KeptRows) -> tuple[KeptRows, Floats]:
+    """Iterations as they would be without errors of the GPU, and how much longer these made them, ms.
+
+    Between two looks run many; the error's are those that took longer than `UNUSUAL` of all that met none, by what they
+    took beyond the median of these; and only where more looks have such than by chance. Neighbours were in flight for
+    as much less.
+    """
+    met, none = met_error(rows), np.zeros(rows.n)
+    usual = rows.service[~met]
+    if not met.any() or len(usual) < FEWEST:
+        return rows, none
+    slow = met & (rows.service > np.quantile(usual, UNUSUAL))
+    if not _beyond_chance(met, slow):
+        return rows, none
+    ill = np.where(slow, rows.service - np.median(usual), none)
+
+    def less(values: Floats) -> Floats:
+        return np.asarray(values - np.minimum(ill, np.maximum(values - np.median(values[~met]), 0.0)))
+
+    left = (rows.service - ill) / np.where(rows.service > 0, rows.service, 1.0)
+    kept = replace(
+        rows,
+        service=rows.service - ill,
+        device=less(rows.device),
+        waited=less(rows.waited),
+        before=rows.before * left,
+        during=rows.during * left,
+    )
+    return kept, ill
+
+
+def _beyond_chance(met: np.ndarray, slow: np.ndarray) -> bool:
+    """Looks in a row are one: of so many iterations each, more have a slow one than they would. A binomial tail bounds
+    that of unequal chances (Hoeffding 1956)."""
+    look = np.cumsum(np.diff(met, prepend=False) & met)[met] - 1
+    sizes, hits = np.bincount(look), np.bincount(look, weights=slow[met]) > 0
+    chance = float((1 - UNUSUAL**sizes).mean())
+    return bool(hits.mean() > chance and bdtrc(hits.sum() - 1, len(sizes), chance) < BY_CHANCE)
 
 
 def _more(rows: KeptRows, alone: KeptRows, name: str) -> Floats:

@@ -11,6 +11,7 @@ from kts.model.summary import Latency
 from kts.stats.causes.components import components
 from kts.stats.causes.decompose import Compared, decompositions
 from kts.stats.causes.facts import Facts
+from kts.stats.causes.held import met_error
 from kts.stats.causes.kept import KeptIterations, KeptRows
 from kts.stats.sample import split_blocks
 
@@ -56,9 +57,10 @@ def _missing(rows: KeptRows | None, where: str) -> str:
 
 def _facts(name: str, info: RunInfo, kept: KeptIterations, before: KeptRows, after: KeptRows) -> Facts:
     is_cpu = name in kept.on_core
+    errors = any(met_error(side).any() for side in (before, after))
     return Facts(
-        before=components(before, before, is_cpu=is_cpu),
-        after=components(after, before, is_cpu=is_cpu),
+        before=components(before, before, is_cpu=is_cpu, errors=errors),
+        after=components(after, before, is_cpu=is_cpu, errors=errors),
         is_cpu=is_cpu,
         concurrent=not is_cpu and info.sharing.likely in SIDE_BY_SIDE,
         strangers=_strangers(kept, before, after),

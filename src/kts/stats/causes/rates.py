@@ -30,9 +30,11 @@ SAMPLED = {
 }
 """Name -> metrics, the best first."""
 
-RATES = (*SAMPLED, "neighbours", "strangers")
+RATES = (*SAMPLED, "neighbours", "strangers", "xid")
 """``neighbours``: CPU time of those of its neighbours that may use its cores, in and between their iterations;
-``strangers``: of others there that are no tenants; in cores."""
+``strangers``: of others there that are no tenants; in cores. ``xid``: the number of an error that the GPU told while
+the iteration ran; NaN for none."""
+XID = "xid_code"
 
 
 class Rates:
@@ -42,20 +44,34 @@ class Rates:
         devices = {worker.tenant: worker.device.uuid for worker in info.workers}
         self._cores = {worker.tenant: frozenset(worker.cores) for worker in info.workers}
         self._covers: dict[tuple[str, str], Cover] = {}
+        self._xids: dict[str, SampleSeries] = {}
         for tenant in (one.name for one in info.plan.tenants):
             mine = _of(tenant, devices.get(tenant, ""), telemetry)
+            if XID in mine:
+                self._xids[tenant] = mine[XID]
             for name, metrics in SAMPLED.items():
                 best = next((mine[metric] for metric in metrics if metric in mine), None)
                 if best is not None:
                     self._covers[tenant, name] = Cover.of(best)
 
-    def at(self, tenant: str, neighbours: Sequence[str], t_ns: Ints) -> Floats:
-        """A row for each of `RATES`, shape ``(len(RATES), n)``; NaN where no sample covers the time."""
+    def at(self, tenant: str, neighbours: Sequence[str], submit_ns: Ints, retire_ns: Ints) -> Floats:
+        """A row for each of `RATES`, shape ``(len(RATES), n)``; NaN where no sample covers an iteration's middle."""
+        t_ns = (submit_ns + retire_ns) // 2
         rows = [self._one(tenant, name, t_ns) for name in SAMPLED]
         cores = self._cores.get(tenant, frozenset())
         theirs = [self._one(one, "running", t_ns) for one in neighbours if self._cores.get(one, frozenset()) & cores]
         ran = np.sum(theirs, axis=0) if theirs else np.zeros(len(t_ns))
-        return np.array([*rows, ran, np.maximum(rows[list(SAMPLED).index("others")] - ran, 0.0)])
+        strangers = np.maximum(rows[list(SAMPLED).index("others")] - ran, 0.0)
+        return np.array([*rows, ran, strangers, self._met(tenant, submit_ns, retire_ns)])
+
+    def _met(self, tenant: str, submit_ns: Ints, retire_ns: Ints) -> Floats:
+        """The first error that may have happened in each iteration: between two looks that it overlaps."""
+        told = self._xids.get(tenant)
+        if told is None:
+            return np.full(len(submit_ns), np.nan)
+        at = np.minimum(told.t_ns.searchsorted(submit_ns, "left"), len(told.t_ns) - 1)
+        met = (submit_ns <= told.t_ns[at]) & (told.t_ns[at] - told.span_ns[at] <= retire_ns)
+        return np.asarray(np.where(met, told.value[at], np.nan))
 
     def _one(self, tenant: str, name: str, t_ns: Ints) -> Floats:
         cover = self._covers.get((tenant, name))
