@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import altair as alt
 
-from kts.model.modes import ModesSummary
+from kts.model.modes import ModeResult, ModesSummary
 from kts.report import cells, charts
 from kts.report.document import Figure
 from kts.report.figures import Gallery
@@ -67,20 +67,28 @@ def _tail(modes: ModesSummary, number: int, tenant: str, data: dict[str, charts.
 
 
 def _work(modes: ModesSummary, data: dict[str, charts.Rows]) -> charts.AnyChart:
-    data["work"] = [
-        {"mode": one.mode.name, "value": one.throughput, "label": cells.ratio(one.throughput)} for one in modes.modes
-    ]
-    values = [one.throughput for one in modes.modes if one.throughput is not None]
-    scale = alt.Scale(domain=[0.0, 1.15 * max([*values, 1.0])], nice=False)
+    data["work"] = rows = [_work_row(one) for one in modes.modes]
+    scale = alt.Scale(domain=[0.0, 1.15 * max(1.0, *(float(str(row["end"])) for row in rows))], nice=False)
     y = alt.Y("mode:N", sort=[one.mode.name for one in modes.modes], axis=charts.bare(labelLimit=160))
     base = charts.of("work").encode(y=y)
     x = alt.X("value:Q", scale=scale, axis=alt.Axis(title="tenants' worth of work that the device does", tickCount=5))
     layers = (
         base.mark_bar(color=LIGHT["solo"], height=ROW * 0.55).encode(x=x),
-        base.mark_text(align="left", dx=6).encode(x="value:Q", text="label:N"),
+        base.transform_filter("datum.lo !== null")
+        .mark_rule(strokeWidth=3, color=LIGHT["shared"])
+        .encode(x="lo:Q", x2="hi:Q"),
+        base.mark_text(align="left", dx=6).encode(x="end:Q", text="label:N"),
     )
     heading = alt.TitleParams("work per device", anchor="start")
     return alt.layer(*layers).properties(width=WIDTH, height=ROW * len(data["work"]), title=heading)
+
+
+def _work_row(one: ModeResult) -> dict[str, object]:
+    """``end``: where its label begins."""
+    known, value = one.throughput_interval, one.throughput
+    lo, hi = (known.lo, known.hi) if known is not None else (None, None)
+    end = max(value or 0.0, hi or 0.0)
+    return {"mode": one.mode.name, "value": value, "lo": lo, "hi": hi, "end": end, "label": cells.ratio(value)}
 
 
 def _words(modes: ModesSummary) -> str:
