@@ -28,6 +28,7 @@ class Queued:
     left: float
     apart: bool
     since: float  # -inf once it has run
+    front_since: float = inf
 
 
 @dataclass
@@ -106,6 +107,11 @@ class Process:
                 found.setdefault(lane, []).append((host.front(lane).since, host.number))
         return [(min(fronts)[1], lane) for lane, fronts in found.items()]
 
+    @property
+    def came(self) -> float:
+        """In a line: since when one of its threads stands there."""
+        return min(host.front(lane).front_since for host in self.hosts for lane in host.kernels)
+
 
 class EventQueue:
     """One simulation; `run` returns it when it is over."""
@@ -129,6 +135,7 @@ class EventQueue:
         self.began: dict[tuple[int, int], float] = {}  # each of them
         self.ran_since = 0.0
         self.slice_over = False
+        self.came = 0.0  # in a line: since when its owner stood in it as its turn began
         self.turn_begins = False
         self.was_idle = True
         self.stamp = 0  # events of an interrupted turn carry an old one
@@ -232,6 +239,7 @@ class EventQueue:
     def _front(self, host: Host, lane: int) -> None:
         """Another launch is at the front of a lane: a copy begins at once."""
         front = host.lanes[lane][0]
+        front.front_since = self.now
         if front.apart:
             if host.begin is None:
                 host.begin = self.now
@@ -304,6 +312,9 @@ class EventQueue:
         assert self.owner is not None
         self.slice_over = False
         self.stamp += 1
+        if self.sharing.in_line:
+            self.came = min((self.hosts[n].front(lane).front_since for n, lane in self.owner.kernels), default=inf)
+            return
         own = self.owner.stream.slice_ms
         self._at(self.now + (self.sharing.slice_ms if own is None else own), SLICE_END)
         for number, lane in self.running:
@@ -324,6 +335,9 @@ class EventQueue:
             self._busy_again()
             self._new_slice()
             self.turn_begins = True
+        if self.sharing.in_line:
+            self._next_in_line(owner, waiting)
+            return
         if self.turn_begins:
             self.turn_begins = False
             owner.next = self._following(waiting) if waiting and owner.stream.settles_next else None
@@ -342,6 +356,16 @@ class EventQueue:
             self.running = kernels
             self.began = dict.fromkeys(kernels, self.now)
             self._new_slice()
+
+    def _next_in_line(self, owner: Process, waiting: list[Process]) -> None:
+        """Kernels of the owner begin that nobody else's comes before; if none runs then, it is somebody else's turn."""
+        rivals = [p.came for p in waiting if p.stream.priority >= owner.stream.priority]
+        for number, lane in owner.kernels:
+            since = self.hosts[number].front(lane).front_since
+            if (number, lane) not in self.running and (since <= self.came or since < min(rivals, default=inf)):
+                self._run(self.hosts[number], lane)
+        if not self.running:
+            self._switch(waiting, 1)
 
     def _run(self, host: Host, lane: int) -> None:
         """The kernel at the front of that lane begins, or goes on."""
@@ -377,7 +401,12 @@ class EventQueue:
 
     def _following(self, waiting: list[Process]) -> Process:
         n, at = len(self.processes), -1 if self.owner is None else self.owner.number
-        return min(waiting, key=lambda p: (-p.stream.priority, (p.number - at - 1) % n))
+
+        def place(process: Process) -> tuple[int, float, int]:
+            came = process.came if self.sharing.in_line else 0.0
+            return -process.stream.priority, came, (process.number - at - 1) % n
+
+        return min(waiting, key=place)
 
     def _switch(self, waiting: list[Process], kind: int) -> None:
         sharing = self.sharing
@@ -385,7 +414,7 @@ class EventQueue:
         chosen = settled or self._following(waiting)
         costs = (sharing.preempt_ms, sharing.yield_ms, sharing.wake_ms)[kind]
         cost = costs[min(len(waiting), len(costs)) - 1]
-        if self.owner is None:
+        if self.owner is None or sharing.in_line:
             cost = 0.0
         else:
             self.switches[kind] += 1

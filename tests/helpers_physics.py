@@ -157,6 +157,7 @@ def sharings(draw: st.DrawFn, *, grid: float = GRID_MS) -> SharingModel:
         wake_ms=draw(costs),
         launch_gap_ms=draw(st.integers(0, 2)) * grid,
         at_once=draw(st.booleans()),
+        in_line=draw(st.booleans()),
     )
 
 

@@ -98,7 +98,7 @@ def test_changes_are_predicted_and_named_so() -> None:
     text = shown(of)
     assert "What would change it: predicted, not measured" in text
     assert "alone on the device (mode exclusive)" in " ".join(shown(of, 200).split())
-    assert "MPS, MIG and streams: not predicted: the model has time slices" in " ".join(text.split())
+    assert "MIG, streams, and settings of MPS: not predicted" in " ".join(text.split())
 
 
 def with_waits(run: Run, wait_ms: float, *, told: bool = True) -> Run:

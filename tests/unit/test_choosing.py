@@ -92,22 +92,28 @@ def test_a_run_without_modes_has_nothing_to_choose_from(tmp_path: Path, capsys: 
 
 
 def test_from_profiles_it_is_a_prediction_and_says_so(profiles: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Else the model's figures would pass for measured ones, or MPS for a mode that it knows."""
-    assert main(["choose", "--profiles", str(profiles), *ASSUMED, "--slo", "gemm.p99=30", "--json"]) == 0
+    """Else the model's figures would pass for measured ones, or what is said of MPS for more than a first model."""
+    asked = ("--modes", "exclusive,time-slicing,mps,mps:50", "--slo", "gemm.p99=30", "--json")
+    assert main(["choose", "--profiles", str(profiles), *ASSUMED, *asked]) == 0
     out = capsys.readouterr()
     told = json.loads(out.out)
     assert told["basis"] == "predicted"
     assert [(one["mode"]["name"], one["predicted"], one["proves"]) for one in told["modes"]["modes"]] == [
         ("exclusive", True, False),
         ("time-slicing", True, False),
+        ("mps", True, False),
     ]
     text = " ".join(out.err.split())
     assert "Predicted from profiles; nothing was run." in text
-    assert "no model of mps yet: measure it" in text
-    foretold = kts.predict("fft+gemm", profiles=profiles, assume=(2, 0.18, 0.1), seconds=20).mixes[0].tenants["fft"]
+    assert "no model of mps-50 yet: measure it" in text
+    assert "predicted: kernels of all tenants in one line, none interrupted (a first model)" in text
+    for number, mode in enumerate(("time-slicing", "mps"), start=1):
+        given = kts.predict("fft+gemm", profiles=profiles, assume=(2, 0.18, 0.1), seconds=20, mode=mode)
+        foretold = given.mixes[0].tenants["fft"]
+        shown = told["modes"]["modes"][number]["tenants"]["fft"]
+        assert shown["shared_p99"]["estimate"] == foretold.response.p99.value
+        assert shown["df99"]["hi"] == foretold.df.p99.hi
     turns = told["modes"]["modes"][1]
-    assert turns["tenants"]["fft"]["shared_p99"]["estimate"] == foretold.response.p99.value
-    assert turns["tenants"]["fft"]["df99"]["hi"] == foretold.df.p99.hi
     assert turns["throughput"] == pytest.approx(sum(one["progress"] for one in turns["tenants"].values()), rel=1e-9)
     assert turns["tenants"]["gemm"]["slo_ms"] == 30
 
@@ -129,7 +135,7 @@ def test_an_experiments_promises_and_tenants_are_predicted(profiles: Path, tmp_p
 
 def test_a_fingerprint_of_another_mode_is_no_ground_for_turns(profiles: Path) -> None:
     other = msgspec.structs.replace(fingerprint(), mode="mps")
-    with pytest.raises(kts.KtsError, match="the fingerprint is of mps, and the model has turns only"):
+    with pytest.raises(kts.KtsError, match="the fingerprint is of mps, and the model needs turns"):
         kts.predict_choice(profiles=profiles, fingerprint=other)
 
 

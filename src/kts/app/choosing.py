@@ -19,15 +19,15 @@ from kts.app.predictions import threads
 from kts.app.printing import Say, elements, silent
 from kts.errors import RefusalError, UsageError
 from kts.k8s.objects.choice import cluster_lines
-from kts.model.mode import CPU_SCHEDULER, EXCLUSIVE, MPS, TIME_SLICING, Mode
+from kts.model.mode import CPU_SCHEDULER, EXCLUSIVE, MPS, STREAMS, TIME_SLICING, Mode
 from kts.model.modes import MODES_VERSION, Chosen, InModeTenant, ModeResult, ModesSummary
-from kts.model.plan import Plan, Tenant
+from kts.model.plan import PROGRAM, Plan, Tenant
 from kts.model.summary import Estimate
 from kts.physics.forecast import Band, MixForecast, TenantForecast
 from kts.physics.predict import Predictor, numbered
-from kts.physics.values import Profile
+from kts.physics.values import IN_LINE, Profile
 from kts.report.choosing import chosen_elements
-from kts.report.forecasts import basis_lines
+from kts.report.forecasts import IN_LINE_WORDS, basis_lines
 from kts.stats import choosing
 from kts.worker.detect import resolved
 from kts.worker.sharing import CONTROL
@@ -35,7 +35,7 @@ from kts.worker.sharing import CONTROL
 elements.register(Chosen, chosen_elements)
 
 COVERED = (TIME_SLICING, CPU_SCHEDULER)
-"""Modes of which there is a model: tenants that take turns."""
+"""Modes whose turns a fingerprint knows."""
 
 
 def choose(of: str | Path | Run, *, slo: Mapping[str, float] | None = None) -> Chosen:
@@ -92,7 +92,8 @@ def predict_choice(
     slo: Mapping[str, float] | None = None,
     **given: Unpack[Given],
 ) -> Chosen:
-    """The mode to take, as the model has it: exclusive use, or turns as the fingerprint knows them. Nothing is run.
+    """The mode to take, as the model has it: exclusive use, turns as the fingerprint knows them, or on a GPU kernels in
+    line (MPS and streams without settings, a first model). Nothing is run.
 
     ``of``: a mix of the profiles (``fft+gemm*2``), or an experiment whose tenants are profiled; its SLOs count. By
     default all profiles together. ``modes``: those to consider. There is no model of the others, and the notes say so.
@@ -103,21 +104,31 @@ def predict_choice(
     device = base.fingerprint.gpu
     if base.fingerprint.mode not in COVERED:
         raise RefusalError(
-            f"the fingerprint is of {base.fingerprint.mode}, and the model has turns only", "measure: kts run --modes"
+            f"the fingerprint is of {base.fingerprint.mode}, and the model needs turns", "measure: kts run --modes"
         )
     mix, profiles, limits = _asked(of, base)
     limits |= _by_tenant(slo or {}, mix)
-    with threads() as pool:
-        predictor = Predictor(profiles, base.fingerprint, base.effort, base.error, each=pool.map)
-        forecast = predictor.mix(list(mix.values()))
+    programs = [name for name in mix.values() if profiles[name].workload == PROGRAM]
+
+    def forecast(mode: str) -> MixForecast:
+        with threads() as pool:
+            shared = base.fingerprint.in_mode(mode)
+            return Predictor(profiles, shared, base.effort, base.error, each=pool.map).mix(list(mix.values()))
+
+    in_turns = forecast(base.fingerprint.mode)
     usual = [EXCLUSIVE, TIME_SLICING, MPS] if device.kind == "cuda" else [EXCLUSIVE, CPU_SCHEDULER]
     asked = sharing.parse(modes or ",".join(usual))
     made: dict[str, Callable[[Mode], ModeResult]] = {
-        EXCLUSIVE: lambda mode: _alone(mode, forecast),
-        base.fingerprint.mode: lambda mode: _together(mode, forecast),
+        EXCLUSIVE: lambda mode: _alone(mode, in_turns),
+        base.fingerprint.mode: lambda mode: _together(mode, in_turns, "turns, as the fingerprint has them"),
     }
-    results = [choosing.promised(made[mode.kind](mode), limits) for mode in asked if mode.kind in made]
-    unknown = [mode.name for mode in asked if mode.kind not in made]
+    if device.kind == "cuda":
+        made |= {kind: lambda mode: _together(mode, forecast(mode.kind), IN_LINE_WORDS) for kind in IN_LINE}
+    if programs:
+        made.pop(STREAMS, None)  # a program does not become a thread of another
+    covered = [mode for mode in asked if mode.kind in made and mode == Mode(name=mode.name, kind=mode.kind)]
+    results = [choosing.promised(made[mode.kind](mode), limits) for mode in covered]
+    unknown = [mode.name for mode in asked if mode not in covered]
     without = [f"no model of {name} yet: measure it (kts choose EXPERIMENT --modes {name})" for name in unknown]
     if not results:
         raise RefusalError("; ".join(without), "leave --profiles out, and it is measured")
@@ -126,7 +137,7 @@ def predict_choice(
         ModesSummary(
             schema=MODES_VERSION,
             run="",
-            experiment=forecast.name,
+            experiment=in_turns.name,
             device=device.label or device.name,
             is_gpu=device.kind == "cuda",
             outcome="predicted",
@@ -194,12 +205,12 @@ def _alone(mode: Mode, forecast: MixForecast) -> ModeResult:
     return ModeResult(mode=mode, shown=shown, proves=False, predicted=True, tenants=tenants, throughput=1.0)
 
 
-def _together(mode: Mode, forecast: MixForecast) -> ModeResult:
-    tenants = {name: _in_turns(one) for name, one in forecast.tenants.items()}
+def _together(mode: Mode, forecast: MixForecast, how: str) -> ModeResult:
+    tenants = {name: _in_company(one) for name, one in forecast.tenants.items()}
     behind = [name for name, one in forecast.tenants.items() if one.overloaded]
     return ModeResult(
         mode=mode,
-        shown="predicted: turns, as the fingerprint has them",
+        shown=f"predicted: {how}",
         proves=False,
         predicted=True,
         tenants=tenants,
@@ -210,7 +221,7 @@ def _together(mode: Mode, forecast: MixForecast) -> ModeResult:
     )
 
 
-def _in_turns(one: TenantForecast) -> InModeTenant:
+def _in_company(one: TenantForecast) -> InModeTenant:
     missed = one.missed
     return InModeTenant(
         alone_p99=_exact(one.solo.p99),

@@ -52,6 +52,7 @@ def explain(
     *,
     tenants: Sequence[str] = (),
     mix: str | Sequence[str] | None = None,
+    mode: str = "",
     worst: int = 10,
     profiles: AnyProfile | Sequence[AnyProfile] = (),
     fingerprint: str | Path | Fingerprint | None = None,
@@ -64,13 +65,14 @@ def explain(
     what would change it.
 
     ``tenants``: by default all that the run is about. ``mix``: a condition, or names of tenants that ran together, by
-    default the largest. ``worst``: iterations of each tenant, 20 at most. ``profiles``, ``fingerprint``, ``assume``: as
+    default the largest. ``mode``: of a run in several modes, by default the first. ``worst``: iterations of each
+    tenant, 20 at most. ``profiles``, ``fingerprint``, ``assume``: as
     `kts.predict` takes them; without profiles the run's own solo blocks stand for them, and where no fingerprint of
     the device is kept nothing is predicted. ``out``: a folder for explain.html, explain.md and, with ``figures``,
     plots; ``tell`` gets the result before these. UsageError for what is not in the run, DataError where no block may
     be analysed, SetupError where ``out`` cannot be written.
     """
-    measured = load(run)
+    measured = load(run).shared_as(mode)
     measured.check_figures()
     if not 0 <= worst <= KEPT:
         raise UsageError(f"worst: {worst} iterations", f"0 to {KEPT} are kept")
@@ -81,7 +83,9 @@ def explain(
     whole = _whole(measured, condition, told)
     given = bool(profiles or fingerprint is not None or assume is not None)
     try:
-        base = basis({"from_run": measured, "profiles": profiles, "fingerprint": fingerprint, "assume": assume})
+        base = basis(
+            {"from_run": run, "mode": mode, "profiles": profiles, "fingerprint": fingerprint, "assume": assume}
+        )
     except (UsageError, RefusalError, DataError) as error:
         if given:
             raise
@@ -213,8 +217,8 @@ def _neighbours(whole: ExplainedRun, condition: Condition) -> list[str]:
 def _unforeseen(whole: ExplainedRun, condition: Condition, neighbours: Sequence[str]) -> Iterator[str]:
     """What the model cannot say."""
     yield (
-        "MPS, MIG and streams: not predicted: the model has time slices, and no tenants that compute side by side; "
-        "kts run --modes measures them"
+        "MIG, streams, and settings of MPS: not predicted: the model has turns, or kernels in line; kts run --modes "
+        "measures them"
     )
     yield from _unpinned(whole)
     left = len(condition.tenants) - len(neighbours) - (len(whole.tenants) == 1)

@@ -110,6 +110,14 @@ class Run:
             raise UsageError(f"no mode {name!r} in this run", f"there are: {', '.join(self._in_modes) or 'none'}")
         return self._in_modes[name]
 
+    def shared_as(self, mode: str = "") -> Run:
+        """The run itself; one in several modes as `in_mode`, in the one of this name, else the first of this kind, by
+        default the first. UsageError where there is none."""
+        if not self.info.plan.modes or mode in self._in_modes:
+            return self.in_mode(mode) if mode in self._in_modes else self
+        kinds = {name: view.info.sharing.asked for name, view in self._in_modes.items()}
+        return self.in_mode(next((name for name, kind in kinds.items() if mode in ("", kind)), mode))
+
     def of_mix(self, *tenants: str) -> Run:
         """A run of several mixes in modes, as if it had been about the mix of these tenants alone: its `modes` and the
         choice between them. UsageError for a mix that it has not measured in a mode."""

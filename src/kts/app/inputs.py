@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from dataclasses import replace as replaced
 from pathlib import Path
 from typing import TypedDict
 
@@ -13,7 +14,8 @@ from msgspec.structs import replace
 from kts import files
 from kts.app.handle import Run, load
 from kts.errors import DataError, UsageError
-from kts.model.mode import CPU_SCHEDULER, MIG, MPS, TIME_SLICING
+from kts.model.mode import CPU_SCHEDULER, MIG, MPS, STREAMS, TIME_SLICING
+from kts.model.plan import PROGRAM
 from kts.model.provenance import Material, material
 from kts.physics.alone import service_ms
 from kts.physics.files import PROFILE_SUFFIX, decode_fingerprint, decode_profile
@@ -22,7 +24,7 @@ from kts.physics.forecast import ModelError
 from kts.physics.predict import Effort
 from kts.physics.profiling import recalibrated
 from kts.physics.recorded import check_sample, mix_seconds, profile_of, solo
-from kts.physics.values import Fingerprint, Gpu, Interval, Profile
+from kts.physics.values import IN_LINE, Fingerprint, Gpu, Interval, Profile
 from kts.stats.steadiness import since_ns
 from kts.store import fingerprints, origin
 
@@ -51,6 +53,9 @@ class Given(TypedDict, total=False):
     """Of every draw."""
     model_error: float | None
     """Relative error of the model itself. Default: as fitted for such a device."""
+    mode: str
+    """How the device is shared. Default: as the run was, or in turns as the fingerprint has them. ``mps``, ``streams``:
+    kernels stand in line, a first model. Of a run in several modes: which of them."""
 
 
 @dataclass(frozen=True)
@@ -64,6 +69,19 @@ class Inputs:
     error: ModelError
     made_from: tuple[Material, ...]
 
+    def in_mode(self, mode: str) -> Inputs:
+        """The same tenants where the GPU is shared in this mode. UsageError where there is no model of it."""
+        if mode == self.fingerprint.mode:
+            return self
+        lines = IN_LINE if self.fingerprint.gpu.kind == "cuda" else ()
+        if mode not in lines:
+            known = ", ".join((self.fingerprint.mode, *lines))
+            raise UsageError(f"--mode {mode}: there is no model of it here", f"there is one of {known}")
+        programs = [name for name, profile in self.profiles.items() if profile.workload == PROGRAM]
+        if mode == STREAMS and programs:
+            raise UsageError(f"--mode {mode}: {', '.join(programs)} cannot be a thread of one process", "take mps")
+        return replaced(self, fingerprint=self.fingerprint.in_mode(mode))
+
     def mix(self, given: str | Sequence[str]) -> tuple[str, ...]:
         """``fft+gemm*2``, or names, as names. UsageError for an unknown one."""
         return parse_mix(given, self.profiles)
@@ -71,7 +89,9 @@ class Inputs:
 
 def basis(given: Given) -> Inputs:
     """UsageError where something is missing or given twice, DataError for files that cannot be read."""
-    run = None if (measured := given.get("from_run")) is None else load(measured)
+    mode = given.get("mode", "")
+    whole = None if (measured := given.get("from_run")) is None else load(measured)
+    run = None if whole is None else whole.shared_as(mode)
     read = list(_profiles(given.get("profiles", ())))
     profiles = _named(read, run, given.get("deadlines_ms", {}))
     for name, profile in profiles.items():
@@ -79,10 +99,10 @@ def basis(given: Given) -> Inputs:
     device = next(iter(profiles.values())).gpu
     fingerprint, seen = _fingerprint(given.get("fingerprint"), given.get("assume"), device, run)
     made_from = [*seen, *(used for _, used in read)]
-    if run is not None:
-        made_from += origin.of_run(run.directory, run.info.created_ns or None)
+    if whole is not None:
+        made_from += origin.of_run(whole.directory, whole.info.created_ns or None)
     relative = given.get("model_error")
-    return Inputs(
+    found = Inputs(
         profiles=profiles,
         fingerprint=fingerprint,
         run=run,
@@ -90,6 +110,7 @@ def basis(given: Given) -> Inputs:
         error=model_error(fingerprint.gpu) if relative is None else ModelError(relative=relative, source="given"),
         made_from=tuple(made_from),
     )
+    return found.in_mode(run.info.sharing.likely if run is not whole and run is not None else mode or fingerprint.mode)
 
 
 def parse_mix(given: str | Sequence[str], profiles: Mapping[str, Profile]) -> tuple[str, ...]:
@@ -178,16 +199,19 @@ def _fingerprint(
     mode = _mode(gpu, run)
     if assume is not None:
         return _assumed(assume, gpu, mode), []
-    kept = fingerprints.directory(os.environ) / fingerprints.file_name(gpu.uuid, gpu.driver, mode)
+    turns = TIME_SLICING if mode in IN_LINE else mode  # without turns nothing is probed but what a turn has, too
+    kept = fingerprints.directory(os.environ) / fingerprints.file_name(gpu.uuid, gpu.driver, turns)
     if given is None and not kept.exists():
         raise UsageError(
             f"how is {gpu.label or gpu.name or 'the device'} shared? No fingerprint of it is kept here"
-            f"{'' if mode in _DEFAULTS else f' in mode {mode}'}",
+            f"{'' if turns in _DEFAULTS else f' in mode {turns}'}",
             "run kts probe there, or give --fingerprint FILE or --assume SLICE,PREEMPT,YIELD (milliseconds)",
         )
     path = kept if given is None else Path(given)
     raw = files.read(path, "give a file that kts probe wrote")
     read = decode_fingerprint(raw, str(path))
+    if given is None and mode != turns:
+        read = read.in_mode(mode)
     if given is None and read.source != "measured":
         return read, []
     return read, [material("fingerprint", path.name, raw, read.created_ns)]

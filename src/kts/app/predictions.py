@@ -103,12 +103,14 @@ def whatif(
     add: Sequence[str] = (),
     rates: Sequence[tuple[str | None, float]] = (),
     faster: Sequence[float] = (),
+    modes: Sequence[str] = (),
     **given: Unpack[Given],
 ) -> Answers:
     """A mix (by default all tenants) as it is, and as it would be: one answer per question, all with the same draws.
 
     ``slices_ms``: other time slices. ``add``: one more tenant of that profile. ``rates``: a tenant's name, or None
-    for everybody, and how many times as often. ``faster``: a GPU so many times as fast. ``given``: see `Given`.
+    for everybody, and how many times as often. ``faster``: a GPU so many times as fast. ``modes``: see ``mode``
+    of `Given`. ``given``: see `Given`.
     UsageError without a question, RefusalError for a rate that cannot be.
     """
     base = basis(given)
@@ -123,9 +125,10 @@ def whatif(
         *(now.one_more(base.mix(name)[0]) for name in add),
         *(now.at_rate(factor, name) for name, factor in rates),
         *(now.on_faster_gpu(speed) for speed in faster),
+        *(now.in_mode(base.in_mode(mode).fingerprint.mode) for mode in modes),
     ]
     if len(questions) == 1:
-        raise UsageError("what if what?", "give --slice, --add, --rate or --faster; kts predict says what is")
+        raise UsageError("what if what?", "give --slice, --add, --rate, --faster or --mode; kts predict says what is")
     with threads() as pool:
         answers = what_if(questions, base.effort, base.error, pool.map)
     return Answers(

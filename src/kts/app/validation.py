@@ -34,16 +34,18 @@ def validate(
     """Errors of the prediction and of simpler rules, how often its bands hold, and whether it was sealed.
 
     ``sealed``: the sha256 (64 hexadecimal digits) that was published before the run; ``Score.seal`` says what became
-    of it. ``out``: a folder for validation.json and, with ``figures``, plots; ``tell`` gets the result before these.
-    DataError for what cannot be read, SetupError where ``out`` cannot be written.
+    of it. Of a run in several modes the one counts that was predicted. ``out``: a folder for validation.json and, with
+    ``figures``, plots; ``tell`` gets the result before these. DataError for what cannot be read, SetupError where
+    ``out`` cannot be written.
     """
     if isinstance(prediction, Prediction):
         given, raw = prediction, files.encode(prediction)
     else:
         raw = files.read(Path(prediction), "give a file that kts predict --out wrote")
         given = decode_prediction(raw, str(prediction))
-    measured = load(run)
-    seal = check(given, sha256(raw), sealed, measured.info, origin.of_run(measured.directory))
+    whole = load(run)
+    measured = whole.shared_as(given.fingerprint.mode)
+    seal = check(given, sha256(raw), sealed, measured.info, origin.of_run(whole.directory))
     result = replace(score(given, measured.data), seal=seal)
     tell(result)
     if out is not None:

@@ -23,6 +23,9 @@ def explain(
     mix: Annotated[
         str | None, typer.Option(metavar="MIX", help="Tenants that ran together: fft+gemm. Default: the largest mix.")
     ] = None,
+    mode: Annotated[
+        str, typer.Option(metavar="MODE", help="Of a run in several modes: which. Default: the first.")
+    ] = "",
     worst: Annotated[int, typer.Option(min=0, max=20, help="Show that many of each tenant's slowest iterations.")] = 10,
     profiles: Annotated[
         list[Path] | None,
@@ -62,6 +65,7 @@ def explain(
             out,
             tenants=tenant or (),
             mix=mix,
+            mode=mode,
             worst=worst,
             profiles=profiles or (),
             fingerprint=fingerprint,

@@ -31,6 +31,10 @@ def predict(
             help="The tenants of a MIX open the device in the order given. Default: the bands are for any order.",
         ),
     ] = False,
+    mode: Annotated[
+        str,
+        typer.Option(metavar="MODE", help="How the GPU is shared: mps or streams (a first model). Default: in turns."),
+    ] = "",
     out: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Write the prediction here, for kts validate.")
     ] = None,
@@ -51,6 +55,8 @@ def predict(
     """
     if seal and out is None:
         raise UsageError("--seal: of which file?", "add --out FILE")
+    given = forecast.given()
+    given["mode"] = mode
     with told_first(as_json=as_json) as tell:
         kts.predict(
             mix or (),
@@ -61,5 +67,5 @@ def predict(
             save_profiles=save_profiles,
             say=say,
             tell=tell,
-            **forecast.given(),
+            **given,
         )

@@ -1,4 +1,4 @@
-"""`kts whatif`: the same mix with another slice, one more tenant, another rate, a faster GPU."""
+"""`kts whatif`: the same mix with another slice, one more tenant, another rate, a faster GPU, another mode."""
 
 from __future__ import annotations
 
@@ -31,6 +31,10 @@ def whatif(
     faster: Annotated[
         list[float] | None, typer.Option(metavar="SPEED", min=0.01, help="A GPU so many times as fast.")
     ] = None,
+    mode: Annotated[
+        list[str] | None,
+        typer.Option(metavar="MODE", help="Shared as mps or streams: a first model; may be repeated."),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Predict a mix as it is, and as it would be.
@@ -43,6 +47,7 @@ def whatif(
         add=add or (),
         rates=[_rate(text) for text in rate or ()],
         faster=faster or (),
+        modes=mode or (),
         **forecast.given(),
     )
     present(answers, as_json=as_json)

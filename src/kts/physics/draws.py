@@ -130,4 +130,5 @@ def sharing(fingerprint: Fingerprint, z: Floats | None = None, *, at_once: bool 
         wake_ms=waking or yielding,
         launch_gap_ms=fingerprint.launch_gap_ms.at(float(z[4])),
         at_once=at_once,
+        in_line=fingerprint.in_line,
     )

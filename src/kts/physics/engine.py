@@ -101,9 +101,9 @@ def _retire(tenant: Any, t: float, noticed: float, tables: Tables, course: Any) 
 
 
 @_inline
-def _others(tenants: Any, owner: int, t: float) -> tuple[int, int, float]:
-    """Of the tenants but the owner: who is next (highest priority, then the circle's order; -1: nobody), how many
-    are runnable at ``t``, and when the first of the rest will be."""
+def _others(tenants: Any, owner: int, t: float, in_line: int) -> tuple[int, int, float]:
+    """Of the tenants but the owner: who is next (highest priority, then who came first if they stand in line, then the
+    circle's order; -1: nobody), how many are runnable at ``t``, and when the first of the rest will be."""
     n = len(tenants)
     best = -1
     runnable = 0
@@ -116,11 +116,18 @@ def _others(tenants: Any, owner: int, t: float) -> tuple[int, int, float]:
         ready = tenants[j].ready_ms
         if ready <= t:
             runnable += 1
-            if best < 0 or tenants[j].priority > tenants[best].priority:
+            if best < 0 or _is_next_of(tenants[j], tenants[best], in_line):
                 best = j
         else:
             soonest = min(soonest, ready)
     return best, runnable, soonest
+
+
+@_inline
+def _is_next_of(tenant: Any, best: Any, in_line: int) -> bool:
+    """Whether it is before who is the next one so far."""
+    before: bool = in_line == 1 and tenant.priority == best.priority and tenant.ready_ms < best.ready_ms
+    return bool(tenant.priority > best.priority or before)
 
 
 @_inline
@@ -143,6 +150,8 @@ def _cut(tenant: Any, t: float, course: Any) -> float:
     """When a turn that begins at ``t`` ends if the queue does not empty: its slice is renewed until somebody waits."""
     length: float = tenant.slice_ms
     horizon: float = course.horizon_ms
+    if course.in_line == 1:
+        return horizon
     cut = t + length
     if tenant.equal_ms > cut:
         cut = np.inf if tenant.equal_ms == np.inf else cut + math.ceil((tenant.equal_ms - cut) / length) * length
@@ -161,6 +170,7 @@ def _turn(tenant: Any, t: float, tables: Tables, trips: TripTables | None, cours
         last = tenant.trip_last
     began = t
     cut = _cut(tenant, t, course)
+    first = since = ready  # its place in the line
     while True:
         if ready > t:
             if not (ready < tenant.soonest_ms and ready < course.horizon_ms):
@@ -173,6 +183,9 @@ def _turn(tenant: Any, t: float, tables: Tables, trips: TripTables | None, cours
         if t >= cut:
             kind = PREEMPT
             break
+        if course.in_line == 1 and since > first and tenant.equal_ms <= since:
+            ready, kind = since, YIELD
+            break
         if tenant.begin_ms == np.inf:
             tenant.begin_ms = t
         end = t + left
@@ -181,7 +194,7 @@ def _turn(tenant: Any, t: float, tables: Tables, trips: TripTables | None, cours
             t = cut
             kind = PREEMPT
             break
-        t = end
+        t = since = end
         course.kernels += 1
         _ended(tenant, head, t, tables)
         if head < last and (trips is None or tenant.trips == 0 or trips.steps[head + 1].apart == 0):
@@ -305,16 +318,36 @@ def _head_ready(tenant: Any, trips: TripTables) -> None:
 
 
 @_inline
-def _start(tenant: Any, t: float, lanes: Any) -> float:
-    """The kernels that could run do; when the next one ends, or is queued."""
+def _start(tenant: Any, t: float, lanes: Any, place: Any) -> float:
+    """The kernels that could run do, if nobody else's is before them in the line; when the next one ends, or is queued.
+    Infinity: none runs."""
     until = np.inf
+    ends = np.inf
     for k in range(tenant.lanes, tenant.lanes + tenant.opened):
         lane = lanes[k]
-        if lane.ready_ms <= t and lane.end_ms == np.inf:
+        if lane.ready_ms > t:
+            until = min(until, lane.ready_ms)
+            continue
+        if lane.end_ms == np.inf and _is_before(lane, place):
             lane.end_ms = t + lane.left_ms
             tenant.begin_ms = min(tenant.begin_ms, t)
-        until = min(until, lane.end_ms if lane.ready_ms <= t else lane.ready_ms)
-    return until
+        ends = min(ends, lane.end_ms)
+    return min(until, ends) if ends < np.inf else np.inf
+
+
+@_inline
+def _place(tenant: Any, first: float, course: Any) -> tuple[float, float]:
+    """Where in the line it is as its turn begins: since when its ``first`` kernel stands there, and since when the next
+    of the others."""
+    if course.in_line == 1:
+        return first, tenant.equal_ms
+    return np.inf, np.inf
+
+
+@_inline
+def _is_before(lane: Any, place: Any) -> bool:
+    """Whether its kernel is before all of others in the line."""
+    return bool(lane.ready_ms <= place[0] or lane.ready_ms < place[1])
 
 
 @_compiled
@@ -323,12 +356,15 @@ def _turn_of_lanes(tenant: Any, t: float, trips: TripTables, course: Any) -> tup
     began = t
     cut = _cut(tenant, t, course)
     lanes = trips.lanes
+    place = _place(tenant, tenant.ready_ms, course)
     kind = YIELD
     while tenant.ready_ms <= t:
         if t >= cut:
             kind = PREEMPT
             break
-        until = _start(tenant, t, lanes)
+        until = _start(tenant, t, lanes, place)
+        if until == np.inf:
+            break
         if until > cut:
             t = cut
             kind = PREEMPT
@@ -377,13 +413,16 @@ def _turn_of_threads(process: Any, t: float, trips: TripTables, course: Any) -> 
     began = t
     cut = _cut(process, t, course)
     threads = trips.threads[process.threads : process.threads + process.members]
+    place = _place(process, _first(threads, t, trips.lanes), course)
     kind = YIELD
     while process.ready_ms <= t:
         cut = min(cut, course.horizon_ms)
         if t >= cut:
             kind = PREEMPT
             break
-        until = _start_in_line(threads, t, trips.lanes)
+        until = _start_of_threads(threads, t, trips.lanes, place)
+        if until == np.inf:
+            break
         if until > cut:
             t = cut
             kind = PREEMPT
@@ -410,9 +449,10 @@ def _soonest(threads: Any) -> float:
 
 
 @_compiled
-def _start_in_line(threads: Any, t: float, lanes: Any) -> float:
+def _start_of_threads(threads: Any, t: float, lanes: Any, place: Any) -> float:
     """As `_start`, of all threads of a process."""
     until = np.inf
+    ends = np.inf
     for k in range(len(threads)):
         thread = threads[k]
         if thread.unfinished == 0:
@@ -422,12 +462,25 @@ def _start_in_line(threads: Any, t: float, lanes: Any) -> float:
             if lane.ready_ms > t:
                 until = min(until, lane.ready_ms)
                 continue
-            if lane.end_ms == np.inf and _is_next(threads, lane, j, t, lanes):
+            if lane.end_ms == np.inf and _is_before(lane, place) and _is_next(threads, lane, j, t, lanes):
                 lane.end_ms = t + lane.left_ms
                 lane.queued_ms = -np.inf
                 thread.begin_ms = min(thread.begin_ms, t)
-            until = min(until, lane.end_ms)
-    return until
+            ends = min(ends, lane.end_ms)
+    return min(until, ends) if ends < np.inf else np.inf
+
+
+@_inline
+def _first(threads: Any, t: float, lanes: Any) -> float:
+    """Since when a kernel could run that no other thread's is before in its lane."""
+    first = np.inf
+    for k in range(len(threads)):
+        if threads[k].unfinished == 0:
+            continue
+        for j in range(threads[k].lanes, threads[k].lanes + threads[k].opened):
+            if lanes[j].ready_ms <= t and _is_next(threads, lanes[j], j, t, lanes):
+                first = min(first, lanes[j].ready_ms)
+    return first
 
 
 @_inline
@@ -492,7 +545,7 @@ def run(tenants: Any, tables: Tables, trips: TripTables | None, course: Any) -> 
     kind = WAKE
     heir = -1
     while t < course.horizon_ms:
-        best, runnable, soonest = _others(tenants, owner, t)
+        best, runnable, soonest = _others(tenants, owner, t, course.in_line)
         if kind == YIELD and heir >= 0:
             best = heir
         mine = np.inf if owner < 0 else tenants[owner].ready_ms
@@ -509,7 +562,7 @@ def run(tenants: Any, tables: Tables, trips: TripTables | None, course: Any) -> 
             kind = WAKE
             continue
         if not stays:
-            if owner >= 0:
+            if owner >= 0 and course.in_line == 0:
                 cost = costs[kind, min(runnable, costs.shape[1]) - 1]
                 course.switch_ms += min(t + cost, course.horizon_ms) - t
                 course.switches[kind] += 1
@@ -517,7 +570,7 @@ def run(tenants: Any, tables: Tables, trips: TripTables | None, course: Any) -> 
             owner = best
         heir = -1
         if tenants[owner].settles == 1:
-            heir, _, _ = _others(tenants, owner, t)
+            heir, _, _ = _others(tenants, owner, t, course.in_line)
         _look_round(tenants, owner)
         if trips is not None and tenants[owner].trips == 2:
             t, kind = _turn_of_lanes(tenants[owner], t, trips, course)

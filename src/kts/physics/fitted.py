@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from kts.physics.forecast import ModelError
-from kts.physics.values import Gpu
+from kts.physics.values import Fingerprint, Gpu
 
 TRACED_GAP_MS = 0.00057
 """What a traced kernel's record holds of the gap to the next one that is queued."""
@@ -32,6 +32,20 @@ MODEL_ERROR = ModelError(
 )
 """`python examples/06_validate.py` shows how all of these come out of the development set; docs/physics.md has the
 tables."""
+
+IN_LINE_ERROR = ModelError(
+    relative=0.08,
+    host=MODEL_ERROR.host,
+    host_block=MODEL_ERROR.host_block,
+    source="fitted",
+    how="to one pair under MPS on one NVIDIA H200",
+)
+"""Where kernels stand in line: of examples/modes/h200-fast-5; docs/physics.md."""
+
+
+def in_mode(error: ModelError, fingerprint: Fingerprint) -> ModelError:
+    """Of what was fitted, that of the way of sharing; what is given, or none, stays."""
+    return IN_LINE_ERROR if error is MODEL_ERROR and fingerprint.in_line else error
 
 
 def model_error(gpu: Gpu) -> ModelError:

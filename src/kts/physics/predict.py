@@ -19,7 +19,7 @@ import numpy as np
 
 from kts.arrivals import Closed
 from kts.physics.draws import cycle_ms, cycles_ms, generator, runs, sharing, streams
-from kts.physics.fitted import TRACED_GAP_MS
+from kts.physics.fitted import TRACED_GAP_MS, in_mode
 from kts.physics.forecast import (
     FIGURES,
     Band,
@@ -34,7 +34,7 @@ from kts.physics.forecast import (
 from kts.physics.hosts import drawn as drawn_host
 from kts.physics.hosts import late
 from kts.physics.kinds import host_share, kind_of
-from kts.physics.profiling import queued_kernels
+from kts.physics.profiling import events_at_once, queued_kernels
 from kts.physics.rules import PROCESSOR_SHARING, as_burst, overlaid
 from kts.physics.simulate import Completed, SharingModel, Simulated, Stream, simulate, together
 from kts.physics.summaries import only, plain, ratio, times
@@ -88,6 +88,9 @@ class Predictor:
         self._alone: dict[str, _Alone] = {}
         gap_ms = min(TRACED_GAP_MS, self.fingerprint.launch_gap_ms.value)
         self.profiles = {name: queued_kernels(profile, gap_ms) for name, profile in self.profiles.items()}
+        if self.fingerprint.in_line:
+            self.profiles = {name: events_at_once(profile) for name, profile in self.profiles.items()}
+        self.model_error = in_mode(self.model_error, self.fingerprint)
 
     def predict(
         self,
@@ -296,7 +299,8 @@ class Predictor:
         """What the device's own stopwatch would show. Thread CPU time stands still in the turns of others."""
         if self.fingerprint.gpu.kind == "cpu":
             return np.full(len(done.end_ms), float(profile.iterations.busy_ms.mean()))
-        if not profile.stopwatch_waits and profile.solo_device.n:
+        waits = profile.stopwatch_waits and not self.fingerprint.in_line
+        if not waits and profile.solo_device.n:
             outside = float(np.median(profile.solo_service.ms) - np.median(profile.solo_device.ms))
             return np.maximum(done.service_ms - outside, 0.0)
         return done.device_ms

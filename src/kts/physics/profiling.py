@@ -158,6 +158,16 @@ def queued_kernels(profile: Profile, more_ms: float) -> Profile:
     return profile.lasting(np.maximum(them.duration_ms - less, 0.0))
 
 
+def events_at_once(profile: Profile) -> Profile:
+    """The profile with every launch of no duration (a recorded event) apart: without turns nothing holds one up but the
+    launches before it in its lane."""
+    them = profile.iterations
+    events = them.duration_ms == 0
+    if not events.any():
+        return profile
+    return profile.with_apart(events if them.apart is None else them.apart | events)
+
+
 def recalibrated(profile: Profile, service_ms: Floats, device_ms: Floats) -> Profile:
     """The profile with its host as fast as in newer iterations alone, which nobody traced.
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace as with_fields
 
+from kts.model.mode import MPS
 from kts.model.plan import PROGRAM
 from kts.model.summary import Estimate
 from kts.physics.forecast import Band
@@ -22,10 +23,11 @@ RATE = 0.5
 
 
 def changes(now: Question, neighbours: Sequence[str]) -> tuple[Question, ...]:
-    """Other slices, and each of ``neighbours`` paced, or moved away."""
+    """Other slices, another mode, and each of ``neighbours`` paced, or moved away."""
     slice_ms = now.fingerprint.slice_ms.value
     return (
-        *(now.with_slice(float(f"{factor * slice_ms:.3g}")) for factor in SLICES),
+        *(() if now.fingerprint.in_line else (now.with_slice(float(f"{factor * slice_ms:.3g}")) for factor in SLICES)),
+        *_in_other_mode(now),
         *(with_fields(now.at_rate(RATE, name), label=f"{name} at half its rate") for name in neighbours),
         *(_without(now, name) for name in neighbours),
     )
@@ -53,6 +55,13 @@ def disagreement(measured: Estimate, band: Band) -> str:
         f"of no change the model says {band.value:.3g} ms ({band.lo:.3g} to {band.hi:.3g}), "
         f"measured is {measured.estimate:.3g} ms ({lo:.3g} to {hi:.3g})"
     )
+
+
+def _in_other_mode(now: Question) -> tuple[Question, ...]:
+    """Of a GPU: in line where there are turns."""
+    if now.fingerprint.gpu.kind != "cuda" or now.fingerprint.in_line:
+        return ()
+    return (with_fields(now.in_mode(MPS), label=f"{MPS} (a first model)"),)
 
 
 def _without(question: Question, name: str) -> Question:

@@ -68,7 +68,8 @@ class SharingModel:
     """How the GPU is shared. Costs (ms) by the number of other tenants waiting, from one; the last holds beyond.
 
     ``launch_gap_ms`` lies between two kernels of an iteration. ``at_once``: a higher priority takes the GPU when
-    its kernel is queued; else when the slice is over.
+    its kernel is queued; else when the slice is over. ``in_line``: there are no turns (MPS, streams): whichever kernel
+    could run first of all tenants' is next, and goes on to its end. Then slice and costs do not count.
     """
 
     slice_ms: float
@@ -77,6 +78,7 @@ class SharingModel:
     wake_ms: tuple[float, ...]
     launch_gap_ms: float = 0.0
     at_once: bool = False
+    in_line: bool = False
 
     def __post_init__(self) -> None:
         costs = (*self.preempt_ms, *self.yield_ms, *self.wake_ms)
@@ -173,7 +175,8 @@ def simulate(
     pace = _joined([stream.pace_ms for stream in streams])
     out = np.empty((len(pick), 5))
     course = np.zeros(1, COURSE)
-    course["horizon_ms"], course["stop_at_first"], course["at_once"] = horizon_ms, stop_at_first, sharing.at_once
+    course["horizon_ms"], course["stop_at_first"] = horizon_ms, stop_at_first
+    course["at_once"], course["in_line"] = sharing.at_once, sharing.in_line
     ends = np.empty(sum(map(_longest, streams)))
     tables = Tables(listings.launches, listings.listed, pick, pace, _costs(sharing), ends, out)
     trips = None
@@ -287,7 +290,7 @@ def _rows(streams: Sequence[Stream], sharing: SharingModel, listings: _Listings)
         row["planned"] = len(stream.pick)
         row["open"], row["depth"] = stream.due_ms is not None, stream.queue_depth or 0
         row["trips"] = 0 if them.are_plain else 1 if them.lane is None else 2
-        row["settles"], row["priority"] = stream.settles_next, stream.priority
+        row["settles"], row["priority"] = stream.settles_next and not sharing.in_line, stream.priority
         row["slice_ms"] = sharing.slice_ms if stream.slice_ms is None else stream.slice_ms
         row["start_ms"], row["host"], row["gap_ms"] = stream.start_ms, stream.host, sharing.launch_gap_ms
         first, scratch, lanes = first + len(stream.pick), scratch + _longest(stream), lanes + listings.most_lanes[them]

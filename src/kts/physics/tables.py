@@ -113,6 +113,7 @@ COURSE = np.dtype(
         ("horizon_ms", "<f8"),  # falls to the end of what a tenant has done all with, if that ends it
         ("stop_at_first", "<i8"),  # 1: ends with the first tenant that has done all; 0: with the last
         ("at_once", "<i8"),  # 1: a higher priority takes the GPU when it is queued; 0: when the slice is over
+        ("in_line", "<i8"),  # 1: kernels in the order in which they could run, none interrupted; 0: turns
         # below: what became of the time, and counts
         ("end_ms", "<f8"),  # when the simulation stopped
         ("switch_ms", "<f8"),

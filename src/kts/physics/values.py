@@ -16,12 +16,15 @@ from numpy.typing import ArrayLike, NDArray
 
 from kts.arrivals import Arrivals, Closed
 from kts.files import ordered
+from kts.model.mode import MPS, STREAMS
 from kts.model.provenance import Provenance
 from kts.model.run import DeviceInfo
 from kts.units import NS_PER_MS
 
 FINGERPRINT_VERSION = 1
 PROFILE_VERSION = 3
+IN_LINE = (MPS, STREAMS)
+"""Modes in which kernels of different tenants are taken to stand in line, without turns."""
 LONGEST_MS = 1e12
 """No time is that long: 31 years."""
 MOST_VALUES = 1 << 27
@@ -111,6 +114,15 @@ class Fingerprint(msgspec.Struct, frozen=True, kw_only=True):
             raise ValueError("a slice is above 0")
         if not (self.preempt_ms and self.yield_ms):
             raise ValueError("no switch costs")
+
+    @property
+    def in_line(self) -> bool:
+        """Whether kernels stand in line instead of taking turns: see `kts.physics.simulate.SharingModel`."""
+        return self.mode in IN_LINE
+
+    def in_mode(self, mode: str) -> Fingerprint:
+        """The same GPU shared in a mode of `IN_LINE`, or again in turns."""
+        return replace(self, mode=mode)
 
     def with_slice(self, slice_ms: float) -> Fingerprint:
         """The same sharing with another slice: switches are taken to cost what they cost now."""
@@ -412,6 +424,12 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True, dict=True):
         """The same with other durations of the launches. What else it holds is not unpacked once more."""
         made = replace(self, duration=Packed.of_ms(duration_ms))
         made.__dict__["iterations"] = with_columns(self.iterations, duration_ms=made.duration.ms)
+        return made
+
+    def with_apart(self, apart: Flags) -> Profile:
+        """The same with these of its launches apart, shape (launches,)."""
+        made = replace(self, apart=Packed.of_ns(np.flatnonzero(apart)))
+        made.__dict__["iterations"] = with_columns(self.iterations, apart=apart)
         return made
 
     def scaled(self, speed: float) -> Profile:

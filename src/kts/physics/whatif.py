@@ -30,6 +30,10 @@ class Question:
         """Another slice; switches are taken to cost the same."""
         return with_fields(self, label=f"slice {slice_ms:g} ms", fingerprint=self.fingerprint.with_slice(slice_ms))
 
+    def in_mode(self, mode: str) -> Question:
+        """Shared in another mode: see `Fingerprint.in_mode`."""
+        return with_fields(self, label=f"in mode {mode}", fingerprint=self.fingerprint.in_mode(mode))
+
     def one_more(self, name: str) -> Question:
         """One more tenant of profile ``name``. KeyError if there is none."""
         if name not in self.profiles:

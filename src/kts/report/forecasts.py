@@ -173,6 +173,7 @@ def _cells(tenant: TenantForecast) -> list[str]:
 
 NAME = 34
 """Names of mixes are long."""
+IN_LINE_WORDS = "kernels of all tenants in one line, none interrupted (a first model)"
 SHOWN_ERRORS = (
     ("mean: mean", "response", "mean", "mean"),
     ("p50: median", "response", "p50", "median"),
@@ -218,6 +219,8 @@ def _sharing(mark: Fingerprint) -> str:
         for name, kind in (("preempting", mark.preempt_ms), ("yielding", mark.yield_ms))
     )
     where = mark.gpu.label or mark.gpu.name or "a GPU"
+    if mark.in_line:
+        return f"{where}, {mark.mode}: {IN_LINE_WORDS}"
     return f"{where}, {mark.mode}: slice {cells.number(mark.slice_ms.value)} ms, switches {costs} ms ({mark.source})"
 
 
