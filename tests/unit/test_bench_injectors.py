@@ -219,6 +219,7 @@ def test_the_page_holds_the_table_of_the_trials_that_are_kept() -> None:
     assert "<!-- injections -->\n" + "\n".join(account(trials)) + "\n<!-- /injections -->" in page
     assert len(trials) >= 100
     trials += told(Path("examples/injections/cpu-loaded.json"))
+    trials += told(Path("examples/injections/cpu-clean.json"))
     right = [trial.right for trial in trials if INJECTIONS[trial.key.injection].right]
     idle = [trial.right for trial in trials if not INJECTIONS[trial.key.injection].right]
     assert f"{sum(map(bool, right))} of {len(right)}, and {sum(map(bool, idle))} of {len(idle)}." in page
