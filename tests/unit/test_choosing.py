@@ -107,6 +107,8 @@ def test_from_profiles_it_is_a_prediction_and_says_so(profiles: Path, capsys: py
     assert "Predicted from profiles; nothing was run." in text
     assert "no model of mps-50 yet: measure it" in text
     assert "predicted: kernels of all tenants in one line, none interrupted (a first model)" in text
+    assert "Without turns it is 8 % of times and 22 % of hosts' speed, fitted to one pair under MPS" in text
+    assert "GPU is as it was" not in text, "nothing was run"
     for number, mode in enumerate(("time-slicing", "mps"), start=1):
         given = kts.predict("fft+gemm", profiles=profiles, assume=(2, 0.18, 0.1), seconds=20, mode=mode)
         foretold = given.mixes[0].tenants["fft"]

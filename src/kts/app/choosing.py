@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Literal, Unpack
 
@@ -23,7 +23,8 @@ from kts.model.mode import CPU_SCHEDULER, EXCLUSIVE, MPS, STREAMS, TIME_SLICING,
 from kts.model.modes import MODES_VERSION, Chosen, InModeTenant, ModeResult, ModesSummary
 from kts.model.plan import PROGRAM, Plan, Tenant
 from kts.model.summary import Estimate
-from kts.physics.forecast import Band, MixForecast, TenantForecast
+from kts.physics.fitted import in_mode
+from kts.physics.forecast import Band, MixForecast, ModelError, TenantForecast
 from kts.physics.predict import Predictor, numbered
 from kts.physics.values import IN_LINE, Profile
 from kts.report.choosing import chosen_elements
@@ -145,9 +146,24 @@ def predict_choice(
             rounds=0,
             modes=tuple(results),
             choice=choosing.choose(results),
-            notes=(*without, *basis_lines(base.fingerprint, base.effort.confidence, base.effort.seconds, base.error)),
+            notes=(
+                *without,
+                *basis_lines(
+                    base.fingerprint,
+                    base.effort.confidence,
+                    base.effort.seconds,
+                    base.error,
+                    _without_turns(base, covered),
+                ),
+            ),
         ),
     )
+
+
+def _without_turns(base: Inputs, modes: Sequence[Mode]) -> ModelError | None:
+    """The error of what is said of modes without turns, where there are any."""
+    lines = (base.fingerprint.in_mode(mode.kind) for mode in modes if mode.kind in IN_LINE)
+    return next((in_mode(base.error, line) for line in lines), None)
 
 
 def _with_lines(how: Literal["measured", "predicted"], modes: ModesSummary) -> Chosen:

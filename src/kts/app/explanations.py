@@ -18,6 +18,7 @@ from kts.model.plan import Condition
 from kts.model.summary import Latency, Summary
 from kts.physics import explained
 from kts.physics.explained import Explained, Foreseen
+from kts.physics.fitted import in_mode
 from kts.physics.recorded import mix_seconds
 from kts.physics.remedies import changes, disagreement, unsupported
 from kts.physics.values import Fingerprint
@@ -176,8 +177,8 @@ def _foreseen(whole: ExplainedRun, run: Run, condition: Condition, base: Inputs,
         for one in whole.tenants:
             why[one.tenant] = why[one.tenant] or disagreement(one.together.p99, asked[0][one.tenant].p99)
     neighbours = _neighbours(whole, condition)
-    if not all(why.values()):
-        questions = changes(now, neighbours)
+    questions = () if all(why.values()) else changes(now, neighbours)
+    if questions:
         say(f"predicting {len(questions)} changes")
         ask(questions)
     told = tuple(
@@ -194,6 +195,9 @@ def _foreseen(whole: ExplainedRun, run: Run, condition: Condition, base: Inputs,
             seconds=round(seconds, 1),
             confidence=effort.confidence,
             model_error=base.error,
+            without_turns=next(
+                (in_mode(base.error, one.fingerprint) for one in questions if one.fingerprint.in_line), None
+            ),
         ),
         unforeseen=tuple(_unforeseen(whole, condition, neighbours)),
     )

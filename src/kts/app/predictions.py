@@ -19,6 +19,7 @@ from kts.errors import UsageError
 from kts.files import encode
 from kts.model.provenance import Material, sha256
 from kts.physics.files import PROFILE_SUFFIX
+from kts.physics.fitted import in_mode
 from kts.physics.forecast import ModelError, Prediction
 from kts.physics.predict import Predictor, all_mixes
 from kts.physics.recorded import mix_seconds
@@ -82,9 +83,11 @@ def predict(
 
 
 class Answers(msgspec.Struct, frozen=True, kw_only=True):
-    """What the model says to each question, the mix as it is first. ``seconds``: of the run the bands are for."""
+    """What the model says to each question, the mix as it is first. ``seconds``: of the run the bands are for.
+    ``without_turns``: the error in the bands of modes without turns, where some were asked about."""
 
     model_error: ModelError
+    without_turns: ModelError | None = None
     confidence: float
     seconds: float
     answers: tuple[WhatIf, ...]
@@ -93,7 +96,9 @@ class Answers(msgspec.Struct, frozen=True, kw_only=True):
 elements.register(Prediction, prediction_elements)
 
 
-elements.register(Answers, lambda of: answers_elements(of.answers, of.confidence, of.seconds, of.model_error))
+elements.register(
+    Answers, lambda of: answers_elements(of.answers, of.confidence, of.seconds, of.model_error, of.without_turns)
+)
 
 
 def whatif(
@@ -132,7 +137,11 @@ def whatif(
     with threads() as pool:
         answers = what_if(questions, base.effort, base.error, pool.map)
     return Answers(
-        model_error=base.error, confidence=base.effort.confidence, seconds=base.effort.seconds, answers=answers
+        model_error=base.error,
+        without_turns=in_mode(base.error, now.in_mode(modes[0]).fingerprint) if modes else None,
+        confidence=base.effort.confidence,
+        seconds=base.effort.seconds,
+        answers=answers,
     )
 
 

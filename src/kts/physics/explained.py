@@ -38,12 +38,14 @@ class Explained(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Basis(msgspec.Struct, frozen=True, kw_only=True):
-    """What predictions are made from, in words, and what their bands hold: as in a prediction file."""
+    """What predictions are made from, in words, and what their bands hold: as in a prediction file; ``without_turns``:
+    the error in those of modes without turns."""
 
     made_from: str
     seconds: float
     confidence: float
     model_error: ModelError
+    without_turns: ModelError | None = None
 
 
 class Explanation(msgspec.Struct, frozen=True, kw_only=True):

@@ -304,5 +304,5 @@ def _foreseen(of: Explained, *, exclusive: bool) -> Iterator[doc.Row]:
 
 def _basis(of: Basis) -> Iterator[str]:
     yield f"Predicted from {of.made_from}."
-    yield from meaning(of.confidence, f"{of.seconds:.4g} s", of.model_error)
+    yield from meaning(of.confidence, f"{of.seconds:.4g} s", of.model_error, of.without_turns)
     yield "The change is against what the model says of no change, with the same draws."

@@ -54,11 +54,11 @@ def company_elements(subject: str, prediction: Prediction) -> Iterator[doc.Eleme
 
 
 def answers_elements(
-    answers: Sequence[WhatIf], confidence: float, seconds: float, error: ModelError
+    answers: Sequence[WhatIf], confidence: float, seconds: float, error: ModelError, without_turns: ModelError | None
 ) -> Iterator[doc.Element]:
     """A block of rows per question, the first one as it is now."""
     yield from _mixes("what if", [(answer.label, answer.forecast) for answer in answers])
-    for text in meaning(confidence, _length([seconds]), error):
+    for text in meaning(confidence, _length([seconds]), error, without_turns):
         yield doc.paragraph(text, "quiet")
 
 
@@ -208,9 +208,11 @@ def _kinds(score: Score) -> Iterator[doc.Row]:
         yield row
 
 
-def basis_lines(of: Fingerprint, confidence: float, seconds: float, error: ModelError) -> list[str]:
+def basis_lines(
+    of: Fingerprint, confidence: float, seconds: float, error: ModelError, without_turns: ModelError | None
+) -> list[str]:
     """What forecasts of runs of so many seconds are made from, and what their bands hold."""
-    return [_sharing(of), *meaning(confidence, _length([seconds]), error)]
+    return [_sharing(of), *meaning(confidence, _length([seconds]), error, without_turns)]
 
 
 def _sharing(mark: Fingerprint) -> str:
@@ -229,12 +231,15 @@ def _length(seconds: Sequence[float]) -> str:
     return f"{longest} s" if shortest == longest else f"{shortest} to {longest} s"
 
 
-def meaning(confidence: float, length: str, error: ModelError) -> list[str]:
-    """What bands hold, and what not; a line each. ``length``: of the run that they are for."""
+def meaning(confidence: float, length: str, error: ModelError, without_turns: ModelError | None = None) -> list[str]:
+    """What bands hold, and what not; a line each. ``length``: of the run that they are for. ``without_turns``: the
+    error of those for modes without turns, where there are some beside others."""
     lines = [f"Response time. Bands: where {100 * confidence:g} % of runs with {length} of each mix should lie."]
     if error.source != "none":
         how = f" {error.how}" if error.how else ""
         lines.append(f"They include a model error of {_relative(error)}, {error.source}{how}.")
+        if without_turns not in (None, error):
+            lines.append(f"Without turns it is {_relative(without_turns)}, {without_turns.source} {without_turns.how}.")
     else:
         lines.append(
             "Nothing is included for the error of the model itself, which is not calibrated: they may be too narrow."

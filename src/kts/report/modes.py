@@ -64,7 +64,8 @@ def limits(modes: ModesSummary) -> Iterator[doc.Element]:
     """What each mode was, and what else to know before one believes it."""
     yield from doc.listed("What each was", [f"{one.mode.name}: {one.shown}" for one in modes.modes], "-")
     yield from doc.listed("What limits it", _doubts(modes), "!")
-    yield from isolation_elements(modes.machine)
+    if not all(one.predicted for one in modes.modes):
+        yield from isolation_elements(modes.machine)
     yield from doc.listed("What else to know", modes.notes, "!")
 
 
