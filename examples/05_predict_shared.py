@@ -67,7 +67,7 @@ def scored_with(run: RunData, profiles: dict[str, Profile], replicates: int = 10
         yield_ms=(exact(YIELD_MS),),
         source="assumed",
     )
-    predictor = Predictor(profiles, mark, Effort(replicates=replicates), model_error(mark.gpu))
+    predictor = Predictor(profiles, mark, Effort(replicates=replicates), model_error(mark))
     mixes, measured_for = [mix.tenants for mix in run.info.plan.mixes], mix_seconds(run)
     return score(predictor.predict(mixes, seconds=[measured_for["+".join(mix)] for mix in mixes]), run)
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 from hypothesis import strategies as st
 
 from kts.arrivals import Arrivals, Closed
+from kts.files import encode
 from kts.model.records import Records
 from kts.model.run import BlockOutcome
 from kts.physics.simulate import SharingModel, Stream
@@ -100,6 +102,13 @@ def profile(
         solo_service_ms=alone + 0.05 * solo,
         solo_device_ms=alone,
     )
+
+
+def pair_of_profiles(folder: Path, *, n: int) -> Path:
+    """The folder, with those of an fft of 3.6 ms and a gemm of 20 ms, of ``n`` iterations each, in files."""
+    for name, duration in (("fft", 3.6), ("gemm", 20.0)):
+        (folder / f"{name}.profile.json").write_bytes(encode(profile(name, duration, n=n)))
+    return folder
 
 
 @st.composite

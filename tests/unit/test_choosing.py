@@ -9,7 +9,7 @@ import msgspec
 import pytest
 import yaml
 from tests.helpers_cli import record
-from tests.helpers_physics import fingerprint, profile
+from tests.helpers_physics import fingerprint, pair_of_profiles
 from tests.helpers_report import terminal_text
 from tests.helpers_stats import FakeRun
 from tests.unit.test_modes import measured, planned
@@ -18,7 +18,6 @@ import kts
 from kts.app.choosing import default_modes
 from kts.cli import choose as command
 from kts.cli.main import main
-from kts.files import encode
 from kts.k8s.objects.choice import PLUGIN
 from kts.model.modes import Chosen
 from kts.model.plan import Slo
@@ -36,10 +35,7 @@ FACTORS = {"time-slicing": 2.0, "mps": 1.2, "half": 1.6}
 
 @pytest.fixture(scope="module")
 def profiles(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("profiles")
-    for name, duration in (("fft", 3.6), ("gemm", 20.0)):
-        (folder / f"{name}.profile.json").write_bytes(encode(profile(name, duration, n=400)))
-    return folder
+    return pair_of_profiles(tmp_path_factory.mktemp("profiles"), n=400)
 
 
 def of_run(run: FakeRun) -> kts.Run:

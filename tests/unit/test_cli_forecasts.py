@@ -10,7 +10,7 @@ from pathlib import Path
 import msgspec
 import pytest
 from tests.helpers_cli import record
-from tests.helpers_physics import fingerprint, profile
+from tests.helpers_physics import fingerprint, pair_of_profiles, profile
 
 from kts.cli.main import main
 from kts.files import encode
@@ -30,9 +30,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def profiles(tmp_path: Path) -> Path:
     folder = tmp_path / "profiles"
     folder.mkdir()
-    for name, duration in (("fft", 3.6), ("gemm", 20.0)):
-        (folder / f"{name}.profile.json").write_bytes(encode(profile(name, duration, n=50)))
-    return folder
+    return pair_of_profiles(folder, n=50)
 
 
 @pytest.fixture

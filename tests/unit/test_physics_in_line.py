@@ -10,11 +10,11 @@ from pathlib import Path
 import msgspec
 import numpy as np
 import pytest
-from tests.helpers_physics import due_at, fingerprint, launches, paced, profile, saturating
+from tests.helpers_physics import due_at, fingerprint, launches, paced, pair_of_profiles, profile, saturating
 
 import kts
+from kts.app.inputs import basis
 from kts.cli.main import main
-from kts.files import encode
 from kts.model.mode import MPS, STREAMS
 from kts.model.plan import PROGRAM
 from kts.physics.fitted import IN_LINE_ERROR, MODEL_ERROR
@@ -169,10 +169,7 @@ def test_the_error_of_the_model_comes_from_that_run(scores: dict[str, Score]) ->
 
 @pytest.fixture(scope="module")
 def profiles(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("profiles")
-    for name, duration in (("fft", 3.6), ("gemm", 20.0)):
-        (folder / f"{name}.profile.json").write_bytes(encode(profile(name, duration, n=400)))
-    return folder
+    return pair_of_profiles(tmp_path_factory.mktemp("profiles"), n=400)
 
 
 ASSUMED = ("--assume", "2,0.18,0.1", "--seconds", "20")
@@ -198,6 +195,16 @@ def test_a_mode_without_a_model_is_refused(
 ) -> None:
     assert main([command, "--profiles", str(profiles), *ASSUMED, "--mode", mode]) == 2
     assert said in capsys.readouterr().err
+
+
+def test_what_is_said_of_the_bands_is_what_is_in_them(profiles: Path) -> None:
+    """What if and explain of a mix under MPS named the error that was fitted to turns; their bands had the other."""
+    turns, line = (basis({"profiles": profiles, "assume": TURNS, "mode": mode}) for mode in ("", MPS))
+    assert (turns.error, line.error) == (MODEL_ERROR, IN_LINE_ERROR)
+    assert turns.error_without_turns([MPS]) == IN_LINE_ERROR
+    assert turns.error_without_turns(["time-slicing"]) is None
+    given = basis({"profiles": profiles, "assume": TURNS, "mode": MPS, "model_error": 0.2})
+    assert given.error.relative == given.error_without_turns([STREAMS]).relative == 0.2
 
 
 def test_programs_are_no_threads_of_one_process() -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
+from dataclasses import replace as with_columns
 from pathlib import Path
 from typing import Literal, Unpack
 
@@ -19,14 +20,13 @@ from kts.app.predictions import threads
 from kts.app.printing import Say, elements, silent
 from kts.errors import RefusalError, UsageError
 from kts.k8s.objects.choice import cluster_lines
-from kts.model.mode import CPU_SCHEDULER, EXCLUSIVE, MPS, STREAMS, TIME_SLICING, Mode
+from kts.model.mode import CPU_SCHEDULER, EXCLUSIVE, MPS, TIME_SLICING, Mode
 from kts.model.modes import MODES_VERSION, Chosen, InModeTenant, ModeResult, ModesSummary
-from kts.model.plan import PROGRAM, Plan, Tenant
+from kts.model.plan import Plan, Tenant
 from kts.model.summary import Estimate
-from kts.physics.fitted import in_mode
-from kts.physics.forecast import Band, MixForecast, ModelError, TenantForecast
+from kts.physics.forecast import Band, MixForecast, TenantForecast
 from kts.physics.predict import Predictor, numbered
-from kts.physics.values import IN_LINE, Profile
+from kts.physics.values import Profile
 from kts.report.choosing import chosen_elements
 from kts.report.forecasts import IN_LINE_WORDS, basis_lines
 from kts.stats import choosing
@@ -109,12 +109,12 @@ def predict_choice(
         )
     mix, profiles, limits = _asked(of, base)
     limits |= _by_tenant(slo or {}, mix)
-    programs = [name for name in mix.values() if profiles[name].workload == PROGRAM]
+    base = with_columns(base, profiles={name: profiles[name] for name in mix.values()})
 
     def forecast(mode: str) -> MixForecast:
         with threads() as pool:
             shared = base.fingerprint.in_mode(mode)
-            return Predictor(profiles, shared, base.effort, base.error, each=pool.map).mix(list(mix.values()))
+            return Predictor(base.profiles, shared, base.effort, base.error, each=pool.map).mix(list(mix.values()))
 
     in_turns = forecast(base.fingerprint.mode)
     usual = [EXCLUSIVE, TIME_SLICING, MPS] if device.kind == "cuda" else [EXCLUSIVE, CPU_SCHEDULER]
@@ -123,10 +123,7 @@ def predict_choice(
         EXCLUSIVE: lambda mode: _alone(mode, in_turns),
         base.fingerprint.mode: lambda mode: _together(mode, in_turns, "turns, as the fingerprint has them"),
     }
-    if device.kind == "cuda":
-        made |= {kind: lambda mode: _together(mode, forecast(mode.kind), IN_LINE_WORDS) for kind in IN_LINE}
-    if programs:
-        made.pop(STREAMS, None)  # a program does not become a thread of another
+    made |= {kind: lambda mode: _together(mode, forecast(mode.kind), IN_LINE_WORDS) for kind in base.lines}
     covered = [mode for mode in asked if mode.kind in made and mode == Mode(name=mode.name, kind=mode.kind)]
     results = [choosing.promised(made[mode.kind](mode), limits) for mode in covered]
     unknown = [mode.name for mode in asked if mode not in covered]
@@ -153,17 +150,11 @@ def predict_choice(
                     base.effort.confidence,
                     base.effort.seconds,
                     base.error,
-                    _without_turns(base, covered),
+                    base.error_without_turns(mode.kind for mode in covered),
                 ),
             ),
         ),
     )
-
-
-def _without_turns(base: Inputs, modes: Sequence[Mode]) -> ModelError | None:
-    """The error of what is said of modes without turns, where there are any."""
-    lines = (base.fingerprint.in_mode(mode.kind) for mode in modes if mode.kind in IN_LINE)
-    return next((in_mode(base.error, line) for line in lines), None)
 
 
 def _with_lines(how: Literal["measured", "predicted"], modes: ModesSummary) -> Chosen:

@@ -18,7 +18,6 @@ from kts.model.plan import Condition
 from kts.model.summary import Latency, Summary
 from kts.physics import explained
 from kts.physics.explained import Explained, Foreseen
-from kts.physics.fitted import in_mode
 from kts.physics.recorded import mix_seconds
 from kts.physics.remedies import changes, disagreement, unsupported
 from kts.physics.values import Fingerprint
@@ -195,9 +194,7 @@ def _foreseen(whole: ExplainedRun, run: Run, condition: Condition, base: Inputs,
             seconds=round(seconds, 1),
             confidence=effort.confidence,
             model_error=base.error,
-            without_turns=next(
-                (in_mode(base.error, one.fingerprint) for one in questions if one.fingerprint.in_line), None
-            ),
+            without_turns=base.error_without_turns(one.fingerprint.mode for one in questions),
         ),
         unforeseen=tuple(_unforeseen(whole, condition, neighbours)),
     )

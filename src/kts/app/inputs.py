@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from dataclasses import replace as replaced
 from pathlib import Path
@@ -19,7 +19,7 @@ from kts.model.plan import PROGRAM
 from kts.model.provenance import Material, material
 from kts.physics.alone import service_ms
 from kts.physics.files import PROFILE_SUFFIX, decode_fingerprint, decode_profile
-from kts.physics.fitted import model_error
+from kts.physics.fitted import in_mode, model_error
 from kts.physics.forecast import ModelError
 from kts.physics.predict import Effort
 from kts.physics.profiling import recalibrated
@@ -69,18 +69,34 @@ class Inputs:
     error: ModelError
     made_from: tuple[Material, ...]
 
+    @property
+    def lines(self) -> tuple[str, ...]:
+        """Modes without turns in which these tenants can share the GPU, and of which there is a model."""
+        if self.fingerprint.gpu.kind != "cuda":
+            return ()
+        return tuple(mode for mode in IN_LINE if mode != STREAMS or not self._programs)
+
     def in_mode(self, mode: str) -> Inputs:
         """The same tenants where the GPU is shared in this mode. UsageError where there is no model of it."""
         if mode == self.fingerprint.mode:
             return self
-        lines = IN_LINE if self.fingerprint.gpu.kind == "cuda" else ()
-        if mode not in lines:
-            known = ", ".join((self.fingerprint.mode, *lines))
+        if mode not in self.lines:
+            if mode == STREAMS and MPS in self.lines:
+                programs = ", ".join(self._programs)
+                raise UsageError(f"--mode {mode}: {programs} cannot be a thread of one process", "take mps")
+            known = ", ".join((self.fingerprint.mode, *self.lines))
             raise UsageError(f"--mode {mode}: there is no model of it here", f"there is one of {known}")
-        programs = [name for name, profile in self.profiles.items() if profile.workload == PROGRAM]
-        if mode == STREAMS and programs:
-            raise UsageError(f"--mode {mode}: {', '.join(programs)} cannot be a thread of one process", "take mps")
-        return replaced(self, fingerprint=self.fingerprint.in_mode(mode))
+        shared = self.fingerprint.in_mode(mode)
+        return replaced(self, fingerprint=shared, error=in_mode(self.error, shared))
+
+    def error_without_turns(self, modes: Iterable[str]) -> ModelError | None:
+        """In the bands of those of ``modes`` that have no turns; None if all have."""
+        shared = (self.fingerprint.in_mode(mode) for mode in modes)
+        return next((in_mode(self.error, one) for one in shared if one.in_line), None)
+
+    @property
+    def _programs(self) -> list[str]:
+        return [name for name, profile in self.profiles.items() if profile.workload == PROGRAM]
 
     def mix(self, given: str | Sequence[str]) -> tuple[str, ...]:
         """``fft+gemm*2``, or names, as names. UsageError for an unknown one."""
@@ -107,10 +123,12 @@ def basis(given: Given) -> Inputs:
         fingerprint=fingerprint,
         run=run,
         effort=Effort(seconds=given.get("seconds") or _measured_seconds(run), seed=given.get("seed", 0)),
-        error=model_error(fingerprint.gpu) if relative is None else ModelError(relative=relative, source="given"),
+        error=model_error(fingerprint) if relative is None else ModelError(relative=relative, source="given"),
         made_from=tuple(made_from),
     )
-    return found.in_mode(run.info.sharing.likely if run is not whole and run is not None else mode or fingerprint.mode)
+    if run is not None and run is not whole:
+        mode = run.info.sharing.likely
+    return found.in_mode(mode) if mode else found
 
 
 def parse_mix(given: str | Sequence[str], profiles: Mapping[str, Profile]) -> tuple[str, ...]:

@@ -19,7 +19,6 @@ from kts.errors import UsageError
 from kts.files import encode
 from kts.model.provenance import Material, sha256
 from kts.physics.files import PROFILE_SUFFIX
-from kts.physics.fitted import in_mode
 from kts.physics.forecast import ModelError, Prediction
 from kts.physics.predict import Predictor, all_mixes
 from kts.physics.recorded import mix_seconds
@@ -138,7 +137,7 @@ def whatif(
         answers = what_if(questions, base.effort, base.error, pool.map)
     return Answers(
         model_error=base.error,
-        without_turns=in_mode(base.error, now.in_mode(modes[0]).fingerprint) if modes else None,
+        without_turns=base.error_without_turns(modes),
         confidence=base.effort.confidence,
         seconds=base.effort.seconds,
         answers=answers,

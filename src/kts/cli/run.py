@@ -71,6 +71,12 @@ class ChangeOptions:
         return cast("app.Changes", given)
 
 
+Foretell = Annotated[
+    bool,
+    typer.Option("--predict", help="Of a program: predict instead, from profiles of it and its neighbours alone."),
+]
+
+
 @dataclass(frozen=True, kw_only=True)
 class ModeOptions:
     """Ways to share that are held against each other. Each field is an option; see `kts.cli.groups`."""
@@ -121,10 +127,7 @@ def run(
         ),
     ] = None,
     program: Program = None,
-    foretell: Annotated[
-        bool,
-        typer.Option("--predict", help="Of a program: predict instead, from profiles of it and its neighbours alone."),
-    ] = False,
+    foretell: Foretell = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Measure nothing: say what would be, and what its time could decide.")
     ] = False,
@@ -156,8 +159,11 @@ def run(
     program of yours runs alone, beside a light neighbour, beside a heavy one, and beside a copy of itself."""
     asked, wanted = _asked(experiment, program, program_image, on), changes.given()
     sharing.check(on, foretells=foretell, many=fleet.nodes is not None)
-    if says := _preview if dry_run else _foretell if foretell else None:
-        says(asked, wanted, on, out, modes=sharing.modes, overwrite=overwrite, as_json=as_json)
+    if dry_run:
+        present(_preview(asked, wanted, on, sharing.modes), as_json=as_json)
+        return
+    if foretell:
+        present(_foretell(asked, wanted, on, out, overwrite=overwrite), as_json=as_json)
         return
     fleet.check(on, overwrite=overwrite)
     pods = _Pods(place=place, context=context, telemetry=telemetry, dcgm=dcgm, keep=keep)
@@ -274,35 +280,15 @@ def _in_image(asked: str | list[str], image: str, on: str) -> str:
     return app.experiment_of(asked, image)
 
 
-def _preview(
-    asked: str | list[str],
-    wanted: app.Changes,
-    on: str,
-    out: Path | None,
-    *,
-    modes: str,
-    overwrite: bool,
-    as_json: bool,
-) -> None:
-    """Says what an experiment would do, and writes nothing. UsageError for what is no experiment."""
-    del out, overwrite
+def _preview(asked: str | list[str], wanted: app.Changes, on: str, modes: str) -> object:
+    """What an experiment would do; nothing is written. UsageError for what is no experiment."""
     if on == "replay":
         raise UsageError("--dry-run --on replay: what was recorded is no plan", "kts report DIR")
-    present(app.preview(asked, modes=modes, **wanted), as_json=as_json)
+    return app.preview(asked, modes=modes, **wanted)
 
 
-def _foretell(
-    asked: str | list[str],
-    wanted: app.Changes,
-    on: str,
-    out: Path | None,
-    *,
-    modes: str,
-    overwrite: bool,
-    as_json: bool,
-) -> None:
-    """Predicts what the run would measure. UsageError for what a prediction does not have."""
-    del modes  # which `ModeOptions.check` refused
+def _foretell(asked: str | list[str], wanted: app.Changes, on: str, out: Path | None, *, overwrite: bool) -> object:
+    """What the run would measure, predicted. UsageError for what a prediction does not have."""
     if isinstance(asked, str):
         raise UsageError(
             f"--predict: of a program behind two dashes, not of {asked}",
@@ -312,10 +298,9 @@ def _foretell(
         raise UsageError(f"--predict --on {on}: profiles are measured on this machine", "leave --on out")
     if others := [f"--{key.replace('_', '-')}" for key in wanted if key not in {"device", "library"}]:
         raise UsageError(f"{', '.join(others)}: for a run, and --predict measures none", "leave one of both out")
-    told = app.predict_beside(
+    return app.predict_beside(
         asked, out, device=wanted.get("device"), library=wanted.get("library"), overwrite=overwrite, say=say
     )
-    present(told, as_json=as_json)
 
 
 def _recorded(asked: str | list[str], changes: app.Changes, dcgm: str) -> str:

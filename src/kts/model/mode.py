@@ -18,6 +18,8 @@ MIG = "mig"
 STREAMS = "streams"
 DRA = "dra"
 """Asked for only: a claim hands out a device, and its sharing is one of the others."""
+SIDE_BY_SIDE = (MPS, MIG, STREAMS)
+"""Modes in which nobody waits for a turn."""
 TIGHTEST = "*"
 """As `Mode.first`, before there is a plan: the tenant with the tightest SLO."""
 

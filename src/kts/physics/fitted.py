@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from kts.physics.forecast import ModelError
-from kts.physics.values import Fingerprint, Gpu
+from kts.physics.values import Fingerprint
 
 TRACED_GAP_MS = 0.00057
 """What a traced kernel's record holds of the gap to the next one that is queued."""
@@ -43,11 +43,13 @@ IN_LINE_ERROR = ModelError(
 """Where kernels stand in line: of examples/modes/h200-fast-5; docs/physics.md."""
 
 
+def model_error(fingerprint: Fingerprint) -> ModelError:
+    """The one for a GPU that is shared so; none, and labelled so, for what is no GPU: nothing was fitted there."""
+    if fingerprint.gpu.kind != "cuda":
+        return ModelError()
+    return IN_LINE_ERROR if fingerprint.in_line else MODEL_ERROR
+
+
 def in_mode(error: ModelError, fingerprint: Fingerprint) -> ModelError:
     """Of what was fitted, that of the way of sharing; what is given, or none, stays."""
-    return IN_LINE_ERROR if error is MODEL_ERROR and fingerprint.in_line else error
-
-
-def model_error(gpu: Gpu) -> ModelError:
-    """The one for a GPU; none, and labelled so, for what is no GPU: nothing was fitted there."""
-    return MODEL_ERROR if gpu.kind == "cuda" else ModelError()
+    return model_error(fingerprint) if error in (MODEL_ERROR, IN_LINE_ERROR) else error

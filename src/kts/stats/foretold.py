@@ -18,7 +18,7 @@ from itertools import product
 from msgspec.structs import replace
 
 from kts.model.foretold import FIGURES, Bound, Expected, Foretold
-from kts.model.mode import MIG, MPS, STREAMS
+from kts.model.mode import SIDE_BY_SIDE
 from kts.model.plan import Plan
 from kts.model.records import Records
 from kts.model.run import BlockOutcome
@@ -41,8 +41,6 @@ follows from that."""
 UNSURE = 8.0
 """How many times as few iterations, or as many, programs may have in company as is expected of them; and how many of
 theirs may be worth one."""
-SIDE_BY_SIDE = (MPS, STREAMS, MIG)
-"""Modes in which tenants do not wait for each other's turns."""
 INDEPENDENT = Effect(1.0, by_units=False)
 PLACE = tuple[str, str]
 """Tenant and condition."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from kts.model.causes import Causes
-from kts.model.mode import MIG, MPS, STREAMS
+from kts.model.mode import SIDE_BY_SIDE
 from kts.model.run import RunInfo
 from kts.model.summary import Latency
 from kts.stats.causes.components import components
@@ -17,8 +17,6 @@ from kts.stats.sample import split_blocks
 
 FEWEST = 30
 """Iterations of either side that a mean with an interval asks for."""
-SIDE_BY_SIDE = (MPS, MIG, STREAMS)
-"""Modes in which nobody waits for a turn."""
 
 
 def causes(
