@@ -18,7 +18,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from bench.gate import ITERATIONS, NAMES, NOISES, Noise
-from kts.stats.apart import WORK_CONFIDENCE, Pace, WorkDone, differs, together, work_ratio
+from kts.stats.apart import WORK_CONFIDENCE, WorkDone, differs, together
+from kts.stats.by_round import Pace
 from kts.stats.sample import FloatArray
 
 MOST = 7
@@ -38,14 +39,16 @@ def shown(noise: Noise, factor: float, rounds: int, runs: int) -> Counter[str]:
         pairs = {name: noise.latencies(rng, rounds, factor if k == 0 else 1.0) for k, name in enumerate(NAMES)}
         alone = {name: _pace(noise.latencies(rng, rounds, 1.0).a) for name in NAMES}
         ratios = together(pairs)
-        a, b = (WorkDone(alone, {name: _pace(getattr(one, side)) for name, one in pairs.items()}) for side in "ab")
-        less = WorkDone(alone, {name: _pace(one.b, 1 / LESS) for name, one in pairs.items()})
-        tail, work = any(map(differs, ratios.values())), differs(work_ratio(b, a, WORK_CONFIDENCE))
+        a, b, less = (
+            WorkDone(alone, {name: _pace(getattr(one, side), longer) for name, one in pairs.items()}).work()
+            for side, longer in (("a", 1.0), ("b", 1.0), ("b", 1 / LESS))
+        )
+        tail, work = any(map(differs, ratios.values())), differs(b.over(a).interval(WORK_CONFIDENCE))
         found.update(
             tail=tail,
             work=work,
             either=tail or work,
-            less=differs(work_ratio(less, a, WORK_CONFIDENCE)),
+            less=differs(less.over(a).interval(WORK_CONFIDENCE)),
             refused=any(one.lo is None for one in ratios.values()),
         )
     return found

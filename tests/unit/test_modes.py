@@ -22,7 +22,7 @@ from kts.report import document as doc
 from kts.report.modes import modes_elements
 from kts.sharing import check, parse, prepared
 from kts.stats import analyse
-from kts.stats.apart import ModesApart, WorkDone, differs, work_ratio
+from kts.stats.apart import ModesApart, WorkDone, differs
 from kts.stats.choosing import choose, modes_summary, promised
 from kts.stats.modes import ModesRule, views
 from kts.stats.stopping import PrecisionRule
@@ -225,16 +225,38 @@ def test_what_a_round_does_to_all_its_blocks_makes_no_interval_of_work_wider() -
         pace = {number: (per_round + off * (-1) ** number, drift[number]) for number in rounds}
         return WorkDone(alone={"fft": {n: (1000, drift[n]) for n in rounds}}, together={"fft": pace})
 
-    ratio = work_ratio(work(475), work(500, off=1), 0.95)
+    ratio = work(475).work().over(work(500, off=1).work()).interval(0.95)
     assert ratio.estimate == pytest.approx(0.95, rel=1e-3)
     assert (ratio.lo or 0) > 0.94
     assert (ratio.hi or 9) < 0.96
-    alone = work_ratio(work(500), None, 0.95)
-    assert alone.estimate == pytest.approx(0.5)
+    assert work(500).work().interval(0.95).estimate == pytest.approx(0.5)
     lacking = WorkDone({"fft": {0: (1, 1)}}, {"fft": {0: (1, 1), 1: (1, 1)}})
-    assert work_ratio(lacking, None, 0.95).refused == "needs 2 rounds, have 1"
-    other = WorkDone({"x": {0: (1, 1)}}, {"x": {0: (1, 1)}})
-    assert work_ratio(other, work(500), 0.95).refused == "not the same tenants"
+    assert lacking.work().interval(0.95).refused == "needs 2 rounds, have 1"
+
+
+def test_rates_and_energy_have_intervals_that_drift_makes_no_wider_and_too_few_rounds_refuse() -> None:
+    """Else a difference of 5 % would hide behind a clock that heats up, or a figure of one round stand as if it were
+    sure."""
+    drift = {number: 1e9 * (1 + 0.1 * number) for number in range(6)}
+
+    def done(cycles: int, watts: float, rounds: int = 6) -> WorkDone:
+        """Rounds in which all takes as much longer, and draws as much more."""
+        pace = {number: (cycles + (-1) ** number, drift[number]) for number in range(rounds)}
+        power = {number: (watts * drift[number] ** 2 / 1e9, drift[number]) for number in range(rounds)}
+        return WorkDone({"fft": {n: (1000, drift[n]) for n in range(rounds)}}, {"fft": pace}, {"fft": power})
+
+    faster, slower = done(500, 300), done(475, 300)
+    rate = slower.progress("fft").interval(0.95)
+    assert rate.estimate == pytest.approx(0.475, rel=1e-3)
+    energy = slower.joules().over(faster.joules()).interval(0.95)
+    assert energy.estimate == pytest.approx(500 / 475, rel=1e-3)
+    for one in (rate, energy):
+        assert 0.98 < (one.lo or 0) / (one.estimate or 1) < 1 < (one.hi or 9) / (one.estimate or 1) < 1.02
+    alone = faster.joules().interval(0.95)
+    assert (alone.hi or 0) / (alone.lo or 1) > 1.3, "what a round draws does not cancel where nothing else has drawn"
+    assert done(500, 300, rounds=1).joules().interval(0.95).refused == "needs 2 rounds, have 1"
+    silent = WorkDone(faster.alone, faster.together, {"fft": {}})
+    assert silent.joules().interval(0.95).refused == "needs 2 rounds, have 0"
 
 
 def test_what_decides_is_work_then_a_tail_then_an_order_that_luck_has_no_part_in() -> None:
@@ -375,6 +397,15 @@ def powered(run: FakeRun, watts: dict[str, float]) -> FakeRun:
     return run
 
 
+def ends(one: ModeResult) -> tuple[float, float]:
+    """Of the interval of its energy."""
+    assert one.energy is not None
+    assert one.energy.interval is not None
+    assert one.energy.interval.lo is not None
+    assert one.energy.interval.hi is not None
+    return one.energy.interval.lo, one.energy.interval.hi
+
+
 def test_energy_is_what_the_device_drew_over_the_work_it_did() -> None:
     """Else a mode that draws more and does more would look wasteful, and exclusive use would count one device for
     all."""
@@ -393,9 +424,24 @@ def test_energy_is_what_the_device_drew_over_the_work_it_did() -> None:
         assert one.energy is not None
         assert one.throughput is not None
         assert one.energy.joules == pytest.approx(one.energy.watts / one.throughput)
+        assert one.energy.interval is not None
+        assert one.energy.interval.estimate == pytest.approx(one.energy.joules)
+        for tenant in one.tenants.values():
+            assert tenant.progress_interval is not None
+            assert tenant.progress_interval.estimate == pytest.approx(tenant.progress)
+    others = [one for one in summary.modes if one.mode.name != summary.choice.best]
+    assert [one.energy is not None and one.energy.over_best is not None for one in others] == [True] * 3
+    assert [rate.rate_over_best is not None for one in others for rate in one.tenants.values()] == [True] * 6
+    assert "-".join(f"{end:.3g}" for end in ends(summary.modes[1])) in terminal_text(
+        doc.Document(tuple(modes_elements(summary))), 140
+    )
     table = terminal_text(doc.Document(tuple(modes_elements(summary))), 100)
     assert "energy" in table
     assert "250" in table
+    once = powered(measured(planned(rounds=1), {"time-slicing": 2.0, "mps": 1.25, "half": 1.6}), drawn)
+    single = modes_summary(once, {name: analyse(view).summary for name, view in views(once).items()})
+    said = " ".join(terminal_text(doc.Document(tuple(modes_elements(single))), 140).split())
+    assert "mps, half: no interval of work, energy, the rate of fft, the rate of gemm: needs 2 rounds, have 1" in said
     run.samples = []
     silent = modes_summary(run, {"mps": analyse(views(run)["mps"]).summary})
     assert [one.energy for one in silent.modes] == [None] * 4

@@ -24,19 +24,22 @@ but that it is the simpler one, or was asked for first. Empty without a runner-u
 class InModeTenant(msgspec.Struct, frozen=True, kw_only=True):
     """A tenant in one mode, on the response clock: p99 alone and shared in ms, ``df99`` their ratio.
 
-    ``progress``: its rate in the mix over its rate alone. ``over_best``: shared p99 over that in the chosen mode, round
-    by round; the intervals of all tenants and pairs of modes hold together. None in that mode itself, in exclusive use,
-    and where none is chosen. ``goodput``: share of iterations within the deadline, where
-    it has one; ``slo``: whether the shared p99 keeps what was promised, ``slo_ms``, where that was. ``stood_still``: of
-    streams, the share of its iterations' time in the mix in which its thread stood still for others of its process,
-    less that alone; None where it cannot be told.
+    ``progress``: its rate in the mix over its rate alone; ``progress_interval``: the same of the rounds that have both,
+    with an interval of its own. ``over_best``: shared p99 over that in the chosen mode, round by round, and
+    ``rate_over_best`` its rate over that there; of either kind the intervals of all tenants and pairs of modes hold
+    together. None in that mode itself and where none is chosen, ``over_best`` also in exclusive use. ``goodput``: share
+    of iterations within the deadline, where it has one; ``slo``: whether the shared p99 keeps what was promised,
+    ``slo_ms``, where that was. ``stood_still``: of streams, the share of its iterations' time in the mix in which its
+    thread stood still for others of its process, less that alone; None where it cannot be told.
     """
 
     alone_p99: Estimate
     shared_p99: Estimate
     df99: Estimate
     progress: float | None
+    progress_interval: Estimate | None = None
     over_best: Estimate | None = None
+    rate_over_best: Estimate | None = None
     goodput: Estimate | None = None
     slo: KeptSlo | None = None
     stood_still: float | None = None
@@ -46,11 +49,15 @@ class InModeTenant(msgspec.Struct, frozen=True, kw_only=True):
 class Energy(msgspec.Struct, frozen=True, kw_only=True):
     """What a mode's work took. ``watts``: drawn by the device, mean over the blocks in which all its tenants ran; of
     the exclusive use over the solo blocks, the mean of its devices. ``joules``: per second's work of one tenant alone,
-    which is ``watts`` / `ModeResult.throughput`. ``source``: of the telemetry. No intervals."""
+    which is ``watts`` / `ModeResult.throughput`; ``interval``: the same of the rounds that have power and every tenant,
+    with an interval of its own. ``over_best``: over that in the chosen mode, round by round; the intervals of all pairs
+    of modes hold together. None there, and where none is chosen. ``source``: of the telemetry."""
 
     watts: float
     joules: float
     source: str
+    interval: Estimate | None = None
+    over_best: Estimate | None = None
 
 
 class ModeResult(msgspec.Struct, frozen=True, kw_only=True):

@@ -8,6 +8,7 @@ from kts.model.mode import EXCLUSIVE
 from kts.model.modes import InModeTenant, KeptSlo, ModeResult, ModesSummary
 from kts.model.provenance import made_by
 from kts.model.reading import RunData
+from kts.model.summary import Estimate
 from kts.report import cells
 from kts.report import document as doc
 from kts.report.isolation import isolation_elements
@@ -22,6 +23,10 @@ ENERGY = (
     "Energy: what the device drew while the tenants of a mode ran (mean), over the work it did, as joules per second's "
     "work of one tenant alone."
 )
+
+
+WIDEST = 112
+"""Terminals with fewer columns leave out the intervals of energy and rates; files have them."""
 
 
 def modes_document(modes: ModesSummary, run: RunData, figures: Sequence[doc.Figure] = ()) -> doc.Document:
@@ -77,49 +82,63 @@ def explained(modes: ModesSummary) -> str:
 def table(modes: ModesSummary) -> doc.Table:
     """A row per mode and tenant."""
     slos, deadlines, energy = _has(modes, "slo"), _has(modes, "goodput"), _has_energy(modes)
-    known = any(one.throughput_interval is not None for one in modes.modes)
+    work = any(one.throughput_interval is not None for one in modes.modes)
+    confidence = f"{100 * modes.confidence:g} %"
+    interval = f"{confidence} interval"
     return doc.Table(
         columns=(
             doc.Column("mode", "subject"),
             doc.Column("work per device", short="work per\ndevice"),
-            *((doc.Column(f"{100 * modes.confidence:g} % interval", from_width=cells.WIDE_COLUMNS),) if known else ()),
+            *((doc.Column(interval, short=confidence, from_width=cells.WIDE_COLUMNS),) if work else ()),
             *((doc.Column("energy J", short="energy\nJ", from_width=cells.FULL_COLUMNS),) if energy else ()),
+            *((doc.Column(interval, short=confidence, from_width=WIDEST),) if energy else ()),
             doc.Column("tenant", "subject"),
             doc.Column("p99 alone ms", short="alone\np99 ms", from_width=cells.FULL_COLUMNS),
             doc.Column("p99 ms", short="p99 ms"),
-            doc.Column(f"DF99 ({100 * modes.confidence:g} % interval)", short="DF99"),
+            doc.Column(f"DF99 ({interval})", short="DF99"),
             doc.Column("rate / alone", short="rate/\nalone"),
+            *((doc.Column(interval, short=confidence, from_width=WIDEST),) if _has(modes, "progress_interval") else ()),
             *((doc.Column("in time", from_width=cells.FULL_COLUMNS),) if deadlines else ()),
             *((doc.Column("SLO", "word"),) if slos else ()),
         ),
-        groups=tuple(
-            tuple(_rows(one, slos=slos, deadlines=deadlines, energy=energy, known=known)) for one in modes.modes
-        ),
+        groups=tuple(tuple(_rows(modes, one)) for one in modes.modes),
         layout="plain",
-        once=2 + energy + known,
+        once=2 + 2 * energy + work,
     )
 
 
-def _rows(one: ModeResult, *, slos: bool, deadlines: bool, energy: bool, known: bool) -> Iterator[doc.Row]:
-    work = one.throughput_interval
-    joules = (cells.number(one.energy.joules if one.energy is not None else None),) if energy else ()
+def _rows(modes: ModesSummary, one: ModeResult) -> Iterator[doc.Row]:
+    """With the columns of `table`."""
+    alone, used = one.mode.kind == EXCLUSIVE, one.energy
+    of_mode: list[str | doc.Cell] = [one.mode.name, cells.ratio(one.throughput)]
+    if any(each.throughput_interval is not None for each in modes.modes):
+        of_mode.append(_interval(None if alone else one.throughput_interval))
+    if _has_energy(modes):
+        of_mode += [cells.number(used.joules if used else None), _numbers(used.interval if used else None)]
     for name, tenant in one.tenants.items():
-        row: list[str | doc.Cell] = [
-            one.mode.name,
-            cells.ratio(one.throughput),
-            *((doc.NOTHING if work is None or one.mode.kind == EXCLUSIVE else cells.interval(work),) if known else ()),
-            *joules,
+        row = [
+            *of_mode,
             name,
             cells.number(tenant.alone_p99.estimate),
             cells.number(tenant.shared_p99.estimate),
-            cells.ratio(1.0) if one.mode.kind == EXCLUSIVE else cells.ratio_with_interval(tenant.df99),
+            cells.ratio(1.0) if alone else cells.ratio_with_interval(tenant.df99),
             cells.ratio(tenant.progress),
         ]
-        if deadlines:
+        if _has(modes, "progress_interval"):
+            row.append(_interval(None if alone else tenant.progress_interval))
+        if _has(modes, "goodput"):
             row.append(doc.NOTHING if tenant.goodput is None else cells.percent_with_interval(tenant.goodput))
-        if slos:
+        if _has(modes, "slo"):
             row.append(doc.NOTHING if tenant.slo is None else doc.Cell(tenant.slo, _TONES[tenant.slo]))
         yield tuple(row)
+
+
+def _interval(of: Estimate | None) -> str:
+    return doc.NOTHING if of is None else cells.interval(of)
+
+
+def _numbers(of: Estimate | None) -> str:
+    return doc.NOTHING if of is None or of.lo is None else f"{cells.number(of.lo)}-{cells.number(of.hi)}"
 
 
 def _has(modes: ModesSummary, field: str) -> bool:
@@ -134,9 +153,20 @@ def _doubts(modes: ModesSummary) -> Iterator[str]:
     """Each once, with the modes that have it."""
     by_text: dict[str, list[str]] = {}
     for one in modes.modes:
-        for text in one.doubts:
+        for text in (*one.doubts, *_refusals(one)):
             by_text.setdefault(text, []).append(one.mode.name)
     return (f"{', '.join(names)}: {text}" for text, names in by_text.items())
+
+
+def _refusals(one: ModeResult) -> Iterator[str]:
+    """Intervals that the rounds do not give, by why."""
+    told = {"work": one.throughput_interval, "energy": one.energy.interval if one.energy is not None else None}
+    told |= {f"the rate of {name}": tenant.progress_interval for name, tenant in one.tenants.items()}
+    whats: dict[str, list[str]] = {}
+    for what, of in told.items():
+        if of is not None and of.refused:
+            whats.setdefault(of.refused, []).append(what)
+    return (f"no interval of {', '.join(what)}: {why}" for why, what in whats.items())
 
 
 def _data(modes: ModesSummary) -> Iterator[doc.Element]:
@@ -146,7 +176,9 @@ def _data(modes: ModesSummary) -> Iterator[doc.Element]:
         if one.throughput_interval is not None:
             data.append(cells.datum("", "shared", "throughput", one.throughput_interval, "ratio"))
         if one.energy is not None:
-            data.append(doc.Datum("", "shared", "energy", one.energy.joules, "J"))
+            of = one.energy.interval
+            ends = (of.lo, of.hi, of.refused) if of is not None else ()
+            data.append(doc.Datum("", "shared", "energy", one.energy.joules, "J", *ends))
         yield doc.Data(one.mode.name, tuple(data))
 
 
@@ -154,3 +186,5 @@ def _of_tenant(name: str, tenant: InModeTenant) -> Iterator[doc.Datum]:
     yield cells.datum("response", name, "alone_p99", tenant.alone_p99, "ms")
     yield cells.datum("response", name, "p99", tenant.shared_p99, "ms")
     yield cells.datum("response", name, "df99", tenant.df99, "ratio")
+    if tenant.progress_interval is not None:
+        yield cells.datum("", name, "rate_over_alone", tenant.progress_interval, "ratio")

@@ -117,21 +117,25 @@ class _Joined:
     blocks: list[BlockActivity] = field(default_factory=list)
 
 
+def covers(series: Sequence[SampleSeries], info: RunInfo) -> Mapping[str, list[Cover]]:
+    """By tenant. A device's samples are for the tenants on it, a tenant's for itself."""
+    devices = {worker.tenant: worker.device.uuid for worker in info.workers}
+    told = [Cover.of(one) for one in series if len(one.t_ns)]
+    return {
+        tenant.name: [
+            cover
+            for cover in told
+            if cover.series.subject == (devices.get(tenant.name) if cover.series.scope == "device" else tenant.name)
+        ]
+        for tenant in info.plan.tenants
+    }
+
+
 class Join:
     """A Pass. Gathers the activity of every tenant, block by block; small, whatever the number of iterations."""
 
     def __init__(self, series: Sequence[SampleSeries], info: RunInfo) -> None:
-        """A device's samples are for the tenants on it, a tenant's for itself."""
-        devices = {worker.tenant: worker.device.uuid for worker in info.workers}
-        covers = [Cover.of(one) for one in series if len(one.t_ns)]
-        self._covers: Mapping[str, list[Cover]] = {
-            tenant.name: [
-                cover
-                for cover in covers
-                if cover.series.subject == (devices.get(tenant.name) if cover.series.scope == "device" else tenant.name)
-            ]
-            for tenant in info.plan.tenants
-        }
+        self._covers = covers(series, info)
         self._joined = {name: [_Joined() for _ in found] for name, found in self._covers.items()}
         self._in_thread = frozenset(tenant.name for tenant in info.plan.tenants if tenant.work.in_thread)
 

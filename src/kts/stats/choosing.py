@@ -7,11 +7,12 @@ from collections.abc import Mapping, Sequence
 from msgspec.structs import replace
 
 from kts.model.mode import CPU_SCHEDULER, EXCLUSIVE, MIG, MPS, STREAMS, TIME_SLICING, Mode
-from kts.model.modes import MODES_VERSION, Choice, DecidedBy, Energy, InModeTenant, KeptSlo, ModeResult, ModesSummary
+from kts.model.modes import MODES_VERSION, Choice, DecidedBy, InModeTenant, KeptSlo, ModeResult, ModesSummary
 from kts.model.reading import RunData
 from kts.model.sharing_facts import TurnsKind, TurnsSeen
-from kts.model.summary import Activity, ActivityMean, Estimate, Summary, TenantSummary
+from kts.model.summary import Estimate, Summary, TenantSummary
 from kts.stats.apart import ModesApart, differs
+from kts.stats.energy import energy
 from kts.stats.inside import Still, stood_still
 from kts.stats.modes import views
 from kts.stats.view import kept
@@ -25,11 +26,7 @@ SIMPLEST = (EXCLUSIVE, TIME_SLICING, CPU_SCHEDULER, MPS, STREAMS, MIG)
 and keeps its tenants further apart. Of one kind that with fewer settings, then that which was asked for first."""
 _PROBED: Mapping[str, TurnsKind] = {TIME_SLICING: "turns", MPS: "at-once"}
 """By the kind of a mode, what two probes see in it."""
-POWER = "power_w"
-"""The metric of telemetry that says what the device draws."""
 _NO_WORK = "no shared mode has a throughput: it takes every tenant's rate alone"
-ONE_DEVICE = 0.1
-"""Tenants of one device were told of the same power, but for blocks in which one of them has no iterations."""
 
 
 def modes_summary(
@@ -51,9 +48,10 @@ def modes_summary(
     if slo:
         results = [promised(one, slo) for one in results]
     apart = ModesApart(run, summaries)
-    results = [replace(one, throughput_interval=_by_itself(apart, one, alone.confidence)) for one in results]
+    results = [_by_itself(apart, one, alone.confidence) for one in results]
     choice = choose(results, apart)
-    results = [_over_best(apart, one, choice.best) for one in results]
+    best = next((one for one in results if one.mode.name == choice.best), None)
+    results = [_over_best(apart, one, best) for one in results]
     return ModesSummary(
         schema=MODES_VERSION,
         run=info.id,
@@ -201,19 +199,36 @@ def _df99(one: ModeResult, tenant: str) -> float:
     return float("inf") if value is None else value
 
 
-def _by_itself(apart: ModesApart, one: ModeResult, confidence: float) -> Estimate | None:
-    return None if one.throughput is None else apart.interval(one.mode.name, confidence)
-
-
-def _over_best(apart: ModesApart, one: ModeResult, best: str) -> ModeResult:
-    """With its work and its p99s over those in the mode ``best``; as it is where that is itself, or none."""
-    if best in ("", one.mode.name):
-        return one
-    ratios = apart.p99s(one.mode.name, best)
+def _by_itself(apart: ModesApart, one: ModeResult, confidence: float) -> ModeResult:
+    """With intervals of its work, its energy and its tenants' rates, each by itself."""
+    name, rates = one.mode.name, apart.progress(one.mode.name, confidence)
+    used = one.energy
     return replace(
         one,
-        throughput_over_best=None if one.throughput is None else apart.work(one.mode.name, best),
-        tenants={name: replace(tenant, over_best=ratios.get(name)) for name, tenant in one.tenants.items()},
+        throughput_interval=None if one.throughput is None else apart.interval(name, confidence),
+        energy=None if used is None else replace(used, interval=apart.joules(name, confidence)),
+        tenants={
+            tenant: of if of.progress is None else replace(of, progress_interval=rates.get(tenant))
+            for tenant, of in one.tenants.items()
+        },
+    )
+
+
+def _over_best(apart: ModesApart, one: ModeResult, best: ModeResult | None) -> ModeResult:
+    """With its work, its energy, and its tenants' rates and p99s over those in the ``best`` mode; as it is where that
+    is itself, or none."""
+    if best is None or best.mode.name == one.mode.name:
+        return one
+    name, other = one.mode.name, best.mode.name
+    tails, rates, used = apart.p99s(name, other), apart.rates(name, other), one.energy
+    return replace(
+        one,
+        throughput_over_best=None if one.throughput is None else apart.work(name, other),
+        energy=None if used is None or best.energy is None else replace(used, over_best=apart.energy(name, other)),
+        tenants={
+            tenant: replace(of, over_best=tails.get(tenant), rate_over_best=rates.get(tenant))
+            for tenant, of in one.tenants.items()
+        },
     )
 
 
@@ -277,7 +292,7 @@ def _shared(mode: Mode, found: Summary, run: RunData) -> ModeResult:
         doubts=tuple(
             dict.fromkeys([*(one.text for one in found.warnings), *(one.doubt for one in still.values() if one.doubt)])
         ),
-        energy=_energy(found, throughput, alone=False),
+        energy=energy(found, throughput, alone=False),
     )
 
 
@@ -328,32 +343,8 @@ def _exclusive(mode: Mode, alone: Summary) -> ModeResult:
         tenants=tenants,
         throughput=1.0,
         slos=all_kept(tenants),
-        energy=_energy(alone, 1.0, alone=True),
+        energy=energy(alone, 1.0, alone=True),
     )
-
-
-def _energy(of: Summary, throughput: float | None, *, alone: bool) -> Energy | None:
-    """None without a throughput, without power of every tenant's device, and where tenants shared more than one."""
-    told = [_power(one, alone=alone) for one in of.tenants.values()]
-    known = [(watts, source) for watts, source in told if watts is not None]
-    if not throughput or not known or len(known) < len(told):
-        return None
-    each = [watts for watts, _ in known]
-    mean = sum(each) / len(each)
-    if not alone and max(each) - min(each) > ONE_DEVICE * mean:
-        return None
-    return Energy(watts=mean, joules=mean / throughput, source=known[0][1])
-
-
-def _power(one: TenantSummary, *, alone: bool) -> tuple[float | None, str]:
-    """Of the tenant's device, mean over whole blocks (W), and who told. NVML before others."""
-    activity: Sequence[Activity] = one.activity or ()
-    told = sorted((each for each in activity if each.metric == POWER), key=lambda each: each.source != "nvml")
-    for each in told:
-        mean: ActivityMean = each.solo if alone else each.shared
-        if mean.block_mean is not None:
-            return mean.block_mean, each.source
-    return None, ""
 
 
 def work(tenants: Mapping[str, InModeTenant]) -> float | None:

@@ -10,8 +10,8 @@ import numpy as np
 from kts.model.plan import Plan
 from kts.model.reading import RunData
 from kts.model.summary import Estimate
-from kts.stats.apart import Pace, WorkDone, work_ratio
 from kts.stats.block import MeasuredBlock, gather
+from kts.stats.by_round import ByRound, Pace, add
 from kts.stats.degradation import degradation
 from kts.stats.proportions import fraction_within
 from kts.stats.quantiles import quantile_estimate
@@ -45,7 +45,7 @@ class _Pooled:
 
     def __init__(self) -> None:
         self.ms: dict[str, Blocks] = {}
-        self.paces: dict[str, dict[int, tuple[int, int]]] = {}
+        self.paces: dict[str, dict[int, tuple[float, float]]] = {}
 
     def feed(self, block: MeasuredBlock) -> None:
         rows = [one for one in block.kept.values() if len(one.response)]
@@ -55,9 +55,8 @@ class _Pooled:
         submit_ns = np.concatenate([one.span.submit_ns for one in rows])
         order, name = np.argsort(retire_ns, kind="stable"), block.outcome.condition
         self.ms.setdefault(name, []).append((block.outcome.round, np.concatenate([r.response for r in rows])[order]))
-        pace = self.paces.setdefault(name, {})
-        count, took_ns = pace.get(block.outcome.round, (0, 0))
-        pace[block.outcome.round] = count + len(order), took_ns + int(retire_ns.max() - submit_ns.min())
+        took_ns = int(retire_ns.max() - submit_ns.min())
+        add(self.paces.setdefault(name, {}), block.outcome.round, len(order), took_ns)
 
 
 def crowds(run: RunData, deadline_ms: float, confidence: float = 0.95) -> list[CrowdFigures]:
@@ -91,7 +90,7 @@ def crowds(run: RunData, deadline_ms: float, confidence: float = 0.95) -> list[C
             rate_hz=iterations / seconds if seconds else 0.0,
             rate_over_first=None
             if other is pace
-            else work_ratio(WorkDone({}, {"": pace}), WorkDone({}, {"": other}), confidence),
+            else ByRound.rate(pace).over(ByRound.rate(other)).interval(confidence),
         )
 
     mixes = [(mode, count, names) for mode, by_count in _mixes(plan).items() for count, names in by_count.items()]
@@ -112,11 +111,10 @@ def _mixes(plan: Plan) -> dict[str, dict[int, list[str]]]:
 
 def _pace(pooled: _Pooled, names: Sequence[str]) -> Pace:
     """By round, iterations of these conditions and how long they took."""
-    found: dict[int, tuple[int, int]] = {}
+    found: dict[int, tuple[float, float]] = {}
     for name in names:
         for number, (count, took_ns) in pooled.paces.get(name, {}).items():
-            before = found.get(number, (0, 0))
-            found[number] = before[0] + count, before[1] + took_ns
+            add(found, number, count, took_ns)
     return found
 
 
