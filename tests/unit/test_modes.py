@@ -19,6 +19,7 @@ from kts.model.summary import Estimate
 from kts.model.telemetry import SampleSeries
 from kts.plan import blocks_of_round, in_modes
 from kts.report import document as doc
+from kts.report.charts_modes import drawing
 from kts.report.modes import modes_elements
 from kts.sharing import check, parse, prepared
 from kts.stats import analyse
@@ -446,3 +447,15 @@ def test_energy_is_what_the_device_drew_over_the_work_it_did() -> None:
     silent = modes_summary(run, {"mps": analyse(views(run)["mps"]).summary})
     assert [one.energy for one in silent.modes] == [None] * 4
     assert "energy" not in terminal_text(doc.Document(tuple(modes_elements(silent))), 100)
+
+
+def test_a_tenant_of_whom_every_shared_df99_is_refused_has_words_in_the_picture_and_no_axis() -> None:
+    """Else an axis from 0.999 to 1.004 would look as if something had been measured so finely."""
+    short = {"time-slicing": 2.0, "mps": 1.25, "half": 1.6}
+    for n, axes in ((150, 2), (20, 0)):
+        summary = summarised(measured(planned(), short, n))
+        chart, data = drawing(summary)
+        assert str(chart.to_dict()).count("'title': 'DF99: p99 shared") == axes, "one of each tenant"
+        labels = [str(row["label"]) for row in data["tails0"]]
+        assert labels[0] == "1.00"
+        assert [label.startswith("refused: shared p99 needs ") for label in labels[1:]] == [n == 20] * 3

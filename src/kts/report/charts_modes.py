@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import altair as alt
 
+from kts.model.mode import EXCLUSIVE
 from kts.model.modes import ModeResult, ModesSummary
+from kts.model.summary import Estimate
 from kts.report import cells, charts
 from kts.report.document import Figure
 from kts.report.figures import Gallery
@@ -25,10 +29,11 @@ def _draw(modes: ModesSummary, kts_version: str, gallery: Gallery) -> None:
     words = f"{sentence(modes)} {_words(modes)} {footer}"
     best = modes.choice.best
     title = f"{modes.experiment}: best shared as {best}" if best else f"{modes.experiment}: no mode is recommended"
-    gallery.add("modes", title, words, lambda: _drawing(modes), [note, footer])
+    gallery.add("modes", title, words, lambda: drawing(modes), [note, footer])
 
 
-def _drawing(modes: ModesSummary) -> charts.Drawing:
+def drawing(modes: ModesSummary) -> charts.Drawing:
+    """The panels, one below the other, and their rows."""
     tenants = dict.fromkeys(name for one in modes.modes for name in one.tenants)
     data: dict[str, charts.Rows] = {}
     panels = [_tail(modes, number, name, data) for number, name in enumerate(tenants)]
@@ -38,32 +43,31 @@ def _drawing(modes: ModesSummary) -> charts.Drawing:
 
 def _tail(modes: ModesSummary, number: int, tenant: str, data: dict[str, charts.Rows]) -> charts.AnyChart:
     name = f"tails{number}"
-    rows: charts.Rows = []
-    for one in modes.modes:
-        df = one.tenants[tenant].df99
-        if df.estimate is None:
-            rows.append({"mode": one.mode.name, "value": None, "lo": None, "hi": None, "label": "refused"})
-            continue
-        rows.append(
-            {"mode": one.mode.name, "value": df.estimate, "lo": df.lo, "hi": df.hi, "label": cells.ratio_of(df)}
-        )
-    data[name] = rows
-    ends = [float(str(row[end])) for row in rows for end in ("lo", "hi") if row[end] is not None]
-    scale = alt.Scale(domain=charts.room([*ends, 1.0]), nice=False, zero=False)
+    data[name] = rows = [_tail_row(one, one.tenants[tenant].df99) for one in modes.modes]
     y = alt.Y("mode:N", sort=[one.mode.name for one in modes.modes], axis=charts.bare(labelLimit=160))
     base = charts.of(name).encode(y=y)
-    x = alt.X("lo:Q", scale=scale, axis=alt.Axis(title="DF99: p99 shared / p99 alone", tickCount=5))
-    layers = (
-        charts.dashed(name, x=alt.XDatum(1.0, scale=scale)),
-        base.mark_rule(strokeWidth=3, color=LIGHT["shared"]).encode(x=x, x2="hi:Q"),
-        base.mark_point(filled=True, size=70, opacity=1, color=LIGHT["shared"]).encode(x="value:Q"),
-        base.mark_text(align="left", dx=8).encode(x="hi:Q", text="label:N"),
-        base.transform_filter("datum.value === null")
-        .mark_text(align="left", color=LIGHT["muted"])
-        .encode(x=alt.value(6), text="label:N"),
-    )
+    told = any(one.mode.kind != EXCLUSIVE and one.tenants[tenant].df99.estimate is not None for one in modes.modes)
+    in_words = base.transform_filter("datum.value === null") if told else base
+    words = in_words.mark_text(align="left", color=LIGHT["muted"]).encode(x=alt.value(6), text="label:N")
+    layers = (*_intervals(name, rows, base), words) if told else (words,)
     heading = alt.TitleParams(tenant, anchor="start")
     return alt.layer(*layers).properties(width=WIDTH, height=ROW * len(rows), title=heading)
+
+
+def _tail_row(one: ModeResult, df: Estimate) -> dict[str, object]:
+    label = f"refused: {df.refused}" if df.estimate is None else cells.ratio_of(df)
+    return {"mode": one.mode.name, "value": df.estimate, "lo": df.lo, "hi": df.hi, "label": label}
+
+
+def _intervals(name: str, rows: charts.Rows, base: alt.Chart) -> Iterator[charts.AnyChart]:
+    """Dots and bars of what is known, beside the line of a tenant alone."""
+    ends = [float(str(row[end])) for row in rows for end in ("lo", "hi") if row[end] is not None]
+    scale = alt.Scale(domain=charts.room([*ends, 1.0]), nice=False, zero=False)
+    x = alt.X("lo:Q", scale=scale, axis=alt.Axis(title="DF99: p99 shared / p99 alone", tickCount=5))
+    yield charts.dashed(name, x=alt.XDatum(1.0, scale=scale))
+    yield base.mark_rule(strokeWidth=3, color=LIGHT["shared"]).encode(x=x, x2="hi:Q")
+    yield base.mark_point(filled=True, size=70, opacity=1, color=LIGHT["shared"]).encode(x="value:Q")
+    yield base.mark_text(align="left", dx=8).encode(x="hi:Q", text="label:N")
 
 
 def _work(modes: ModesSummary, data: dict[str, charts.Rows]) -> charts.AnyChart:
