@@ -78,7 +78,7 @@ def test_an_experiment_is_measured_before_a_mode_of_it_is_chosen(tmp_path: Path)
     assert "measuring in exclusive,cpu-scheduler" in done.stderr
     text = " ".join(done.stdout.split())
     assert "Best: " in text
-    assert "No tenant has an SLO, so throughput decides" in text
+    assert "No tenant has an SLO" in text
     assert (tmp_path / "run" / "modes.json").exists()
 
 

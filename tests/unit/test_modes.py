@@ -280,6 +280,7 @@ def test_what_decides_is_work_then_a_tail_then_an_order_that_luck_has_no_part_in
     tail = choose(found.modes[:2], ModesApart(run, {}))
     assert (tail.best, tail.runner_up, tail.by) == ("half", "mps", "tail")
     assert "the milder tail decides: the worst DF99 is 1.99 (fft), not 5." in tail.reason
+    assert tail.reason.count("decides") == 1, "one thing decides"
     assert "no difference is shown" in tail.reason or "equal to within 2 %" in tail.reason
 
 
@@ -344,7 +345,9 @@ def test_tenants_without_an_slo_are_named_and_ask_for_nothing() -> None:
     assert some.reason.startswith("it keeps every SLO (gemm without one), and the device does 1.50")
     none = choose([result("a", 1.5, fft=(12.0, None), gemm=(90.0, None))])
     assert (none.best, none.runner_up) == ("a", "")
-    assert none.reason.startswith("no tenant has an SLO, so throughput decides")
+    assert none.reason == "no tenant has an SLO, and the device does 1.50 tenants' worth of work"
+    more = choose([result("a", 1.5, fft=(12.0, None)), result("b", 1.2, fft=(11.0, None))])
+    assert more.reason.startswith("no tenant has an SLO, so throughput decides, and the device does 1.50")
 
 
 def test_a_mode_that_may_keep_its_slos_is_not_one_that_breaks_them() -> None:

@@ -90,7 +90,8 @@ def choose(modes: Sequence[ModeResult], apart: ModesApart | None = None) -> Choi
     best = rule.best(fit)
     rest = [one for one in fit if one is not best]
     second = rule.best(rest) if rest else None
-    reason = f"{_promises(best)}, and the device does {best.throughput:.2f} tenants' worth of work"
+    by = rule.by(best, second) if second is not None else ""
+    reason = f"{_promises(best, by)}, and the device does {best.throughput:.2f} tenants' worth of work"
     if second is not None:
         reason += f"; {second.mode.name} does {second.throughput:.2f}{rule.reason(best, second)}"
     broken = [one.mode.name for one in told if one.slos == "broken"]
@@ -101,7 +102,7 @@ def choose(modes: Sequence[ModeResult], apart: ModesApart | None = None) -> Choi
         best=best.mode.name,
         runner_up=second.mode.name if second is not None else "",
         reason=f"{reason}{_left_out(modes, told)}",
-        by=rule.by(best, second) if second is not None else "",
+        by=by,
     )
 
 
@@ -255,10 +256,11 @@ def _left_out(modes: Sequence[ModeResult], told: Sequence[ModeResult]) -> str:
     return f"{text}; without a throughput, so not considered: {', '.join(empty)}" if empty else text
 
 
-def _promises(best: ModeResult) -> str:
+def _promises(best: ModeResult, by: DecidedBy) -> str:
+    """What it keeps; without any SLO, whether work alone decides."""
     without = [name for name, tenant in best.tenants.items() if tenant.slo is None]
     if len(without) == len(best.tenants):
-        return "no tenant has an SLO, so throughput decides"
+        return "no tenant has an SLO, so throughput decides" if by == "work" else "no tenant has an SLO"
     return f"it keeps every SLO ({', '.join(without)} without one)" if without else "it keeps every SLO"
 
 
