@@ -8,11 +8,14 @@ work in flight are longer by what it really costs.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from kts.watch.company import BINS, Floats
+
+Ints = NDArray[np.int64]
 
 MOST = 32
 """Neighbours that are known of a unit; the one that was in flight least makes room."""
@@ -122,17 +125,30 @@ class Blame:
         self._place = {name: at for at, name in enumerate(stay)}
 
 
-def in_flight_from(covered: NDArray[np.float32], units: NDArray[np.int64], begin_ms: Floats, usual_ms: float) -> Floats:
-    """Share of ``usual_ms`` from each of ``begin_ms`` in which each of ``units`` has work in flight, shape (units, n),
-    by whole parts of a second. All is within two seconds.
+class UsualTimes(NamedTuple):
+    """Whole parts of two seconds, from ``since`` until ``until``: one for each round trip."""
 
-    ``covered``: cumulated parts of these in which each unit has work in flight, shape (all units, 2 `BINS` + 1).
-    """
-    parts = 1e-3 * BINS  # in a ms
-    since = (begin_ms * parts).astype(np.int64)
-    until = np.minimum(np.ceil((begin_ms + usual_ms) * parts).astype(np.int64), 2 * BINS)
-    units = units[:, None]
-    return np.asarray((covered[units, until] - covered[units, since]) / np.maximum(until - since, 1))
+    since: Ints
+    until: Ints
+
+    @classmethod
+    def usual(cls, begin_ms: Floats, usual_ms: Floats) -> UsualTimes:
+        """``usual_ms`` from each of ``begin_ms``, as far as the two seconds go."""
+        parts = 1e-3 * BINS  # in a ms
+        until = np.minimum(np.ceil((begin_ms + usual_ms) * parts).astype(np.int64), 2 * BINS)
+        return cls((begin_ms * parts).astype(np.int64), until)
+
+    def of(self, some: Ints | slice) -> UsualTimes:
+        return UsualTimes(self.since[some], self.until[some])
+
+    def covered(self, covered: NDArray[np.float32], units: Ints) -> Floats:
+        """Share of each in which each of ``units``, of one shape with them, has work in flight.
+
+        ``covered``: cumulated parts of the two seconds in which each unit has, shape (all units, 2 `BINS` + 1).
+        """
+        return np.asarray(
+            (covered[units, self.until] - covered[units, self.since]) / np.maximum(self.until - self.since, 1)
+        )
 
 
 def _solved(matrix: Floats, wanted: Floats) -> Floats:

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +23,7 @@ USUALLY = 20
 ALONE, SHARED, NEITHER = 0, 1, 2
 _KNOWN = 256
 """Windows of which it is known what they were; a round trip that began before them is in neither side."""
+Ints = NDArray[np.int64]
 
 
 class Side:
@@ -68,93 +73,170 @@ class Side:
         self._used, self._next = len(rows), len(rows) % len(self._rows)
 
 
+@dataclass(eq=False)
 class Past:
-    """Told second by second what a unit did. A window is one second, or 2, 4 ... of them for long round trips."""
+    """Of one unit. ``row``: its row in `Pasts`; ``usual_ms``: of a round trip, NaN before there was one."""
 
-    def __init__(self) -> None:
-        self.usual_ms = math.nan
-        self._number = 0
-        self._begin(0)
+    row: int
+    usual_ms: float = math.nan
+    fold: int = 0
+    alone: Side = field(default_factory=Side)
+    shared: Side = field(default_factory=Side)
+    numbered: int = 0  # round trips so far
 
     @property
     def window_s(self) -> int:
         """Length of a window."""
-        return 1 << self._fold
+        return 1 << self.fold
 
-    def _begin(self, fold: int) -> None:
-        self._fold = fold
-        self.alone, self.shared = Side(), Side()
-        self._pending: list[tuple[Rows, NDArray[np.int64]]] = []
-        self._first: int | None = None  # window that it began with
-        self._was, self._kind = np.full(_KNOWN, NEITHER, np.int8), np.full(_KNOWN, NEITHER, np.int8)
-        self._visits, self._begun = np.zeros(_KNOWN, np.int64), np.zeros(_KNOWN, np.int64)
-        self._last = ALONE
-        self._visit = 0
-
-    def second(self, second: int, rows: Rows, begins: NDArray[np.int64], ends: NDArray[np.int64], kind: int) -> None:
-        """``rows``: the round trips that ended in it, with ``ms``, ``size`` and ``beside``; the rest is filled in.
-        ``begins``, ``ends``: seconds in which they did. ``kind``: of the second; `NEITHER` where calls are missing."""
-        rows["number"] = np.arange(self._number, self._number + len(rows)) & 0xFFFFFFFF
-        self._number += len(rows)
-        self._learn_usual(rows["ms"])
-        begins, ends = begins >> self._fold, ends >> self._fold
-        rows["window"] = begins
-        window = second >> self._fold
-        at = window % _KNOWN
-        if second % self.window_s == 0 or self._first is None:
-            self._was[at] = self._kind[at] = ALONE
-            self._begun[at] = 0
-        if self._first is None:
-            self._first = window
-        self._was[at] = max(self._was[at], kind)
-        if len(rows):
-            self._pending.append((rows, ends))
-            oldest = max(self._first, window - _KNOWN + 1)
-            inside = begins - oldest
-            counts = np.bincount(inside[inside >= 0])
-            self._begun[np.arange(oldest, oldest + len(counts)) % _KNOWN] += counts
-        if (second + 1) % self.window_s == 0 and window > self._first:
-            self._decide(window - 1, self._first)
-
-    def _learn_usual(self, ms: NDArray[np.float32]) -> None:
-        if not len(ms):
-            return
+    def learn(self, ms: NDArray[np.float32]) -> bool:
+        """What is usual. Whether the past begins anew, with windows of another length."""
         middle = float(np.partition(ms, len(ms) // 2)[len(ms) // 2])
         self.usual_ms = middle if math.isnan(self.usual_ms) else 0.9 * self.usual_ms + 0.1 * middle
         fold = max(0, math.ceil(math.log2(max(USUALLY * self.usual_ms / 1e3, 1.0))))
-        if fold > self._fold or fold < self._fold - 1:
-            self._begin(fold)
+        if self.fold - 1 <= fold <= self.fold:
+            return False
+        self.fold, self.alone, self.shared = fold, Side(), Side()
+        return True
 
-    def _decide(self, window: int, first: int) -> None:
-        """What ended by that window is on one side, or in neither. The window after it is known, too.
+
+_WINDOWS = np.dtype(
+    [
+        ("first", "<i8"),  # window that it began with; -1: it has not
+        ("last", "i1"),  # kind of the last window that was of one
+        ("visit", "<i8"),
+        # of each window, by its number modulo `_KNOWN`
+        ("was", "i1", (_KNOWN,)),  # the most that any second of it was
+        ("kind", "i1", (_KNOWN,)),
+        ("since", "<i8", (_KNOWN,)),  # window from which all were of that kind
+        ("visits", "<i8", (_KNOWN,)),
+        ("begun", "<i8", (_KNOWN,)),  # round trips
+    ]
+)
+"""What is known of a unit's windows."""
+_NOTHING = np.zeros((), _WINDOWS)
+_NOTHING["first"], _NOTHING["last"], _NOTHING["was"], _NOTHING["kind"] = -1, ALONE, NEITHER, NEITHER
+
+
+class Ended(NamedTuple):
+    """Round trips that ended in a second, by unit, which begin at ``edges``. ``rows``: with ``ms``, ``issue``,
+    ``size``, ``beside`` and ``met``; ``begins``, ``ends``: seconds in which they did."""
+
+    rows: Rows
+    edges: Sequence[int]
+    begins: Ints
+    ends: Ints
+
+
+class _Pending(NamedTuple):
+    """Round trips whose last window is not decided yet. ``row``: whose, in `Pasts`; ``ends``: windows in which they
+    did."""
+
+    rows: Rows
+    row: Ints
+    ends: Ints
+
+    def of(self, some: NDArray[np.bool_]) -> _Pending:
+        return _Pending(self.rows[some], self.row[some], self.ends[some])
+
+    def and_(self, more: _Pending) -> _Pending:
+        rows, row, ends = (np.concatenate(both) for both in zip(self, more, strict=True))
+        return _Pending(rows, row, ends)
+
+
+class Pasts:
+    """Of all units, told second by second what they did: few passes over the round trips of all."""
+
+    def __init__(self) -> None:
+        self._windows = np.empty(0, _WINDOWS)
+        self._free: list[int] = []
+        self._pending = _Pending(np.empty(0, KEPT), np.empty(0, np.int64), np.empty(0, np.int64))
+
+    def new(self) -> Past:
+        """Of a unit that begins."""
+        if not self._free:
+            self._free = [len(self._windows)]
+            self._windows = np.append(self._windows, _NOTHING)
+        past = Past(self._free.pop())
+        self._windows[past.row] = _NOTHING
+        return past
+
+    def forget(self, past: Past) -> None:
+        """That unit is gone."""
+        self._drop([past.row])
+        self._free.append(past.row)
+
+    def second(self, second: int, pasts: Sequence[Past], kinds: Ints, ended: Ended) -> None:
+        """``pasts``: of all units; ``kinds``: of the second for each, `NEITHER` where calls are missing. What is not
+        said of `Ended`'s rows is filled in."""
+        rows, edges, begins, ends = ended
+        anew = []
+        for past, (low, high) in zip(pasts, pairwise(edges), strict=True):
+            rows["number"][low:high] = np.arange(past.numbered, past.numbered + high - low) & 0xFFFFFFFF
+            past.numbered += high - low
+            if high > low and past.learn(rows["ms"][low:high]):
+                anew.append(past.row)
+        self._drop(anew)
+        self._windows[anew] = _NOTHING
+        unit = np.array([past.row for past in pasts], np.int64)
+        fold = np.array([past.fold for past in pasts], np.int64)
+        place = np.repeat(np.arange(len(pasts)), np.diff(edges))
+        row = unit[place]
+        begins, ends = begins >> fold[place], ends >> fold[place]
+        rows["window"] = begins
+        known, window = self._windows, second >> fold
+        at = window % _KNOWN
+        first = known["first"][unit]
+        opens = (second == (window << fold)) | (first < 0)
+        known["was"][unit[opens], at[opens]] = known["kind"][unit[opens], at[opens]] = ALONE
+        known["begun"][unit[opens], at[opens]] = 0
+        known["first"][unit] = first = np.where(first < 0, window, first)
+        known["was"][unit, at] = np.maximum(known["was"][unit, at], kinds)
+        inside = begins >= np.maximum(first, window - _KNOWN + 1)[place]
+        begun = np.bincount((row * _KNOWN + begins % _KNOWN)[inside], minlength=known["begun"].size)
+        known["begun"] += begun.reshape(-1, _KNOWN)
+        self._pending = self._pending.and_(_Pending(rows, row, ends))
+        closes = (second + 1 == (window + 1) << fold) & (window > first)
+        if closes.any():
+            self._decide(pasts, unit[closes], fold[closes], window[closes] - 1)
+
+    def _decide(self, pasts: Sequence[Past], unit: Ints, fold: Ints, window: Ints) -> None:
+        """What ended by that window of these units is on one side, or in neither. The window after it is known, too.
 
         The window in which company comes or goes is of neither kind; one in which it does both is."""
-        at = window % _KNOWN
-        before, kind, after = self._was[(window - 1) % _KNOWN], self._was[at], self._was[(window + 1) % _KNOWN]
-        if kind == SHARED and (before == SHARED) != (after == SHARED):
-            kind = NEITHER
-        if kind == ALONE and self._last == SHARED:
-            self._visit += 1
-        self._last = self._last if kind == NEITHER else kind
-        self._kind[at], self._visits[at] = kind, self._visit
-        oldest = max(first, window - _KNOWN + 3)
-        kinds = self._kind[np.arange(oldest, window + 1) % _KNOWN]
-        unlike = [np.concatenate([[0], np.cumsum(kinds != side)]) for side in (ALONE, SHARED)]
-        left = []
-        for rows, ends in self._pending:
-            if ends.min() > window:
-                left.append((rows, ends))
-                continue
-            over = ends <= window
-            if not over.all():
-                left.append((rows[~over], ends[~over]))
-            known = over & (rows["window"] >= oldest)
-            # most often all are: then nothing is copied
-            kept, end = (rows, ends) if known.all() else (rows[known], ends[known])
-            begin = kept["window"].astype(np.int64)
-            kept["visit"], kept["pace"] = self._visits[begin % _KNOWN], self._begun[begin % _KNOWN] / self.window_s
-            for kind, side in enumerate((self.alone, self.shared)):
-                of = unlike[kind][end + 1 - oldest] == unlike[kind][begin - oldest]
-                if of.any():
-                    side.add(kept if of.all() else kept[of])
-        self._pending = left
+        known = self._windows
+        before, at, after = ((window + by) % _KNOWN for by in (-1, 0, 1))
+        was = known["was"]
+        kind = was[unit, at]
+        comes_or_goes = (was[unit, before] == SHARED) != (was[unit, after] == SHARED)
+        kind = np.where((kind == SHARED) & comes_or_goes, NEITHER, kind)
+        last = known["last"][unit]
+        known["visit"][unit] += (kind == ALONE) & (last == SHARED)
+        known["last"][unit] = np.where(kind == NEITHER, last, kind)
+        goes_on = kind == known["kind"][unit, before]
+        known["since"][unit, at] = np.where(goes_on, known["since"][unit, before], window)
+        known["kind"][unit, at], known["visits"][unit, at] = kind, known["visit"][unit]
+
+        decided, length_s = np.full(len(known), -1), np.ones(len(known))
+        decided[unit], length_s[unit] = window, 1 << fold
+        over = self._pending.ends <= decided[self._pending.row]
+        (rows, row, ends), self._pending = self._pending.of(over), self._pending.of(~over)
+        begins, ends = rows["window"].astype(np.int64), ends % _KNOWN
+        kinds = known["kind"][row, ends]
+        oldest = np.maximum(known["first"], decided - _KNOWN + 3)
+        of_one = (kinds != NEITHER) & (known["since"][row, ends] <= begins) & (begins >= oldest[row])
+        side = 2 * row + kinds
+        order = np.flatnonzero(of_one)
+        order = order[np.argsort(side[order], kind="stable")]
+        rows, row, begins, side = rows[order], row[order], begins[order] % _KNOWN, side[order]
+        rows["visit"] = known["visits"][row, begins]
+        rows["pace"] = known["begun"][row, begins] / length_s[row]
+        cuts = np.flatnonzero(np.diff(side, prepend=-1, append=-1)).tolist()
+        sides = {2 * past.row + kind: one for past in pasts for kind, one in enumerate((past.alone, past.shared))}
+        for low, high in pairwise(cuts):
+            sides[int(side[low])].add(rows[low:high])
+
+    def _drop(self, gone: Sequence[int]) -> None:
+        """Nothing of these is pending."""
+        if gone:
+            self._pending = self._pending.of(~np.isin(self._pending.row, gone))

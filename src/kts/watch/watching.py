@@ -9,6 +9,7 @@ import math
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -19,12 +20,12 @@ from kts.stats.natural import KEPT, NaturalCost, SeenUnit, compared
 from kts.stats.quantiles import quantile_estimate, refused
 from kts.stats.sample import make_sample
 from kts.watch.alarms import Newcomers, TailAlarm
-from kts.watch.blame import SAMPLED, Blame, in_flight_from
+from kts.watch.blame import SAMPLED, Blame, UsualTimes
 from kts.watch.calls import Array, Piece, WatchedProcess
 from kts.watch.company import BINS, SECOND_NS, Company, of_second
 from kts.watch.live import WATCH_VERSION, Cost, Happened, Watched, WatchNow
 from kts.watch.roundtrips import FLIGHT, WATCHED_TRIP, WatchedTrips
-from kts.watch.sides import ALONE, NEITHER, SHARED, Past
+from kts.watch.sides import ALONE, NEITHER, SHARED, Ended, Past, Pasts
 
 Key = tuple[str, tuple[str, ...]]
 """A unit and its GPUs."""
@@ -97,12 +98,11 @@ class _Unit:
     key: Key
     process: WatchedProcess
     blame: Blame
-    own: NDArray[np.float64] = field(default_factory=lambda: np.zeros(BINS))  # of the last second (`Company`)
-    others: NDArray[np.float64] = field(default_factory=lambda: np.zeros(BINS))
-    met: NDArray[np.float64] = field(default_factory=lambda: np.zeros(BINS))
+    past: Past
+    covered: NDArray[np.float32] = field(default_factory=lambda: np.zeros((3, BINS), np.float32))
+    """``own``, ``others`` and ``met`` of the last second (`Company`)."""
     processes: set[int] = field(default_factory=set)
     seconds: deque[_Second] = field(default_factory=deque)
-    past: Past = field(default_factory=Past)
     tail: TailAlarm = field(default_factory=TailAlarm)
     alone_s: int = 0
     shared_s: int = 0
@@ -136,6 +136,7 @@ class Watching:
         self._foretell = foretell
         self._turns = turns or (lambda _: USUAL)
         self._trips = WatchedTrips()
+        self._pasts = Pasts()
         self._units: dict[Key, _Unit] = {}
         self._of: dict[int, _Unit] = {}
         self._recent = np.empty(0, WATCHED_TRIP)
@@ -233,7 +234,7 @@ class Watching:
                 self._units[key] = old
         unit = self._units.get(key)
         if unit is None:
-            unit = self._units[key] = _Unit(key, process, Blame(self._window_s))
+            unit = self._units[key] = _Unit(key, process, Blame(self._window_s), self._pasts.new())
         unit.process = process
         unit.processes.add(process.number)
         self._of[process.number] = unit
@@ -270,54 +271,48 @@ class Watching:
     def _note(self, second: int, done: Array, unit: NDArray[np.int64], company: Company) -> None:
         """Adds a second to each unit's past."""
         units = list(self._units.values())
-        done = done[np.argsort(unit, kind="stable")]
-        edges = np.r_[0, np.cumsum(np.bincount(unit, minlength=len(units)))]
         launches, self._launches = self._launches, {}
         if not units:
             return
-        unseen = {gpu for one in self._left_out.values() for gpu in one.key[1]}
-        lost = second * SECOND_NS < self._blind_until_ns
-        rows = np.zeros(len(done), KEPT)
-        ms = rows["ms"] = (done["end_ns"] - done["begin_ns"]) / 1e6
-        rows["issue"] = ms - done["waited_ns"] / 1e6
-        rows["size"] = done["launches"] + done["copies"]
-        response = np.ascontiguousarray(rows["ms"])
-        begins, ends = done["begin_ns"] // SECOND_NS, done["end_ns"] // SECOND_NS
+        order = np.argsort(unit, kind="stable")
+        done, unit = done[order], unit[order]
+        ended = _ended(done, np.searchsorted(unit, np.arange(len(units) + 1)).tolist())
+        ms, response = (done["end_ns"] - done["begin_ns"]) / 1e6, np.ascontiguousarray(ended.rows["ms"])
         begins_ms = (done["begin_ns"] - (second - 1) * SECOND_NS) / 1e6
-        covered = np.zeros((3, len(units), 2 * BINS + 1), np.float32)  # by each; any and all of its neighbours
-        for number, one in enumerate(units):
-            covered[:, number, 1 : BINS + 1] = one.own, one.others, one.met
-        covered[:, :, BINS + 1 :] = company.own, company.others, company.met
-        np.cumsum(covered, axis=2, out=covered)
+        usual_ms = np.array([one.past.usual_ms for one in units])[unit]
+        known = np.flatnonzero((begins_ms >= 0) & (usual_ms > 0))
+        times, covered = UsualTimes.usual(begins_ms[known], usual_ms[known]), _covered(units, company)
+        for name, by in (("beside", covered[1]), ("met", covered[2])):
+            ended.rows[name] = np.nan
+            ended.rows[name][known] = times.covered(by, unit[known])
         in_flight = company.own.mean(axis=1)
         beside = np.einsum("ij,ij->i", company.own, company.others) / BINS
         works, accompanied = company.own.max(axis=1) > 0, company.others.max(axis=1) > 0
-        for number, one in enumerate(units):
-            part = slice(edges[number], edges[number + 1])
+        unseen = {gpu for one in self._left_out.values() for gpu in one.key[1]}
+        lost = second * SECOND_NS < self._blind_until_ns
+        kinds = np.where(accompanied, SHARED, ALONE)
+        spans = zip(pairwise(ended.edges), pairwise(np.searchsorted(known, ended.edges).tolist()), strict=True)
+        for number, (one, ((low, high), (first, last))) in enumerate(zip(units, spans, strict=True)):
             one.blind = bool(unseen.intersection(one.key[1]))
-            usual_ms = one.past.usual_ms
-            known = np.flatnonzero(begins_ms[part] >= 0) if usual_ms > 0 else np.empty(0, np.int64)
-            for name, by in (("beside", covered[1]), ("met", covered[2])):
-                rows[name][part] = np.nan
-                rows[name][part][known] = in_flight_from(by, np.array([number]), begins_ms[part][known], usual_ms)[0]
-            kind = NEITHER if lost or one.blind else SHARED if accompanied[number] else ALONE
-            one.past.second(second, rows[part], begins[part], ends[part], kind)
+            if lost or one.blind:
+                kinds[number] = NEITHER
             near = company.beside[number].nonzero()[0]
-            some = known[: 0 if lost else None : max(1, -(-len(known) // SAMPLED))]
-            shares = in_flight_from(covered[0], near, begins_ms[part][some], usual_ms)
+            some = slice(first, first if lost else last, max(1, -(-(last - first) // SAMPLED)))
+            shares = times.of(some).covered(covered[0], near[:, None])
             turns_s, names = company.beside[number, near], [units[other].name for other in near]
-            one.blame.second(names, turns_s, shares, ms[part][some], len(ms[part]))
-            one.own, one.others, one.met = company.own[number], company.others[number], company.met[number]
+            one.blame.second(names, turns_s, shares, ms[known[some]], high - low)
             issued = sum(launches.get(process, 0) for process in one.processes)
+            took_ms = float(ms[low:high].sum())
             one.seconds.append(
-                _Second(response[part], float(ms[part].sum()), issued, float(in_flight[number]), float(beside[number]))
+                _Second(response[low:high], took_ms, issued, float(in_flight[number]), float(beside[number]))
             )
             if len(one.seconds) > self._window_s:
                 one.seconds.popleft()
             if works[number]:
                 one.shared_s += bool(accompanied[number])
                 one.alone_s += not accompanied[number]
-            self._events(second, one, response[part])
+            self._events(second, one, response[low:high])
+        self._pasts.second(second, [one.past for one in units], kinds, ended)
         self._new_neighbours(second, units, works)
 
     def _events(self, second: int, unit: _Unit, response_ms: NDArray[np.float32]) -> None:
@@ -346,7 +341,7 @@ class Watching:
             if unit is not None:
                 unit.processes.discard(number)
         for key in [key for key, one in self._units.items() if not one.processes and not len(_responses(one))]:
-            del self._units[key]
+            self._pasts.forget(self._units.pop(key).past)
 
     def _figures(self, unit: _Unit, *, foretell: bool) -> _Figures:
         responses = _responses(unit)
@@ -385,6 +380,27 @@ def _seen(unit: _Unit) -> SeenUnit:
         in_flight=unit.rate(lambda one: one.in_flight),
         gpus=unit.key[1],
     )
+
+
+def _ended(done: Array, edges: list[int]) -> Ended:
+    """``done``: round trips by unit, which begin at ``edges``."""
+    rows = np.zeros(len(done), KEPT)
+    ms = rows["ms"] = (done["end_ns"] - done["begin_ns"]) / 1e6
+    rows["issue"] = ms - done["waited_ns"] / 1e6
+    rows["size"] = done["launches"] + done["copies"]
+    return Ended(rows, edges, done["begin_ns"] // SECOND_NS, done["end_ns"] // SECOND_NS)
+
+
+def _covered(units: list[_Unit], company: Company) -> NDArray[np.float32]:
+    """Cumulated parts of this second and the one before in which work is in flight: of each unit, of any and of all of
+    its neighbours, shape (3, units, 2 `BINS` + 1). Each unit keeps this second's."""
+    now = np.array(company[:3], np.float32)
+    covered = np.zeros((3, len(units), 2 * BINS + 1), np.float32)
+    np.stack([one.covered for one in units], axis=1, out=covered[:, :, 1 : BINS + 1])
+    covered[:, :, BINS + 1 :] = now
+    for number, one in enumerate(units):
+        one.covered = now[:, number]
+    return np.cumsum(covered, axis=2, out=covered)
 
 
 def _densities(flights: Array, until_ns: int, unit: NDArray[np.int64], units: list[_Unit]) -> NDArray[np.float64]:
