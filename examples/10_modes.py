@@ -51,13 +51,7 @@ BLOCK_OVERHEAD_S = 0.35
 SHORTEST_S = 0.25
 MODES = {"cuda": "exclusive,time-slicing,mps,streams", "cpu": "exclusive,a=cpu-scheduler,b=cpu-scheduler,streams"}
 OF_PROGRAMS = {"cuda": "exclusive,time-slicing,mps", "cpu": "exclusive,a=cpu-scheduler,b=cpu-scheduler"}
-MIXES = (
-    "[[graph, resnet], [graph, train], [graph, unet], [mixed, resnet], [mixed, streams], [train, unet], "
-    "[resnet, streams], [unet, streams], [graph, mixed, resnet], [mixed, train, streams], [graph, resnet, train], "
-    "[graph, mixed, resnet, train]]"
-)
-"""Of examples/programs/evaluation.yaml."""
-EVALUATION = Path(__file__).parent / "programs" / "evaluation.yaml"
+PROGRAMS = Path(__file__).parent / "programs" / "modes.yaml"
 RUN, FELL, MEMORY, SAME = "run", "fell.json", "memory.json", "same.jsonl"
 SAME_MODE = {"cuda": "time-slicing", "cpu": "cpu-scheduler"}
 TWO_ALIKE = """\
@@ -178,10 +172,7 @@ def _culprit(run: Path) -> str:
 
 def mixes(out: Path, asked: argparse.Namespace) -> None:
     """Measures every mix in every mode, in one run; without MPS where that cannot be had."""
-    text = asked.experiment or EVALUATION.read_text(encoding="utf-8")
-    if not asked.experiment:
-        head, _, rest = text.partition("mixes: ")
-        text = f"{head}mixes: {MIXES}\n{rest[rest.index('tenants:') :]}"
+    text = asked.experiment or PROGRAMS.read_text(encoding="utf-8")
     modes, fell = asked.modes or OF_PROGRAMS[asked.device], []
     ends = time.monotonic() + asked.seconds
     while True:
