@@ -367,3 +367,13 @@ def sample(t_ns: int, value: float = 0.5, **changes: Any) -> Sample:
         "value": value,
     }
     return Sample(**(fields | changes))
+
+
+def proc_of(folder: Path, *processes: tuple[int, int, str]) -> Path:
+    """Makes ``folder`` a /proc with these processes: pid, parent, command."""
+    for pid, parent, command in processes:
+        here = folder / str(pid)
+        here.mkdir()
+        (here / "comm").write_text(f"{command}\n", encoding="utf-8")
+        (here / "stat").write_text(f"{pid} (a ) b) S {parent} 1 1\n", encoding="utf-8")
+    return folder

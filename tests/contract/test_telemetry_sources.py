@@ -10,7 +10,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import pytest
-from tests.helpers_telemetry import MS, OTHER_UUID, UUID, Clock, FakeMachine, FakeNvml, exporter, exporter_text
+from tests.helpers_telemetry import MS, OTHER_UUID, UUID, Clock, FakeMachine, FakeNvml, exporter, exporter_text, proc_of
 
 from kts.telemetry.cores import CoresSource
 from kts.telemetry.dcgm import DcgmSource
@@ -48,15 +48,16 @@ def _gpm(_: ExitStack) -> Subject:
     return Subject(source, lambda: _ignore(clock.after(STEP_NS)), lambda: nvml.opened + nvml.samples_held)
 
 
-def _processes(_: ExitStack) -> Subject:
+def _processes(stack: ExitStack) -> Subject:
     clock = Clock()
     nvml = FakeNvml(clock)
-    nvml.listed = [11, 12, 99]
+    nvml.listed = [11, 12, 13]
 
     def happen() -> None:
         nvml.processes = [(pid, clock.after(STEP_NS // 2) // 1000, 40, 10) for pid in (11, 12)]
 
-    source = ProcessSource(lambda: {11: "fft", 12: "gemm"}, nvml, clock=clock, realtime=clock)
+    proc = proc_of(Path(stack.enter_context(TemporaryDirectory())), (11, 1, "fft"), (12, 1, "gemm"), (13, 1, "other"))
+    source = ProcessSource(lambda: {11: "fft", 12: "gemm"}, nvml, clock=clock, realtime=clock, proc=proc)
     return Subject(source, happen, lambda: nvml.opened)
 
 

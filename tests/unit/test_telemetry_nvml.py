@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pynvml
 import pytest
-from tests.helpers_telemetry import MS, UUID, Clock, FakeNvml, S
+from tests.helpers_telemetry import MS, UUID, Clock, FakeNvml, S, proc_of
 
 from kts.model.telemetry import Sample
 from kts.telemetry.gpm import MOST_FAILURES, GpmSource
@@ -208,9 +208,7 @@ def test_gpm_is_given_up_only_after_it_failed_for_a_while() -> None:
         source.sample()
 
 
-def _processes(
-    tenants: dict[int, str], listed: list[int], proc: Path = Path("/proc")
-) -> tuple[Clock, FakeNvml, ProcessSource]:
+def _processes(tenants: dict[int, str], listed: list[int], proc: Path) -> tuple[Clock, FakeNvml, ProcessSource]:
     clock = Clock()
     nvml = FakeNvml(clock)
     nvml.listed = listed
@@ -219,25 +217,39 @@ def _processes(
     return clock, nvml, source
 
 
-def test_a_process_is_a_tenant_only_where_nvml_lists_them_all() -> None:
+def test_a_process_is_a_tenant_only_where_all_that_nvml_lists_are_here(tmp_path: Path) -> None:
     """Else a stranger's process of the same number, in another namespace, would be reported as the tenant."""
-    clock, nvml, source = _processes({11: "fft", 12: "gemm"}, [11, 4711])
+    proc_of(tmp_path, (11, 1, "kts"), (12, 1, "kts"))
+    clock, nvml, source = _processes({11: "fft", 12: "gemm"}, [11, 4711], tmp_path)
     for _ in range(3):
         nvml.processes = [(11, clock.after(200 * MS) // 1000, 40, 10)]
         assert source.sample() == []
-    assert "1 of 2 tenants are in NVML's list of 2" in source.state().missing
+    assert "NVML's list of 2 computing processes" in source.state().missing
 
 
-def test_tenants_in_pods_are_not_matched() -> None:
+def test_a_tenant_that_does_not_compute_costs_others_nothing(tmp_path: Path) -> None:
+    """Else beside one idle tenant what the others and strangers used would be told of nobody."""
+    proc_of(tmp_path, (11, 1, "kts"), (12, 1, "kts"), (30, 1, "ollama"))
+    clock, nvml, source = _processes({11: "fft", 12: "idle"}, [11, 30], tmp_path)
+    for _ in range(3):
+        t_us = clock.after(200 * MS) // 1000
+        nvml.processes = [(11, t_us, 40, 10), (30, t_us, 50, 4)]
+        found = source.sample()
+    told = values(found)
+    assert (told["fft process_sm_ratio"], told["idle process_sm_ratio"], told["others_sm_ratio"]) == (0.4, 0.0, 0.5)
+
+
+def test_tenants_in_pods_are_not_matched(tmp_path: Path) -> None:
     """Else the report would not say why it has nothing per tenant."""
-    _, _, source = _processes({}, [11])
+    _, _, source = _processes({}, [11], tmp_path)
     assert source.sample() == []
     assert "other pid namespaces" in source.state().missing
 
 
-def test_a_tenant_missing_from_a_batch_had_no_utilisation_in_it() -> None:
+def test_a_tenant_missing_from_a_batch_had_no_utilisation_in_it(tmp_path: Path) -> None:
     """NVML reports only processes with some utilisation: without this, an idle tenant's mean would be too high."""
-    clock, nvml, source = _processes({11: "fft", 12: "gemm"}, [11, 12])
+    proc_of(tmp_path, (11, 1, "kts"), (12, 1, "kts"))
+    clock, nvml, source = _processes({11: "fft", 12: "gemm"}, [11, 12], tmp_path)
     found: list[Sample] = []
     for _ in range(3):
         nvml.processes = [(11, clock.after(200 * MS) // 1000, 40, 10)]
@@ -254,9 +266,10 @@ def test_a_tenant_missing_from_a_batch_had_no_utilisation_in_it() -> None:
     assert source.sample() == []
 
 
-def test_what_a_process_of_several_tenants_used_is_told_of_none() -> None:
+def test_what_a_process_of_several_tenants_used_is_told_of_none(tmp_path: Path) -> None:
     """Else each tenant of a process would be told to have used what all of them used, or they would be strangers."""
-    clock, nvml, source = _processes({11: "fft", 12: SEVERAL}, [11, 12])
+    proc_of(tmp_path, (11, 1, "kts"), (12, 1, "kts"))
+    clock, nvml, source = _processes({11: "fft", 12: SEVERAL}, [11, 12], tmp_path)
     found: list[Sample] = []
     for _ in range(3):
         stamp = clock.after(200 * MS) // 1000
@@ -268,12 +281,14 @@ def test_what_a_process_of_several_tenants_used_is_told_of_none() -> None:
 
 def test_a_program_is_its_tenants_and_what_is_nobodys_is_told_of_the_device(tmp_path: Path) -> None:
     """Else a program in processes of its own would be a stranger, and a stranger's work nobody's."""
-    for pid, name, parent in ((11, "python", 1), (21, "serve", 11), (22, "serve", 21), (30, "train", 1)):
-        (tmp_path / str(pid)).mkdir()
-        (tmp_path / str(pid) / "comm").write_text(name)
-        (tmp_path / str(pid) / "stat").write_text(f"{pid} ({name}) S {parent} 0 0")
-    (tmp_path / "40").mkdir()
-    (tmp_path / "40" / "comm").write_text("nvidia-cuda-mps-server")
+    here = (
+        (11, 1, "python"),
+        (21, 11, "serve"),
+        (22, 21, "serve"),
+        (30, 1, "train"),
+        (40, 1, "nvidia-cuda-mps-server"),
+    )
+    proc_of(tmp_path, *here)
     clock, nvml, source = _processes({11: "llm"}, [21, 22, 30, 40], tmp_path)
     found: list[Sample] = []
     for _ in range(3):

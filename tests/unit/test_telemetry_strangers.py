@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
-from tests.helpers_telemetry import UUID, Clock, FakeNvml
+from tests.helpers_telemetry import UUID, Clock, FakeNvml, proc_of
 from tests.helpers_wait import until
 
 from kts.model.neighbours import Look
@@ -20,16 +21,7 @@ GPU = DeviceInfo(kind="cuda", uuid=UUID, name="GPU", label="GPU", library="torch
 @pytest.fixture(name="proc")
 def _proc(tmp_path: Path) -> Callable[..., Path]:
     """Makes a /proc with these processes: pid, parent, command."""
-
-    def make(*processes: tuple[int, int, str]) -> Path:
-        for pid, parent, command in processes:
-            folder = tmp_path / str(pid)
-            folder.mkdir()
-            (folder / "comm").write_text(f"{command}\n", encoding="utf-8")
-            (folder / "stat").write_text(f"{pid} (a ) b) S {parent} 1 1\n", encoding="utf-8")
-        return tmp_path
-
-    return make
+    return partial(proc_of, tmp_path)
 
 
 def looks(listed: list[int], proc: Path, *, host: str = "", countable: bool = True, waits: bool = True) -> list[Look]:
@@ -54,6 +46,12 @@ def test_a_stranger_is_named_and_the_runs_own_are_not(proc: Callable[..., Path])
     )
     (seen,) = {look.others for look in looks([11, 12, 13, 14, 15], folder)}
     assert [one.who for one in seen] == ["process 14 (ollama)"]
+
+
+def test_a_tenant_that_does_not_compute_hides_no_stranger(proc: Callable[..., Path]) -> None:
+    """Else beside programs, whose workers compute nothing themselves, and beside idle tenants nobody would look."""
+    folder = proc((11, 1, "kts"), (12, 1, "kts"), (21, 11, "llama"), (14, 1, "ollama"))
+    assert {tuple(one.who for one in look.others) for look in looks([14, 21], folder)} == {("process 14 (ollama)",)}
 
 
 def test_with_nobody_else_the_look_still_counts(proc: Callable[..., Path]) -> None:
@@ -82,6 +80,13 @@ def test_numbers_of_another_namespace_are_counted(
     told = looks(listed, proc(), host="a-pod")
     assert {tuple(one.who for one in look.others) for look in told} == {tuple(words)}
     assert all(look.whole for look in told)
+
+
+def test_numbers_that_are_ours_by_chance_are_not_believed(proc: Callable[..., Path]) -> None:
+    """Else in a container, where NVML has the host's numbers, a stranger of a tenant's number would pass for it."""
+    folder = proc((11, 1, "a"), (12, 1, "b"))
+    (only,) = looks([11, 901], folder, countable=False, waits=False)
+    assert only.problem
 
 
 @pytest.mark.parametrize(

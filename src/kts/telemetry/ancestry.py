@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 _DEEPEST = 64
@@ -30,3 +30,10 @@ def _parent(pid: int, proc: Path) -> int:
     with contextlib.suppress(OSError, ValueError, IndexError):
         return int((proc / str(pid) / "stat").read_text(errors="replace").rpartition(")")[2].split()[1])
     return 0
+
+
+def same_numbers(listed: Collection[int], ours: Collection[int], proc: Path = PROC) -> bool:
+    """Whether somebody who ``listed`` processes numbers them as this pid namespace does: each of them is one here, and
+    one is of ``ours`` or descends from it. Not each of ours need be listed: one that does not compute is not."""
+    here = all((proc / str(pid)).exists() for pid in listed)
+    return here and any(one in ours for pid in listed for one in line_of(pid, proc))

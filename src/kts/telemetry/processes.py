@@ -1,8 +1,8 @@
 """NVML's utilisation per process: tenant-scoped, where its process numbers are known to be the tenants'.
 
 NVML may number processes as another pid namespace does (containers, pods), where a number that looks like a tenant's
-can be a stranger's. So it is believed only once the GPU's list of computing processes holds every tenant, or a process
-that descends from it. Then all others in that list are uninvited, and what they used is told of the device.
+can be a stranger's. So it is believed only once the GPU's list of computing processes numbers them as this one does
+(`ancestry.same_numbers`). Then all others in that list are uninvited, and what they used is told of the device.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from kts.model.telemetry import Sample, SourceState
-from kts.telemetry.ancestry import PROC, command, line_of
+from kts.telemetry.ancestry import PROC, command, line_of, same_numbers
 from kts.telemetry.nvml import NvmlBacked
 from kts.telemetry.source import SEVERAL, SourceMissingError, samples_at
 from kts.units import NS_PER_S, NS_PER_US
@@ -48,7 +48,7 @@ class ProcessSource(NvmlBacked):
         self._last_us = 0
         self._last_ns: dict[str, int] = {}
         self._matched: frozenset[int] = frozenset()
-        self._found = self._listed = 0
+        self._listed = 0
         self._gave = False
 
     def open(self, uuid: str) -> SourceState:
@@ -94,13 +94,12 @@ class ProcessSource(NvmlBacked):
         return None if command(pid, self._proc).startswith(MPS_SERVER) else _OTHERS
 
     def _known(self, tenants: Mapping[int, str]) -> bool:
-        """True once NVML has listed all ``tenants``; asked again when there is a new one."""
+        """True once NVML's numbers are known to be these; asked again when there is a new tenant."""
         if not tenants or self._matched >= tenants.keys():
             return bool(tenants)
         listed = [process.pid for process in self._nvml.nvmlDeviceGetComputeRunningProcesses(self._handle)]
-        found = {self._whose(pid, tenants) for pid in listed} & set(tenants.values())
-        self._found, self._listed = len(found), len(listed)
-        if found == set(tenants.values()):
+        self._listed = len(listed)
+        if same_numbers(listed, tenants, self._proc):
             self._matched = frozenset(tenants)
         return self._matched >= tenants.keys()
 
@@ -142,8 +141,8 @@ class ProcessSource(NvmlBacked):
             )
         elif not self._matched:
             why = (
-                f"{self._found} of {len(tenants)} tenants are in NVML's list of {self._listed} computing processes: "
-                "it numbers them as another pid namespace does, or a tenant does not compute"
+                f"no tenant is in NVML's list of {self._listed} computing processes, or another that is not here: "
+                "it numbers them as another pid namespace does, or no tenant computes"
             )
         else:
             why = "NVML gave no sample in this time"

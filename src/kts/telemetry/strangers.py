@@ -1,6 +1,7 @@
 """Looks for processes on the run's GPU that are not the run's, as NVML lists them.
 
-Where NVML numbers processes as this pid namespace does, they are told apart one by one, else they are counted. Drivers
+Where NVML numbers processes as this pid namespace does (`ancestry.same_numbers`), they are told apart one by one, else
+they are counted. Drivers
 from about 560 on list a container no processes but its own, so what they do not list there may be there all the same.
 """
 
@@ -16,7 +17,7 @@ from typing import Any
 
 from kts.model.neighbours import Look, Seen
 from kts.model.run import WorkerInfo
-from kts.telemetry.ancestry import command, line_of
+from kts.telemetry.ancestry import command, line_of, same_numbers
 from kts.telemetry.nvml import NvmlBacked
 from kts.telemetry.source import SourceMissingError
 from kts.units import NS_PER_S
@@ -27,7 +28,7 @@ EVERY_S = 2.0
 JOIN_S = 2.0
 _INITIAL_PID_NAMESPACE = 0xEFFFFFFC
 """Its inode (PROC_PID_INIT_INO of Linux)."""
-_NOT_ALL = "it does not list the run's own processes, so it tells nothing of others"
+_NOT_OURS = "it lists none of the run's own processes, or some that are not here, so it tells nothing of others"
 
 
 class Strangers(NvmlBacked):
@@ -75,14 +76,14 @@ class Strangers(NvmlBacked):
             self._thread.join(JOIN_S)
 
     def look(self) -> Look | None:
-        """Who is there now; None where NVML does not list the run's own. NVMLError."""
+        """Who is there now; None where NVML lists none of the run's own. NVMLError."""
         at_ns, nvml = time.time_ns(), self._nvml
         clients: list[Any] = []
         with contextlib.suppress(nvml.NVMLError, AttributeError):
             clients = nvml.nvmlDeviceGetMPSComputeRunningProcesses(self._handle)
         listed = {one.pid for one in (*nvml.nvmlDeviceGetComputeRunningProcesses(self._handle), *clients)}
         alive = {pid for pid in tuple(self._pids) if (self._proc / str(pid)).exists()}
-        if alive and alive <= listed:
+        if same_numbers(listed, alive, self._proc):
             others = [pid for pid in sorted(listed) if not self._is_ours(pid, alive)]
             return self._seen(at_ns, [self._name(pid) for pid in others], whole=self._sees_everybody())
         ours, extra = len(self._tenants), len(listed) - len(self._tenants)
@@ -110,7 +111,7 @@ class Strangers(NvmlBacked):
 
     def _run(self, uuid: str) -> None:
         """The thread. Whatever NVML does, the run goes on."""
-        problem = _NOT_ALL
+        problem = _NOT_OURS
         try:
             nvml = self._open_device(uuid)
             if self._is_cut(nvml, uuid):

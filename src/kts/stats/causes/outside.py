@@ -6,12 +6,25 @@ import numpy as np
 
 from kts.stats.causes.facts import Change, Facts, Told
 
+BUSY = 0.02
+"""Of the time: a GPU that strangers use less more than alone is nobody's loss."""
+FAIR = 0.25
+"""Of the change: what the time that strangers used more explains at least."""
+
 
 def uninvited(facts: Facts, change: Change) -> Told | None:
-    """Somebody was seen on the GPU in the blocks in company, and less so alone."""
-    if facts.is_cpu or change.ms <= 0 or not change.at_mean or not facts.strangers:
+    """Somebody else computed on the GPU more than alone, or was seen on it in more of the blocks."""
+    if facts.is_cpu or change.ms <= 0 or not change.at_mean:
         return None
-    return "uninvited", f"{facts.strangers}; less so alone"
+    used, longer = facts.rates("others_sm"), facts.held("others_sm")
+    if used and longer and used[1] - used[0] >= BUSY and longer >= FAIR * change.at_mean:
+        whose = f" ({facts.strangers})" if facts.strangers else ""
+        return (
+            "uninvited",
+            f"processes of no tenant{whose} computed on the GPU {100 * used[1]:.2g} % of the time, "
+            f"alone {100 * used[0]:.2g} %",
+        )
+    return ("uninvited", f"{facts.strangers}; less so alone") if facts.strangers else None
 
 
 def xid(facts: Facts, change: Change) -> Told | None:

@@ -27,6 +27,7 @@ SAMPLED = {
     "hw_heated": ("limited_hw_thermal_ratio",),
     "braked": ("limited_power_brake_ratio",),
     "dram": ("dram_active_ratio",),
+    "others_sm": ("others_sm_ratio",),
 }
 """Name -> metrics, the best first."""
 
