@@ -9,7 +9,7 @@ python examples/05_predict_shared.py --why      what the errors come from, of al
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +24,7 @@ from kts.physics.recorded import gpu_of, measured, mix_seconds, profile_of
 from kts.physics.validate import MODEL, Score, score
 from kts.physics.values import Fingerprint, Interval, Iterations, Profile, make_profile
 from kts.report.forecasts import band
+from kts.stats.steadiness import since_ns
 from kts.store import open_run
 
 RESULTS = Path(__file__).parent / "results"
@@ -53,10 +54,14 @@ def published_table() -> str:
 
 def scored(run: RunData) -> Score:
     """The run's shared blocks, predicted from its solo blocks, for as long as they were measured."""
-    return scored_with(run, {tenant.name: profile_of(run, tenant.name) for tenant in run.info.plan.tenants})
+    steady_ns = since_ns(run)
+    profiles = {tenant.name: profile_of(run, tenant.name, steady_ns=steady_ns) for tenant in run.info.plan.tenants}
+    return scored_with(run, profiles, steady_ns=steady_ns)
 
 
-def scored_with(run: RunData, profiles: dict[str, Profile], replicates: int = 100) -> Score:
+def scored_with(
+    run: RunData, profiles: dict[str, Profile], replicates: int = 100, steady_ns: Mapping[str, int] | None = None
+) -> Score:
     """The same from other profiles."""
     exact = Interval.exact
     mark = Fingerprint(
@@ -69,7 +74,7 @@ def scored_with(run: RunData, profiles: dict[str, Profile], replicates: int = 10
     )
     predictor = Predictor(profiles, mark, Effort(replicates=replicates), model_error(mark))
     mixes, measured_for = [mix.tenants for mix in run.info.plan.mixes], mix_seconds(run)
-    return score(predictor.predict(mixes, seconds=[measured_for["+".join(mix)] for mix in mixes]), run)
+    return score(predictor.predict(mixes, seconds=[measured_for["+".join(mix)] for mix in mixes]), run, steady_ns)
 
 
 def recorded_tables(scores: dict[str, Score]) -> str:

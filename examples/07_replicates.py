@@ -23,6 +23,7 @@ from kts.report import cells
 from kts.stats import Comparison, analyse, compare
 from kts.stats.comparison import pool
 from kts.stats.dependence import student
+from kts.stats.steadiness import since_ns
 from kts.store import StoredRun, open_run
 
 HERE = Path(__file__).parent
@@ -53,9 +54,10 @@ def replicates() -> dict[str, list[Replicate]]:
 
 
 def _df99(run: StoredRun) -> dict[str, float]:
-    house = measured(run)["+".join(run.info.plan.full_house.tenants)]
+    steady_ns = since_ns(run)
+    house = measured(run, steady_ns)["+".join(run.info.plan.full_house.tenants)]
     return {
-        name: float(np.quantile(together.response_ms, 0.99) / np.quantile(solo(run, name).response_ms, 0.99))
+        name: float(np.quantile(together.response_ms, 0.99) / np.quantile(solo(run, name, steady_ns).response_ms, 0.99))
         for name, together in house.items()
     }
 

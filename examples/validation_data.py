@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import cache, partial
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -13,12 +14,13 @@ import numpy as np
 from in_docs import LEFT_OUT
 from kts.physics.files import decode_profile
 from kts.physics.fitted import MODEL_ERROR
-from kts.physics.forecast import ModelError
+from kts.physics.forecast import ModelError, Prediction
 from kts.physics.predict import Effort, Predictor
 from kts.physics.profiling import recalibrated
 from kts.physics.recorded import mix_seconds, solo
 from kts.physics.validate import MODEL, FigureScore, Score, TenantScore, score
 from kts.physics.values import Profile
+from kts.stats.steadiness import since_ns
 from kts.store import StoredRun, open_run
 from kts.store.fingerprints import read
 from kts.store.reader import opening_order
@@ -78,38 +80,59 @@ def predicted(
 ) -> Score:
     """As `kts predict --profiles P --fingerprint F [--from-run R]` and `kts validate` would, for as long as each mix
     was measured. ``change``: of every profile, for experiments."""
-    source = next(m for m in EVALUATION if m != machine) if way.other else machine
+    return score(_prediction(machine, way, error, change, replicates), machine.run, _steady_ns(machine))
+
+
+def _prediction(
+    machine: Machine, way: Way, error: ModelError = MODEL_ERROR, change: Change | None = None, replicates: int = 100
+) -> Prediction:
+    source = _other(machine) if way.other else machine
     run, profiles = machine.run, source.profiles
     if change is not None:
         profiles = {name: change(profile) for name, profile in profiles.items()}
     if way.with_solo:
-        profiles = _as_alone(profiles, run)
+        profiles = _as_alone(profiles, machine)
     order = opening_order(machine.folder / "run") if way.in_order else ()
     mixes = [tuple(sorted(mix.tenants, key=order.index)) if order else mix.tenants for mix in run.info.plan.mixes]
     measured_for = mix_seconds(run)
     seconds = [round(measured_for["+".join(mix.tenants)], 1) for mix in run.info.plan.mixes]
     mark = read(source.folder / "fingerprint.json")
     predictor = Predictor(profiles, mark, Effort(replicates=replicates), error, order_known=way.in_order)
-    return score(predictor.predict(mixes, seconds=seconds), run)
+    return predictor.predict(mixes, seconds=seconds)
 
 
-def _as_alone(profiles: Mapping[str, Profile], run: StoredRun) -> dict[str, Profile]:
-    alone = {name: solo(run, name) for name in profiles}
+def _other(machine: Machine) -> Machine:
+    return next(m for m in EVALUATION if m != machine)
+
+
+def _as_alone(profiles: Mapping[str, Profile], machine: Machine) -> dict[str, Profile]:
+    alone = {name: solo(machine.run, name, _steady_ns(machine)) for name in profiles}
     return {n: recalibrated(p, alone[n].service_ms, alone[n].device_ms) for n, p in profiles.items()}
+
+
+@cache
+def _steady_ns(machine: Machine) -> Mapping[str, int]:
+    return since_ns(machine.run)
 
 
 @cache
 def scores(banded: tuple[Way, ...] = WAYS) -> dict[tuple[str, str], Score]:
     """Of every evaluation machine and way, by name and label; two processes side by side. ``banded``: the ways that
     get bands, which are most of the work."""
-    wanted = [(machine, way) for machine in EVALUATION for way in WAYS]
     with ProcessPoolExecutor(2) as pool:
-        found = pool.map(partial(_with_bands, banded), *zip(*wanted, strict=True))
-        return {(m.name, way.label): one for (m, way), one in zip(wanted, found, strict=True)}
+        return dict(chain(*pool.map(partial(_from_profiles, banded), EVALUATION)))
 
 
-def _with_bands(banded: tuple[Way, ...], machine: Machine, way: Way) -> Score:
-    return predicted(machine, way) if way in banded else predicted(machine, way, replicates=0)
+def _from_profiles(banded: tuple[Way, ...], source: Machine) -> list[tuple[tuple[str, str], Score]]:
+    """What the profiles of one machine foretell: of its own run, in two ways, and of the other's. Without bands a
+    prediction does not ask how long a run is, so one serves both runs: their mixes are the same."""
+    many = {way: 100 if way in banded else 0 for way in WAYS}
+    own = _prediction(source, ALONE, replicates=many[ALONE])
+    as_own = not many[ALONE] and not many[OTHER]
+    other = own if as_own else _prediction(_other(source), OTHER, replicates=many[OTHER])
+    known = _prediction(source, SOLO, replicates=many[SOLO])
+    each = ((source, ALONE, own), (_other(source), OTHER, other), (source, SOLO, known))
+    return [((machine.name, way.label), score(told, machine.run, _steady_ns(machine))) for machine, way, told in each]
 
 
 def tenants_of(found: Iterable[Score], clock: str, *, kind: str = "") -> Iterator[TenantScore]:

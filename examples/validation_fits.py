@@ -120,11 +120,14 @@ def error_table(shared: Sequence[float] = SHARED, alone: Sequence[float] = ALONE
     """How many bands hold, by the error that is added to shared times, then to those alone, by kind. ``shared``,
     ``alone``: which of the errors are tried; what the others give, and what follows from all, is left out."""
     lines = [f"| bands | error | {' | '.join(KINDS)} |", f"|---|---:|{'---:|' * len(KINDS)}"]
-    tried = [("response", replace(FOUND, kinds=dict.fromkeys(KINDS, relative))) for relative in shared]
-    tried += [("df", replace(FOUND, solo=dict.fromkeys(KINDS, relative))) for relative in alone]
+    trials = {(SHARED, one): replace(FOUND, kinds=dict.fromkeys(KINDS, one)) for one in shared}
+    trials |= {(ALONE, one): replace(FOUND, solo=dict.fromkeys(KINDS, one)) for one in alone}
+    serves = {(SHARED, one): (ALONE, alone[0]) for one in shared if alone and FOUND.kinds == dict.fromkeys(KINDS, one)}
+    """What is told of times alone changes no shared time: where these have the error of `FOUND`, one trial does."""
+    run = [key for key in trials if key not in serves]
     with ProcessPoolExecutor(2) as pool:
-        each = list(pool.map(_held, [error for _, error in tried], [clock for clock, _ in tried]))
-    found = dict(zip([*((SHARED, one) for one in shared), *((ALONE, one) for one in alone)], each, strict=True))
+        each = dict(zip(run, pool.map(_held, [trials[key] for key in run]), strict=True))
+    found = {key: each[serves.get(key, key)]["response" if key[0] is SHARED else "df"] for key in trials}
     tenants = [sum(kind_of(p) == kind for p in DEVELOPMENT.profiles.values()) for kind in KINDS]
     for what, errors in (("response, of shared times", SHARED), ("DF, of times alone", ALONE)):
         for one in errors:
@@ -155,6 +158,7 @@ def _closest(rows: Sequence[tuple[float, tuple[int, int]]]) -> float:
     return min(rows, key=lambda row: (round(abs(row[1][0] / row[1][1] - 0.9), 6), row[0]))[0]
 
 
-def _held(error: ModelError, clock: str) -> list[tuple[int, int]]:
+def _held(error: ModelError) -> dict[str, list[tuple[int, int]]]:
+    """By clock and kind, how many bands hold."""
     found = [predicted(DEVELOPMENT, error=error, replicates=REPLICATES)]
-    return [held(figures_of(found, clock, kind=kind)) for kind in KINDS]
+    return {clock: [held(figures_of(found, clock, kind=kind)) for kind in KINDS] for clock in ("response", "df")}

@@ -95,13 +95,13 @@ class Score(msgspec.Struct, frozen=True, kw_only=True):
     seal: Seal | None = None
 
 
-def score(prediction: Prediction, run: RunData) -> Score:
+def score(prediction: Prediction, run: RunData, steady_ns: Mapping[str, int] | None = None) -> Score:
     """Every tenant of every mix that was both predicted and measured. RefusalError if there is none.
 
     Mixes are matched by the names of their tenants. p99 and the other quantiles are compared only where the
-    measurement would have an interval for them.
+    measurement would have an interval for them. ``steady_ns``: see `kts.physics.recorded.solo`.
     """
-    steady_ns = since_ns(run)
+    steady_ns = since_ns(run) if steady_ns is None else steady_ns
     found = measured(run, steady_ns)
     alone = {tenant.name: solo(run, tenant.name, steady_ns) for tenant in run.info.plan.tenants}
     tenants = tuple(
