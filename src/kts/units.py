@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 NS_PER_US = 1_000
 NS_PER_MS = 1_000_000
 NS_PER_S = 1_000_000_000
@@ -48,6 +50,11 @@ def format_duration(seconds: float) -> str:
 def format_ratio(value: float, decimals: int = 2) -> str:
     """A ratio for people: two decimals, or as many as asked; one less from 10 on."""
     return f"{value:.{decimals if value < 9.995 else decimals - 1}f}"
+
+
+def whole(count: float) -> int:
+    """So many whole ones, however a quotient was rounded."""
+    return math.floor(count + 1e-9)
 
 
 def ratio_texts(estimate: float, lo: float, hi: float) -> tuple[str, str, str]:

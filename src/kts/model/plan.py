@@ -333,6 +333,11 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
         return self.precision is not None or self.pair is not None
 
     @property
+    def allowed_rounds(self) -> int:
+        """How many rounds there may be, as long as time lasts."""
+        return self.max_rounds if self.sequential else self.rounds
+
+    @property
     def cut(self) -> bool:
         """True where each tenant is to have a MIG device of its own."""
         return any(one.mode.kind == MIG for one in self.modes)

@@ -318,9 +318,9 @@ def _head_ready(tenant: Any, trips: TripTables) -> None:
 
 
 @_inline
-def _start(tenant: Any, t: float, lanes: Any, place: Any) -> float:
-    """The kernels that could run do, if nobody else's is before them in the line; when the next one ends, or is queued.
-    Infinity: none runs."""
+def _start(tenant: Any, threads: Any, t: float, lanes: Any, place: Any) -> tuple[float, float]:
+    """Its kernels that could run do, if nobody else's is before them in the line, and none of the ``threads`` of its
+    process in their lane; when the next of its own is queued, and when one ends. Infinity: none is, none runs."""
     until = np.inf
     ends = np.inf
     for k in range(tenant.lanes, tenant.lanes + tenant.opened):
@@ -328,11 +328,12 @@ def _start(tenant: Any, t: float, lanes: Any, place: Any) -> float:
         if lane.ready_ms > t:
             until = min(until, lane.ready_ms)
             continue
-        if lane.end_ms == np.inf and _is_before(lane, place):
+        if lane.end_ms == np.inf and _is_before(lane, place) and _is_next(threads, lane, k, t, lanes):
             lane.end_ms = t + lane.left_ms
+            lane.queued_ms = -np.inf
             tenant.begin_ms = min(tenant.begin_ms, t)
         ends = min(ends, lane.end_ms)
-    return min(until, ends) if ends < np.inf else np.inf
+    return until, ends
 
 
 @_inline
@@ -362,9 +363,10 @@ def _turn_of_lanes(tenant: Any, t: float, trips: TripTables, course: Any) -> tup
         if t >= cut:
             kind = PREEMPT
             break
-        until = _start(tenant, t, lanes, place)
-        if until == np.inf:
+        until, ends = _start(tenant, trips.threads[:0], t, lanes, place)
+        if ends == np.inf:
             break
+        until = min(until, ends)
         if until > cut:
             t = cut
             kind = PREEMPT
@@ -420,9 +422,14 @@ def _turn_of_threads(process: Any, t: float, trips: TripTables, course: Any) -> 
         if t >= cut:
             kind = PREEMPT
             break
-        until = _start_of_threads(threads, t, trips.lanes, place)
-        if until == np.inf:
+        until = ends = np.inf
+        for k in range(len(threads)):
+            if threads[k].unfinished > 0:
+                queued, end = _start(threads[k], threads, t, trips.lanes, place)
+                until, ends = min(until, queued), min(ends, end)
+        if ends == np.inf:
             break
+        until = min(until, ends)
         if until > cut:
             t = cut
             kind = PREEMPT
@@ -446,28 +453,6 @@ def _soonest(threads: Any) -> float:
     for k in range(len(threads)):
         soonest = min(soonest, threads[k].ready_ms)
     return soonest
-
-
-@_compiled
-def _start_of_threads(threads: Any, t: float, lanes: Any, place: Any) -> float:
-    """As `_start`, of all threads of a process."""
-    until = np.inf
-    ends = np.inf
-    for k in range(len(threads)):
-        thread = threads[k]
-        if thread.unfinished == 0:
-            continue
-        for j in range(thread.lanes, thread.lanes + thread.opened):
-            lane = lanes[j]
-            if lane.ready_ms > t:
-                until = min(until, lane.ready_ms)
-                continue
-            if lane.end_ms == np.inf and _is_before(lane, place) and _is_next(threads, lane, j, t, lanes):
-                lane.end_ms = t + lane.left_ms
-                lane.queued_ms = -np.inf
-                thread.begin_ms = min(thread.begin_ms, t)
-            ends = min(ends, lane.end_ms)
-    return min(until, ends) if ends < np.inf else np.inf
 
 
 @_inline

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from kts.arrivals import Closed, cycle_ms
 from kts.model.plan import Block, Condition, Plan
 from kts.plan.blocks import blocks_of_round
+from kts.units import whole
 
 BLOCK_OVERHEAD_S = 0.3
 """Start barrier, last iterations and sending records, per block."""
@@ -65,13 +65,12 @@ def expected_block(
 
 def most_rounds(plan: Plan, round_s: float) -> float:
     """How many rounds of ``round_s`` the plan's limits allow: whole ones, but where time is over in the first."""
-    allowed = plan.max_rounds if plan.sequential else plan.rounds
     if plan.max_seconds is None or round_s <= 0:
-        return allowed
+        return plan.allowed_rounds
     least = min(MIN_ROUNDS, plan.rounds)
     if least * round_s > HARD_LIMIT * plan.max_seconds:
         return HARD_LIMIT * plan.max_seconds / round_s
-    return min(allowed, max(least, math.floor(plan.max_seconds / round_s + 1e-9)))
+    return min(plan.allowed_rounds, max(least, whole(plan.max_seconds / round_s)))
 
 
 def _overhead_s(plan: Plan, block: Block) -> float:

@@ -75,7 +75,7 @@ def _ratio(one: ExpectedRatio) -> str:
 
 def planned(plan: Plan, told: Foretold) -> Iterator[doc.Element]:
     """A plan before anything is measured: what a round holds, and what is foretold of the run."""
-    rounds = f"{plan.rounds} rounds" if not plan.sequential else f"{plan.rounds} to {plan.max_rounds} rounds"
+    rounds = f"{plan.rounds} rounds" if not plan.sequential else f"{plan.rounds} to {plan.allowed_rounds} rounds"
     limit = "" if plan.max_seconds is None else f", {format_duration(plan.max_seconds)} at most"
     yield doc.paragraph(f"{plan.name}: {plan.design}, {rounds} of {len(plan.conditions)} blocks{limit}", "strong")
     amounts = {block.condition: block.quotas for block in blocks_of_round(plan, 0)}

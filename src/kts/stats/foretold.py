@@ -31,7 +31,7 @@ from kts.stats.quantiles import QUANTILES, refusal_of_worth
 from kts.stats.responses import Responses
 from kts.stats.sample import MIN_ROUNDS, Blocks, LatencySample, make_sample, split_blocks
 from kts.stats.verdict import half_width
-from kts.units import ns_to_s
+from kts.units import ns_to_s, whole
 
 LOOKS = (1, 2, 4, 8, 16)
 """Rounds after which it is told anew, if it is another thing then."""
@@ -265,7 +265,7 @@ class _Course:
     def refused(self, place: PLACE, figure: str, rounds: float, effect: Effect | None = None) -> bool:
         """Whether there would be none of it after so many rounds."""
         p = QUANTILES[figure]
-        n = int(self.rates.counts.get(place, 0.0) * rounds + 1e-9)
+        n = whole(self.rates.counts.get(place, 0.0) * rounds)
         return bool(refusal_of_worth(n, effect or self.effect(place, p), p, self.confidence))
 
     def effect(self, place: PLACE, p: float) -> Effect:
@@ -296,8 +296,7 @@ class _Course:
         """After how many rounds it ends, and why."""
         if self.wanted is not None and self.wanted < self.most:
             return max(self.least, math.ceil(self.wanted)), "precision"
-        allowed = self.plan.max_rounds if self.plan.sequential else self.plan.rounds
-        if self.most < allowed:
+        if self.most < self.plan.allowed_rounds:
             return self.most, "max_seconds"
         return self.most, "max_rounds" if self.plan.sequential else "rounds"
 
@@ -314,7 +313,7 @@ class _Course:
             tenant=self.plan.plain(place[0]),
             condition=condition,
             mode=mode,
-            n=int(self.rates.counts[place] * rounds + 1e-9),
+            n=whole(self.rates.counts[place] * rounds),
             slower=round(self.rates.slower.get(place, 1.0), 3),
             effect=round(self.effect(place, 0.99).ratio, 3),
             refused=tuple(figure for figure in FIGURES if refusals.get(figure) == {True}),

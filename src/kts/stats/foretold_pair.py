@@ -19,6 +19,7 @@ from kts.stats.pair_gate import CONFIDENCE, Kept, rounds_of
 from kts.stats.pairs import LEAST_ROUNDS, P, Rounds
 from kts.stats.quantiles import min_samples, refusal
 from kts.stats.spending import Spending
+from kts.units import whole
 
 REPEATED = 40_000
 """Iterations of a version that its rounds are repeated to, at most; an interval is as wide as one over the root."""
@@ -83,7 +84,7 @@ class _End:
             passes, fails = limit / above or None, limit * below if below < math.inf else None
             if self.pair.tolerance > 0 and above < math.inf:
                 needed = max(needed, self.rounds * (math.log(above) / math.log(limit)) ** 2)
-        n_a, n_b = (_whole(n * self.rounds) for n in counts)
+        n_a, n_b = (whole(n * self.rounds) for n in counts)
         one = ExpectedRatio(
             tenant=name,
             n=(n_a, n_b),
@@ -95,7 +96,7 @@ class _End:
         return one, needed
 
     def _refused(self, counts: list[float]) -> bool:
-        return self.rounds < LEAST_ROUNDS or any(refusal(_whole(n * self.rounds), P, CONFIDENCE) for n in counts)
+        return self.rounds < LEAST_ROUNDS or any(refusal(whole(n * self.rounds), P, CONFIDENCE) for n in counts)
 
     def _arms(self, so_far: Rounds) -> tuple[float, float]:
         """By which factor the interval of rounds like these reaches above the ratio, where it is to show that it is
@@ -121,7 +122,3 @@ class _End:
         looks = max(1, min(MOST_LOOKS, int(more)))
         units = [LEAST_ROUNDS + more * number / looks for number in range(looks + 1)] if more > 0 else [self.rounds]
         return [spending.look(count, count / self.rounds) for count in units][-1]
-
-
-def _whole(count: float) -> int:
-    return int(count + 1e-9)
