@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kts.model.summary import Estimate
+from kts.rows import joined
 from kts.stats.degradation import ratio_estimate
 from kts.stats.quantiles import LOST, refused
 from kts.stats.sample import MIN_ROUNDS, LatencySample, make_sample
@@ -89,7 +90,7 @@ def compared(alone: Rows, shared: Rows, window_s: float = 1.0) -> NaturalCost:
         return NaturalCost(refused(reason), refused(reason), math.nan, math.nan, sure=False)
     kinds = _kinds(alone, shared)
     alike, unlike = _in_proportion(alone, kinds[: len(alone)], kinds[len(alone) :])
-    with_like = shared[~unlike]
+    with_like = shared.compress(~unlike)
     if not len(alike) or not len(with_like):
         reason = "what it does in company it was not seen to do without"
         return NaturalCost(refused(reason), refused(reason), math.nan, math.nan, sure=False)
@@ -123,7 +124,7 @@ def _too_short(alone: Rows, shared: Rows, window_s: float) -> str:
 
 def _kinds(alone: Rows, shared: Rows) -> NDArray[np.int64]:
     """A number for each row, first those of ``alone``: what it must be like to be compared."""
-    both = np.concatenate([alone, shared])
+    both = joined((alone, shared))
     company = np.arange(len(both)) >= len(alone)
     kinds = np.zeros(len(both), np.int64)
     sizes = _merged(np.floor(4 * np.log2(1.0 + both["size"])).astype(np.int64))
@@ -152,7 +153,9 @@ def _differ(codes: NDArray[np.int64], company: NDArray[np.bool_], rows: Rows) ->
     """Whether any code's share differs in company by `SURE` standard errors; visits are what varies."""
     for code in range(int(codes.max()) + 1) if codes.max() else ():
         is_it = (codes == code).astype(float)
-        means, errors = zip(*(_mean(is_it[side], _units(rows[side])) for side in (company, ~company)), strict=True)
+        means, errors = zip(
+            *(_mean(is_it[side], _units(rows.compress(side))) for side in (company, ~company)), strict=True
+        )
         if abs(means[0] - means[1]) > SURE * math.hypot(*errors) + 0.001:
             return True
     return False
@@ -164,7 +167,7 @@ def _faster(rows: Rows, company: NDArray[np.bool_]) -> bool:
     means, errors = [], []
     for side in (company, ~company):
         _, first = np.unique(rows["window"][side], return_index=True)
-        windows = rows[side][first]
+        windows = rows.compress(side).take(first)
         mean, error = _mean(windows["pace"].astype(float), _units(windows))
         means.append(mean)
         errors.append(error)
@@ -211,7 +214,7 @@ def _in_proportion(alone: Rows, mine: NDArray[np.int64], wanted: NDArray[np.int6
         places = np.flatnonzero(mine == kind)
         taken = np.floor((np.arange(len(places)) + 1) * ratio[kind] + 1e-9)
         keep[places[np.diff(taken, prepend=0.0) > 0]] = True
-    return alone[keep], ~usable[wanted]
+    return alone.compress(keep), ~usable[wanted]
 
 
 def _samples(shared: Rows, alone: Rows) -> tuple[LatencySample | None, LatencySample | None]:
@@ -238,7 +241,7 @@ def _own_load(shared: Rows, added: float, error: float) -> tuple[str, str]:
     """
     if added < max(GROWN, 2 * error):
         return "", ""
-    rows = shared[np.isfinite(shared["beside"])]
+    rows = shared.compress(np.isfinite(shared["beside"]))
     unsure = "nothing tells what neighbours add from what its own load adds: they always have work in flight when about"
     if len(rows) < 10 * FEWEST_ALIKE:
         return "", unsure

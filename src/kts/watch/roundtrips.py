@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from kts.rows import joined
 from kts.watch.calls import FUNCTIONS, Array
 from kts.worker.tracing.layout import Kind
 from kts.worker.tracing.trips import HANDS_OVER, HELPED
@@ -85,7 +86,7 @@ class WatchedTrips:
         if not len(calls):
             return np.empty(0, WATCHED_TRIP)
         order = _by_thread(calls)
-        columns = {name: calls[name][order] for name in _FIELDS}
+        columns = {name: calls[name].take(order) for name in _FIELDS}
         keys = _keys(columns)
         first = np.flatnonzero(np.r_[True, keys[1:] != keys[:-1]])
         edges = np.r_[first, len(keys)]
@@ -103,7 +104,7 @@ class WatchedTrips:
         trips["waited_ns"] = trips["end_ns"] - since_ns
         self._keep(state)
         order = np.lexsort((trips["end_ns"], trips["process"]))
-        return self._with_help(trips[order], since_ns[order])
+        return self._with_help(trips.take(order), since_ns[order])
 
     def forget(self) -> None:
         """To be called where calls are missing: gives up what is in flight."""
@@ -130,8 +131,8 @@ class WatchedTrips:
             part = np.empty(len(rows), FLIGHT)
             part["process"], part["begin_ns"] = rows["process"], rows["begin_ns"]
             part["end_ns"] = np.where(held, until_ns, np.minimum(rows["last_ns"] + STALE_NS, until_ns))
-            parts.append(part[rows["hands"] > 0])
-        return np.concatenate(parts)
+            parts.append(part.compress(rows["hands"] > 0))
+        return joined(parts)
 
     def _states(self, heads: Columns) -> Array:
         """What is known of each of these threads."""
@@ -145,8 +146,8 @@ class WatchedTrips:
         return state
 
     def _keep(self, state: Array) -> None:
-        both = np.concatenate([self._threads[~np.isin(_keys(self._threads), _keys(state))], state])
-        self._threads = both[np.argsort(_keys(both))]
+        both = joined((self._threads.compress(~np.isin(_keys(self._threads), _keys(state))), state))
+        self._threads = both.take(np.argsort(_keys(both)))
 
     def _move_helpers(self, calls: Columns, hands: NDArray[np.bool_], segment: Ints, state: Array) -> None:
         """What threads hand over that only help is their process's."""
@@ -156,7 +157,7 @@ class WatchedTrips:
         fresh["process"], fresh["begin_ns"] = calls["process"][rows], calls["ns"][rows]
         fresh["last_ns"], fresh["hands"] = fresh["begin_ns"], 1
         fresh["launches"], fresh["copies"] = _LAUNCHES[function], _COPIES[function]
-        self._pool = np.concatenate([self._pool, fresh])
+        self._pool = joined((self._pool, fresh))
 
     def _with_help(self, trips: Array, since_ns: Ints) -> Array:
         """``trips`` (by process and end), one per wait, with what helpers handed over: it belongs to the first wait of
@@ -172,17 +173,17 @@ class WatchedTrips:
             wait = np.searchsorted(begun, place * span + pool["last_ns"] - zero)
             covered = wait < len(trips)
             covered[covered] = trips["process"][wait[covered]] == pool["process"][covered]
-            taken, wait = pool[covered], wait[covered]
+            taken, wait = pool.compress(covered), wait[covered]
             none = np.iinfo(np.int64).max
             begins = np.where(trips["begin_ns"] > 0, trips["begin_ns"], none)
             np.minimum.at(begins, wait, taken["begin_ns"])
             trips["begin_ns"] = np.where(begins < none, begins, 0)
             for name in ("launches", "copies"):
                 trips[name] += np.bincount(wait, taken[name], len(trips)).astype("<u4")
-            self._pool = pool[~covered]
+            self._pool = pool.compress(~covered)
         self._pool = _collapsed(self._pool)
         self._count_helped(trips["process"])
-        return trips[trips["begin_ns"] > 0]
+        return trips.compress(trips["begin_ns"] > 0)
 
     def _count_helped(self, waits: NDArray[np.uint32]) -> None:
         """A thread that once waited, and whose work others have waited for since `HELPED` times, only helps."""
@@ -196,7 +197,7 @@ class WatchedTrips:
         threads["helped"][open_] += counts[at[open_]]
         turned = open_[threads["helped"][open_] >= HELPED]
         if len(turned):
-            self._pool = np.concatenate([self._pool, threads[turned]])
+            self._pool = joined((self._pool, threads.take(turned)))
             threads["helped"][turned] = -1
             for name in _COUNTS:
                 threads[name][turned] = 0

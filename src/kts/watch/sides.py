@@ -11,6 +11,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from kts.rows import joined, opaque
 from kts.stats.natural import KEPT, Rows
 
 MOST = 1 << 14
@@ -37,7 +38,7 @@ class Side:
     def add(self, rows: Rows) -> None:
         """Keeps them, and forgets as many of the oldest as there is no room for."""
         while True:
-            rows = rows if self._step == 1 else rows[rows["number"] % self._step == 0]
+            rows = rows if self._step == 1 else rows.compress(rows["number"] % self._step == 0)
             if self._used + len(rows) <= MOST or not self._used:
                 break
             windows = int(rows["window"].max(initial=0)) - int(self._rows["window"][: self._used].min())
@@ -45,14 +46,15 @@ class Side:
                 break
             self._step *= 2
             kept = self.rows()
-            self._put(kept[kept["number"] % self._step == 0])
+            self._put(kept.compress(kept["number"] % self._step == 0))
         rows = rows[-MOST:]
         if self._used + len(rows) > len(self._rows) < MOST:
             self._put(self.rows(), 2 * (self._used + len(rows)))
         size = len(self._rows)
         room = min(size - self._next, len(rows))
-        self._rows[self._next : self._next + room] = rows[:room]
-        self._rows[: len(rows) - room] = rows[room:]
+        into, rows = opaque(self._rows), opaque(rows)
+        into[self._next : self._next + room] = rows[:room]
+        into[: len(rows) - room] = rows[room:]
         self._next = (self._next + len(rows)) % size
         self._used = min(self._used + len(rows), size)
         if self._step > 1 and self._used == size and self._newest(WINDOWS) < MOST // 4:
@@ -60,7 +62,8 @@ class Side:
 
     def rows(self) -> Rows:
         """What is kept, oldest first. A copy."""
-        return np.roll(self._rows, -self._next) if self._used == len(self._rows) else self._rows[: self._used].copy()
+        oldest = self._next if self._used == len(self._rows) else 0
+        return joined((self._rows[oldest : self._used], self._rows[:oldest]))
 
     def _newest(self, windows: int) -> int:
         """How many of the last windows."""
@@ -69,7 +72,7 @@ class Side:
 
     def _put(self, rows: Rows, room: int = 0) -> None:
         self._rows = np.empty(min(MOST, max(room, len(self._rows), 256)), KEPT)
-        self._rows[: len(rows)] = rows
+        opaque(self._rows)[: len(rows)] = opaque(rows)
         self._used, self._next = len(rows), len(rows) % len(self._rows)
 
 
@@ -137,11 +140,11 @@ class _Pending(NamedTuple):
     ends: Ints
 
     def of(self, some: NDArray[np.bool_]) -> _Pending:
-        return _Pending(self.rows[some], self.row[some], self.ends[some])
+        return _Pending(self.rows.compress(some), self.row[some], self.ends[some])
 
     def and_(self, more: _Pending) -> _Pending:
-        rows, row, ends = (np.concatenate(both) for both in zip(self, more, strict=True))
-        return _Pending(rows, row, ends)
+        row, ends = (np.concatenate(both) for both in zip(self[1:], more[1:], strict=True))
+        return _Pending(joined((self.rows, more.rows)), row, ends)
 
 
 class Pasts:
@@ -228,7 +231,7 @@ class Pasts:
         side = 2 * row + kinds
         order = np.flatnonzero(of_one)
         order = order[np.argsort(side[order], kind="stable")]
-        rows, row, begins, side = rows[order], row[order], begins[order] % _KNOWN, side[order]
+        rows, row, begins, side = rows.take(order), row[order], begins[order] % _KNOWN, side[order]
         rows["visit"] = known["visits"][row, begins]
         rows["pace"] = known["begun"][row, begins] / length_s[row]
         cuts = np.flatnonzero(np.diff(side, prepend=-1, append=-1)).tolist()

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kts.model.summary import Estimate
+from kts.rows import joined
 from kts.stats.natural import KEPT, NaturalCost, SeenUnit, compared
 from kts.stats.quantiles import quantile_estimate, refused
 from kts.stats.sample import make_sample
@@ -160,7 +161,7 @@ class Watching:
             first = int(piece.calls["ns"][0]) if len(piece.calls) else piece.until_ns
             self._second = first // SECOND_NS
         trips = self._trips.add(piece.calls)
-        self._recent = np.concatenate([self._recent, trips])
+        self._recent = joined((self._recent, trips))
         for number, count in zip(*(part.tolist() for part in self._trips.launched), strict=True):
             self._launches[number] = self._launches.get(number, 0) + count
         self._trips.gone(piece.gone)
@@ -257,14 +258,14 @@ class Watching:
         flights = np.empty(len(self._recent), FLIGHT)
         for name in ("process", "begin_ns", "end_ns"):
             flights[name] = self._recent[name]
-        flights = np.concatenate([flights, self._trips.in_flight(self._until_ns)])
-        flights = flights[(flights["begin_ns"] < end_ns) & (flights["end_ns"] > begin_ns)]
+        flights = joined((flights, self._trips.in_flight(self._until_ns)))
+        flights = flights.compress((flights["begin_ns"] < end_ns) & (flights["end_ns"] > begin_ns))
         unit = self._units_of(flights["process"])
         units = list(self._units.values())
         density = _densities(flights, end_ns, unit, units)
         company = of_second(flights, unit, [one.key[1] for one in units], density, begin_ns)
         over = self._recent["end_ns"] <= end_ns
-        done, self._recent = self._recent[over], self._recent[~over]
+        done, self._recent = self._recent.compress(over), self._recent.compress(~over)
         self._note(second, done, self._units_of(done["process"]), company)
         self._leave(end_ns)
 
@@ -275,7 +276,7 @@ class Watching:
         if not units:
             return
         order = np.argsort(unit, kind="stable")
-        done, unit = done[order], unit[order]
+        done, unit = done.take(order), unit[order]
         ended = _ended(done, np.searchsorted(unit, np.arange(len(units) + 1)).tolist())
         ms, response = (done["end_ns"] - done["begin_ns"]) / 1e6, np.ascontiguousarray(ended.rows["ms"])
         begins_ms = (done["begin_ns"] - (second - 1) * SECOND_NS) / 1e6

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from kts.errors import SetupError
+from kts.rows import joined
 from kts.units import NS_PER_MS, NS_PER_S
 from kts.watch.calls import CALL, FUNCTIONS, Array, Piece
 from kts.watch.limits import MOST_CALLS_S
@@ -141,13 +142,13 @@ class LiveSource:
             self._notes.append(f"{late} calls came too late to be told in order; they count as lost")
         nobody = calls["process"] == NOBODY
         if missing := int(nobody.sum()):
-            calls = calls[~nobody]
+            calls = calls.compress(~nobody)
             self._notes.append(
                 f"{missing} calls of processes that ended before they could be looked up; they count as lost"
             )
         lost = unheard + late + missing
         if self._left_out:
-            calls = calls[~np.isin(calls["process"], list(self._left_out))]
+            calls = calls.compress(~np.isin(calls["process"], list(self._left_out)))
         unwatched = self._too_many(calls, unheard, (until_ns - self._until_ns) / NS_PER_S)
         self._until_ns = until_ns
         told, gone = self._processes.news()
@@ -190,8 +191,8 @@ class LiveSource:
                 lived += self._lived(flat, found.ns[other], found.at[other], what[other])
         if torn:
             self._notes.append(f"{torn} pages of the kernel's rings were not as it describes them")
-        calls = np.concatenate(parts)
-        calls = calls[np.argsort(calls["ns"], kind="stable")]
+        calls = joined(parts)
+        calls = calls.take(np.argsort(calls["ns"], kind="stable"))
         lived.sort(key=lambda one: one.ns)
         ready = int(np.searchsorted(calls["ns"], until_ns, "right"))
         calls, self._kept = calls[:ready], calls[ready:].copy()
@@ -209,7 +210,7 @@ class LiveSource:
         if len(self._attached) > 1:
             library = self._kinds.library[number]
             place = value(flat, at + self._kinds.place[number], Where(0, 8))
-            calls = calls[~self._twice(calls, library, place)]
+            calls = calls.compress(~self._twice(calls, library, place))
         return calls
 
     def _twice(self, calls: Array, library: Any, place: Any) -> Any:
