@@ -68,7 +68,7 @@ class Blame:
         whole = float(weights.sum())
         if whole > 0:
             weights *= float(turns.sum()) / whole
-        return {name: float(weights[at]) for name, at in self._place.items() if weights[at] > 0}
+        return {name: weight for name, weight in zip(self._place, weights.tolist(), strict=True) if weight > 0}
 
     def learn(self) -> None:
         """Makes anew what each neighbour costs over what it would a priori."""

@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from itertools import pairwise
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -74,13 +74,13 @@ Foretell = Callable[[SeenUnit, tuple[SeenUnit, ...]], ByModel]
 """DF99 of a unit beside its neighbours by a model, from what is seen."""
 
 
-@dataclass
-class _Second:
-    """What a unit did in one second. ``company``: seconds in which both it and a neighbour had work in flight."""
+class _Did(NamedTuple):
+    """What a unit did in a second, or in the mean of some. ``took_ms``: its round trips, together; ``company``: seconds
+    in which both it and a neighbour had work in flight."""
 
-    response_ms: NDArray[np.float32]
-    sum_ms: float  # of them
-    launches: int
+    trips: float
+    took_ms: float
+    launches: float
     in_flight: float
     company: float
 
@@ -100,10 +100,14 @@ class _Unit:
     process: WatchedProcess
     blame: Blame
     past: Past
+    window: NDArray[np.float64]
+    """A `_Did` of each of its latest seconds."""
+    responses: deque[NDArray[np.float32]]
+    """Milliseconds, of each of these."""
+    seen: int = 0
     covered: NDArray[np.float32] = field(default_factory=lambda: np.zeros((3, BINS), np.float32))
     """``own``, ``others`` and ``met`` of the last second (`Company`)."""
     processes: set[int] = field(default_factory=set)
-    seconds: deque[_Second] = field(default_factory=deque)
     tail: TailAlarm = field(default_factory=TailAlarm)
     alone_s: int = 0
     shared_s: int = 0
@@ -116,9 +120,20 @@ class _Unit:
     def name(self) -> str:
         return self.key[0]
 
-    def rate(self, of: Callable[[_Second], float]) -> float:
+    def second(self, did: _Did, response_ms: NDArray[np.float32]) -> None:
+        """Adds one."""
+        self.window[self.seen % len(self.window)] = did
+        self.responses.append(response_ms)
+        self.seen += 1
+
+    def recent(self) -> NDArray[np.float64]:
+        """`_Did` of the seconds within the window, in no order."""
+        return self.window[: self.seen]
+
+    def did(self) -> _Did:
         """Per second, within the window."""
-        return sum(map(of, self.seconds)) / max(len(self.seconds), 1)
+        rows = self.recent()
+        return _Did(*(rows.sum(axis=0) / max(len(rows), 1)).tolist())
 
 
 class Watching:
@@ -180,7 +195,7 @@ class Watching:
         all made now with ``whole``, which takes some milliseconds for each unit; a second where the model is asked,
         which it is only then."""
         second = self._second or 0
-        units = [unit for unit in self._units.values() if unit.seconds]
+        units = [unit for unit in self._units.values() if unit.seen]
         stale = sorted((one for one in units if whole or one.made_at < second), key=lambda one: one.made_at)
         for number, unit in enumerate(stale):
             if whole or number < AT_ONCE or unit.figures is None:
@@ -235,7 +250,8 @@ class Watching:
                 self._units[key] = old
         unit = self._units.get(key)
         if unit is None:
-            unit = self._units[key] = _Unit(key, process, Blame(self._window_s), self._pasts.new())
+            recent = np.zeros((self._window_s, len(_Did._fields))), deque[Any](maxlen=self._window_s)
+            unit = self._units[key] = _Unit(key, process, Blame(self._window_s), self._pasts.new(), *recent)
         unit.process = process
         unit.processes.add(process.number)
         self._of[process.number] = unit
@@ -303,12 +319,8 @@ class Watching:
             turns_s, names = company.beside[number, near], [units[other].name for other in near]
             one.blame.second(names, turns_s, shares, ms[known[some]], high - low)
             issued = sum(launches.get(process, 0) for process in one.processes)
-            took_ms = float(ms[low:high].sum())
-            one.seconds.append(
-                _Second(response[low:high], took_ms, issued, float(in_flight[number]), float(beside[number]))
-            )
-            if len(one.seconds) > self._window_s:
-                one.seconds.popleft()
+            did = _Did(high - low, ms[low:high].sum(), issued, in_flight[number], beside[number])
+            one.second(did, response[low:high])
             if works[number]:
                 one.shared_s += bool(accompanied[number])
                 one.alone_s += not accompanied[number]
@@ -367,18 +379,19 @@ class Watching:
         return [
             one
             for one in self._units.values()
-            if one is not unit and gpus.intersection(one.key[1]) and any(s.in_flight for s in one.seconds)
+            if one is not unit and gpus.intersection(one.key[1]) and one.did().in_flight
         ]
 
 
 def _seen(unit: _Unit) -> SeenUnit:
+    did = unit.did()
     return SeenUnit(
         unit=unit.name,
         alone=unit.past.alone.rows(),
         shared=unit.past.shared.rows(),
-        trips=unit.rate(lambda one: len(one.response_ms)),
-        launches=unit.rate(lambda one: one.launches),
-        in_flight=unit.rate(lambda one: one.in_flight),
+        trips=did.trips,
+        launches=did.launches,
+        in_flight=did.in_flight,
         gpus=unit.key[1],
     )
 
@@ -432,11 +445,11 @@ def _need_ms(past: Past, alone_ms: float, turns: TurnCosts) -> float:
 
 
 def _responses(unit: _Unit) -> NDArray[np.float32]:
-    return np.concatenate([np.empty(0, np.float32), *(one.response_ms for one in unit.seconds)])
+    return np.concatenate([np.empty(0, np.float32), *unit.responses])
 
 
 def _shown(unit: _Unit) -> Watched:
-    figures, process = unit.figures, unit.process
+    figures, process, did = unit.figures, unit.process, unit.did()
     assert figures is not None
     added, waits_for = _blame(unit, figures.cost)
     return Watched(
@@ -448,9 +461,9 @@ def _shown(unit: _Unit) -> Watched:
         processes=len(unit.processes),
         p50_ms=figures.p50,
         p99_ms=figures.p99,
-        trips=unit.rate(lambda one: len(one.response_ms)),
-        launches=unit.rate(lambda one: one.launches),
-        in_flight=unit.rate(lambda one: one.in_flight),
+        trips=did.trips,
+        launches=did.launches,
+        in_flight=did.in_flight,
         cost=Cost(
             alone_s=float(unit.alone_s),
             shared_s=float(unit.shared_s),
@@ -474,10 +487,9 @@ def _blame(unit: _Unit, cost: NaturalCost) -> tuple[float, dict[str, float]]:
     whole = sum(turns.values())
     if math.isnan(cost.alone_ms):
         return whole, turns
-    seconds = max(len(unit.seconds), 1)
-    in_company = [second for second in unit.seconds if second.company]
-    added = sum(second.sum_ms - cost.alone_ms * len(second.response_ms) for second in in_company) / seconds
-    limit = 1e3 * unit.rate(lambda one: one.company)
+    trips, took_ms, *_, company = unit.recent().T
+    added = float(((took_ms - cost.alone_ms * trips) * (company > 0)).sum()) / max(len(trips), 1)
+    limit = 1e3 * float(company.sum()) / max(len(company), 1)
     others = min(max(added, 0.0), limit) if cost.sure and whole else 0.0
     waits_for = {name: others * waited / whole for name, waited in turns.items()} if others else {}
     rest = added - others
