@@ -44,7 +44,8 @@ class Blame:
         """``turns_s``: seconds that the unit a priori waited for each of ``names``. ``shares``: of the time that it
         usually takes, from the begin of some of its ``trips``, with each in flight, shape (names, n); ``ms``: how long
         these took."""
-        places = self._places(names)
+        whole = np.array([0, 1, *self._places(names)])
+        places = whole[2:] - 2
         at = self._seen % len(self._recent)
         self._seen += 1
         self._recent[at] = 0.0
@@ -55,7 +56,6 @@ class Blame:
         rows[0], rows[1], rows[2:] = 1.0, ms, shares
         self._sums *= 1 - 1 / LEARNT_S
         self._turns *= 1 - 1 / LEARNT_S
-        whole = np.concatenate([[0, 1], 2 + places])
         self._sums[whole[:, None], whole] += trips / len(ms) * (rows @ rows.T)
         self._turns[places] += 1e3 * turns_s
 
@@ -98,7 +98,8 @@ class Blame:
             factors = _solved(both + penalty * np.eye(k), with_ms + penalty * common)
         return factors if factors.any() else alike
 
-    def _places(self, names: Sequence[str]) -> NDArray[np.int64]:
+    def _places(self, names: Sequence[str]) -> list[int]:
+        """In `_sums`, where the first two are no neighbours."""
         new = [name for name in names if name not in self._place]
         if len(self._place) + len(new) > MOST:
             self._forget(len(self._place) + len(new) - MOST, keep=names)
@@ -111,7 +112,7 @@ class Blame:
             usual = float(self._factors.mean()) if len(self._factors) else 1.0
             self._factors = np.pad(self._factors, (0, more), constant_values=usual)
             self._recent = np.pad(self._recent, ((0, 0), (0, more)))
-        return np.array([self._place[name] for name in names], np.int64)
+        return [2 + self._place[name] for name in names]
 
     def _forget(self, count: int, keep: Sequence[str]) -> None:
         """So many, of those that are not there now, with the least time in flight beside it."""

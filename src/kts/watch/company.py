@@ -82,15 +82,15 @@ def of_second(
         members = np.flatnonzero([gpu in those for those in gpus])
         if len(members) < 2:
             continue
-        idle = 1 - own[members]
+        mine, theirs = own[members], has[members]
+        idle = 1 - mine
         before, after = np.ones_like(idle), np.ones_like(idle)
         before[1:] = np.cumprod(idle[:-1], axis=0)
         after[:-1] = np.cumprod(idle[:0:-1], axis=0)[::-1]
         free[members] *= before * after
-        met[members] = np.maximum(met[members], own[members].sum(axis=0) - own[members])
-        theirs = has[members]
+        met[members] = np.maximum(met[members], mine.sum(axis=0) - mine)
         beyond = np.maximum(theirs.sum(axis=0) - theirs, 1.0)
-        pairs = (own[members] / beyond) @ theirs.T / BINS
+        pairs = (mine / beyond) @ theirs.T / BINS
         np.fill_diagonal(pairs, 0.0)
         beside[np.ix_(members, members)] += pairs
     return Company(own, 1 - free, met, beside)

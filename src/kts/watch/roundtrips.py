@@ -32,12 +32,17 @@ WATCHED_TRIP = np.dtype(
     ]
 )
 
-_FIELDS = ("ns", "process", "thread", "function", "returned")
+_HANDS, _LAUNCHES, _COPIES, _WAITS, _RETURNS = (np.uint8(1 << bit) for bit in range(5))
 _KINDS = np.array([function.kind for function in FUNCTIONS])
-_HANDS: NDArray[np.bool_] = HANDS_OVER[_KINDS]
-_WAITS = np.array([function.waits for function in FUNCTIONS])
-_LAUNCHES = (_KINDS == Kind.LAUNCH) | (_KINDS == Kind.GRAPH)
-_COPIES = _KINDS == Kind.COPY
+_CALLED = (
+    HANDS_OVER[_KINDS] * _HANDS
+    | ((_KINDS == Kind.LAUNCH) | (_KINDS == Kind.GRAPH)) * _LAUNCHES
+    | (_KINDS == Kind.COPY) * _COPIES
+)
+_WHAT = np.array([function.waits for function in FUNCTIONS]) * _WAITS | np.array(
+    [_CALLED, np.full_like(_CALLED, _RETURNS)]
+)
+"""What a call is, in bits: whether it ``returned``, and of which function."""
 
 STALE_NS = 1_000_000_000
 """So long after its last work something is taken to be in flight where nobody waits for it. What a library once handed
@@ -60,7 +65,7 @@ _OPEN = np.dtype(
 FLIGHT = np.dtype([("process", "<u4"), ("begin_ns", "<i8"), ("end_ns", "<i8")])
 Ints = NDArray[np.int64]
 Columns = Mapping[str, NDArray[Any]]
-"""The fields of calls, each by itself: several times as fast to read."""
+"""Of calls, each by itself: several times as fast to read. ``what``: `_WHAT`; ``of``: threads, counted from 0."""
 
 
 class WatchedTrips:
@@ -86,21 +91,20 @@ class WatchedTrips:
         if not len(calls):
             return np.empty(0, WATCHED_TRIP)
         order = _by_thread(calls)
-        columns = {name: calls[name].take(order) for name in _FIELDS}
-        keys = _keys(columns)
-        first = np.flatnonzero(np.r_[True, keys[1:] != keys[:-1]])
-        edges = np.r_[first, len(keys)]
-        segment = np.repeat(np.arange(len(first)), np.diff(edges))
+        columns = {name: calls[name].take(order) for name in ("ns", "process", "thread")}
+        columns["what"] = _WHAT[(calls["returned"] != 0).view(np.int8), calls["function"]].take(order)
+        process, thread, what = columns["process"], columns["thread"], columns["what"]
+        first = np.flatnonzero(np.r_[True, (process[1:] != process[:-1]) | (thread[1:] != thread[:-1])])
+        edges = np.r_[first, len(what)]
         state = self._states({name: column[first] for name, column in columns.items()})
-        hands = _HANDS[columns["function"]] & (columns["returned"] == 0)
-        launches = np.add.reduceat(
-            (_LAUNCHES[columns["function"]] & (columns["returned"] == 0)).view(np.int8), first, dtype=np.int64
-        )
-        self.launched = columns["process"][first], launches
-        at, since_ns = _returned(columns, segment, state)
-        state["helped"][segment[at]] = 0
-        self._move_helpers(columns, hands, segment, state)
-        trips = _closed(columns, hands & (state["helped"] >= 0)[segment], at, edges, state)
+        of = columns["of"] = np.repeat(np.arange(len(first), dtype=np.int32), np.diff(edges))
+        self.launched = process[first], np.add.reduceat((what & _LAUNCHES) // _LAUNCHES, first, dtype=np.int64)
+        at, since_ns = _returned(columns, state)
+        state["helped"][of[at]] = 0
+        handed = np.flatnonzero(what & _HANDS)
+        helps = (state["helped"] < 0)[of[handed]]
+        self._move_helpers(columns, handed.compress(helps))
+        trips = _closed(columns, handed.compress(~helps), at, edges, state)
         trips["waited_ns"] = trips["end_ns"] - since_ns
         self._keep(state)
         order = np.lexsort((trips["end_ns"], trips["process"]))
@@ -149,14 +153,13 @@ class WatchedTrips:
         both = joined((self._threads.compress(~np.isin(_keys(self._threads), _keys(state))), state))
         self._threads = both.take(np.argsort(_keys(both)))
 
-    def _move_helpers(self, calls: Columns, hands: NDArray[np.bool_], segment: Ints, state: Array) -> None:
+    def _move_helpers(self, calls: Columns, rows: Ints) -> None:
         """What threads hand over that only help is their process's."""
-        rows = np.flatnonzero(hands & (state["helped"] < 0)[segment])
         fresh = np.zeros(len(rows), _OPEN)
-        function = calls["function"][rows]
+        what = calls["what"][rows]
         fresh["process"], fresh["begin_ns"] = calls["process"][rows], calls["ns"][rows]
         fresh["last_ns"], fresh["hands"] = fresh["begin_ns"], 1
-        fresh["launches"], fresh["copies"] = _LAUNCHES[function], _COPIES[function]
+        fresh["launches"], fresh["copies"] = what & _LAUNCHES != 0, what & _COPIES != 0
         self._pool = joined((self._pool, fresh))
 
     def _with_help(self, trips: Array, since_ns: Ints) -> Array:
@@ -221,54 +224,58 @@ def _keys(rows: Array | Columns) -> Ints:
     return keys
 
 
-def _returned(calls: Columns, segment: Ints, state: Array) -> tuple[Ints, Ints]:
+def _returned(calls: Columns, state: Array) -> tuple[Ints, Ints]:
     """Waits that return: their places and when they began. One whose begin was not seen is passed over. Writes which
     threads are waiting at the end."""
-    waits, returns, ns = _WAITS[calls["function"]], calls["returned"] != 0, calls["ns"]
-    marks = np.flatnonzero(waits)
-    at = np.flatnonzero(waits & returns)
-    before = marks[np.searchsorted(marks, at) - 1] if len(marks) else at
-    same = (before < at) & (segment[before] == segment[at])
-    since = np.where(same, np.where(returns[before], 0, ns[before]), state["waits_ns"][segment[at]])
-    ends = marks[np.r_[segment[marks[1:]] != segment[marks[:-1]], True]] if len(marks) else marks
-    state["waits_ns"][segment[ends]] = np.where(returns[ends], 0, ns[ends])
-    return at[since > 0], since[since > 0]
+    marks = np.flatnonzero(calls["what"] & _WAITS)
+    ns, of, returns = calls["ns"][marks], calls["of"][marks], calls["what"][marks] & _RETURNS != 0
+    began_ns = np.where(returns, 0, ns)
+    turns = of[1:] != of[:-1]  # to the next thread
+    since = np.r_[0, began_ns[:-1]][: len(marks)]
+    opens = np.r_[True, turns][: len(marks)]
+    since[opens] = state["waits_ns"][of[opens]]
+    ends = np.r_[turns, True][: len(marks)]
+    state["waits_ns"][of[ends]] = began_ns[ends]
+    seen = returns & (since > 0)
+    return marks[seen], since[seen]
 
 
-def _closed(calls: Columns, hands: NDArray[np.bool_], at: Ints, edges: Ints, state: Array) -> Array:
+def _closed(calls: Columns, handed: Ints, at: Ints, edges: Ints, state: Array) -> Array:
     """A row for each wait that returned ``at``: its thread's own work since the wait before, ``begin_ns`` 0 where there
-    was none. Writes what is open of each thread at the end. ``edges``: where threads begin, and the end."""
-    ns, function = calls["ns"], calls["function"]
-    handed = np.append(np.flatnonzero(hands), len(ns))
-    times = np.append(ns, 0)
-    sums = {
-        name: np.r_[0, np.cumsum(mask)]
-        for name, mask in zip(_COUNTS, (hands, hands & _LAUNCHES[function], hands & _COPIES[function]), strict=True)
-    }
-    of = np.searchsorted(edges, at, side="right") - 1
+    was none. Writes what is open of each thread at the end. ``handed``: where work was handed over. ``edges``: where
+    threads begin, and the end."""
+    of = calls["of"][at]
+    what, ns = calls["what"].take(handed), np.append(calls["ns"].take(handed), 0)
+    sums = {"launches": _summed(what & _LAUNCHES != 0), "copies": _summed(what & _COPIES != 0)}
+    until, bounds = np.searchsorted(handed, at), np.searchsorted(handed, edges)
     opens = np.ones(len(at), bool)
     opens[1:] = of[1:] != of[:-1]
-    start = np.where(opens, edges[of], np.r_[0, at[:-1]][: len(at)])
-    counts = {name: total[at] - total[start] + np.where(opens, state[name][of], 0) for name, total in sums.items()}
-    begins = times[handed[np.searchsorted(handed, start)]]
+    since = np.where(opens, bounds[of], np.r_[0, until[:-1]][: len(at)])
     carried = opens & (state["hands"][of] > 0)
     trips = np.zeros(len(at), WATCHED_TRIP)
-    trips["begin_ns"] = np.where(counts["hands"] > 0, np.where(carried, state["begin_ns"][of], begins), 0)
-    trips["end_ns"], trips["process"] = ns[at], calls["process"][at]
-    trips["launches"], trips["copies"] = counts["launches"], counts["copies"]
+    trips["begin_ns"] = np.where(carried, state["begin_ns"][of], np.where(until > since, ns[since], 0))
+    trips["end_ns"], trips["process"] = calls["ns"][at], calls["process"][at]
+    for name, total in sums.items():
+        trips[name] = total[until] - total[since] + np.where(opens, state[name][of], 0)
 
-    tail, end = edges[:-1].copy(), edges[1:]
-    tail[of] = at  # the last wait of each thread
+    begin, end = bounds[:-1].copy(), bounds[1:]
+    begin[of] = until  # of the last wait of each thread
     for name in _COUNTS:
         state[name][of] = 0
     before = state["hands"].copy()
+    state["hands"] += end - begin
     for name, total in sums.items():
-        state[name] += total[end] - total[tail]
-    fresh = state["hands"] > before
+        state[name] += total[end] - total[begin]
+    fresh = end > begin
     begun = fresh & (before == 0)
-    state["begin_ns"][begun] = times[handed[np.searchsorted(handed, tail[begun])]]
-    state["last_ns"][fresh] = times[handed[np.searchsorted(handed, end[fresh]) - 1]]
+    state["begin_ns"][begun], state["last_ns"][fresh] = ns[begin[begun]], ns[end[fresh] - 1]
     return trips
+
+
+def _summed(some: NDArray[np.bool_]) -> NDArray[np.int32]:
+    """How many are before each, and in all."""
+    total: NDArray[np.int32] = np.r_[np.int32(0), np.cumsum(some, dtype=np.int32)]
+    return total
 
 
 def _collapsed(pool: Array) -> Array:

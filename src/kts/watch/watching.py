@@ -262,11 +262,12 @@ class Watching:
         return found or self._place(WatchedProcess(number=number, pid=0, began_ticks=0, command=f"process {number}"))
 
     def _units_of(self, processes: NDArray[np.uint32]) -> NDArray[np.int64]:
-        """Place of each one's unit in `_units`."""
-        numbers, place = np.unique(processes, return_inverse=True)
-        units = [self._unit_of(number) for number in numbers.tolist()]
+        """Place of each one's unit in `_units`. Of the same process mostly several come in a row."""
+        first = np.flatnonzero(np.r_[True, processes[1:] != processes[:-1]][: len(processes)])
+        units = [self._unit_of(number) for number in processes[first].tolist()]
         at = {key: number for number, key in enumerate(self._units)}
-        return np.array([at[unit.key] for unit in units], dtype=np.int64)[place]
+        places = np.array([at[unit.key] for unit in units], dtype=np.int64)
+        return np.repeat(places, np.diff(first, append=len(processes)))
 
     def _look(self, second: int) -> None:
         """All of that second is told."""
