@@ -82,10 +82,14 @@ class Dependence:
         return float(self.sizes.sum() ** 2 / np.square(self.sizes).sum())
 
     @cached_property
+    def centres(self) -> NDArray[np.float64]:
+        """Level of each unit, shape ``(k,)``."""
+        return np.array([_middle(unit) for unit in self.units])
+
+    @cached_property
     def levels(self) -> NDArray[np.float64]:
         """Logarithm of every unit's level, the mean of its middle half, shape ``(k,)``. Empty if one is not above 0."""
-        centres = np.array([_middle(unit) for unit in self.units])
-        return np.asarray(np.log(centres)) if (centres > 0).all() else np.empty(0)
+        return np.asarray(np.log(self.centres)) if (self.centres > 0).all() else np.empty(0)
 
     @cached_property
     def noise(self) -> float:
@@ -95,9 +99,9 @@ class Dependence:
         McLaughlin 1963), times their design effect.
         """
         scores = []
-        for unit, series in zip(self.units, self.spread, strict=True):
+        for unit, series, centre in zip(self.units, self.spread, self.centres, strict=True):
             low, high = (unit[min(int(p * len(unit)), len(unit) - 1)] for p in CORE)
-            scores.append(np.clip(series, low, high).astype(np.float64) / _middle(unit))
+            scores.append(np.clip(series, low, high).astype(np.float64) / centre)
         spread = float(np.average([score.var() for score in scores], weights=self.sizes))
         return 4 * spread * len(self.units) / float(self.sizes.sum()) * _in_runs(scores)
 
@@ -170,8 +174,8 @@ class Dependence:
         """Spread of the units' totals beyond thresholds, over that of independent iterations; 1 for one unit."""
         k, n = len(self.units), float(self.sizes.sum())
         cuts = thresholds[:, None] + self.tick * (TICK_PARTS if self.tick else np.zeros(1))
-        faster = [unit.searchsorted(cut, side="right").mean() for unit, cut in zip(self.units, cuts, strict=True)]
-        slower = self.sizes - np.array(faster)
+        faster = [unit.searchsorted(cut, side="right") for unit, cut in zip(self.units, cuts, strict=True)]
+        slower = self.sizes - np.array(faster).mean(axis=1)
         events = float(slower.sum() * (1 - slower.sum() / n))
         if k < 2 or events <= 0:
             return 1.0
@@ -233,14 +237,13 @@ def _in_runs(scores: Sequence[NDArray[np.float64]]) -> float:
         return 1.0
     lumpy = float(np.square(squares).mean()) / plain**2 / n
     sums = np.concatenate([[0.0], np.cumsum(deviations)])
-    left = np.repeat(np.cumsum(sizes), sizes) - np.arange(n)  # iterations to the end of the unit
-    whole = np.repeat(sizes, sizes)
+    ends = np.cumsum(sizes)
     worst, length = 1.0, 2
     while length * FEWEST_BATCHES <= sizes.max():
-        inside = (left >= length) & (whole >= length * FEWEST_BATCHES)
-        inside = inside[: n - length + 1]
-        batches = (sums[length:] - sums[:-length])[inside]
-        shrunk = 1 - length / whole[: len(inside)][inside]
+        enough = sizes >= length * FEWEST_BATCHES
+        within = zip((ends - sizes)[enough].tolist(), ends[enough].tolist(), strict=True)
+        batches = np.concatenate([sums[a + length : b + 1] - sums[a : b + 1 - length] for a, b in within])
+        shrunk = np.repeat(1 - length / sizes[enough], sizes[enough] + 1 - length)
         ratio = float((np.square(batches) / shrunk).mean()) / length / plain
         worst = max(worst, believed(ratio, 1.5 * len(batches) / length, lumpy, RUNS_BELIEVED))
         length *= 2

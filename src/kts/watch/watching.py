@@ -288,8 +288,11 @@ class Watching:
 
     def _note(self, second: int, done: Array, unit: NDArray[np.int64], company: Company) -> None:
         """Adds a second to each unit's past."""
-        units = list(self._units.values())
-        launches, self._launches = self._launches, {}
+        units, issued = list(self._units.values()), dict.fromkeys(self._units, 0)
+        for process, count in self._launches.items():
+            if (one := self._of.get(process)) is not None:
+                issued[one.key] += count
+        self._launches = {}
         if not units:
             return
         order = np.argsort(unit, kind="stable")
@@ -319,8 +322,7 @@ class Watching:
             shares = times.of(some).covered(covered[0], near[:, None])
             turns_s, names = company.beside[number, near], [units[other].name for other in near]
             one.blame.second(names, turns_s, shares, ms[known[some]], high - low)
-            issued = sum(launches.get(process, 0) for process in one.processes)
-            did = _Did(high - low, ms[low:high].sum(), issued, in_flight[number], beside[number])
+            did = _Did(high - low, ms[low:high].sum(), issued[one.key], in_flight[number], beside[number])
             one.second(did, response[low:high])
             if works[number]:
                 one.shared_s += bool(accompanied[number])
