@@ -35,12 +35,13 @@ def test_iterations_that_meet_nobody_are_short_and_that_is_no_turn_of_others() -
 
 
 def test_what_launches_that_queue_save_is_not_known_and_told_so() -> None:
-    """The GPU mostly waits for them alone; the split is unknown, the sum is not."""
-    found = told({"launches": launched(10, 0.02, 0.4, 12), "short": paced(SHORT, 3)}, rounds=3)
+    """The GPU mostly waits for them alone; the split is unknown, the sum is not. Nor is it known whose own time was
+    long: at p50 those stand whose own it was, and an interval that knew better would not hold it."""
+    found = told({"launches": launched(10, 0.02, 0.4, 12), "gemm": paced(GEMM, 30)}, rounds=3)
     assert not [line for line in found if line.beyond]
     parts = {one.cause: one for one in found[0].errors}
     turns, queued = parts["turns"], parts["back-to-back"]
-    assert turns.true > 3 * turns.told
+    assert turns.true > 1.5 * turns.told
     assert turns.told + queued.told == pytest.approx(turns.true + queued.true, abs=0.05 * turns.true)
 
 

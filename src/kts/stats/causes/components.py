@@ -47,6 +47,7 @@ CLOCKS = 0.005
 HOST_BOUND, LOW, FEWEST = 0.7, 0.02, 30
 """A GPU that is busy for less of the time alone mostly waits for launches; as a low quantile in company shows, of so
 many iterations."""
+READINGS = 3
 AT_ONCE, OFTEN = 0.02, 0.95
 """A wait of at most that part of the time in which others were in flight is none; so in nearly all iterations."""
 
@@ -56,7 +57,8 @@ class Components:
     """``places`` add up to the response; ``values``: ms, ``(n, places)``. ``shared``: of each of the others' places the
     part of each neighbour, ``(neighbours, n)``; they add up to it where neighbours were in flight. ``estimated``: what
     is others' time is not measured, but told from own time by its distribution. ``unsure``: how much more of some
-    places it might be, ``(2, n)``, in either of two readings of the same data; in each they add up to 0."""
+    places it might be, ``(READINGS, n)``, in other readings of the same data; in each they add up to 0. The last one is
+    how own time may be spread over iterations, and says nothing of means."""
 
     rows: KeptRows
     places: tuple[Place, ...]
@@ -97,24 +99,26 @@ def _on_gpu(rows: KeptRows, alone: KeptRows) -> tuple[dict[Place, Floats], dict[
     rest, device, held = _unheld(rows, alone)
     switch = SWITCH_MS * rows.switched
     off = apart(rest, rows.before.sum(axis=0) + switch, cells(alone.rest, alone.weight), rows.weight)
-    during, usual = rows.during.sum(axis=0), cells(alone.device, alone.weight) * _slowed(rows, alone)
+    during, slowed = rows.during.sum(axis=0), _slowed(rows, alone)
+    usual = cells(alone.device, alone.weight) * slowed
     at_once = _at_once(off.others, rows)
     room, waited = (during + switch, switch) if at_once else (during, off.others)
     plain = apart(device, room, usual, rows.weight, None if at_once else waited)
     least = _least(device[rows.met], usual)
     on = plain if least is None else _of_launches(device, during, usual, least, waited)
-    more, longer = _if_queued(
-        device, on, usual, room=during + switch, waited=None if at_once else waited, known=least is None
+    longest = np.minimum(rest + device, cells(alone.rest + alone.device * slowed, alone.weight)[-1]) - off.own
+    more, longer, longest = _if_queued(
+        device, on, usual, longest, room=during + switch, waited=None if at_once else waited, known=least is None
     )
     first, own, less = off.otherwise - off.others, plain.otherwise - plain.others, plain.others - on.others
     turns: Place = "contended" if at_once else "turns"
     none = np.zeros(rows.n)
     unsure: dict[Place, Floats] = {
-        "first": np.array([first, none]),
-        turns: np.array([less + own, more]),
-        "queued": np.array([-less, -more - longer]),
-        "host": np.array([-first, none]),
-        "work": np.array([-own, longer]),
+        "first": np.array([first, none, none]),
+        turns: np.array([less + own, more, none]),
+        "queued": np.array([-less, -more - longer, -longest]),
+        "host": np.array([-first, none, none]),
+        "work": np.array([-own, longer, longest]),
     }
     found: dict[Place, Floats] = {
         "first": off.others,
@@ -188,7 +192,7 @@ def _without_stopwatch(rows: KeptRows, alone: KeptRows) -> tuple[dict[Place, Flo
     found: dict[Place, Floats] = {"contended": others, "core": core, "quota": quota, "disk": disk, "hidden": hidden}
     if told:
         found["host"] = busy - off_busy
-    either = np.array([otherwise - others, np.zeros(rows.n)])
+    either = np.vstack([otherwise - others, np.zeros((READINGS - 1, rows.n))])
     return {**found, "whole": own}, {"contended": either, "whole": -either}
 
 
@@ -228,18 +232,21 @@ def _of_launches(device: Floats, during: Floats, usual: Floats, least: float, wa
 
 
 def _if_queued(
-    device: Floats, on: Apart, usual: Floats, *, room: Floats, waited: Floats | None, known: bool
-) -> tuple[Floats, Floats]:
-    """How much more of the stopwatch than ``on`` has it could be others' time and how much more its own, ms, as much
-    more of its work being queued.
+    device: Floats, on: Apart, usual: Floats, longest: Floats, *, room: Floats, waited: Floats | None, known: bool
+) -> tuple[Floats, Floats, Floats]:
+    """How much more of the stopwatch than ``on`` has it could be others' time, and how much more its own: as usual, or
+    ``longest``, all ms; as much more of its work is queued then.
 
     Where the GPU waits for launches alone, nothing tells how much of it that is, unless some waited for longer than
-    that (``waited``); ``known``: nor is it most of the time."""
+    that (``waited``); ``known``: nor is it most of the time. Then nothing tells whose own time was long, either: all
+    that an iteration took may be its own, as far as own times go."""
     most = np.maximum(np.minimum(room, device) - on.others, 0.0)
     could = gap(device, usual, room if waited is None else waited)
     if not known or (could.ms > 0 and not (could.all_of_it and waited is not None)):
-        return most, np.where(room > 0, float(usual.mean()) - on.own, 0.0)
-    return np.minimum(most, np.maximum(could.ms + on.hidden, 0.0)), np.zeros(len(device))
+        own, longest = (np.where(room > 0, one - on.own, 0.0) for one in (float(usual.mean()), longest))
+        return most, own, np.maximum(longest, 0.0)
+    none = np.zeros(len(device))
+    return np.minimum(most, np.maximum(could.ms + on.hidden, 0.0)), none, none
 
 
 def _at_once(first: Floats, rows: KeptRows) -> bool:

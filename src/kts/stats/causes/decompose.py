@@ -12,7 +12,7 @@ from kts.model.causes import STATISTICS, CauseName, Decomposition, Part, Statist
 from kts.model.summary import Estimate, Latency
 from kts.stats.causes.allocation import ComponentMeans, arm, at_mean, at_quantile
 from kts.stats.causes.company import Floats
-from kts.stats.causes.components import OF_OTHERS, OTHERS, OWN, Components, Place
+from kts.stats.causes.components import OF_OTHERS, OTHERS, OWN, READINGS, Components, Place
 from kts.stats.causes.facts import Change, Facts, Told
 from kts.stats.causes.table import named
 from kts.stats.quantiles import QUANTILES
@@ -44,7 +44,7 @@ class Compared:
 @dataclass(frozen=True, eq=False)
 class _Shift:
     """Levels of both sides at one statistic, and what they tell of some places together. ``unsure``: how much more of
-    each place it might be, in either reading of `Components.unsure`, ``(2, places)``."""
+    each place it might be, in each reading of `Components.unsure`, ``(READINGS, places)``."""
 
     places: tuple[Place, ...]
     before: ComponentMeans
@@ -56,12 +56,12 @@ class _Shift:
         return float(self.after.at[places].sum() - self.before.at[places].sum())
 
     def interval(self, places: list[int], confidence: float) -> tuple[float, float]:
-        """By chance, and by either reading."""
+        """By chance, and by the readings."""
         ms, half = self.ms(places), arm(self.before, self.after, places, confidence, paired=self.paired)
-        less, more = self._either(places)
+        less, more = self._any(places)
         return ms + less - half, ms + more + half
 
-    def _either(self, places: list[int]) -> tuple[float, float]:
+    def _any(self, places: list[int]) -> tuple[float, float]:
         readings = [0.0, *self.unsure[:, places].sum(axis=1)]
         return float(min(readings)), float(max(readings))
 
@@ -126,14 +126,16 @@ def _shift(compared: Compared, statistic: Statistic) -> _Shift:
         else:
             total, figure = side.rows.response, _figure(latency, statistic)
             levels.append(at_quantile(columns, total, side.rows.weight, unit, p=QUANTILES[statistic], statistic=figure))
-    unsure = levels[1].at[count : 3 * count].reshape(2, count)
+    unsure = levels[1].at[count : (1 + READINGS) * count].reshape(READINGS, count).copy()
+    if statistic == "mean":
+        unsure[-1] = 0.0
     return _Shift(compared.facts.after.places, levels[0], levels[1], unsure, paired=not compared.split)
 
 
 def _unsure(side: Components) -> Floats:
-    """Columns of both readings, a place for each."""
-    none = np.zeros((2, side.rows.n))
-    return np.vstack([np.array([side.unsure.get(place, none)[k] for place in side.places]) for k in (0, 1)]).T
+    """Columns of the readings, a place for each."""
+    none = np.zeros((READINGS, side.rows.n))
+    return np.vstack([[side.unsure.get(place, none)[k] for place in side.places] for k in range(READINGS)]).T
 
 
 def _units(side: Components, *, split: bool) -> np.ndarray:
@@ -226,7 +228,7 @@ def _by(compared: Compared, shift: _Shift, places: list[int]) -> dict[str, float
     added: dict[str, float] = {}
     names = {shift.places[place] for place in places}
     for sign, side, level in ((1, compared.facts.after, shift.after), (-1, compared.facts.before, shift.before)):
-        for (place, neighbour), ms in zip(_columns(side), level.at[3 * len(side.places) :], strict=True):
+        for (place, neighbour), ms in zip(_columns(side), level.at[(1 + READINGS) * len(side.places) :], strict=True):
             if place in names:
                 added[neighbour] = added.get(neighbour, 0.0) + sign * float(ms)
     return added
