@@ -282,6 +282,15 @@ def test_what_decides_is_work_then_a_tail_then_an_order_that_luck_has_no_part_in
     assert "the milder tail decides: the worst DF99 is 1.99 (fft), not 5." in tail.reason
     assert tail.reason.count("decides") == 1, "one thing decides"
     assert "no difference is shown" in tail.reason or "equal to within 2 %" in tail.reason
+    quick = [
+        msgspec.structs.replace(
+            one, throughput=1.2 * (one.throughput or 0) if one.mode.name == "half" else one.throughput
+        )
+        for one in found.modes
+    ]
+    likely = choose(quick, ModesApart(run, {}))
+    assert (likely.best, likely.by) == ("half", "likely"), "most likely the better one; the rounds show nothing"
+    assert "half does more, which decides where nothing is shown" in likely.reason
 
 
 def test_a_mode_without_proof_is_never_chosen() -> None:

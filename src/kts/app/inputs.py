@@ -71,19 +71,22 @@ class Inputs:
 
     @property
     def lines(self) -> tuple[str, ...]:
-        """Modes without turns in which these tenants can share the GPU, and of which there is a model."""
-        if self.fingerprint.gpu.kind != "cuda":
-            return ()
-        return tuple(mode for mode in IN_LINE if mode != STREAMS or not self._programs)
+        """Modes without turns in which these tenants can share the GPU, and of which there is a model. None of programs:
+        ten measured mixes under MPS refute it (docs/physics.md)."""
+        return () if self.fingerprint.gpu.kind != "cuda" or self._programs else tuple(IN_LINE)
 
     def in_mode(self, mode: str) -> Inputs:
         """The same tenants where the GPU is shared in this mode. UsageError where there is no model of it."""
         if mode == self.fingerprint.mode:
             return self
         if mode not in self.lines:
-            if mode == STREAMS and MPS in self.lines:
-                programs = ", ".join(self._programs)
-                raise UsageError(f"--mode {mode}: {programs} cannot be a thread of one process", "take mps")
+            if mode in IN_LINE and (programs := ", ".join(self._programs)):
+                if mode == STREAMS:
+                    raise UsageError(f"--mode {mode}: {programs} cannot be a thread of one process", "leave it out")
+                raise UsageError(
+                    f"--mode {mode}: the model does not hold for programs ({programs})",
+                    "measure it: kts run EXPERIMENT --modes time-slicing,mps",
+                )
             known = ", ".join((self.fingerprint.mode, *self.lines))
             raise UsageError(f"--mode {mode}: there is no model of it here", f"there is one of {known}")
         shared = self.fingerprint.in_mode(mode)

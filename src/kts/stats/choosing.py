@@ -21,9 +21,11 @@ from kts.units import ratio_texts
 EQUAL = 0.02
 """Less than this of its throughput nobody would give for a milder tail's sake: throughputs that are sure to be closer
 count as equal. Where no interval tells (a prediction, one round), so do those that are closer by their figures."""
+LIKELY = 0.05
+"""More work than this by the figures, which rounds do not show: the simpler mode would most likely cost it."""
 SIMPLEST = (EXCLUSIVE, TIME_SLICING, CPU_SCHEDULER, MPS, STREAMS, MIG)
-"""Kinds of modes in the order in which one is named where nothing tells two apart: first that which needs less set up
-and keeps its tenants further apart. Of one kind that with fewer settings, then that which was asked for first."""
+"""Kinds of modes in the order in which one is named where nothing speaks for another: first that which needs less set
+up and keeps its tenants further apart. Of one kind that with fewer settings, then that which was asked for first."""
 _PROBED: Mapping[str, TurnsKind] = {TIME_SLICING: "turns", MPS: "at-once"}
 """By the kind of a mode, what two probes see in it."""
 _NO_WORK = "no shared mode has a throughput: it takes every tenant's rate alone"
@@ -78,8 +80,9 @@ def promised(one: ModeResult, slo: Mapping[str, float]) -> ModeResult:
 
 def choose(modes: Sequence[ModeResult], apart: ModesApart | None = None) -> Choice:
     """Of the modes that are proven, or predicted, those that keep every SLO; of these the one with most work, of those
-    that are not shown to do less the one with the mildest tail, and of those whose tails are not shown to differ the
-    simplest. ``apart``: what the rounds show; without it figures stand for themselves."""
+    that are not shown to do less the one with the mildest tail. Of those whose tails are not shown to differ either the
+    one that does more by figures `LIKELY` apart, else the simplest. ``apart``: what the rounds show; without it figures
+    stand for themselves."""
     told = [one for one in modes if (one.proves or one.predicted) and one.throughput is not None]
     fit = [one for one in told if one.slos in (None, "kept")]
     if all(one.mode.kind == EXCLUSIVE for one in told) and any(one.proves and one not in told for one in modes):
@@ -113,14 +116,20 @@ class _Rule:
         self._apart, self._asked = apart, [one.name for one in asked]
 
     def best(self, modes: Sequence[ModeResult]) -> ModeResult:
-        """The one that no other is shown to exceed, in work, then in mildness; of several the simplest."""
+        """The one that no other is shown to exceed, in work, then in mildness, nor is likely to in work; of several
+        the simplest."""
         most = [one for one in modes if not any(self.more(other, one) for other in modes)] or modes
         mildest = [one for one in most if not any(self.milder(other, one) for other in most)] or most
-        return min(mildest, key=lambda one: self._place(one.mode))
+        likely = [one for one in mildest if not any(self.likely_more(other, one) for other in mildest)]
+        return min(likely, key=lambda one: self._place(one.mode))
 
     def by(self, best: ModeResult, second: ModeResult) -> DecidedBy:
         """What speaks for the best."""
-        return "work" if self.more(best, second) else "tail" if self.milder(best, second) else "order"
+        if self.more(best, second):
+            return "work"
+        if self.milder(best, second):
+            return "tail"
+        return "likely" if self.likely_more(best, second) else "order"
 
     def more(self, one: ModeResult, other: ModeResult) -> bool:
         """Whether ``one`` is shown to do more work, and not just to be equal within `EQUAL`."""
@@ -128,6 +137,10 @@ class _Rule:
         if ratio is None or ratio.lo is None or ratio.hi is None:
             return (one.throughput or 0.0) * (1 - EQUAL) > (other.throughput or 0.0)
         return ratio.lo > 1 and not _within(ratio)
+
+    def likely_more(self, one: ModeResult, other: ModeResult) -> bool:
+        """Whether ``one`` does more work by the figures, by `LIKELY` or more."""
+        return (one.throughput or 0.0) * (1 - LIKELY) > (other.throughput or 0.0)
 
     def milder(self, one: ModeResult, other: ModeResult) -> bool:
         """Whether the tail of the tenant that is hit most is shown to be shorter in ``one``; of tenants whose DF99 is
@@ -152,9 +165,11 @@ class _Rule:
             text = f", {times} times as much ({lo}-{hi})"
             if by != "work":
                 text += f", equal to within {100 * EQUAL:g} %" if _within(ratio) else ", so no difference is shown"
-        elif by != "work":
+        elif by not in ("work", "likely"):
             text = ", as good as equal by these figures"
-        if by == "tail":
+        if by == "likely":
+            text += f"; by the figures {best.mode.name} does more, which decides where nothing is shown"
+        elif by == "tail":
             worst = [(_hit_most(one, other), one) for one, other in ((best, second), (second, best))]
             told = [f"{_df99(one, name):.2f} ({name})" for name, one in worst]
             text += f"; the milder tail decides: the worst DF99 is {told[0]}, not {told[1]}"
