@@ -37,6 +37,7 @@ BENCHES: dict[str, tuple[str, tuple[str, ...]]] = {
     "truth": ("how far told parts of added time are from known ones", ("--rounds", "4")),
     "kills": ("what a kill -9 costs: lost, wrong, left running, left behind", ("--kills", "10")),
     "watch_live": ("what the kernel's probes cost a program, and whether its calls are its lines", ("--mount",)),
+    "watch_runs": ("what a watch says of a run, against the run itself", ("tell", "examples/watch/h200-9")),
     "coverage": ("how often the intervals hold the truth", ("--repetitions", "20")),
     "watch": ("what kts watch makes of tenants that come and go", ("--only", "load", "--seconds", "20")),
 }

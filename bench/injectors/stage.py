@@ -48,7 +48,8 @@ class Stage:
     def __post_init__(self) -> None:
         self.beat = Beat(self.folder / "beat")
         cores = sorted(os.sched_getaffinity(0))
-        placed = place([SUBJECT, COMPANY], self.device, cores, topology(cores))
+        programs = [COMPANY, *([SUBJECT] if self.victim in ("traced", "reader") else [])]
+        placed = place([SUBJECT, COMPANY], self.device, cores, topology(cores), programs)
         self.cores, self.spare = placed.tenants[SUBJECT], placed.conductor
         self.company = self.neighbour()
 

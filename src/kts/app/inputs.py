@@ -71,7 +71,7 @@ class Inputs:
 
     @property
     def lines(self) -> tuple[str, ...]:
-        """Modes without turns in which these tenants can share the GPU, and of which there is a model. None of programs:
+        """Modes without turns in which these tenants can share the GPU and of which there is a model. None of programs:
         ten measured mixes under MPS refute it (docs/physics.md)."""
         return () if self.fingerprint.gpu.kind != "cuda" or self._programs else tuple(IN_LINE)
 
