@@ -1,0 +1,71 @@
+"""Which round trips count as with company, and which as without."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from kts.stats.natural import KEPT, Rows
+from kts.watch.sides import ALONE, NEITHER, SHARED, Ended, Past, Pasts
+
+
+def _second(pasts: Pasts, second: int, told: dict[Past, tuple[int, list[tuple[float, int, int]]]]) -> None:
+    """``told``: of each unit the kind of the second, and round trips as (ms, second of begin, size)."""
+    trips = [trip for _, those in told.values() for trip in those]
+    rows = np.zeros(len(trips), KEPT)
+    for name, at in (("ms", 0), ("size", 2)):
+        rows[name] = [trip[at] for trip in trips]
+    edges = np.cumsum([0, *(len(those) for _, those in told.values())]).tolist()
+    begins = np.array([trip[1] for trip in trips], np.int64)
+    kinds = np.array([kind for kind, _ in told.values()])
+    pasts.second(second, list(told), kinds, Ended(rows, edges, begins, np.full(len(rows), second)))
+
+
+def _sizes(rows: Rows) -> list[int]:
+    return rows["size"].tolist()
+
+
+def test_a_round_trip_counts_where_all_of_its_windows_are_of_one_kind() -> None:
+    """Else one of which a part was beside a neighbour would count as without, or the other way round. Beside it a unit
+    of long round trips, whose windows are longer, goes its own way."""
+    rng = np.random.default_rng(1)
+    pasts = Pasts()
+    slow, unit = pasts.new(), pasts.new()
+    kinds = np.repeat(rng.integers(0, 3, 40), rng.integers(1, 6, 40)).tolist()
+    begun = {
+        second: [second - int(back) for back in rng.integers(0, 4, 5) if back <= second] for second in range(len(kinds))
+    }
+    for second, kind in enumerate(kinds):
+        trips = [(5.0, begin, 1000 * begin + second) for begin in begun[second]]
+        _second(pasts, second, {slow: (ALONE, [(300.0, second, second)]), unit: (kind, trips)})
+    settled = [
+        NEITHER if kind == SHARED and (before == SHARED) != (after == SHARED) else kind
+        for before, kind, after in zip([NEITHER, *kinds], kinds, kinds[1:], strict=False)
+    ]
+    for kind, side in ((ALONE, unit.alone), (SHARED, unit.shared)):
+        wanted = [
+            1000 * begin + second
+            for second in range(len(settled))
+            for begin in begun[second]
+            if set(settled[begin : second + 1]) == {kind}
+        ]
+        assert wanted
+        assert _sizes(side.rows()) == wanted
+    assert (slow.window_s, unit.window_s) == (8, 1)
+    assert not len(slow.shared.rows())
+    assert _sizes(slow.alone.rows()) == list(range(len(kinds) // 8 * 8 - 8))
+
+
+def test_a_new_unit_inherits_nothing_of_one_that_is_gone() -> None:
+    """Else the pod that comes next would be told what sharing cost another."""
+    pasts = Pasts()
+    gone = pasts.new()
+    for second in range(3):
+        _second(pasts, second, {gone: (SHARED, [(5.0, second, 1)])})
+    pasts.forget(gone)
+    new = pasts.new()
+    assert new.row == gone.row
+    for second in range(3, 6):
+        _second(pasts, second, {new: (ALONE, [(5.0, second, 2)])})
+    assert _sizes(new.alone.rows()) == [2, 2]
+    assert not len(new.shared.rows())
+    assert new.alone.rows()["number"].tolist() == [0, 1]
