@@ -136,12 +136,13 @@ def test_a_mode_seen_by_itself_has_the_figures_of_a_run_in_it_alone() -> None:
     run = measured(planned(), {"time-slicing": 2.0, "mps": 1.3, "half": 1.5})
     seen = views(run)
     assert list(seen) == ["time-slicing", "mps", "half"]
+    told = {name: analyse(one).summary for name, one in seen.items()}
     for name, truth in (("time-slicing", 2.0), ("mps", 1.3), ("half", 1.5)):
-        summary = analyse(seen[name]).summary
+        summary = told[name]
         assert summary.mode == {"half": MPS}.get(name, name)
         df = summary.tenants["fft"].response.df.p99.estimate
         assert df == pytest.approx(truth, rel=0.05)
-    solo = {analyse(one).summary.tenants["fft"].response.solo.p99.estimate for one in seen.values()}
+    solo = {one.tenants["fft"].response.solo.p99.estimate for one in told.values()}
     assert len(solo) == 1, "modes are held against different times alone"
 
 
