@@ -115,6 +115,8 @@ def test_the_image_says_what_it_was_built_from(
     """There is no git in a pod: else its runs would be nobody's."""
     (tmp_path / "__init__.py").write_text("", encoding="utf-8")
     before = origin.sources_sha256(tmp_path)
+    (tmp_path / "__pycache__").mkdir()
+    (tmp_path / "__pycache__" / "engine.nbi").write_text("numba leaves this", encoding="utf-8")
     (tmp_path / origin.REVISION).write_text(text, encoding="utf-8")
     of = origin.of_package(tmp_path)
     assert (of.commit, of.clean) == found

@@ -43,7 +43,7 @@ def sources_sha256(package: Path) -> str:
     digest, empty = hashlib.sha256(), hashlib.sha256().hexdigest()
     try:
         for path in sorted(package.rglob("*")):
-            if path.is_file() and path.suffix != ".pyc" and path.name != REVISION:
+            if path.is_file() and "__pycache__" not in path.relative_to(package).parts and path.name != REVISION:
                 digest.update(f"{path.relative_to(package).as_posix()}\n".encode())
                 digest.update(hashlib.sha256(path.read_bytes()).digest())
     except OSError:
