@@ -30,7 +30,7 @@ from numpy.typing import NDArray
 from tests.helpers_tracer import standin
 
 from kts.errors import KtsError
-from kts.telemetry.ancestry import line_of
+from kts.telemetry.ancestry import descends
 from kts.units import NS_PER_S
 from kts.watch.calls import CALL, FUNCTIONS, Array
 from kts.watch.source import LiveSource, default_tracefs
@@ -94,7 +94,7 @@ def stretch(said: Said, seconds: float, watched: bool, tracefs: Path, pid: int) 
             begin_ns = time.monotonic_ns() + int(_SETTLE_S * NS_PER_S)
             end_ns = begin_ns + int(seconds * NS_PER_S)
             for piece in source.pieces():
-                ours += [one.number for one in piece.processes if pid in line_of(one.pid)]
+                ours += [one.number for one in piece.processes if descends(one.pid, [pid])]
                 calls.append(piece.calls[np.isin(piece.calls["process"], ours)])
                 lost += piece.lost
                 if piece.until_ns > end_ns:

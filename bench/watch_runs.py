@@ -29,12 +29,12 @@ import numpy as np
 from msgspec.structs import replace
 
 import kts
-from bench.foretold import CutRun
 from bench.watch_live import mounted
 from kts.model.reading import RunData
 from kts.model.summary import Estimate
 from kts.report import cells
 from kts.stats import analyse
+from kts.stats.part import RunPart
 from kts.telemetry.ancestry import line_of
 from kts.units import NS_PER_S
 from kts.watch.calls import CALL, FUNCTIONS, Array, Piece, WatchedProcess
@@ -45,7 +45,6 @@ from kts.watch.source.tracefs import Tracefs
 from kts.watch.watching import Watching
 
 RUN, CALLS, LINES = "run", "watch.recording", "lines.json"
-_UNSHARED = "KTS_BENCH_UNSHARED"
 _START_S = 30.0
 WAITS = np.array([function.waits for function in FUNCTIONS])
 
@@ -86,32 +85,25 @@ def measure(out: Path, experiment: Path, device: str, *, mount: bool) -> int:
             recorder.send_signal(signal.SIGINT)
 
 
-def pairs(data: RunData) -> Iterator[tuple[CutRun, tuple[str, ...]]]:
+def pairs(data: RunData) -> Iterator[tuple[RunPart, tuple[str, ...]]]:
     """The run as if it had been about each of its pairs alone."""
     plan = data.info.plan
     for mix in (one.tenants for one in plan.conditions if len(one.tenants) == 2):
         conditions = tuple(one for one in plan.conditions if set(one.tenants) <= set(mix))
-        names = {one.name for one in conditions}
         tenants = tuple(one for one in plan.tenants if one.name in mix)
-        blocks = tuple(block for block in data.blocks if block.valid and block.condition in names)
-        info = replace(
-            data.info,
-            plan=replace(plan, conditions=conditions, tenants=tenants),
-            blocks=blocks,
-            workers=tuple(one for one in data.info.workers if one.tenant in mix),
-            telemetry=(),
-        )
-        yield CutRun(data, info, blocks), mix
+        part = replace(plan, conditions=conditions, tenants=tenants)
+        same = {one: one for one in mix}
+        yield RunPart(data, part, tenants=same, conditions={one.name: one.name for one in conditions}), mix
 
 
-def seen(calls: Array, owner: dict[int, str], run: CutRun, tenants: Sequence[str]) -> dict[str, Watched]:
+def seen(calls: Array, owner: dict[int, str], run: RunData, tenants: Sequence[str]) -> dict[str, Watched]:
     """What `kts watch` makes of the calls in these blocks, by tenant. ``owner``: tenant by number of process."""
     known = [WatchedProcess(number=k, pid=k, began_ticks=0, command=name) for k, name in enumerate(tenants, 1)]
     watching, number = Watching(window_s=1e5), len(known)
     unit = {name: one.unit for name, one in zip(tenants, known, strict=True)}
-    first_ns = min(block.start_ns for block in run.blocks)
-    watching.take(Piece(first_ns, np.empty(0, CALL), tuple(known)))
-    for block in run.blocks:
+    blocks = [block for block in run.blocks if block.valid]
+    watching.take(Piece(blocks[0].start_ns, np.empty(0, CALL), tuple(known)))
+    for block in blocks:
         begin, end = np.searchsorted(calls["ns"], [block.start_ns, block.end_ns])
         part = calls[begin:end]
         part = part[np.isin(part["process"], [one for one, name in owner.items() if name in tenants])].copy()
@@ -123,7 +115,7 @@ def seen(calls: Array, owner: dict[int, str], run: CutRun, tenants: Sequence[str
             came.append(WatchedProcess(number=number, pid=k + 1, began_ticks=0, command=owner[old]))
             part["process"][before == old] = number
         watching.take(Piece(block.end_ns, part, tuple(came), tuple(one.number for one in came)))
-    watching.take(Piece(run.blocks[-1].end_ns + 3 * NS_PER_S, np.empty(0, CALL)))
+    watching.take(Piece(blocks[-1].end_ns + 3 * NS_PER_S, np.empty(0, CALL)))
     state = watching.now(whole=True)
     return {name: one for name in tenants for one in state.units if one.unit == unit[name]}
 

@@ -24,7 +24,7 @@ def test_each_call_stays_its_tenants_whatever_numbers_processes_have() -> None:
     rows, blocks = [], []
     for number, processes in enumerate([(5,), (6,), (5, 6)] * 4):
         begin = (10 + 5 * number) * NS_PER_S
-        blocks.append(SimpleNamespace(start_ns=begin, end_ns=begin + 4 * NS_PER_S))
+        blocks.append(SimpleNamespace(start_ns=begin, end_ns=begin + 4 * NS_PER_S, valid=True))
         for process in processes:
             for at in range(begin, begin + 4 * NS_PER_S - 10**7, 10**7):
                 end = at + ms[process] * 10**6

@@ -16,7 +16,7 @@ KeptSlo = Literal["kept", "broken", "undetermined"]
 ChoiceKind = Literal["chosen", "broken", "undetermined", "unproven"]
 """How choosing ended: with a mode; because every mode breaks an SLO; because none is sure to keep all, and some may;
 because no mode is proven with figures."""
-DecidedBy = Literal["work", "likely", "tail", "order", ""]
+DecidedBy = Literal["work", "tail", "likely", "order", ""]
 """What speaks for the chosen mode against the runner-up: more work, as the rounds show; else a milder tail; else more
 work by the figures alone; else nothing that was measured, but that it is the simpler one, or was asked for first. Empty
 without a runner-up."""

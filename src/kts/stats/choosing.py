@@ -135,12 +135,12 @@ class _Rule:
         """Whether ``one`` is shown to do more work, and not just to be equal within `EQUAL`."""
         ratio = self._work(one, other)
         if ratio is None or ratio.lo is None or ratio.hi is None:
-            return (one.throughput or 0.0) * (1 - EQUAL) > (other.throughput or 0.0)
+            return _exceeds(one, other, EQUAL)
         return ratio.lo > 1 and not _within(ratio)
 
     def likely_more(self, one: ModeResult, other: ModeResult) -> bool:
         """Whether ``one`` does more work by the figures, by `LIKELY` or more."""
-        return (one.throughput or 0.0) * (1 - LIKELY) > (other.throughput or 0.0)
+        return _exceeds(one, other, LIKELY)
 
     def milder(self, one: ModeResult, other: ModeResult) -> bool:
         """Whether the tail of the tenant that is hit most is shown to be shorter in ``one``; of tenants whose DF99 is
@@ -191,6 +191,11 @@ class _Rule:
         kind = SIMPLEST.index(mode.kind) if mode.kind in SIMPLEST else len(SIMPLEST)
         settings = (mode.threads_percent, mode.memory_mib, mode.chunks, mode.above or None, mode.first or None)
         return kind, sum(one is not None for one in settings), self._asked.index(mode.name)
+
+
+def _exceeds(one: ModeResult, other: ModeResult, by: float) -> bool:
+    """Whether it does more work by the figures, by more than that part of its own."""
+    return (one.throughput or 0.0) * (1 - by) > (other.throughput or 0.0)
 
 
 def _within(ratio: Estimate) -> bool:

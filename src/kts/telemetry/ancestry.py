@@ -18,6 +18,11 @@ def line_of(pid: int, proc: Path = PROC) -> Iterator[int]:
             return
 
 
+def descends(pid: int, ours: Collection[int], proc: Path = PROC) -> bool:
+    """Whether the process is one of ``ours``, or a child of one's, or of its children."""
+    return any(one in ours for one in line_of(pid, proc))
+
+
 def command(pid: int, proc: Path = PROC) -> str:
     """Its name; empty where it is not told."""
     with contextlib.suppress(OSError):
@@ -36,4 +41,4 @@ def same_numbers(listed: Collection[int], ours: Collection[int], proc: Path = PR
     """Whether somebody who ``listed`` processes numbers them as this pid namespace does: each of them is one here, and
     one is of ``ours`` or descends from it. Not each of ours need be listed: one that does not compute is not."""
     here = all((proc / str(pid)).exists() for pid in listed)
-    return here and any(one in ours for pid in listed for one in line_of(pid, proc))
+    return here and any(descends(pid, ours, proc) for pid in listed)

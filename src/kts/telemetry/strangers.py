@@ -17,7 +17,7 @@ from typing import Any
 
 from kts.model.neighbours import Look, Seen
 from kts.model.run import WorkerInfo
-from kts.telemetry.ancestry import command, line_of, same_numbers
+from kts.telemetry.ancestry import command, descends, same_numbers
 from kts.telemetry.nvml import NvmlBacked
 from kts.telemetry.source import SourceMissingError
 from kts.units import NS_PER_S
@@ -98,7 +98,7 @@ class Strangers(NvmlBacked):
 
     def _is_ours(self, pid: int, ours: set[int]) -> bool:
         """Whether it is a worker or was started by one; so is a server through which they compute."""
-        return command(pid, self._proc).startswith(MPS_SERVER) or any(one in ours for one in line_of(pid, self._proc))
+        return command(pid, self._proc).startswith(MPS_SERVER) or descends(pid, ours, self._proc)
 
     def _name(self, pid: int) -> str:
         name = command(pid, self._proc)

@@ -12,7 +12,7 @@ FAIR, MOST = 0.25, 0.5
 ASLEEP = 0.02
 """Threads that sleep for a disk, mean number: fewer are held up by none."""
 BUSY = 0.02
-"""Of a core: strangers that use less more than alone take nobody's."""
+"""Of a core, or of a GPU's time: strangers that use less more than alone take nobody's."""
 
 
 def strangers(facts: Facts, change: Change) -> Told | None:
@@ -22,7 +22,7 @@ def strangers(facts: Facts, change: Change) -> Told | None:
         return None
     return (
         "uninvited",
-        f"processes of no tenant used {_share(used[1])} of its core instead of {_share(used[0])}; {_off(facts)}",
+        f"processes of no tenant used {share(used[1])} of its core instead of {share(used[0])}; {_off(facts)}",
     )
 
 
@@ -30,9 +30,7 @@ def core(facts: Facts, change: Change) -> Told | None:
     """Ready to run, and another had the core: more than alone, or less."""
     del change
     used = facts.rates("strangers")
-    others = (
-        f"; others that are no tenants used {_share(used[1])} of its cores, alone {_share(used[0])}" if used else ""
-    )
+    others = f"; others that are no tenants used {share(used[1])} of its cores, alone {share(used[0])}" if used else ""
     return "core", f"{_off(facts)}{others}"
 
 
@@ -49,7 +47,7 @@ def disk(facts: Facts, change: Change) -> Told | None:
     asleep, pressure = facts.rates("blocked"), facts.rates("io_pressure")
     if change.ms <= 0 or asleep is None or asleep[1] < ASLEEP:
         return None
-    more = f"; pressure of input and output {_share(pressure[1])}, alone {_share(pressure[0])}" if pressure else ""
+    more = f"; pressure of input and output {share(pressure[1])}, alone {share(pressure[0])}" if pressure else ""
     return "disk", f"{asleep[1]:.2g} of its threads slept for a disk, alone {asleep[0]:.2g} (means){more}"
 
 
@@ -88,5 +86,6 @@ def _off(facts: Facts) -> str:
     )
 
 
-def _share(cores: float) -> str:
+def share(cores: float) -> str:
+    """In words; of a core, or of the time."""
     return f"{100 * cores:.2g} %"

@@ -5,11 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from kts.stats.causes.facts import Change, Facts, Told
-
-BUSY = 0.02
-"""Of the time: a GPU that strangers use less more than alone is nobody's loss."""
-FAIR = 0.25
-"""Of the change: what the time that strangers used more explains at least."""
+from kts.stats.causes.host import BUSY, FAIR, share
 
 
 def uninvited(facts: Facts, change: Change) -> Told | None:
@@ -21,8 +17,7 @@ def uninvited(facts: Facts, change: Change) -> Told | None:
         whose = f" ({facts.strangers})" if facts.strangers else ""
         return (
             "uninvited",
-            f"processes of no tenant{whose} computed on the GPU {100 * used[1]:.2g} % of the time, "
-            f"alone {100 * used[0]:.2g} %",
+            f"processes of no tenant{whose} computed on the GPU {share(used[1])} of the time, alone {share(used[0])}",
         )
     return ("uninvited", f"{facts.strangers}; less so alone") if facts.strangers else None
 
