@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from kts.stats.causes.host import core
+from kts.stats.causes.facts import Change
+from kts.stats.causes.host import by_samples, core, disk
 from kts.stats.causes.rates import SAMPLED
 from kts.stats.causes.slower import LIMITS, clocks
 
@@ -43,3 +44,41 @@ def test_whatever_held_the_clock_down_is_named(limit: str, words: str) -> None:
     told = clocks(facts, SimpleNamespace(ms=1.0, at_mean=1.0))  # type: ignore[arg-type]
     assert told is not None
     assert told[1].endswith(f"; {words} held them down in 60 % of the samples, alone 0 %")
+
+
+@pytest.mark.parametrize(
+    ("blocked", "pressure", "named"),
+    [
+        ((0.1, 0.7), {"machine_io": (0.05, 0.8)}, True),
+        (
+            (0.1, 0.7),
+            {"io_pressure": (0.0, 0.0), "machine_io": (0.95, 0.95)},
+            True,
+        ),  # of another cgroup; no room to rise
+        ((0.1, 0.7), {}, True),  # a kernel without pressure
+        ((0.1, 0.7), {"io_pressure": (0.0, 0.02), "machine_io": (0.05, 0.06)}, False),  # another wait in the kernel
+        ((0.7, 0.7), {"machine_io": (0.05, 0.9)}, False),  # others wait for a disk
+    ],
+)
+def test_threads_that_cannot_be_woken_wait_for_a_disk_only_where_somebody_does(
+    blocked: tuple[float, float], pressure: dict[str, tuple[float, float]], named: bool
+) -> None:
+    """Otherwise a lock in a driver is called a disk, or a disk that others keep busy is called nothing."""
+    facts: Any = SimpleNamespace(rates={"blocked": blocked, **pressure}.get)
+    told = disk(facts, Change(place="disk", ms=4.0, is_mean=True, at_mean=4.0))
+    assert (told is not None) == named
+
+
+def test_what_grew_most_and_is_no_cause_hides_none_that_is() -> None:
+    """Otherwise threads in another wait of the kernel's keep a wait for the core from being named."""
+    rates = {"blocked": (0.0, 0.9), "machine_io": (0.0, 0.0), "waiting": (0.0, 0.6)}
+    facts: Any = SimpleNamespace(
+        rates=rates.get,
+        held=lambda name: 10 * rates[name][1] if name in rates else None,
+        is_cpu=False,
+        means=lambda _: (0.0, 6.0),
+        after=SimpleNamespace(rows=SimpleNamespace(core_wait=np.array([np.nan]))),
+    )
+    told = by_samples(facts, Change(place="whole", ms=10.0, is_mean=True, at_mean=10.0))
+    assert told is not None
+    assert told[0] == "core"

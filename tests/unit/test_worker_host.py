@@ -130,10 +130,11 @@ def test_without_a_process_of_its_own_a_worker_says_so() -> None:
 
 
 def test_it_rests_longer_than_it_reads() -> None:
-    """Else a program of hundreds of threads would cost its worker's core."""
-    times = iter([0, 0, 1000, 50_999, 51_000])
-    with contextlib.closing(HostReader(own=True, clock=lambda: next(times))) as reader:
-        reader.read()  # begins, has looked for processes, ends
+    """Else a program of hundreds of threads would cost its worker's core; or, where it waits for a core itself, a busy
+    machine would not be looked at."""
+    times, used = iter([0, 9_000_000, 9_049_999, 9_050_000]), iter([0, 0, 0, 1000])
+    with contextlib.closing(HostReader(own=True, clock=times.__next__, used=used.__next__)) as reader:
+        reader.read()  # begins, ends; used: begins, has looked for processes, ends
         assert not reader.due()
         assert reader.due()
 
@@ -257,6 +258,39 @@ def test_a_program_in_another_container_is_read_where_that_shows_it(tmp_path: Pa
     assert grown["running_threads"] == 5 * tick_ns
     assert (grown["throttled_cores"], grown["cgroup_cpu_pressure_ratio"]) == (4000, 0)
     assert "running_threads" not in before.untold
+
+
+def test_pressure_is_that_of_every_cgroup_in_which_the_program_has_processes(tmp_path: Path) -> None:
+    """Else a program whose launcher stays in another cgroup would have that one's pressure: none."""
+    proc, groups, parent = tmp_path / "proc", tmp_path / "cgroup", os.getpid()
+    for pid, group in ((parent + 1, "launcher"), (parent + 2, "reads")):
+        _process(proc, pid=pid, parent=parent, ticks=1)
+        (proc / str(pid) / "cgroup").write_text(f"0::/{group}\n")
+        (groups / group).mkdir(parents=True)
+        (groups / group / "cgroup.events").write_text("populated 1\n")
+        (groups / group / "io.pressure").write_text("some avg10=0.00 total=0\n")
+    with contextlib.closing(HostReader(own=False, proc=proc, groups=groups)) as reader:
+        reader._cpu_ns_of = lambda _: 0  # type: ignore[method-assign]  # no clock of these processes
+        before = reader.read()
+        (groups / "reads/io.pressure").write_text("some avg10=0.00 total=900\n")
+        after = reader.read()
+    assert after.counters["cgroup_io_pressure_ratio"] - before.counters["cgroup_io_pressure_ratio"] == 900_000
+
+
+def test_threads_whose_state_does_not_show_are_not_said_to_be_awake(tmp_path: Path) -> None:
+    """Else a program that waits for a disk all the time would read as one that never does."""
+    proc, pid = tmp_path / "proc", os.getpid() + 1
+    _process(proc, pid=pid, parent=os.getpid(), ticks=1)
+    with contextlib.closing(HostReader(own=False, proc=proc, groups=tmp_path)) as reader:
+        reader._cpu_ns_of = lambda _: 0  # type: ignore[method-assign]  # no clock of these processes
+        shown = reader.read()
+        (proc / str(pid) / "task" / str(pid) / "stat").unlink()
+    with contextlib.closing(HostReader(own=False, proc=proc, groups=tmp_path)) as reader:
+        reader._cpu_ns_of = lambda _: 0  # type: ignore[method-assign]
+        hidden = reader.read()
+    assert shown.moments == {"blocked_threads": 0.0}
+    assert hidden.moments == {}
+    assert "what they wait in" in hidden.untold["blocked_threads"]
 
 
 def _process(proc: Path, *, pid: int, parent: int, ticks: int) -> None:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import time
+from types import SimpleNamespace
 from typing import cast
 
 import numpy as np
+import pytest
 
 from kts.model.plan import Quota
 from kts.model.records import RECORD, Records
 from kts.units import NS_PER_MS
 from kts.wire.messages import Start
+from kts.worker.tenants import program_block
 from kts.worker.tenants.hearing import Hearing
 from kts.worker.tenants.own_program import OwnProgram
 from kts.worker.tenants.program_block import ProgramBlock
@@ -98,3 +101,56 @@ def test_a_program_goes_on_before_its_first_submission_that_may_count() -> None:
     assert program.went_on_ns is not None
     assert program.went_on_ns < first_ns
     assert np.concatenate(outlet.rows)["submit_ns"].min() >= first_ns
+
+
+class InStep:
+    """The clock of a block, and a program in it that prints a line at the end of each iteration: 6 ms, one every 8.
+    Whoever listens is woken by the line."""
+
+    source = None
+    speaks = True
+
+    def __init__(self) -> None:
+        self.now_ns = 0
+        self.looks: list[int] = []
+
+    def monotonic_ns(self) -> int:
+        self.now_ns += 1000  # it takes time to ask
+        return self.now_ns
+
+    def sleep(self, seconds: float) -> None:
+        self.now_ns += round(seconds * 1e9)
+
+    def decide(self) -> None: ...
+
+    def read(self, seconds: float) -> Records:
+        line_ns = (self.now_ns + 2 * NS_PER_MS) // (8 * NS_PER_MS) * 8 * NS_PER_MS + 6 * NS_PER_MS
+        self.now_ns = min(line_ns, self.now_ns + round(seconds * 1e9))
+        return self.drain()
+
+    def drain(self) -> Records:
+        return np.zeros(0, RECORD)
+
+    def records(self, records: Records) -> None: ...
+
+    def heartbeat(self, now_ns: int, iterations: int) -> None:
+        del iterations
+        self.looks.append(now_ns)
+
+    def quota_reached(self, at_ns: int) -> None: ...
+
+    def stopped(self) -> bool:
+        return self.now_ns > 20e9
+
+
+def test_what_the_host_does_with_a_program_is_not_looked_at_in_step_with_its_lines(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Otherwise a program that waits for a disk in every iteration is never seen to: its lines come between these."""
+    run = InStep()
+    monkeypatch.setattr(program_block, "time", SimpleNamespace(monotonic_ns=run.monotonic_ns, sleep=run.sleep))
+    start = Start(block=0, start_ns=0, first_ns=0, go_ns=0, quota=Quota(seconds=30), seed=1)
+    ProgramBlock(cast(OwnProgram, Program()), cast(Hearing, run), start, run).run()
+    inside = [at_ns % (8 * NS_PER_MS) < 6 * NS_PER_MS for at_ns in run.looks[:-1]]
+    assert 300 < len(inside) < 500  # of 50 ms, mean, in 20 s
+    assert 0.6 < sum(inside) / len(inside) < 0.9

@@ -23,7 +23,8 @@ from kts.worker.threads import KernelFile, KernelThread, text
 
 _FIRST_SCAN_NS = NS_PER_S // 4
 _RESTS = 50
-"""So many times as long as a reading took it rests: at most 2 % of the core that it runs on."""
+"""So many times as long as a reading computed it rests: at most 2 % of the core that it runs on. Not as it took: who
+waits for a core itself would look at a busy machine least."""
 MOST_THREADS = 256
 TOLD_THREADS = 3
 """Threads whose waits in a block are told by name."""
@@ -33,6 +34,7 @@ _SCHEDULER_CLOCK = 2
 """CPUCLOCK_SCHED of Linux: of a process's clock, as clock_getcpuclockid(3) makes it."""
 _IN_A_CONTAINER = "no processes: its program runs in a container of its own, which does not show them"
 _STATES = "blocked threads: those in state D at that moment (kernel.task_delayacct is off)"
+_NO_STATES = "no blocked threads: the kernel does not show what they wait in (/proc/PID/task/TID/stat)"
 
 
 class Container(NamedTuple):
@@ -62,7 +64,8 @@ class HostReader:
     thread.
 
     ``thread``: of the calling thread alone, where other tenants are threads of this process, too; what its libraries'
-    threads do is then left out. ``proc``, ``groups``: given in tests.
+    threads do is then left out. ``used``: CPU time of the calling thread. It, ``clock``, ``proc`` and ``groups`` are
+    given in tests.
     """
 
     def __init__(
@@ -74,8 +77,9 @@ class HostReader:
         groups: Path = Path("/sys/fs/cgroup"),
         container: Container | None = None,
         clock: Callable[[], int] = time.monotonic_ns,
+        used: Callable[[], int] = time.thread_time_ns,
     ) -> None:
-        self._own, self._container, self._clock = own, container, clock
+        self._own, self._container, self._clock, self._used = own, container, clock, used
         self._thread = threading.get_native_id() if thread else None
         self._proc, self._groups, self._pid = container or (proc, groups, os.getpid())
         self._family = Family(self._proc)
@@ -128,16 +132,15 @@ class HostReader:
             self._read_threads()
 
     def _read(self) -> HostCounters:
-        begin_ns = self._clock()
+        begin_ns, used_ns = self._clock(), self._used()
         if begin_ns >= self._scan_due_ns:
             self._find_processes(begin_ns)
         blocked = self._read_threads()
         self._read_processes()
         self._read_groups(begin_ns)
         untold, self._told = {} if self._told else dict(self._untold), True
-        end_ns = self._clock()
-        self._read_due_ns = end_ns + _RESTS * (end_ns - begin_ns)
-        moments = {} if self._own or self._delays or not self._cpu_ns else {"blocked_threads": float(blocked)}
+        self._read_due_ns = self._clock() + _RESTS * (self._used() - used_ns)
+        moments = {} if self._delays or blocked is None else {"blocked_threads": float(blocked)}
         return HostCounters(monotonic_ns=begin_ns, counters=dict(self._totals), moments=moments, untold=untold)
 
     def close(self) -> None:
@@ -151,9 +154,9 @@ class HostReader:
         self._totals[counter] = self._totals.get(counter, 0) + max(0, more)
 
     def _find_processes(self, now_ns: int) -> None:
+        used_ns = self._used()
         found = [self._pid] if self._own else self._family.of(self._pid)
-        took_ns = self._clock() - now_ns
-        self._scan_due_ns = now_ns + max(_FIRST_SCAN_NS, _RESTS * took_ns)
+        self._scan_due_ns = now_ns + max(_FIRST_SCAN_NS, _RESTS * (self._used() - used_ns))
         for pid in self._cpu_ns.keys() - set(found):
             self._forget(pid)
         for pid in found:
@@ -184,9 +187,9 @@ class HostReader:
             except (OSError, ValueError, IndexError):
                 continue
 
-    def _read_threads(self) -> int:
-        """How many are held up now."""
-        blocked = 0
+    def _read_threads(self) -> int | None:
+        """How many are held up now; None where nothing shows that."""
+        blocked, shown = 0, False
         for pid in list(self._cpu_ns):
             with contextlib.suppress(OSError):
                 self._join(pid, whole=True)
@@ -197,14 +200,14 @@ class HostReader:
                 self._threads.pop(key).close()
                 continue
             self._add("waiting_threads", waited_ns)
-            if self._delays:
+            if self._delays and thread.shows_states:
                 self._add("blocked_threads", ticks * self._tick_ns)
-            blocked += held
+            blocked, shown = blocked + held, shown or thread.shows_states
         if self._cpu_ns and not self._threads:
             self._untold["waiting_threads"] = "no waits for a core: the kernel does not count them (schedstat)"
-        if self._cpu_ns and not self._own and not self._delays:
-            self._untold["blocked_threads"] = _STATES
-        return blocked
+        if self._threads and not self._own and not (shown and self._delays):
+            self._untold["blocked_threads"] = _STATES if shown else _NO_STATES
+        return blocked if shown else None
 
     def _read_processes(self) -> None:
         for pid, before_ns in list(self._cpu_ns.items()):
@@ -267,10 +270,10 @@ class HostReader:
             self._untold[_THROTTLED] = "no throttled time: no CPU limit shows here"
         stats = {place / "cpu.stat" for one in every for place in one.places}
         files = {_THROTTLED: _opened(stats, throttled_ns)}
-        group = own_group(places[0], self._groups)
+        groups = {group for place in places if (group := own_group(place, self._groups)) is not None}
         for what in ("cpu", "io", "memory"):
             counter = f"cgroup_{what}_pressure_ratio"
-            files[counter] = _opened({group / f"{what}.pressure"} if group else set(), waited_ns)
+            files[counter] = _opened({group / f"{what}.pressure" for group in groups}, waited_ns)
             if not files[counter]:
                 self._untold[counter] = "no pressure of its cgroup (needs version 2)"
         self._always |= files.keys() - {_THROTTLED}

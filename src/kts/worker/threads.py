@@ -56,6 +56,11 @@ class KernelThread:
         blocked, self._blocked_ticks = ticks - self._blocked_ticks, ticks
         return waited_ns, blocked, told[0] == b"D"
 
+    @property
+    def shows_states(self) -> bool:
+        """Whether it tells what it waits in."""
+        return self._stat is not None
+
     def name(self) -> str:
         """As the kernel shows it now; empty once it has ended."""
         return "".join(one if one.isprintable() else "?" for one in text(self._place / "comm").strip())

@@ -10,7 +10,7 @@ from kts.units import format_ms
 FAIR, MOST = 0.25, 0.5
 """Of a change that samples alone explain; where it may be the program's own code, too, most of it."""
 ASLEEP = 0.02
-"""Threads that sleep for a disk, mean number: fewer are held up by none."""
+"""Threads that sleep for a disk, mean number: fewer more than alone are held up by none."""
 BUSY = 0.02
 """Of a core, or of a GPU's time: strangers that use less more than alone take nobody's."""
 
@@ -43,25 +43,36 @@ def quota(facts: Facts, change: Change) -> Told | None:
 
 
 def disk(facts: Facts, change: Change) -> Told | None:
-    """A thread slept for a disk."""
-    asleep, pressure = facts.rates("blocked"), facts.rates("io_pressure")
-    if change.ms <= 0 or asleep is None or asleep[1] < ASLEEP:
+    """A thread slept for a disk. The kernel shows other waits in the same state: where it tells for how long anybody
+    waited for input and output, that must be long enough."""
+    asleep = facts.rates("blocked")
+    if change.ms <= 0 or asleep is None or asleep[1] - asleep[0] < ASLEEP:
         return None
-    more = f"; pressure of input and output {share(pressure[1])}, alone {share(pressure[0])}" if pressure else ""
-    return "disk", f"{asleep[1]:.2g} of its threads slept for a disk, alone {asleep[0]:.2g} (means){more}"
+    told = [
+        (whose, *rates)
+        for whose, name in (("its cgroup", "io_pressure"), ("the machine", "machine_io"))
+        if (rates := facts.rates(name)) is not None
+    ]
+    if told and max(now for _, _, now in told) < MOST * min(asleep[1], 1.0):
+        return None
+    pressures = "".join(
+        f"; pressure of input and output in {whose} {share(now)}, alone {share(before)}" for whose, before, now in told
+    )
+    return "disk", f"{asleep[1]:.2g} of its threads slept for a disk, alone {asleep[0]:.2g} (means){pressures}"
 
 
 def by_samples(facts: Facts, change: Change) -> Told | None:
-    """The threads were held up by what grew most of all that samples tell, if that is a fair part of the change."""
+    """The threads were held up by what grew most of all that samples show, if that is a fair part of the change."""
     if facts.is_cpu or change.ms <= 0 or not change.at_mean:
         return None
-    told = [
-        (facts.held(name), rule)
-        for name, rule in (("throttled", quota), ("waiting", core), ("blocked", disk), ("io_pressure", disk))
+    least = (MOST if change.place == "host" else FAIR) * change.at_mean
+    fair = [
+        (ms, rule)
+        for name, rule in (("throttled", quota), ("waiting", core), ("blocked", disk))
+        if (ms := facts.held(name)) is not None and ms >= least
     ]
-    most, rule = max(((ms, rule) for ms, rule in told if ms is not None), key=lambda one: one[0], default=(0.0, core))
-    needed = MOST if change.place == "host" else FAIR
-    return rule(facts, change) if most >= needed * change.at_mean else None
+    by_size = sorted(fair, key=lambda one: -one[0])
+    return next((told for _, rule in by_size if (told := rule(facts, change)) is not None), None)
 
 
 def launch(facts: Facts, change: Change) -> Told | None:

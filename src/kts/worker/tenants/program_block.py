@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import time
 
 import numpy as np
@@ -17,7 +18,33 @@ from kts.worker.tenants.own_program import OwnProgram
 
 LISTEN_S = 0.02
 BEAT_NS = 50 * NS_PER_MS
-"""Between heartbeats: the worker of a program has its time for telling what the host does with it."""
+"""Between heartbeats, mean: the worker of a program has its time for telling what the host does with it."""
+_SOON_NS = 2 * NS_PER_MS
+"""A wait for lines ends up to 1 ms late."""
+
+
+class AtRandom:
+    """True at moments of its own, between half a period and one and a half apart.
+
+    A program prints as its iteration ends. Whoever looks at it when a line comes, or in step with it, never sees it
+    wait for a disk in one.
+    """
+
+    def __init__(self, period_ns: int, now_ns: int, rng: random.Random | None = None) -> None:
+        self._period_ns, self._rng = period_ns, rng or random.Random()
+        self.next_ns = now_ns
+        """The next such moment."""
+        self._draw(now_ns)
+
+    def due(self, now_ns: int) -> bool:
+        """True if that moment has come; then another is drawn."""
+        if now_ns < self.next_ns:
+            return False
+        self._draw(now_ns)
+        return True
+
+    def _draw(self, now_ns: int) -> None:
+        self.next_ns = now_ns + round(self._period_ns * self._rng.uniform(0.5, 1.5))
 
 
 class ProgramBlock:
@@ -40,7 +67,7 @@ class ProgramBlock:
         self._sent = self._sent_ns = self._retired_ns = self._longest_ns = 0
         self._overlap = False
         self._before = self._missing()
-        self._heartbeat = Every(BEAT_NS, time.monotonic_ns())
+        self._heartbeat = AtRandom(BEAT_NS, time.monotonic_ns())
         self._flush_due = Every(FLUSH_NS, time.monotonic_ns())
 
     def run(self) -> LeftOut:
@@ -80,7 +107,17 @@ class ProgramBlock:
                     return
                 self._outlet.quota_reached(reached_ns)
                 said = True
-            self._add(self._hearing.read(LISTEN_S), time.monotonic_ns())
+            self._listen()
+
+    def _listen(self) -> None:
+        """Until a line comes, but no longer than to the next heartbeat: for the last moment before it in no line's
+        time."""
+        left_ns = self._heartbeat.next_ns - time.monotonic_ns()
+        if left_ns > _SOON_NS:
+            listen_s = min(LISTEN_S, (left_ns - _SOON_NS) / NS_PER_S)
+            self._add(self._hearing.read(listen_s), time.monotonic_ns())
+        elif left_ns > 0:
+            time.sleep(left_ns / NS_PER_S)
 
     def _reached_ns(self) -> int | None:
         """When its window may close; None before that."""
@@ -96,7 +133,7 @@ class ProgramBlock:
     def _between(self) -> bool:
         """Sends what is due; True if the block is to end."""
         now_ns = time.monotonic_ns()
-        if now_ns >= self._start.first_ns and self._heartbeat.due(now_ns):
+        if self._heartbeat.due(now_ns) and now_ns >= self._start.first_ns:
             self._outlet.heartbeat(now_ns, self._count)
         if self._pending >= CHUNK_RECORDS or self._flush_due.due(now_ns):
             self._flush()
