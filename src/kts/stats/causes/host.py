@@ -11,6 +11,9 @@ FAIR, MOST = 0.25, 0.5
 """Of a change that samples alone explain; where it may be the program's own code, too, most of it."""
 ASLEEP = 0.02
 """Threads that sleep for a disk, mean number: fewer more than alone are held up by none."""
+PRESSED, ANYWAY = 0.01, 0.5
+"""Of the time: so much more pressure of input and output goes with a wait for a disk, unless it was high anyway. It is
+a mean over the cores that are not idle, so a thread's wait is a small part of it where many are busy."""
 BUSY = 0.02
 """Of a core, or of a GPU's time: strangers that use less more than alone take nobody's."""
 
@@ -43,22 +46,24 @@ def quota(facts: Facts, change: Change) -> Told | None:
 
 
 def disk(facts: Facts, change: Change) -> Told | None:
-    """A thread slept for a disk. The kernel shows other waits in the same state: where it tells for how long anybody
-    waited for input and output, that must be long enough."""
+    """A thread slept for a disk. The kernel shows other waits in the same state: where it tells how pressed input and
+    output were, that must have risen, too."""
     asleep = facts.rates("blocked")
     if change.ms <= 0 or asleep is None or asleep[1] - asleep[0] < ASLEEP:
         return None
-    told = [
-        (whose, *rates)
+    pressures = {
+        whose: rates
         for whose, name in (("its cgroup", "io_pressure"), ("the machine", "machine_io"))
         if (rates := facts.rates(name)) is not None
-    ]
-    if told and max(now for _, _, now in told) < MOST * min(asleep[1], 1.0):
+    }
+    if pressures and not any(now >= min(alone + PRESSED, ANYWAY) for alone, now in pressures.values()):
         return None
-    pressures = "".join(
-        f"; pressure of input and output in {whose} {share(now)}, alone {share(before)}" for whose, before, now in told
-    )
-    return "disk", f"{asleep[1]:.2g} of its threads slept for a disk, alone {asleep[0]:.2g} (means){pressures}"
+    told = [f"{asleep[1]:.2g} of its threads slept for a disk, alone {asleep[0]:.2g} (means)"]
+    told += [
+        f"pressure of input and output in {whose} {share(now)}, alone {share(alone)}"
+        for whose, (alone, now) in pressures.items()
+    ]
+    return "disk", "; ".join(told)
 
 
 def by_samples(facts: Facts, change: Change) -> Told | None:
