@@ -28,7 +28,7 @@ from kts.physics.forecast import Band, MixForecast, TenantForecast
 from kts.physics.predict import Predictor, numbered
 from kts.physics.values import Profile
 from kts.report.choosing import chosen_elements
-from kts.report.forecasts import IN_LINE_WORDS, basis_lines
+from kts.report.forecasts import basis_lines, without_turns_words
 from kts.stats import choosing
 from kts.worker.detect import resolved
 from kts.worker.sharing import CONTROL
@@ -93,8 +93,9 @@ def predict_choice(
     slo: Mapping[str, float] | None = None,
     **given: Unpack[Given],
 ) -> Chosen:
-    """The mode to take, as the model has it: exclusive use, turns as the fingerprint knows them, or on a GPU kernels in
-    line (MPS and streams without settings, a first model). Nothing is run.
+    """The mode to take, as the model has it: exclusive use, turns as the fingerprint knows them, or on a GPU MPS and
+    streams without settings, by first models. Nothing is run. Programs' hosts are taken to be as slow as in runs, in
+    every mode.
 
     ``of``: a mix of the profiles (``fft+gemm*2``), or an experiment whose tenants are profiled; its SLOs count. By
     default all profiles together. ``modes``: those to consider. There is no model of the others, and the notes say so.
@@ -109,7 +110,7 @@ def predict_choice(
         )
     mix, profiles, limits = _asked(of, base)
     limits |= _by_tenant(slo or {}, mix)
-    base = with_columns(base, profiles={name: profiles[name] for name in mix.values()})
+    base = with_columns(base, profiles={name: profiles[name] for name in mix.values()}).as_in_a_run()
 
     def forecast(mode: str) -> MixForecast:
         with threads() as pool:
@@ -123,7 +124,12 @@ def predict_choice(
         EXCLUSIVE: lambda mode: _alone(mode, in_turns),
         base.fingerprint.mode: lambda mode: _together(mode, in_turns, "turns, as the fingerprint has them"),
     }
-    made |= {kind: lambda mode: _together(mode, forecast(mode.kind), IN_LINE_WORDS) for kind in base.lines}
+    programs = base.has_programs
+
+    def without_turns(mode: Mode) -> ModeResult:
+        return _together(mode, forecast(mode.kind), without_turns_words(mode.kind, programs=programs))
+
+    made |= dict.fromkeys(base.lines, without_turns)
     covered = [mode for mode in asked if mode.kind in made and mode == Mode(name=mode.name, kind=mode.kind)]
     results = [choosing.promised(made[mode.kind](mode), limits) for mode in covered]
     unknown = [mode.name for mode in asked if mode not in covered]

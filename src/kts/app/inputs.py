@@ -21,9 +21,11 @@ from kts.physics.alone import service_ms
 from kts.physics.files import PROFILE_SUFFIX, decode_fingerprint, decode_profile
 from kts.physics.fitted import in_mode, model_error
 from kts.physics.forecast import ModelError
+from kts.physics.hosts import in_a_run
 from kts.physics.predict import Effort
 from kts.physics.profiling import recalibrated
 from kts.physics.recorded import check_sample, mix_seconds, profile_of, solo
+from kts.physics.side_by_side import are_side_by_side
 from kts.physics.values import IN_LINE, Fingerprint, Gpu, Interval, Profile
 from kts.stats.steadiness import since_ns
 from kts.store import fingerprints, origin
@@ -55,7 +57,8 @@ class Given(TypedDict, total=False):
     """Relative error of the model itself. Default: as fitted for such a device."""
     mode: str
     """How the device is shared. Default: as the run was, or in turns as the fingerprint has them. ``mps``, ``streams``:
-    kernels stand in line, a first model. Of a run in several modes: which of them."""
+    kernels stand in line, those of programs under MPS run side by side: first models. Of a run in several modes: which
+    of them."""
 
 
 @dataclass(frozen=True)
@@ -71,31 +74,43 @@ class Inputs:
 
     @property
     def lines(self) -> tuple[str, ...]:
-        """Modes without turns in which these tenants can share the GPU and of which there is a model. None of programs:
-        ten measured mixes under MPS refute it (docs/physics.md)."""
-        return () if self.fingerprint.gpu.kind != "cuda" or self._programs else tuple(IN_LINE)
+        """Modes without turns in which these tenants can share the GPU and of which there is a model. A program is no
+        thread of one process."""
+        if self.fingerprint.gpu.kind != "cuda":
+            return ()
+        return (MPS,) if self._programs else tuple(IN_LINE)
 
     def in_mode(self, mode: str) -> Inputs:
         """The same tenants where the GPU is shared in this mode. UsageError where there is no model of it."""
         if mode == self.fingerprint.mode:
             return self
         if mode not in self.lines:
-            if mode in IN_LINE and (programs := ", ".join(self._programs)):
-                if mode == STREAMS:
-                    raise UsageError(f"--mode {mode}: {programs} cannot be a thread of one process", "leave it out")
-                raise UsageError(
-                    f"--mode {mode}: the model does not hold for programs ({programs})",
-                    "measure it: kts run EXPERIMENT --modes time-slicing,mps",
-                )
+            if mode == STREAMS and (programs := ", ".join(self._programs)):
+                raise UsageError(f"--mode {mode}: {programs} cannot be a thread of one process", "leave it out")
             known = ", ".join((self.fingerprint.mode, *self.lines))
             raise UsageError(f"--mode {mode}: there is no model of it here", f"there is one of {known}")
         shared = self.fingerprint.in_mode(mode)
-        return replaced(self, fingerprint=shared, error=in_mode(self.error, shared))
+        return replaced(self, fingerprint=shared, error=self._error_in(shared))
+
+    def as_in_a_run(self) -> Inputs:
+        """The same with programs' hosts as they are in runs; as it is where a run tells them. What MPS does to programs
+        was found with these, so that whatever is held against it needs them, too."""
+        if self.run is not None:
+            return self
+        return replaced(self, profiles=self.profiles | {one: in_a_run(self.profiles[one]) for one in self._programs})
 
     def error_without_turns(self, modes: Iterable[str]) -> ModelError | None:
         """In the bands of those of ``modes`` that have no turns; None if all have."""
         shared = (self.fingerprint.in_mode(mode) for mode in modes)
-        return next((in_mode(self.error, one) for one in shared if one.in_line), None)
+        return next((self._error_in(one) for one in shared if one.in_line), None)
+
+    def _error_in(self, shared: Fingerprint) -> ModelError:
+        return in_mode(self.error, shared, side_by_side=are_side_by_side(shared, self.profiles))
+
+    @property
+    def has_programs(self) -> bool:
+        """Whether a tenant is somebody's own program."""
+        return bool(self._programs)
 
     @property
     def _programs(self) -> list[str]:
@@ -126,12 +141,15 @@ def basis(given: Given) -> Inputs:
         fingerprint=fingerprint,
         run=run,
         effort=Effort(seconds=given.get("seconds") or _measured_seconds(run), seed=given.get("seed", 0)),
-        error=model_error(fingerprint) if relative is None else ModelError(relative=relative, source="given"),
+        error=model_error(fingerprint, side_by_side=are_side_by_side(fingerprint, profiles))
+        if relative is None
+        else ModelError(relative=relative, source="given"),
         made_from=tuple(made_from),
     )
     if run is not None and run is not whole:
         mode = run.info.sharing.likely
-    return found.in_mode(mode) if mode else found
+    found = found.in_mode(mode) if mode else found
+    return found.as_in_a_run() if found.fingerprint.mode == MPS else found
 
 
 def parse_mix(given: str | Sequence[str], profiles: Mapping[str, Profile]) -> tuple[str, ...]:

@@ -43,13 +43,33 @@ IN_LINE_ERROR = ModelError(
 """Where kernels stand in line: of examples/modes/h200-fast-5; docs/physics.md."""
 
 
-def model_error(fingerprint: Fingerprint) -> ModelError:
+BESIDE = 0.6
+"""Under MPS a kernel takes so much longer for each other program that has one on the GPU, too."""
+
+IN_A_RUN, WANDERS = 1.3, 0.15
+"""A program's host in a run over that in its profile: median, and deviation of its logarithm between iterations."""
+
+SIDE_BY_SIDE_ERROR = ModelError(
+    relative=0.1,
+    host=MODEL_ERROR.host,
+    host_block=MODEL_ERROR.host_block,
+    source="fitted",
+    how="to eleven mixes of six programs under MPS on one NVIDIA H200",
+)
+"""Where programs run side by side: of examples/modes/h200-programs-8; docs/physics.md."""
+
+
+def model_error(fingerprint: Fingerprint, *, side_by_side: bool = False) -> ModelError:
     """The one for a GPU that is shared so; none, and labelled so, for what is no GPU: nothing was fitted there."""
     if fingerprint.gpu.kind != "cuda":
         return ModelError()
+    if side_by_side:
+        return SIDE_BY_SIDE_ERROR
     return IN_LINE_ERROR if fingerprint.in_line else MODEL_ERROR
 
 
-def in_mode(error: ModelError, fingerprint: Fingerprint) -> ModelError:
+def in_mode(error: ModelError, fingerprint: Fingerprint, *, side_by_side: bool = False) -> ModelError:
     """Of what was fitted, that of the way of sharing; what is given, or none, stays."""
-    return model_error(fingerprint) if error in (MODEL_ERROR, IN_LINE_ERROR) else error
+    if error in (MODEL_ERROR, IN_LINE_ERROR, SIDE_BY_SIDE_ERROR):
+        return model_error(fingerprint, side_by_side=side_by_side)
+    return error

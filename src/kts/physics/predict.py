@@ -36,6 +36,7 @@ from kts.physics.hosts import late
 from kts.physics.kinds import host_share, kind_of
 from kts.physics.profiling import events_at_once, queued_kernels
 from kts.physics.rules import PROCESSOR_SHARING, as_burst, overlaid
+from kts.physics.side_by_side import are_side_by_side, crowded, simulated_apart
 from kts.physics.simulate import Completed, SharingModel, Simulated, Stream, simulate, together
 from kts.physics.summaries import only, plain, ratio, times
 from kts.physics.values import Fingerprint, Floats, Ints, Profile
@@ -90,7 +91,8 @@ class Predictor:
         self.profiles = {name: queued_kernels(profile, gap_ms) for name, profile in self.profiles.items()}
         if self.fingerprint.in_line:
             self.profiles = {name: events_at_once(profile) for name, profile in self.profiles.items()}
-        self.model_error = in_mode(self.model_error, self.fingerprint)
+        self.side_by_side = are_side_by_side(self.fingerprint, self.profiles)
+        self.model_error = in_mode(self.model_error, self.fingerprint, side_by_side=self.side_by_side)
 
     def predict(
         self,
@@ -137,7 +139,10 @@ class Predictor:
         for name in names:
             self.alone(name)
         central = sharing(self.fingerprint, at_once=self.at_once)
-        paced = self._paced({tenant: self.profiles[name] for tenant, name in tenants.items()}, central)
+        profiles = {tenant: self.profiles[name] for tenant, name in tenants.items()}
+        if self.side_by_side:
+            profiles = crowded(profiles, self.effort.seed)
+        paced = self._paced(profiles, central)
         outcome = paced.together(self._simulate(paced, central, self._horizon(paced)))
         length_ms = 1e3 * (seconds or self.effort.seconds)
         again = partial(self._replicate, tenants, paced, length_ms)
@@ -156,6 +161,8 @@ class Predictor:
             for (tenant, name), done in zip(tenants.items(), outcome.tenants, strict=True)
         }
         busy = sum(tenant.busy_ms for tenant in outcome.tenants)
+        if self.side_by_side:  # at the same time, too
+            busy = outcome.end_ms - outcome.idle_ms
         return MixForecast(
             name="+".join(tenants),
             tenants=forecasts,
@@ -339,7 +346,7 @@ class Predictor:
     ) -> Simulated:
         """By thread, those of a tenant one after the other."""
         seed = self.effort.seed if seed is None else seed
-        found: list[Stream] = []
+        found: list[list[Stream]] = []
         for tenant, profile in paced.profiles.items():
             slower = (hosts or {}).get(tenant, 1.0)
             planned = [round(rate * horizon * SPARE / min(slower, 1.0)) + 50 for rate in paced.each[tenant]]
@@ -347,8 +354,10 @@ class Predictor:
             priority = self.priorities.get(tenant, 0)
             made = streams(profile, planned, seed, tenant, among=chosen, priority=priority, host=slower)
             on_gpu = profile.gpu.kind == "cuda"
-            found += [late(one, generator(seed, "late", tenant)) if on_gpu else one for one in made]
-        return simulate(found, how, horizon_ms=horizon)
+            found.append([late(one, generator(seed, "late", tenant)) if on_gpu else one for one in made])
+        if self.side_by_side:
+            return simulated_apart(found, how, horizon)
+        return simulate([one for of_tenant in found for one in of_tenant], how, horizon_ms=horizon)
 
     def _figures(self, centre: Plain, replicates: Sequence[Plain]) -> Figures:
         return Figures(

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
+from kts.model.mode import MPS
+from kts.model.plan import PROGRAM
 from kts.model.provenance import made_by, made_from
 from kts.report import cells
 from kts.report import document as doc
@@ -20,7 +22,7 @@ if TYPE_CHECKING:
 
 def prediction_elements(prediction: Prediction) -> Iterator[doc.Element]:
     """A row per tenant of every mix: p50, p95, p99 and DF99 with bands, rate, misses; then what the bands hold."""
-    yield doc.paragraph(_sharing(prediction.fingerprint), "strong")
+    yield doc.paragraph(_of_prediction(prediction), "strong")
     yield from _mixes("mix", [(mix.name, mix) for mix in prediction.mixes])
     length = _length([mix.seconds or prediction.seconds for mix in prediction.mixes])
     bands = meaning(prediction.confidence, length, prediction.model_error)
@@ -31,7 +33,7 @@ def prediction_elements(prediction: Prediction) -> Iterator[doc.Element]:
 def company_elements(subject: str, prediction: Prediction) -> Iterator[doc.Element]:
     """Of mixes that hold ``subject``: a row for it alone and one per mix, and a sentence as a run about it has one."""
     own = prediction.mixes[0].tenants[subject]
-    yield doc.paragraph(_sharing(prediction.fingerprint), "strong")
+    yield doc.paragraph(_of_prediction(prediction), "strong")
     rows: list[doc.Row] = []
     costs = []
     for mix in prediction.mixes:
@@ -174,6 +176,9 @@ def _cells(tenant: TenantForecast) -> list[str]:
 NAME = 34
 """Names of mixes are long."""
 IN_LINE_WORDS = "kernels of all tenants in one line, none interrupted (a first model)"
+SIDE_BY_SIDE_WORDS = (
+    "kernels of all tenants side by side, slowed by the others there, and hosts as slow as in runs (a first model)"
+)
 SHOWN_ERRORS = (
     ("mean: mean", "response", "mean", "mean"),
     ("p50: median", "response", "p50", "median"),
@@ -215,14 +220,24 @@ def basis_lines(
     return [_sharing(of), *meaning(confidence, _length([seconds]), error, without_turns)]
 
 
-def _sharing(mark: Fingerprint) -> str:
+def _of_prediction(prediction: Prediction) -> str:
+    programs = any(used.workload == PROGRAM for used in prediction.profiles.values())
+    return _sharing(prediction.fingerprint, without_turns_words(prediction.fingerprint.mode, programs=programs))
+
+
+def without_turns_words(mode: str, *, programs: bool) -> str:
+    """How tenants share in a mode without turns; ``programs``: there are some."""
+    return SIDE_BY_SIDE_WORDS if programs and mode == MPS else IN_LINE_WORDS
+
+
+def _sharing(mark: Fingerprint, without_turns: str = IN_LINE_WORDS) -> str:
     costs = ", ".join(
         f"{name} {cells.number(kind[0].value)}"
         for name, kind in (("preempting", mark.preempt_ms), ("yielding", mark.yield_ms))
     )
     where = mark.gpu.label or mark.gpu.name or "a GPU"
     if mark.in_line:
-        return f"{where}, {mark.mode}: {IN_LINE_WORDS}"
+        return f"{where}, {mark.mode}: {without_turns}"
     return f"{where}, {mark.mode}: slice {cells.number(mark.slice_ms.value)} ms, switches {costs} ms ({mark.source})"
 
 
