@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import re
 from pathlib import Path
 from typing import Any
 
@@ -41,5 +42,5 @@ def test_its_pods_are_two_of_two_namespaces_with_the_image_asked_for(example: An
         (container,) = pod["spec"]["containers"]
         assert container["image"] == "team/torch:1"
         assert container["resources"]["limits"] == {"nvidia.com/gpu": 1}
-        (program,) = {word for part in container["command"] for word in part.split() if word.endswith(".py")}
+        (program,) = {word for part in container["command"] for word in re.findall(r"\S+\.py", part)}
         assert Path(program).name in example.programs("here")["data"]
