@@ -2,7 +2,7 @@
  *
  * neighbour  writes the beat; work_us=0 of computing every period_us=2000, on cores=1,2
  * paused     stops itself whenever it is told to go on
- * thief      computes burst_us=3000, sleeps gap_us=6000 (each +-50 %), while the beat is fresh
+ * thief      computes burst_us=3000 and sleeps gap_us=6000 while the beat is fresh, in step with all other thieves
  * hog        copies through mb=256 of memory while the beat is fresh
  * disk       reads and writes file= in pieces of kb=512, past the page cache, while the beat is fresh
  * switch     writes on=TEXT into file= when the beat begins, off=TEXT when it ends
@@ -89,10 +89,23 @@ static void paused(void)
         raise(SIGSTOP);
 }
 
-static void thief(void)
+static uint64_t mixed(uint64_t number) /* splitmix64: Steele, Lea & Flood 2014 */
 {
-    compute_us(jittered(number("burst_us", 3000)));
-    nap(jittered(number("gap_us", 6000)));
+    number += 0x9e3779b97f4a7c15u;
+    number = (number ^ number >> 30) * 0xbf58476d1ce4e5b9u, number = (number ^ number >> 27) * 0x94d049bb133111ebu;
+    return number ^ number >> 31;
+}
+
+static void nap_until(int64_t at_ns) { nap((at_ns - now_ns()) / 1000); }
+
+static void thief(void) /* in step: a tenant of several cores would run on one that no thief is on */
+{
+    const int64_t burst = number("burst_us", 3000), gap = number("gap_us", 6000), slot_ns = (burst + gap) * 1000;
+    const int64_t slot = now_ns() / slot_ns;
+    nap_until(slot * slot_ns + (int64_t)(mixed((uint64_t)slot) % (uint64_t)(gap + 1)) * 1000);
+    if (beat_fresh())
+        compute_us(burst);
+    nap_until((slot + 1) * slot_ns);
 }
 
 static void hog(void)
