@@ -276,7 +276,6 @@ def watched(asked: argparse.Namespace, pods: Sequence[Object], out: Path) -> Non
             for node, at in targets.items():
                 keep(out, f"metrics-{node}.txt", fetched(f"{at}/metrics"))
                 keep(out, f"page-{node}.html", fetched(f"{at}/"))
-            keep_all(out, asked, pods)
 
 
 def _phase(pods: Sequence[Object]) -> dict[str, str]:
@@ -337,6 +336,8 @@ def main(argv: Sequence[str]) -> int:
             watched(asked, pods, out)
         except FailedError as error:
             failed = str(error)
+        finally:
+            keep_all(out, asked, pods)
     if left := probes():
         failed += f"\nprobes are left: {left}"
     after = gpu(out, "after")
