@@ -232,7 +232,7 @@ def watched(asked: argparse.Namespace, pods: Sequence[Object], out: Path) -> Non
     """Until all that is wanted has come about. FailedError for what has not."""
     first, *others = pods
     apply(first)
-    keep(out, "install.txt", said(*KTS, "install", "--image", asked.kts))
+    said(*KTS, "install", "--image", asked.kts)
     targets = watchers()
     step(f"the DaemonSet serves: {targets}")
     with prometheus(out, targets, of_rules(asked.for_at_most), asked.every) as ask:
