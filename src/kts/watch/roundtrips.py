@@ -27,6 +27,7 @@ WATCHED_TRIP = np.dtype(
         ("end_ns", "<i8"),  # the wait returned
         ("waited_ns", "<i8"),  # in that wait
         ("process", "<u4"),
+        ("thread", "<u4"),  # that waited
         ("launches", "<u4"),  # kernels and graphs
         ("copies", "<u4"),
     ]
@@ -254,7 +255,8 @@ def _closed(calls: Columns, handed: Ints, at: Ints, edges: Ints, state: Array) -
     carried = opens & (state["hands"][of] > 0)
     trips = np.zeros(len(at), WATCHED_TRIP)
     trips["begin_ns"] = np.where(carried, state["begin_ns"][of], np.where(until > since, ns[since], 0))
-    trips["end_ns"], trips["process"] = calls["ns"][at], calls["process"][at]
+    for name, column in (("end_ns", "ns"), ("process", "process"), ("thread", "thread")):
+        trips[name] = calls[column][at]
     for name, total in sums.items():
         trips[name] = total[until] - total[since] + np.where(opens, state[name][of], 0)
 

@@ -164,6 +164,12 @@ class Pasts:
         self._windows[past.row] = _NOTHING
         return past
 
+    def begin_anew(self, past: Past) -> None:
+        """What that unit did before is nothing to compare with."""
+        self._drop([past.row])
+        self._windows[past.row] = _NOTHING
+        past.usual_ms, past.alone, past.shared = math.nan, Side(), Side()
+
     def forget(self, past: Past) -> None:
         """That unit is gone."""
         self._drop([past.row])

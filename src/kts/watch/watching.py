@@ -24,6 +24,7 @@ from kts.watch.alarms import Newcomers, TailAlarm
 from kts.watch.blame import SAMPLED, Blame, UsualTimes
 from kts.watch.calls import Array, Piece, WatchedProcess
 from kts.watch.company import BINS, SECOND_NS, Company, of_second
+from kts.watch.iterations import UnitIterations
 from kts.watch.live import WATCH_VERSION, Cost, Happened, Watched, WatchNow
 from kts.watch.roundtrips import FLIGHT, WATCHED_TRIP, WatchedTrips
 from kts.watch.sides import ALONE, NEITHER, SHARED, Ended, Past, Pasts
@@ -75,10 +76,11 @@ Foretell = Callable[[SeenUnit, tuple[SeenUnit, ...]], ByModel]
 
 
 class _Did(NamedTuple):
-    """What a unit did in a second, or in the mean of some. ``took_ms``: its round trips, together; ``company``: seconds
+    """What a unit did in a second, or in the mean of some. ``took_ms``: its iterations, together; ``company``: seconds
     in which both it and a neighbour had work in flight."""
 
     trips: float
+    iterations: float
     took_ms: float
     launches: float
     in_flight: float
@@ -104,6 +106,7 @@ class _Unit:
     """A `_Did` of each of its latest seconds."""
     responses: deque[NDArray[np.float32]]
     """Milliseconds, of each of these."""
+    iterations: UnitIterations = field(default_factory=UnitIterations)
     seen: int = 0
     covered: NDArray[np.float32] = field(default_factory=lambda: np.zeros((3, BINS), np.float32))
     """``own``, ``others`` and ``met`` of the last second (`Company`)."""
@@ -112,7 +115,7 @@ class _Unit:
     alone_s: int = 0
     shared_s: int = 0
     blind: bool = False
-    taken_ms: float = math.inf  # by a round trip off who waits meanwhile
+    taken_ms: float = math.inf  # by an iteration off who waits meanwhile
     made_at: int = -1
     figures: _Figures | None = None
 
@@ -134,6 +137,20 @@ class _Unit:
         """Per second, within the window."""
         rows = self.recent()
         return _Did(*(rows.sum(axis=0) / max(len(rows), 1)).tolist())
+
+    @property
+    def flight_ms(self) -> float:
+        """In flight for an iteration of several round trips; NaN where it is of one."""
+        did = self.did() if self.iterations.each > 1 else None
+        return 1e3 * did.in_flight / did.iterations if did and did.iterations else math.nan
+
+    def begin_anew(self) -> None:
+        """Its iterations are others from now on."""
+        self.responses = deque((one[:0] for one in self.responses), maxlen=self.responses.maxlen)
+        for name in ("iterations", "took_ms", "company"):
+            self.window[:, _Did._fields.index(name)] = 0.0
+        self.tail, self.blame = TailAlarm(), Blame(len(self.window))
+        self.taken_ms, self.figures = math.inf, None
 
 
 class Watching:
@@ -202,6 +219,8 @@ class Watching:
                 unit.figures, unit.made_at = self._figures(unit, foretell=whole), second
         notes = dict(self._notes)
         for unit in units:
+            if words := unit.iterations.words():
+                notes[f"{unit.name}: {words}"] = None
             if unit.figures and unit.figures.cost.doubt:
                 notes[f"{unit.name}: {unit.figures.cost.doubt}"] = None
             if unit.figures and unit.figures.foretold.note:
@@ -295,9 +314,10 @@ class Watching:
         self._launches = {}
         if not units:
             return
-        order = np.argsort(unit, kind="stable")
-        done, unit = done.take(order), unit[order]
-        ended = _ended(done, np.searchsorted(unit, np.arange(len(units) + 1)).tolist())
+        done, trips = self._iterations(done, unit, units)
+        edges = np.cumsum([0, *map(len, done)])
+        done, unit = joined(done), np.repeat(np.arange(len(units)), np.diff(edges))
+        ended = _ended(done, edges.tolist())
         ms, response = (done["end_ns"] - done["begin_ns"]) / 1e6, np.ascontiguousarray(ended.rows["ms"])
         begins_ms = (done["begin_ns"] - (second - 1) * SECOND_NS) / 1e6
         usual_ms = np.array([one.past.usual_ms for one in units])[unit]
@@ -317,12 +337,15 @@ class Watching:
             one.blind = bool(unseen.intersection(one.key[1]))
             if lost or one.blind:
                 kinds[number] = NEITHER
+            if lost:
+                one.iterations.forget()
             near = company.beside[number].nonzero()[0]
             some = slice(first, first if lost else last, max(1, -(-(last - first) // SAMPLED)))
             shares = times.of(some).covered(covered[0], near[:, None])
             turns_s, names = company.beside[number, near], [units[other].name for other in near]
             one.blame.second(names, turns_s, shares, ms[known[some]], high - low)
-            did = _Did(high - low, ms[low:high].sum(), issued[one.key], in_flight[number], beside[number])
+            took_ms = ms[low:high].sum()
+            did = _Did(trips[number], high - low, took_ms, issued[one.key], in_flight[number], beside[number])
             one.second(did, response[low:high])
             if works[number]:
                 one.shared_s += bool(accompanied[number])
@@ -330,6 +353,19 @@ class Watching:
             self._events(second, one, response[low:high])
         self._pasts.second(second, [one.past for one in units], kinds, ended)
         self._new_neighbours(second, units, works)
+
+    def _iterations(self, done: Array, unit: NDArray[np.int64], units: list[_Unit]) -> tuple[list[Array], list[int]]:
+        """Of each unit, and how many round trips it made."""
+        order = np.argsort(unit, kind="stable")
+        edges = np.searchsorted(unit[order], np.arange(len(units) + 1)).tolist()
+        done = done.take(order)
+        found = []
+        for one, (low, high) in zip(units, pairwise(edges), strict=True):
+            found.append(one.iterations.add(done[low:high]))
+            if one.iterations.anew:
+                one.begin_anew()
+                self._pasts.begin_anew(one.past)
+        return found, np.diff(edges).tolist()
 
     def _events(self, second: int, unit: _Unit, response_ms: NDArray[np.float32]) -> None:
         doubled = unit.tail.second(second, response_ms)
@@ -356,6 +392,7 @@ class Watching:
             unit = self._of.pop(number, None)
             if unit is not None:
                 unit.processes.discard(number)
+                unit.iterations.gone(number)
         for key in [key for key, one in self._units.items() if not one.processes and not len(_responses(one))]:
             self._pasts.forget(self._units.pop(key).past)
 
@@ -392,7 +429,7 @@ def _seen(unit: _Unit) -> SeenUnit:
         unit=unit.name,
         alone=unit.past.alone.rows(),
         shared=unit.past.shared.rows(),
-        trips=did.trips,
+        trips=did.iterations,
         launches=did.launches,
         in_flight=did.in_flight,
         gpus=unit.key[1],
@@ -427,6 +464,9 @@ def _densities(flights: Array, until_ns: int, unit: NDArray[np.int64], units: li
     usual = np.array([one.past.usual_ms for one in units])
     ms = (np.minimum(flights["end_ns"], until_ns) - flights["begin_ns"]) / 1e6
     ms = np.where(flights["end_ns"] < until_ns, ms, np.fmax(ms, usual[unit]))
+    # a round trip of several that an iteration is has its part of what that needs
+    each = np.array([one.flight_ms for one in units])[unit]
+    ms = np.where(np.isnan(each), ms, each)
     return np.asarray(np.minimum(taken[unit] / np.maximum(ms, 1e-6), 1.0))
 
 
@@ -490,8 +530,8 @@ def _blame(unit: _Unit, cost: NaturalCost) -> tuple[float, dict[str, float]]:
     whole = sum(turns.values())
     if math.isnan(cost.alone_ms):
         return whole, turns
-    trips, took_ms, *_, company = unit.recent().T
-    added = float(((took_ms - cost.alone_ms * trips) * (company > 0)).sum()) / max(len(trips), 1)
+    _, iterations, took_ms, *_, company = unit.recent().T
+    added = float(((took_ms - cost.alone_ms * iterations) * (company > 0)).sum()) / max(len(company), 1)
     limit = 1e3 * float(company.sum()) / max(len(company), 1)
     others = min(max(added, 0.0), limit) if cost.sure and whole else 0.0
     waits_for = {name: others * waited / whole for name, waited in turns.items()} if others else {}

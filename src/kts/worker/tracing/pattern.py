@@ -43,16 +43,20 @@ class Pattern:
 
     def words(self) -> str:
         """``an iteration is 2 round trips: 1 launch, then 22``."""
-        first, *others = self.launches
-        counts = ", ".join([f"{first} launch{'' if first == 1 else 'es'}", *(f"then {n}" for n in others[: _SAID - 1])])
-        counts += ", ..." if self.each > _SAID else ""
-        trips = "a round trip" if self.each == 1 else f"{self.each} round trips"
         doubt = "" if self.sure >= SURE else f"; no pattern repeats: {self.sure:.0%} of them launch as the one before"
         if self.asked:
             doubt = " (as asked)" if self.sure >= SURE else f" (as asked; {self.sure:.0%} of them follow it)"
         elif SURE <= self.sure < 0.995:
             doubt = f" ({self.sure:.0%} of them follow it)"
-        return f"an iteration is {trips}: {counts}{doubt}"
+        return f"{self.plain_words()}{doubt}"
+
+    def plain_words(self) -> str:
+        """The same, without how sure it is."""
+        first, *others = self.launches
+        counts = ", ".join([f"{first} launch{'' if first == 1 else 'es'}", *(f"then {n}" for n in others[: _SAID - 1])])
+        counts += ", ..." if self.each > _SAID else ""
+        trips = "a round trip" if self.each == 1 else f"{self.each} round trips"
+        return f"an iteration is {trips}: {counts}"
 
 
 def pattern(trips: Array, each: int | None = None) -> Pattern:
@@ -65,7 +69,7 @@ def pattern(trips: Array, each: int | None = None) -> Pattern:
         later = trips[len(trips) // 2 :]
         each, trips = next(((n, some) for some in (trips, later) if (n := _length(some))), (1, trips))
     launches = trips["launches"].astype(np.int64)
-    follows = _alike(launches[each:], launches[:-each])
+    follows = alike(launches[each:], launches[:-each])
     trips = trips[_longest(follows, each)]
     launches = trips["launches"]
     first = _first(trips, each)
@@ -91,10 +95,11 @@ def _length(trips: Array) -> int:
     """The smallest number after which they repeat surely; 0: none."""
     launches = trips["launches"].astype(np.int64)
     longest = min(LONGEST, len(launches) // REPEATS)
-    return next((n for n in range(1, longest + 1) if _alike(launches[n:], launches[:-n]).mean() >= SURE), 0)
+    return next((n for n in range(1, longest + 1) if alike(launches[n:], launches[:-n]).mean() >= SURE), 0)
 
 
-def _alike(some: NDArray[np.int64], others: NDArray[np.int64]) -> NDArray[np.bool_]:
+def alike(some: NDArray[np.integer], others: NDArray[np.integer] | np.integer) -> NDArray[np.bool_]:
+    """Whether these numbers of launches are about the same, each by itself."""
     low, high = np.minimum(some, others), np.maximum(some, others)
     return np.asarray((low == high) | ((low >= _FEW) & (high <= _ALIKE * low)))
 
@@ -123,7 +128,7 @@ class Grouping:
         self.left_out = 0
         self._held: list[Array] = []
         usual = np.array(of.launches)
-        self._tells = of.each > 1 and not _alike(usual[1:], usual[:1]).any()  # the first place is unlike the others
+        self._tells = of.each > 1 and not alike(usual[1:], usual[:1]).any()  # the first place is unlike the others
         slips = range(of.each) if of.sure >= SURE and not self._tells and of.each <= LONGEST else ()
         self._slipped = [np.roll(usual, k) for k in slips]
 
@@ -153,11 +158,11 @@ class Grouping:
         if not self._slipped:
             return 0
         counts = np.array([int(trip["launches"]) for trip in self._held])
-        return int(np.argmax([_alike(counts, usual).sum() for usual in self._slipped]))
+        return int(np.argmax([alike(counts, usual).sum() for usual in self._slipped]))
 
     def _take(self, trip: Array) -> None:
         if self._tells:
-            fits = _alike(np.array(self.of.launches), np.array(int(trip["launches"])))
+            fits = alike(np.array(self.of.launches), np.array(int(trip["launches"])))
             place = len(self._held)
             if place and fits[0] and not fits[place]:
                 self.forget()

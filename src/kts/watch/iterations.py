@@ -1,0 +1,287 @@
+"""What an iteration of a watched program is: the round trips of a thread that repeat, joined. Pure, bounded.
+
+What repeats is told as for a traced program (`kts.worker.tracing.pattern`), from how often each round trip launches.
+Nobody can be asked, and calls come for days, so more is asked of a pattern here: it must be beyond chance, and the
+program must not pause longer within an iteration than it works, as where requests of two kinds come in turns. Only what
+follows the pattern counts, round trip by round trip; the rest is left out, and counted. So figures are never of two
+things: where another pattern takes over, what was told before does not count any more (`UnitIterations.anew`).
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kts.rows import joined
+from kts.watch.calls import Array
+from kts.worker.tracing.pattern import SURE, Pattern, alike, pattern
+
+LOOKED_AT = 256
+"""The latest round trips of a thread that are looked at: three times the longest pattern, and some."""
+FIRST_LOOK = 32
+"""Round trips of a thread. The next look is after as many again, up to `LAST_LOOKS`."""
+LAST_LOOKS = 1 << 14
+BEYOND = 5.0
+"""Standard errors by which more round trips must repeat than would in any order."""
+STAY = 0.05
+"""So much less than `SURE` must be alike before single round trips, which were, are none any more."""
+PAUSED, PAUSED_LONG = 1.0, 1.5
+"""Pauses within an iteration over what its round trips take: up to the first, one is begun to be told; beyond the
+second, it is not told any more."""
+PATIENCE = 64, 4096
+"""Round trips that do not follow, less those that do, after which it is asked what repeats now: a quarter of those that
+did follow before, within these bounds. An evaluation between epochs changes nothing."""
+FEW = 500
+"""What was told of a thread before it was known what repeats in it stays, if it is less than this part of all."""
+UNLIKE = 0.1
+"""Share of round trips that follow no pattern, from which it is said."""
+MOST_THREADS = 64
+"""Of a unit; the one that made no round trip for longest makes room."""
+
+Ints = NDArray[np.int64]
+_SINGLE = Pattern()
+
+
+class _ThreadPattern:
+    """What is known of a thread. ``usual``: None before it is told what to take. ``why``: why round trips are not
+    joined, though no two are alike."""
+
+    __slots__ = ("candidate", "followed", "held", "history", "look_at", "out", "seen", "told", "usual", "why")
+
+    def __init__(self, usual: Pattern | None) -> None:
+        self.usual = usual
+        self.why = ""
+        self.seen = self.followed = self.out = self.told = 0
+        self.candidate = 1
+        self.look_at = FIRST_LOOK
+        self.history: list[Array] = []
+        self.held: list[Array] = []  # what may be the begin of an iteration
+
+    @property
+    def each(self) -> int:
+        """Round trips of an iteration; 0: nothing is told."""
+        return self.usual.each if self.usual else 0
+
+    @property
+    def impatient(self) -> bool:
+        """Too many round trips did not follow."""
+        return self.out >= min(max(self.followed // 4, PATIENCE[0]), PATIENCE[1])
+
+    @property
+    def unlike(self) -> float:
+        """Share of the latest round trips that follow no pattern."""
+        launches = joined(self.history)[-LOOKED_AT:]["launches"] if self.history else np.empty(0, np.int64)
+        if self.usual is None or not len(launches):
+            return 0.0
+        edges = 2 * (self.each - 1)
+        return max(0.0, 1 - (self.each * len(_following(launches, self.usual.launches)) + edges) / len(launches))
+
+    def add(self, trips: Array) -> bool:
+        """Looks, if it is time to. Whether an iteration is another from now on."""
+        self.seen += len(trips)
+        # what an iteration of one is needs no history until the next look
+        if self.each != 1 or self.seen > self.look_at - LOOKED_AT:
+            self.history.append(joined((trips[-LOOKED_AT:],)))
+            while sum(map(len, self.history[1:])) >= LOOKED_AT:
+                del self.history[0]
+        if self.seen < self.look_at:
+            return False
+        self.look_at = self.seen + min(max(self.seen, FIRST_LOOK), LAST_LOOKS)
+        return self._look()
+
+    def iterations(self, trips: Array) -> Array:
+        """Those that end with one of ``trips``."""
+        if self.usual is None:
+            return trips[:0]
+        each = self.usual.each
+        if each == 1:
+            self.told += len(trips)
+            return trips
+        trips = joined((*self.held, trips))
+        begins = _following(trips["launches"], self.usual.launches)
+        beyond = begins[-1] + each if begins else 0
+        self.held = [joined((trips[max(beyond, len(trips) - each + 1) :],))]
+        whole = len(begins) * each
+        self.followed = min(self.followed + whole, 4 * PATIENCE[1])
+        self.told += whole
+        self.out = max(0, self.out + len(trips) - len(self.held[0]) - 2 * whole)
+        if self.impatient:
+            self.look_at = self.seen
+        return _joined(trips, np.array(begins, np.int64), each)
+
+    def _look(self) -> bool:
+        trips = joined(self.history)[-LOOKED_AT:]
+        self.history = [trips] if self.each != 1 else []
+        before = self.usual
+        launches = trips["launches"].astype(np.int64)
+        if before is not None and before.each > 1:
+            covered = before.each * len(_following(launches, before.launches))
+            goes_on = not self.impatient or 2 * covered > len(trips)
+            self.out = 0
+            if goes_on and _paused(trips, before) <= PAUSED_LONG:
+                return False
+        found, self.why = _found(trips, launches)
+        if before is None:
+            self.usual = found
+            return True
+        if before.each == found.each:
+            if found.each > 1 and not _turned(before, found):
+                self.usual, self.followed, self.held = found, 0, []
+            return False
+        stays = before.each == 1 and len(launches) > 1 and alike(launches[1:], launches[:-1]).mean() >= SURE - STAY
+        unsure = self.told > LOOKED_AT and self.candidate != found.each
+        self.candidate = found.each
+        if stays or (unsure and before.each == 1):
+            # what was told so far was alike, or is to be given up only for what repeats twice
+            if not stays:
+                self.look_at = self.seen + LOOKED_AT
+            return False
+        self.usual, self.followed, self.told, self.held = found, 0, 0, []
+        return True
+
+
+class UnitIterations:
+    """Of one unit: told its round trips, second by second. A thread of it that is new is taken to do as those that are
+    known, if these do alike.
+
+    ``anew``: what was told before the last `add` was of other iterations.
+    """
+
+    def __init__(self) -> None:
+        self.anew = False
+        self._threads: dict[int, _ThreadPattern] = {}
+        self._latest = _SINGLE
+        self._told = 0
+
+    @property
+    def each(self) -> int:
+        """Round trips of an iteration, of the thread that made most."""
+        return max(self._threads.values(), key=lambda one: one.seen).each or 1 if self._threads else self._latest.each
+
+    def words(self) -> str:
+        """What an iteration is, where it is no round trip like all others; else empty."""
+        if not self._threads:
+            return ""
+        busiest = max(self._threads.values(), key=lambda one: one.seen)
+        if busiest.each <= 1:
+            return busiest.why and f"{busiest.why}: figures are of single round trips"
+        assert busiest.usual is not None
+        others = {one.each for one in self._threads.values() if one.each} - {busiest.each}
+        differ = f"; of other threads {', '.join(map(str, sorted(others)))}" if others else ""
+        unlike = busiest.unlike
+        left_out = f"; {unlike:.0%} of its latest round trips belong to none" if unlike > UNLIKE else ""
+        return busiest.usual.plain_words() + left_out + differ
+
+    def add(self, trips: Array) -> Array:
+        """Iterations that end with one of ``trips``, which are by process and end."""
+        self.anew = False
+        if not len(trips):
+            return trips
+        keys = (trips["process"].astype(np.int64) << 32) | trips["thread"]
+        if (keys == keys[0]).all():
+            return self._of(int(keys[0]), trips)
+        order = np.argsort(keys, kind="stable")
+        trips, keys = trips.take(order), keys[order]
+        cuts = np.flatnonzero(np.diff(keys)) + 1
+        parts: list[Array] = []
+        for key, part in zip(keys[np.r_[0, cuts]].tolist(), np.split(trips, cuts), strict=True):
+            before, self.anew = self.anew, False
+            found = self._of(key, part)
+            parts = [found] if self.anew else [*parts, found]
+            self.anew |= before
+        return joined(parts)
+
+    def forget(self) -> None:
+        """What comes next does not follow what was there."""
+        for thread in self._threads.values():
+            thread.held = []
+
+    def gone(self, process: int) -> None:
+        """That process has ended."""
+        for key in [key for key in self._threads if key >> 32 == process]:
+            del self._threads[key]
+
+    def _of(self, key: int, trips: Array) -> Array:
+        """The iterations of one thread."""
+        thread = self._threads.pop(key, None) or _ThreadPattern(self._expected())
+        self._threads[key] = thread  # the latest is the last
+        if len(self._threads) > MOST_THREADS:
+            del self._threads[next(iter(self._threads))]
+        before = thread.told
+        if thread.add(trips) and thread.usual is not None:
+            self.anew = before * FEW > self._told
+            self._latest = thread.usual
+        told = thread.told
+        found = thread.iterations(trips)
+        self._told = (0 if self.anew else self._told) + thread.told - told
+        return found
+
+    def _expected(self) -> Pattern | None:
+        known = {one.usual.launches: one.usual for one in self._threads.values() if one.usual and one.usual.each > 1}
+        single = any(one.each == 1 for one in self._threads.values())
+        if not self._threads:
+            return self._latest
+        if not known:
+            return _SINGLE if single else None
+        return None if single or len({one.each for one in known.values()}) > 1 else next(iter(known.values()))
+
+
+def _following(launches: NDArray[np.integer], usual: tuple[int, ...]) -> list[int]:
+    """Where iterations begin whose round trips all launch as is usual, one after the other, the first that come."""
+    each = len(usual)
+    count = len(launches) - each + 1
+    if count < 1:
+        return []
+    fits = np.ones(count, bool)
+    for place, number in enumerate(usual):
+        fits &= alike(launches[place : place + count], np.int64(number))
+    begins, free = [], 0
+    for at in np.flatnonzero(fits).tolist():
+        if at >= free:
+            begins.append(at)
+            free = at + each
+    return begins
+
+
+def _joined(trips: Array, begins: Ints, each: int) -> Array:
+    """An iteration for each of ``begins``: from its first work until its last wait returns."""
+    whole = trips.take(begins + each - 1)
+    whole["begin_ns"] = trips["begin_ns"][begins]
+    places = begins[:, None] + np.arange(each)
+    for name in ("waited_ns", "launches", "copies"):
+        whole[name] = trips[name][places].sum(axis=1)
+    return whole
+
+
+def _found(trips: Array, launches: Ints) -> tuple[Pattern, str]:
+    """What repeats, and why it is single round trips where they are not alike."""
+    found = pattern(trips)
+    if found.each == 1:
+        share = "" if found.sure >= SURE else f"no pattern repeats: {found.sure:.0%} of its round trips launch as before"
+        return _SINGLE, share
+    pairs = len(launches) - found.each
+    by_chance = float(alike(launches[:, None], launches).mean())
+    if found.sure < by_chance + BEYOND * math.sqrt(by_chance * (1 - by_chance) / pairs):
+        return _SINGLE, "no pattern repeats beyond chance"
+    if _paused(trips, found) > PAUSED:
+        return _SINGLE, f"it pauses longer between its {found.each} kinds of round trips than they take"
+    return found, ""
+
+
+def _paused(trips: Array, of: Pattern) -> float:
+    """Pauses within iterations over what their round trips take."""
+    begins = np.array(_following(trips["launches"], of.launches), np.int64)
+    if not len(begins):
+        return 0.0
+    places = begins[:, None] + np.arange(of.each)
+    busy_ns = np.median((trips["end_ns"] - trips["begin_ns"])[places].sum(axis=1))
+    span_ns = np.median(trips["end_ns"][places[:, -1]] - trips["begin_ns"][begins])
+    return float((span_ns - busy_ns) / max(busy_ns, 1.0))
+
+
+def _turned(one: Pattern, other: Pattern) -> bool:
+    """Whether these are the same, perhaps begun at another place."""
+    usual = np.array(other.launches)
+    return any(alike(np.array(one.launches), np.roll(usual, k)).all() for k in range(one.each))
