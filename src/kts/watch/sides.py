@@ -239,7 +239,10 @@ class Pasts:
         order = order[np.argsort(side[order], kind="stable")]
         rows, row, begins, side = rows.take(order), row[order], begins[order] % _KNOWN, side[order]
         rows["visit"] = known["visits"][row, begins]
-        rows["pace"] = known["begun"][row, begins] / length_s[row]
+        around = np.array([known["begun"][row, (begins + by) % _KNOWN] for by in (-1, 0, 1)])
+        # in the window in which it comes or goes it is there for a part only: then the one before or after tells
+        part = (around[0] == 0) | (around[2] == 0)
+        rows["pace"] = np.where(part, around.max(axis=0, initial=0), around[1]) / length_s[row]
         cuts = np.flatnonzero(np.diff(side, prepend=-1, append=-1)).tolist()
         sides = {2 * past.row + kind: one for past in pasts for kind, one in enumerate((past.alone, past.shared))}
         for low, high in pairwise(cuts):
