@@ -23,6 +23,8 @@ LOOKED_AT = 256
 FIRST_LOOK = 32
 """Round trips of a thread. The next look is after as many again, up to `LAST_LOOKS`."""
 LAST_LOOKS = 1 << 14
+RESTS = 1 << 12, 1 << 16
+"""Round trips of a unit that nobody looks at where all were alike, at first and after they have been often."""
 BEYOND = 5.0
 """Standard errors by which more round trips must repeat than would in any order."""
 STAY = 0.05
@@ -48,12 +50,12 @@ class _ThreadPattern:
     """What is known of a thread. ``usual``: None before it is told what to take. ``why``: why round trips are not
     joined, though no two are alike."""
 
-    __slots__ = ("candidate", "followed", "held", "history", "look_at", "out", "seen", "told", "usual", "why")
+    __slots__ = ("candidate", "followed", "held", "history", "look_at", "looked", "out", "seen", "told", "usual", "why")
 
     def __init__(self, usual: Pattern | None) -> None:
         self.usual = usual
         self.why = ""
-        self.seen = self.followed = self.out = self.told = 0
+        self.seen = self.looked = self.followed = self.out = self.told = 0
         self.candidate = 1
         self.look_at = FIRST_LOOK
         self.history: list[Array] = []
@@ -78,14 +80,21 @@ class _ThreadPattern:
         edges = 2 * (self.each - 1)
         return max(0.0, 1 - (self.each * len(_following(launches, self.usual.launches)) + edges) / len(launches))
 
+    @property
+    def settled(self) -> bool:
+        """All that is ever looked at together was looked at."""
+        return self.looked >= LOOKED_AT and self.candidate == 1
+
     def add(self, trips: Array) -> bool:
         """Looks, if it is time to. Whether an iteration is another from now on."""
         self.seen += len(trips)
-        # what an iteration of one is needs no history until the next look
+        # where each is an iteration, none is kept until shortly before the next look
         if self.each != 1 or self.seen > self.look_at - LOOKED_AT:
             self.history.append(joined((trips[-LOOKED_AT:],)))
             while sum(map(len, self.history[1:])) >= LOOKED_AT:
                 del self.history[0]
+        else:
+            self.history = []
         if self.seen < self.look_at:
             return False
         self.look_at = self.seen + min(max(self.seen, FIRST_LOOK), LAST_LOOKS)
@@ -113,9 +122,13 @@ class _ThreadPattern:
 
     def _look(self) -> bool:
         trips = joined(self.history)[-LOOKED_AT:]
-        self.history = [trips] if self.each != 1 else []
-        before = self.usual
+        before, self.looked = self.usual, self.seen
+        self.history = [trips]
         launches = trips["launches"].astype(np.int64)
+        as_before = float(alike(launches[1:], launches[:-1]).mean()) if len(launches) > 1 else 1.0
+        if before is _SINGLE and as_before >= SURE:
+            self.why, self.candidate = "", 1
+            return False
         if before is not None and before.each > 1:
             covered = before.each * len(_following(launches, before.launches))
             goes_on = not self.impatient or 2 * covered > len(trips)
@@ -130,7 +143,7 @@ class _ThreadPattern:
             if found.each > 1 and not _turned(before, found):
                 self.usual, self.followed, self.held = found, 0, []
             return False
-        stays = before.each == 1 and len(launches) > 1 and alike(launches[1:], launches[:-1]).mean() >= SURE - STAY
+        stays = before.each == 1 and as_before >= SURE - STAY
         unsure = self.told > LOOKED_AT and self.candidate != found.each
         self.candidate = found.each
         if stays or (unsure and before.each == 1):
@@ -154,6 +167,7 @@ class UnitIterations:
         self._threads: dict[int, _ThreadPattern] = {}
         self._latest = _SINGLE
         self._told = 0
+        self._sleeps = self._slept = self._asleep = 0
 
     @property
     def each(self) -> int:
@@ -177,11 +191,13 @@ class UnitIterations:
     def add(self, trips: Array) -> Array:
         """Iterations that end with one of ``trips``, which are by process and end."""
         self.anew = False
-        if not len(trips):
+        if not len(trips) or self._sleep(len(trips)):
             return trips
         keys = (trips["process"].astype(np.int64) << 32) | trips["thread"]
         if (keys == keys[0]).all():
-            return self._of(int(keys[0]), trips)
+            found = self._of(int(keys[0]), trips)
+            self._rest()
+            return found
         order = np.argsort(keys, kind="stable")
         trips, keys = trips.take(order), keys[order]
         cuts = np.flatnonzero(np.diff(keys)) + 1
@@ -191,6 +207,7 @@ class UnitIterations:
             found = self._of(key, part)
             parts = [found] if self.anew else [*parts, found]
             self.anew |= before
+        self._rest()
         return joined(parts)
 
     def forget(self) -> None:
@@ -202,6 +219,27 @@ class UnitIterations:
         """That process has ended."""
         for key in [key for key in self._threads if key >> 32 == process]:
             del self._threads[key]
+
+    def _sleep(self, count: int) -> bool:
+        """Whether nobody looks at so many round trips: each is an iteration."""
+        if self._slept >= self._asleep:
+            return False
+        self._slept += count
+        self._told += count
+        if self._slept >= self._asleep:
+            for thread in self._threads.values():
+                thread.told += self._slept  # of whom they were was not looked at
+                thread.looked, thread.look_at, thread.history = 0, thread.seen + LOOKED_AT, []
+        return True
+
+    def _rest(self) -> None:
+        """Where all threads make round trips that are all alike, nobody looks at the next ones."""
+        threads = self._threads.values()
+        if all(one.usual is _SINGLE and one.settled for one in threads):
+            self._sleeps = min(max(2 * self._sleeps, RESTS[0]), RESTS[1])
+            self._slept, self._asleep = 0, self._sleeps
+        elif any(one.each != 1 or one.why for one in threads):
+            self._sleeps = 0
 
     def _of(self, key: int, trips: Array) -> Array:
         """The iterations of one thread."""
