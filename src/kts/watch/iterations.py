@@ -32,9 +32,9 @@ STAY = 0.05
 PAUSED, PAUSED_LONG = 1.0, 1.5
 """Pauses within an iteration over what its round trips take: up to the first, one is begun to be told; beyond the
 second, it is not told any more."""
-PATIENCE = 64, 4096
-"""Round trips that do not follow, less those that do, after which it is asked what repeats now: a quarter of those that
-did follow before, within these bounds. An evaluation between epochs changes nothing."""
+PATIENCE = 64, 1024
+"""Round trips that do not follow, less a quarter of those that do, after which it is asked what repeats now: a quarter
+of those that did follow before, within these bounds. An evaluation between epochs changes nothing."""
 FEW = 500
 """What was told of a thread before it was known what repeats in it stays, if it is less than this part of all."""
 UNLIKE = 0.1
@@ -115,7 +115,7 @@ class _ThreadPattern:
         whole = len(begins) * each
         self.followed = min(self.followed + whole, 4 * PATIENCE[1])
         self.told += whole
-        self.out = max(0, self.out + len(trips) - len(self.held[0]) - 2 * whole)
+        self.out = max(0, self.out + len(trips) - len(self.held[0]) - whole - whole // 4)
         if self.impatient:
             self.look_at = self.seen
         return _joined(trips, np.array(begins, np.int64), each)
@@ -130,12 +130,17 @@ class _ThreadPattern:
             self.why, self.candidate = "", 1
             return False
         if before is not None and before.each > 1:
-            covered = before.each * len(_following(launches, before.launches))
-            goes_on = not self.impatient or 2 * covered > len(trips)
-            self.out = 0
-            if goes_on and _paused(trips, before) <= PAUSED_LONG:
+            pauses = _paused(trips, before) > PAUSED_LONG
+            if not self.impatient and not pauses:
                 return False
-        found, self.why = _found(trips, launches)
+            self.out = 0
+            covered = before.each * len(_following(launches, before.launches))
+            found, why = _found(trips, launches)
+            if found.each == 1 and 2 * covered > len(trips) and not pauses:
+                return False
+            self.why = why
+        else:
+            found, self.why = _found(trips, launches)
         if before is None:
             self.usual = found
             return True
