@@ -73,6 +73,17 @@ def test_iterations_of_several_waits_are_found(
     assert (found["waited_ns"] == each * 400_000).all()
 
 
+def test_iterations_of_any_length_are_found_by_what_launches_nothing() -> None:
+    """Else p50 of a program that copies each input and then works as long as that is would lie between the two."""
+    rng = np.random.default_rng(4)
+    works = rng.integers(20, 400, 500)
+    unit, found = _told(_trips(np.stack([np.zeros_like(works), works], axis=1).ravel()), range(70, 1000, 70))
+    assert unit.each == 2
+    assert "2 round trips, of launches none, any" in unit.words()
+    assert found["launches"].tolist() == works[-len(found) :].tolist()
+    assert len(found) > 450
+
+
 def test_two_kinds_of_requests_that_come_as_they_like_stay_round_trips() -> None:
     """Else a response would be of two requests of different clients, and of the time between them."""
     launches = np.random.default_rng(1).choice([40, 200], 2000)

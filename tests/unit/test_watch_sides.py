@@ -55,6 +55,19 @@ def test_a_round_trip_counts_where_all_of_its_windows_are_of_one_kind() -> None:
     assert _sizes(slow.alone.rows()) == list(range(len(kinds) // 8 * 8 - 8))
 
 
+def test_pace_of_the_window_in_which_a_unit_comes_is_that_of_the_next() -> None:
+    """Else a pod would seem to begin less without company only since it came in the middle of a second, its load to
+    have risen with its neighbours', and what they cost would be refused."""
+    pasts = Pasts()
+    unit = pasts.new()
+    counts = [0, 0, 3, 10, 12, 2, 0, 0]
+    for second, count in enumerate(counts):
+        _second(pasts, second, {unit: (ALONE, [(5.0, second, second)] * count)})
+    rows = unit.alone.rows()
+    paces = [rows["pace"][rows["size"] == second].tolist() for second in (2, 3, 4, 5)]
+    assert paces == [[10.0] * 3, [10.0] * 10, [12.0] * 12, [12.0] * 2]
+
+
 def test_a_new_unit_inherits_nothing_of_one_that_is_gone() -> None:
     """Else the pod that comes next would be told what sharing cost another."""
     pasts = Pasts()

@@ -148,6 +148,38 @@ def test_cost_and_whose_it_is() -> None:
     assert a.added_ms == pytest.approx(0.5 * 50 * 0.4 * 3, rel=0.1)
 
 
+def test_figures_of_a_program_that_waits_twice_are_of_its_iterations() -> None:
+    """Else the median would lie between its two kinds of round trips, and what sharing costs would be of neither."""
+    rng = np.random.default_rng(6)
+    begins = np.arange(0.0, 240, 0.02) + rng.uniform(0, 0.005, 50 * 240)
+    took = 4 * rng.lognormal(0, 0.05, len(begins)) + 2.0 * (begins % 60 >= 30)
+    at = np.arange(0.0, 240, 0.02)
+    at = at[at % 60 >= 30]
+    copies = _trips(1, begins, np.full(len(begins), 0.1), launches=1)
+    calls = [copies, _trips(1, begins + 0.0002, took, launches=30), _trips(2, at, np.full(len(at), 15.0))]
+    watching = Watching(window_s=240)
+    a = _fed(watching, np.concatenate(calls), (_pod(1, "a"), _pod(2, "b")), 240)["n/a"]
+    assert (a.trips_each, round(a.trips)) == (2, 100)
+    assert a.p50_ms.estimate == pytest.approx(5.2, abs=0.2)
+    assert a.cost.df50.estimate == pytest.approx(6.2 / 4.2, rel=0.01)
+    assert a.cost.df99.estimate == pytest.approx(6.7 / 4.7, rel=0.03)
+    assert a.added_ms == pytest.approx(0.5 * 50 * 2, rel=0.1)
+    assert a.waits_for["n/b"] == pytest.approx(a.added_ms, rel=0.1)
+    assert "n/a: an iteration is 2 round trips: 1 launch, then 30" in watching.now().notes
+
+
+def test_what_repeats_otherwise_from_now_on_is_compared_with_nothing_of_before() -> None:
+    """Else figures would be of round trips of one program and of iterations of the next, in one pod."""
+    watching, first, second = Watching(window_s=60), np.arange(0.001, 60, 0.02), np.arange(60.001, 120, 0.02)
+    calls = [_trips(1, first, np.full(len(first), 1.0))]
+    calls += [_trips(1, second, np.full(len(second), 0.1), 1), _trips(1, second + 0.001, np.full(len(second), 9.0), 30)]
+    a = _fed(watching, np.concatenate(calls), (_pod(1, "a"),), 120)["n/a"]
+    assert a.trips_each == 2
+    assert a.p50_ms.estimate == pytest.approx(10.0)
+    (unit,) = watching._units.values()
+    assert unit.past.alone.rows()["ms"].min() == pytest.approx(10.0)
+
+
 def test_who_costs_nothing_is_blamed_for_nothing() -> None:
     """Else what varies by chance would be some neighbour's."""
     a = _noisy(Watching(window_s=60), cost_ms=0)["n/a"]

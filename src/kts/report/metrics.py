@@ -17,7 +17,7 @@ from kts.units import NS_PER_S
 from kts.watch.live import Happened, Watched, WatchNow
 
 MOST_UNITS = 256
-"""That have series of their own, 21 each at most: those that wait longest."""
+"""That have series of their own, 22 each at most: those that wait longest."""
 EVENTS = ("new-neighbour", "tail-doubled", "gpu-lost", "left-out", "lost-calls")
 LABELS = ("unit", "namespace", "pod", "container", "gpu")
 
@@ -32,10 +32,9 @@ class OfUnit(NamedTuple):
 
 OF_UNIT = (
     OfUnit("processes", "Processes of the unit that were seen.", lambda one: one.processes),
-    OfUnit("response_p50_seconds", "Median response of its round trips.", lambda one: _seconds(one.p50_ms.estimate)),
-    OfUnit(
-        "response_p99_seconds", "p99 of the response of its round trips.", lambda one: _seconds(one.p99_ms.estimate)
-    ),
+    OfUnit("response_p50_seconds", "Median response of its iterations.", lambda one: _seconds(one.p50_ms.estimate)),
+    OfUnit("response_p99_seconds", "p99 of the response of its iterations.", lambda one: _seconds(one.p99_ms.estimate)),
+    OfUnit("iteration_round_trips", "Round trips of an iteration, 1 where none repeat.", lambda one: one.trips_each),
     OfUnit("round_trips_per_second", "Its round trips: work given and waited for.", lambda one: one.trips),
     OfUnit("launches_per_second", "Its launches of kernels and graphs.", lambda one: one.launches),
     OfUnit("in_flight_ratio", "Share of the time with work of its own in flight.", lambda one: one.in_flight),

@@ -10,6 +10,7 @@ things: where another pattern takes over, what was told before does not count an
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,7 +24,7 @@ LOOKED_AT = 256
 FIRST_LOOK = 32
 """Round trips of a thread. The next look is after as many again, up to `LAST_LOOKS`."""
 LAST_LOOKS = 1 << 14
-RESTS = 1 << 12, 1 << 16
+RESTS = 1 << 12, 1 << 14
 """Round trips of a unit that nobody looks at where all were alike, at first and after they have been often."""
 BEYOND = 5.0
 """Standard errors by which more round trips must repeat than would in any order."""
@@ -43,7 +44,50 @@ MOST_THREADS = 64
 """Of a unit; the one that made no round trip for longest makes room."""
 
 Ints = NDArray[np.int64]
-_SINGLE = Pattern()
+
+
+@dataclass(frozen=True)
+class _Repeats:
+    """What round trips of an iteration do, in order. ``rough``: only whether each launches anything counts."""
+
+    of: Pattern
+    rough: bool = False
+
+    @property
+    def each(self) -> int:
+        return self.of.each
+
+    def begins(self, launches: NDArray[np.integer]) -> list[int]:
+        """Where iterations begin whose round trips all do as is usual, one after the other, the first that come."""
+        launches = _rough(launches) if self.rough else launches
+        count = len(launches) - self.each + 1
+        if count < 1:
+            return []
+        fits = np.ones(count, bool)
+        for place, number in enumerate(self.of.launches):
+            fits &= alike(launches[place : place + count], np.int64(number))
+        found, free = [], 0
+        for at in np.flatnonzero(fits).tolist():
+            if at >= free:
+                found.append(at)
+                free = at + self.each
+        return found
+
+    def turned(self, other: _Repeats) -> bool:
+        """Whether the other is the same, perhaps begun at another place."""
+        mine, usual = np.array(self.of.launches), np.array(other.of.launches)
+        return self.rough == other.rough and any(alike(mine, np.roll(usual, k)).all() for k in range(self.each))
+
+    def words(self) -> str:
+        if not self.rough:
+            return self.of.plain_words()
+        do = ", ".join("any" if number else "none" for number in self.of.launches[:_SAID])
+        return f"an iteration is {self.each} round trips, of launches {do}{', ...' if self.each > _SAID else ''}"
+
+
+_SINGLE = _Repeats(Pattern())
+_ANY = 1000
+_SAID = 6
 
 
 class _ThreadPattern:
@@ -52,7 +96,7 @@ class _ThreadPattern:
 
     __slots__ = ("candidate", "followed", "held", "history", "look_at", "looked", "out", "seen", "told", "usual", "why")
 
-    def __init__(self, usual: Pattern | None) -> None:
+    def __init__(self, usual: _Repeats | None) -> None:
         self.usual = usual
         self.why = ""
         self.seen = self.looked = self.followed = self.out = self.told = 0
@@ -78,7 +122,7 @@ class _ThreadPattern:
         if self.usual is None or not len(launches):
             return 0.0
         edges = 2 * (self.each - 1)
-        return max(0.0, 1 - (self.each * len(_following(launches, self.usual.launches)) + edges) / len(launches))
+        return max(0.0, 1 - (self.each * len(self.usual.begins(launches)) + edges) / len(launches))
 
     @property
     def settled(self) -> bool:
@@ -109,7 +153,7 @@ class _ThreadPattern:
             self.told += len(trips)
             return trips
         trips = joined((*self.held, trips))
-        begins = _following(trips["launches"], self.usual.launches)
+        begins = self.usual.begins(trips["launches"])
         beyond = begins[-1] + each if begins else 0
         self.held = [joined((trips[max(beyond, len(trips) - each + 1) :],))]
         whole = len(begins) * each
@@ -122,42 +166,38 @@ class _ThreadPattern:
 
     def _look(self) -> bool:
         trips = joined(self.history)[-LOOKED_AT:]
-        before, self.looked = self.usual, self.seen
-        self.history = [trips]
+        before, self.looked, self.history = self.usual, self.seen, [trips]
         launches = trips["launches"].astype(np.int64)
         as_before = float(alike(launches[1:], launches[:-1]).mean()) if len(launches) > 1 else 1.0
         if before is _SINGLE and as_before >= SURE:
             self.why, self.candidate = "", 1
             return False
-        if before is not None and before.each > 1:
-            pauses = _paused(trips, before) > PAUSED_LONG
-            if not self.impatient and not pauses:
-                return False
-            self.out = 0
-            covered = before.each * len(_following(launches, before.launches))
-            found, why = _found(trips, launches)
-            if found.each == 1 and 2 * covered > len(trips) and not pauses:
-                return False
-            self.why = why
-        else:
-            found, self.why = _found(trips, launches)
-        if before is None:
-            self.usual = found
-            return True
-        if before.each == found.each:
-            if found.each > 1 and not _turned(before, found):
-                self.usual, self.followed, self.held = found, 0, []
+        paused = before is not None and before.each > 1 and _paused(trips, before) > PAUSED_LONG
+        if before is not None and before.each > 1 and not self.impatient and not paused:
             return False
-        stays = before.each == 1 and as_before >= SURE - STAY
-        unsure = self.told > LOOKED_AT and self.candidate != found.each
-        self.candidate = found.each
-        if stays or (unsure and before.each == 1):
-            # what was told so far was alike, or is to be given up only for what repeats twice
-            if not stays:
-                self.look_at = self.seen + LOOKED_AT
-            return False
-        self.usual, self.followed, self.told, self.held = found, 0, 0, []
+        self.out = 0
+        found, self.why = _found(trips, launches)
+        if before is not None:
+            if before.each == found.each:
+                if found.each > 1 and not before.turned(found):
+                    self.usual, self.followed, self.held = found, 0, []
+                return False
+            covered = before.each * len(before.begins(launches))
+            goes_on = 2 * covered > len(trips) and found.each == 1 and not paused
+            if self._single_stays(found, as_before) if before.each == 1 else goes_on:
+                return False
+        self.usual, self.candidate, self.followed, self.told, self.held = found, found.each, 0, 0, []
         return True
+
+    def _single_stays(self, found: _Repeats, as_before: float) -> bool:
+        """Whether round trips are told as before though others repeat: most are alike, or it is seen for the first
+        time after many were told."""
+        stays = as_before >= SURE - STAY
+        again = self.candidate == found.each or self.told <= LOOKED_AT
+        self.candidate = 1 if stays else found.each
+        if not stays and not again:
+            self.look_at = self.seen + LOOKED_AT
+        return stays or not again
 
 
 class UnitIterations:
@@ -182,7 +222,7 @@ class UnitIterations:
     def words(self) -> str:
         """What an iteration is, where it is no round trip like all others; else empty."""
         if not self._threads:
-            return ""
+            return self._latest.words() if self._latest.each > 1 else ""
         busiest = max(self._threads.values(), key=lambda one: one.seen)
         if busiest.each <= 1:
             return busiest.why and f"{busiest.why}: figures are of single round trips"
@@ -191,7 +231,7 @@ class UnitIterations:
         differ = f"; of other threads {', '.join(map(str, sorted(others)))}" if others else ""
         unlike = busiest.unlike
         left_out = f"; {unlike:.0%} of its latest round trips belong to none" if unlike > UNLIKE else ""
-        return busiest.usual.plain_words() + left_out + differ
+        return busiest.usual.words() + left_out + differ
 
     def add(self, trips: Array) -> Array:
         """Iterations that end with one of ``trips``, which are by process and end."""
@@ -253,39 +293,22 @@ class UnitIterations:
         if len(self._threads) > MOST_THREADS:
             del self._threads[next(iter(self._threads))]
         before = thread.told
-        if thread.add(trips) and thread.usual is not None:
+        if thread.add(trips):
             self.anew = before * FEW > self._told
-            self._latest = thread.usual
+        self._latest = thread.usual or self._latest
         told = thread.told
         found = thread.iterations(trips)
         self._told = (0 if self.anew else self._told) + thread.told - told
         return found
 
-    def _expected(self) -> Pattern | None:
-        known = {one.usual.launches: one.usual for one in self._threads.values() if one.usual and one.usual.each > 1}
+    def _expected(self) -> _Repeats | None:
+        known = {one.usual: one.usual for one in self._threads.values() if one.usual and one.usual.each > 1}
         single = any(one.each == 1 for one in self._threads.values())
         if not self._threads:
             return self._latest
         if not known:
             return _SINGLE if single else None
         return None if single or len({one.each for one in known.values()}) > 1 else next(iter(known.values()))
-
-
-def _following(launches: NDArray[np.integer], usual: tuple[int, ...]) -> list[int]:
-    """Where iterations begin whose round trips all launch as is usual, one after the other, the first that come."""
-    each = len(usual)
-    count = len(launches) - each + 1
-    if count < 1:
-        return []
-    fits = np.ones(count, bool)
-    for place, number in enumerate(usual):
-        fits &= alike(launches[place : place + count], np.int64(number))
-    begins, free = [], 0
-    for at in np.flatnonzero(fits).tolist():
-        if at >= free:
-            begins.append(at)
-            free = at + each
-    return begins
 
 
 def _joined(trips: Array, begins: Ints, each: int) -> Array:
@@ -298,33 +321,36 @@ def _joined(trips: Array, begins: Ints, each: int) -> Array:
     return whole
 
 
-def _found(trips: Array, launches: Ints) -> tuple[Pattern, str]:
+def _rough(launches: NDArray[np.integer]) -> Ints:
+    return np.where(launches > 0, _ANY, 0).astype(np.int64)
+
+
+def _found(trips: Array, launches: Ints) -> tuple[_Repeats, str]:
     """What repeats, and why it is single round trips where they are not alike."""
-    found = pattern(trips)
+    found = _Repeats(pattern(trips))
+    if found.of.sure < SURE and launches.any() and not launches.all():
+        some = trips.copy()
+        some["launches"] = launches = _rough(launches)
+        rough = _Repeats(pattern(some), rough=True)
+        found = rough if rough.each > 1 else found
     if found.each == 1:
-        share = "" if found.sure >= SURE else f"no pattern repeats: {found.sure:.0%} of its round trips launch as before"
-        return _SINGLE, share
+        sure = found.of.sure
+        return _SINGLE, "" if sure >= SURE else f"no pattern repeats: {sure:.0%} of its round trips launch as before"
     pairs = len(launches) - found.each
     by_chance = float(alike(launches[:, None], launches).mean())
-    if found.sure < by_chance + BEYOND * math.sqrt(by_chance * (1 - by_chance) / pairs):
+    if found.of.sure < by_chance + BEYOND * math.sqrt(by_chance * (1 - by_chance) / pairs):
         return _SINGLE, "no pattern repeats beyond chance"
     if _paused(trips, found) > PAUSED:
         return _SINGLE, f"it pauses longer between its {found.each} kinds of round trips than they take"
     return found, ""
 
 
-def _paused(trips: Array, of: Pattern) -> float:
+def _paused(trips: Array, usual: _Repeats) -> float:
     """Pauses within iterations over what their round trips take."""
-    begins = np.array(_following(trips["launches"], of.launches), np.int64)
+    begins = np.array(usual.begins(trips["launches"]), np.int64)
     if not len(begins):
         return 0.0
-    places = begins[:, None] + np.arange(of.each)
+    places = begins[:, None] + np.arange(usual.each)
     busy_ns = np.median((trips["end_ns"] - trips["begin_ns"])[places].sum(axis=1))
     span_ns = np.median(trips["end_ns"][places[:, -1]] - trips["begin_ns"][begins])
     return float((span_ns - busy_ns) / max(busy_ns, 1.0))
-
-
-def _turned(one: Pattern, other: Pattern) -> bool:
-    """Whether these are the same, perhaps begun at another place."""
-    usual = np.array(other.launches)
-    return any(alike(np.array(one.launches), np.roll(usual, k)).all() for k in range(one.each))

@@ -26,7 +26,8 @@ class Cost(msgspec.Struct, frozen=True, kw_only=True):
 class Watched(msgspec.Struct, frozen=True, kw_only=True):
     """A unit (`WatchedProcess.unit`) on one GPU, within the last ``WatchNow.window_s``.
 
-    ``p50_ms``, ``p99_ms``: response of its round trips. ``trips``, ``launches``: per second. ``in_flight``: share of
+    ``p50_ms``, ``p99_ms``: response of its iterations, each of ``trips_each`` round trips; ``cost`` is of these, too.
+    ``trips``, ``launches``: per second, round trips. ``in_flight``: share of
     the time with work of its own in flight. ``waits_for``: milliseconds per second that it waited longer because of
     each other unit; they sum to ``added_ms`` (per second) with what no neighbour explains under ``""``.
     """
@@ -40,6 +41,7 @@ class Watched(msgspec.Struct, frozen=True, kw_only=True):
     p50_ms: Estimate
     p99_ms: Estimate
     trips: float
+    trips_each: int = 1
     launches: float
     in_flight: float
     cost: Cost

@@ -314,9 +314,9 @@ class Watching:
         self._launches = {}
         if not units:
             return
-        done, trips = self._iterations(done, unit, units)
-        edges = np.cumsum([0, *map(len, done)])
-        done, unit = joined(done), np.repeat(np.arange(len(units)), np.diff(edges))
+        parts, trips = self._iterations(done, unit, units)
+        edges = np.cumsum([0, *map(len, parts)])
+        done, unit = joined(parts), np.repeat(np.arange(len(units)), np.diff(edges))
         ended = _ended(done, edges.tolist())
         ms, response = (done["end_ns"] - done["begin_ns"]) / 1e6, np.ascontiguousarray(ended.rows["ms"])
         begins_ms = (done["begin_ns"] - (second - 1) * SECOND_NS) / 1e6
@@ -505,6 +505,7 @@ def _shown(unit: _Unit) -> Watched:
         p50_ms=figures.p50,
         p99_ms=figures.p99,
         trips=did.trips,
+        trips_each=unit.iterations.each,
         launches=did.launches,
         in_flight=did.in_flight,
         cost=Cost(
