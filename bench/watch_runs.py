@@ -170,26 +170,28 @@ def tell(out: Path) -> Iterator[str]:
     yield f"{run.info.plan.name} on {run.info.workers[0].device.label}: {len(calls)} calls seen, {lost} lost"
     yield "\n| tenant | beside | DF50 of the run | watched | DF99 of the run | watched | inside |"
     yield "|---|---|---:|---:|---:|---:|---|"
-    inside: list[bool] = []
-    errors: list[float] = []
+    compared: dict[str, list[tuple[bool, float]]] = {"DF50": [], "DF99": []}
     mixes = 0
     for cut, mix in pairs(run.data):
         summary, watched = analyse(cut).summary, seen(calls, owner, cut, mix)
         for name in (one for one in mix if one in watched):
             mixes += 1
             df, cost = summary.tenants[name].response.df, watched[name].cost
-            word = "-"
-            if cost.df99.estimate and df.p99.estimate and cost.df99.lo and cost.df99.hi:
-                errors.append(abs(cost.df99.estimate / df.p99.estimate - 1))
-                inside.append(cost.df99.lo <= df.p99.estimate <= cost.df99.hi)
-                word = "yes" if inside[-1] else "no"
+            for figure, of_run, watch in (("DF50", df.p50, cost.df50), ("DF99", df.p99, cost.df99)):
+                word = "-"
+                if watch.estimate and of_run.estimate and watch.lo and watch.hi:
+                    inside = watch.lo <= of_run.estimate <= watch.hi
+                    compared[figure].append((inside, abs(watch.estimate / of_run.estimate - 1)))
+                    word = "yes" if inside else "no"
             beside = next(one for one in mix if one != name)
             figures = " | ".join(map(shown, (df.p50, cost.df50, df.p99, cost.df99)))
             yield f"| {name} | {beside} | {figures} | {word} |"
-    if errors:
-        median, most = (float(np.quantile(errors, p)) for p in (0.5, 0.9))
-        yield f"\nOf {mixes} DF99s {len(errors)} are told by both. The run's is inside of the watch's interval in"
-        yield f"{sum(inside)}; they differ by {100 * median:.1f} % in the median, 90th percentile {100 * most:.0f} %."
+    for figure, both in compared.items():
+        if both:
+            median, most = (100 * float(np.quantile([error for _, error in both], p)) for p in (0.5, 0.9))
+            yield f"\nOf {mixes} {figure}s {len(both)} are told by both. The run's is inside of the watch's interval in"
+            count = sum(inside for inside, _ in both)
+            yield f"{count}; they differ by {median:.1f} % in the median, 90th percentile {most:.0f} %."
 
 
 def shown(of: Estimate) -> str:
