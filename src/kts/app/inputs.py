@@ -19,7 +19,7 @@ from kts.model.plan import PROGRAM
 from kts.model.provenance import Material, material
 from kts.physics.alone import service_ms
 from kts.physics.files import PROFILE_SUFFIX, decode_fingerprint, decode_profile
-from kts.physics.fitted import in_mode, model_error
+from kts.physics.fitted import MODEL_ERROR, PROGRAMS_ERROR, in_mode, model_error
 from kts.physics.forecast import ModelError
 from kts.physics.hosts import in_a_run
 from kts.physics.predict import Effort
@@ -93,11 +93,13 @@ class Inputs:
         return replaced(self, fingerprint=shared, error=self._error_in(shared))
 
     def as_in_a_run(self) -> Inputs:
-        """The same with programs' hosts as they are in runs; as it is where a run tells them. What MPS does to programs
-        was found with these, so that whatever is held against it needs them, too."""
-        if self.run is not None:
+        """The same with programs' hosts as they are in runs, and the error that was fitted with these; as it is where a
+        run tells them, or without programs on a GPU. What is held against MPS of programs needs them, too."""
+        if self.run is not None or self.fingerprint.gpu.kind != "cuda" or not self._programs:
             return self
-        return replaced(self, profiles=self.profiles | {one: in_a_run(self.profiles[one]) for one in self._programs})
+        slower = {name: in_a_run(self.profiles[name]) for name in self._programs}
+        error = PROGRAMS_ERROR if self.error in (MODEL_ERROR, PROGRAMS_ERROR) else self.error
+        return replaced(self, profiles=self.profiles | slower, error=error)
 
     def error_without_turns(self, modes: Iterable[str]) -> ModelError | None:
         """In the bands of those of ``modes`` that have no turns; None if all have."""

@@ -49,14 +49,14 @@ BESIDE = 0.6
 IN_A_RUN, WANDERS = 1.3, 0.15
 """A program's host in a run over that in its profile: median, and deviation of its logarithm between iterations."""
 
-SIDE_BY_SIDE_ERROR = ModelError(
+PROGRAMS_ERROR = ModelError(
     relative=0.1,
     host=MODEL_ERROR.host,
     host_block=MODEL_ERROR.host_block,
     source="fitted",
-    how="to eleven mixes of six programs under MPS on one NVIDIA H200",
+    how="to eleven mixes of six programs on two NVIDIA H200s",
 )
-"""Where programs run side by side: of examples/modes/h200-programs-8; docs/physics.md."""
+"""Of programs with hosts as in runs, under MPS and in turns: examples/modes/h200-programs-8 and -9; docs/physics.md."""
 
 
 def model_error(fingerprint: Fingerprint, *, side_by_side: bool = False) -> ModelError:
@@ -64,12 +64,12 @@ def model_error(fingerprint: Fingerprint, *, side_by_side: bool = False) -> Mode
     if fingerprint.gpu.kind != "cuda":
         return ModelError()
     if side_by_side:
-        return SIDE_BY_SIDE_ERROR
+        return PROGRAMS_ERROR
     return IN_LINE_ERROR if fingerprint.in_line else MODEL_ERROR
 
 
 def in_mode(error: ModelError, fingerprint: Fingerprint, *, side_by_side: bool = False) -> ModelError:
-    """Of what was fitted, that of the way of sharing; what is given, or none, stays."""
-    if error in (MODEL_ERROR, IN_LINE_ERROR, SIDE_BY_SIDE_ERROR):
+    """Of what was fitted, that of the way of sharing; what is of programs in any, or given, or none, stays."""
+    if error in (MODEL_ERROR, IN_LINE_ERROR):
         return model_error(fingerprint, side_by_side=side_by_side)
     return error
