@@ -204,6 +204,7 @@ class AfterRounds:
     def __init__(self, n: int) -> None:
         self.asked = 0
         self.added: list[tuple[str, int, int]] = []
+        self.forgotten: list[str] = []
         self._n = n
         self._running: Counter[str] = Counter()
 
@@ -214,6 +215,9 @@ class AfterRounds:
         if outcome.valid:
             self.added += [(tenant, outcome.index, count) for tenant, count in self._running.items()]
         self._running.clear()
+
+    def forget(self, tenant: str) -> None:
+        self.forgotten.append(tenant)
 
     def reached(self) -> bool:
         self.asked += 1

@@ -9,12 +9,15 @@ import pytest
 from bench.gate import NOISES, Score, compare
 from msgspec.structs import replace
 from scipy.special import ndtri
+from tests.helpers_conduct import MemorySink
 from tests.helpers_stats import Array, FakeRun, make_run
 
 from kts import plan as planning
+from kts.conduct import events as ev
+from kts.conduct.keeper import Keeper
 from kts.errors import UsageError
 from kts.model.gate import Gate
-from kts.model.plan import Plan
+from kts.model.plan import Plan, Program
 from kts.model.run import Outcome
 from kts.report.document import Document
 from kts.report.gate import gate_elements
@@ -24,6 +27,7 @@ from kts.stats import analyse
 from kts.stats.pair_gate import PairLooks, PairRule, compared
 from kts.stats.pairs import Rounds
 from kts.stats.spending import Spending
+from kts.store.blocks import reconcile
 
 LIMIT_S = 60.0
 
@@ -164,6 +168,15 @@ def test_the_same_work_has_the_same_size_in_both_and_other_work_its_own() -> Non
 # a run of it
 
 
+class Counted:
+    """The records of a run in memory, as `reconcile` counts them."""
+
+    def __init__(self, run: FakeRun) -> None:
+        indices = {block.index for block in run.info.blocks}
+        self.counts = {place: len(records) for place, records in run.data.items() if place[1] in indices}
+        self.read, self.portions = run.records, run.portions
+
+
 def run_of(factor: float, rounds: int = 25, kind: str = "undetermined") -> FakeRun:
     """A pair in which B's api takes ``factor`` times as long."""
     plan = planning.pair(version("old"), version("new"), tolerance=0.05, max_seconds=LIMIT_S)
@@ -257,6 +270,42 @@ def test_it_stops_as_soon_as_it_is_decided_and_the_records_say_the_same_afterwar
     found = gate(cut)
     assert found.judgement == "fail"
     assert gate(run).measured_s == found.measured_s
+
+
+@pytest.mark.parametrize("factor", [1.0, 1.3])
+def test_rounds_beside_a_program_that_was_still_starting_stop_no_run(factor: float) -> None:
+    """Else a run ends as decided, and whoever reads its records, where these rounds do not count, finds nothing
+    decided."""
+    run = run_of(factor)
+    loading = range(3)
+    last = replace(run.info.plan.tenants[-1], work=Program(command=("serve",)))
+    plan = replace(run.info.plan, tenants=(*run.info.plan.tenants[:-1], last))
+    for block in run.blocks:
+        if last.name in block.counts and block.round in loading:
+            block.counts[last.name] = 0
+            run.data[last.name, block.index] = run.data[last.name, block.index][:0]
+            run.data["api-b", block.index]["retire_ns"] += 10_000_000
+    rule = PairRule(plan)
+    keeper = Keeper(MemorySink(), rule)
+    keeper.keep(ev.Freeze(plan=plan, solo_ms={tenant.name: None for tenant in plan.tenants}))
+    asked: list[bool] = []
+    for block in run.blocks:
+        for name in block.counts:
+            keeper.keep(ev.Keep(tenant=name, block=block.index, seq=0, records=run.records(name, block.index)))
+        keeper.keep(ev.EndBlock(outcome=block))
+        if block.index % 2 and block.round >= 3:
+            asked.append(rule.reached())
+            if asked[-1]:
+                break
+    measured = run.blocks[: 2 * (3 + len(asked))]
+    run.info = replace(run.info, plan=plan, blocks=tuple(measured), outcome=Outcome(kind="complete"))
+    run.blocks = list(reconcile(run.info, Counted(run), {}, "")[0])
+    found = gate(run)
+    assert [block.round for block in run.blocks if not block.valid] == [0, 1, 2, 3]
+    assert asked[-1]
+    assert len(asked) > 4
+    assert found.judgement == ("fail" if factor > 1 else "pass")
+    assert "batch-b was still starting" in run.blocks[1].reason + run.blocks[0].reason
 
 
 def test_a_run_that_was_stopped_says_what_it_has_and_is_inconclusive() -> None:

@@ -5,12 +5,15 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Sequence
 
+from msgspec.structs import replace
+
 from kts.conduct import events as ev
 from kts.conduct.ports import Foreteller, Sink, StopRule
 from kts.errors import KtsError, MeasurementError
 from kts.model.foretold import Foretold
 from kts.model.neighbours import Look
-from kts.model.run import Outcome
+from kts.model.run import BlockOutcome, Outcome
+from kts.model.starting import Starting
 from kts.model.telemetry import Sample, SourceState
 
 
@@ -23,6 +26,7 @@ class Keeper:
         self._foreteller = foreteller
         self._sink = sink
         self._rule = rule
+        self._starting: Starting | None = None
         self._error: KtsError | None = None
 
     def keep(self, action: ev.Introduce | ev.Freeze | ev.Keep | ev.EndBlock | ev.Log) -> KtsError | None:
@@ -67,18 +71,28 @@ class Keeper:
                     self._foreteller.take(action.tenant, action.records)
             case ev.EndBlock():
                 self._sink.block(action.outcome)
-                if self._rule is not None:
-                    self._rule.end(action.outcome)
-                if self._foreteller is not None:
-                    self._tell(self._foreteller.end(action.outcome))
+                self._end(action.outcome)
             case ev.Log():
                 self._sink.event(action.kind, **action.fields)
             case ev.Introduce():
                 self._sink.worker(action.info)
             case ev.Freeze():
                 self._sink.frozen(action.plan)
+                self._starting = Starting(action.plan, action.solo_ms)
                 if self._foreteller is not None:
                     self._tell(self._foreteller.begin(action.plan, action.solo_ms, action.cycles_ms))
+
+    def _end(self, outcome: BlockOutcome) -> None:
+        """The sink has it as it was; who goes by blocks gets it as whoever reads the run will."""
+        for tenant in self._starting.ended(outcome.counts) if self._starting else ():
+            outcome = replace(outcome, valid=False)
+            for one in (self._rule, self._foreteller):
+                if one is not None:
+                    one.forget(tenant)
+        if self._rule is not None:
+            self._rule.end(outcome)
+        if self._foreteller is not None:
+            self._tell(self._foreteller.end(outcome))
 
     def _tell(self, told: Foretold | None) -> None:
         if told is None:

@@ -158,6 +158,9 @@ class StopRule(Protocol):
     def end(self, outcome: BlockOutcome) -> None:
         """The running block ended. What was taken of it counts if it is valid."""
 
+    def forget(self, tenant: str) -> None:
+        """No block so far that the tenant took part in counts any more: it was still starting."""
+
     def reached(self) -> bool:
         """True once every tenant's DF99 is settled. May take 100 ms: called between blocks only."""
 
@@ -179,3 +182,6 @@ class Foreteller(Protocol):
 
     def end(self, outcome: BlockOutcome) -> Foretold | None:
         """The running block ended. May take a second after some rounds: called between blocks only."""
+
+    def forget(self, tenant: str) -> None:
+        """See StopRule."""

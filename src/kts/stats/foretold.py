@@ -154,6 +154,12 @@ class Foretelling:
         again = rounds == 1 and bool(former and former.enough)
         return told if former is None or again or wanting(told) != wanting(former) else None
 
+    def forget(self, tenant: str) -> None:
+        """See Foreteller. It begins anew."""
+        if self._responses is not None:
+            self._responses.forget(tenant)
+            self._seen, self._began_ns = {}, 0
+
     def _with_breaks(self, now_ns: int) -> dict[str, float]:
         """How long a block of each condition takes, with what passes between two."""
         durations = [s for each in self._seen.values() for s in each]

@@ -43,7 +43,7 @@ def expected_ratios(
     """
     assert plan.pair is not None
     end = _End(rounds, plan.pair)
-    measured = rounds_of(plan, seen, math.inf)
+    measured = rounds_of(plan, seen)
     conditions = [one.name for one in plan.conditions]
     found, wanted = [], float(LEAST_ROUNDS)
     for name in plan.pair.asked:

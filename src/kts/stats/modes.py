@@ -93,6 +93,12 @@ class ModesRule:
             ours = outcome.condition in one.conditions
             one.rule.end(renamed(outcome, one.tenants, one.conditions) if ours else replace(outcome, valid=False))
 
+    def forget(self, tenant: str) -> None:
+        """See StopRule."""
+        for one in self._rules:
+            if tenant in one.tenants:
+                one.rule.forget(one.tenants[tenant])
+
     def reached(self) -> bool:
         """See StopRule."""
         return all(one.rule.reached() for one in self._rules)

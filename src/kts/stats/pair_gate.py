@@ -7,7 +7,8 @@ afterwards.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -136,6 +137,7 @@ class PairRule:
         self._looks = PairLooks(plan)
         self._responses = Responses([condition.name for condition in plan.conditions], plan.max_rounds)
         self._blocks: list[BlockOutcome] = []
+        self._looked = 0
 
     def take(self, tenant: str, records: Records) -> None:
         """See StopRule."""
@@ -148,9 +150,17 @@ class PairRule:
 
     def reached(self) -> bool:
         """See StopRule."""
-        count, elapsed_s = _course(self._blocks)
-        self._looks.look(rounds_of(self._plan, self._responses.blocks, count), count, elapsed_s)
+        whole = _whole(self._blocks)
+        if len(whole) >= self._plan.rounds and len(whole) > self._looked:
+            self._looked = len(whole)
+            self._looks.look(rounds_of(self._plan, self._responses.blocks, whole), *_course(self._blocks, whole))
         return self._looks.decided
+
+    def forget(self, tenant: str) -> None:
+        """See StopRule. The looks begin anew, as they do for whoever reads the run."""
+        self._responses.forget(tenant)
+        self._blocks = [block for block in self._blocks if tenant not in block.counts]
+        self._looks, self._looked = PairLooks(self._plan), 0
 
     def widths(self) -> dict[str, float | None]:
         """Nothing: it does not go by a width."""
@@ -167,17 +177,18 @@ def compared(run: RunData, summary: Summary) -> Gate:
     recorded = Recorded(plan)
     gather(run, [recorded])
     looks = PairLooks(plan)
-    whole, elapsed_s = _course(recorded.blocks)
-    for count in range(plan.rounds, whole + 1):
-        elapsed_s = _elapsed_s(recorded.blocks, count)
-        last = count == whole and run.info.outcome.kind == "undetermined"
-        looks.look(rounds_of(plan, recorded.kept, count), count, elapsed_s, last=last)
+    whole = _whole(recorded.blocks)
+    _, elapsed_s = _course(recorded.blocks, whole)
+    for end in range(plan.rounds, len(whole) + 1):
+        count, elapsed_s = _course(recorded.blocks, whole[:end])
+        last = count == len(whole) and run.info.outcome.kind == "undetermined"
+        looks.look(rounds_of(plan, recorded.kept, whole[:end]), count, elapsed_s, last=last)
         if looks.decided:
             break
     sides = summary, analyse(_of_b(run, plan, plan.pair)).summary
     return gate_of(
         "pair",
-        [_doubted(one, sides, plan.pair) for one in looks.criteria(whole)],
+        [_doubted(one, sides, plan.pair) for one in looks.criteria(len(whole))],
         new=(f"B ({plan.pair.b})",),
         old=(f"A ({plan.pair.a})",),
         confidence=CONFIDENCE,
@@ -227,28 +238,26 @@ class Recorded:
                 self.kept.setdefault(key, []).append((block.outcome.round, rows.response.astype(np.float32)))
 
 
-def _course(blocks: Sequence[BlockOutcome]) -> tuple[int, float]:
-    """How many rounds have both blocks, and how many seconds passed from the first submission to their end."""
-    of_round: dict[int, int] = {}
-    for block in blocks:
-        of_round[block.round] = of_round.get(block.round, 0) + 1
-    count = sum(number == 2 for number in of_round.values())
-    return count, _elapsed_s(blocks, count)
+def _whole(blocks: Sequence[BlockOutcome]) -> list[int]:
+    """The rounds that have both blocks."""
+    of_round = Counter(block.round for block in blocks)
+    return sorted(number for number, count in of_round.items() if count == 2)
 
 
-def _elapsed_s(blocks: Sequence[BlockOutcome], count: int) -> float:
-    ends = [block.end_ns for block in blocks if block.round < count]
-    return ns_to_s(max(ends) - blocks[0].start_ns) if ends else 0.0
+def _course(blocks: Sequence[BlockOutcome], whole: Sequence[int]) -> tuple[int, float]:
+    """How many rounds ``whole`` are, and how many seconds passed from the first submission to their end."""
+    ends = [block.end_ns for block in blocks if block.round <= whole[-1]] if whole else []
+    return len(whole), ns_to_s(max(ends) - blocks[0].start_ns) if ends else 0.0
 
 
-def rounds_of(plan: Plan, kept: Kept, count: float) -> dict[str, Rounds]:
-    """By tenant, the rounds before ``count`` in which both versions have iterations."""
+def rounds_of(plan: Plan, kept: Kept, whole: Container[int] | None = None) -> dict[str, Rounds]:
+    """By tenant, the rounds of ``whole`` (None: any) in which both versions have iterations."""
     assert plan.pair is not None
     found = {}
     conditions = [condition.name for condition in plan.conditions]
     for name in plan.pair.asked:
         sides = [dict(kept.get(key, [])) for key in zip(plan.pair.tenants[name], conditions, strict=True)]
-        both = [number for number in sorted(sides[0]) if number in sides[1] and number < count]
+        both = [number for number in sorted(sides[0]) if number in sides[1] and (whole is None or number in whole)]
         if both:
             found[name] = Rounds(*([side[number] for number in both] for side in sides))
     return found

@@ -30,6 +30,7 @@ class Responses:
         self._conditions = conditions
         self._most = max(1, min(BLOCK_KEPT, KEPT // rounds))
         self._running: dict[str, list[Rows]] = {}
+        self._members: dict[str, Collection[str]] = {}
 
     def take(self, tenant: str, records: Records) -> None:
         """A chunk of the running block."""
@@ -44,6 +45,7 @@ class Responses:
         self._running.clear()
         if not outcome.valid or outcome.condition not in self._conditions:
             return False
+        self._members[outcome.condition] = outcome.counts.keys()
         counts = counted(outcome, {name: row.span for name, row in rows.items()})
         for name, row in rows.items():
             if len(response := row.response[counts[name].keep]):
@@ -51,3 +53,8 @@ class Responses:
                 self.blocks.setdefault(place, []).append((outcome.round, response))
                 self.counts[place] += len(response) + max(0, outcome.counts.get(name, 0) - len(row.service))
         return True
+
+    def forget(self, tenant: str) -> None:
+        """What was kept of blocks that the tenant took part in."""
+        for place in [one for one in self.blocks if tenant in self._members[one[1]]]:
+            del self.blocks[place], self.counts[place]

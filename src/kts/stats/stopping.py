@@ -43,6 +43,11 @@ class PrecisionRule:
         if self._responses.end(outcome):
             self._looked = None
 
+    def forget(self, tenant: str) -> None:
+        """See StopRule."""
+        self._responses.forget(tenant)
+        self._looked = None
+
     def reached(self) -> bool:
         """True once every tenant's verdict is settled. False while any DF99 is refused."""
         found = self._look().values()

@@ -9,6 +9,7 @@ import msgspec
 
 from kts.model.records import Records
 from kts.model.run import BlockOutcome, RunInfo
+from kts.model.starting import Starting
 from kts.plan import blocks_of_round
 
 
@@ -44,25 +45,18 @@ def reconcile(
     blocks = [_checked(outcome, present.get(outcome.index, {}), lacking, damage) for outcome in info.blocks]
     blocks += [_unfinished(info, source, index, present[index], ended) for index in sorted(present.keys() - known)]
     in_time = sorted(blocks, key=lambda outcome: (outcome.start_ns, outcome.index))
-    for worker in info.workers:
-        if worker.solo_ms is None and not info.plan.tenant(worker.tenant).work.in_thread:
-            in_time = _once_started(in_time, worker.tenant)
+    starting = Starting(info.plan, {worker.tenant: worker.solo_ms for worker in info.workers})
+    for n, outcome in enumerate(in_time):
+        for program in starting.ended(outcome.counts):
+            in_time[: n + 1] = [_beside_starting(one, program) for one in in_time[: n + 1]]
     return tuple(in_time), damage
 
 
-def _once_started(blocks: list[BlockOutcome], program: str) -> list[BlockOutcome]:
-    """The blocks, of which those up to a program's first iteration are invalid: others ran beside one that loaded.
-
-    A program that printed nothing while it was waited for was taken for one that never does.
-    """
-    spoke = next((n for n, block in enumerate(blocks) if block.counts.get(program)), -1)
+def _beside_starting(block: BlockOutcome, program: str) -> BlockOutcome:
+    """The block, invalid where that program took part."""
     reason = f"{program} was still starting (KTS_SETTLE_S in its env: how long its first iteration is waited for)"
-    return [
-        msgspec.structs.replace(block, valid=False, reason=block.reason or reason)
-        if n <= spoke and program in block.counts
-        else block
-        for n, block in enumerate(blocks)
-    ]
+    takes_part = program in block.counts
+    return msgspec.structs.replace(block, valid=False, reason=block.reason or reason) if takes_part else block
 
 
 def _checked(
