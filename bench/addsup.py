@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -32,14 +33,24 @@ EXAMPLES = Path(__file__).parents[1] / "examples"
 LIMIT = 0.1
 SMALL = 0.01
 """Of the time alone: a change of a place by under half of that is named by nobody."""
+KINDS = (
+    f"what is left is under {100 * SMALL:g} % of the time alone",
+    "its rounds differ by as much, and so does its host's time in them",
+    "its rounds differ by as much",
+    "they show no reason",
+)
+MOST_TOLD = 6
+"""Folders and tenants, of each reason."""
 HOST = 0.5
 """Of the rounds' differences: so much of it must be the host's to be called so."""
 
 
 class Row(msgspec.Struct, frozen=True, kw_only=True):
-    """A tenant's statistic in a mix, ms. ``unexplained`` with its interval; ``why``: what its data say of it."""
+    """A tenant's statistic in a mix, ms. ``unexplained`` with its interval; ``why``: what its data say of it.
+    ``folder``: that the run is in, with others of its kind."""
 
     run: str
+    folder: str = ""
     tenant: str
     mix: str
     statistic: Statistic
@@ -65,7 +76,7 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
         return self.lo > most or self.hi < -most
 
 
-def rows_of(name: str, run: RunData, limit: float = LIMIT) -> Iterator[Row]:
+def rows_of(name: str, run: RunData, limit: float = LIMIT, folder: str = "") -> Iterator[Row]:
     """Of a run, a row for each statistic that is shown to change."""
     told = [
         (tenant, causes.condition, of)
@@ -85,6 +96,7 @@ def rows_of(name: str, run: RunData, limit: float = LIMIT) -> Iterator[Row]:
             why = reason(of, abs(left.ms), {"alone": alone, "in company": together})
         yield Row(
             run=name,
+            folder=folder,
             tenant=tenant,
             mix=condition.removeprefix("shared-"),
             statistic=of.statistic,
@@ -135,27 +147,52 @@ def _by_round(rows: KeptRows, column: Floats, statistic: Statistic) -> tuple[flo
 
 def counts(rows: Sequence[Row], limit: float) -> Iterator[str]:
     """A Markdown table: of each statistic how many are within the limit."""
-    yield f"| statistic | shown to change | within {100 * limit:g} % | surely beyond | largest share |"
+    yield f"| statistic | shown to change | under {_percent(limit)} unexplained | surely beyond | largest share |"
     yield "|---|---:|---:|---:|---:|"
     for statistic in STATISTICS:
         these = [row for row in rows if row.statistic == statistic]
         if these:
-            within = sum(row.within(limit) for row in these)
-            beyond = sum(row.surely_beyond(limit) for row in these)
             most = max(row.share for row in these)
-            yield f"| {statistic} | {len(these)} | {within} ({within / len(these):.0%}) | {beyond} | {most:.0%} |"
+            yield f"| {statistic} | {_counted(these, limit)} | {_percent(most)} |"
+
+
+def by_folder(rows: Sequence[Row], runs: Mapping[str, int], limit: float) -> Iterator[str]:
+    """The same of the means alone, by the folder of the runs; ``runs``: how many each has."""
+    yield f"| runs | shown to change | under {_percent(limit)} unexplained | surely beyond |"
+    yield "|---|---:|---:|---:|"
+    for folder, number in runs.items():
+        these = [row for row in rows if row.statistic == "mean" and row.folder == folder]
+        yield f"| {folder} ({number}) | {_counted(these, limit)} |"
+
+
+def _counted(rows: Sequence[Row], limit: float) -> str:
+    within = sum(row.within(limit) for row in rows)
+    share = f" ({_percent(within / len(rows))})" if rows else ""
+    return f"{len(rows)} | {within}{share} | {sum(row.surely_beyond(limit) for row in rows)}"
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.0f} %"
 
 
 def reasons(rows: Sequence[Row], limit: float) -> Iterator[str]:
-    """Of those beyond the limit: how many have which reason."""
+    """A Markdown table of those beyond the limit: how many have which reason, and in which runs and tenants most."""
     beyond = [row for row in rows if not row.within(limit)]
-    kinds = {
-        f"left is under {100 * SMALL:g} % of its time alone": [row for row in beyond if row.why.startswith("under")],
-        "its rounds differ by as much, by its host's time": [row for row in beyond if "host" in row.why],
-        "its rounds differ by as much": [row for row in beyond if "rounds" in row.why and "host" not in row.why],
-        "no reason in their data": [row for row in beyond if not row.why],
-    }
-    yield from (f"{len(these)} of {len(beyond)}: {kind}" for kind, these in kinds.items())
+    yield f"| what their data show | of {len(beyond)} | in | of |"
+    yield "|---|---:|---|---|"
+    for kind in KINDS:
+        these = [row for row in beyond if _kind(row.why) == kind]
+        places = (_most(Counter(row.folder for row in these)), _most(Counter(row.tenant for row in these)))
+        yield f"| {kind} | {len(these)} | {' | '.join(places)} |"
+
+
+def _kind(why: str) -> str:
+    little, host, rounds, none = KINDS
+    return none if not why else little if why.startswith("under") else host if "host" in why else rounds
+
+
+def _most(of: Mapping[str, int]) -> str:
+    return ", ".join(f"{name} {count}" for name, count in Counter(of).most_common(MOST_TOLD))
 
 
 def outside(rows: Iterable[Row], limit: float) -> Iterator[str]:
@@ -182,13 +219,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, help="all rows as JSON")
     options = parser.parse_args(arguments)
     runs = recorded(options.places)
-    rows = [row for run in runs for row in rows_of(_name(run), open_run(run), options.limit)]
+    folders = {run: _folder(run, options.places) for run in runs}
+    rows = [row for run in runs for row in rows_of(_name(run), open_run(run), options.limit, folders[run])]
     print(f"{len(runs)} runs\n\n" + "\n".join(counts(rows, options.limit)))
+    print("\n" + "\n".join(by_folder(rows, Counter(folders.values()), options.limit)))
     if any(not row.within(options.limit) for row in rows):
         print("\n" + "\n".join((*reasons(rows, options.limit), "", *outside(rows, options.limit))))
     if options.out is not None:
         options.out.write_bytes(msgspec.json.format(msgspec.json.encode(rows), indent=1) + b"\n")
     return int(any(not row.within(options.limit) for row in rows))
+
+
+def _folder(run: Path, places: Iterable[Path]) -> str:
+    """Below which of ``places`` runs of its kind are; ``validation/evaluation``."""
+    of = (run.parent if run.name == "run" else run).parent
+    place = next(one for one in places if run.is_relative_to(one))
+    return of.relative_to(place).as_posix() if of.is_relative_to(place) else "."
 
 
 def _name(run: Path) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from bench.addsup import counts, outside, reasons, rows_of
+from bench.addsup import by_folder, counts, outside, reasons, rows_of
 from tests.helpers_stats import SHARED, Array, FakeRun, make_plan, make_run
 
 ALONE, TOGETHER = (3.0, 4.5, 4.8, 3.7, 3.2), (4.6, 5.4, 5.6, 4.9, 4.4)
@@ -30,14 +30,18 @@ def test_what_is_named_is_within_and_what_is_not_is_listed_with_its_interval() -
     rows = [row for row in rows_of("turns", run(of_turns)) if row.tenant == "fft"]
     assert {row.statistic for row in rows} == {"mean", "p50", "p95", "p99"}
     assert all(row.within(0.1) and not row.surely_beyond(0.1) and row.lo <= row.unexplained <= row.hi for row in rows)
-    assert "| mean | 1 | 1 (100%) | 0 | " in "\n".join(counts([row for row in rows if row.statistic == "mean"], 0.1))
+    assert "| mean | 1 | 1 (100 %) | 0 | " in "\n".join(counts([row for row in rows if row.statistic == "mean"], 0.1))
 
 
 def test_rounds_that_differ_by_as_much_are_the_reason_and_nothing_else_is() -> None:
     """Else whatever is unexplained would be put down to the host."""
-    (mean,) = (r for r in rows_of("uneven", run(uneven)) if (r.tenant, r.statistic) == ("fft", "mean"))
+    (mean,) = (r for r in rows_of("uneven", run(uneven), folder="a") if (r.tenant, r.statistic) == ("fft", "mean"))
     assert mean.added == pytest.approx(1.1, abs=0.1)
     assert not mean.within(0.1)
     assert mean.why == "alone its rounds are 3 to 4.8 ms"
-    assert "1 of 1: its rounds differ by as much" in list(reasons([mean], 0.1))
+    assert f"| its rounds differ by as much | 1 | {mean.folder} 1 | fft 1 |" in list(reasons([mean], 0.1))
+    assert list(by_folder([mean], {mean.folder: 2, "b": 1}, 0.1))[2:] == [
+        "| a (2) | 1 | 0 (0 %) | 0 |",
+        "| b (1) | 0 | 0 | 0 |",
+    ]
     assert mean.why in "\n".join(outside([mean], 0.1))
