@@ -11,7 +11,7 @@ import pytest
 from kts.stats.causes.facts import Change
 from kts.stats.causes.host import by_samples, core, disk
 from kts.stats.causes.rates import SAMPLED
-from kts.stats.causes.slower import LIMITS, clocks
+from kts.stats.causes.slower import LIMITS, clocks, memory
 
 
 @pytest.mark.parametrize(
@@ -44,6 +44,21 @@ def test_whatever_held_the_clock_down_is_named(limit: str, words: str) -> None:
     told = clocks(facts, SimpleNamespace(ms=1.0, at_mean=1.0))  # type: ignore[arg-type]
     assert told is not None
     assert told[1].endswith(f"; {words} held them down in 60 % of the samples, alone 0 %")
+    rates = {"sm_clock": (1818.0, 1960.0), limit: (0.9, 0.1)}
+    facts = SimpleNamespace(rates=rates.get, is_cpu=False)
+    told = clocks(facts, SimpleNamespace(ms=-0.1, at_mean=-0.1))  # type: ignore[arg-type]
+    assert told is not None
+    assert told[1].endswith(f"1960 MHz, alone 1818 (means); {words} held them down in 10 % of the samples, alone 90 %")
+
+
+@pytest.mark.parametrize(("concurrent", "busy", "named"), [(True, 0.4, True), (True, 0.25, False), (False, 0.4, False)])
+def test_memory_is_slower_only_beside_somebody_and_where_it_was_busier(
+    concurrent: bool, busy: float, named: bool
+) -> None:
+    """Otherwise whatever makes a tenant slower beside others is put down to memory that nobody used."""
+    facts: Any = SimpleNamespace(rates={"dram": (0.2, busy)}.get, concurrent=concurrent)
+    told = memory(facts, Change(place="work", ms=1.0, is_mean=True, at_mean=1.0))
+    assert (told is not None) == named
 
 
 @pytest.mark.parametrize(

@@ -32,7 +32,7 @@ def clocks(facts: Facts, change: Change) -> Told | None:
     if abs(slower) < CLOCKS or slower * change.ms < 0:
         return None
     clock = "core's clock" if facts.is_cpu else "SM clock"
-    return "slower-clocks", f"the {clock} was {together:.0f} MHz, alone {alone:.0f} (means){_limits(facts)}"
+    return "slower-clocks", f"the {clock} was {together:.0f} MHz, alone {alone:.0f} (means){_limits(facts, slower)}"
 
 
 def sibling(facts: Facts, change: Change) -> Told | None:
@@ -90,10 +90,10 @@ def _work(facts: Facts) -> str:
     return f"{format_ms(together)} of CPU time, alone {format_ms(alone)} (means)"
 
 
-def _limits(facts: Facts) -> str:
-    """What NVML says of why clocks were held down."""
+def _limits(facts: Facts, slower: float) -> str:
+    """What NVML says of why clocks were held down on the side that had the lower ones."""
     return "".join(
         f"; {by} held them down in {100 * of[1]:.2g} % of the samples, alone {100 * of[0]:.2g} %"
         for name, by in LIMITS.items()
-        if (of := facts.rates(name)) and of[1] > of[0]
+        if (of := facts.rates(name)) and (of[1] - of[0]) * slower > 0
     )
