@@ -191,8 +191,13 @@ def day(seed: int, hours: float) -> None:
     print(f"{hours:g} h of {second} s: {alarms or 'no events'} (one new neighbour is true)")
 
 
-def load(seed: int, seconds: int, per_second: int = 100_000, processes: int = 200, pods: int = 64) -> None:
-    """CPU time and memory of reading a recording of so many calls a second, and showing what it came to each second."""
+def load(
+    seed: int, seconds: int, *, apart: bool, per_second: int = 100_000, processes: int = 200, pods: int = 64
+) -> None:
+    """CPU time and memory of reading a recording of so many calls a second, and showing what it came to each second.
+
+    ``apart``: in half of the time, 8 s after 8 s, of each GPU's pods only one makes calls, as many as all do else.
+    """
     rng = np.random.default_rng(seed)
     who = tuple(
         WatchedProcess(
@@ -213,9 +218,12 @@ def load(seed: int, seconds: int, per_second: int = 100_000, processes: int = 20
         path = Path(folder) / "watch.recording"
         with PieceWriter(path, node="load", kts="") as writer:
             for second in range(1, seconds + 1):
+                turn = second // 16 % 8 if apart and second % 16 >= 8 else None
+                busy = [n for n in range(1, processes + 1) if turn is None or n % pods // 8 == turn]
+                count = each * processes // len(busy)
                 parts = [
-                    _calls(number, np.sort(rng.uniform(0, 1, each)), rng.uniform(0.2, 1, each), launches)
-                    for number in range(1, processes + 1)
+                    _calls(number, np.sort(rng.uniform(0, 1, count)), rng.uniform(0.2, 1, count), launches)
+                    for number in busy
                 ]
                 calls = np.concatenate(parts)
                 calls["ns"] += second * SECOND_NS
@@ -318,6 +326,7 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--hours", type=float, default=24)
     parser.add_argument("--days", type=float, default=7)
     parser.add_argument("--seconds", type=int, default=120)
+    parser.add_argument("--apart", action="store_true", help="load: each pod is alone on its GPU at times")
     options = parser.parse_args(arguments)
     tables: dict[str, Callable[[], None]] = {
         "pairs": lambda: pairs(options.seed, options.visits),
@@ -325,7 +334,7 @@ def main(arguments: Sequence[str]) -> int:
         "own-load": lambda: own_load(options.seed, options.trials or 10),
         "foretold": lambda: foreseen.table(options.seed, options.trials or 40),
         "day": lambda: day(options.seed, options.hours),
-        "load": lambda: load(options.seed, options.seconds),
+        "load": lambda: load(options.seed, options.seconds, apart=options.apart),
         "week": lambda: week(options.seed, options.days),
     }
     for name, table in tables.items():
