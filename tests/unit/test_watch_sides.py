@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from kts.stats.natural import KEPT, Rows
-from kts.watch.sides import ALONE, NEITHER, SHARED, Ended, Past, Pasts
+from kts.watch.sides import ALONE, LEAST, MOST, NEITHER, SHARED, Ended, Past, Pasts, Side, _room
 
 
 def _second(pasts: Pasts, second: int, told: dict[Past, tuple[int, list[tuple[float, int, int]]]]) -> None:
@@ -66,6 +66,35 @@ def test_pace_of_the_window_in_which_a_unit_comes_is_that_of_the_next() -> None:
     rows = unit.alone.rows()
     paces = [rows["pace"][rows["size"] == second].tolist() for second in (2, 3, 4, 5)]
     assert paces == [[10.0] * 3, [10.0] * 10, [12.0] * 12, [12.0] * 2]
+
+
+def test_where_very_many_are_kept_each_keeps_less_of_all_of_its_time() -> None:
+    """Else a node of 64 pods that are at times alone would take more memory than may be, or forget all but the last."""
+    side, rows = Side(), np.zeros(MOST, KEPT)
+    rows["number"] = np.arange(len(rows))
+    rows["window"] = rows["number"] // 100
+    for part in np.split(rows, 64):
+        side.add(part)
+    assert len(side) == MOST
+    late = rows[:100].copy()
+    late["number"] += len(rows)
+    late["window"] = rows["window"][-1] + 1
+    side.add(late, MOST // 4)
+    kept = side.rows()
+    assert (np.diff(kept["number"].astype(int)) == 8).all()
+    assert (kept["number"][0], kept["number"][-1], side._rows.nbytes) == (0, 16480, MOST // 4 * KEPT.itemsize)
+    more = late.copy()
+    more["number"] += 100
+    side.add(more)
+    assert len(side) == len(kept) + 12
+    assert [_room(sides) for sides in (1, 48, 49, 96, 128, 10_000)] == [
+        MOST,
+        MOST,
+        MOST // 2,
+        MOST // 2,
+        MOST // 4,
+        LEAST,
+    ]
 
 
 def test_a_new_unit_inherits_nothing_of_one_that_is_gone() -> None:

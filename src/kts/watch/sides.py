@@ -14,8 +14,10 @@ from numpy.typing import NDArray
 from kts.rows import joined, opaque
 from kts.stats.natural import KEPT, Rows
 
-MOST = 1 << 14
-"""Round trips that are kept of a side: 500 KB."""
+MOST, LEAST = 1 << 14, 1 << 11
+"""Iterations that are kept of a side: 590 KB, where there is room; 74 KB, where there are very many."""
+ROOM = 48 * MOST
+"""Of all sides together, 28 MB: where more are full than this is for, each keeps a half, a quarter ..."""
 WINDOWS = 600
 """So many windows back a side reaches, at least, however many round trips there are: of those that are too many for
 that, each 2nd, 4th ... is kept."""
@@ -35,21 +37,26 @@ class Side:
         self._used = self._next = 0  # ``_next``: where the oldest is overwritten, if it is full
         self._step = 1
 
-    def add(self, rows: Rows) -> None:
-        """Keeps them, and forgets as many of the oldest as there is no room for."""
+    def __len__(self) -> int:
+        return self._used
+
+    def add(self, rows: Rows, most: int = MOST) -> None:
+        """Keeps them, and forgets as many of the oldest as there is no room for: ``most`` are kept."""
+        while self._used > most:
+            self._thin()
+        if len(self._rows) > most:
+            self._put(self.rows(), most)
         while True:
             rows = rows if self._step == 1 else rows.compress(rows["number"] % self._step == 0)
-            if self._used + len(rows) <= MOST or not self._used:
+            if self._used + len(rows) <= most or not self._used:
                 break
             windows = int(rows["window"].max(initial=0)) - int(self._rows["window"][: self._used].min())
-            if windows >= WINDOWS and len(rows) < MOST:
+            if windows >= WINDOWS and len(rows) < most:
                 break
-            self._step *= 2
-            kept = self.rows()
-            self._put(kept.compress(kept["number"] % self._step == 0))
-        rows = rows[-MOST:]
-        if self._used + len(rows) > len(self._rows) < MOST:
-            self._put(self.rows(), 2 * (self._used + len(rows)))
+            self._thin()
+        rows = rows[-most:]
+        if self._used + len(rows) > len(self._rows) < most:
+            self._put(self.rows(), min(2 * (self._used + len(rows)), most))
         size = len(self._rows)
         room = min(size - self._next, len(rows))
         into, rows = opaque(self._rows), opaque(rows)
@@ -57,7 +64,7 @@ class Side:
         into[: len(rows) - room] = rows[room:]
         self._next = (self._next + len(rows)) % size
         self._used = min(self._used + len(rows), size)
-        if self._step > 1 and self._used == size and self._newest(WINDOWS) < MOST // 4:
+        if self._step > 1 and self._used == size and self._newest(WINDOWS) < most // 4:
             self._step //= 2  # it has become slower
 
     def rows(self) -> Rows:
@@ -70,8 +77,13 @@ class Side:
         found = self._rows["window"]
         return int((found >= int(found.max()) - windows).sum())
 
-    def _put(self, rows: Rows, room: int = 0) -> None:
-        self._rows = np.empty(min(MOST, max(room, len(self._rows), 256)), KEPT)
+    def _thin(self) -> None:
+        self._step *= 2
+        kept = self.rows()
+        self._put(kept.compress(kept["number"] % self._step == 0), len(self._rows))
+
+    def _put(self, rows: Rows, room: int) -> None:
+        self._rows = np.empty(room, KEPT)
         opaque(self._rows)[: len(rows)] = opaque(rows)
         self._used, self._next = len(rows), len(rows) % len(self._rows)
 
@@ -101,6 +113,14 @@ class Past:
             return False
         self.fold, self.alone, self.shared = fold, Side(), Side()
         return True
+
+
+def _room(sides: int) -> int:
+    """Iterations that each of so many sides keeps."""
+    most = MOST
+    while most > LEAST and sides * most > ROOM:
+        most //= 2
+    return most
 
 
 _WINDOWS = np.dtype(
@@ -245,8 +265,9 @@ class Pasts:
         rows["pace"] = np.where(part, around.max(axis=0, initial=0), around[1]) / length_s[row]
         cuts = np.flatnonzero(np.diff(side, prepend=-1, append=-1)).tolist()
         sides = {2 * past.row + kind: one for past in pasts for kind, one in enumerate((past.alone, past.shared))}
+        most = _room(sum(len(one) >= LEAST for one in sides.values()))
         for low, high in pairwise(cuts):
-            sides[int(side[low])].add(rows[low:high])
+            sides[int(side[low])].add(rows[low:high], most)
 
     def _drop(self, gone: Sequence[int]) -> None:
         """Nothing of these is pending."""
