@@ -26,7 +26,6 @@ from unittest.mock import patch
 
 from msgspec.structs import replace
 
-from bench.foretold import CutRun
 from kts import plan as planning
 from kts import spec
 from kts.backends.local import LocalBackend
@@ -41,6 +40,7 @@ from kts.model.summary import Estimate
 from kts.report import RichWatcher
 from kts.stats import analyse
 from kts.stats.degradation import degradation
+from kts.stats.part import RunPart
 from kts.stats.responses import Responses
 from kts.stats.sample import make_sample, split_blocks
 from kts.store import create, open_run
@@ -118,14 +118,12 @@ def measure(plan: Plan, directory: Path) -> RunData:
     return open_run(directory)
 
 
-def arm(run: RunData, *, on: bool) -> CutRun:
+def arm(run: RunData, *, on: bool) -> RunPart:
     """The half of the run with telemetry, or without."""
-    info = run.info
-    conditions = tuple(one for one in info.plan.conditions if one.name.endswith(OFF) != on)
-    names = {one.name for one in conditions}
-    blocks = tuple(block for block in run.blocks if block.condition in names)
-    plan = replace(info.plan, conditions=conditions)
-    return CutRun(run, replace(info, plan=plan, blocks=blocks, telemetry=()), blocks)
+    plan = run.info.plan
+    half = replace(plan, conditions=tuple(one for one in plan.conditions if one.name.endswith(OFF) != on))
+    tenants, conditions = ({one.name: one.name for one in every} for every in (half.tenants, half.conditions))
+    return RunPart(run, half, tenants=tenants, conditions=conditions)
 
 
 def timed(run: RunData, *, on: bool) -> int:
