@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
+import tarfile
+from pathlib import Path
+
 import msgspec
 import numpy as np
 import pytest
@@ -121,3 +125,16 @@ def test_who_compares_modes_compares_the_same_hosts() -> None:
     assert now.solo == then.solo
     figures: Figures = then.response
     assert figures.p99.lo < figures.p99.value < figures.p99.hi
+
+
+def test_sealed_predictions_are_what_was_published() -> None:
+    """A prediction that was made again after the run would be held against it as if it had been there before."""
+    folder = Path(__file__).parents[2] / "examples" / "modes" / "h200-mps-sealed"
+    published = dict(line.split("  ")[::-1] for line in (folder / "HASHES").read_text(encoding="utf-8").splitlines())
+    found = {}
+    for name in ("predictions", "choices"):
+        with tarfile.open(folder / f"{name}.tar.xz") as tar:
+            for member in tar.getmembers():
+                if (file := tar.extractfile(member)) is not None:
+                    found[Path(member.name).name] = hashlib.sha256(file.read()).hexdigest()
+    assert found == published
