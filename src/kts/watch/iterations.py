@@ -10,7 +10,9 @@ things: where another pattern takes over, what was told before does not count an
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,7 +24,7 @@ from kts.worker.tracing.pattern import SURE, Pattern, alike, pattern
 LOOKED_AT = 256
 """The latest round trips of a thread that are looked at: three times the longest pattern, and some."""
 FIRST_LOOK = 32
-"""Round trips of a thread. The next look is after as many again, up to `LAST_LOOKS`."""
+"""Round trips of a thread. The next look is when there are four times as many, or `LAST_LOOKS` more."""
 LAST_LOOKS = 1 << 14
 RESTS = 1 << 12, 1 << 14
 """Round trips of a unit that nobody looks at where all were alike, at first and after they have been often."""
@@ -57,21 +59,25 @@ class _Repeats:
     def each(self) -> int:
         return self.of.each
 
-    def begins(self, launches: NDArray[np.integer]) -> list[int]:
-        """Where iterations begin whose round trips all do as is usual, one after the other, the first that come."""
-        launches = _rough(launches) if self.rough else launches
-        count = len(launches) - self.each + 1
-        if count < 1:
-            return []
+    def begins(self, launches: NDArray[np.integer], edges: Sequence[int] = ()) -> Ints:
+        """Where iterations begin whose round trips all do as is usual, one after the other, the first that come; none
+        goes beyond one of ``edges``."""
+        launches, each = _rough(launches) if self.rough else launches, self.each
+        count = max(len(launches) - each + 1, 0)
         fits = np.ones(count, bool)
         for place, number in enumerate(self.of.launches):
             fits &= alike(launches[place : place + count], np.int64(number))
+        for edge in edges:
+            fits[max(edge - each + 1, 0) : edge] = False
+        places = np.flatnonzero(fits)
+        if (places[1:] - places[:-1] >= each).all():
+            return places
         found, free = [], 0
-        for at in np.flatnonzero(fits).tolist():
+        for at in places.tolist():
             if at >= free:
                 found.append(at)
-                free = at + self.each
-        return found
+                free = at + each
+        return np.array(found, np.int64)
 
     def turned(self, other: _Repeats) -> bool:
         """Whether the other is the same, perhaps begun at another place."""
@@ -94,7 +100,20 @@ class _ThreadPattern:
     """What is known of a thread. ``usual``: None before it is told what to take. ``why``: why round trips are not
     joined, though no two are alike."""
 
-    __slots__ = ("candidate", "followed", "held", "history", "look_at", "looked", "out", "seen", "told", "usual", "why")
+    __slots__ = (
+        "candidate",
+        "followed",
+        "held",
+        "history",
+        "latest",
+        "look_at",
+        "looked",
+        "out",
+        "seen",
+        "told",
+        "usual",
+        "why",
+    )
 
     def __init__(self, usual: _Repeats | None) -> None:
         self.usual = usual
@@ -104,6 +123,7 @@ class _ThreadPattern:
         self.look_at = FIRST_LOOK
         self.history: list[Array] = []
         self.held: list[Array] = []  # what may be the begin of an iteration
+        self.latest = [0, 0]  # round trips, and those of them that follow no pattern
 
     @property
     def each(self) -> int:
@@ -118,11 +138,7 @@ class _ThreadPattern:
     @property
     def unlike(self) -> float:
         """Share of the latest round trips that follow no pattern."""
-        launches = joined(self.history)[-LOOKED_AT:]["launches"] if self.history else np.empty(0, np.int64)
-        if self.usual is None or not len(launches):
-            return 0.0
-        edges = 2 * (self.each - 1)
-        return max(0.0, 1 - (self.each * len(self.usual.begins(launches)) + edges) / len(launches))
+        return self.latest[1] / max(self.latest[0], 1)
 
     @property
     def settled(self) -> bool:
@@ -132,8 +148,7 @@ class _ThreadPattern:
     def add(self, trips: Array) -> bool:
         """Looks, if it is time to. Whether an iteration is another from now on."""
         self.seen += len(trips)
-        # where each is an iteration, none is kept until shortly before the next look
-        if self.each != 1 or self.seen > self.look_at - LOOKED_AT:
+        if self.seen > self.look_at - LOOKED_AT:
             self.history.append(joined((trips[-LOOKED_AT:],)))
             while sum(map(len, self.history[1:])) >= LOOKED_AT:
                 del self.history[0]
@@ -141,28 +156,19 @@ class _ThreadPattern:
             self.history = []
         if self.seen < self.look_at:
             return False
-        self.look_at = self.seen + min(max(self.seen, FIRST_LOOK), LAST_LOOKS)
+        self.look_at = self.seen + min(3 * self.seen, LAST_LOOKS)
         return self._look()
 
-    def iterations(self, trips: Array) -> Array:
-        """Those that end with one of ``trips``."""
-        if self.usual is None:
-            return trips[:0]
-        each = self.usual.each
-        if each == 1:
-            self.told += len(trips)
-            return trips
-        trips = joined((*self.held, trips))
-        begins = self.usual.begins(trips["launches"])
-        beyond = begins[-1] + each if begins else 0
-        self.held = [joined((trips[max(beyond, len(trips) - each + 1) :],))]
-        whole = len(begins) * each
-        self.followed = min(self.followed + whole, 4 * PATIENCE[1])
+    def counted(self, over: int, whole: int) -> None:
+        """So many more round trips are over, of which so many are in iterations."""
         self.told += whole
-        self.out = max(0, self.out + len(trips) - len(self.held[0]) - whole - whole // 4)
+        self.followed = min(self.followed + whole, 4 * PATIENCE[1])
+        self.out = max(0, self.out + over - whole - whole // 4)
+        self.latest = [self.latest[0] + over, self.latest[1] + over - whole]
+        if self.latest[0] > LOOKED_AT:
+            self.latest = [count // 2 for count in self.latest]
         if self.impatient:
-            self.look_at = self.seen
-        return _joined(trips, np.array(begins, np.int64), each)
+            self.look_at = min(self.look_at, self.seen + LOOKED_AT)
 
     def _look(self) -> bool:
         trips = joined(self.history)[-LOOKED_AT:]
@@ -187,6 +193,7 @@ class _ThreadPattern:
             if self._single_stays(found, as_before) if before.each == 1 else goes_on:
                 return False
         self.usual, self.candidate, self.followed, self.told, self.held = found, found.each, 0, 0, []
+        self.latest = [0, 0]
         return True
 
     def _single_stays(self, found: _Repeats, as_before: float) -> bool:
@@ -239,21 +246,23 @@ class UnitIterations:
         if not len(trips) or self._sleep(len(trips)):
             return trips
         keys = (trips["process"].astype(np.int64) << 32) | trips["thread"]
-        if (keys == keys[0]).all():
-            found = self._of(int(keys[0]), trips)
-            self._rest()
-            return found
-        order = np.argsort(keys, kind="stable")
-        trips, keys = trips.take(order), keys[order]
-        cuts = np.flatnonzero(np.diff(keys)) + 1
-        parts: list[Array] = []
-        for key, part in zip(keys[np.r_[0, cuts]].tolist(), np.split(trips, cuts), strict=True):
-            before, self.anew = self.anew, False
-            found = self._of(key, part)
-            parts = [found] if self.anew else [*parts, found]
-            self.anew |= before
+        if (keys != keys[0]).any():
+            order = np.argsort(keys, kind="stable")
+            trips, keys = trips.take(order), keys[order]
+        edges = np.flatnonzero(np.diff(keys, prepend=-1, append=-1)).tolist()
+        who = [(self._of(int(keys[low])), trips[low:high]) for low, high in pairwise(edges)]
+        for thread, part in who:
+            told = thread.told
+            if thread.add(part):
+                self._alike(thread)
+                self.anew |= told * FEW > self._told
+        if self.anew:
+            self._told = 0
+        self._latest = who[-1][0].usual or self._latest
+        found = [_followed(usual, [one for one in who if one[0].usual is usual]) for usual in self._usual(who)]
+        self._told += sum(map(len, found))
         self._rest()
-        return joined(parts)
+        return joined((*found, trips[:0]))
 
     def forget(self) -> None:
         """What comes next does not follow what was there."""
@@ -286,20 +295,24 @@ class UnitIterations:
         elif any(one.each != 1 or one.why for one in threads):
             self._sleeps = 0
 
-    def _of(self, key: int, trips: Array) -> Array:
-        """The iterations of one thread."""
+    def _of(self, key: int) -> _ThreadPattern:
         thread = self._threads.pop(key, None) or _ThreadPattern(self._expected())
         self._threads[key] = thread  # the latest is the last
         if len(self._threads) > MOST_THREADS:
             del self._threads[next(iter(self._threads))]
-        before = thread.told
-        if thread.add(trips):
-            self.anew = before * FEW > self._told
-        self._latest = thread.usual or self._latest
-        told = thread.told
-        found = thread.iterations(trips)
-        self._told = (0 if self.anew else self._told) + thread.told - told
-        return found
+        return thread
+
+    def _alike(self, thread: _ThreadPattern) -> None:
+        """Threads that do the same begin their iterations at the same place."""
+        assert thread.usual is not None
+        for other in self._threads.values():
+            if other.usual is not None and other.each == thread.each and other.usual.turned(thread.usual):
+                thread.usual = other.usual
+                return
+
+    @staticmethod
+    def _usual(who: Sequence[tuple[_ThreadPattern, Array]]) -> list[_Repeats]:
+        return list({id(one.usual): one.usual for one, _ in who if one.usual is not None}.values())
 
     def _expected(self) -> _Repeats | None:
         known = {one.usual: one.usual for one in self._threads.values() if one.usual and one.usual.each > 1}
@@ -309,6 +322,24 @@ class UnitIterations:
         if not known:
             return _SINGLE if single else None
         return None if single or len({one.each for one in known.values()}) > 1 else next(iter(known.values()))
+
+
+def _followed(usual: _Repeats, who: Sequence[tuple[_ThreadPattern, Array]]) -> Array:
+    """The iterations that end with one of the round trips of these threads, which all do as is ``usual``."""
+    each = usual.each
+    if each == 1:
+        for thread, part in who:
+            thread.told += len(part)
+        return joined([part for _, part in who])
+    trips = joined([part for thread, new in who for part in (*thread.held, new)])
+    edges = np.cumsum([0, *(sum(map(len, thread.held)) + len(new) for thread, new in who)]).tolist()
+    begins = usual.begins(trips["launches"], edges[1:-1])
+    firsts = np.searchsorted(begins, edges).tolist()
+    for (thread, _), (low, high), (first, last) in zip(who, pairwise(edges), pairwise(firsts), strict=True):
+        beyond = max(int(begins[last - 1]) + each if last > first else low, high - each + 1)
+        thread.held = [trips[beyond:high]]
+        thread.counted(beyond - low, (last - first) * each)
+    return _joined(trips, begins, each)
 
 
 def _joined(trips: Array, begins: Ints, each: int) -> Array:
@@ -347,7 +378,7 @@ def _found(trips: Array, launches: Ints) -> tuple[_Repeats, str]:
 
 def _paused(trips: Array, usual: _Repeats) -> float:
     """Pauses within iterations over what their round trips take."""
-    begins = np.array(usual.begins(trips["launches"]), np.int64)
+    begins = usual.begins(trips["launches"])
     if not len(begins):
         return 0.0
     places = begins[:, None] + np.arange(usual.each)

@@ -95,7 +95,9 @@ def _length(trips: Array) -> int:
     """The smallest number after which they repeat surely; 0: none."""
     launches = trips["launches"].astype(np.int64)
     longest = min(LONGEST, len(launches) // REPEATS)
-    return next((n for n in range(1, longest + 1) if alike(launches[n:], launches[:-n]).mean() >= SURE), 0)
+    count = len(launches)
+    lengths = range(1, longest + 1)
+    return next((n for n in lengths if np.count_nonzero(alike(launches[n:], launches[:-n])) >= SURE * (count - n)), 0)
 
 
 def alike(some: NDArray[np.integer], others: NDArray[np.integer] | np.integer) -> NDArray[np.bool_]:
