@@ -4,7 +4,8 @@ python examples/10_modes.py fifty OUT       tenants of one kind, up to 50 at onc
 python examples/10_modes.py mixes OUT       mixes of the programs of examples/programs in each mode
 python examples/10_modes.py table OUT       of fifty: the table; --figures FOLDER: the figure, too
 python examples/10_modes.py same OUT        one mode under two names, --runs times: how often a difference is shown
-python examples/10_modes.py regret A B      of mixes: what kts chooses by A's run, held against B's
+python examples/10_modes.py regret A B      of mixes: what kts chooses by A's run, held against B's; A may also be what
+                                            `kts choose --profiles --json` said of them before: a folder, or packed
 
 fifty and mixes need a GPU, and leave one file in OUT. --device cpu rehearses them without one, with --most 8
 --seconds 60 and --experiment demo. --seconds: all that it may take, the starts of processes included; then the run
@@ -32,13 +33,14 @@ from kts import sharing
 from kts.app.measuring import measured
 from kts.errors import KtsError, SetupError, UsageError
 from kts.model.mode import MPS
+from kts.model.modes import ModesSummary
 from kts.model.plan import Plan
 from kts.report import cells
 from kts.report.charts_crowd import GIB, draw
 from kts.stats.apart import differs
 from kts.stats.crowd import CrowdFigures, crowds
 from modes_data import GpuMemory, groups, limited, memory_of, pack, unpacked, with_solos
-from modes_regret import promises, rows, scored, table
+from modes_regret import Scored, promises, rows, scored, table
 
 COUNTS = (2, 4, 8, 16, 32, 50)
 CLIENTS = (48, 32)
@@ -297,6 +299,9 @@ def regret(here: Path, there: Path, factors: Sequence[float]) -> Iterator[str]:
     """Tables of the mixes that both have: throughput alone decides; then with SLOs of so many times the p99 alone."""
     with ExitStack() as stack:
         folders = [stack.enter_context(unpacked(one)) for one in (here, there)]
+        if any(folders[0].rglob("choice-*.json")):
+            yield from _foretold(*folders)
+            return
         names = [{str(p.parent.relative_to(folder)) for p in folder.rglob("run.json")} for folder in folders]
         pairs = [[kts.load(folder / name) for folder in folders] for name in sorted(names[0] & names[1])]
         if not pairs:
@@ -317,6 +322,25 @@ def regret(here: Path, there: Path, factors: Sequence[float]) -> Iterator[str]:
             yield from rows(found)
             yield ""
             yield from table(found)
+
+
+def _foretold(said: Path, there: Path) -> Iterator[str]:
+    """Choices from profiles, by the SLOs that they were asked for."""
+    runs = [kts.load(one.parent) for one in there.rglob("run.json")]
+    found: dict[str, list[Scored]] = {}
+    for file in sorted(said.rglob("choice-*.json")):
+        chosen = msgspec.convert(msgspec.json.decode(file.read_bytes())["modes"], ModesSummary)
+        mix = chosen.experiment.split("+")
+        slo = {name: one.slo_ms for name, one in chosen.modes[0].tenants.items() if one.slo_ms is not None}
+        theirs = next(run.of_mix(*one) for run in runs for one in run.mixes if set(one) == set(mix)).modes_by(slo)
+        assert theirs is not None
+        asked_for = file.stem.removeprefix(f"choice-{chosen.experiment}") or "no SLO"
+        found.setdefault(asked_for, []).append(scored(chosen.experiment, chosen, theirs))
+    for asked_for, ones in sorted(found.items()):
+        yield f"\nForetold, {asked_for.lstrip('-')}\n"
+        yield from rows(ones)
+        yield ""
+        yield from table(ones)
 
 
 def main() -> None:
