@@ -175,6 +175,22 @@ def test_two_threads_of_one_process_are_told_apart() -> None:
     assert "of other threads" in unit.words()
 
 
+def test_threads_that_launch_nothing_do_not_count_where_others_of_their_process_do() -> None:
+    """Else half of a training's responses would be those of the thread that copies batches, unlike in a traced run."""
+    loading = _trips([0] * 100)
+    train, copies = _trips([22] * 5000), _trips([0] * 5000, thread=2)
+    both = np.concatenate([train, copies])
+    both["begin_ns"] += loading["end_ns"][-1]
+    both["end_ns"] += loading["end_ns"][-1]
+    both = np.concatenate([loading, both[np.argsort(both["end_ns"], kind="stable")]])
+    unit, found = _told(both, range(50, len(both), 50))
+    assert found["launches"].tolist() == [22] * 5000
+    assert unit.words() == ""
+    assert unit.each == 1
+    other, found = _told(_trips([0] * 5000, thread=2), range(50, 5000, 50))
+    assert (len(found), other.words()) == (5000, "")
+
+
 def test_a_new_process_is_taken_to_do_as_the_one_before() -> None:
     """Else the first iterations after each restart would be told as round trips, beside those of before."""
     unit = UnitIterations()

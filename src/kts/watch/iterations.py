@@ -106,16 +106,20 @@ class _ThreadPattern:
         "held",
         "history",
         "latest",
+        "launches",
         "look_at",
         "looked",
         "out",
+        "process",
         "seen",
         "told",
         "usual",
         "why",
     )
 
-    def __init__(self, usual: _Repeats | None) -> None:
+    def __init__(self, process: int, usual: _Repeats | None) -> None:
+        self.process = process
+        self.launches = False
         self.usual = usual
         self.why = ""
         self.seen = self.looked = self.followed = self.out = self.told = 0
@@ -224,17 +228,18 @@ class UnitIterations:
     @property
     def each(self) -> int:
         """Round trips of an iteration, of the thread that made most."""
-        return max(self._threads.values(), key=lambda one: one.seen).each or 1 if self._threads else self._latest.each
+        busiest = self._busiest()
+        return busiest.each or 1 if busiest else self._latest.each
 
     def words(self) -> str:
         """What an iteration is, where it is no round trip like all others; else empty."""
-        if not self._threads:
+        busiest = self._busiest()
+        if busiest is None:
             return self._latest.words() if self._latest.each > 1 else ""
-        busiest = max(self._threads.values(), key=lambda one: one.seen)
         if busiest.each <= 1:
             return busiest.why and f"{busiest.why}: figures are of single round trips"
         assert busiest.usual is not None
-        others = {one.each for one in self._threads.values() if one.each} - {busiest.each}
+        others = {one.each for one in self._threads.values() if one.each and one.launches} - {busiest.each}
         differ = f"; of other threads {', '.join(map(str, sorted(others)))}" if others else ""
         unlike = busiest.unlike
         left_out = f"; {unlike:.0%} of its latest round trips belong to none" if unlike > UNLIKE else ""
@@ -252,15 +257,19 @@ class UnitIterations:
         edges = np.flatnonzero(np.diff(keys, prepend=-1, append=-1)).tolist()
         who = [(self._of(int(keys[low])), trips[low:high]) for low, high in pairwise(edges)]
         for thread, part in who:
+            if not thread.launches and part["launches"].any():
+                self._launches(thread)
             told = thread.told
             if thread.add(part):
                 self._alike(thread)
                 self.anew |= told * FEW > self._told
         if self.anew:
             self._told = 0
-        self._latest = who[-1][0].usual or self._latest
+        working = {one.process for one in self._threads.values() if one.launches}
+        who = [one for one in who if one[0].launches or one[0].process not in working]
         found = [_followed(usual, [one for one in who if one[0].usual is usual]) for usual in self._usual(who)]
         self._told += sum(map(len, found))
+        self._latest = who[-1][0].usual or self._latest if who else self._latest
         self._rest()
         return joined((*found, trips[:0]))
 
@@ -289,18 +298,30 @@ class UnitIterations:
     def _rest(self) -> None:
         """Where all threads make round trips that are all alike, nobody looks at the next ones."""
         threads = self._threads.values()
-        if all(one.usual is _SINGLE and one.settled for one in threads):
+        if all(one.usual is _SINGLE and one.settled for one in threads) and len({one.launches for one in threads}) == 1:
             self._sleeps = min(max(2 * self._sleeps, RESTS[0]), RESTS[1])
             self._slept, self._asleep = 0, self._sleeps
         elif any(one.each != 1 or one.why for one in threads):
             self._sleeps = 0
 
     def _of(self, key: int) -> _ThreadPattern:
-        thread = self._threads.pop(key, None) or _ThreadPattern(self._expected())
+        thread = self._threads.pop(key, None) or _ThreadPattern(key >> 32, self._expected())
         self._threads[key] = thread  # the latest is the last
         if len(self._threads) > MOST_THREADS:
             del self._threads[next(iter(self._threads))]
         return thread
+
+    def _busiest(self) -> _ThreadPattern | None:
+        """Of the threads that launch, if any does, that which made most round trips."""
+        return max(self._threads.values(), key=lambda one: (one.launches, one.seen), default=None)
+
+    def _launches(self, thread: _ThreadPattern) -> None:
+        """What its process did before it first launched, and what threads do that never launch, loads data."""
+        thread.launches = True
+        loading = [one for one in self._threads.values() if one.process == thread.process and not one.launches]
+        self.anew |= sum(one.told for one in (thread, *loading)) * FEW > self._told
+        for one in (thread, *loading):
+            one.told = 0
 
     def _alike(self, thread: _ThreadPattern) -> None:
         """Threads that do the same begin their iterations at the same place."""
