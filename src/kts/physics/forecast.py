@@ -84,8 +84,9 @@ class TenantForecast(msgspec.Struct, frozen=True, kw_only=True):
 
     ``solo``: response and device alone, and where from: ``profiled`` (measured without a tracer) or ``simulated``.
     ``df``, ``device_df``: shared / solo. ``rate_hz``: completed per second. ``missed``: share of iterations whose
-    response is over ``deadline_ms``. ``gpu_share``: of the GPU's time. ``overloaded``: an open loop that falls
-    behind its arrivals, so that its figures depend on how long one looks. ``baselines``: response by simpler rules.
+    response is over ``deadline_ms``. ``gpu_share``: of the GPU's time; side by side, of all time in which it
+    has a kernel there. ``overloaded``: an open loop that falls behind its arrivals, so that its figures depend on how
+    long one looks. ``baselines``: response by simpler rules.
     """
 
     profile: str
