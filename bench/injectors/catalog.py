@@ -66,9 +66,6 @@ def _stranger(stage: Stage) -> None:
 
 
 def _thief(stage: Stage) -> None:
-    """Beside a GPU the subject computes, or spins until the GPU is done. If it paused it would wait for its core as it
-    goes on, before its iteration, and then have it for longer than that takes."""
-    stage.think_us = 0 if stage.device == "cuda" else stage.think_us
     burst_us, busy = 1e3 * stage.drawn("burst_ms", 3, 6), stage.drawn("busy", 0.6, 0.85)
     stage.acts("thief", stage.cores, burst_us=round(burst_us), gap_us=round(burst_us * (1 - busy) / busy))
 

@@ -31,8 +31,7 @@ _HERE = Path(__file__).parent
 @dataclass
 class Stage:
     """A trial before it runs. What acts: ``acting``, names and settings of `acts`; ``others``, command lines; and what
-    ``beat`` asks for. ``settings``: how strongly. ``think_us``: how long a traced subject pauses after an iteration.
-    ``did``: what acted, by its own account, once the trial is over."""
+    ``beat`` asks for. ``settings``: how strongly. ``did``: what acted, by its own account, once the trial is over."""
 
     folder: Path
     device: Device
@@ -44,7 +43,6 @@ class Stage:
     acting: list[tuple[str, dict[str, object]]] = field(default_factory=list)
     settings: dict[str, float] = field(default_factory=dict)
     others: list[list[str]] = field(default_factory=list)
-    think_us: int = 500
     did: list[Did] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -132,7 +130,7 @@ class Stage:
             case "memory":
                 return {"workload": "fft", "size": 1024}
             case "traced":
-                return self.program("gpu", trips="2,4", kernel_us=100, host_work=200, think_us=self.think_us)
+                return self.program("gpu", trips="2,4", kernel_us=100, host_work=200, think_us=500)
             case "reader":
                 return {"workload": "command", "command": [sys.executable, str(_HERE / "reader.py"), str(self.file)]}
 
