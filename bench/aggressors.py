@@ -108,24 +108,33 @@ def mix(rng: Rng, coming: str, truth_s: float = 300) -> Mix:
 
 
 def table(seed: int, trials: int) -> None:
-    """How often the neighbour whose absence helps most is blamed most; and the mixes in which another is."""
-    right: dict[str, list[bool]] = {coming: [] for coming in COMINGS}
+    """How often the neighbour whose absence helps most is blamed most, and named: alone, or among those that are not
+    told apart; and the mixes in which another is blamed most."""
+    rows: dict[str, list[tuple[bool, bool, bool]]] = {coming: [] for coming in COMINGS}
     wrong = []
     for trial in range(trials):
         rng = np.random.default_rng([seed, trial])
         coming = list(COMINGS)[trial % len(COMINGS)]
         one = mix(rng, coming)
-        waits_for = watched(one.tenants, one.stretches, int(rng.integers(1 << 30)), WINDOW_S).waits_for
-        told = {unit.removeprefix("sim/"): ms for unit, ms in waits_for.items() if unit}
-        first = max(told, key=lambda unit: told[unit], default="nobody")
-        right[coming].append(first == next(iter(one.helps)))
-        if not right[coming][-1]:
+        told = watched(one.tenants, one.stretches, int(rng.integers(1 << 30)), WINDOW_S)
+        named = [unit.removeprefix("sim/") for unit in told.most_for]
+        true = next(iter(one.helps))
+        right = named[:1] == [true]
+        rows[coming].append((right, len(named) == 1, true in named))
+        if not right:
             helps = ", ".join(f"{name} {ms:.3g}" for name, ms in one.helps.items())
-            blamed = ", ".join(f"{name} {told.get(name, 0.0):.3g}" for name in one.helps)
-            wrong.append(f"| {coming} | {one.kind} | {helps} | {blamed} |")
-    print("| neighbours | mixes | the one that costs most is blamed most |\n|---|---:|---:|")
-    for coming, found in right.items():
-        print(f"| {coming} | {len(found)} | {sum(found)} |")
-    print(f"| in all | {trials} | {sum(map(sum, right.values()))} |")
-    print("\nWhere another is:\n\n| neighbours | tenant | shorter without, ms | blamed, ms/s |\n|---|---|---|---|")
+            blamed = ", ".join(f"{name} {told.waits_for.get(f'sim/{name}', 0.0):.3g}" for name in one.helps)
+            wrong.append(f"| {coming} | {one.kind} | {helps} | {blamed} | {', '.join(named)} |")
+    print(
+        "| neighbours | mixes | blamed most is who costs most | one is named | and is it | several are | it is of them |"
+    )
+    print("|---|---:|---:|---:|---:|---:|---:|")
+    for coming, found in [*rows.items(), ("in all", [one for each in rows.values() for one in each])]:
+        alone = [right for right, single, _ in found if single]
+        among = [there for _, single, there in found if not single]
+        first = sum(right for right, _, _ in found)
+        print(f"| {coming} | {len(found)} | {first} | {len(alone)} | {sum(alone)} | {len(among)} | {sum(among)} |")
+    print(
+        "\nWhere another is:\n\n| neighbours | tenant | shorter without, ms | blamed, ms/s | named |\n|---|---|---|---|---|"
+    )
     print("\n".join(wrong))

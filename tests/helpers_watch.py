@@ -30,7 +30,8 @@ def refused(why: str = TOO_SHORT) -> Estimate:
 def watched(
     pod: str, *, df99: Estimate, waits_for: dict[str, float], foretold: Estimate | None = None, gpu: str = GPU
 ) -> Watched:
-    """A pod of namespace ``shop`` with one container."""
+    """A pod of namespace ``shop`` with one container, which waits for one neighbour most."""
+    most_for = sorted(filter(None, waits_for), key=lambda unit: -waits_for[unit])[:1]
     return Watched(
         unit=f"shop/{pod}/main",
         gpu=gpu,
@@ -46,6 +47,7 @@ def watched(
         cost=Cost(alone_s=200.0, shared_s=400.0, df50=estimate(1.2), df99=df99, foretold_df99=foretold),
         added_ms=sum(waits_for.values()),
         waits_for=waits_for,
+        most_for=tuple(most_for),
     )
 
 

@@ -74,6 +74,14 @@ def test_a_row_of_the_matrix_sums_to_what_was_added() -> None:
     assert sum(figures[:-1]) == pytest.approx(figures[-1], abs=1)
 
 
+def test_neighbours_that_are_not_told_apart_are_all_named() -> None:
+    """Else one would be blamed alone for what may be another's."""
+    api = watched("api", df99=estimate(2.0), waits_for={"shop/train/main": 31.0, "shop/batch/main": 29.0})
+    told = shown(state(replace(api, most_for=("shop/train/main", "shop/batch/main"))), 250)
+    assert "shop/train/main or" in told
+    assert "For whom most is not told apart: shop/train/main, shop/batch/main." in told
+
+
 def test_what_was_not_seen_is_said() -> None:
     """Else a node that is watched in part would look watched as a whole."""
     told = shown(state(lost=12, left_out=3))

@@ -32,6 +32,32 @@ def test_who_has_work_in_flight_and_costs_little_is_blamed_little() -> None:
     assert weights["holds"] > weights["waits"] > weights.get("idle", 0.0)
 
 
+def test_who_costs_most_is_told_apart_where_round_trips_tell() -> None:
+    """Else nobody would ever be named alone, or one by chance."""
+    blame = Blame(60)
+    _taught(blame, {"idle": 0.0, "holds": 3.0, "waits": 0.3})
+    assert blame.first() == ("holds",)
+
+
+def test_neighbours_between_whom_nothing_tells_are_both_named() -> None:
+    """Else the one would be blamed alone for what may be the other's."""
+    blame, rng = Blame(60), np.random.default_rng(4)
+    for second in range(300):
+        share = np.full((2, 40), float(second % 2))
+        turns = np.array([0.10, 0.13]) * (second % 2)
+        blame.second(["a", "b"], turns, share, 4 + share[0] + rng.normal(0, 0.2, 40), 40)
+    blame.learn()
+    assert blame.first() == ("b", "a")
+
+
+def test_nobody_is_named_where_nobody_is_waited_for() -> None:
+    """Else an idle neighbour would be blamed."""
+    blame = Blame(5)
+    blame.second(["a"], np.array([0.0]), np.zeros((1, 4)), np.full(4, 5.0), 4)
+    blame.learn()
+    assert blame.first() == ()
+
+
 def test_before_anything_is_learnt_the_turns_say_whose_it_is() -> None:
     """Else in the first minute blame would be at random."""
     blame = Blame(10)

@@ -93,8 +93,13 @@ def sentence(now: WatchNow) -> str:
         return f"Of {known} with a figure, none is seen to pay." if known else "No figure yet of what sharing costs."
     most = max(paying, key=lambda one: one.cost.df99.estimate or 0.0)
     told = f"{most.unit} pays most: its p99 beside others is {cells.ratio_with_interval(most.cost.df99)} times its own."
-    by = max(((ms, unit) for unit, ms in most.waits_for.items() if unit), default=(0.0, ""))
-    return f"{told} It waits {_ms(by[0])} ms/s for {by[1]}." if by[0] > 0 else told
+    match most.most_for:
+        case ():
+            return told
+        case (first,):
+            return f"{told} It waits {_ms(most.waits_for[first])} ms/s for {first}."
+        case several:
+            return f"{told} For whom most is not told apart: {first_few(several, 3)}."
 
 
 def _table(units: list[Watched]) -> doc.Table:
@@ -117,7 +122,6 @@ def _table(units: list[Watched]) -> doc.Table:
 
 
 def _row(one: Watched, *, several: bool) -> doc.Row:
-    ms, most = max(((ms, unit) for unit, ms in one.waits_for.items() if unit), default=(0.0, ""))
     return (
         one.unit,
         *((one.gpu[:_SHORT_GPU],) if several else ()),
@@ -128,7 +132,7 @@ def _row(one: Watched, *, several: bool) -> doc.Row:
         cells.percent(one.in_flight),
         _df(one),
         _ms(one.added_ms),
-        most if ms > 0 else doc.NOTHING,
+        " or ".join(one.most_for) or doc.NOTHING,
     )
 
 

@@ -27,6 +27,8 @@ SPREAD = 0.5
 """Standard deviation of neighbours' factors before anything was seen, relative to their mean."""
 SAMPLED = 32
 """Round trips of a second that are looked at."""
+APART = 1.0
+"""Standard errors by which the first is blamed more than another, to be told apart from it."""
 
 
 class Blame:
@@ -39,6 +41,7 @@ class Blame:
         self._sums = np.zeros((2, 2))  # of products of (1, response in ms, share with each in flight)
         self._turns = np.zeros(0)  # ms waited for each, over the same time
         self._factors = np.zeros(0)
+        self._unsure = np.zeros((0, 0))  # covariance of the factors
 
     def second(self, names: Sequence[str], turns_s: Floats, shares: Floats, ms: Floats, trips: int) -> None:
         """``turns_s``: seconds that the unit a priori waited for each of ``names``. ``shares``: of the time that it
@@ -62,26 +65,44 @@ class Blame:
     def weights(self) -> dict[str, float]:
         """By neighbour, how much of what was added in the last ``window_s`` seconds is its: in ms per second, if turns
         took what they take a priori."""
-        seconds = min(self._seen, len(self._recent))
-        turns = 1e3 * self._recent.sum(axis=0) / max(seconds, 1)
+        turns = self._recent_turns()
         weights = turns * self._factors
         whole = float(weights.sum())
         if whole > 0:
             weights *= float(turns.sum()) / whole
         return {name: weight for name, weight in zip(self._place, weights.tolist(), strict=True) if weight > 0}
 
+    def first(self) -> tuple[str, ...]:
+        """Who is blamed most in the last ``window_s`` seconds, then those who are not told apart from it: blamed less
+        by no more than `APART` standard errors of the difference."""
+        turns = self._recent_turns()
+        weights = turns * self._factors
+        if not weights.any():
+            return ()
+        names, order = list(self._place), np.argsort(-weights, kind="stable")
+        first = order[0]
+        spread = self._unsure * np.outer(turns, turns)
+        errors = np.sqrt(np.maximum(spread[first, first] + np.diag(spread) - 2 * spread[first], 0))
+        near = weights[first] - weights <= APART * errors
+        return tuple(names[k] for k in order if weights[k] > 0 and (k == first or near[k]))
+
     def learn(self) -> None:
         """Makes anew what each neighbour costs over what it would a priori."""
-        self._factors = self._found()
+        self._factors, self._unsure = self._found()
 
-    def _found(self) -> Floats:
-        """Factors of all, alike where nothing tells.
+    def _recent_turns(self) -> Floats:
+        return np.asarray(1e3 * self._recent.sum(axis=0) / max(min(self._seen, len(self._recent)), 1))
+
+    def _found(self) -> tuple[Floats, Floats]:
+        """Factors of all, alike where nothing tells, and their covariance.
 
         Ridge regression of response on the a-priori wait for each neighbour, none below 0, towards one factor for all
-        (Hoerl & Kennard 1970): the penalty is the variance of what is left over that of the factors.
+        (Hoerl & Kennard 1970): the penalty is the variance of what is left over that of the factors. Read as a normal
+        prior of the factors, as that penalty is, what is left tells their covariance (Gelman et al., *Bayesian Data
+        Analysis*, 2013, 14.8); of factors that would be below 0, too.
         """
         k, n = len(self._turns), float(self._sums[0, 0])
-        alike = np.ones(k)
+        alike = np.ones(k), SPREAD**2 * np.eye(k)
         if k < 2 or n < WORTH / 10:
             return alike
         shares = self._sums[0, 2:]
@@ -91,12 +112,13 @@ class Blame:
         common = float(with_ms.sum()) / max(float(both.sum()), 1e-300)
         if not common > 0:
             return alike
-        factors = common * alike
+        factors = np.full(k, common)
         for _ in range(2):
             left = float(spread[0, 0] - 2 * factors @ with_ms + factors @ both @ factors) / n
             penalty = WORTH * max(left, 1e-12) / (SPREAD * common) ** 2
             factors = _solved(both + penalty * np.eye(k), with_ms + penalty * common)
-        return factors if factors.any() else alike
+        unsure = WORTH * max(left, 1e-12) * np.linalg.inv(both + penalty * np.eye(k))
+        return (factors, unsure) if factors.any() else alike
 
     def _places(self, names: Sequence[str]) -> list[int]:
         """In `_sums`, where the first two are no neighbours."""
@@ -111,6 +133,8 @@ class Blame:
             self._turns = np.pad(self._turns, (0, more))
             usual = float(self._factors.mean()) if len(self._factors) else 1.0
             self._factors = np.pad(self._factors, (0, more), constant_values=usual)
+            self._unsure = np.pad(self._unsure, (0, more))
+            self._unsure[-more:, -more:] = (SPREAD * usual) ** 2 * np.eye(more)
             self._recent = np.pad(self._recent, ((0, 0), (0, more)))
         return [2 + self._place[name] for name in names]
 
@@ -122,6 +146,7 @@ class Blame:
         whole = np.concatenate([[0, 1], 2 + places])
         self._sums = self._sums[whole[:, None], whole]
         self._turns, self._factors = self._turns[places], self._factors[places]
+        self._unsure = self._unsure[places[:, None], places]
         self._recent = self._recent[:, places]
         self._place = {name: at for at, name in enumerate(stay)}
 

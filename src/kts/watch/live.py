@@ -30,6 +30,7 @@ class Watched(msgspec.Struct, frozen=True, kw_only=True):
     ``trips``, ``launches``: per second, round trips. ``in_flight``: share of
     the time with work of its own in flight. ``waits_for``: milliseconds per second that it waited longer because of
     each other unit; they sum to ``added_ms`` (per second) with what no neighbour explains under ``""``.
+    ``most_for``: for whom most, then those that are not told apart from it.
     """
 
     unit: str
@@ -47,6 +48,7 @@ class Watched(msgspec.Struct, frozen=True, kw_only=True):
     cost: Cost
     added_ms: float
     waits_for: dict[str, float]
+    most_for: tuple[str, ...] = ()
 
 
 class Happened(msgspec.Struct, frozen=True, kw_only=True):

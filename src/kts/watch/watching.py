@@ -517,6 +517,7 @@ def _shown(unit: _Unit) -> Watched:
         ),
         added_ms=added,
         waits_for=waits_for,
+        most_for=unit.blame.first() if waits_for.keys() - {""} else (),
     )
 
 
