@@ -125,16 +125,13 @@ def table(seed: int, trials: int) -> None:
             helps = ", ".join(f"{name} {ms:.3g}" for name, ms in one.helps.items())
             blamed = ", ".join(f"{name} {told.waits_for.get(f'sim/{name}', 0.0):.3g}" for name in one.helps)
             wrong.append(f"| {coming} | {one.kind} | {helps} | {blamed} | {', '.join(named)} |")
-    print(
-        "| neighbours | mixes | blamed most is who costs most | one is named | and is it | several are | it is of them |"
-    )
+    print("| neighbours | mixes | who costs most is blamed most | one is named | rightly | several | it among them |")
     print("|---|---:|---:|---:|---:|---:|---:|")
     for coming, found in [*rows.items(), ("in all", [one for each in rows.values() for one in each])]:
         alone = [right for right, single, _ in found if single]
         among = [there for _, single, there in found if not single]
         first = sum(right for right, _, _ in found)
         print(f"| {coming} | {len(found)} | {first} | {len(alone)} | {sum(alone)} | {len(among)} | {sum(among)} |")
-    print(
-        "\nWhere another is:\n\n| neighbours | tenant | shorter without, ms | blamed, ms/s | named |\n|---|---|---|---|---|"
-    )
+    print("\nWhere another is:\n\n| neighbours | tenant | shorter without, ms | blamed, ms/s | named |")
+    print("|---|---|---|---|---|")
     print("\n".join(wrong))
