@@ -120,13 +120,19 @@ def test_what_was_lost_or_left_out_is_said() -> None:
     assert {one.what for one in now.happened} == {"lost-calls", "left-out"}
 
 
-def _noisy(watching: Watching, *, cost_ms: float, seconds: int = 240, always: bool = False) -> dict[str, Watched]:
-    """``a`` takes 4 ms; each other 30 s ``b`` and ``c`` are there, and beside ``b`` in flight it costs more."""
+def _noisy(
+    watching: Watching, *, cost_ms: float, seconds: int = 240, always: bool = False, loads_ms: float = 4
+) -> dict[str, Watched]:
+    """``a`` takes 4 ms, at first ``loads_ms``; each other 30 s ``b`` and ``c`` are there, and beside ``b`` in flight
+    it costs more."""
     rng = np.random.default_rng(5)
     begins = np.arange(0.0, seconds, 0.02) + rng.uniform(0, 0.005, 50 * seconds)
     there = np.full(len(begins), True) if always else begins % 60 >= 30
     phase = (begins / 0.05) % 1
     took = 4 * rng.lognormal(0, 0.05, len(begins)) + cost_ms * (there & (phase < 0.4))
+    took[0] = loads_ms
+    began = begins[1:] > begins[0] + loads_ms / 1e3
+    begins, took = np.append(begins[0], begins[1:][began]), np.append(took[0], took[1:][began])
     at = np.arange(0.0, seconds, 0.05)
     at = at if always else at[at % 60 >= 30]
     calls = [
@@ -135,6 +141,12 @@ def _noisy(watching: Watching, *, cost_ms: float, seconds: int = 240, always: bo
         _trips(3, at + 0.03, np.full(len(at), 1.0)),
     ]
     return _fed(watching, np.concatenate(calls), (_pod(1, "a"), _pod(2, "b"), _pod(3, "c")), seconds)
+
+
+def test_a_program_that_loads_hides_nothing_of_what_neighbours_add() -> None:
+    """Else the seconds of a pod's start would outweigh what it waits for others, for ten minutes."""
+    a = _noisy(Watching(window_s=60), cost_ms=3, loads_ms=3000)["n/a"]
+    assert a.added_ms == pytest.approx(0.5 * 50 * 0.4 * 3, rel=0.1)
 
 
 def test_cost_and_whose_it_is() -> None:

@@ -63,13 +63,17 @@ GROWN = 0.05
 """Logarithm of what company adds, from which it is asked whether it may be own load."""
 VARIED = 0.15
 """Standard deviation of `KEPT`'s ``beside`` within a window, below which it tells nothing."""
+LONG = 10.0
+"""Times the larger p99 of both sides: in means a longer iteration counts as that long. One in which a program loads
+takes seconds, and would outweigh all that neighbours add."""
 EXPLAINED = 1 / 3
 """What the time with neighbours in flight must surely be able to explain of what company adds."""
 
 
 class NaturalCost(NamedTuple):
     """``alone_ms``: mean of those without company that are like those in company; NaN where there are none.
-    ``added_ms``: mean in company less that, ``sure``: beyond chance. ``doubt``: what cannot be told apart, in words."""
+    ``added_ms``: mean in company less that, ``sure``: beyond chance. ``doubt``: what cannot be told apart, in words.
+    ``long_ms``: iterations that are longer count as that long in these means."""
 
     df50: Estimate
     df99: Estimate
@@ -77,6 +81,7 @@ class NaturalCost(NamedTuple):
     added_ms: float
     sure: bool
     doubt: str = ""
+    long_ms: float = math.inf
 
 
 def compared(alone: Rows, shared: Rows, window_s: float = 1.0) -> NaturalCost:
@@ -95,7 +100,8 @@ def compared(alone: Rows, shared: Rows, window_s: float = 1.0) -> NaturalCost:
         reason = "what it does in company it was not seen to do without"
         return NaturalCost(refused(reason), refused(reason), math.nan, math.nan, sure=False)
     added, error = _added(alike, with_like)
-    alone_ms, shared_ms = float(alike["ms"].mean(dtype=float)), float(with_like["ms"].mean(dtype=float))
+    long_ms = LONG * max(float(np.quantile(rows["ms"], 0.99)) for rows in (alike, with_like))
+    alone_ms, shared_ms = (float(np.minimum(rows["ms"], long_ms).mean(dtype=float)) for rows in (alike, with_like))
     sure = added > 2 * error
     own, doubt = _own_load(shared, added, error)
     samples = _samples(with_like, alike)
@@ -108,7 +114,7 @@ def compared(alone: Rows, shared: Rows, window_s: float = 1.0) -> NaturalCost:
             figures.append(refused(f"{share:.2g} % of its round trips in company are of a kind not seen without"))
         else:
             figures.append(ratio_estimate(samples[0], p, samples[1], p, names=("in company:", "without:")))
-    return NaturalCost(figures[0], figures[1], alone_ms, shared_ms - alone_ms, sure and not own, doubt)
+    return NaturalCost(figures[0], figures[1], alone_ms, shared_ms - alone_ms, sure and not own, doubt, long_ms)
 
 
 def _too_short(alone: Rows, shared: Rows, window_s: float) -> str:

@@ -343,8 +343,9 @@ class Watching:
             some = slice(first, first if lost else last, max(1, -(-(last - first) // SAMPLED)))
             shares = times.of(some).covered(covered[0], near[:, None])
             turns_s, names = company.beside[number, near], [units[other].name for other in near]
-            one.blame.second(names, turns_s, shares, ms[known[some]], high - low)
-            took_ms = ms[low:high].sum()
+            long_ms = one.figures.cost.long_ms if one.figures else math.inf
+            one.blame.second(names, turns_s, shares, np.minimum(ms[known[some]], long_ms), high - low)
+            took_ms = np.minimum(ms[low:high], long_ms).sum()
             did = _Did(trips[number], high - low, took_ms, issued[one.key], in_flight[number], beside[number])
             one.second(did, response[low:high])
             if works[number]:
