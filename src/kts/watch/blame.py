@@ -79,12 +79,13 @@ class Blame:
         weights = turns * self._factors
         if not weights.any():
             return ()
-        names, order = list(self._place), np.argsort(-weights, kind="stable")
-        first = order[0]
-        spread = self._unsure * np.outer(turns, turns)
-        errors = np.sqrt(np.maximum(spread[first, first] + np.diag(spread) - 2 * spread[first], 0))
-        near = weights[first] - weights <= APART * errors
-        return tuple(names[k] for k in order if weights[k] > 0 and (k == first or near[k]))
+        first = int(weights.argmax())
+        variances, shared = self._unsure.diagonal() * turns**2, self._unsure[first] * turns[first] * turns
+        errors = np.sqrt(np.maximum(variances[first] + variances - 2 * shared, 0))
+        near = (weights[first] - weights <= APART * errors) & (weights > 0)
+        near[first] = True
+        names = list(self._place)
+        return tuple(names[k] for k in sorted(np.flatnonzero(near).tolist(), key=lambda k: -weights[k]))
 
     def learn(self) -> None:
         """Makes anew what each neighbour costs over what it would a priori."""
