@@ -121,9 +121,8 @@ def measure(plan: Plan, directory: Path) -> RunData:
 def arm(run: RunData, *, on: bool) -> RunPart:
     """The half of the run with telemetry, or without."""
     plan = run.info.plan
-    half = replace(plan, conditions=tuple(one for one in plan.conditions if one.name.endswith(OFF) != on))
-    tenants, conditions = ({one.name: one.name for one in every} for every in (half.tenants, half.conditions))
-    return RunPart(run, half, tenants=tenants, conditions=conditions)
+    conditions = tuple(one for one in plan.conditions if one.name.endswith(OFF) != on)
+    return RunPart(run, replace(plan, conditions=conditions))
 
 
 def timed(run: RunData, *, on: bool) -> int:

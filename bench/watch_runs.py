@@ -91,9 +91,7 @@ def pairs(data: RunData) -> Iterator[tuple[RunPart, tuple[str, ...]]]:
     for mix in (one.tenants for one in plan.conditions if len(one.tenants) == 2):
         conditions = tuple(one for one in plan.conditions if set(one.tenants) <= set(mix))
         tenants = tuple(one for one in plan.tenants if one.name in mix)
-        part = replace(plan, conditions=conditions, tenants=tenants)
-        same = {one: one for one in mix}
-        yield RunPart(data, part, tenants=same, conditions={one.name: one.name for one in conditions}), mix
+        yield RunPart(data, replace(plan, conditions=conditions, tenants=tenants)), mix
 
 
 def seen(calls: Array, owner: dict[int, str], run: RunData, tenants: Sequence[str]) -> dict[str, Watched]:

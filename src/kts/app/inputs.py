@@ -98,7 +98,7 @@ class Inputs:
         if self.run is not None or self.fingerprint.gpu.kind != "cuda" or not self._programs:
             return self
         slower = {name: in_a_run(self.profiles[name]) for name in self._programs}
-        error = PROGRAMS_ERROR if self.error in (MODEL_ERROR, PROGRAMS_ERROR) else self.error
+        error = PROGRAMS_ERROR if self.error == MODEL_ERROR else self.error
         return replaced(self, profiles=self.profiles | slower, error=error)
 
     def error_without_turns(self, modes: Iterable[str]) -> ModelError | None:

@@ -21,8 +21,9 @@ class RunPart:
     """What a run of ``plan`` alone would have recorded. A `RunData`.
 
     ``tenants``, ``conditions``: those of the run that belong to it, and what ``plan`` calls them; several tenants of
-    the run may be one, in different blocks. ``workers``: of which tenants of the run the workers are shown; by default
-    of all these. ``mode``: in place of the run's. ``foretold``: of this part.
+    the run may be one, in different blocks. By default those of ``plan``, by their own names. ``workers``: of which
+    tenants of the run the workers are shown; by default of all these. ``mode``: in place of the run's. ``foretold``: of
+    this part.
     """
 
     def __init__(
@@ -30,12 +31,14 @@ class RunPart:
         run: RunData,
         plan: Plan,
         *,
-        tenants: Mapping[str, str],
-        conditions: Mapping[str, str],
+        tenants: Mapping[str, str] | None = None,
+        conditions: Mapping[str, str] | None = None,
         workers: Collection[str] | None = None,
         mode: SharingMode | None = None,
         foretold: tuple[Foretold, ...] = (),
     ) -> None:
+        tenants = {one.name: one.name for one in plan.tenants} if tenants is None else tenants
+        conditions = {one.name: one.name for one in plan.conditions} if conditions is None else conditions
         self._run, self._tenants, self._conditions = run, tenants, conditions
         self._called = {
             (one.index, tenants[name]): name
