@@ -30,6 +30,7 @@ from numpy.typing import NDArray
 from tests.helpers_tracer import standin
 
 from kts.errors import KtsError
+from kts.stats.dependence import student
 from kts.telemetry.ancestry import descends
 from kts.units import NS_PER_S
 from kts.watch.calls import CALL, FUNCTIONS, Array
@@ -39,7 +40,8 @@ from kts.wire.appline import parse_line
 from kts.worker.clocks import epoch_offset_ns
 from kts.worker.tracing.layout import Kind
 
-_SETTLE_S = 1.0
+_SETTLE_S = 0.3
+"""Not counted, after the probes are set or taken away."""
 _HANDS_OVER = np.array([function.kind in {Kind.LAUNCH, Kind.GRAPH, Kind.COPY} for function in FUNCTIONS])
 Ints = NDArray[np.int64]
 
@@ -136,9 +138,10 @@ def report(parts: Sequence[Part]) -> Iterator[str]:
         ("iterations/s", [on.rate / off.rate for on, off in pairs if off.rate]),
         ("p99", [on.p99_ms / off.p99_ms for on, off in pairs if off.p99_ms]),
     ):
-        if ratios:
-            spread = f"{min(ratios):.4f} to {max(ratios):.4f}"
-            yield f"{what} watched / not watched: median {np.median(ratios):.4f} ({spread}, {len(ratios)} rounds)"
+        if len(ratios) > 1:
+            mean, half = geometric(ratios)
+            spread = f"95 % {mean / half:.4f} to {mean * half:.4f}, {len(ratios)} rounds"
+            yield f"{what} watched / not watched: {mean:.4f} ({spread}, median {np.median(ratios):.4f})"
     on = [part for part in parts if part.watched]
     off_ms, took = np.concatenate([part.off_ms for part in on]), np.concatenate([part.latency_ms for part in on])
     seconds = sum(len(part.latency_ms) / part.rate for part in on if part.rate)
@@ -150,6 +153,13 @@ def report(parts: Sequence[Part]) -> Iterator[str]:
             f"time by calls less time by line: median {np.median(off_ms) * 1e3:.1f} us, "
             f"{np.median(off_ms) / np.median(took):+.2%} of an iteration's median of {np.median(took):.3f} ms"
         )
+
+
+def geometric(ratios: Sequence[float]) -> tuple[float, float]:
+    """Geometric mean of the rounds' ratios, and the factor to either end of its 95 % interval (Student's t of logs)."""
+    logs = np.log(ratios)
+    half = student(len(logs) - 1, 0.95) * np.std(logs, ddof=1) / np.sqrt(len(logs))
+    return float(np.exp(np.mean(logs))), float(np.exp(half))
 
 
 @contextmanager
