@@ -12,9 +12,11 @@ that alone without those that did not, by the share of each length (an isotonic 
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
 from kts.stats.causes.company import Floats
 
@@ -28,7 +30,8 @@ KINDS = BINS + STEPS + 1
 """Of the mixture; the last is nothing."""
 ITERATIONS = 60
 LEARNT_FROM = 4000
-PORTION = 20_000
+PORTION = 500
+"""At once: what a core's cache holds."""
 UNDISTURBED = 0.9
 """Times up to this quantile of those alone are taken for undisturbed, where it is asked how much is hidden."""
 SHORT = 0.1
@@ -68,14 +71,18 @@ def apart(seen: Floats, room: Floats, alone: Floats, weight: Floats, hideable: F
     theirs = _of_those_that_met(own, room, alone, weight)
     some = met[:: -(-len(met) // LEARNT_FROM)]
     step = float(np.quantile(np.maximum(own[met] - np.median(theirs), 0.0), MOST)) / STEPS
-    given, ends = (_learnt(_Table.of(own[some], room[some], theirs, step, ends=ends)) for ends in (False, True))
-    for first in range(0, len(met), PORTION):
-        at = met[first : first + PORTION]
-        times = own[at], room[at], theirs, step
-        otherwise[at] = _Table.of(*times, ends=True).means(ends).others
-        own[at], others[at], less, _ = _Table.of(*times, ends=False).means(given)
+    portions = [_tables(own[at], room[at], theirs, step) for at in _portions(some)]
+    given, ends = (_learnt(np.vstack([table.likelihood for table in way])) for way in zip(*portions, strict=True))
+    for at in _portions(met):
+        one, other = _tables(own[at], room[at], theirs, step)
+        otherwise[at] = other.means(ends).others
+        own[at], others[at], less, _ = one.means(given)
         missing[at] += less
     return Apart(own, others, missing, otherwise)
+
+
+def _portions(places: npt.NDArray[np.intp]) -> Iterator[npt.NDArray[np.intp]]:
+    return (places[first : first + PORTION] for first in range(0, len(places), PORTION))
 
 
 def _of_those_that_met(seen: Floats, room: Floats, alone: Floats, weight: Floats) -> Floats:
@@ -148,24 +155,6 @@ class _Table(NamedTuple):
     likelihood: Floats
     own: Floats
 
-    @classmethod
-    def of(cls, seen: Floats, room: Floats, alone: Floats, step: float, *, ends: bool) -> _Table:
-        """``step``: of others' time, ms. ``ends``: the company's time follows from own work and R, not others' time
-        from the company's and R."""
-        others, there = seen[:, None] - alone, room[:, None]
-        likely = np.maximum(1 - others / there, 0.0) if ends else np.ones(others.shape)
-        likely = np.where((others >= 0) & (others <= there), likely, 0.0) / CELLS
-        width = np.clip(there - step * np.arange(STEPS), 1e-9, max(step, 1e-9))
-        kinds = (
-            (np.minimum(others / there * BINS, BINS - 1), BINS, there / BINS),
-            (others / max(step, 1e-9), STEPS, width),
-        )
-        found = [_sums(likely, alone, np.floor(part), count) for part, count, _ in kinds]
-        nothing = _density(alone, seen)[:, None]
-        likelihood = [of[0] / kind[2] for of, kind in zip(found, kinds, strict=True)]
-        own = [of[1] / np.where(of[0] > 0, of[0], 1.0) for of in found]
-        return cls(seen, room, alone, np.hstack([*likelihood, nothing]), np.hstack([*own, seen[:, None]]))
-
     def means(self, weights: Floats) -> Apart:
         """Of each iteration, given how likely each part is."""
         belief = self.likelihood * weights
@@ -181,16 +170,29 @@ class _Table(NamedTuple):
         return Apart(own, others, hidden, others)
 
 
-def _sums(likely: Floats, alone: Floats, part: Floats, count: int) -> tuple[Floats, Floats]:
-    """Of each iteration, how likely each of ``count`` parts is, and own time times that."""
-    n = len(part)
-    outside = (part < 0) | (part >= count)
-    place = np.where(outside, count, part).astype(np.int64) + (count + 1) * np.arange(n)[:, None]
-    chance, own = (
-        np.bincount(place.ravel(), values.ravel(), n * (count + 1)).astype(np.float64)
-        for values in (likely, likely * alone)
-    )
-    return chance.reshape(n, count + 1)[:, :count], own.reshape(n, count + 1)[:, :count]
+def _tables(seen: Floats, room: Floats, alone: Floats, step: float) -> tuple[_Table, _Table]:
+    """Others' time follows from the company's and R; and the company's from own work and R. ``step``: of others' time,
+    ms."""
+    n, others, there = len(seen), seen[:, None] - alone, room[:, None]
+    rate = others / there
+    possible = (others >= 0) & (others <= there)
+    ways = [np.where(possible, likely, 0.0) / CELLS for likely in (1.0, np.maximum(1 - rate, 0.0))]
+    width = np.clip(there - step * np.arange(STEPS), 1e-9, max(step, 1e-9))
+    sums: list[list[Floats]] = [[], [], [], []]
+    kinds = ((np.minimum(rate * BINS, BINS - 1), BINS, there / BINS), (others / max(step, 1e-9), STEPS, width))
+    for part, count, size in kinds:
+        place = (np.clip(part, 0, count).astype(np.int64) + (count + 1) * np.arange(n)[:, None]).ravel()
+        for k, likely in enumerate(ways):
+            chance, own = (
+                np.bincount(place, values.ravel(), n * (count + 1)).reshape(n, count + 1)[:, :count]
+                for values in (likely, likely * alone)
+            )
+            sums[2 * k].append(chance / size)
+            sums[2 * k + 1].append(own / np.where(chance > 0, chance, 1.0))
+    for k, last in enumerate((_density(alone, seen), seen) * 2):
+        sums[k].append(last[:, None])
+    tables = [np.hstack(each) for each in sums]
+    return _Table(seen, room, alone, *tables[:2]), _Table(seen, room, alone, *tables[2:])
 
 
 def _density(alone: Floats, seen: Floats) -> Floats:
@@ -201,9 +203,9 @@ def _density(alone: Floats, seen: Floats) -> Floats:
     return np.asarray(np.where((seen >= edges[0]) & (seen <= edges[-1]), 1 / CELLS / widths[at], 0.0))
 
 
-def _learnt(table: _Table) -> Floats:
+def _learnt(likelihood: Floats) -> Floats:
     """How likely each kind is, shape ``(KINDS,)``."""
-    likelihood = table.likelihood[table.likelihood.sum(axis=1) > 0]
+    likelihood = likelihood[likelihood.sum(axis=1) > 0]
     weights = np.append(np.full(KINDS - 1, 0.5 / (KINDS - 1)), 0.5)
     for _ in range(ITERATIONS if len(likelihood) else 0):
         weights = weights * (likelihood.T @ (1 / (likelihood @ weights))) / len(likelihood)
