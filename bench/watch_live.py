@@ -3,6 +3,7 @@
     python -m bench watch_live                       # a stand-in for the driver: the way, not the cost
     python -m bench watch_live --seconds 20 --rounds 5 -- python examples/programs/bert.py
     python -m bench watch_live --mount               # where tracefs is not mounted: for this process alone
+    python -m bench watch_live --again FILE FILE     # what it printed, on one machine or more: the ratios of all rounds
 
 The program prints a KTS_APP line per iteration. It runs once; stretches in which it is watched and stretches in which
 it is not take turns, in random order within each round. Needs root, a kernel with uprobes, and the node's process
@@ -14,6 +15,7 @@ from __future__ import annotations
 import argparse
 import os
 import random
+import re
 import shutil
 import subprocess
 import sys
@@ -40,6 +42,7 @@ from kts.wire.appline import parse_line
 from kts.worker.clocks import epoch_offset_ns
 from kts.worker.tracing.layout import Kind
 
+_TOLD = re.compile(r"^round \d+, (?P<un>not )?watched: (?P<rate>[\d.]+)/s, p99 (?P<p99>[\d.]+|nan) ms$", re.MULTILINE)
 _SETTLE_S = 0.3
 """Not counted, after the probes are set or taken away."""
 _HANDS_OVER = np.array([function.kind in {Kind.LAUNCH, Kind.GRAPH, Kind.COPY} for function in FUNCTIONS])
@@ -126,22 +129,31 @@ def compared(calls: Array, begin: Ints, end: Ints) -> tuple[NDArray[np.float64],
     return ((last - first) - (end - begin))[seen] / 1e6, int((~seen).sum())
 
 
-def report(parts: Sequence[Part]) -> Iterator[str]:
-    """Lines for people."""
-    pairs = [
-        (on, off)
-        for on, off in zip(
-            [part for part in parts if part.watched], [part for part in parts if not part.watched], strict=True
-        )
-    ]
+def costs(parts: Sequence[Part]) -> Iterator[str]:
+    """Rate and p99 of the watched stretches over those of the others, round by round; rounds without iterations not."""
+    on, off = ([part for part in parts if part.watched is watched] for watched in (True, False))
+    pairs = [(a, b) for a, b in zip(on, off, strict=False) if a.rate and b.rate]
     for what, ratios in (
-        ("iterations/s", [on.rate / off.rate for on, off in pairs if off.rate]),
-        ("p99", [on.p99_ms / off.p99_ms for on, off in pairs if off.p99_ms]),
+        ("iterations/s", [a.rate / b.rate for a, b in pairs]),
+        ("p99", [a.p99_ms / b.p99_ms for a, b in pairs]),
     ):
         if len(ratios) > 1:
             mean, half = geometric(ratios)
             spread = f"95 % {mean / half:.4f} to {mean * half:.4f}, {len(ratios)} rounds"
             yield f"{what} watched / not watched: {mean:.4f} ({spread}, median {np.median(ratios):.4f})"
+
+
+def retold(files: Sequence[Path]) -> Iterator[str]:
+    """The costs of all rounds that were printed into these files."""
+    told = [_TOLD.finditer(file.read_text(encoding="utf-8")) for file in files]
+    none = np.empty(0)
+    parts = [Part(not one["un"], none, float(one["rate"]), float(one["p99"])) for lines in told for one in lines]
+    yield from costs(parts)
+
+
+def report(parts: Sequence[Part]) -> Iterator[str]:
+    """Lines for people."""
+    yield from costs(parts)
     on = [part for part in parts if part.watched]
     off_ms, took = np.concatenate([part.off_ms for part in on]), np.concatenate([part.latency_ms for part in on])
     seconds = sum(len(part.latency_ms) / part.rate for part in on if part.rate)
@@ -184,8 +196,12 @@ def main(argv: Sequence[str] = ()) -> int:
     parser.add_argument("--warm", type=float, default=2, help="seconds before the first")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--mount", action="store_true", help="mount tracefs, for this process alone")
+    parser.add_argument("--again", type=Path, nargs="+", metavar="FILE", help="measure nothing: of what was printed")
     parser.add_argument("program", nargs="*", help="behind --; prints KTS_APP lines")
     asked = parser.parse_args(argv)
+    if asked.again:
+        print(*retold(asked.again), sep="\n")
+        return 0
     if asked.mount and os.environ.get("KTS_BENCH_UNSHARED") != "1":
         if shutil.which("unshare") is None:
             print("error: no unshare here", file=sys.stderr)

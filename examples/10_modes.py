@@ -307,17 +307,24 @@ def regret(here: Path, there: Path, factors: Sequence[float]) -> Iterator[str]:
         if not pairs:
             raise UsageError(f"{here} and {there} have no run in common", "give two folders that `mixes` has written")
         for factor in (None, *factors):
-            found = []
+            found, without = [], []
             for a, b in pairs:
                 for mix in a.mixes:
                     ours, theirs = a.of_mix(*mix), b.of_mix(*mix)
                     assert ours.modes is not None
                     slo = promises(ours.modes, factor) if factor else {}
+                    if factor and not slo:
+                        without.append("+".join(mix))
+                        continue
                     chosen, there_ = ours.modes_by(slo), theirs.modes_by(slo)
                     assert chosen is not None
                     assert there_ is not None
                     found.append(scored("+".join(mix), chosen, there_))
             yield "\nNo SLO: most work decides" if factor is None else f"\nSLO: {factor:g} times the p99 alone on A"
+            if without:
+                yield f"\nWithout a p99 alone, so without a promise: {', '.join(without)}."
+            if not found:
+                continue
             yield ""
             yield from rows(found)
             yield ""
