@@ -67,9 +67,18 @@ class Trial(msgspec.Struct, frozen=True, kw_only=True):
     right: bool | None
 
 
-def lots(injections: Sequence[str], device: Device, trials: int, rng: random.Random) -> list[tuple[str, Victim]]:
-    """What is done to whom: all as often, every fourth with nothing to claim; in random order."""
-    every = [(name, victim) for name in injections for victim in INJECTIONS[name].victims[device]]
+def lots(
+    injections: Sequence[str], device: Device, trials: int, rng: random.Random, only: Victim | None = None
+) -> list[tuple[str, Victim]]:
+    """What is done to whom: all as often, every fourth with nothing to claim; in random order. ``only``: to that."""
+    every = [
+        (name, victim)
+        for name in injections
+        for victim in INJECTIONS[name].victims[device]
+        if only is None or victim == only
+    ]
+    if not every:
+        return []
     acts = [one for one in every if INJECTIONS[one[0]].right]
     idle = [one for one in every if not INJECTIONS[one[0]].right]
     clean = trials // CLEAN_EVERY if acts and idle else 0 if acts else trials
@@ -210,8 +219,7 @@ def _measure(options: Any, runs: Path) -> None:
     (runs / ABOUT).write_text(json.dumps(about | {"machine": _machine()}), encoding="utf-8")
     (runs / KEY).touch()
     rng, begun = random.Random(options.seed), time.monotonic()
-    drawn = lots(names, options.device, options.trials, rng)
-    drawn = [(name, victim) for name, victim in drawn if options.victim in (None, victim)]
+    drawn = lots(names, options.device, options.trials, rng, options.victim)
     for number, (name, victim) in enumerate(drawn, 1):
         if options.seconds is not None and time.monotonic() - begun > options.seconds:
             print(f"out of time before trial {number}")

@@ -130,7 +130,10 @@ class Stage:
             case "memory":
                 return {"workload": "fft", "size": 1024}
             case "traced":
-                return self.program("gpu", trips="2,4", kernel_us=100, host_work=200, think_us=500)
+                # Beside a GPU it computes or spins all the time. After a pause it would wait for its core before its
+                # iteration, and then have it for longer than one takes: thieves would cost it nothing.
+                pause_us = 0 if self.device == "cuda" else 500
+                return self.program("gpu", trips="2,4", kernel_us=100, host_work=200, think_us=pause_us)
             case "reader":
                 return {"workload": "command", "command": [sys.executable, str(_HERE / "reader.py"), str(self.file)]}
 
