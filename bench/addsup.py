@@ -1,8 +1,9 @@
 """How much of what company adds is explained by named parts, in every recorded run: tenant by tenant, mix by mix.
 
 The parts add up to the whole by construction, so the question is what is left as unexplained. Asked of each statistic
-whose change excludes 0: of one that does not, there is nothing to explain. Those of which over a tenth is unexplained
-are listed, with what their own data say of why.
+whose change excludes 0: of one that does not, there is nothing to explain. How much is left has an interval, too: where
+that is wider than a tenth to either side, the run cannot tell whether it keeps to a tenth. Those of which over a tenth
+is unexplained are listed, with what is named, what was recorded, and what their own data say of why.
 
     python -m bench addsup                         # all recorded runs of examples/
     python -m bench addsup runs/mine --limit 0.05  # these
@@ -21,6 +22,7 @@ import numpy as np
 
 from kts.model.causes import STATISTICS, Decomposition, Statistic
 from kts.model.reading import RunData
+from kts.model.records import WAITED
 from kts.report.cause_words import changed, interval, of_tenant
 from kts.stats import analyse
 from kts.stats.causes.company import Floats
@@ -37,6 +39,8 @@ KINDS = (
     f"what is left is under {100 * SMALL:g} % of the time alone",
     "its rounds differ by as much, and so does its host's time in them",
     "its rounds differ by as much",
+    "it is in its host's own time, measured, whose rounds differ by less",
+    "nobody recorded what it waited for the device",
     "they show no reason",
 )
 MOST_TOLD = 6
@@ -46,11 +50,15 @@ HOST = 0.5
 
 
 class Row(msgspec.Struct, frozen=True, kw_only=True):
-    """A tenant's statistic in a mix, ms. ``unexplained`` with its interval; ``why``: what its data say of it.
-    ``folder``: that the run is in, with others of its kind."""
+    """A tenant's statistic in a mix, ms. ``unexplained`` with its interval; ``why``: what its data say of it;
+    ``parts``: what is named, in words. ``folder``: that the run is in, with others of its kind; ``mode``: how tenants
+    share the GPU; ``records``: what tells of its host and of its waits."""
 
     run: str
     folder: str = ""
+    mode: str = ""
+    records: str = ""
+    parts: str = ""
     tenant: str
     mix: str
     statistic: Statistic
@@ -70,6 +78,10 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
         """Whether it is at most that share."""
         return self.share <= limit
 
+    def told(self, limit: float) -> bool:
+        """Whether what is left has an interval that reaches no farther than the limit to either side."""
+        return (self.hi - self.lo) / 2 <= limit * abs(self.added)
+
     def surely_beyond(self, limit: float) -> bool:
         """Whether its whole interval is."""
         most = limit * abs(self.added)
@@ -88,15 +100,20 @@ def rows_of(name: str, run: RunData, limit: float = LIMIT, folder: str = "") -> 
     kept: KeptIterations | None = None
     for tenant, condition, of in told:
         left = next(part for part in of.parts if part.cause == "unexplained")
-        why = ""
+        why = records = ""
         if abs(left.ms) > limit * abs(of.added_ms):
             kept = kept or Gathered.of(run, run.telemetry()).kept
             alone = kept.of(tenant, run.info.plan.solo(tenant).name)
             together = kept.of(tenant, condition)
-            why = reason(of, abs(left.ms), {"alone": alone, "in company": together})
+            assert alone is not None
+            assert together is not None
+            why, records = reason(of, left.ms, alone, together), recorded_of(alone, together)
         yield Row(
             run=name,
             folder=folder,
+            mode=run.info.sharing.likely,
+            records=records,
+            parts=", ".join(f"{part.cause} {part.ms:.3g}" for part in of.parts if part is not left),
             tenant=tenant,
             mix=condition.removeprefix("shared-"),
             statistic=of.statistic,
@@ -109,19 +126,69 @@ def rows_of(name: str, run: RunData, limit: float = LIMIT, folder: str = "") -> 
         )
 
 
-def reason(of: Decomposition, left_ms: float, sides: Mapping[str, KeptRows | None]) -> str:
+class Host(msgspec.Struct, frozen=True, kw_only=True):
+    """Of a program in a mix with so many neighbours: its host's own time an iteration (ms), by what is recorded of its
+    waits; ``spread``: of rounds alone, standard deviation over mean."""
+
+    run: str
+    tenant: str
+    neighbours: int
+    alone: float
+    together: float
+    spread: float
+
+
+def hosts_of(name: str, run: RunData) -> Iterator[Host]:
+    """Of a run, one for each program and mix, shown to change or not."""
+    plan = run.info.plan
+    first = run.blocks[0] if run.blocks else None
+    if first is None or not any(WAITED in (run.records(one, first.index).dtype.names or ()) for one in first.counts):
+        return
+    kept = Gathered.of(run, run.telemetry()).kept
+    for tenant in plan.asked:
+        alone = kept.of(tenant, plan.solo(tenant).name)
+        for condition in plan.conditions:
+            together = kept.of(tenant, condition.name) if tenant in condition.tenants else None
+            if condition.is_solo or alone is None or together is None or np.isnan(_host_ms(alone) + _host_ms(together)):
+                continue
+            rounds = [_host_ms(alone, number) for number in np.unique(alone.round)]
+            yield Host(
+                run=name,
+                tenant=tenant,
+                neighbours=len(condition.tenants) - 1,
+                alone=_host_ms(alone),
+                together=_host_ms(together),
+                spread=float(np.std(rounds, ddof=1) / np.mean(rounds)) if len(rounds) > 1 else np.nan,
+            )
+
+
+def hosts(found: Sequence[Host]) -> Iterator[str]:
+    """A Markdown table: by the number of neighbours, how much longer programs' hosts take in company."""
+    yield "| neighbours | programs in mixes | their host's own time, mean | median | longer in |"
+    yield "|---:|---:|---:|---:|---:|"
+    for number in sorted({one.neighbours for one in found}):
+        longer = [one.together / one.alone - 1 for one in found if one.neighbours == number]
+        over = sum(one > 0 for one in longer)
+        yield f"| {number} | {len(longer)} | {np.mean(longer):+.0%} | {np.median(longer):+.0%} | {over} |".replace(
+            "%", " %"
+        )
+    spread = [one.spread for one in {(one.run, one.tenant): one for one in found}.values()]
+    low, middle, high = (_percent(one) for one in np.nanquantile(spread, (0.1, 0.5, 0.9)))
+    yield f"\nRounds alone differ by {middle} (their host's time, standard deviation, median; {low} to {high})."
+
+
+def reason(of: Decomposition, left_ms: float, alone: KeptRows, together: KeptRows) -> str:
     """What its own data say of time that no cause has; empty where they say nothing.
 
     Either it is next to nothing, or the same side differs by as much from one round to the next: then it changed by
-    something else than company.
+    something else than company. Or it is known where it is, and not why; or nobody recorded that.
     """
-    if left_ms < SMALL * of.alone_ms:
+    size = abs(left_ms)
+    if size < SMALL * of.alone_ms:
         return f"under {100 * SMALL:g} % of its time alone"
-    for where, rows in sides.items():
-        if rows is None:
-            continue
+    for where, rows in (("alone", alone), ("in company", together)):
         least, most = _by_round(rows, rows.response, of.statistic)
-        if most - least < left_ms:
+        if most - least < size:
             continue
         words = f"{where} its rounds are {least:.3g} to {most:.3g} ms"
         for column in (rows.service - rows.waited, rows.rest):
@@ -129,7 +196,29 @@ def reason(of: Decomposition, left_ms: float, sides: Mapping[str, KeptRows | Non
             if most_host - least_host > HOST * (most - least):  # never where it is not told
                 return f"{words}, its host's time in them {least_host:.3g} to {most_host:.3g} ms"
         return words
-    return ""
+    before, after = (_host_ms(rows) for rows in (alone, together))
+    if of.statistic == "mean" and abs(after - before - left_ms) < HOST * size:  # never where it is not told
+        return f"in no wait for the device its host took {after:.3g} ms, alone {before:.3g}"
+    unknown = np.isnan(before) and np.isnan(alone.device).any()
+    return "no record of its waits for the device" if unknown else ""
+
+
+def _host_ms(rows: KeptRows, number: int | None = None) -> float:
+    """Mean of what is no wait for the device, of all rounds or one; NaN where no waits are told."""
+    here = np.full(rows.n, True) if number is None else rows.round == number
+    return float(np.average((rows.service - rows.waited)[here], weights=rows.weight[here]))
+
+
+def recorded_of(alone: KeptRows, together: KeptRows) -> str:
+    """What is told on both sides: the device's stopwatch, launches and waits, the core's wait, samples of the host."""
+    told = {
+        "stopwatch": [rows.device for rows in (alone, together)],
+        "waits": [rows.waited for rows in (alone, together)],
+        "core's wait": [rows.core_wait for rows in (alone, together)],
+        "host sampled": [rows.rate("waiting") for rows in (alone, together)],
+        "disk's pressure": [rows.rate("io_pressure") for rows in (alone, together)],
+    }
+    return ", ".join(name for name, sides in told.items() if not any(np.isnan(side).all() for side in sides))
 
 
 def _by_round(rows: KeptRows, column: Floats, statistic: Statistic) -> tuple[float, float]:
@@ -147,8 +236,8 @@ def _by_round(rows: KeptRows, column: Floats, statistic: Statistic) -> tuple[flo
 
 def counts(rows: Sequence[Row], limit: float) -> Iterator[str]:
     """A Markdown table: of each statistic how many are within the limit."""
-    yield f"| statistic | shown to change | under {_percent(limit)} unexplained | surely beyond | largest share |"
-    yield "|---|---:|---:|---:|---:|"
+    yield f"| statistic | {_columns(limit)} | largest share |"
+    yield "|---|---:|---:|---:|---:|---:|"
     for statistic in STATISTICS:
         these = [row for row in rows if row.statistic == statistic]
         if these:
@@ -158,17 +247,23 @@ def counts(rows: Sequence[Row], limit: float) -> Iterator[str]:
 
 def by_folder(rows: Sequence[Row], runs: Mapping[str, int], limit: float) -> Iterator[str]:
     """The same of the means alone, by the folder of the runs; ``runs``: how many each has."""
-    yield f"| runs | shown to change | under {_percent(limit)} unexplained | surely beyond |"
-    yield "|---|---:|---:|---:|"
+    yield f"| runs | {_columns(limit)} |"
+    yield "|---|---:|---:|---:|---:|"
     for folder, number in runs.items():
         these = [row for row in rows if row.statistic == "mean" and row.folder == folder]
         yield f"| {folder} ({number}) | {_counted(these, limit)} |"
 
 
+def _columns(limit: float) -> str:
+    most = _percent(limit)
+    return f"shown to change | under {most} unexplained | that is told to {most}: of them under it | surely beyond"
+
+
 def _counted(rows: Sequence[Row], limit: float) -> str:
-    within = sum(row.within(limit) for row in rows)
+    within, told = sum(row.within(limit) for row in rows), [row for row in rows if row.told(limit)]
     share = f" ({_percent(within / len(rows))})" if rows else ""
-    return f"{len(rows)} | {within}{share} | {sum(row.surely_beyond(limit) for row in rows)}"
+    under = f"{len(told)}: {sum(row.within(limit) for row in told)}"
+    return f"{len(rows)} | {within}{share} | {under} | {sum(row.surely_beyond(limit) for row in rows)}"
 
 
 def _percent(share: float) -> str:
@@ -187,8 +282,10 @@ def reasons(rows: Sequence[Row], limit: float) -> Iterator[str]:
 
 
 def _kind(why: str) -> str:
-    little, host, rounds, none = KINDS
-    return none if not why else little if why.startswith("under") else host if "host" in why else rounds
+    little, host, rounds, own, unknown, none = KINDS
+    starts = {"under": little, "in no": own, "no": unknown}
+    otherwise = none if not why else host if "host" in why else rounds
+    return next((kind for start, kind in starts.items() if why.startswith(start)), otherwise)
 
 
 def _most(of: Mapping[str, int]) -> str:
@@ -197,13 +294,14 @@ def _most(of: Mapping[str, int]) -> str:
 
 def outside(rows: Iterable[Row], limit: float) -> Iterator[str]:
     """A Markdown table of those beyond the limit, the largest share first."""
-    yield "| run | tenant | mix | of | alone, ms | added, ms | unexplained, ms | share | their data show |"
-    yield "|---|---|---|---|---:|---:|---:|---:|---|"
+    yield "| run | tenant | mix | mode | of | alone, ms | added, ms | named, ms | left, ms | share | recorded | why |"
+    yield "|---|---|---|---|---|---:|---:|---|---:|---:|---|---|"
     for row in sorted(rows, key=lambda row: -row.share):
         if not row.within(limit):
             left = f"{row.unexplained:.3g} ({interval(row.lo, row.hi, 3)})"
-            where = f"| {row.run} | {row.tenant} | {row.mix} | {row.statistic} | {row.alone:.3g} | {row.added:.3g} |"
-            yield f"{where} {left} | {row.share:.0%} | {row.why} |"
+            what = f"{row.run} | {row.tenant} | {row.mix} | {row.mode} | {row.statistic}"
+            figures = f"{row.alone:.3g} | {row.added:.3g} | {row.parts or 'none'} | {left} | {row.share:.0%}"
+            yield f"| {what} | {figures} | {row.records} | {row.why} |"
 
 
 def recorded(places: Iterable[Path]) -> list[Path]:
@@ -220,9 +318,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     runs = recorded(options.places)
     folders = {run: _folder(run, options.places) for run in runs}
-    rows = [row for run in runs for row in rows_of(_name(run), open_run(run), options.limit, folders[run])]
+    rows, programs = list[Row](), list[Host]()
+    for run in runs:
+        data = open_run(run)
+        rows += rows_of(_name(run), data, options.limit, folders[run])
+        programs += hosts_of(_name(run), data)
     print(f"{len(runs)} runs\n\n" + "\n".join(counts(rows, options.limit)))
     print("\n" + "\n".join(by_folder(rows, Counter(folders.values()), options.limit)))
+    if programs:
+        print("\n" + "\n".join(hosts(programs)))
     if any(not row.within(options.limit) for row in rows):
         print("\n" + "\n".join((*reasons(rows, options.limit), "", *outside(rows, options.limit))))
     if options.out is not None:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+from typing import Any
+
 import numpy as np
 import pytest
-from bench.addsup import by_folder, counts, outside, reasons, rows_of
+from bench.addsup import by_folder, counts, outside, reason, reasons, rows_of
 from tests.helpers_stats import SHARED, Array, FakeRun, make_plan, make_run
 
 ALONE, TOGETHER = (3.0, 4.5, 4.8, 3.7, 3.2), (4.6, 5.4, 5.6, 4.9, 4.4)
@@ -30,7 +33,8 @@ def test_what_is_named_is_within_and_what_is_not_is_listed_with_its_interval() -
     rows = [row for row in rows_of("turns", run(of_turns)) if row.tenant == "fft"]
     assert {row.statistic for row in rows} == {"mean", "p50", "p95", "p99"}
     assert all(row.within(0.1) and not row.surely_beyond(0.1) and row.lo <= row.unexplained <= row.hi for row in rows)
-    assert "| mean | 1 | 1 (100 %) | 0 | " in "\n".join(counts([row for row in rows if row.statistic == "mean"], 0.1))
+    means = [row for row in rows if row.statistic == "mean"]
+    assert "| mean | 1 | 1 (100 %) | 1: 1 | 0 | " in "\n".join(counts(means, 0.1))
 
 
 def test_rounds_that_differ_by_as_much_are_the_reason_and_nothing_else_is() -> None:
@@ -39,9 +43,27 @@ def test_rounds_that_differ_by_as_much_are_the_reason_and_nothing_else_is() -> N
     assert mean.added == pytest.approx(1.1, abs=0.1)
     assert not mean.within(0.1)
     assert mean.why == "alone its rounds are 3 to 4.8 ms"
+    assert (mean.mode, mean.records, mean.parts[:9]) == ("time-slicing", "", "contended")
     assert f"| its rounds differ by as much | 1 | {mean.folder} 1 | fft 1 |" in list(reasons([mean], 0.1))
     assert list(by_folder([mean], {mean.folder: 2, "b": 1}, 0.1))[2:] == [
-        "| a (2) | 1 | 0 (0 %) | 0 |",
-        "| b (1) | 0 | 0 | 0 |",
+        "| a (2) | 1 | 0 (0 %) | 0: 0 | 0 |",
+        "| b (1) | 0 | 0 | 0: 0 | 0 |",
     ]
     assert mean.why in "\n".join(outside([mean], 0.1))
+
+
+def test_time_that_is_measured_in_no_wait_for_the_device_is_said_to_be_its_hosts() -> None:
+    """Else what is known of where it went is not told, since nothing says why."""
+    rows = [
+        SimpleNamespace(**dict.fromkeys(("response", "service"), np.full(40, ms)), device=np.full(40, np.nan))
+        for ms in (2.0, 2.6)
+    ]
+    of: Any = SimpleNamespace(statistic="mean", alone_ms=2.0)
+    for waited, why in ((0.1, "in no wait for the device its host took 2.5 ms, alone 1.9"), (np.nan, "no record of")):
+        sides: list[Any] = [
+            SimpleNamespace(
+                **vars(one), waited=np.full(40, waited), weight=np.ones(40), round=np.zeros(40), rest=one.device
+            )
+            for one in rows
+        ]
+        assert reason(of, 0.6, *sides).startswith(why)

@@ -8,6 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from kts.stats.causes.allocation import ComponentMeans, at_mean
+from kts.stats.causes.components import _at_clock
+from kts.stats.causes.decompose import _Shift
 from kts.stats.causes.facts import Change
 from kts.stats.causes.host import by_samples, core, disk
 from kts.stats.causes.rates import SAMPLED
@@ -49,6 +52,43 @@ def test_whatever_held_the_clock_down_is_named(limit: str, words: str) -> None:
     told = clocks(facts, SimpleNamespace(ms=-0.1, at_mean=-0.1))  # type: ignore[arg-type]
     assert told is not None
     assert told[1].endswith(f"1960 MHz, alone 1818 (means); {words} held them down in 10 % of the samples, alone 90 %")
+
+
+@pytest.mark.parametrize(
+    ("clocks_alone", "work", "most"),
+    [((1800.0, 1980.0), 1.0, 1.0 * 1.1 * 1890 / 1980), ((1800.0, 1800.0), 1.1 * 1800 / 1980, 1.1)],
+)
+def test_work_follows_the_clock_as_those_alone_show_that_had_it(
+    clocks_alone: tuple[float, float], work: float, most: float
+) -> None:
+    """Otherwise work that waits for memory is said to be as much faster as the clock is. Here one half alone takes 1.2
+    ms and the other 1.0, at these clocks; in company the clock is 1980 MHz, and the shortest take 0.9 ms."""
+
+    def side(mhz: tuple[float, float], ms: tuple[float, float], *, met: bool) -> Any:
+        clock = np.repeat(mhz, 100)
+        return SimpleNamespace(
+            rate=lambda _: clock, weight=np.ones(200), device=np.repeat(ms, 100), met=np.full(200, met)
+        )
+
+    found = _at_clock(side((1980.0, 1980.0), (0.9, 1.1), met=True), side(clocks_alone, (1.2, 1.0), met=False))
+    assert np.average(found.work, weights=found.weight) == pytest.approx(work)
+    assert found.other == pytest.approx(most)
+
+
+def test_waits_that_dwarf_those_alone_are_shown_however_much_they_differ_between_rounds() -> None:
+    """Otherwise a program that waits 3 to 7 ms where it waited for nothing alone is told no cause, since its company
+    was slow in one round and fast in the next."""
+
+    def level(*rounds_ms: float) -> ComponentMeans:
+        columns = np.repeat(rounds_ms, 50)[:, None]
+        return at_mean(columns, np.ones(200), np.repeat(np.arange(4), 50))
+
+    def shift(before: ComponentMeans) -> _Shift:
+        return _Shift(("whole",), before, level(3.2, 7.3, 5.2, 5.7), np.zeros((1, 1)), paired=True)
+
+    quiet, restless = shift(level(0.02, 0.03, 0.02, 0.02)), shift(level(0.5, 4.0, 2.0, 1.0))
+    assert [one.grew({"whole"}, 36) for one in (quiet, restless)] == [False, False]
+    assert [one.exceeds_alone({"whole"}, 36) for one in (quiet, restless)] == [True, False]
 
 
 @pytest.mark.parametrize(("concurrent", "busy", "named"), [(True, 0.4, True), (True, 0.25, False), (False, 0.4, False)])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 
@@ -47,7 +47,9 @@ CLOCKS = 0.005
 HOST_BOUND, LOW, FEWEST = 0.7, 0.02, 30
 """A GPU that is busy for less of the time alone mostly waits for launches; as a low quantile in company shows, of so
 many iterations."""
-READINGS = 3
+READINGS = 4
+COVERED = 0.5
+"""Of the iterations in company, as many must have a clock that some alone had."""
 AT_ONCE, OFTEN = 0.02, 0.95
 """A wait of at most that part of the time in which others were in flight is none; so in nearly all iterations."""
 
@@ -99,26 +101,27 @@ def _on_gpu(rows: KeptRows, alone: KeptRows) -> tuple[dict[Place, Floats], dict[
     rest, device, held = _unheld(rows, alone)
     switch = SWITCH_MS * rows.switched
     off = apart(rest, rows.before.sum(axis=0) + switch, cells(alone.rest, alone.weight), rows.weight)
-    during, slowed = rows.during.sum(axis=0), _slowed(rows, alone)
-    usual = cells(alone.device, alone.weight) * slowed
+    during, at_clock = rows.during.sum(axis=0), _at_clock(rows, alone)
+    usual = cells(at_clock.work, at_clock.weight)
     at_once = _at_once(off.others, rows)
     room, waited = (during + switch, switch) if at_once else (during, off.others)
     plain = apart(device, room, usual, rows.weight, None if at_once else waited)
     least = _least(device[rows.met], usual)
     on = plain if least is None else _of_launches(device, during, usual, least, waited)
-    longest = np.minimum(rest + device, cells(alone.rest + alone.device * slowed, alone.weight)[-1]) - off.own
+    longest = np.minimum(rest + device, cells(alone.rest + at_clock.work, at_clock.weight)[-1]) - off.own
     more, longer, longest = _if_queued(
         device, on, usual, longest, room=during + switch, waited=None if at_once else waited, known=least is None
     )
     first, own, less = off.otherwise - off.others, plain.otherwise - plain.others, plain.others - on.others
     turns: Place = "contended" if at_once else "turns"
     none = np.zeros(rows.n)
+    clocked, queued = _otherwise_clocked(on, at_clock.other - float(usual.mean()))
     unsure: dict[Place, Floats] = {
-        "first": np.array([first, none, none]),
-        turns: np.array([less + own, more, none]),
-        "queued": np.array([-less, -more - longer, -longest]),
-        "host": np.array([-first, none, none]),
-        "work": np.array([-own, longer, longest]),
+        "first": np.array([first, none, none, none]),
+        turns: np.array([less + own, more, -clocked - queued, none]),
+        "queued": np.array([-less, -more - longer, queued, -longest]),
+        "host": np.array([-first, none, none, none]),
+        "work": np.array([-own, longer, clocked, longest]),
     }
     found: dict[Place, Floats] = {
         "first": off.others,
@@ -196,15 +199,59 @@ def _without_stopwatch(rows: KeptRows, alone: KeptRows) -> tuple[dict[Place, Flo
     return {**found, "whole": own}, {"contended": either, "whole": -either}
 
 
-def _slowed(rows: KeptRows, alone: KeptRows) -> float:
-    """How much longer own work takes at the SM clock that was sampled; 1 where it is the same, nobody told, or those
-    that met nobody show that the clock does not count."""
+class _AtClock(NamedTuple):
+    """Work of the iterations alone (ms) as it takes at the SM clock in company, and how many each stands for then.
+    ``other``: its mean in the reading that is farthest from that, ms; where nothing else can be meant its own."""
+
+    work: Floats
+    weight: Floats
+    other: float
+
+
+def _at_clock(rows: KeptRows, alone: KeptRows) -> _AtClock:
+    """Not all of an iteration's work follows the clock of the SMs: memory does not. So what it took at that clock is
+    asked of those that met nobody, else of those alone that had it, when it may still be as the clock has it: samples
+    are rare, and clocks wander between them. Where neither tells, it is as the clock has it, as far as the shortest
+    show it; of a higher clock perhaps not at all."""
     before, now = _clock(alone), _clock(rows)
+    mean = float(np.average(alone.device, weights=alone.weight))
     if not min(before, now) > 0 or abs(before / now - 1) < CLOCKS:
-        return 1.0
+        return _AtClock(alone.device, alone.weight, mean)
+    slower = before / now
     met_nobody = rows.device[~rows.met]
-    shown = float(np.median(met_nobody) / np.median(alone.device)) if len(met_nobody) >= FEWEST else before / now
-    return before / now if abs(shown - 1) >= abs(before / now - 1) / 2 else 1.0
+    if len(met_nobody) >= FEWEST:
+        shown = float(np.median(met_nobody) / np.median(alone.device))
+        factor = slower if abs(shown - 1) >= abs(slower - 1) / 2 else 1.0
+        return _AtClock(alone.device * factor, alone.weight, mean * factor)
+    weight = _weighed_by_clock(rows, alone)
+    if weight is not None:
+        return _AtClock(alone.device, weight, mean * slower)
+    shown = float(np.quantile(rows.device, LOW) / np.quantile(alone.device, LOW))
+    factor = float(np.clip(shown, min(1.0, slower), max(1.0, slower)))
+    other = slower if factor - 1 >= (slower - 1) / 2 else 1.0  # shorter they may be since they ran back to back
+    return _AtClock(alone.device * factor, alone.weight, mean * other)
+
+
+def _weighed_by_clock(rows: KeptRows, alone: KeptRows) -> Floats | None:
+    """Weights with which the iterations alone have the clocks of those in company; None where too few had them."""
+    theirs, usual = (np.nan_to_num(np.log(side.rate("sm_clock")) / CLOCKS, nan=-1.0).round() for side in (rows, alone))
+    clocks = np.intersect1d(theirs[theirs > 0], usual)
+    there, here = (
+        np.array([side.weight[of == clock].sum() for clock in clocks]) for side, of in ((rows, theirs), (alone, usual))
+    )
+    if not len(clocks) or there.sum() < COVERED * rows.weight[theirs > 0].sum():
+        return None
+    at = np.minimum(clocks.searchsorted(usual), len(clocks) - 1)
+    weight = np.where(clocks[at] == usual, alone.weight * (there / here)[at], 0.0)
+    return np.asarray(weight) if weight.sum() ** 2 / (weight**2).sum() >= FEWEST else None
+
+
+def _otherwise_clocked(on: Apart, more: float) -> tuple[Floats, Floats]:
+    """(own, queued) by how much they change, of each iteration, if its own work takes ``more`` ms; the rest of it is
+    others'. Less work hides less of itself first; more of it leaves less to others first."""
+    own = np.full(len(on.own), more)
+    queued = np.minimum(-more, -on.hidden) if more < 0 else -np.maximum(more - on.others, 0.0)
+    return own, np.asarray(queued)
 
 
 def _clock(rows: KeptRows) -> float:

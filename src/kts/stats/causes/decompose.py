@@ -27,6 +27,8 @@ DRIFT = 0.1
 ON_STOPWATCH: frozenset[Place] = frozenset({"turns", "contended", "queued", "work"})
 WAITED: frozenset[Place] = frozenset({"contended", "hidden", "whole"})
 """Without a stopwatch. Each adds up to a time that is measured on both sides."""
+RECORDED: frozenset[Place] = frozenset({"whole", "host"})
+"""Places of a program whose waits for the device are told from its host's time."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,8 +82,18 @@ class _Shift:
 
     def grew(self, names: Collection[Place], looks: int) -> bool:
         """They did, all together."""
-        places = [at for at, name in enumerate(self.places) if name in names]
+        places = self._of(names)
         return self.ms(places) > 0 and self.shown(places, looks)
+
+    def exceeds_alone(self, names: Collection[Place], looks: int) -> bool:
+        """Together they grew by more than rounds before differ: had nothing changed, those after would differ as
+        much. How much others add may differ between rounds; that does not hide whether they add."""
+        places = self._of(names)
+        half = arm(self.before, self.before, places, 1 - DOUBT / looks, paired=False)
+        return self.paired and self.reaches(places) and self.ms(places) > half
+
+    def _of(self, names: Collection[Place]) -> list[int]:
+        return [at for at, name in enumerate(self.places) if name in names]
 
 
 def decompositions(compared: Compared) -> tuple[Decomposition, ...]:
@@ -98,15 +110,16 @@ def decompositions(compared: Compared) -> tuple[Decomposition, ...]:
 def _grew(shifts: Mapping[Statistic, _Shift], *, estimated: bool) -> frozenset[Place]:
     """Places of which others may have a part, and whose own intervals count: all where the time since submission grew,
     at some statistic. Else, where the mean of the stopwatch did, or without one that of the waits for the device, those
-    that add up to it, if they stand out among all that are looked at: a host that is fast in one round and slow in the
-    next hides nothing there. What is ``estimated`` to be others' is above 0 by itself; what is measured to be stands
-    for itself."""
+    that add up to it, if they stand out among all that are looked at; recorded waits also against what they differ by
+    before. A host that is fast in one round and slow in the next hides nothing there. What is ``estimated`` to be
+    others' is above 0 by itself; what is measured to be stands for itself."""
     mean = shifts["mean"]
     places = frozenset(mean.places)
     if any(shift.grew(places - {"backlog", "late"}, len(STATISTICS)) for shift in shifts.values()):
         return places
-    measured = places & (WAITED if "whole" in mean.places else ON_STOPWATCH)
-    return measured if estimated and mean.grew(measured, len(places) * len(STATISTICS)) else frozenset()
+    measured, looks = places & (WAITED if "whole" in mean.places else ON_STOPWATCH), len(places) * len(STATISTICS)
+    stands_out = mean.grew(measured, looks) or (places >= RECORDED and mean.exceeds_alone(measured, looks))
+    return measured if estimated and stands_out else frozenset()
 
 
 def _figure(latency: Latency, statistic: Statistic) -> Estimate:
