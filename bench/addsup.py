@@ -205,7 +205,7 @@ def reason(of: Decomposition, left_ms: float, alone: KeptRows, together: KeptRow
 
 def _host_ms(rows: KeptRows, number: int | None = None) -> float:
     """Mean of what is no wait for the device, of all rounds or one; NaN where no waits are told."""
-    here = np.full(rows.n, True) if number is None else rows.round == number
+    here = rows.round == number if number is not None else np.full(len(rows.round), True)
     return float(np.average((rows.service - rows.waited)[here], weights=rows.weight[here]))
 
 
