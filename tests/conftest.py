@@ -15,6 +15,7 @@ from xdist.scheduler import LoadScopeScheduling
 from kts.errors import SetupError
 
 CLUSTER = "tests/e2e/cluster/"
+IMAGES = f"{CLUSTER}test_image.py"
 WEIGHT = 50
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as shells start background jobs, and they all they start
@@ -27,6 +28,12 @@ settings.load_profile("any machine")
 def pytest_xdist_auto_num_workers() -> int:
     """One process per core, and one more for the cluster's tests: these mostly wait."""
     return (os.cpu_count() or 1) + bool(os.environ.get("KTS_IMAGE_LOADER"))
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Those of the cluster first: they are one after the other, and wait. Of them the one that brings the worker's image
+    there under two names: none of the others brings it again."""
+    items.sort(key=lambda item: 2 - item.nodeid.startswith(CLUSTER) - item.nodeid.startswith(IMAGES))
 
 
 @pytest.fixture(autouse=True)

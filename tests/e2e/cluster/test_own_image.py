@@ -54,7 +54,6 @@ tenants:
   fft: {workload: fft, size: 32, think_ms: 1, iterations: 60}
 """
 pytestmark = [
-    pytest.mark.alone,
     *on_a_cluster(),
     pytest.mark.skipif(not any(map(shutil.which, ENGINES)), reason=f"needs one of {', '.join(ENGINES)}"),
     pytest.mark.skipif(not (shutil.which("cc") or shutil.which("gcc")), reason="needs a C compiler"),
