@@ -31,8 +31,8 @@ def pytest_xdist_auto_num_workers() -> int:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Those of the cluster first: they are one after the other, and wait. Of them the one that brings the worker's image
-    there under two names: none of the others brings it again."""
+    """Those of the cluster first: they are one after the other, and wait. Of them the one that brings the worker's
+    image there under two names: none of the others brings it again."""
     items.sort(key=lambda item: 2 - item.nodeid.startswith(CLUSTER) - item.nodeid.startswith(IMAGES))
 
 

@@ -28,7 +28,7 @@ def test_every_kind_of_addition_has_a_worked_example() -> None:
 @pytest.mark.parametrize("title", SECTIONS)
 def test_the_example_works_as_it_stands(title: str, tmp_path: Path) -> None:
     """Else the page sends its readers to files that have moved, or shows code that no longer runs."""
-    some = shutil.ignore_patterns("images", "*.nb?", "*.pyc.*", "tmp*")  # of what is compiled only what is there to stay
+    some = shutil.ignore_patterns("images", "*.nb?", "*.pyc.*", "tmp*")  # of what is compiled what stays
     for folder in ("src", "docs"):
         shutil.copytree(ROOT / folder, tmp_path / folder, ignore=some)
     ran = 0
