@@ -4,14 +4,12 @@ BIN := .venv/bin
 unexport PYTHONDONTWRITEBYTECODE # else each of the tests' processes would compile all that it loads
 STAMP := .venv/.ready
 
-.PHONY: demo test tests lint bench lock ready clean
+.PHONY: demo test lint bench lock ready clean
 
 demo: $(STAMP)
 	$(BIN)/kts run demo --out runs/demo --overwrite
 
-test: lint tests
-
-tests: $(STAMP)
+test: $(STAMP) lint
 	@test -n "$$KUBECONFIG" && test -n "$$KTS_IMAGE_LOADER" || echo "note: no cluster (KUBECONFIG and KTS_IMAGE_LOADER must name one): its tests will skip"
 	$(BIN)/python -m pytest -rs --durations 25 -n auto --no-loadscope-reorder -m "not alone"
 	$(BIN)/python -m pytest -rs --durations 25 -m alone $$(grep -rl --include='test_*.py' mark.alone tests | sort)
