@@ -3,7 +3,7 @@
 python examples/modes_foretold.py RUN...                 from the profiles of examples/modes/h200-programs-8
 python examples/modes_foretold.py RUN... --sealed FILE   what was sealed before: mps-MIX.json, turns-MIX.json
 
-RUN, FILE: a folder, or packed as `10_modes.py mixes` does. Four minutes on two cores for the first way.
+RUN, FILE: a folder, or packed as `10_modes.py mixes` does. Some minutes for the first way.
 """
 
 from __future__ import annotations
@@ -11,10 +11,11 @@ from __future__ import annotations
 import argparse
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 
 import kts
-from kts.app.inputs import basis
+from kts.app.inputs import Given, Inputs, basis
 from kts.app.predictions import threads
 from kts.model.mode import MPS, TIME_SLICING
 from kts.physics.files import decode_prediction
@@ -32,14 +33,21 @@ HEAD = """\
 |---|---|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|"""
 
 
-def anew(run: kts.Run, profiles: Sequence[Path]) -> Iterator[tuple[str, Prediction]]:
-    """Under MPS; in turns with hosts as profiled, then as they are in runs: as `kts predict` and `kts choose` do."""
-    given = basis({"profiles": profiles, "fingerprint": MACHINE / "fingerprint.json", "seconds": SECONDS})
-    slower = given.as_in_a_run()
-    for base, hosts in ((slower.in_mode(MPS), "in runs"), (given, "profiled"), (slower, "in runs")):
-        with threads() as pool:
-            predictor = Predictor(base.profiles, base.fingerprint, base.effort, base.error, each=pool.map)
-            yield hosts, predictor.predict([mix for mix in run.mixes if len(mix) > 1])
+def anew(runs: Sequence[kts.Run], profiles: Sequence[Path]) -> Iterator[tuple[int, str, Prediction]]:
+    """Of each run, by its place: under MPS and in turns, as `kts predict` does without the run; then with it."""
+    given: Given = {"profiles": profiles, "fingerprint": MACHINE / "fingerprint.json", "seconds": SECONDS}
+    mixes = [mix for mix in runs[0].mixes if len(mix) > 1]
+    for mode in (MPS, TIME_SLICING):
+        one = _foretold(basis({**given, "mode": mode}), mixes)
+        yield from ((place, "profiled", one) for place in range(len(runs)))
+        for place, run in enumerate(runs):
+            yield place, "the run's", _foretold(basis({**given, "mode": mode, "from_run": run}), mixes)
+
+
+def _foretold(base: Inputs, mixes: Sequence[Sequence[str]]) -> Prediction:
+    effort = replace(base.effort, iterations=1000, replicates=20)
+    with threads() as pool:
+        return Predictor(base.profiles, base.fingerprint, effort, base.error, each=pool.map).predict(mixes)
 
 
 def row(label: str, run: kts.Run, of: Sequence[Prediction], hosts: str) -> str:
@@ -86,9 +94,9 @@ def main() -> None:
             return
         packed = [stack.enter_context(unpacked(MACHINE / f"profiles-{k}.tar.xz")) for k in (1, 2)]
         files = [file for folder in packed for file in sorted(folder.rglob("*.profile.json"))]
-        for hosts, prediction in anew(next(iter(runs.values())), files):
-            for label, run in runs.items():
-                print(row(label, run, [prediction], hosts), flush=True)
+        labels, loaded = list(runs), list(runs.values())
+        for place, hosts, prediction in anew(loaded, files):
+            print(row(labels[place], loaded[place], [prediction], hosts), flush=True)
 
 
 if __name__ == "__main__":

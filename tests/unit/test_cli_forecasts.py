@@ -103,7 +103,7 @@ def test_a_fingerprint_file_and_deadlines(profiles: Path, tmp_path: Path, capsys
     mark.write_bytes(encode(fingerprint()))
     given = ["--profiles", str(profiles), "--fingerprint", str(mark), "--seconds", "10"]
     found = _json(["predict", *given, "--deadline", "fft=5", "--model-error", "0.05"], capsys)
-    nothing = {"kinds": {}, "solo": {}, "host": 0.0, "host_block": 0.0}
+    nothing = {"kinds": {}, "solo": {}, "host": 0.0, "host_block": 0.0, "program_host": 0.0}
     assert found["model_error"] == {"relative": 0.05, "source": "given", "how": "", **nothing}
     fft = found["mixes"][0]["tenants"]["fft"]  # type: ignore[index]
     assert fft["deadline_ms"] == 5

@@ -94,8 +94,7 @@ def predict_choice(
     **given: Unpack[Given],
 ) -> Chosen:
     """The mode to take, as the model has it: exclusive use, turns as the fingerprint knows them, or on a GPU MPS and
-    streams without settings, by first models. Nothing is run. Programs' hosts are taken to be as slow as in runs, in
-    every mode.
+    streams without settings, by first models. Nothing is run.
 
     ``of``: a mix of the profiles (``fft+gemm*2``), or an experiment whose tenants are profiled; its SLOs count. By
     default all profiles together. ``modes``: those to consider. There is no model of the others, and the notes say so.
@@ -110,7 +109,7 @@ def predict_choice(
         )
     mix, profiles, limits = _asked(of, base)
     limits |= _by_tenant(slo or {}, mix)
-    base = with_columns(base, profiles={name: profiles[name] for name in mix.values()}).as_in_a_run()
+    base = with_columns(base, profiles={name: profiles[name] for name in mix.values()})
 
     def forecast(mode: str) -> MixForecast:
         with threads() as pool:

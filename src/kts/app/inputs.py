@@ -19,9 +19,8 @@ from kts.model.plan import PROGRAM
 from kts.model.provenance import Material, material
 from kts.physics.alone import service_ms
 from kts.physics.files import PROFILE_SUFFIX, decode_fingerprint, decode_profile
-from kts.physics.fitted import MODEL_ERROR, PROGRAMS_ERROR, in_mode, model_error
+from kts.physics.fitted import hosts_profiled, in_mode, model_error
 from kts.physics.forecast import ModelError
-from kts.physics.hosts import in_a_run
 from kts.physics.predict import Effort
 from kts.physics.profiling import recalibrated
 from kts.physics.recorded import check_sample, mix_seconds, profile_of, solo
@@ -92,15 +91,6 @@ class Inputs:
         shared = self.fingerprint.in_mode(mode)
         return replaced(self, fingerprint=shared, error=self._error_in(shared))
 
-    def as_in_a_run(self) -> Inputs:
-        """The same with programs' hosts as they are in runs, and the error that was fitted with these; as it is where a
-        run tells them, or without programs on a GPU. What is held against MPS of programs needs them, too."""
-        if self.run is not None or self.fingerprint.gpu.kind != "cuda" or not self._programs:
-            return self
-        slower = {name: in_a_run(self.profiles[name]) for name in self._programs}
-        error = PROGRAMS_ERROR if self.error == MODEL_ERROR else self.error
-        return replaced(self, profiles=self.profiles | slower, error=error)
-
     def error_without_turns(self, modes: Iterable[str]) -> ModelError | None:
         """In the bands of those of ``modes`` that have no turns; None if all have."""
         shared = (self.fingerprint.in_mode(mode) for mode in modes)
@@ -138,20 +128,25 @@ def basis(given: Given) -> Inputs:
     if whole is not None:
         made_from += origin.of_run(whole.directory, whole.info.created_ns or None)
     relative = given.get("model_error")
+    error = _fitted(fingerprint, profiles, run) if relative is None else ModelError(relative=relative, source="given")
     found = Inputs(
         profiles=profiles,
         fingerprint=fingerprint,
         run=run,
         effort=Effort(seconds=given.get("seconds") or _measured_seconds(run), seed=given.get("seed", 0)),
-        error=model_error(fingerprint, side_by_side=are_side_by_side(fingerprint, profiles))
-        if relative is None
-        else ModelError(relative=relative, source="given"),
+        error=error,
         made_from=tuple(made_from),
     )
     if run is not None and run is not whole:
         mode = run.info.sharing.likely
-    found = found.in_mode(mode) if mode else found
-    return found.as_in_a_run() if found.fingerprint.mode == MPS else found
+    return found.in_mode(mode) if mode else found
+
+
+def _fitted(fingerprint: Fingerprint, profiles: Mapping[str, Profile], run: Run | None) -> ModelError:
+    """That of such tenants on such a device. Of programs' hosts a run's solo blocks tell more than profiles do."""
+    error = model_error(fingerprint, side_by_side=are_side_by_side(fingerprint, profiles))
+    programs = any(profile.workload == PROGRAM for profile in profiles.values())
+    return hosts_profiled(error) if programs and run is None and fingerprint.gpu.kind == "cuda" else error
 
 
 def parse_mix(given: str | Sequence[str], profiles: Mapping[str, Profile]) -> tuple[str, ...]:

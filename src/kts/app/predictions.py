@@ -17,7 +17,6 @@ from kts.app.inputs import Given, Inputs, basis, check_name
 from kts.app.printing import Say, Tell, elements, silent, untold
 from kts.errors import UsageError
 from kts.files import encode
-from kts.model.mode import MPS
 from kts.model.provenance import Material, sha256
 from kts.physics.files import PROFILE_SUFFIX
 from kts.physics.forecast import ModelError, Prediction
@@ -119,8 +118,6 @@ def whatif(
     UsageError without a question, RefusalError for a rate that cannot be.
     """
     base = basis(given)
-    if MPS in modes and base.fingerprint.mode != MPS:
-        base = base.as_in_a_run()
     names = base.mix(mix) if mix is not None else tuple(base.profiles)
     for name, _ in rates:
         if name is not None:

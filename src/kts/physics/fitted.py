@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from msgspec.structs import replace
+
 from kts.physics.forecast import ModelError
 from kts.physics.values import Fingerprint
 
@@ -46,9 +48,6 @@ IN_LINE_ERROR = ModelError(
 BESIDE = 0.6
 """Under MPS a kernel takes so much longer for each other program that has one on the GPU, too."""
 
-IN_A_RUN, WANDERS = 1.3, 0.15
-"""A program's host in a run over that in its profile: median, and deviation of its logarithm between iterations."""
-
 PROGRAMS_ERROR = ModelError(
     relative=0.1,
     host=MODEL_ERROR.host,
@@ -56,7 +55,11 @@ PROGRAMS_ERROR = ModelError(
     source="fitted",
     how="to eleven mixes of six programs on two NVIDIA H200s",
 )
-"""Of programs with hosts as in runs, under MPS and in turns: examples/modes/h200-programs-8 and -9; docs/physics.md."""
+"""Of programs under MPS: examples/modes/h200-programs-8 and -9; docs/physics.md."""
+
+PROFILED_HOST = 0.37
+"""How far programs' hosts in a run are from those in their profiles, all together, besides `ModelError.host`:
+`examples/programs_hosts.py` shows both on eight machines."""
 
 
 def model_error(fingerprint: Fingerprint, *, side_by_side: bool = False) -> ModelError:
@@ -68,8 +71,17 @@ def model_error(fingerprint: Fingerprint, *, side_by_side: bool = False) -> Mode
     return IN_LINE_ERROR if fingerprint.in_line else MODEL_ERROR
 
 
+def hosts_profiled(error: ModelError) -> ModelError:
+    """The error of programs whose hosts are known from their profiles alone: how fast they are in the run is luck."""
+    how = f"{error.how}, programs' hosts to profiles and runs of eight"
+    return replace(error, program_host=PROFILED_HOST, how=how)
+
+
 def in_mode(error: ModelError, fingerprint: Fingerprint, *, side_by_side: bool = False) -> ModelError:
-    """Of what was fitted, that of the way of sharing; what is of programs in any, or given, or none, stays."""
-    if error in (MODEL_ERROR, IN_LINE_ERROR):
+    """Of what was fitted, that of the way of sharing; what is given, or none, stays."""
+    fitted = (MODEL_ERROR, IN_LINE_ERROR, PROGRAMS_ERROR)
+    if error in fitted:
         return model_error(fingerprint, side_by_side=side_by_side)
+    if error in map(hosts_profiled, fitted):
+        return hosts_profiled(model_error(fingerprint, side_by_side=side_by_side))
     return error

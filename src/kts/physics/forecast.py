@@ -60,7 +60,8 @@ class ModelError(msgspec.Struct, frozen=True, kw_only=True):
 
     ``kinds``: of every shared time, by kind of tenant (kts.physics.kinds); ``relative`` for those not named there.
     ``solo``: of the time alone that DF divides by, by kind; 0 for those not named. ``host``: of the host's speed from
-    the profile to the run, ``host_block``: from one of the run's blocks to the next.
+    the profile to the run, ``host_block``: from one of the run's blocks to the next, ``program_host``: besides
+    ``host``, of all programs together, where only profiles tell their hosts.
     ``source``: ``none`` (0: the band covers the run's length, the profile's and the fingerprint's uncertainty, and
     nothing else), ``given`` by the user, or ``fitted`` on measured mixes that are not among those predicted;
     ``how`` names them.
@@ -73,6 +74,7 @@ class ModelError(msgspec.Struct, frozen=True, kw_only=True):
     solo: dict[str, float] = {}
     host: float = 0.0
     host_block: float = 0.0
+    program_host: float = 0.0
 
     def of(self, kind: str) -> float:
         """That of every shared time of a tenant of ``kind``."""

@@ -5,15 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import numpy as np
-from scipy.special import ndtri
 
-from kts.physics.draws import generator
-from kts.physics.fitted import IN_A_RUN, LATE_MS, WANDERS
+from kts.physics.fitted import LATE_MS
 from kts.physics.forecast import ModelError
-from kts.physics.kinds import host_share
-from kts.physics.profiling import recalibrated
 from kts.physics.simulate import Stream
-from kts.physics.values import Profile
 
 
 @dataclass(frozen=True)
@@ -24,24 +19,15 @@ class Host:
     solo: float
 
 
-def drawn(error: ModelError, rng: np.random.Generator) -> Host:
-    """One host: in part as slow whenever the run looks, in part differently in shared and in solo blocks; lognormal."""
+def drawn(error: ModelError, rng: np.random.Generator, all_programs: float = 0.0) -> Host:
+    """One host: in part as slow whenever the run looks, in part differently in shared and in solo blocks; lognormal.
+    ``all_programs``: of a program, how much slower those of all are, in deviations."""
     run, shared, solo = rng.standard_normal(3)
+    always = error.host * run + error.program_host * all_programs
     return Host(
-        shared=float(np.exp(error.host * run + error.host_block * shared)),
-        solo=float(np.exp(error.host * run + error.host_block * solo)),
+        shared=float(np.exp(always + error.host_block * shared)),
+        solo=float(np.exp(always + error.host_block * solo)),
     )
-
-
-def in_a_run(profile: Profile) -> Profile:
-    """The profile of a program with its host as hosts are in runs, where processes of other tenants are there and time
-    goes by: slower by `IN_A_RUN`, and `WANDERS` between iterations. As it is where nobody measured it alone without a
-    tracer."""
-    alone_ms = profile.solo_service.ms
-    n = len(alone_ms)
-    ranks = (generator(0, "in a run", profile.tenant).permutation(n) + 0.5) / max(n, 1)
-    slower = IN_A_RUN * np.exp(WANDERS * ndtri(ranks))
-    return recalibrated(profile, alone_ms * (1 + host_share(profile) * (slower - 1)), np.full(n, np.nan))
 
 
 def late(stream: Stream, rng: np.random.Generator) -> Stream:

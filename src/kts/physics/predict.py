@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from kts.arrivals import Closed
+from kts.model.plan import PROGRAM
 from kts.physics.draws import cycle_ms, cycles_ms, generator, runs, sharing, streams
 from kts.physics.fitted import TRACED_GAP_MS, in_mode
 from kts.physics.forecast import (
@@ -31,8 +32,8 @@ from kts.physics.forecast import (
     ProfileUsed,
     TenantForecast,
 )
+from kts.physics.hosts import Host, late
 from kts.physics.hosts import drawn as drawn_host
-from kts.physics.hosts import late
 from kts.physics.kinds import host_share, kind_of
 from kts.physics.profiling import events_at_once, queued_kernels
 from kts.physics.rules import PROCESSOR_SHARING, as_burst, overlaid
@@ -241,7 +242,7 @@ class Predictor:
                 {tenant: paced.each[tenant] for tenant in shuffled},
             )
         drawn = sharing(self.fingerprint, generator(seed, "sharing").standard_normal(5), at_once=self.at_once)
-        hosts = {tenant: drawn_host(self.model_error, generator(seed, "host", tenant)) for tenant in tenants}
+        hosts = self._hosts(tenants, seed)
         among = {}
         for tenant, name in tenants.items():
             n = self.profiles[name].iterations.n
@@ -254,6 +255,18 @@ class Predictor:
             rng = generator(seed, "solo", tenant)
             rows[tenant] = self._row(name, done, outcome.end_ms, hosts[tenant].solo, rng)
         return rows
+
+    def _hosts(self, tenants: Mapping[str, str], seed: int) -> dict[str, Host]:
+        """One draw of each tenant's; programs' have a part in common."""
+        slower = generator(seed, "programs' hosts").standard_normal()
+        return {
+            tenant: drawn_host(
+                self.model_error,
+                generator(seed, "host", tenant),
+                slower if self.profiles[name].workload == PROGRAM else 0.0,
+            )
+            for tenant, name in tenants.items()
+        }
 
     def _row(self, name: str, done: Completed, end_ms: float, host: float, rng: np.random.Generator) -> _Row:
         profile, alone = self.profiles[name], self.alone(name)

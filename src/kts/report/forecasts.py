@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from math import hypot
 from typing import TYPE_CHECKING
 
 from kts.model.mode import MPS
@@ -176,9 +177,7 @@ def _cells(tenant: TenantForecast) -> list[str]:
 NAME = 34
 """Names of mixes are long."""
 IN_LINE_WORDS = "kernels of all tenants in one line, none interrupted (a first model)"
-SIDE_BY_SIDE_WORDS = (
-    "kernels of all tenants side by side, slowed by the others there, and hosts as slow as in runs (a first model)"
-)
+SIDE_BY_SIDE_WORDS = "kernels of all tenants side by side, slowed by the others there (a first model)"
 SHOWN_ERRORS = (
     ("mean: mean", "response", "mean", "mean"),
     ("p50: median", "response", "p50", "median"),
@@ -267,6 +266,8 @@ def _relative(error: ModelError) -> str:
     each = sorted(set(error.kinds.values())) or [error.relative]
     text = " to ".join(f"{100 * value:g}" for value in dict.fromkeys((each[0], each[-1]))) + " %"
     if error.host or error.host_block:
-        whole = (error.host**2 + error.host_block**2) ** 0.5
-        text += f" of times and {100 * whole:.0f} % of hosts' speed"
+        parts = (error.host, error.host_block)
+        text += f" of times and {100 * hypot(*parts):.0f} % of hosts' speed"
+        if error.program_host:
+            text += f" (of programs' {100 * hypot(*parts, error.program_host):.0f} %)"
     return text
