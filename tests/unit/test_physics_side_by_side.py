@@ -116,7 +116,8 @@ def test_only_programs_under_mps_are_predicted_so() -> None:
 
 
 def test_who_compares_modes_compares_the_same_hosts() -> None:
-    """With other hosts in one mode only, it would lose by them alone."""
+    """With other hosts in one mode only, it would lose by them alone; and where a choice minded how fast all hosts will
+    be, exclusive use, of which the profile says everything, would win by that alone."""
     both = {"profiles": [eager("a"), eager("b")], "assume": TURNS, "seconds": 5}
     chosen = kts.predict_choice("a+b", slo={"a": 1000.0, "b": 1000.0}, **both)
     alone, turns, mps = (one.tenants["a"] for one in chosen.modes.modes)
@@ -129,6 +130,7 @@ def test_who_compares_modes_compares_the_same_hosts() -> None:
     assert (asked.model_error, asked.without_turns) == tuple(map(hosts_profiled, (MODEL_ERROR, PROGRAMS_ERROR)))
     now, then = (answer.forecast.tenants["a"] for answer in asked.answers)
     assert now.solo == then.solo
+    assert turns.shared_p99.hi < now.response.p99.hi
     figures: Figures = then.response
     assert figures.p99.lo < figures.p99.value < figures.p99.hi
 

@@ -24,6 +24,7 @@ from kts.model.mode import CPU_SCHEDULER, EXCLUSIVE, MPS, TIME_SLICING, Mode
 from kts.model.modes import MODES_VERSION, Chosen, InModeTenant, ModeResult, ModesSummary
 from kts.model.plan import Plan, Tenant
 from kts.model.summary import Estimate
+from kts.physics.fitted import hosts_told
 from kts.physics.forecast import Band, MixForecast, TenantForecast
 from kts.physics.predict import Predictor, numbered
 from kts.physics.values import Profile
@@ -95,6 +96,7 @@ def predict_choice(
 ) -> Chosen:
     """The mode to take, as the model has it: exclusive use, turns as the fingerprint knows them, or on a GPU MPS and
     streams without settings, by first models. Nothing is run.
+    Programs' hosts are taken to be as fast as in their profiles in every mode: what they are in a run hits all modes.
 
     ``of``: a mix of the profiles (``fft+gemm*2``), or an experiment whose tenants are profiled; its SLOs count. By
     default all profiles together. ``modes``: those to consider. There is no model of the others, and the notes say so.
@@ -109,7 +111,8 @@ def predict_choice(
         )
     mix, profiles, limits = _asked(of, base)
     limits |= _by_tenant(slo or {}, mix)
-    base = with_columns(base, profiles={name: profiles[name] for name in mix.values()})
+    used = {name: profiles[name] for name in mix.values()}
+    base = with_columns(base, profiles=used, error=hosts_told(base.error))
 
     def forecast(mode: str) -> MixForecast:
         with threads() as pool:

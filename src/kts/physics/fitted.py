@@ -72,16 +72,18 @@ def model_error(fingerprint: Fingerprint, *, side_by_side: bool = False) -> Mode
 
 
 def hosts_profiled(error: ModelError) -> ModelError:
-    """The error of programs whose hosts are known from their profiles alone: how fast they are in the run is luck."""
-    how = f"{error.how}, programs' hosts to profiles and runs of eight"
-    return replace(error, program_host=PROFILED_HOST, how=how)
+    """The error where only profiles tell programs' hosts: how fast they are in the run is luck."""
+    return replace(error, program_host=PROFILED_HOST)
+
+
+def hosts_told(error: ModelError) -> ModelError:
+    """The error where programs' hosts are known, or the same in all that is compared."""
+    return replace(error, program_host=0.0)
 
 
 def in_mode(error: ModelError, fingerprint: Fingerprint, *, side_by_side: bool = False) -> ModelError:
-    """Of what was fitted, that of the way of sharing; what is given, or none, stays."""
-    fitted = (MODEL_ERROR, IN_LINE_ERROR, PROGRAMS_ERROR)
-    if error in fitted:
-        return model_error(fingerprint, side_by_side=side_by_side)
-    if error in map(hosts_profiled, fitted):
-        return hosts_profiled(model_error(fingerprint, side_by_side=side_by_side))
-    return error
+    """Of what was fitted, that of the way of sharing, hosts as well known as before; what is given, or none, stays."""
+    if hosts_told(error) not in (MODEL_ERROR, IN_LINE_ERROR, PROGRAMS_ERROR):
+        return error
+    found = model_error(fingerprint, side_by_side=side_by_side)
+    return hosts_profiled(found) if error.program_host else found

@@ -269,5 +269,5 @@ def _relative(error: ModelError) -> str:
         parts = (error.host, error.host_block)
         text += f" of times and {100 * hypot(*parts):.0f} % of hosts' speed"
         if error.program_host:
-            text += f" (of programs' {100 * hypot(*parts, error.program_host):.0f} %)"
+            text += f" ({100 * hypot(*parts, error.program_host):.0f} % of programs', which only profiles tell)"
     return text
