@@ -18,7 +18,6 @@ from functools import lru_cache, partial
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.signal import lfilter
 
 from kts.model.summary import Estimate
 from kts.stats.degradation import ratio_estimate
@@ -80,6 +79,8 @@ def quantised(rng: np.random.Generator, rounds: int, n: int, *, median: float, t
 
 def autoregressive(rng: np.random.Generator, rounds: int, n: int, *, phi: float) -> Array:
     """Lognormal latencies whose logarithms are an AR(1) process."""
+    from scipy.signal import lfilter  # takes seconds, and who only looks for tests needs none
+
     noise = rng.normal(size=(rounds, n))
     noise[:, 1:] *= np.sqrt(1 - phi**2)
     return np.asarray(3.6 * np.exp(0.2 * lfilter([1.0], [1.0, -phi], noise, axis=1)))

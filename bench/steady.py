@@ -13,7 +13,6 @@ from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.signal import lfilter
 
 from kts.steady import course
 
@@ -35,6 +34,8 @@ def _spikes(rng: np.random.Generator, n: int) -> Array:
 
 
 def _correlated(rng: np.random.Generator, n: int) -> Array:
+    from scipy.signal import lfilter  # takes seconds, and who only looks for tests needs none
+
     noise = rng.normal(0, 0.1 * np.sqrt(1 - 0.95**2), n + 200)
     return np.asarray(np.exp(lfilter([1.0], [1.0, -0.95], noise)[200:]))
 
