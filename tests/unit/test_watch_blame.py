@@ -27,7 +27,7 @@ def test_who_has_work_in_flight_and_costs_little_is_blamed_little() -> None:
     """Else a neighbour that mostly waits for its own host would come before the one that holds the GPU."""
     blame = Blame(60)
     _taught(blame, {"holds": 3.0, "waits": 0.3, "idle": 0.0})
-    weights = blame.weights()
+    weights = blame.blamed().weights
     assert weights["holds"] / sum(weights.values()) == pytest.approx(3.0 / 3.3, abs=0.1)
     assert weights["holds"] > weights["waits"] > weights.get("idle", 0.0)
 
@@ -36,7 +36,7 @@ def test_who_costs_most_is_told_apart_where_round_trips_tell() -> None:
     """Else nobody would ever be named alone, or one by chance."""
     blame = Blame(60)
     _taught(blame, {"idle": 0.0, "holds": 3.0, "waits": 0.3})
-    assert blame.first() == ("holds",)
+    assert blame.blamed().first == ("holds",)
 
 
 def test_neighbours_between_whom_nothing_tells_are_both_named() -> None:
@@ -47,7 +47,7 @@ def test_neighbours_between_whom_nothing_tells_are_both_named() -> None:
         turns = np.array([0.10, 0.13]) * (second % 2)
         blame.second(["a", "b"], turns, share, 4 + share[0] + rng.normal(0, 0.2, 40), 40)
     blame.learn()
-    assert blame.first() == ("b", "a")
+    assert blame.blamed().first == ("b", "a")
 
 
 def test_nobody_is_named_where_nobody_is_waited_for() -> None:
@@ -55,14 +55,14 @@ def test_nobody_is_named_where_nobody_is_waited_for() -> None:
     blame = Blame(5)
     blame.second(["a"], np.array([0.0]), np.zeros((1, 4)), np.full(4, 5.0), 4)
     blame.learn()
-    assert blame.first() == ()
+    assert blame.blamed().first == ()
 
 
 def test_before_anything_is_learnt_the_turns_say_whose_it_is() -> None:
     """Else in the first minute blame would be at random."""
     blame = Blame(10)
     blame.second(["a", "b"], np.array([0.1, 0.3]), np.zeros((2, 0)), np.zeros(0), 0)
-    assert blame.weights() == pytest.approx({"a": 100.0, "b": 300.0})
+    assert blame.blamed().weights == pytest.approx({"a": 100.0, "b": 300.0})
 
 
 def test_neighbours_that_are_always_there_together_keep_what_turns_say() -> None:
@@ -72,7 +72,7 @@ def test_neighbours_that_are_always_there_together_keep_what_turns_say() -> None
         share = np.full((2, 40), float(second % 2))
         blame.second(["a", "b"], np.array([0.1, 0.2]) * (second % 2), share, 4 + share[0] + rng.normal(0, 0.2, 40), 40)
     blame.learn()
-    weights = blame.weights()
+    weights = blame.blamed().weights
     assert weights["b"] / weights["a"] == pytest.approx(2, rel=0.1)
 
 
@@ -83,5 +83,5 @@ def test_neighbours_without_end_take_no_more_room() -> None:
         names = [f"job-{number}", "stays"]
         blame.second(names, np.array([0.1, 0.1]), np.ones((2, 4)), np.full(4, 5.0), 4)
         blame.learn()
-    assert len(blame.weights()) <= MOST
-    assert blame.weights()["stays"] == pytest.approx(100, rel=0.5)
+    assert len(blame.blamed().weights) <= MOST
+    assert blame.blamed().weights["stays"] == pytest.approx(100, rel=0.5)

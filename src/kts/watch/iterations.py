@@ -271,7 +271,7 @@ class UnitIterations:
         self._told += sum(map(len, found))
         self._latest = who[-1][0].usual or self._latest if who else self._latest
         self._rest()
-        return joined((*found, trips[:0]))
+        return found[0] if len(found) == 1 else joined((*found, trips[:0]))
 
     def forget(self) -> None:
         """What comes next does not follow what was there."""

@@ -32,6 +32,7 @@ from typing import Any, BinaryIO, NamedTuple
 
 import msgspec
 import numpy as np
+from numpy.typing import NDArray
 
 from kts import files
 from kts.errors import DataError, MeasurementError
@@ -278,7 +279,7 @@ class RecordedSource:
         function = calls["function"]
         good = function < len(numbers)
         mapped = numbers[np.minimum(function, len(numbers) - 1)] if len(numbers) else np.full(len(calls), -1)
-        good &= (mapped >= 0) & np.isin(calls["process"], list(known)) & (calls["returned"] <= 1)
+        good &= (mapped >= 0) & _among(calls["process"], known) & (calls["returned"] <= 1)
         if good.all() and (mapped == function).all():
             return calls
         if strange := int((~good).sum()):
@@ -356,6 +357,15 @@ def recorded(path: Path) -> bool:
             return file.read(len(_MAGIC)) == _MAGIC
     except (OSError, ValueError):
         return False
+
+
+def _among(numbers: Array, known: set[int]) -> NDArray[np.bool_]:
+    """Whether each is known. A third of the time of `np.isin` where these are small, as they are."""
+    if not known or min(known) < 0 or max(known) > MOST_CALLS:
+        return np.isin(numbers, list(known))
+    table = np.zeros(max(known) + 2, bool)
+    table[list(known)] = True
+    return table.take(numbers, mode="clip")
 
 
 def _numbers(functions: tuple[str, ...]) -> Array:

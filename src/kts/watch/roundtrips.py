@@ -40,10 +40,10 @@ _CALLED = (
     | ((_KINDS == Kind.LAUNCH) | (_KINDS == Kind.GRAPH)) * _LAUNCHES
     | (_KINDS == Kind.COPY) * _COPIES
 )
-_WHAT = np.array([function.waits for function in FUNCTIONS]) * _WAITS | np.array(
+_WHAT = np.tile(np.array([function.waits for function in FUNCTIONS]) * _WAITS, 2) | np.concatenate(
     [_CALLED, np.full_like(_CALLED, _RETURNS)]
 )
-"""What a call is, in bits: whether it ``returned``, and of which function."""
+"""What a call is, in bits, by its function; behind all functions the same of those that returned."""
 
 STALE_NS = 1_000_000_000
 """So long after its last work something is taken to be in flight where nobody waits for it. What a library once handed
@@ -93,19 +93,21 @@ class WatchedTrips:
             return np.empty(0, WATCHED_TRIP)
         order = _by_thread(calls)
         columns = {name: calls[name].take(order) for name in ("ns", "process", "thread")}
-        columns["what"] = _WHAT[(calls["returned"] != 0).view(np.int8), calls["function"]].take(order)
+        columns["what"] = _WHAT.take(calls["function"] + len(FUNCTIONS) * (calls["returned"] != 0)).take(order)
         process, thread, what = columns["process"], columns["thread"], columns["what"]
         first = np.flatnonzero(np.r_[True, (process[1:] != process[:-1]) | (thread[1:] != thread[:-1])])
         edges = np.r_[first, len(what)]
         state = self._states({name: column[first] for name, column in columns.items()})
         of = columns["of"] = np.repeat(np.arange(len(first), dtype=np.int32), np.diff(edges))
-        self.launched = process[first], np.add.reduceat((what & _LAUNCHES) // _LAUNCHES, first, dtype=np.int64)
+        self.launched = process[first], np.add.reduceat(what & _LAUNCHES != 0, first, dtype=np.int64)
         at, since_ns = _returned(columns, state)
         state["helped"][of[at]] = 0
-        handed = np.flatnonzero(what & _HANDS)
-        helps = (state["helped"] < 0)[of[handed]]
-        self._move_helpers(columns, handed.compress(helps))
-        trips = _closed(columns, handed.compress(~helps), at, edges, state)
+        handed = np.flatnonzero(what & _HANDS != 0)
+        if (helping := state["helped"] < 0).any():
+            helps = helping[of[handed]]
+            self._move_helpers(columns, handed.compress(helps))
+            handed = handed.compress(~helps)
+        trips = _closed(columns, handed, at, edges, state)
         trips["waited_ns"] = trips["end_ns"] - since_ns
         self._keep(state)
         order = np.lexsort((trips["end_ns"], trips["process"]))
@@ -228,7 +230,7 @@ def _keys(rows: Array | Columns) -> Ints:
 def _returned(calls: Columns, state: Array) -> tuple[Ints, Ints]:
     """Waits that return: their places and when they began. One whose begin was not seen is passed over. Writes which
     threads are waiting at the end."""
-    marks = np.flatnonzero(calls["what"] & _WAITS)
+    marks = np.flatnonzero(calls["what"] & _WAITS != 0)
     ns, of, returns = calls["ns"][marks], calls["of"][marks], calls["what"][marks] & _RETURNS != 0
     began_ns = np.where(returns, 0, ns)
     turns = of[1:] != of[:-1]  # to the next thread

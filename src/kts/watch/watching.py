@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from kts.model.summary import Estimate
 from kts.rows import joined
-from kts.stats.natural import KEPT, NaturalCost, SeenUnit, compared
+from kts.stats.natural import KEPT, NaturalCost, Rows, SeenUnit, compared
 from kts.stats.quantiles import quantile_estimate, refused
 from kts.stats.sample import make_sample
 from kts.watch.alarms import Newcomers, TailAlarm
@@ -329,6 +329,7 @@ class Watching:
         in_flight = company.own.mean(axis=1)
         beside = np.einsum("ij,ij->i", company.own, company.others) / BINS
         works, accompanied = company.own.max(axis=1) > 0, company.others.max(axis=1) > 0
+        names = [one.name for one in units]
         unseen = {gpu for one in self._left_out.values() for gpu in one.key[1]}
         lost = second * SECOND_NS < self._blind_until_ns
         kinds = np.where(accompanied, SHARED, ALONE)
@@ -339,12 +340,13 @@ class Watching:
                 kinds[number] = NEITHER
             if lost:
                 one.iterations.forget()
-            near = company.beside[number].nonzero()[0]
+            row = company.beside[number]
+            near = row.nonzero()[0]
             some = slice(first, first if lost else last, max(1, -(-(last - first) // SAMPLED)))
             shares = times.of(some).covered(covered[0], near[:, None])
-            turns_s, names = company.beside[number, near], [units[other].name for other in near]
             long_ms = one.figures.cost.long_ms if one.figures else math.inf
-            one.blame.second(names, turns_s, shares, np.minimum(ms[known[some]], long_ms), high - low)
+            beside_it = [names[other] for other in near.tolist()]
+            one.blame.second(beside_it, row[near], shares, np.minimum(ms[known[some]], long_ms), high - low)
             took_ms = np.minimum(ms[low:high], long_ms).sum()
             did = _Did(trips[number], high - low, took_ms, issued[one.key], in_flight[number], beside[number])
             one.second(did, response[low:high])
@@ -401,14 +403,15 @@ class Watching:
         responses = _responses(unit)
         sample = make_sample([(0, responses.copy())], split=True)
         p50, p99 = (quantile_estimate(sample, p, missing="no round trips") for p in (0.5, 0.99))
+        sides = unit.past.alone.rows(), unit.past.shared.rows()
         if unit.blind:
             reason = "a process on its GPU is not watched, which may be a neighbour"
             cost = NaturalCost(refused(reason), refused(reason), math.nan, math.nan, sure=False)
         else:
-            cost = compared(unit.past.alone.rows(), unit.past.shared.rows(), unit.past.window_s)
+            cost = compared(*sides, unit.past.window_s)
         unit.blame.learn()
         turns = self._turns(unit.key[1][0])
-        unit.taken_ms = turns.taken_ms(_need_ms(unit.past, cost.alone_ms, turns))
+        unit.taken_ms = turns.taken_ms(_need_ms(*sides, cost.alone_ms, turns))
         foretold = ByModel(None)
         if foretell and self._foretell and cost.df99.refused and unit.shared_s and not unit.blind:
             foretold = self._foretell(_seen(unit), tuple(map(_seen, self._neighbours(unit))))
@@ -450,7 +453,8 @@ def _covered(units: list[_Unit], company: Company) -> NDArray[np.float32]:
     """Cumulated parts of this second and the one before in which work is in flight: of each unit, of any and of all of
     its neighbours, shape (3, units, 2 `BINS` + 1). Each unit keeps this second's."""
     now = np.array(company[:3], np.float32)
-    covered = np.zeros((3, len(units), 2 * BINS + 1), np.float32)
+    covered = np.empty((3, len(units), 2 * BINS + 1), np.float32)
+    covered[:, :, 0] = 0.0
     np.stack([one.covered for one in units], axis=1, out=covered[:, :, 1 : BINS + 1])
     covered[:, :, BINS + 1 :] = now
     for number, one in enumerate(units):
@@ -471,13 +475,13 @@ def _densities(flights: Array, until_ns: int, unit: NDArray[np.int64], units: li
     return np.asarray(np.minimum(taken[unit] / np.maximum(ms, 1e-6), 1.0))
 
 
-def _need_ms(past: Past, alone_ms: float, turns: TurnCosts) -> float:
+def _need_ms(alone: Rows, shared: Rows, alone_ms: float, turns: TurnCosts) -> float:
     """How long a round trip needs the GPU: what it takes without company, less `HOSTS` of the time in which its host
     hands work over. Where nothing is seen without, by those that met least, less what the neighbours took."""
-    rows, met = past.alone.rows(), 0.0
+    rows, met = alone, 0.0
     issue = rows["issue"]
     if math.isnan(alone_ms) or not len(rows):
-        rows = past.shared.rows()
+        rows = shared
         number = np.ascontiguousarray(rows["met"])
         told = number[~np.isnan(number)]
         if not len(told):
@@ -495,7 +499,8 @@ def _responses(unit: _Unit) -> NDArray[np.float32]:
 def _shown(unit: _Unit) -> Watched:
     figures, process, did = unit.figures, unit.process, unit.did()
     assert figures is not None
-    added, waits_for = _blame(unit, figures.cost)
+    blamed = unit.blame.blamed()
+    added, waits_for = _blame(unit, figures.cost, blamed.weights)
     return Watched(
         unit=unit.name,
         gpu=", ".join(unit.key[1]),
@@ -518,18 +523,17 @@ def _shown(unit: _Unit) -> Watched:
         ),
         added_ms=added,
         waits_for=waits_for,
-        most_for=unit.blame.first() if waits_for.keys() - {""} else (),
+        most_for=blamed.first if waits_for.keys() - {""} else (),
     )
 
 
-def _blame(unit: _Unit, cost: NaturalCost) -> tuple[float, dict[str, float]]:
-    """Milliseconds per second that company adds, and whose they are; ``""`` is nobody's.
+def _blame(unit: _Unit, cost: NaturalCost, turns: dict[str, float]) -> tuple[float, dict[str, float]]:
+    """Milliseconds per second that company adds, and whose they are, by ``turns`` (`Blamed`); ``""`` is nobody's.
 
     What was added is measured: round trips in seconds with company, less as many of the same kind without. Whose it is
     follows from who had the GPU meanwhile (`Blame`), and is no more than the time with a neighbour in flight.
     Never seen without company, it is what turns foretell.
     """
-    turns = unit.blame.weights()
     whole = sum(turns.values())
     if math.isnan(cost.alone_ms):
         return whole, turns
