@@ -11,6 +11,7 @@ import sys
 import tempfile
 
 import kts
+from ending import plain
 
 EXPERIMENT = """
 name: first
@@ -33,8 +34,5 @@ def main(folder: str) -> None:
 
 
 if __name__ == "__main__":
-    if len(sys.argv) > 1:
-        main(sys.argv[1])
-    else:
-        with tempfile.TemporaryDirectory() as temporary:
-            main(f"{temporary}/run")
+    with plain(), tempfile.TemporaryDirectory() as temporary:
+        main(sys.argv[1] if len(sys.argv) > 1 else f"{temporary}/run")

@@ -8,6 +8,7 @@ from __future__ import annotations
 import sys
 
 import kts
+from ending import plain
 
 
 def main(experiment: str) -> None:
@@ -23,7 +24,5 @@ def main(experiment: str) -> None:
 
 
 if __name__ == "__main__":
-    try:
+    with plain():
         main(sys.argv[1] if len(sys.argv) > 1 else "agents")
-    except kts.KtsError as error:
-        sys.exit(f"error: {error}")

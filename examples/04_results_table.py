@@ -7,10 +7,10 @@ python examples/04_results_table.py --check    exits 1 if these hold other ones
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from ending import mode, plain
 from in_docs import put
 from kts.model.summary import Summary
 from kts.report.cells import dimmed, ratio_with_interval
@@ -62,7 +62,8 @@ def _table(runs: Sequence[tuple[str, Summary]], folder: str, *more: str) -> str:
 
 
 if __name__ == "__main__":
-    new, old = tables()
-    mode = sys.argv[1] if len(sys.argv) > 1 else ""
-    put(README, {"results": new}, mode)
-    put(RESULTS / "README.md", {"earlier": old}, mode)
+    with plain():
+        asked = mode()
+        new, old = tables()
+        put(README, {"results": new}, asked)
+        put(RESULTS / "README.md", {"earlier": old}, asked)

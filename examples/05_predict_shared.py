@@ -14,7 +14,9 @@ from pathlib import Path
 
 import numpy as np
 
+from ending import mode, plain
 from in_docs import put
+from kts.errors import UsageError
 from kts.model.reading import RunData
 from kts.model.run import RunInfo
 from kts.physics import published
@@ -154,20 +156,23 @@ def is_time_sliced(info: RunInfo) -> bool:
     return info.sharing.name == "time-slicing" and all(worker.device.kind == "cuda" for worker in info.workers)
 
 
-def main(mode: str) -> None:
+def main(asked: str) -> None:
     """Prints, writes or checks."""
     runs = {path.parent.name: open_run(path.parent) for path in sorted(RESULTS.glob("*/run.json"))}
     runs = {name: run for name, run in runs.items() if is_time_sliced(run.info)}
-    if mode == "--why":
+    if asked == "--why":
         named = sys.argv[2:] or list(runs)
+        if unknown := set(named).difference(runs):
+            raise UsageError(f"no such run: {', '.join(sorted(unknown))}", f"those of {RESULTS}: {', '.join(runs)}")
         print("\n".join(why(name, runs[name]) for name in named))
         return
     made = {
         "published": published_table(),
         "recorded": recorded_tables({name: scored(run) for name, run in runs.items()}),
     }
-    put(PAGE, made, mode, slack=0.1)
+    put(PAGE, made, asked, slack=0.1)
 
 
 if __name__ == "__main__":
-    main(sys.argv[1] if len(sys.argv) > 1 else "")
+    with plain():
+        main(mode("--why"))

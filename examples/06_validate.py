@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 from msgspec.structs import replace
 
+from ending import mode, plain
 from in_docs import LEFT_OUT, put
 from kts import __version__
 from kts.physics.kinds import KINDS
@@ -215,9 +216,9 @@ def _short(tenant: TenantScore) -> TenantScore:
     return tenant if n < 5 else replace(tenant, mix=f"{n} tenants")
 
 
-def main(mode: str) -> None:
+def main(asked: str) -> None:
     """Prints, writes or checks."""
-    if mode == "--why":
+    if asked == "--why":
         from validation_why import why
 
         print(why())
@@ -231,14 +232,15 @@ def main(mode: str) -> None:
         "kernel-gap": kernel_table(),
         "lateness": late_table(),
         "host-speed": host_table(),
-        "model-error": error_table((0.01,), (0.05,)) if mode == CHECK_ERRORS else error_table(),
+        "model-error": error_table((0.01,), (0.05,)) if asked == CHECK_ERRORS else error_table(),
     }
-    put(PAGE, made, "--check" if mode == CHECK_ERRORS else mode, slack=0.3)
-    if mode == "--write":
+    put(PAGE, made, "--check" if asked == CHECK_ERRORS else asked, slack=0.3)
+    if asked == "--write":
         IMAGES.mkdir(exist_ok=True)
         for path, data in pictures().items():
             path.write_bytes(data)
 
 
 if __name__ == "__main__":
-    main(sys.argv[1] if len(sys.argv) > 1 else "")
+    with plain():
+        main(mode(CHECK_ERRORS, "--why"))

@@ -7,7 +7,6 @@ python examples/07_replicates.py --check    exits 1 if docs/measuring.md holds o
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import combinations
@@ -15,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ending import mode, plain
 from in_docs import put
 from kts.errors import RefusalError
 from kts.model.summary import Summary
@@ -156,7 +156,7 @@ def _counts(told: Sequence[Comparison]) -> str:
     return " | ".join(map(str, counts))
 
 
-def main(mode: str) -> None:
+def main(asked: str) -> None:
     """Prints, writes or checks."""
     experiments = replicates()
     tables = {
@@ -164,8 +164,9 @@ def main(mode: str) -> None:
         "replicates": pooled_table(experiments),
         "replicate-pairs": pairs_table(experiments),
     }
-    put(PAGE, tables, mode, slack=0.02)
+    put(PAGE, tables, asked, slack=0.02)
 
 
 if __name__ == "__main__":
-    main(sys.argv[1] if len(sys.argv) > 1 else "")
+    with plain():
+        main(mode())

@@ -8,11 +8,11 @@ python examples/08_selfcheck.py --check    exits 1 if docs/measuring.md holds an
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import msgspec
 
+from ending import mode, plain
 from in_docs import put
 from kts.physics.selfcheck import SelfCheck
 from kts.report.selfcheck import as_markdown
@@ -21,5 +21,6 @@ FOUND = Path(__file__).parent / "selfcheck.json"
 PAGE = Path(__file__).parents[1] / "docs" / "measuring.md"
 
 if __name__ == "__main__":
-    found = msgspec.json.decode(FOUND.read_bytes(), type=SelfCheck)
-    put(PAGE, {"selfcheck": as_markdown(found)}, sys.argv[1] if len(sys.argv) > 1 else "")
+    with plain():
+        asked = mode()
+        put(PAGE, {"selfcheck": as_markdown(msgspec.json.decode(FOUND.read_bytes(), type=SelfCheck))}, asked)

@@ -25,8 +25,8 @@ import numpy as np
 import yaml
 
 import kts
+from ending import plain
 from kts import files
-from kts.errors import KtsError
 from kts.physics.draws import sharing
 from kts.physics.recorded import solo
 from kts.physics.validate import MODEL, FigureScore, Score
@@ -225,7 +225,7 @@ def main() -> None:
     parser.add_argument("--without", default="", metavar="PROGRAM", help="of score and host: leave out mixes with it")
     parser.add_argument("--only", default="", metavar="MIX,MIX", help="of account: these mixes, e.g. graph+resnet")
     asked = parser.parse_args()
-    try:
+    with plain():
         if asked.step == "seal":
             seal(asked.folder, asked.more, asked.device, asked.seconds, asked.hosts)
         elif asked.step == "run":
@@ -241,8 +241,6 @@ def main() -> None:
             scores = scored if asked.step == "score" else with_its_hosts
             found = [score for one in folders for score in scores(one, asked.predictions or one)]
             print(tables([_lacking(one, asked.without) for one in found]), end="")
-    except KtsError as error:
-        raise SystemExit(f"{error.what}\n{error.remedy}") from error
 
 
 if __name__ == "__main__":

@@ -28,10 +28,11 @@ import msgspec
 from rich.console import Console
 
 import kts
+from ending import plain
 from kts import plan as planning
 from kts import sharing
 from kts.app.measuring import measured
-from kts.errors import KtsError, SetupError, UsageError
+from kts.errors import SetupError, UsageError
 from kts.model.mode import MPS
 from kts.model.modes import ModesSummary
 from kts.model.plan import Plan
@@ -373,7 +374,7 @@ def main() -> None:
     parser.add_argument("--loose", action="store_true", help="leave OUT as it is, not packed")
     asked = parser.parse_args()
     asked.seconds = 480.0 if asked.seconds is None else asked.seconds
-    try:
+    with plain():
         if asked.step in ("fifty", "mixes"):
             asked.folder.mkdir(parents=True, exist_ok=True)
             try:
@@ -394,10 +395,6 @@ def main() -> None:
                 parser.error("regret: of A and B")
             for line in regret(asked.folder, asked.other, asked.slo):
                 print(line)
-    except KtsError as error:
-        raise SystemExit(f"{error.what}\n{error.remedy}") from error
-    except KeyboardInterrupt:
-        raise SystemExit(130) from None
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import kts
+from ending import plain
 from kts.app.inputs import Given, Inputs, basis
 from kts.app.predictions import threads
 from kts.model.mode import MPS, TIME_SLICING
@@ -77,7 +78,7 @@ def main() -> None:
     parser.add_argument("runs", type=Path, nargs="+")
     parser.add_argument("--sealed", type=Path)
     asked = parser.parse_args()
-    with ExitStack() as stack:
+    with plain(), ExitStack() as stack:
         runs = {
             path.name.partition(".")[0]: kts.load(stack.enter_context(unpacked(path)) / "run") for path in asked.runs
         }

@@ -28,6 +28,7 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from bench.injectors.cgroups import favoured
 
+from ending import plain
 from in_docs import put
 
 DOCS = Path(__file__).parents[2] / "docs" / "gate.md"
@@ -208,9 +209,10 @@ def main() -> int:
     parser.add_argument("--show", action="store_true", help="measure none")
     parser.add_argument("--write", action="store_true", help="measure none, and write the table into docs/gate.md")
     options = parser.parse_args()
-    pairs = json.loads(options.out.read_text()) if options.out.exists() else []
+    shown = options.show or options.write
+    pairs = json.loads(options.out.read_text()) if shown or options.out.exists() else []
     first = len(pairs)
-    while not (options.show or options.write) and len(pairs) < min(options.pairs, first + options.at_most):
+    while not shown and len(pairs) < min(options.pairs, first + options.at_most):
         asked = (len(pairs), options.seconds, options.device)
         pairs.append(measured(*asked, of_requests=options.requests, weight=options.weight))
         options.out.write_text("[\n" + ",\n".join(map(json.dumps, pairs)) + "\n]\n")
@@ -224,4 +226,5 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    with plain():
+        sys.exit(main())

@@ -7,8 +7,8 @@ it does on a node. ``--kts``: an image of the whole kts that the node has; ``--p
 The pods are those of node/pods.yaml: the second begins once the first has been seen alone. Prometheus has the rules of
 deploy/watch/rules.yaml; no expression is changed, but alerts need not last longer than ``--for-at-most`` seconds.
 
-OUT gets what each said; all else is taken away. Exit code 1 where something did not come about: what was seen is in
-OUT, and printed.
+OUT gets what each said; all else is taken away. Exit code 5 where something did not come about: what was seen is in
+OUT, and printed; 4 where something is missing that this needs.
 """
 
 from __future__ import annotations
@@ -31,6 +31,11 @@ from urllib.parse import urlencode
 
 import yaml
 
+from kts.errors import DataError, MeasurementError, SetupError
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from ending import plain
+
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
 NAMESPACE, PORT = "kts-watch", 9478
@@ -38,21 +43,39 @@ SELECTED = "app.kubernetes.io/name=kts,app.kubernetes.io/component=watch"
 IMAGE = "localhost/programs:v1"
 GPU = "uuid,name,driver_version,compute_mode,persistence_mode,mig.mode.current,power.limit,clocks.max.sm"
 TRACED = Path("/sys/kernel/tracing/uprobe_events")
+MOST_S = 300
 _DELETE = ("kubectl", "delete", "namespace", "--ignore-not-found")
 KTS = (sys.executable, "-m", "kts", "k8s", "watch")
 Object = dict[str, Any]
 
 
-class FailedError(Exception):
+class FailedError(MeasurementError):
     """Something did not come about; what was seen."""
 
 
 def said(*argv: str, given: str | None = None, check: bool = True) -> str:
     """What a command prints; FailedError with it where it fails."""
-    done = subprocess.run(argv, input=given, capture_output=True, text=True, timeout=300, check=False)
+    try:
+        done = subprocess.run(argv, input=given, capture_output=True, text=True, timeout=MOST_S, check=False)
+    except subprocess.TimeoutExpired:
+        if check:
+            raise FailedError(f"{' '.join(argv)}: no answer within {MOST_S} s") from None
+        return ""
     if check and done.returncode:
         raise FailedError(f"{' '.join(argv)}: {done.stderr.strip() or done.stdout.strip()}")
     return done.stdout if check else done.stdout + done.stderr
+
+
+def ready() -> None:
+    """SetupError where a program, or a cluster that answers, is missing: before anything is made."""
+    for program in ("kubectl", "prometheus"):
+        if not shutil.which(program):
+            raise SetupError(f"{program} is not on the PATH", "install it, or add the folder in which it is to PATH")
+    try:
+        said("kubectl", "get", "namespaces", "--request-timeout=10s")
+    except FailedError as error:
+        what = f"no cluster answers: {error.what.splitlines()[-1]}"
+        raise SetupError(what, "set KUBECONFIG to that of a cluster, and see that it is up") from None
 
 
 def until(met: Callable[[], Any], what: str, within_s: float, seen: Callable[[], Any]) -> Any:
@@ -84,9 +107,15 @@ def fetched(address: str) -> str:
 
 
 def pods_of(file: Path, image: str) -> list[Object]:
-    """The objects of the manifest, with that image."""
-    text = file.read_text(encoding="utf-8").replace(IMAGE, image)
-    return [one for one in yaml.safe_load_all(text) if one]
+    """The objects of the manifest, with that image. DataError where no pod is among them."""
+    try:
+        text = file.read_text(encoding="utf-8").replace(IMAGE, image)
+        found = [one for one in yaml.safe_load_all(text) if one]
+    except (yaml.YAMLError, UnicodeDecodeError):
+        found = []
+    if not all(isinstance(one, dict) for one in found) or "Pod" not in {one.get("kind") for one in found}:
+        raise DataError(f"{file}: not a manifest with a pod", f"write one as {HERE / 'node/pods.yaml'}")
+    return found
 
 
 def unit(pod: Object) -> str:
@@ -296,7 +325,7 @@ def _node(pod: Object) -> str:
 
 
 def main(argv: Sequence[str]) -> int:
-    """0 where all came about, and the GPU is as it was."""
+    """0 where all came about, and the GPU is as it was; else an error as those of kts."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("out", type=Path)
     parser.add_argument("--kts", required=True, help="image of the whole kts")
@@ -313,8 +342,9 @@ def main(argv: Sequence[str]) -> int:
     asked = parser.parse_args(argv)
     asked.alert = asked.alert or ["KtsNewNeighbour", "KtsSharingCostsTail"]
     out = asked.out.resolve()
-    out.mkdir(parents=True, exist_ok=True)
     objects = pods_of(asked.pods, asked.programs)
+    ready()
+    out.mkdir(parents=True, exist_ok=True)
     pods = [one for one in objects if one["kind"] == "Pod"]
     failed = ""
     before = gpu(out, "before")
@@ -343,9 +373,12 @@ def main(argv: Sequence[str]) -> int:
     after = gpu(out, "after")
     if before != after:
         failed += f"\nthe GPU is not as it was: {before} {after}"
-    step(failed or "all came about, all is taken away")
-    return 1 if failed else 0
+    if failed:
+        raise FailedError(failed.strip(), f"see {out}")
+    step("all came about, all is taken away")
+    return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    with plain():
+        sys.exit(main(sys.argv[1:]))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import inspect
 import os
+import re
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -103,6 +104,14 @@ def test_only_what_the_library_has_is_watched_and_only_waits_return(node: Node) 
         assert sorted(line.split()[0].split("/")[1] for line in probes(node)) == sorted(
             [LAUNCH, "e14", WAIT, WAITED, "e25", "r25"]
         )
+
+
+def test_no_probe_reads_anything_of_a_program(node: Node) -> None:
+    """Else a watch could hold what a program computes: a probe reads what stands behind its place, and nothing may."""
+    with node.source():
+        lines = probes(node)
+    assert lines
+    assert all(re.fullmatch(r"[pr]:kts_\w+/[er]\d+ /\S+:0x[0-9a-f]+", line) for line in lines)
 
 
 def test_nothing_is_left(node: Node) -> None:
@@ -363,13 +372,32 @@ def test_a_kernel_that_refuses_probes_of_one_library_says_so(node: Node) -> None
 
 
 def test_tracing_that_another_turned_off_is_turned_on_and_told(node: Node) -> None:
-    """Else another tracer's clean-up would end the watch in silence."""
+    """Else another tracer's clean-up would end the watch in silence, or have a reused number inherit from the dead."""
     with node.source() as source:
-        (node.kernel.instance / "tracing_on").write_text("0")
+        group = node.kernel.group(1)
+        for switch in ("tracing_on", f"events/{group}/enable", "events/sched/sched_process_exit/enable"):
+            source.take()
+            (node.kernel.instance / switch).write_text("0")
+            node.later(3)
+            assert any("turned off" in note for note in source.take().notes), switch
+            assert (node.kernel.instance / switch).read_text() == "1"
+
+
+def test_probes_that_another_removed_are_made_anew_and_told(node: Node) -> None:
+    """Else all programs would seem idle, and nobody would know, once another tracer has removed everybody's probes."""
+    with node.source() as source:
+        before = len(probes(node))
+        (node.kernel.instance / "events" / node.kernel.group(1) / "enable").write_text("0")
+        for event in (LAUNCH, WAIT):
+            node.kernel._write(node.kernel.root / "uprobe_events", f"-:{node.kernel.group(1)}/{event}\n")
         node.later(3)
         notes = source.take().notes
-        assert (node.kernel.instance / "tracing_on").read_text() == "1"
-    assert any("turned off" in note for note in notes)
+        assert len(probes(node)) == before
+        node.later()
+        node.launches(500, 0.5, library=2)
+        assert source.take().calls["thread"].tolist() == [500]
+    assert any("removed probes" in note for note in notes)
+    assert probes(node) == []
 
 
 def test_names_and_gpus_come_when_they_are_known(node: Node) -> None:

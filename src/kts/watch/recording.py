@@ -359,13 +359,14 @@ def recorded(path: Path) -> bool:
         return False
 
 
-def _among(numbers: Array, known: set[int]) -> NDArray[np.bool_]:
+def _among(numbers: NDArray[np.uint32], known: set[int]) -> NDArray[np.bool_]:
     """Whether each is known. A third of the time of `np.isin` where these are small, as they are."""
     if not known or min(known) < 0 or max(known) > MOST_CALLS:
         return np.isin(numbers, list(known))
     table = np.zeros(max(known) + 2, bool)
     table[list(known)] = True
-    return table.take(numbers, mode="clip")
+    found: NDArray[np.bool_] = table.take(numbers, mode="clip")
+    return found
 
 
 def _numbers(functions: tuple[str, ...]) -> Array:

@@ -118,6 +118,12 @@ class Libraries:
         """Processes that had it mapped when they were looked at."""
         return [pid for pid, mapped in self.mapped.items() if mapped == file]
 
+    def forget(self, file: FileId) -> None:
+        """Whoever has it is looked at anew."""
+        for pid in self.users(file):
+            self.mapped.pop(pid)
+            self._looked.pop(pid, None)
+
     def _same(self, pid: int) -> bool:
         with contextlib.suppress(OSError, ValueError):
             if began_ticks(pid, self._proc) == self._looked[pid].began_ticks:

@@ -250,6 +250,13 @@ class LiveSource:
         """Finds libraries and what became of processes; attaches and detaches."""
         kernel = self._open()
         self._looked_ns = self._clock()
+        removed = kernel.removed({one.number: len(one.numbers) for one in self._attached.values()})
+        for attached in [one for one in self._attached.values() if one.number in removed]:
+            self._detach(attached)  # what is left of them: they are made anew below
+            self._libraries.forget(attached.library.file)
+            seen_as = attached.library.seen_as
+            self._notes.append(f"somebody else removed probes of kts from {seen_as}; calls of up to 2 s are missing")
+            self._processes.forget_threads()
         there = self._libraries.look(self._looked_ns / NS_PER_S)
         for file, library in there.items():
             _, tried = self._refused.get(file, ("", ()))

@@ -11,6 +11,7 @@ import errno
 import os
 import re
 import select
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
@@ -62,6 +63,7 @@ class Tracefs:
         self._rings: dict[int, int] = {}
         self._poll = select.poll()
         self._lost: dict[int, int] = {}
+        self._on: list[Path] = []  # what says whether the kernel's own events are on
 
     def check(self) -> None:
         """SetupError, with what is missing, where this kernel, or this process on it, cannot be asked for calls."""
@@ -171,13 +173,19 @@ class Tracefs:
             self._write(place / "enable", "1")
         except (OSError, ValueError):
             return None
+        self._on.append(place / "enable")
         return form
 
+    def removed(self, probes: Mapping[int, int]) -> list[int]:
+        """Libraries of which somebody else removed a probe. ``probes``: how many each has."""
+        there = Counter(group for group, _ in self._probes())
+        return [number for number, count in probes.items() if there[self.group(number)] < count]
+
     def turned_off(self, groups: Iterable[int]) -> bool:
-        """Whether somebody else turned off our instance, or the probes of one of these libraries; turns them on again
-        where it can."""
+        """Whether somebody else turned off our instance, events of the kernel's own in it, or the probes of one of
+        these libraries; turns them on again where it can."""
         off = False
-        places = [self.instance / "tracing_on"]
+        places = [self.instance / "tracing_on", *self._on]
         places += [self.instance / "events" / self.group(number) / "enable" for number in groups]
         for place in places:
             with contextlib.suppress(OSError):
