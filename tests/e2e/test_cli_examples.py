@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import os
 import re
+import runpy
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -34,6 +36,21 @@ def _python(*arguments: str | Path, limit_s: float = DEADLINE_S) -> str:
     return done.stdout
 
 
+@pytest.fixture
+def here(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
+    """Runs an example in this process, which has loaded kts already, and says what it prints; SystemExit where it ends
+    with an error."""
+
+    def run(script: str, *arguments: str) -> str:
+        monkeypatch.setattr(sys, "argv", [script, *arguments])
+        monkeypatch.setattr(sys, "path", [str(ROOT / "examples"), *sys.path])
+        monkeypatch.chdir(ROOT)
+        runpy.run_path(str(ROOT / script), run_name="__main__")
+        return capsys.readouterr().out
+
+    return run
+
+
 def test_a_run_in_python(tmp_path: Path) -> None:
     """Else the first thing that a reader copies would not work."""
     lines = _python("examples/01_first_run.py", tmp_path / "run").splitlines()
@@ -49,9 +66,9 @@ def test_a_program_of_ones_own(tmp_path: Path) -> None:
     assert json.loads(done.stdout)["tenants"]["sorter"]["response"]["shared"]["n"] > 30
 
 
-def test_a_plan_before_measuring() -> None:
+def test_a_plan_before_measuring(here: Callable[..., str]) -> None:
     """Else nobody could see what an experiment will do without running it."""
-    shown = _python("examples/03_plan_first.py", "agents")
+    shown = here("examples/03_plan_first.py", "agents")
     assert "round 1, block 0: " in shown
     assert re.search(r"foretold: no p99 or DF99 will be refused: \d+ rounds in about ", shown)
 
@@ -106,17 +123,17 @@ def test_predictions_of_programs_are_sealed_before_they_run(tmp_path: Path) -> N
     assert "Sealed before the run" in shown
 
 
-def test_predictions_of_what_is_measured_still_come_out_as_the_docs_say() -> None:
+def test_predictions_of_what_is_measured_still_come_out_as_the_docs_say(here: Callable[..., str]) -> None:
     """Else docs/physics.md could claim an accuracy that the simulator does not have, or leave a run out. Nothing of
     `--why` is in the docs: one run shows that it works."""
-    _python("examples/05_predict_shared.py", "--check")
+    here("examples/05_predict_shared.py", "--check")
     runs = () if FULL else ("h200-agents-1",)
-    assert "first of their block" in _python("examples/05_predict_shared.py", "--why", *runs)
+    assert "first of their block" in here("examples/05_predict_shared.py", "--why", *runs)
 
 
-def test_replicates_still_differ_as_the_docs_say() -> None:
+def test_replicates_still_differ_as_the_docs_say(here: Callable[..., str]) -> None:
     """Else docs/measuring.md could claim that compare is quiet about runs of one experiment where it is not."""
-    _python("examples/07_replicates.py", "--check")
+    here("examples/07_replicates.py", "--check")
 
 
 @pytest.mark.timeout(900)
@@ -128,11 +145,11 @@ def test_mixes_that_nothing_was_fitted_to_are_still_predicted_as_the_docs_say() 
     _python("examples/06_validate.py", "--check" if FULL else "--check-errors", limit_s=10 * DEADLINE_S)
 
 
-def test_the_readme_holds_the_table_of_the_recorded_runs() -> None:
+def test_the_readme_holds_the_table_of_the_recorded_runs(here: Callable[..., str]) -> None:
     """Else README could claim figures that no run in the repository gives."""
-    _python("examples/04_results_table.py", "--check")
+    here("examples/04_results_table.py", "--check")
 
 
-def test_the_docs_hold_what_the_full_self_check_found() -> None:
+def test_the_docs_hold_what_the_full_self_check_found(here: Callable[..., str]) -> None:
     """Else docs/measuring.md could claim a coverage that no command gave."""
-    _python("examples/08_selfcheck.py", "--check")
+    here("examples/08_selfcheck.py", "--check")

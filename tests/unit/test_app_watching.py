@@ -15,6 +15,7 @@ from kts.errors import DataError, UsageError
 from kts.watch.calls import Piece
 from kts.watch.live import WatchNow
 from kts.watch.recording import RecordedSource
+from kts.worker.host import boot_id
 
 
 class Clock:
@@ -95,6 +96,7 @@ def test_what_is_kept_is_what_was_seen(recorded: Path, tmp_path: Path) -> None:
     with RecordedSource(tmp_path / "out" / RECORDING) as source:
         again = list(source.pieces())
     assert not source.damage
+    assert source.head.boot_id == boot_id()  # a node that started anew since is told apart
     assert np.array_equal(np.concatenate([p.calls for p in again]), np.concatenate([p.calls for p in pieces(30)]))
     assert load_watch(tmp_path / "out").summary == last
     assert watch(WatchAsked(recording=tmp_path / "out"), clocks=Clock().clocks) == last

@@ -108,3 +108,23 @@ def test_too_little_is_refused_with_the_reason(alone: int, shared: int, why: str
     found = compared(_side(rng, 4, windows=alone), _side(rng, 4, windows=shared, first=300, beside=0.5))
     assert found.df99.estimate is None
     assert why in found.df99.refused
+
+
+def test_visits_that_differ_make_a_tail_wide_and_not_wrong() -> None:
+    """Else a pod that jobs visit a few times would never hear of its tail, or hear what the next visit contradicts."""
+    rng = np.random.default_rng(3)
+
+    def visits(factor: float, each: int) -> Rows:
+        """Three, which differ in level by a tenth and in the length of their tails by a third."""
+        rows = np.zeros(3 * each, KEPT)
+        rows["visit"] = np.repeat(np.arange(3), each)
+        rows["window"], rows["number"] = np.arange(3 * each) // 100 + 100 * rows["visit"], np.arange(3 * each)
+        level, spread = rng.normal(0, 0.1, 3)[rows["visit"]], 0.1 * rng.lognormal(0, 0.4, 3)[rows["visit"]]
+        slow = np.where(rng.random(3 * each) < 0.1, 2.5, 1)
+        rows["ms"], rows["beside"] = 8 * factor * np.exp(level + spread * slow * abs(rng.normal(size=3 * each))), np.nan
+        return rows
+
+    told = [compared(visits(1, 450), visits(1.2, 330)).df99 for _ in range(40)]
+    inside = [figure.lo <= 1.2 <= figure.hi for figure in told if figure.lo is not None and figure.hi is not None]
+    assert len(inside) >= 38
+    assert sum(inside) >= 0.9 * len(inside)

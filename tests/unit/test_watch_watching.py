@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pickle
+
 import numpy as np
 import pytest
 
@@ -11,7 +13,7 @@ from kts.watch.calls import CALL, Array, Piece, WatchedProcess
 from kts.watch.company import SECOND_NS
 from kts.watch.live import Watched
 from kts.watch.sides import MOST, Side
-from kts.watch.watching import ByModel, TurnCosts, Watching
+from kts.watch.watching import USUAL, ByModel, TurnCosts, Watching
 
 LAUNCH, WAIT = 0, 22
 
@@ -145,7 +147,7 @@ def _noisy(
 
 def test_a_program_that_loads_hides_nothing_of_what_neighbours_add() -> None:
     """Else the seconds of a pod's start would outweigh what it waits for others, for ten minutes."""
-    a = _noisy(Watching(window_s=60), cost_ms=3, loads_ms=3000)["n/a"]
+    a = _noisy(Watching(window_s=60), cost_ms=3, seconds=120, loads_ms=3000)["n/a"]
     assert a.added_ms == pytest.approx(0.5 * 50 * 0.4 * 3, rel=0.1)
 
 
@@ -194,7 +196,7 @@ def test_what_repeats_otherwise_from_now_on_is_compared_with_nothing_of_before()
 
 def test_who_costs_nothing_is_blamed_for_nothing() -> None:
     """Else what varies by chance would be some neighbour's."""
-    a = _noisy(Watching(window_s=60), cost_ms=0)["n/a"]
+    a = _noisy(Watching(window_s=60), cost_ms=0, seconds=180)["n/a"]
     assert a.cost.df99.estimate == pytest.approx(1, abs=0.05)
     assert not a.waits_for.keys() - {""}
 
@@ -283,11 +285,18 @@ def test_memory_does_not_grow() -> None:
 
 
 def test_pods_that_come_and_go_leave_nothing_behind() -> None:
-    """Else a node on which jobs start and end all day would fill its watcher's memory."""
-    watching = Watching(window_s=3)
-    for number in range(1, 60):
+    """Else a node on which jobs start and end all week would fill its watcher's memory."""
+    watching, sizes = Watching(window_s=3, turns=_turns), []
+    for number in range(1, 241):
         calls = np.sort(_trips(number, np.arange(0.1, 0.9, 0.1) + number, np.full(8, 2.0)), order="ns")
         watching.take(Piece((number + 1) * SECOND_NS, calls, (_pod(number, f"job-{number}"),), gone=(number,)))
-    assert len(watching.now().units) <= 5
+        if number in {120, 240}:
+            assert len(watching.now().units) <= 5
+            sizes.append(len(pickle.dumps(watching)))
+    assert sizes[1] <= 1.01 * sizes[0]  # all that it holds
     assert len(watching._of) <= 1
     assert not len(watching._trips._threads)
+
+
+def _turns(_: str) -> TurnCosts:
+    return USUAL

@@ -8,7 +8,7 @@ import numpy as np
 
 from kts.model.summary import Estimate
 from kts.stats.dependence import Dependence, student, weighted_variance
-from kts.stats.quantiles import Ends, ends, label, log_arms, refusal_of, refused
+from kts.stats.quantiles import ENOUGH, Ends, ends, label, log_arms, refusal_of, refused
 from kts.stats.sample import LatencySample
 
 MIN_PAIRS = 2
@@ -33,18 +33,20 @@ def ratio_estimate(
     *,
     missing: str = "",
     names: tuple[str, str] = ("", ""),
+    enough_of_rounds: float = ENOUGH,
 ) -> Estimate:
     """Quantile ``p_above`` of one sample over quantile ``p_below`` of the other, with its interval.
 
     The intervals that the iterations of either allow combine on the log scale by the method of variance
     estimates recovery (Zou & Donner 2008); what levels add (`_level_arm`) is independent of them. Refused where
-    either quantile would be, or is not known to be above zero; ``names`` say which sample lacks what.
+    either quantile would be (``enough_of_rounds`` as in `refusal_of`), or is not known to be above zero; ``names`` say
+    which sample lacks what.
     """
     if above is None or below is None:
         return refused(missing or "no iterations")
     found = []
     for sample, p, name in ((above, p_above, names[0]), (below, p_below, names[1])):
-        if reason := refusal_of(sample, p, confidence):
+        if reason := refusal_of(sample, p, confidence, enough_of_rounds):
             return refused(f"{name} {reason}".strip())
         found.append(ends(sample, p, confidence))
         if reason := _too_near_zero(found[-1], p, sample.tick):

@@ -53,6 +53,10 @@ class SeenUnit(NamedTuple):
 
 
 MOST_VISITS = 30
+ENOUGH_OF_VISITS = 1 / 16
+"""A quantile is refused where visits differ so much that its round trips are worth less than this part of what it
+needs. A run, which can go on until rounds tell, asks for more; visits come when they come, and the interval of few that
+differ is wide, not wrong (docs/watch.md)."""
 FEWEST_ALIKE = 20
 """Round trips of a kind without company with which those in company are compared."""
 SURE = 3.0
@@ -113,7 +117,8 @@ def compared(alone: Rows, shared: Rows, window_s: float = 1.0) -> NaturalCost:
             share = 100 * float(unlike.mean())
             figures.append(refused(f"{share:.2g} % of its round trips in company are of a kind not seen without"))
         else:
-            figures.append(ratio_estimate(samples[0], p, samples[1], p, names=("in company:", "without:")))
+            names = ("in company:", "without:")
+            figures.append(ratio_estimate(samples[0], p, samples[1], p, names=names, enough_of_rounds=ENOUGH_OF_VISITS))
     return NaturalCost(figures[0], figures[1], alone_ms, shared_ms - alone_ms, sure and not own, doubt, long_ms)
 
 

@@ -62,22 +62,26 @@ def refusal(n: int, p: float, confidence: float) -> str:
     return "" if n >= needed else f"{label(p)} needs {needed} iterations, have {n}"
 
 
-def refusal_of(sample: LatencySample, p: float, confidence: float) -> str:
-    """Why a sample gives no quantile ``p``, counting what its iterations are worth; empty if it does."""
+def refusal_of(sample: LatencySample, p: float, confidence: float, enough_of_rounds: float = ENOUGH) -> str:
+    """Why a sample gives no quantile ``p``, counting what its iterations are worth; empty if it does.
+    ``enough_of_rounds``: in place of `ENOUGH` where it is rounds that differ."""
     if sample.lost > LOST * (1 - p) * (sample.n + sample.lost):
         return f"{sample.lost} of {sample.n + sample.lost} iterations could not be read: the slowest may be among them"
     if reason := refusal(sample.n, p, confidence):
         return reason
     effect = sample.dependence.design_effect(p)
-    return refusal_of_worth(sample.n, effect, p, confidence, "rounds" if sample.rounds else "segments")
+    enough = enough_of_rounds if sample.rounds and effect.by_units else ENOUGH
+    return refusal_of_worth(sample.n, effect, p, confidence, "rounds" if sample.rounds else "segments", enough=enough)
 
 
-def refusal_of_worth(n: int, effect: Effect, p: float, confidence: float, unit: str = "rounds") -> str:
+def refusal_of_worth(
+    n: int, effect: Effect, p: float, confidence: float, unit: str = "rounds", *, enough: float = ENOUGH
+) -> str:
     """Why ``n`` iterations that depend on each other so much give no quantile ``p``; empty if they do."""
     if reason := refusal(n, p, confidence):
         return reason
     needed, worth = min_samples(p, confidence), int(n / effect.ratio)
-    if worth >= ENOUGH * needed:
+    if worth >= enough * needed:
         return ""
     why = f"{unit} differ in them" if effect.by_units else "slow ones come in runs"
     return f"{label(p)} needs {needed} iterations, {n} here are worth {worth}: {why}"
