@@ -20,6 +20,8 @@ import numpy as np
 from scipy.stats import t
 
 import kts
+from ending import plain
+from kts.errors import UsageError
 from kts.model.reading import RunData
 from kts.physics.files import decode_prediction, decode_profile
 from kts.physics.fitted import MODEL_ERROR, hosts_profiled
@@ -208,7 +210,9 @@ def main() -> None:
     parser.add_argument("what", choices=("hosts", "predictions"))
     parser.add_argument("machines", nargs="*", metavar="MACHINE", default=list(MADE_FOR))
     asked = parser.parse_args()
-    with tempfile.TemporaryDirectory() as scratch:
+    with plain(), tempfile.TemporaryDirectory() as scratch:
+        if unknown := set(asked.machines).difference(MADE_FOR):
+            raise UsageError(f"no such machine: {', '.join(sorted(unknown))}", f"those of {', '.join(MADE_FOR)}")
         rows = hosts(Path(scratch)) if asked.what == "hosts" else predictions(asked.machines, Path(scratch))
         for line in rows:
             print(line, flush=True)

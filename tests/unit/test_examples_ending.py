@@ -20,6 +20,7 @@ WRONG: dict[str, tuple[list[str], int, str]] = {
     "09_programs.py": (["score", "NOWHERE"], 6, "error: NOWHERE"),
     "10_modes.py": (["table", "NOWHERE"], 6, "error: NOWHERE"),
     "modes_foretold.py": (["NOWHERE"], 6, "error: NOWHERE"),
+    "programs_hosts.py": (["predictions", "9x"], 2, "error: no such machine: 9x\n  try: those of 1, "),
     "gate/pairs.py": (["--show", "--out", "NOWHERE"], 4, "error: NOWHERE: Not a directory\n  try: check the path"),
     "watch/on_a_node.py": (["OUT", "--kts", "kts:v1"], 4, "error: kubectl is not on the PATH\n  try: install it"),
 }
