@@ -173,7 +173,7 @@ def _paused(stage: Stage) -> None:
 
 
 _ALL: tuple[Victim, ...] = ("ours", "open", "traced", "reader")
-_TURNS: frozenset[CauseName] = frozenset({"first-turn", "turns", "contended"})
+_TURNS: frozenset[CauseName] = frozenset({"first-turn", "turns", "contended", "beside"})
 _CORE: frozenset[CauseName] = frozenset({"core", "uninvited"})
 """On the CPU the core is the device: who takes it is both."""
 

@@ -8,9 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 from bench.injectors.clocked import Clocked
+from msgspec.structs import replace
 from tests.helpers_stats import Array, FakeRun, make_plan, make_run
 
 from kts.model.causes import CauseName, Causes, Decomposition
+from kts.model.mode import SharingMode
 from kts.model.records import Records
 from kts.model.summary import TenantSummary
 from kts.stats import analyse
@@ -110,6 +112,19 @@ def test_a_shorter_time_on_the_stopwatch_behind_a_neighbour_is_no_faster_work() 
     found = sizes(statistic(fft, "mean"))
     assert found["first-turn"] == pytest.approx(2.0, abs=0.1)
     assert found["back-to-back"] == pytest.approx(-1.1, abs=0.1)
+
+
+@pytest.mark.parametrize(("limit", "cause", "by"), [("", "beside", {"gemm"}), ("each 50 %", "limited", set())])
+def test_where_nobody_waits_for_a_turn_none_is_named(limit: str, cause: CauseName, by: set[str]) -> None:
+    """Otherwise a run names turns of which its own probes saw none; and what a tenant takes longer with half of the
+    device is its neighbour's fault, or its memory's."""
+    run = beside(lambda rng: (rng.uniform(0.5, 1.5, N), rng.uniform(1.0, 3.0, N)))
+    run.info = replace(run.info, mode=SharingMode(asked="mps", limit=limit))
+    fft = analyse(run).summary.tenants["fft"]
+    for of in causes_of(fft).of:
+        assert {part.cause for part in of.parts} <= {cause, "own", "back-to-back", "hidden", "unexplained"}
+        assert next(set(part.by) for part in of.parts if part.cause == cause) == by
+    assert "turns" not in fft.verdict.sentence
 
 
 def with_due(run: FakeRun, due_ns: Callable[[Records], Array]) -> FakeRun:

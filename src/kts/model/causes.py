@@ -11,6 +11,8 @@ CauseName = Literal[
     "first-turn",  # handed over, and others' turns came first
     "turns",  # turns of others after the first of its own
     "contended",  # others were in flight too, and no stopwatch tells turns before its own first from later ones
+    "beside",  # others had work on the device at the same time: nobody waits for a turn there
+    "limited",  # the device's own part that the mode gives the tenant, and others beside it: not told apart
     "slower-memory",  # longer execution: caches, memory bandwidth
     "slower-clocks",  # longer execution: clocks, power or heat
     "slower",  # longer execution, and the data do not say by what

@@ -43,6 +43,13 @@ class Mode(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     above: str = ""
     first: str = ""
 
+    @property
+    def limit(self) -> str:
+        """The part of the device that a tenant computes with, in words; empty: all of it."""
+        if self.threads_percent is not None:
+            return f"each tenant at most {self.threads_percent} % of the GPU's threads"
+        return f"each with {self.chunks} chunks of its SMs" if self.chunks is not None else ""
+
 
 class Evidence(msgspec.Struct, frozen=True, kw_only=True):
     """One thing that shows a mode: ``seen``, in words, ``by`` whom, at a CLOCK_REALTIME ``at_ns``.
@@ -64,11 +71,13 @@ class Evidence(msgspec.Struct, frozen=True, kw_only=True):
 
 class SharingMode(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """``asked``: the mode that a run was to measure, or as which its device was to be had. ``recorded``: the word in a
-    run that was made before evidence was kept; it stands for itself."""
+    run that was made before evidence was kept; it stands for itself. ``limit``: `Mode.limit` of one of several modes.
+    """
 
     asked: str = UNKNOWN
     evidence: tuple[Evidence, ...] = ()
     recorded: str = ""
+    limit: str = ""
 
     @property
     def name(self) -> str:

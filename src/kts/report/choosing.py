@@ -53,11 +53,8 @@ def choice_sentence(chosen: Chosen) -> str:
 def mode_words(mode: Mode) -> str:
     """``mps-50 (CUDA MPS, each tenant at most 50 % of the GPU's threads)``: the mode with its parameters."""
     parts = [
-        f"each tenant at most {mode.threads_percent} % of the GPU's threads"
-        if mode.threads_percent is not None
-        else "",
+        mode.limit,
         f"each at most {mode.memory_mib} MiB of its memory" if mode.memory_mib is not None else "",
-        f"each with {mode.chunks} chunks of its SMs" if mode.chunks is not None else "",
         f"all others with a priority below {mode.above}" if mode.above else "",
         f"{mode.first} first" if mode.first else "",
     ]

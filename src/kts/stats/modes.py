@@ -23,7 +23,7 @@ def views(run: RunData) -> dict[str, RunPart]:
             tenants=_tenants(one),
             conditions=_conditions(plan, one),
             workers=frozenset(one.tenants.values()),
-            mode=SharingMode(asked=one.mode.kind),
+            mode=SharingMode(asked=one.mode.kind, limit=one.mode.limit),
             foretold=tuple(told.in_mode(one.mode.name) for told in run.info.foretold),
         )
         for one in plan.modes

@@ -95,6 +95,7 @@ def verdict(
     waiting: Waiting | None,
     *,
     is_gpu: bool,
+    side_by_side: bool = False,
     closed: bool = True,
     precision: float | None,
     confidence: float,
@@ -105,7 +106,8 @@ def verdict(
 ) -> Verdict:
     """The verdict on one tenant, from response DF99 and its interval.
 
-    ``closed``: response is the service time. ``dimmed``: why drift cannot be told from sharing (`dimming`).
+    ``side_by_side``: tenants compute at the same time, and nobody waits for a turn. ``closed``: response is the service
+    time. ``dimmed``: why drift cannot be told from sharing (`dimming`).
     ``disturbed``: why its solo figures are no baseline (`kts.stats.alone`). ``unfit``: what held it back
     (`kts.stats.fitness`), ``unsteady``: that there was no steady state (`kts.stats.steadiness`): then no interval
     decides.
@@ -126,7 +128,7 @@ def verdict(
         return Verdict(kind=kind, precise=False, sentence=f"{name}: no verdict: {df.refused}.")
     said = _finding(kind, df, asked, confidence, dimmed, disturbed=bool(disturbed))
     parts = [f"{said}: {_times(kind, response)}"]
-    if kind == "worse" and (where := _where(waiting, is_gpu, closed)):
+    if kind == "worse" and (where := _where(waiting, is_gpu, side_by_side, closed)):
         parts.append(where)
     sentence = f"{name}: {_dimming_words(kind, dimmed)}{'; '.join(parts)}."
     alone = f"It was not alone in its solo blocks: {disturbed}." if disturbed else ""
@@ -170,12 +172,12 @@ def _times(kind: Kind, response: ClockSummary) -> str:
     return f"{together} instead of {alone}" if kind in {"worse", "better"} else f"{alone} solo, {together} shared"
 
 
-def _where(waiting: Waiting | None, is_gpu: bool, closed: bool) -> str:
+def _where(waiting: Waiting | None, is_gpu: bool, side_by_side: bool, closed: bool) -> str:
     """Which part of the tail's added time is on the device's stopwatch, and which is not: an observation.
 
-    On a CPU the stopwatch stands still while others run. A GPU's runs on through the turns of others, so what
-    is on it may be either. Known is what is added to service; in an open loop response also grows by waiting
-    for earlier iterations.
+    On a CPU the stopwatch stands still while others run. A GPU's runs on through the turns of others, or their work
+    beside, so what is on it may be either. Known is what is added to service; in an open loop response also grows by
+    waiting for earlier iterations.
     """
     if waiting is None or waiting.added_ms <= 0:
         return ""
@@ -185,11 +187,12 @@ def _where(waiting: Waiting | None, is_gpu: bool, closed: bool) -> str:
     if not is_gpu:
         return f"{part} of {added} is off the core (service less CPU time)"
     stopwatch = "on the device's own stopwatch"
+    others = "work of others" if side_by_side else "turns of others"
     if part == "all":
         return f"none of {added} is {stopwatch}"
     if part == "none":
-        return f"all of {added} is {stopwatch}, which runs on through turns of others"
-    return f"{part} of {added} is not {stopwatch}; what is may be turns of others"
+        return f"all of {added} is {stopwatch}, which runs on through {others}"
+    return f"{part} of {added} is not {stopwatch}; what is may be {others}"
 
 
 def _hidden(df: Estimate, device: Estimate, is_gpu: bool) -> str:

@@ -9,6 +9,7 @@ from msgspec import UNSET
 from msgspec.structs import replace as replaced
 
 from kts.model.causes import Causes
+from kts.model.mode import SIDE_BY_SIDE
 from kts.model.records import Clock
 from kts.model.run import RunInfo
 from kts.model.summary import (
@@ -107,6 +108,7 @@ class TenantView:
                 device,
                 waits,
                 is_gpu=not on_cpu,
+                side_by_side=self.info.sharing.likely in SIDE_BY_SIDE,
                 closed=closed,
                 precision=self.plan.precision,
                 confidence=self.confidence,

@@ -233,7 +233,8 @@ def _is_shown(
 
 def _part(compared: Compared, shift: _Shift, told: Told, places: list[int]) -> Part:
     lo, hi = shift.interval(places, compared.confidence)
-    return Part(cause=told[0], ms=shift.ms(places), lo=lo, hi=hi, data=told[1], by=_by(compared, shift, places))
+    by = {} if told[0] == "limited" else _by(compared, shift, places)
+    return Part(cause=told[0], ms=shift.ms(places), lo=lo, hi=hi, data=told[1], by=by)
 
 
 def _by(compared: Compared, shift: _Shift, places: list[int]) -> dict[str, float]:

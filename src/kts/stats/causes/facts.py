@@ -30,13 +30,14 @@ class Change:
 @dataclass(frozen=True, eq=False)
 class Facts:
     """Both sides. ``is_cpu``: the device is a core. ``concurrent``: tenants compute side by side (MPS, MIG, streams),
-    not in turns. ``strangers``: processes of no tenant that were seen on the GPU with company and not before; empty:
-    none, or nobody looked."""
+    not in turns; ``limit``: with what part of the device each, in words, empty: all of it. ``strangers``: processes of
+    no tenant that were seen on the GPU with company and not before; empty: none, or nobody looked."""
 
     before: Components
     after: Components
     is_cpu: bool = False
     concurrent: bool = False
+    limit: str = ""
     strangers: str = ""
 
     def means(self, column: Callable[[Components], Floats]) -> tuple[float, float]:

@@ -61,6 +61,7 @@ def _facts(name: str, info: RunInfo, kept: KeptIterations, before: KeptRows, aft
         after=components(after, before, is_cpu=is_cpu, errors=errors),
         is_cpu=is_cpu,
         concurrent=not is_cpu and info.sharing.likely in SIDE_BY_SIDE,
+        limit=info.sharing.limit,
         strangers=_strangers(kept, before, after),
     )
 

@@ -6,6 +6,7 @@ import numpy as np
 
 from kts.stats.causes.components import CLOCKS
 from kts.stats.causes.facts import Change, Facts, Told
+from kts.stats.causes.turns import side_by_side
 from kts.units import format_ms
 
 SIBLING = 0.1
@@ -20,6 +21,11 @@ LIMITS = {
     "hw_heated": "heat, by the hardware's own limit,",
     "braked": "the power brake outside of the GPU",
 }
+
+
+def limited(facts: Facts, change: Change) -> Told | None:
+    """It has a part of the device, alone it had all."""
+    return side_by_side(facts) if facts.limit and change.ms > 0 and change.at_mean else None
 
 
 def clocks(facts: Facts, change: Change) -> Told | None:

@@ -19,8 +19,16 @@ CAUSES_OF: dict[Place, tuple[Rule, ...]] = {
     "hidden": (turns.hidden,),
     "queued": (turns.back_to_back,),
     "host": (outside.uninvited, host.by_samples, host.launch, slower.own),
-    "work": (outside.uninvited, slower.clocks, slower.sibling, slower.memory, slower.slower, slower.own),
-    "whole": (outside.uninvited, host.by_samples, slower.own),
+    "work": (
+        outside.uninvited,
+        slower.limited,
+        slower.clocks,
+        slower.sibling,
+        slower.memory,
+        slower.slower,
+        slower.own,
+    ),
+    "whole": (outside.uninvited, slower.limited, host.by_samples, slower.own),
 }
 
 
