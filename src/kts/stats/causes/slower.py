@@ -25,7 +25,7 @@ LIMITS = {
 
 def limited(facts: Facts, change: Change) -> Told | None:
     """It has a part of the device, alone it had all."""
-    return side_by_side(facts) if facts.limit and change.ms > 0 and change.at_mean else None
+    return side_by_side(facts, change) if facts.limit and change.ms > 0 and change.at_mean else None
 
 
 def clocks(facts: Facts, change: Change) -> Told | None:

@@ -9,9 +9,9 @@ from kts.stats.causes.facts import Change, Facts, Rule, Told
 CAUSES_OF: dict[Place, tuple[Rule, ...]] = {
     "backlog": (queueing.queue,),
     "late": (queueing.between,),
-    "first": (turns.first_turn,),
-    "turns": (turns.turns,),
-    "contended": (turns.contended,),
+    "first": (turns.side_by_side, turns.first_turn),
+    "turns": (turns.side_by_side, turns.turns),
+    "contended": (turns.side_by_side, turns.contended),
     "core": (host.strangers, host.core),
     "quota": (host.quota,),
     "disk": (host.disk,),

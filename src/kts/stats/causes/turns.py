@@ -9,8 +9,6 @@ from kts.units import format_ms
 def first_turn(facts: Facts, change: Change) -> Told | None:
     """Handed over, and others' turns came first."""
     del change
-    if facts.concurrent:
-        return side_by_side(facts)
     alone, together = facts.means(lambda side: side.rows.rest)
     return (
         "first-turn",
@@ -21,8 +19,6 @@ def first_turn(facts: Facts, change: Change) -> Told | None:
 def turns(facts: Facts, change: Change) -> Told | None:
     """The device's stopwatch ran on while others were in flight."""
     del change
-    if facts.concurrent:
-        return side_by_side(facts)
     alone, together = facts.means(lambda side: side.rows.rest if facts.is_cpu else side.rows.device)
     clock = "off the core" if facts.is_cpu else "on the device's stopwatch"
     return "turns", f"{clock} {format_ms(together)} instead of {format_ms(alone)} (means); {_met(facts)}"
@@ -31,17 +27,18 @@ def turns(facts: Facts, change: Change) -> Told | None:
 def contended(facts: Facts, change: Change) -> Told | None:
     """The time with neighbours in flight grew, and no stopwatch tells turns before the first from later ones."""
     del change
-    if facts.concurrent:
-        return side_by_side(facts)
     why = (
         "no stopwatch of a device" if "whole" in facts.after.places else "the stopwatch begins before a first turn does"
     )
     return "contended", f"{why}; {_met(facts)}"
 
 
-def side_by_side(facts: Facts) -> Told:
-    """Nobody waits for a turn. What a tenant takes with a part of the device was measured nowhere: where each has one,
-    nothing tells that from what others' work adds."""
+def side_by_side(facts: Facts, change: Change) -> Told | None:
+    """Tenants compute at the same time: nobody waits for a turn. What a tenant takes with a part of the device was
+    measured nowhere: where each has one, nothing tells that from what others' work adds."""
+    del change
+    if not facts.concurrent:
+        return None
     if facts.limit:
         return "limited", f"{facts.limit}; what it takes with that and nobody beside it was not measured; {_met(facts)}"
     return "beside", f"tenants compute side by side, and nobody waits for a turn; {_met(facts)}"
