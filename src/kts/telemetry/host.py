@@ -24,6 +24,7 @@ METRICS = (
     "cgroup_memory_pressure_ratio",
     "read_bytes_per_s",
     "written_bytes_per_s",
+    "core_loop_us",
     OTHERS,
 )
 LEAST_OTHERS_NS = 200 * NS_PER_MS

@@ -16,9 +16,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 from kts.model.run import ThreadWait
-from kts.units import NS_PER_S, NS_PER_US
+from kts.units import NS_PER_MS, NS_PER_S, NS_PER_US
 from kts.wire.messages import HostCounters
 from kts.worker.cgroup import cpu_groups, cpu_limit, own_group
+from kts.worker.core_speed import loop_us
 from kts.worker.threads import KernelFile, KernelThread, text
 
 _FIRST_SCAN_NS = NS_PER_S // 4
@@ -29,11 +30,16 @@ MOST_THREADS = 256
 TOLD_THREADS = 3
 """Threads whose waits in a block are told by name."""
 _THROTTLED = "throttled_cores"
+LOOP = "core_loop_us"
+LOOPS_NS = 120 * NS_PER_MS
+"""Between two loops on the core of a program, at least: each takes that from it for some 50 us, which so few of its
+iterations meet that no p99 is of them."""
 _NEVER_NS = 2**63 - 1
 _SCHEDULER_CLOCK = 2
 """CPUCLOCK_SCHED of Linux: of a process's clock, as clock_getcpuclockid(3) makes it."""
 _IN_A_CONTAINER = "no processes: its program runs in a container of its own, which does not show them"
 _STATES = "blocked threads: those in state D at that moment (kernel.task_delayacct is off)"
+_NOT_THERE = "no speed of its core: its worker may not run there"
 _NO_STATES = "no blocked threads: the kernel does not show what they wait in (/proc/PID/task/TID/stat)"
 
 
@@ -64,8 +70,8 @@ class HostReader:
     thread.
 
     ``thread``: of the calling thread alone, where other tenants are threads of this process, too; what its libraries'
-    threads do is then left out. ``used``: CPU time of the calling thread. It, ``clock``, ``proc`` and ``groups`` are
-    given in tests.
+    threads do is then left out. ``used``: CPU time of the calling thread. ``loop``: how fast a core is
+    (`kts.worker.core_speed`). They, ``clock``, ``proc`` and ``groups`` are given in tests.
     """
 
     def __init__(
@@ -78,8 +84,9 @@ class HostReader:
         container: Container | None = None,
         clock: Callable[[], int] = time.monotonic_ns,
         used: Callable[[], int] = time.thread_time_ns,
+        loop: Callable[[int | None], float] = loop_us,
     ) -> None:
-        self._own, self._container, self._clock, self._used = own, container, clock, used
+        self._own, self._container, self._clock, self._used, self._loop = own, container, clock, used, loop
         self._thread = threading.get_native_id() if thread else None
         self._proc, self._groups, self._pid = container or (proc, groups, os.getpid())
         self._family = Family(self._proc)
@@ -91,7 +98,7 @@ class HostReader:
         self._always: set[str] = set()  # counters that are told though they did not grow
         self._totals: dict[str, int] = {}
         self._untold: dict[str, str] = {}
-        self._scan_due_ns = self._read_due_ns = self._groups_due_ns = 0
+        self._scan_due_ns = self._read_due_ns = self._groups_due_ns = self._loop_due_ns = 0
         self._told = False
         self._delays = not own and text(self._proc / "sys/kernel/task_delayacct").strip() == "1"
         self._tick_ns = NS_PER_S // os.sysconf("SC_CLK_TCK")
@@ -138,10 +145,31 @@ class HostReader:
         blocked = self._read_threads()
         self._read_processes()
         self._read_groups(begin_ns)
+        speed = self._speed(begin_ns)
         untold, self._told = {} if self._told else dict(self._untold), True
         self._read_due_ns = self._clock() + _RESTS * (self._used() - used_ns)
         moments = {} if self._delays or blocked is None else {"blocked_threads": float(blocked)}
-        return HostCounters(monotonic_ns=begin_ns, counters=dict(self._totals), moments=moments, untold=untold)
+        return HostCounters(monotonic_ns=begin_ns, counters=dict(self._totals), moments=moments | speed, untold=untold)
+
+    def _speed(self, now_ns: int) -> dict[str, float]:
+        """Of the core on which the thread that ran most since the last reading is: of one's own the one that reads.
+        Nothing where that is not known, or too soon."""
+        if now_ns < self._loop_due_ns or self._loop_due_ns == _NEVER_NS:
+            return {}
+        core = None
+        if not self._own:
+            busiest = max(self._threads.values(), key=lambda thread: thread.ran_ns, default=None)
+            core = None if busiest is None or busiest.ran_ns <= 0 else busiest.core
+            if core is None:
+                return {}
+        try:
+            took_us = self._loop(core)
+        except OSError:
+            self._untold[LOOP] = _NOT_THERE
+            self._loop_due_ns = _NEVER_NS
+            return {}
+        self._loop_due_ns = now_ns + LOOPS_NS
+        return {LOOP: took_us}
 
     def close(self) -> None:
         """Lets go of all files. Idempotent."""

@@ -34,7 +34,11 @@ class KernelThread:
         self.in_block_ns = 0
         self._schedstat = KernelFile(place / "schedstat")
         self._stat: KernelFile | None = None
-        self._waited_ns = self._blocked_ticks = 0
+        self._waited_ns = self._blocked_ticks = self._ran_ns = 0
+        self.ran_ns = 0
+        """On a core, between the last two calls of `new`."""
+        self.core: int | None = None
+        """Where it ran last; None where the kernel does not tell."""
         if states:
             with contextlib.suppress(OSError):
                 self._stat = KernelFile(place / "stat")
@@ -44,15 +48,16 @@ class KernelThread:
     def new(self) -> tuple[int, int, bool]:
         """(ns without a core, ticks in which it waited for a disk) since the last call; whether it is held up now in
         what cannot be interrupted. OSError or ValueError once it has ended."""
-        _, wait, turns = self._schedstat.read().split()
+        ran, wait, turns = self._schedstat.read().split()
         if not int(turns):
             raise ValueError("not counted")
+        self.ran_ns, self._ran_ns = int(ran) - self._ran_ns, int(ran)
         waited_ns, self._waited_ns = int(wait) - self._waited_ns, int(wait)
         self.in_block_ns += waited_ns
         if self._stat is None:
             return waited_ns, 0, False
         told = self._stat.read().rpartition(b")")[2].split()
-        ticks = int(told[39])
+        self.core, ticks = int(told[36]), int(told[39])
         blocked, self._blocked_ticks = ticks - self._blocked_ticks, ticks
         return waited_ns, blocked, told[0] == b"D"
 
