@@ -73,7 +73,7 @@ def test_all_threads_and_children_of_a_program_count_and_this_process_does_not()
     assert found.counters["waiting_threads"] > 100 * NS_PER_MS
     assert 0 < found.counters["running_threads"] < wall_ns
     assert own_ns > 0
-    assert found.moments.keys() <= {"blocked_threads"}
+    assert found.moments.keys() <= {"blocked_threads", "core_loop_us"}
 
 
 @needs_schedstat
@@ -102,7 +102,7 @@ def test_a_worker_that_computes_itself_is_read_alone() -> None:
         used_ns = time.process_time_ns() - begin_ns
     grown_ns = found.counters["running_threads"] - before.counters["running_threads"]
     assert grown_ns == pytest.approx(used_ns, rel=0.2)
-    assert (found.moments, found.untold) == ({}, {})
+    assert (found.moments.keys() <= {"core_loop_us"}, found.untold) == (True, {})
 
 
 def test_processes_that_ended_take_nothing_back() -> None:
@@ -367,3 +367,54 @@ def test_pressure_that_is_switched_off_is_none() -> None:
 def test_all_processes_of_a_machine_name_the_same_start() -> None:
     """Else the conductor's cores would not be known to be the tenants', or another machine's would."""
     assert boot_id() == Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+
+
+def core_of(asked: list[int | None], took_us: float = 9.0) -> Callable[[int | None], float]:
+    """A loop that keeps on which core it was asked for."""
+
+    def loop(core: int | None) -> float:
+        asked.append(core)
+        return took_us
+
+    return loop
+
+
+@needs_schedstat
+def test_the_core_that_is_looked_at_is_that_of_the_thread_that_ran_most() -> None:
+    """Else a slow core is told of the worker's, or of one on which a thread sleeps."""
+    asked: list[int | None] = []
+    code = "import threading, time\nthreading.Thread(target=lambda: time.sleep(99), daemon=True).start()\n"
+    with (
+        running(f"{code}print(flush=True)\nwhile True: pass"),
+        contextlib.closing(HostReader(own=False, loop=core_of(asked))) as reader,
+    ):
+        found = read_until(reader, lambda now: "core_loop_us" in now.moments)
+    assert found.moments["core_loop_us"] == 9.0
+    assert set(asked) == {min(os.sched_getaffinity(0))}
+
+
+def test_a_core_is_looked_at_no_more_often_than_a_p99_can_bear() -> None:
+    """Else the looks would be among the slowest iterations. A worker that computes itself is where it looks."""
+    asked: list[int | None] = []
+    now_ns = [0]
+    with contextlib.closing(HostReader(own=True, clock=lambda: now_ns[0], loop=core_of(asked))) as reader:
+        told = []
+        for now_ns[0] in range(0, NS_PER_S, 50 * NS_PER_MS):
+            told += reader.read().moments.values()
+    assert asked == [None] * 7
+    assert told == [9.0] * 7
+
+
+def test_a_core_where_its_worker_may_not_run_is_said_once() -> None:
+    """Else a container that has other cores than its program ends the run, or asks for ever."""
+    asked: list[int | None] = []
+
+    def refused(core: int | None) -> float:
+        asked.append(core)
+        raise OSError(22, "Invalid argument")
+
+    with contextlib.closing(HostReader(own=True, loop=refused)) as reader:
+        first, then = reader.read(), reader.read()
+    assert first.untold["core_loop_us"] == "no speed of its core: its worker may not run there"
+    assert (first.moments, then.moments, len(asked)) == ({}, {}, 1)
+    assert first.counters

@@ -19,6 +19,7 @@ CauseName = Literal[
     "core",  # the host's thread was ready and another had its core
     "quota",  # the host's threads were held back by their cgroup's CPU quota
     "sibling",  # the host's thread ran slower: another was on the same physical core
+    "slow-core",  # the host's thread ran slower: its core did, by another thread on it or by its clock
     "launch",  # the host needed longer to hand the work over
     "between",  # the program began its next iteration later
     "disk",  # the host's threads waited for a disk

@@ -11,6 +11,7 @@ from kts.stats.causes.company import Floats
 from kts.stats.causes.held import waits, within, without_error
 from kts.stats.causes.kept import KeptRows
 from kts.stats.causes.own import Apart, apart, cells, gap
+from kts.stats.causes.speed import Slowed, Speed, at_usual
 
 Place = Literal[
     "backlog",
@@ -21,6 +22,7 @@ Place = Literal[
     "core",
     "quota",
     "disk",
+    "speed",
     "ill",
     "hidden",
     "queued",
@@ -30,8 +32,9 @@ Place = Literal[
 ]
 """backlog: own earlier iterations. late: nothing of its own was in flight, and it was not submitted. Others': first
 (before the device let it in), turns (since), contended (no stopwatch tells which). The host's thread: core (ready,
-without one), quota, disk. ill: an error of the GPU. Own: host (not on the device's stopwatch), work (on it), whole (no
-stopwatch). Own time that is missing since others had their turn: hidden (not on the stopwatch), queued (on it)."""
+without one), quota, disk, speed (its core was slower than alone). ill: an error of the GPU. Own: host (not on the
+stopwatch), work (on it), whole (no stopwatch). Own time that is missing since others had their turn: hidden (not on
+the stopwatch), queued (on it)."""
 
 OTHERS: tuple[Place, ...] = ("first", "turns", "contended")
 OF_OTHERS: tuple[Place, ...] = (*OTHERS, "hidden", "queued")
@@ -59,7 +62,8 @@ class Components:
     """``places`` add up to the response; ``values``: ms, ``(n, places)``. ``shared``: of each of the others' places the
     part of each neighbour, ``(neighbours, n)``; they add up to it where neighbours were in flight. ``estimated``: what
     is others' time is not measured, but told from own time by its distribution. ``unsure``: how much more of some
-    places it might be, ``(READINGS, n)``, in other readings of the same data; in each they add up to 0. The last one is
+    places it might be, ``(READINGS, n)``, in other readings of the same data; in each they add up to 0, but for what
+    looks at the core leave open. The last one is
     how own time may be spread over iterations, and says nothing of means."""
 
     rows: KeptRows
@@ -74,15 +78,25 @@ class Components:
         return np.asarray(self.values[:, self.places.index(place)])
 
 
-def components(whole: KeptRows, alone: KeptRows, *, is_cpu: bool, errors: bool = False) -> Components:
+def components(
+    whole: KeptRows, alone: KeptRows, *, is_cpu: bool, errors: bool = False, speed: Speed | None = None
+) -> Components:
     """Of ``whole``; ``alone``: the same tenant's without company, which tell what is its own. ``errors``: the GPU told
-    some in either, and the place "ill" is there."""
+    some in either, and the place "ill" is there. ``speed``: how its host follows its core, and "speed" is there."""
     (rows, ill), (alone, _) = (without_error(side) for side in (whole, alone))
+    slowed = None if speed is None else speed.of(rows, alone, is_cpu=is_cpu)
+    if speed is not None and slowed is not None:
+        usually = speed.of(alone, alone, is_cpu=is_cpu)
+        rows, alone = (at_usual(side, by.ms, is_cpu=is_cpu) for side, by in ((rows, slowed), (alone, usually)))
     told = not (np.isnan(rows.device).any() or np.isnan(alone.device).any())
     found, unsure = (
         _without_stopwatch(rows, alone) if not told else (_on_core(rows, alone), {}) if is_cpu else _on_gpu(rows, alone)
     )
     columns: dict[Place, Floats] = {"backlog": rows.backlog, "late": rows.late, **found}
+    if slowed is not None:
+        columns["speed"] = slowed.ms
+        for place, more in _either_way(slowed, columns, "work" if is_cpu else "host").items():
+            unsure[place] = unsure.get(place, 0.0) + more
     if errors:
         columns["ill"] = ill
     both = rows.before + rows.during
@@ -90,6 +104,22 @@ def components(whole: KeptRows, alone: KeptRows, *, is_cpu: bool, errors: bool =
     shared = {place: _shared(columns[place], room[place]) for place in OTHERS if place in columns}
     estimated = not (told and is_cpu)
     return Components(whole, tuple(columns), np.column_stack(list(columns.values())), shared, estimated, unsure)
+
+
+def _either_way(slowed: Slowed, columns: dict[Place, Floats], own: Place) -> dict[Place, Floats]:
+    """How much more or less a slower core may be. What its slope has it be is others' first turn where there is one off
+    the stopwatch, else own time; what few looks have it be is in how rounds of these differ."""
+    signs, none = np.array([[1.0], [-1.0]]), np.zeros((2, len(slowed.ms)))
+    by_slope, waits = signs * slowed.by_slope, columns.get("first", none[0]) > 0
+    rows: dict[Place, Floats] = {
+        "speed": signs * np.hypot(slowed.by_slope, slowed.by_looks),
+        own: np.where(waits, none, -by_slope),
+        "first": np.where(waits, -by_slope, none),
+    }
+    unsure = {place: np.zeros((READINGS, len(slowed.ms))) for place in rows if place in columns}
+    for place, of in unsure.items():
+        of[1:3] = rows[place]
+    return unsure
 
 
 def _on_gpu(rows: KeptRows, alone: KeptRows) -> tuple[dict[Place, Floats], dict[Place, Floats]]:

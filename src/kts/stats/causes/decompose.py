@@ -31,6 +31,11 @@ RECORDED: frozenset[Place] = frozenset({"whole", "host"})
 """Places of a program whose waits for the device are told from its host's time."""
 
 
+MEASURED: frozenset[Place] = frozenset({"speed"})
+"""How it differs between rounds is measured, and so no part of chance: that of these rounds is told, whoever's doing it
+is, and the rest is told from it."""
+
+
 @dataclass(frozen=True, eq=False)
 class Compared:
     """Two sides, and their figures on the response clock. ``split``: too few rounds, so blocks are cut into segments
@@ -58,9 +63,10 @@ class _Shift:
         return float(self.after.at[places].sum() - self.before.at[places].sum())
 
     def interval(self, places: list[int], confidence: float) -> tuple[float, float]:
-        """By chance, and by the readings."""
-        ms, half = self.ms(places), arm(self.before, self.after, places, confidence, paired=self.paired)
-        less, more = self._any(places)
+        """By chance, and by the readings; of `MEASURED` by the readings alone."""
+        by_chance = [place for place in places if self.places[place] not in MEASURED]
+        half = arm(self.before, self.after, by_chance, confidence, paired=self.paired) if by_chance else 0.0
+        ms, (less, more) = self.ms(places), self._any(places)
         return ms + less - half, ms + more + half
 
     def _any(self, places: list[int]) -> tuple[float, float]:
@@ -115,7 +121,7 @@ def _grew(shifts: Mapping[Statistic, _Shift], *, estimated: bool) -> frozenset[P
     others' is above 0 by itself; what is measured to be stands for itself."""
     mean = shifts["mean"]
     places = frozenset(mean.places)
-    if any(shift.grew(places - {"backlog", "late"}, len(STATISTICS)) for shift in shifts.values()):
+    if any(shift.grew(places - {"backlog", "late"} - MEASURED, len(STATISTICS)) for shift in shifts.values()):
         return places
     measured, looks = places & (WAITED if "whole" in mean.places else ON_STOPWATCH), len(places) * len(STATISTICS)
     stands_out = mean.grew(measured, looks) or (places >= RECORDED and mean.exceeds_alone(measured, looks))
@@ -169,7 +175,8 @@ def _decomposed(
     added = (after.estimate or 0.0) - (before.estimate or 0.0)
     everything = list(range(len(shift.places)))
     if statistic == "mean":
-        lo, hi = shift.interval(everything, compared.confidence)
+        half = arm(shift.before, shift.after, everything, compared.confidence, paired=shift.paired)
+        lo, hi = added - half, added + half
     else:
         lo = added - _hypot(after.estimate, after.lo, before.hi, before.estimate)
         hi = added + _hypot(after.hi, after.estimate, before.estimate, before.lo)
@@ -221,6 +228,8 @@ def _is_shown(
     others', and a place must stand for itself among all that are looked at.
     """
     name, ms = shift.places[place], shift.ms([place])
+    if name in MEASURED:
+        return shift.beyond([place], RELEVANT, compared.confidence)
     if name not in grew:
         own = (name not in OF_OTHERS or not compared.facts.after.estimated) and (is_mean or name not in OWN)
         return own and shift.shown([place], len(shift.places) * len(STATISTICS))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from kts.stats.causes.components import CLOCKS
 from kts.stats.causes.facts import Change, Facts, Told
 from kts.units import format_ms
 
@@ -14,6 +15,8 @@ ASLEEP = 0.02
 PRESSED, ANYWAY = 0.01, 0.5
 """Of the time: so much more pressure of input and output goes with a wait for a disk, unless it was high anyway. It is
 a mean over the cores that are not idle, so a thread's wait is a small part of it where many are busy."""
+SIBLING = 0.1
+"""Of a hardware thread beside its core: less more than alone slows nobody."""
 BUSY = 0.02
 """Of a core, or of a GPU's time: strangers that use less more than alone take nobody's."""
 
@@ -64,6 +67,20 @@ def disk(facts: Facts, change: Change) -> Told | None:
         for whose, (alone, now) in pressures.items()
     ]
     return "disk", "; ".join(told)
+
+
+def slow_core(facts: Facts, change: Change) -> Told | None:
+    """The same loop took longer on its core, or shorter; by what, where that shows, too."""
+    loop = facts.rates("core_loop")
+    if loop is None or (loop[1] - loop[0]) * change.ms <= 0:
+        return None
+    words = f"a loop on its core took {loop[1]:.3g} us, alone {loop[0]:.3g} (means of what its host follows)"
+    clock, beside = facts.rates("core_clock"), facts.rates("sibling")
+    if beside is not None and (beside[1] - beside[0]) * np.sign(change.ms) >= SIBLING:
+        return "sibling", f"{words}; hardware threads beside it were busy {beside[1]:.2g}, alone {beside[0]:.2g}"
+    if clock is not None and min(clock) > 0 and (clock[0] / clock[1] - 1) * np.sign(change.ms) >= CLOCKS:
+        return "slower-clocks", f"{words}; its clock was {clock[1]:.0f} MHz, alone {clock[0]:.0f}"
+    return "slow-core", words
 
 
 def by_samples(facts: Facts, change: Change) -> Told | None:

@@ -148,7 +148,7 @@ class KeptIterations:
             during=during,
             core_wait=_told(row, "cpu_wait_ns", at),
             waited=_told(row, "waited_ns", at),
-            rates=self._rates.at(name, neighbours, submit_ns, retire_ns),
+            rates=self._rates.at(name, neighbours, submit_ns, retire_ns, block.outcome.start_ns),
             weight=weight,
             round=np.full(len(at), block.outcome.round),
             block=np.full(len(at), block.outcome.index),

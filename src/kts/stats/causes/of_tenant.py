@@ -13,6 +13,7 @@ from kts.stats.causes.decompose import Compared, decompositions
 from kts.stats.causes.facts import Facts
 from kts.stats.causes.held import met_error
 from kts.stats.causes.kept import KeptIterations, KeptRows
+from kts.stats.causes.speed import Speed, follows
 from kts.stats.sample import split_blocks
 
 FEWEST = 30
@@ -33,15 +34,19 @@ def causes(
     plan = info.plan
     solo = next((one.name for one in plan.conditions if one.is_solo and one.tenants == (name,)), None)
     before = kept.of(name, solo) if solo is not None else None
+    sides = {condition: kept.of(name, condition) for condition in together}
+    is_cpu = name in kept.on_core
+    seen = [one for one in sides.values() if one is not None]
+    speed = None if before is None else follows(before, seen, is_cpu=is_cpu)
     found = []
     for condition, latency in together.items():
-        after = kept.of(name, condition)
+        after = sides[condition]
         if reason := _missing(before, "alone") or _missing(after, "in company"):
             found.append(Causes(condition=condition, refused=reason))
             continue
         assert before is not None
         assert after is not None
-        facts = _facts(name, info, kept, before, after)
+        facts = _facts(info, kept, before, after, is_cpu=is_cpu, speed=speed)
         split = split_blocks(set(before.round.tolist()), set(after.round.tolist()))
         compared = Compared(facts, alone, latency, split, confidence)
         found.append(Causes(condition=condition, of=decompositions(compared)))
@@ -53,12 +58,13 @@ def _missing(rows: KeptRows | None, where: str) -> str:
     return f"a split needs {FEWEST} iterations, {n} here {where}" if n < FEWEST else ""
 
 
-def _facts(name: str, info: RunInfo, kept: KeptIterations, before: KeptRows, after: KeptRows) -> Facts:
-    is_cpu = name in kept.on_core
+def _facts(
+    info: RunInfo, kept: KeptIterations, before: KeptRows, after: KeptRows, *, is_cpu: bool, speed: Speed | None
+) -> Facts:
     errors = any(met_error(side).any() for side in (before, after))
     return Facts(
-        before=components(before, before, is_cpu=is_cpu, errors=errors),
-        after=components(after, before, is_cpu=is_cpu, errors=errors),
+        before=components(before, before, is_cpu=is_cpu, errors=errors, speed=speed),
+        after=components(after, before, is_cpu=is_cpu, errors=errors, speed=speed),
         is_cpu=is_cpu,
         concurrent=not is_cpu and info.sharing.likely in SIDE_BY_SIDE,
         limit=info.sharing.limit,

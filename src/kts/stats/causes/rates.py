@@ -22,6 +22,7 @@ SAMPLED = {
     "others": ("others_cores",),
     "sibling": ("sibling_busy_cores",),
     "core_clock": ("core_clock_mhz",),
+    "core_loop": ("core_loop_us",),
     "sm_clock": ("sm_clock_mhz",),
     "limited": ("limited_power_ratio",),
     "heated": ("limited_thermal_ratio",),
@@ -37,6 +38,8 @@ RATES = (*SAMPLED, "neighbours", "strangers", "xid")
 ``strangers``: of others there that are no tenants; in cores. ``xid``: the number of an error that the GPU told while
 the iteration ran; NaN for none."""
 XID = "xid_code"
+OF_THIS_BLOCK = frozenset({"core_loop"})
+"""Of others a look just before the block tells of its begin, too; where blocks are compared each has its own."""
 
 
 class Rates:
@@ -56,10 +59,11 @@ class Rates:
                 if best is not None:
                     self._covers[tenant, name] = Cover.of(best)
 
-    def at(self, tenant: str, neighbours: Sequence[str], submit_ns: Ints, retire_ns: Ints) -> Floats:
-        """A row for each of `RATES`, shape ``(len(RATES), n)``; NaN where no sample covers an iteration's middle."""
+    def at(self, tenant: str, neighbours: Sequence[str], submit_ns: Ints, retire_ns: Ints, start_ns: int) -> Floats:
+        """A row for each of `RATES`, shape ``(len(RATES), n)``; NaN where no sample covers an iteration's middle.
+        ``start_ns``: their block's."""
         t_ns = (submit_ns + retire_ns) // 2
-        rows = [self._one(tenant, name, t_ns) for name in SAMPLED]
+        rows = [self._one(tenant, name, t_ns, start_ns if name in OF_THIS_BLOCK else 0) for name in SAMPLED]
         cores = self._cores.get(tenant, frozenset())
         theirs = [self._one(one, "running", t_ns) for one in neighbours if self._cores.get(one, frozenset()) & cores]
         ran = np.sum(theirs, axis=0) if theirs else np.zeros(len(t_ns))
@@ -75,12 +79,12 @@ class Rates:
         met = (submit_ns <= told.t_ns[at]) & (told.t_ns[at] - told.span_ns[at] <= retire_ns)
         return np.asarray(np.where(met, told.value[at], np.nan))
 
-    def _one(self, tenant: str, name: str, t_ns: Ints) -> Floats:
+    def _one(self, tenant: str, name: str, t_ns: Ints, since_ns: int = 0) -> Floats:
         cover = self._covers.get((tenant, name))
         if cover is None:
             return np.full(len(t_ns), np.nan)
         at = np.minimum(cover.end_ns.searchsorted(t_ns, "left"), len(cover.end_ns) - 1)
-        inside = (cover.begin_ns[at] <= t_ns) & (t_ns <= cover.end_ns[at])
+        inside = (cover.begin_ns[at] <= t_ns) & (t_ns <= cover.end_ns[at]) & (cover.series.t_ns[at] >= since_ns)
         return np.asarray(np.where(inside, cover.series.value[at], np.nan))
 
 

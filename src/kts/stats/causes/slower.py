@@ -6,11 +6,10 @@ import numpy as np
 
 from kts.stats.causes.components import CLOCKS
 from kts.stats.causes.facts import Change, Facts, Told
+from kts.stats.causes.host import SIBLING
 from kts.stats.causes.turns import side_by_side
 from kts.units import format_ms
 
-SIBLING = 0.1
-"""Of a hardware thread beside its core: less more than alone slows nobody."""
 DRAM = 0.1
 """Of the time in which the memory is busy: less more than alone holds up nobody."""
 LEAST = 30

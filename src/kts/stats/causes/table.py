@@ -15,6 +15,7 @@ CAUSES_OF: dict[Place, tuple[Rule, ...]] = {
     "core": (host.strangers, host.core),
     "quota": (host.quota,),
     "disk": (host.disk,),
+    "speed": (host.slow_core,),
     "ill": (outside.xid,),
     "hidden": (turns.hidden,),
     "queued": (turns.back_to_back,),
