@@ -14,6 +14,7 @@ BENCHES: dict[str, tuple[str, tuple[str, ...]]] = {
     "help": ("time of kts --help", ()),
     "observer": ("what measuring costs each iteration", ()),
     "cores": ("whether each CPU core has one speed", ("--seconds", "5")),
+    "looks": ("what looks at a core's speed cost the program on it", ("--seconds", "10")),
     "threads": ("what Python's lock costs tenants of one process", ("--rounds", "3", "--seconds", "0.5")),
     "tracer": ("what tracing costs a program", ("--lives", "2", "--stretch", "0.5", "--warm", "0.5")),
     "telemetry": ("what sampling a GPU costs its tenant", ()),

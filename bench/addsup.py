@@ -1,4 +1,4 @@
-"""How much of what company adds is explained by named parts, in every recorded run: tenant by tenant, mix by mix.
+"""How much of what company adds is explained by named parts, in every recorded run, mode by mode and mix by mix.
 
 The parts add up to the whole by construction, so the question is what is left as unexplained. Asked of each statistic
 whose change excludes 0: of one that does not, there is nothing to explain. How much is left has an interval, too: where
@@ -27,7 +27,9 @@ from kts.report.cause_words import changed, interval, of_tenant
 from kts.stats import analyse
 from kts.stats.causes.company import Floats
 from kts.stats.causes.kept import KeptIterations, KeptRows
+from kts.stats.causes.speed import Speed, at_usual, follows
 from kts.stats.gathering import Gathered
+from kts.stats.modes import views
 from kts.stats.quantiles import QUANTILES
 from kts.store import open_run
 
@@ -128,7 +130,9 @@ def rows_of(name: str, run: RunData, limit: float = LIMIT, folder: str = "") -> 
 
 class Host(msgspec.Struct, frozen=True, kw_only=True):
     """Of a program in a mix with so many neighbours: its host's own time an iteration (ms), by what is recorded of its
-    waits; ``spread``: of rounds alone, standard deviation over mean."""
+    waits; ``spread``: of rounds alone, standard deviation over mean. Of runs that looked at its core: ``slope``, how
+    the host follows it (`kts.stats.causes.speed`); ``loop``, how long a loop takes there over that alone; ``net``, the
+    host's time over that alone without what the core's speed adds."""
 
     run: str
     tenant: str
@@ -136,6 +140,9 @@ class Host(msgspec.Struct, frozen=True, kw_only=True):
     alone: float
     together: float
     spread: float
+    slope: float | None = None
+    loop: float | None = None
+    net: float | None = None
 
 
 def hosts_of(name: str, run: RunData) -> Iterator[Host]:
@@ -147,6 +154,9 @@ def hosts_of(name: str, run: RunData) -> Iterator[Host]:
     kept = Gathered.of(run, run.telemetry()).kept
     for tenant in plan.asked:
         alone = kept.of(tenant, plan.solo(tenant).name)
+        mixes = [one.name for one in plan.conditions if not one.is_solo and tenant in one.tenants]
+        sides = [side for name in mixes if (side := kept.of(tenant, name)) is not None]
+        speed = None if alone is None else follows(alone, sides, is_cpu=False)
         for condition in plan.conditions:
             together = kept.of(tenant, condition.name) if tenant in condition.tenants else None
             if condition.is_solo or alone is None or together is None or np.isnan(_host_ms(alone) + _host_ms(together)):
@@ -159,21 +169,42 @@ def hosts_of(name: str, run: RunData) -> Iterator[Host]:
                 alone=_host_ms(alone),
                 together=_host_ms(together),
                 spread=float(np.std(rounds, ddof=1) / np.mean(rounds)) if len(rounds) > 1 else np.nan,
+                slope=None if speed is None else speed.slope,
+                loop=None if speed is None else _loop_us(together) / _loop_us(alone),
+                net=None if speed is None else _net_ms(together, alone, speed) / _net_ms(alone, alone, speed),
             )
 
 
+def _loop_us(rows: KeptRows) -> float:
+    """Mean of the looks at its core."""
+    return float(np.nanmean(rows.rate("core_loop")))
+
+
+def _net_ms(rows: KeptRows, alone: KeptRows, speed: Speed) -> float:
+    """Mean of its host's time without what a core slower than alone adds."""
+    return _host_ms(at_usual(rows, speed.of(rows, alone, is_cpu=False).ms, is_cpu=False))
+
+
 def hosts(found: Sequence[Host]) -> Iterator[str]:
-    """A Markdown table: by the number of neighbours, how much longer programs' hosts take in company."""
-    yield "| neighbours | programs in mixes | their host's own time, mean | median | longer in |"
-    yield "|---:|---:|---:|---:|---:|"
+    """A Markdown table: by the number of neighbours, how much longer programs' hosts take in company; and, of those
+    whose cores were looked at, a loop there, and the host without that."""
+    host = "programs in mixes | their host's own time, mean | median | longer in"
+    yield f"| neighbours | {host} | cores looked at | host | a loop | host without that |"
+    yield "|---:" * 9 + "|"
     for number in sorted({one.neighbours for one in found}):
-        longer = [one.together / one.alone - 1 for one in found if one.neighbours == number]
+        these = [one for one in found if one.neighbours == number]
+        longer = [one.together / one.alone - 1 for one in these]
         over = sum(one > 0 for one in longer)
-        yield f"| {number} | {len(longer)} | {np.mean(longer):+.0%} | {np.median(longer):+.0%} | {over} |".replace(
-            "%", " %"
-        )
+        cells = [f"{len(longer)}", f"{np.mean(longer):+.0%}", f"{np.median(longer):+.0%}", f"{over}"]
+        looked = [(one.together / one.alone, one.loop, one.net) for one in these if one.loop and one.net]
+        means = [f"{one:+.0%}" for one in np.mean(looked, axis=0) - 1] if looked else ["-"] * 3
+        cells += [f"{len(looked)}", *means]
+        yield f"| {number} | {' | '.join(cells)} |".replace("%", " %")
     spread = [one.spread for one in {(one.run, one.tenant): one for one in found}.values()]
     low, middle, high = (_percent(one) for one in np.nanquantile(spread, (0.1, 0.5, 0.9)))
+    if slopes := [one.slope for one in {(one.run, one.tenant): one for one in found}.values() if one.slope]:
+        told = f"{min(slopes):.2f} to {max(slopes):.2f}, median {np.median(slopes):.2f}"
+        yield f"\nHosts follow their cores in {len(slopes)} runs of a program and mode, with slopes of {told}."
     yield f"\nRounds alone differ by {middle} (their host's time, standard deviation, median; {low} to {high})."
 
 
@@ -321,8 +352,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     rows, programs = list[Row](), list[Host]()
     for run in runs:
         data = open_run(run)
-        rows += rows_of(_name(run), data, options.limit, folders[run])
-        programs += hosts_of(_name(run), data)
+        seen: Mapping[str, RunData] = views(data) or {"": data}
+        for mode, view in seen.items():
+            name = f"{_name(run)}, {mode}" if mode else _name(run)
+            rows += rows_of(name, view, options.limit, folders[run])
+            programs += hosts_of(name, view)
     print(f"{len(runs)} runs\n\n" + "\n".join(counts(rows, options.limit)))
     print("\n" + "\n".join(by_folder(rows, Counter(folders.values()), options.limit)))
     if programs:

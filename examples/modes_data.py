@@ -152,7 +152,7 @@ def pack(folder: Path, name: str) -> Path:
 @contextlib.contextmanager
 def unpacked(where: Path) -> Iterator[Path]:
     """A folder as it is; a packed one, or one that holds nothing but packed ones, unpacked for a while."""
-    files = [where] if where.is_file() else sorted(where.glob("*.tar.gz"))
+    files = [where] if where.is_file() else sorted(where.glob("*.tar.?z"))
     if not files:
         yield where
         return

@@ -31,9 +31,9 @@ TOLD_THREADS = 3
 """Threads whose waits in a block are told by name."""
 _THROTTLED = "throttled_cores"
 LOOP = "core_loop_us"
-LOOPS_NS = 120 * NS_PER_MS
-"""Between two loops on the core of a program, at least: each takes that from it for some 50 us, which so few of its
-iterations meet that no p99 is of them."""
+LOOPS_NS = 300 * NS_PER_MS
+"""Between two looks at a core, at least: each takes it from a program that spins there, and few iterations may meet one
+(`python -m bench looks`)."""
 _NEVER_NS = 2**63 - 1
 _SCHEDULER_CLOCK = 2
 """CPUCLOCK_SCHED of Linux: of a process's clock, as clock_getcpuclockid(3) makes it."""
