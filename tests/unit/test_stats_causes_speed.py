@@ -15,6 +15,7 @@ from kts.model.telemetry import SampleSeries
 from kts.stats import analyse
 from kts.stats.causes.facts import Change
 from kts.stats.causes.host import slow_core
+from kts.stats.causes.speed import follows
 from kts.units import NS_PER_MS
 
 N, ROUNDS = 300, 8
@@ -126,6 +127,27 @@ def test_cores_that_differ_from_round_to_round_are_nobodys_cause_where_nothing_w
         factors = cores(seed, company=1.0)
         firsts.append(of_fft(looked_at(program("cuda", seed, factors), factors, seed)).first())
     assert sum(one is not None for one in firsts) <= 1
+
+
+def test_a_side_that_lacks_what_the_other_has_is_not_split() -> None:
+    """A program whose waits are recorded alone and not in company: what is its host's is known of one side only."""
+
+    def side(first_block: int, *, waits: bool) -> Any:
+        factors = np.repeat(np.random.default_rng(first_block).uniform(1, 1.6, ROUNDS), N)
+        told = np.full(N * ROUNDS, 0.5 if waits else np.nan)
+        rows = {"service": HOST_MS * factors + 0.5, "waited": told, "device": np.full(N * ROUNDS, np.nan)}
+        looks = LOOP_US * factors * np.tile(np.exp(0.01 * np.sin(np.arange(N) // 100)), ROUNDS)
+        block = np.repeat(np.arange(ROUNDS) + first_block, N)
+        rest = rows["service"] - rows["device"]
+        return SimpleNamespace(
+            **rows, rest=rest, n=N * ROUNDS, block=block, weight=np.ones(N * ROUNDS), rate=lambda _: looks
+        )
+
+    whole = follows(side(0, waits=True), [side(ROUNDS, waits=True)], is_cpu=False)
+    assert whole is not None
+    assert whole.slope == pytest.approx(1.0, abs=0.05)
+    assert follows(side(0, waits=True), [side(ROUNDS, waits=False)], is_cpu=False) is None
+    assert follows(side(0, waits=False), [side(ROUNDS, waits=False)], is_cpu=False) is None
 
 
 def test_without_looks_nothing_is_said_of_the_core() -> None:

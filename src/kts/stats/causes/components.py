@@ -63,8 +63,8 @@ class Components:
     part of each neighbour, ``(neighbours, n)``; they add up to it where neighbours were in flight. ``estimated``: what
     is others' time is not measured, but told from own time by its distribution. ``unsure``: how much more of some
     places it might be, ``(READINGS, n)``, in other readings of the same data; in each they add up to 0, but for what
-    looks at the core leave open. The last one is
-    how own time may be spread over iterations, and says nothing of means."""
+    looks at the core leave open. The last one is how own time may be spread over iterations, and says nothing of
+    means."""
 
     rows: KeptRows
     places: tuple[Place, ...]
@@ -84,9 +84,9 @@ def components(
     """Of ``whole``; ``alone``: the same tenant's without company, which tell what is its own. ``errors``: the GPU told
     some in either, and the place "ill" is there. ``speed``: how its host follows its core, and "speed" is there."""
     (rows, ill), (alone, _) = (without_error(side) for side in (whole, alone))
-    slowed = None if speed is None else speed.of(rows, alone, is_cpu=is_cpu)
-    if speed is not None and slowed is not None:
-        usually = speed.of(alone, alone, is_cpu=is_cpu)
+    slowed: Slowed | None = None
+    if speed is not None:
+        slowed, usually = (speed.of(side, alone, is_cpu=is_cpu) for side in (rows, alone))
         rows, alone = (at_usual(side, by.ms, is_cpu=is_cpu) for side, by in ((rows, slowed), (alone, usually)))
     told = not (np.isnan(rows.device).any() or np.isnan(alone.device).any())
     found, unsure = (

@@ -176,7 +176,7 @@ def _decomposed(
     everything = list(range(len(shift.places)))
     if statistic == "mean":
         half = arm(shift.before, shift.after, everything, compared.confidence, paired=shift.paired)
-        lo, hi = added - half, added + half
+        lo, hi = shift.ms(everything) - half, shift.ms(everything) + half
     else:
         lo = added - _hypot(after.estimate, after.lo, before.hi, before.estimate)
         hi = added + _hypot(after.hi, after.estimate, before.estimate, before.lo)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -15,6 +16,7 @@ import numpy as np
 from kts.stats.causes.company import Floats
 from kts.stats.causes.kept import KeptRows
 from kts.stats.dependence import student
+from kts.stats.overlap import Ints
 
 CONFIDENCE = 0.95
 COVERED = 0.5
@@ -87,7 +89,7 @@ def at_usual(rows: KeptRows, slowed_ms: Floats, *, is_cpu: bool) -> KeptRows:
 
 
 class _Block(NamedTuple):
-    rows: np.ndarray
+    rows: slice
     loop_us: float
     looks: int
     spread: float
@@ -101,14 +103,9 @@ def follows(alone: KeptRows, others: Sequence[KeptRows], *, is_cpu: bool) -> Spe
     slope corrected for loops that are means of few looks (Fuller, Measurement Error Models, 1987, 1.2).
     """
     x, y, noise, sides = [], [], [], 0
-    for rows in (alone, *others):
-        host = _own(rows, is_cpu=is_cpu)
-        if host is None and rows is alone and not np.isnan(rows.rest).any():
-            host = rows.rest
-        if host is None:
-            continue
+    for rows, host in _hosts((alone, *others), is_cpu=is_cpu):
         blocks = _blocks(rows)
-        if len(blocks) < max(2, COVERED * len(np.unique(rows.block))):
+        if len(blocks) < max(2, COVERED * len(_first(rows.block))):
             continue
         means = [float(np.average(host[one.rows], weights=rows.weight[one.rows])) for one in blocks]
         if min(means) <= 0:
@@ -134,6 +131,16 @@ def follows(alone: KeptRows, others: Sequence[KeptRows], *, is_cpu: bool) -> Spe
     return Speed(slope / told, error / told, told, float(np.exp(np.mean(np.log([one.loop_us for one in usual])))))
 
 
+def _hosts(sides: Sequence[KeptRows], *, is_cpu: bool) -> list[tuple[KeptRows, Floats]]:
+    """Sides that tell their host's own time, and it; the first is alone, where nothing else is off the stopwatch. None
+    where some lack what the others have."""
+    own = [_own(rows, is_cpu=is_cpu) for rows in sides]
+    if all(one is not None for one in own):
+        return [(rows, one) for rows, one in zip(sides, own, strict=True) if one is not None]
+    told = not any(np.isnan(rows.device).any() for rows in sides)
+    return [(sides[0], sides[0].rest)] if told and not is_cpu and own[0] is None else []
+
+
 def _own(rows: KeptRows, *, is_cpu: bool) -> Floats | None:
     """What is the host's own time, ms: on a core CPU time, of a traced program all that is no wait for the device. None
     where nothing tells it from waits."""
@@ -143,12 +150,16 @@ def _own(rows: KeptRows, *, is_cpu: bool) -> Floats | None:
 
 def _blocks(rows: KeptRows) -> list[_Block]:
     """Those in which somebody looked."""
-    loops = rows.rate("core_loop")
-    found = []
-    for block in np.unique(rows.block):
-        here = rows.block == block
-        looks = np.unique(loops[here & (loops > 0)])
+    loops, found = rows.rate("core_loop"), []
+    for first, until in pairwise([*_first(rows.block), rows.n]):
+        here = slice(first, until)
+        looks = np.unique(loops[here][loops[here] > 0])
         if len(looks):
             spread = float(np.log(looks).var(ddof=1)) if len(looks) > 1 else np.nan
             found.append(_Block(here, float(looks.mean()), len(looks), spread))
     return found
+
+
+def _first(blocks: Ints) -> list[int]:
+    """Where each block begins: iterations are in order of time."""
+    return [int(at) for at in np.flatnonzero(np.append(True, blocks[1:] != blocks[:-1]))]
