@@ -47,6 +47,9 @@ KINDS = (
 )
 MOST_TOLD = 6
 """Folders and tenants, of each reason."""
+FAST, SLOW = 0.1, 1.3
+"""A quantile of the looks at cores in a run; from so many times that on a look is a slow one: between the two speeds of
+a core whose other hardware thread is idle, or busy."""
 HOST = 0.5
 """Of the rounds' differences: so much of it must be the host's to be called so."""
 
@@ -208,6 +211,29 @@ def hosts(found: Sequence[Host]) -> Iterator[str]:
     yield f"\nRounds alone differ by {middle} (their host's time, standard deviation, median; {low} to {high})."
 
 
+def looks_of(run: RunData) -> Iterator[tuple[int, Floats]]:
+    """Looks at the tenants' cores in each block, over the run's fast ones; and how many neighbours there were."""
+    looks = [one for one in run.telemetry() if one.metric == "core_loop_us"]
+    if not looks:
+        return
+    fast = np.quantile(np.concatenate([one.value for one in looks]), FAST)
+    for block in run.blocks:
+        for one in looks:
+            inside = (block.start_ns <= one.t_ns) & (one.t_ns <= block.end_ns)
+            yield len(block.counts) - 1, one.value[inside] / fast
+
+
+def speeds(found: Sequence[tuple[int, Floats]]) -> Iterator[str]:
+    """A Markdown table: how often a core is slow, and how fast it is when it is not, and when it is."""
+    yield "| neighbours | looks | slow | the others, median | the slow ones, median |"
+    yield "|---:" * 5 + "|"
+    for number in sorted({neighbours for neighbours, _ in found}):
+        values = np.concatenate([values for neighbours, values in found if neighbours == number])
+        slow = values > SLOW
+        medians = (f"{np.median(values[which]):.2f}" if which.any() else "-" for which in (~slow, slow))
+        yield f"| {number} | {len(values)} | {_percent(float(slow.mean()))} | {' | '.join(medians)} |"
+
+
 def reason(of: Decomposition, left_ms: float, alone: KeptRows, together: KeptRows) -> str:
     """What its own data say of time that no cause has; empty where they say nothing.
 
@@ -349,7 +375,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     runs = recorded(options.places)
     folders = {run: _folder(run, options.places) for run in runs}
-    rows, programs = list[Row](), list[Host]()
+    rows, programs, looks = list[Row](), list[Host](), list[tuple[int, Floats]]()
     for run in runs:
         data = open_run(run)
         seen: Mapping[str, RunData] = views(data) or {"": data}
@@ -357,10 +383,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
             name = f"{_name(run)}, {mode}" if mode else _name(run)
             rows += rows_of(name, view, options.limit, folders[run])
             programs += hosts_of(name, view)
+        looks += looks_of(data)
     print(f"{len(runs)} runs\n\n" + "\n".join(counts(rows, options.limit)))
     print("\n" + "\n".join(by_folder(rows, Counter(folders.values()), options.limit)))
     if programs:
         print("\n" + "\n".join(hosts(programs)))
+    if looks:
+        print("\n" + "\n".join(speeds(looks)))
     if any(not row.within(options.limit) for row in rows):
         print("\n" + "\n".join((*reasons(rows, options.limit), "", *outside(rows, options.limit))))
     if options.out is not None:

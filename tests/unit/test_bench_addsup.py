@@ -7,8 +7,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from bench.addsup import by_folder, counts, outside, reason, reasons, rows_of
+from bench.addsup import by_folder, counts, looks_of, outside, reason, reasons, rows_of, speeds
 from tests.helpers_stats import SHARED, Array, FakeRun, make_plan, make_run
+
+from kts.model.telemetry import SampleSeries
 
 ALONE, TOGETHER = (3.0, 4.5, 4.8, 3.7, 3.2), (4.6, 5.4, 5.6, 4.9, 4.4)
 
@@ -67,3 +69,19 @@ def test_time_that_is_measured_in_no_wait_for_the_device_is_said_to_be_its_hosts
             for one in rows
         ]
         assert reason(of, 0.6, *sides).startswith(why)
+
+
+def test_looks_at_cores_are_those_of_their_blocks_and_slow_from_between_the_two_speeds_on() -> None:
+    """Else a core would be said to be slow in company that is slow between blocks, or whose clock is a little lower."""
+    found = run(of_turns)
+    times = [one.start_ns + part * (one.end_ns - one.start_ns) // 4 for one in found.blocks for part in (1, 2, 3)]
+    slow = {one.start_ns for one in found.blocks if len(one.counts) == 2}
+    of_block = [one for one in found.blocks for _ in range(3)]
+    values = [20.0 if one.start_ns in slow and k % 3 else 10.5 if k % 2 else 10.0 for k, one in enumerate(of_block)]
+    t_ns = np.array([*times, found.blocks[-1].end_ns + 1])
+    series = SampleSeries("host", "core_loop_us", "tenant", "fft", t_ns, np.zeros_like(t_ns), np.array([*values, 90.0]))
+    found.samples = (series,)
+    table = list(speeds(list(looks_of(found))))
+    assert [row.split(" | ")[:3] for row in table[2:]] == [["| 0", "30", "0 %"], ["| 1", "15", "67 %"]]
+    assert table[3].endswith("| 2.00 |")
+    assert not list(looks_of(run(of_turns)))
