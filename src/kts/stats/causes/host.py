@@ -74,7 +74,7 @@ def slow_core(facts: Facts, change: Change) -> Told | None:
     loop = facts.rates("core_loop")
     if loop is None or (loop[1] - loop[0]) * change.ms <= 0:
         return None
-    words = f"a loop on its core took {loop[1]:.3g} us, alone {loop[0]:.3g} (means of what its host follows)"
+    words = f"a loop on its core took {loop[1]:.3g} us, alone {loop[0]:.3g} (means)"
     clock, beside = facts.rates("core_clock"), facts.rates("sibling")
     if beside is not None and (beside[1] - beside[0]) * np.sign(change.ms) >= SIBLING:
         return "sibling", f"{words}; hardware threads beside it were busy {beside[1]:.2g}, alone {beside[0]:.2g}"
