@@ -154,7 +154,7 @@ class HostReader:
     def _speed(self, now_ns: int) -> dict[str, float]:
         """Of the core on which the thread that ran most since the last reading is: of one's own the one that reads.
         Nothing where that is not known, or too soon."""
-        if now_ns < self._loop_due_ns or self._loop_due_ns == _NEVER_NS:
+        if now_ns < self._loop_due_ns:
             return {}
         core = None
         if not self._own:

@@ -132,7 +132,7 @@ def follows(alone: KeptRows, others: Sequence[KeptRows], *, is_cpu: bool) -> Spe
 
 
 def _hosts(sides: Sequence[KeptRows], *, is_cpu: bool) -> list[tuple[KeptRows, Floats]]:
-    """Sides that tell their host's own time, and it; the first is alone, where nothing else is off the stopwatch. None
+    """Sides that tell their host's own time, and it; the first is alone, where nothing else is off the stopwatch. Empty
     where some lack what the others have."""
     own = [_own(rows, is_cpu=is_cpu) for rows in sides]
     if all(one is not None for one in own):
